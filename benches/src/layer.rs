@@ -1,0 +1,182 @@
+//! One encoder layer of BERT-base size on a full batch.
+
+use anyhow::{Result, bail};
+use burn::{
+    module::{Module, Param},
+    tensor::{Device, Tensor, TensorData},
+};
+use peft_train::{
+    core::{
+        AdapterContext, AttachOptions, Method, NameMap, attach,
+        format::{TargetSpec, Targets},
+        kernels::{RowLayout, normal},
+        nn::Linear,
+        trainable_parameters,
+    },
+    methods,
+    models::{Activation, EncoderConfig, Family, Layer, LayerNorm},
+};
+use serde_json::{Map, json};
+
+use crate::{
+    Case,
+    protocol::{Measured, Setup},
+};
+
+const HIDDEN: usize = 768;
+const INTERMEDIATE: usize = 3072;
+
+pub struct LayerCase {
+    layer: Layer,
+    config: EncoderConfig,
+    input: Tensor<2>,
+    probe: Tensor<2>,
+    rows: RowLayout,
+    train: bool,
+    trained: usize,
+    full: bool,
+}
+
+impl LayerCase {
+    pub fn new(setup: &Setup, device: &Device) -> Result<Self> {
+        let train = setup.trains();
+        let device = if train {
+            device.clone().autodiff()
+        } else {
+            device.clone()
+        };
+        let layer = random_layer(&device);
+        let (layer, full) = match setup.adapter.as_str() {
+            "none" => (layer.no_grad(), false),
+            "full" => (layer, true),
+            "lora" => (adapted(layer, setup, named(&["query", "value"]))?, false),
+            "all-linear" => (adapted(layer, setup, Targets::AllLinear)?, false),
+            other => bail!("unknown adapter `{other}`; known: none, lora, all-linear, full"),
+        };
+        let tokens = setup.batch * setup.seq;
+        let starts = (0..=setup.batch).map(|row| row * setup.seq).collect();
+        let trained = if train {
+            trainable_parameters(&layer).iter().map(|p| p.len()).sum()
+        } else {
+            0
+        };
+        Ok(Self {
+            layer,
+            config: config(),
+            input: random(1, [tokens, HIDDEN], 1.0, &device),
+            probe: random(2, [tokens, HIDDEN], 1.0, &device),
+            rows: RowLayout::new(starts, &device),
+            train,
+            trained,
+            full,
+        })
+    }
+}
+
+impl Case for LayerCase {
+    fn trainable_parameters(&self) -> usize {
+        self.trained
+    }
+
+    fn run(&mut self) -> Result<Measured> {
+        let tokens = self.rows.rows();
+        if !self.train {
+            let context = AdapterContext::inference();
+            let output =
+                self.layer
+                    .forward(self.input.clone(), &self.rows, &self.config, 0, &context);
+            // A device that computes lazily must finish inside of the time.
+            output.device().sync()?;
+            return Ok(Measured { tokens, loss: None });
+        }
+        // As in the middle of a stack: the input needs its gradient, too.
+        let input = self.input.clone().detach().require_grad();
+        let context = AdapterContext::training(0, 0);
+        let output = self
+            .layer
+            .forward(input.clone(), &self.rows, &self.config, 0, &context);
+        let loss = (output * self.probe.clone()).mean();
+        let grads = loss.backward();
+        if self.full || self.trained > 0 {
+            anyhow::ensure!(input.grad(&grads).is_some(), "the input got no gradient");
+        }
+        Ok(Measured {
+            tokens,
+            loss: Some(loss.into_scalar::<f64>()),
+        })
+    }
+}
+
+fn named(names: &[&str]) -> Targets {
+    Targets::List(names.iter().map(|name| (*name).to_owned()).collect())
+}
+
+fn adapted(layer: Layer, setup: &Setup, targets: Targets) -> Result<Layer> {
+    let mut settings = Map::new();
+    settings.insert("r".into(), setup.rank.into());
+    settings.insert("lora_alpha".into(), json!(setup.alpha()));
+    let method: Box<dyn Method> = (methods::by_name("lora")?.build)(&settings)?;
+    let options = AttachOptions {
+        targets: &TargetSpec::new(targets),
+        names: &NameMap::identity(),
+        modules_to_save: &[],
+        heads: &[],
+        seed: 0,
+    };
+    Ok(attach(layer, method.as_ref(), &options)?.0)
+}
+
+fn random<const D: usize>(key: u64, shape: [usize; D], std: f32, device: &Device) -> Tensor<D> {
+    let values: Vec<f32> = normal(key, shape.iter().product())
+        .iter()
+        .map(|v| v * std)
+        .collect();
+    Tensor::from_data(TensorData::new(values, shape), device)
+}
+
+fn random_layer(device: &Device) -> Layer {
+    let linear = |key: u64, inputs: usize, outputs: usize| {
+        // As a checkpoint's: `[out, in]`, seen transposed.
+        let weight = random(key, [outputs, inputs], 0.02, device).transpose();
+        Linear::new(weight, Some(Tensor::zeros([outputs], device)))
+    };
+    let norm = || LayerNorm {
+        weight: Param::from_tensor(Tensor::ones([HIDDEN], device)),
+        bias: Param::from_tensor(Tensor::zeros([HIDDEN], device)),
+        eps: 1e-12,
+    };
+    Layer {
+        query: linear(11, HIDDEN, HIDDEN),
+        key: linear(12, HIDDEN, HIDDEN),
+        value: linear(13, HIDDEN, HIDDEN),
+        output: linear(14, HIDDEN, HIDDEN),
+        attention_norm: norm(),
+        up: linear(15, HIDDEN, INTERMEDIATE),
+        down: linear(16, INTERMEDIATE, HIDDEN),
+        norm: norm(),
+    }
+}
+
+fn config() -> EncoderConfig {
+    EncoderConfig {
+        family: Family::Bert,
+        model_type: "bert".into(),
+        vocab_size: 30522,
+        embedding_size: HIDDEN,
+        hidden_size: HIDDEN,
+        layers: 1,
+        distinct_layers: 1,
+        heads: 12,
+        intermediate_size: INTERMEDIATE,
+        max_positions: 512,
+        first_position: 0,
+        type_vocab_size: 2,
+        layer_norm_eps: 1e-12,
+        activation: Activation::Gelu,
+        hidden_dropout: 0.0,
+        attention_dropout: 0.0,
+        head_dropout: 0.0,
+        initializer_range: 0.02,
+        labels: Vec::new(),
+    }
+}

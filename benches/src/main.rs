@@ -1,0 +1,141 @@
+//! Our side of a benchmark: one JSON command a line on standard input, one JSON answer a line on
+//! standard output, in the protocol of `xtask/python/torch_bench.py`, which a driver alternates with.
+
+mod layer;
+mod memory;
+mod protocol;
+mod step;
+
+use std::{
+    collections::BTreeMap,
+    io::{BufRead, Write, stdin, stdout},
+    time::Instant,
+};
+
+use anyhow::{Context, Result, bail};
+use peft_train::{DeviceChoice, resident_anonymous};
+use rayon::ThreadPool;
+use serde_json::{Value, json};
+
+use crate::{
+    memory::Sampler,
+    protocol::{Command, Measured, Setup},
+};
+
+/// Something that can be done again and again.
+pub trait Case {
+    /// Trained values.
+    fn trainable_parameters(&self) -> usize;
+    /// One iteration.
+    fn run(&mut self) -> Result<Measured>;
+}
+
+struct Slot {
+    case: Box<dyn Case + Send>,
+    threads: ThreadPool,
+}
+
+fn main() -> Result<()> {
+    let device = std::env::var("PEFT_BENCH_DEVICE").unwrap_or_else(|_| "cpu".into());
+    let device: DeviceChoice = device.parse().map_err(anyhow::Error::msg)?;
+    let selected = device.select()?;
+    let mut slots: BTreeMap<String, Slot> = BTreeMap::new();
+    say(&json!({
+        "ready": true,
+        "versions": { "peft": env!("CARGO_PKG_VERSION"), "device": selected.reason },
+        "pid": std::process::id(),
+    }))?;
+    for line in stdin().lock().lines() {
+        let line = line?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        let answer = match serde_json::from_str(&line).context("not a command") {
+            Ok(Command::Quit) => break,
+            Ok(Command::Drop { name }) => {
+                slots.remove(&name);
+                Ok(json!({ "ok": true }))
+            }
+            Ok(Command::Setup(setup)) => set_up(setup, &selected.device, &mut slots),
+            Ok(Command::Run {
+                name,
+                iterations,
+                sample_memory,
+            }) => run(&mut slots, &name, iterations, sample_memory),
+            Err(error) => Err(error),
+        };
+        say(&answer.unwrap_or_else(|error| json!({ "ok": false, "error": format!("{error:#}") })))?;
+    }
+    Ok(())
+}
+
+fn set_up(
+    setup: Setup,
+    device: &burn::tensor::Device,
+    slots: &mut BTreeMap<String, Slot>,
+) -> Result<Value> {
+    let start = Instant::now();
+    // The old case goes first, so that two never fill memory.
+    slots.remove(&setup.name);
+    let threads = rayon::ThreadPoolBuilder::new()
+        .num_threads(setup.threads)
+        .build()?;
+    let case: Box<dyn Case + Send> = threads.install(|| match setup.case.as_str() {
+        "bert_layer" => {
+            Ok::<_, anyhow::Error>(Box::new(layer::LayerCase::new(&setup, device)?) as _)
+        }
+        "minilm_step" => Ok(Box::new(step::StepCase::new(&setup, device)?) as _),
+        other => bail!("unknown case `{other}`; known: bert_layer, minilm_step"),
+    })?;
+    let answer = json!({
+        "ok": true,
+        "name": setup.name,
+        "trainable_parameters": case.trainable_parameters(),
+        "rss_anon_bytes": resident_anonymous(),
+        "setup_s": start.elapsed().as_secs_f64(),
+    });
+    slots.insert(setup.name, Slot { case, threads });
+    Ok(answer)
+}
+
+fn run(
+    slots: &mut BTreeMap<String, Slot>,
+    name: &str,
+    iterations: usize,
+    sample_memory: bool,
+) -> Result<Value> {
+    let slot = slots
+        .get_mut(name)
+        .with_context(|| format!("nothing is set up as `{name}`"))?;
+    let before = resident_anonymous();
+    let sampler = sample_memory.then(Sampler::start);
+    let (mut times, mut tokens, mut losses) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..iterations {
+        let start = Instant::now();
+        let measured = slot.threads.install(|| slot.case.run())?;
+        times.push(start.elapsed().as_secs_f64());
+        tokens.push(measured.tokens);
+        losses.extend(measured.loss);
+    }
+    let peak = sampler.map(Sampler::stop).or_else(resident_anonymous);
+    let mut answer = json!({
+        "ok": true,
+        "name": name,
+        "times_s": times,
+        "real_tokens": tokens.clone(),
+        // Rows are packed: there is no padding.
+        "padded_tokens": tokens,
+        "rss_anon_peak_bytes": peak,
+        "rss_anon_before_bytes": before,
+    });
+    if !losses.is_empty() {
+        answer["losses"] = losses.into();
+    }
+    Ok(answer)
+}
+
+fn say(answer: &Value) -> Result<()> {
+    let mut out = stdout().lock();
+    writeln!(out, "{answer}")?;
+    Ok(out.flush()?)
+}

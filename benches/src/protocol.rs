@@ -1,0 +1,92 @@
+//! The commands of a driver.
+
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+#[serde(tag = "op", rename_all = "lowercase")]
+pub enum Command {
+    Setup(Setup),
+    Run {
+        #[serde(default = "default_name")]
+        name: String,
+        iterations: usize,
+        #[serde(default = "yes")]
+        sample_memory: bool,
+    },
+    Drop {
+        #[serde(default = "default_name")]
+        name: String,
+    },
+    Quit,
+}
+
+#[derive(Deserialize)]
+pub struct Setup {
+    #[serde(default = "default_name")]
+    pub name: String,
+    pub case: String,
+    #[serde(default = "two")]
+    pub threads: usize,
+    pub batch: usize,
+    #[serde(default)]
+    pub seq: usize,
+    #[serde(default = "train")]
+    pub mode: String,
+    #[serde(default = "lora")]
+    pub adapter: String,
+    #[serde(default = "eight")]
+    pub rank: usize,
+    pub alpha: Option<f64>,
+    #[serde(default)]
+    pub model: std::path::PathBuf,
+    #[serde(default)]
+    pub data: std::path::PathBuf,
+    #[serde(default)]
+    pub max_length: usize,
+    #[serde(default)]
+    pub targets: Vec<String>,
+    #[serde(default = "yes")]
+    pub dropout: bool,
+    #[serde(default)]
+    pub seed: u64,
+}
+
+impl Setup {
+    pub fn alpha(&self) -> f64 {
+        self.alpha.unwrap_or(2.0 * self.rank as f64)
+    }
+
+    pub fn trains(&self) -> bool {
+        self.mode == "train"
+    }
+}
+
+/// What an iteration did.
+pub struct Measured {
+    pub tokens: usize,
+    pub loss: Option<f64>,
+}
+
+fn default_name() -> String {
+    "default".into()
+}
+
+fn train() -> String {
+    "train".into()
+}
+
+fn lora() -> String {
+    "lora".into()
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn two() -> usize {
+    2
+}
+
+fn eight() -> usize {
+    8
+}

@@ -1,0 +1,251 @@
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use peft_train::{DeviceChoice, ScheduleKind, data::Task};
+
+/// Parameter-efficient fine-tuning of Hugging Face checkpoints.
+#[derive(Debug, Parser)]
+#[command(name = "peft", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Adapt a model to labelled text and write the adapter.
+    Train(Box<TrainArgs>),
+    /// Measure a model, with or without an adapter, on labelled text.
+    Eval(EvalArgs),
+    /// Predict the labels of text.
+    Predict(PredictArgs),
+    /// Write an adapter into its base, as a model folder.
+    Merge(MergeArgs),
+    /// List the devices that this binary can compute on.
+    Devices,
+}
+
+/// A task by name.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum TaskArg {
+    /// One label of several.
+    Classify,
+    /// A number.
+    Regress,
+}
+
+impl From<TaskArg> for Task {
+    fn from(task: TaskArg) -> Self {
+        match task {
+            TaskArg::Classify => Self::Classify,
+            TaskArg::Regress => Self::Regress,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct TrainArgs {
+    /// Hugging Face model folder.
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// Labelled rows to learn from: csv, tsv or jsonl.
+    #[arg(long, value_name = "FILE")]
+    pub data: PathBuf,
+    /// Labelled rows to report on; they choose nothing.
+    #[arg(long, value_name = "FILE")]
+    pub eval_data: Option<PathBuf>,
+    /// Labelled rows that choose the checkpoint to keep [default: a seeded tenth of --data].
+    #[arg(long, value_name = "FILE")]
+    pub select_data: Option<PathBuf>,
+    /// What to predict.
+    #[arg(long, value_enum, default_value = "classify")]
+    pub task: TaskArg,
+    /// Method of adaptation.
+    #[arg(long, default_value = "lora")]
+    pub method: String,
+    /// Folder to write.
+    #[arg(long, value_name = "DIR")]
+    pub output: PathBuf,
+    /// Adapter folder to continue from.
+    #[arg(long, value_name = "DIR")]
+    pub adapter: Option<PathBuf>,
+
+    /// Rank [default: 8].
+    #[arg(long, help_heading = "Method")]
+    pub rank: Option<usize>,
+    /// Numerator of LoRA's scale [default: 16].
+    #[arg(long, help_heading = "Method")]
+    pub alpha: Option<f64>,
+    /// Dropout of an adapter's input.
+    #[arg(long, value_name = "P", help_heading = "Method")]
+    pub adapter_dropout: Option<f64>,
+    /// Scale by α/√r instead of α/r.
+    #[arg(long, help_heading = "Method")]
+    pub use_rslora: bool,
+    /// Rank of some modules, by name or regular expression; repeatable.
+    #[arg(long, value_name = "PATTERN=N", help_heading = "Method")]
+    pub rank_pattern: Vec<String>,
+    /// Alpha of some modules, by name or regular expression; repeatable.
+    #[arg(long, value_name = "PATTERN=F", help_heading = "Method")]
+    pub alpha_pattern: Vec<String>,
+    /// Modules to adapt: names separated by commas, a regular expression, or all-linear
+    /// [default: queries and values].
+    #[arg(long, value_name = "WHICH", help_heading = "Method")]
+    pub target_modules: Option<String>,
+    /// Modules to leave alone: names separated by commas, or a regular expression.
+    #[arg(long, value_name = "WHICH", help_heading = "Method")]
+    pub exclude_modules: Option<String>,
+    /// Layers to adapt, such as 0,1,5-9.
+    #[arg(long, value_name = "LAYERS", help_heading = "Method")]
+    pub layers: Option<String>,
+    /// Modules trained and saved in full beside the head, separated by commas.
+    #[arg(
+        long,
+        value_name = "NAMES",
+        value_delimiter = ',',
+        help_heading = "Method"
+    )]
+    pub modules_to_save: Vec<String>,
+
+    /// Passes over the data.
+    #[arg(long, default_value_t = 3.0, help_heading = "Training")]
+    pub epochs: f64,
+    /// Optimiser steps, instead of epochs.
+    #[arg(long, help_heading = "Training")]
+    pub steps: Option<u64>,
+    /// Rows a batch.
+    #[arg(long, default_value_t = 32, help_heading = "Training")]
+    pub batch_size: usize,
+    /// Batches a step.
+    #[arg(long, default_value_t = 1, help_heading = "Training")]
+    pub grad_accumulation: usize,
+    /// Learning rate of the adapter [default: the method's].
+    #[arg(long, help_heading = "Training")]
+    pub learning_rate: Option<f64>,
+    /// Learning rate of the head.
+    #[arg(long, default_value_t = 2e-3, help_heading = "Training")]
+    pub head_learning_rate: f64,
+    /// Course of the learning rates: linear, cosine or constant.
+    #[arg(long, default_value = "linear", help_heading = "Training")]
+    pub schedule: ScheduleKind,
+    /// Warm-up: a share of the steps, or a number of them from 1 up.
+    #[arg(long, default_value_t = 0.06, help_heading = "Training")]
+    pub warmup: f64,
+    /// Decoupled weight decay.
+    #[arg(long, default_value_t = 0.0, help_heading = "Training")]
+    pub weight_decay: f64,
+    /// Largest norm of all gradients together; 0 for no limit.
+    #[arg(long, default_value_t = 1.0, help_heading = "Training")]
+    pub clip: f64,
+    /// Dropout of the model itself [default: the checkpoint's].
+    #[arg(long, value_name = "P", help_heading = "Training")]
+    pub model_dropout: Option<f64>,
+    /// Longest sequence in tokens; longer ones are cut.
+    #[arg(long, default_value_t = 128, help_heading = "Training")]
+    pub max_length: usize,
+    /// Seed of everything random.
+    #[arg(long, default_value_t = 0, help_heading = "Training")]
+    pub seed: u64,
+
+    #[command(flatten)]
+    pub columns: ColumnArgs,
+    #[command(flatten)]
+    pub compute: ComputeArgs,
+    /// What progress looks like: auto (a bar on a terminal), plain or json.
+    #[arg(long, value_enum, default_value = "auto", help_heading = "Output")]
+    pub log_format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// A bar on a terminal, plain lines elsewhere.
+    Auto,
+    /// Plain lines.
+    Plain,
+    /// One JSON object a line.
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub struct ColumnArgs {
+    /// Column of the text [default: detected].
+    #[arg(long, value_name = "NAME", help_heading = "Data")]
+    pub text_column: Option<String>,
+    /// Column of the second text of a pair [default: detected].
+    #[arg(long, value_name = "NAME", help_heading = "Data")]
+    pub pair_column: Option<String>,
+    /// Column of the label [default: detected].
+    #[arg(long, value_name = "NAME", help_heading = "Data")]
+    pub label_column: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct ComputeArgs {
+    /// auto, cpu, cuda, cuda:N, vulkan, metal or wgpu.
+    #[arg(long, default_value = "auto", help_heading = "Compute")]
+    pub device: DeviceChoice,
+    /// Threads [default: all cores].
+    #[arg(long, help_heading = "Compute")]
+    pub threads: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    /// Hugging Face model folder.
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// Adapter folder.
+    #[arg(long, value_name = "DIR")]
+    pub adapter: Option<PathBuf>,
+    /// Labelled rows: csv, tsv or jsonl.
+    #[arg(long, value_name = "FILE")]
+    pub data: PathBuf,
+    /// What to predict [default: what the adapter was trained for].
+    #[arg(long, value_enum)]
+    pub task: Option<TaskArg>,
+    /// Rows a batch.
+    #[arg(long, default_value_t = 64)]
+    pub batch_size: usize,
+    #[command(flatten)]
+    pub columns: ColumnArgs,
+    #[command(flatten)]
+    pub compute: ComputeArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct PredictArgs {
+    /// Hugging Face model folder.
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// Adapter folder.
+    #[arg(long, value_name = "DIR")]
+    pub adapter: Option<PathBuf>,
+    /// Rows: csv, tsv or jsonl; `-` for JSON lines on standard input.
+    #[arg(long, value_name = "FILE")]
+    pub data: PathBuf,
+    /// File to write, one JSON object a row [default: standard output].
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Rows a batch.
+    #[arg(long, default_value_t = 64)]
+    pub batch_size: usize,
+    #[command(flatten)]
+    pub columns: ColumnArgs,
+    #[command(flatten)]
+    pub compute: ComputeArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct MergeArgs {
+    /// Hugging Face model folder: the base that the adapter was trained on.
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// Adapter folder.
+    #[arg(long, value_name = "DIR")]
+    pub adapter: PathBuf,
+    /// Model folder to write.
+    #[arg(long, value_name = "DIR")]
+    pub output: PathBuf,
+    #[command(flatten)]
+    pub compute: ComputeArgs,
+}

@@ -1,0 +1,23 @@
+use std::process::ExitCode;
+
+use anyhow::Result;
+use peft_train::DeviceChoice;
+
+/// `peft devices`
+pub fn devices() -> Result<ExitCode> {
+    let all = [
+        ("auto", DeviceChoice::Auto),
+        ("cpu", DeviceChoice::Cpu),
+        ("cuda", DeviceChoice::Cuda(0)),
+        ("vulkan", DeviceChoice::Vulkan),
+        ("metal", DeviceChoice::Metal),
+        ("wgpu", DeviceChoice::Wgpu),
+    ];
+    for (name, choice) in all {
+        match choice.select() {
+            Ok(selected) => println!("{name}\tavailable\t{}", selected.reason),
+            Err(error) => println!("{name}\tunavailable\t{error}"),
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

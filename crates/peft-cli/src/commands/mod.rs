@@ -1,0 +1,49 @@
+//! One file a verb.
+
+mod devices;
+mod eval;
+mod merge;
+mod predict;
+mod train;
+
+use anyhow::{Context, Result};
+use peft_train::{SelectedDevice, data::ColumnMap};
+
+use crate::args::{ColumnArgs, ComputeArgs};
+
+pub use devices::devices;
+pub use eval::eval;
+pub use merge::merge;
+pub use predict::predict;
+pub use train::train;
+
+/// Set the number of threads; must come before any computation.
+fn set_threads(threads: Option<usize>) -> Result<()> {
+    if let Some(threads) = threads {
+        anyhow::ensure!(
+            threads > 0,
+            "--threads: 0 threads compute nothing; give 1 or more"
+        );
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build_global()
+            .context("--threads: the threads could not be started")?;
+    }
+    Ok(())
+}
+
+/// Start the threads, choose the device and tell which it is.
+fn compute(args: &ComputeArgs) -> Result<SelectedDevice> {
+    set_threads(args.threads)?;
+    let selected = args.device.select()?;
+    eprintln!("device: {}", selected.reason);
+    Ok(selected)
+}
+
+fn columns(args: &ColumnArgs) -> ColumnMap {
+    ColumnMap {
+        text: args.text_column.clone(),
+        text_pair: args.pair_column.clone(),
+        label: args.label_column.clone(),
+    }
+}

@@ -1,0 +1,64 @@
+use burn::{Tensor, module::Module};
+use peft_kernels::linear;
+
+use super::AdapterContext;
+
+/// An adapter of one linear weight `W`.
+///
+/// Weights are in Burn's layout `[in, out]`; activations are rows × features. An adapter is a Burn
+/// module: its parameters are found by optimisers, records and devices like any others.
+///
+/// The two views must agree: for every `x`, `forward(x, base)` equals
+/// `x · effective(base.weight()) + bias` up to rounding, in value and in gradient (without
+/// dropout). The conformance suite holds every registered method to that.
+pub trait WeightAdapter: Module + Sync + 'static {
+    /// The product with the adapted weight, `[rows, in] -> [rows, out]`, without forming it.
+    fn forward(&self, x: Tensor<2>, base: &BaseLinear, context: &AdapterContext) -> Tensor<2>;
+
+    /// The adapted weight itself, `[in, out] -> [in, out]`: for merging and for models that only
+    /// know dense weights.
+    fn effective(&self, weight: Tensor<2>) -> Tensor<2>;
+
+    /// What [`forward`](Self::forward) adds to the plain product of a `[in, out]` weight.
+    fn cost(&self, in_features: usize, out_features: usize) -> Cost;
+}
+
+/// What an adapter costs on top of the frozen product.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Trained values.
+    pub parameters: usize,
+    /// Floating-point operations a row, forward and backward together.
+    pub flops_per_row: usize,
+    /// Values a row kept for the backward pass beside the input.
+    pub saved_per_row: usize,
+}
+
+/// The frozen linear layer that an adapter works on: `y = x W + b`.
+#[derive(Debug, Clone)]
+pub struct BaseLinear {
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+}
+
+impl BaseLinear {
+    /// A layer of weight `[in, out]` and bias `[out]`.
+    pub fn new(weight: Tensor<2>, bias: Option<Tensor<1>>) -> Self {
+        Self { weight, bias }
+    }
+
+    /// The stored weight, `[in, out]`.
+    pub fn weight(&self) -> Tensor<2> {
+        self.weight.clone()
+    }
+
+    /// The bias, `[out]`.
+    pub fn bias(&self) -> Option<Tensor<1>> {
+        self.bias.clone()
+    }
+
+    /// The unadapted output `x W + b`, `[rows, in] -> [rows, out]`.
+    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        linear(x, self.weight.clone(), self.bias.clone())
+    }
+}

@@ -1,0 +1,108 @@
+use burn::{
+    Tensor,
+    module::{Devices, Module, ModuleMapper, ModuleVisitor, Reparameterization},
+    tensor::Device,
+};
+
+use super::{AdapterContext, BaseLinear, Cost, WeightAdapter};
+use crate::erased::{self, ErasedAdapter};
+
+/// Any [`WeightAdapter`], as the reparameterization of the weight `Param` that it adapts.
+///
+/// A layer that knows adapters asks its weight for one and takes the factored path
+/// ([`nn::Linear`](crate::nn::Linear) does); for every other layer `weight.val()` is the dense
+/// effective weight. Records, devices and optimisers see the adapter's parameters under
+/// `<weight path>.adapter.<field>`.
+#[derive(Debug, Clone)]
+pub struct DynAdapter {
+    inner: Box<dyn ErasedAdapter>,
+}
+
+impl DynAdapter {
+    /// Erase the type of `adapter`.
+    pub fn new<A: WeightAdapter>(adapter: A) -> Self {
+        Self {
+            inner: Box::new(adapter),
+        }
+    }
+
+    /// The adapter as its own type, if it is an `A`.
+    pub fn downcast_ref<A: WeightAdapter>(&self) -> Option<&A> {
+        self.inner.as_any().downcast_ref()
+    }
+
+    /// See [`WeightAdapter::forward`].
+    pub fn forward(&self, x: Tensor<2>, base: &BaseLinear, context: &AdapterContext) -> Tensor<2> {
+        self.inner.forward_erased(x, base, context)
+    }
+
+    /// See [`WeightAdapter::effective`].
+    pub fn effective(&self, weight: Tensor<2>) -> Tensor<2> {
+        self.inner.effective_erased(weight)
+    }
+
+    /// See [`WeightAdapter::cost`].
+    pub fn cost(&self, in_features: usize, out_features: usize) -> Cost {
+        self.inner.cost_erased(in_features, out_features)
+    }
+}
+
+impl Reparameterization for DynAdapter {
+    const NAME: &'static str = "adapter";
+
+    /// # Panics
+    /// On a weight that is not a matrix; [`attach`](crate::attach()) only adapts matrices.
+    fn apply<const D: usize>(&self, base: Tensor<D>) -> Tensor<D> {
+        let shape = base.shape();
+        assert_eq!(
+            D, 2,
+            "a weight adapter adapts matrices, not a tensor of shape {shape:?}"
+        );
+        let [rows, columns] = [shape[0], shape[1]];
+        self.effective(base.reshape([rows, columns])).reshape(shape)
+    }
+}
+
+impl Module for DynAdapter {
+    fn visit<V: ModuleVisitor>(&self, visitor: &mut V) {
+        erased::visit(self.inner.as_ref(), visitor);
+    }
+
+    fn map<M: ModuleMapper>(self, mapper: &mut M) -> Self {
+        Self {
+            inner: erased::map(self.inner, mapper),
+        }
+    }
+
+    fn collect_devices(&self, devices: Devices) -> Devices {
+        self.inner.collect_devices_erased(devices)
+    }
+
+    fn fork(self, device: &Device) -> Self {
+        Self {
+            inner: self.inner.fork_erased(device),
+        }
+    }
+
+    fn to_device(self, device: &Device) -> Self {
+        Self {
+            inner: self.inner.to_device_erased(device),
+        }
+    }
+
+    fn train(self) -> Self {
+        Self {
+            inner: self.inner.train_erased(),
+        }
+    }
+
+    fn valid(&self) -> Self {
+        Self {
+            inner: self.inner.valid_erased(),
+        }
+    }
+
+    fn materialize(self) -> Self {
+        self
+    }
+}

@@ -1,0 +1,9 @@
+//! What an adapter of one weight is.
+
+mod context;
+mod contract;
+mod dynamic;
+
+pub use context::AdapterContext;
+pub use contract::{BaseLinear, Cost, WeightAdapter};
+pub use dynamic::DynAdapter;

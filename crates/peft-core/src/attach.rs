@@ -1,0 +1,283 @@
+//! Putting adapters on a model.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use burn::{
+    Tensor,
+    module::{Module, ModuleMapper, Param, Reparameterizer},
+    tensor::FloatDType,
+};
+use peft_format::{ModuleInfo, ModuleKind, TargetSpec, targets::ResolveOptions};
+
+use crate::{
+    AdapterError, Cost, DynAdapter, Method, NameMap, Target, linear_sites, walk, walk::ParamPath,
+};
+
+/// Where adapters go.
+#[derive(Debug, Clone)]
+pub struct AttachOptions<'a> {
+    /// Which linear layers, by the checkpoint's names.
+    pub targets: &'a TargetSpec,
+    /// The checkpoint's names of the model's paths.
+    pub names: &'a NameMap,
+    /// Modules trained and saved in full, by the checkpoint's names (suffix match, as PEFT's).
+    pub modules_to_save: &'a [String],
+    /// Modules that `all-linear` passes over: the task's head, by the checkpoint's names.
+    pub heads: &'a [&'a str],
+    /// Seed of the initial values.
+    pub seed: u64,
+}
+
+/// One adapted weight.
+#[derive(Debug, Clone)]
+pub struct AttachedTarget {
+    /// The target.
+    pub target: Target,
+    /// What its adapter costs.
+    pub cost: Cost,
+}
+
+/// What [`attach`] did.
+#[derive(Debug, Clone)]
+pub struct AttachReport {
+    /// The adapted weights, in the model's order.
+    pub targets: Vec<AttachedTarget>,
+    /// Values trained in adapters.
+    pub adapter_parameters: usize,
+    /// Values trained in full modules, the head among them.
+    pub saved_parameters: usize,
+    /// Values of the model, adapters included.
+    pub total_parameters: usize,
+}
+
+impl AttachReport {
+    /// All trained values.
+    pub fn trainable_parameters(&self) -> usize {
+        self.adapter_parameters + self.saved_parameters
+    }
+}
+
+/// Freeze a model and put fresh adapters of `method` on the matched linear layers.
+///
+/// Every parameter of the model is frozen except the adapters and `modules_to_save`.
+///
+/// # Errors
+/// If nothing matches, a name in the targets matches nothing, the model is adapted already, or the
+/// method refuses a target.
+pub fn attach<M: Module>(
+    model: M,
+    method: &dyn Method,
+    options: &AttachOptions,
+) -> Result<(M, AttachReport), AdapterError> {
+    let sites: Vec<ModuleInfo> = linear_sites(&model)
+        .into_iter()
+        .map(|site| ModuleInfo::new(options.names.to_hf(&site.path), ModuleKind::Linear))
+        .collect();
+    let resolve = ResolveOptions {
+        heads: options.heads,
+        ..ResolveOptions::default()
+    };
+    let resolved = options.targets.resolve(&sites, resolve)?;
+    if let Some(near) = resolved.near {
+        let names = resolved.unmatched.join("`, `");
+        return Err(AdapterError::Unmatched {
+            names,
+            near: near.to_string(),
+        });
+    }
+    let matched: BTreeSet<String> = resolved.matched.into_iter().collect();
+    attach_built(
+        model,
+        options.names,
+        options.modules_to_save,
+        |target, weight| {
+            if !matched.contains(&target.path) {
+                return Ok(None);
+            }
+            method.init(target, weight, options.seed).map(Some)
+        },
+    )
+}
+
+/// Freeze a model and put on each linear layer the adapter that `build` makes for it, if any.
+///
+/// # Errors
+/// Those of `build`, or if the model is adapted already, or nothing would be trained.
+pub fn attach_built<M: Module>(
+    model: M,
+    names: &NameMap,
+    modules_to_save: &[String],
+    build: impl FnMut(&Target, &Tensor<2>) -> Result<Option<DynAdapter>, AdapterError>,
+) -> Result<(M, AttachReport), AdapterError> {
+    if let Some(site) = walk::parameters(&model)
+        .iter()
+        .find(|site| site.path.contains(".adapter."))
+    {
+        return Err(AdapterError::AlreadyAdapted {
+            path: site.path.clone(),
+        });
+    }
+    let linears: BTreeMap<String, Target> = linear_sites(&model)
+        .into_iter()
+        .map(|site| {
+            let target = Target {
+                path: names.to_hf(&site.path),
+                in_features: site.in_features,
+                out_features: site.out_features,
+                dtype: FloatDType::F32,
+            };
+            (format!("{}.weight", site.path), target)
+        })
+        .collect();
+    let mut state = Attaching {
+        linears,
+        build,
+        attached: Vec::new(),
+        error: None,
+    };
+    let model = model.no_grad().apply_reparameterization(&mut state);
+    let Attaching {
+        attached, error, ..
+    } = state;
+    if let Some(error) = error {
+        return Err(error);
+    }
+    let (model, saved_parameters) = train_modules(model, names, modules_to_save);
+    let adapter_parameters = attached.iter().map(|target| target.cost.parameters).sum();
+    if attached.is_empty() && saved_parameters == 0 {
+        return Err(AdapterError::NothingTrained);
+    }
+    let report = AttachReport {
+        targets: attached,
+        adapter_parameters,
+        saved_parameters,
+        total_parameters: model.num_params(),
+    };
+    Ok((model, report))
+}
+
+/// Let gradients through to whole modules (by the checkpoint's names, suffix match); tells how many
+/// values they hold.
+pub fn train_modules<M: Module>(model: M, names: &NameMap, modules: &[String]) -> (M, usize) {
+    let mut saved = Unfreeze {
+        path: ParamPath::default(),
+        names,
+        modules,
+        values: 0,
+    };
+    let model = model.map(&mut saved);
+    (model, saved.values)
+}
+
+/// Whether `name` lies in one of the modules to save, by PEFT's rule: the module's path ends in it.
+pub(crate) fn is_saved(name: &str, modules: &[String]) -> bool {
+    let module = name.rsplit_once('.').map_or(name, |(module, _)| module);
+    modules.iter().any(|saved| {
+        let mut prefix = module;
+        loop {
+            if prefix == saved
+                || prefix
+                    .strip_suffix(saved.as_str())
+                    .is_some_and(|rest| rest.ends_with('.'))
+            {
+                return true;
+            }
+            match prefix.rsplit_once('.') {
+                Some((parent, _)) => prefix = parent,
+                None => return false,
+            }
+        }
+    })
+}
+
+struct Attaching<F> {
+    linears: BTreeMap<String, Target>,
+    build: F,
+    attached: Vec<AttachedTarget>,
+    error: Option<AdapterError>,
+}
+
+impl<F> Reparameterizer for &mut Attaching<F>
+where
+    F: FnMut(&Target, &Tensor<2>) -> Result<Option<DynAdapter>, AdapterError>,
+{
+    type Reparam = DynAdapter;
+
+    fn reparameterize<const D: usize>(
+        &mut self,
+        path: &str,
+        param: Param<Tensor<D>>,
+    ) -> (Param<Tensor<D>>, Option<DynAdapter>) {
+        let Some(target) = self.linears.get(path) else {
+            return (param, None);
+        };
+        if self.error.is_some() {
+            return (param, None);
+        }
+        let weight = param.base();
+        let mut target = target.clone();
+        if weight.dtype().is_float() {
+            // Half-precision bases train their adapters in single precision, as PEFT does.
+            target.dtype = match FloatDType::from(weight.dtype()) {
+                FloatDType::F64 => FloatDType::F64,
+                _ => FloatDType::F32,
+            };
+        }
+        let weight = weight.reshape([target.in_features, target.out_features]);
+        match (self.build)(&target, &weight) {
+            Ok(Some(adapter)) => {
+                let cost = adapter.cost(target.in_features, target.out_features);
+                self.attached.push(AttachedTarget { target, cost });
+                (param, Some(adapter))
+            }
+            Ok(None) => (param, None),
+            Err(error) => {
+                self.error = Some(error);
+                (param, None)
+            }
+        }
+    }
+}
+
+/// Lets gradients through to the modules that are saved in full.
+struct Unfreeze<'a> {
+    path: ParamPath,
+    names: &'a NameMap,
+    modules: &'a [String],
+    values: usize,
+}
+
+impl ModuleMapper for Unfreeze<'_> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.exit();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        if self.path.adapter_field().is_some() {
+            return param;
+        }
+        if !is_saved(&self.names.to_hf(&self.path.torch_leaves()), self.modules) {
+            return param;
+        }
+        self.values += param.lazy_shape().num_elements();
+        param.set_require_grad(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_saved;
+
+    #[test]
+    fn saved_modules_are_suffixes_of_module_paths() {
+        let saved = ["classifier".to_owned(), "pooler".to_owned()];
+        assert!(is_saved("classifier.weight", &saved));
+        assert!(is_saved("bert.pooler.dense.bias", &saved));
+        assert!(!is_saved("pre_classifier.weight", &saved));
+        assert!(!is_saved("bert.encoder.weight", &saved));
+    }
+}

@@ -1,0 +1,34 @@
+#![warn(missing_docs)]
+//! The adapter contract of the workspace, for any [Burn](burn) module.
+//!
+//! - [`WeightAdapter`]: what one adapted weight does: factored product, dense weight, cost.
+//! - [`DynAdapter`]: any such adapter, attached to the weight `Param` it adapts.
+//! - [`Method`]: how a family of adapters is initialised, stored and restored.
+//! - [`attach`], [`save_adapter`], [`load_adapter`]: the same three steps for the model zoo and for
+//!   a user's own model, with a [`NameMap`] between Burn paths and Hugging Face names.
+//! - [`nn::Linear`]: a linear layer that takes the factored path.
+
+mod adapter;
+mod attach;
+mod erased;
+mod error;
+mod files;
+mod method;
+mod names;
+pub mod nn;
+mod tensors;
+mod walk;
+
+pub use adapter::{AdapterContext, BaseLinear, Cost, DynAdapter, WeightAdapter};
+pub use attach::{
+    AttachOptions, AttachReport, AttachedTarget, attach, attach_built, train_modules,
+};
+pub use error::AdapterError;
+pub use files::{LoadedAdapter, adapter_tensors, load_adapter, read_adapter, save_adapter};
+pub use method::{Fields, Method, Target};
+pub use names::NameMap;
+pub use tensors::{HostTensor, transpose};
+pub use walk::{LinearSite, ParamPath, ParamSite, linear_sites, trainable_parameters};
+
+pub use peft_format as format;
+pub use peft_kernels as kernels;

@@ -1,0 +1,172 @@
+//! What a model's parameters are: where, how large, trained or not.
+
+use burn::{
+    Tensor,
+    module::{Module, ModuleVisitor, Param, Reparameterization},
+};
+
+use crate::DynAdapter;
+
+/// A linear layer: a module named `Linear` with a matrix called `weight`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinearSite {
+    /// Burn path of the module.
+    pub path: String,
+    /// Width of the input.
+    pub in_features: usize,
+    /// Width of the output.
+    pub out_features: usize,
+}
+
+/// A floating-point parameter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParamSite {
+    /// Burn path of the parameter.
+    pub path: String,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// Whether gradients are taken for it.
+    pub trainable: bool,
+}
+
+impl ParamSite {
+    /// Number of values.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// The path that a visitor or mapper is at: feed it what Burn's traversals announce.
+#[derive(Debug, Default, Clone)]
+pub struct ParamPath {
+    parts: Vec<(String, String)>,
+}
+
+impl ParamPath {
+    /// For `enter_module`.
+    pub fn enter(&mut self, name: &str, container: &str) {
+        self.parts.push((name.to_owned(), container.to_owned()));
+    }
+
+    /// For `exit_module`.
+    pub fn exit(&mut self) {
+        self.parts.pop();
+    }
+
+    /// The components, joined by dots.
+    pub fn text(&self) -> String {
+        join(self.parts.iter())
+    }
+
+    /// The path of the linear layer whose weight this is.
+    pub fn linear_of_weight(&self) -> Option<String> {
+        let (last, rest) = self.parts.split_last()?;
+        (last.0 == "weight" && last.1 == "Struct:Linear").then(|| join(rest.iter()))
+    }
+
+    /// The path of the adapted module and the field of its adapter, at a parameter of an adapter.
+    pub fn adapter_field(&self) -> Option<(String, String)> {
+        let adapter = self.parts.iter().position(|(name, container)| {
+            name == DynAdapter::NAME && container == "Reparameterization"
+        })?;
+        // `<module>.weight.adapter.<field>`
+        let module = join(self.parts[..adapter.checked_sub(1)?].iter());
+        Some((module, join(self.parts[adapter + 1..].iter())))
+    }
+
+    /// The path in the names of PyTorch's leaves: Burn's norms call them gamma and beta.
+    pub(crate) fn torch_leaves(&self) -> String {
+        let norm = self
+            .parts
+            .last()
+            .is_some_and(|(_, container)| container.ends_with("Norm"));
+        let text = self.text();
+        match (norm, text.rsplit_once('.')) {
+            (true, Some((module, "gamma"))) => format!("{module}.weight"),
+            (true, Some((module, "beta"))) => format!("{module}.bias"),
+            _ => text,
+        }
+    }
+}
+
+fn join<'a>(parts: impl Iterator<Item = &'a (String, String)>) -> String {
+    parts
+        .map(|(name, _)| name.as_str())
+        .collect::<Vec<_>>()
+        .join(".")
+}
+
+/// Every linear layer of a model, in the model's order.
+pub fn linear_sites<M: Module>(model: &M) -> Vec<LinearSite> {
+    #[derive(Default)]
+    struct Visitor {
+        path: ParamPath,
+        sites: Vec<LinearSite>,
+    }
+    impl ModuleVisitor for Visitor {
+        fn enter_module(&mut self, name: &str, container: &str) {
+            self.path.enter(name, container);
+        }
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.path.exit();
+        }
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if D != 2 {
+                return;
+            }
+            if let Some(path) = self.path.linear_of_weight() {
+                let shape = param.lazy_shape();
+                self.sites.push(LinearSite {
+                    path,
+                    in_features: shape[0],
+                    out_features: shape[1],
+                });
+            }
+        }
+    }
+    let mut visitor = Visitor::default();
+    model.visit(&mut visitor);
+    visitor.sites
+}
+
+/// Every floating-point parameter for which gradients are taken.
+///
+/// Meaningful on a device with autodiff only; elsewhere no tensor takes gradients.
+pub fn trainable_parameters<M: Module>(model: &M) -> Vec<ParamSite> {
+    parameters(model)
+        .into_iter()
+        .filter(|site| site.trainable)
+        .collect()
+}
+
+/// Every floating-point parameter.
+pub(crate) fn parameters<M: Module>(model: &M) -> Vec<ParamSite> {
+    #[derive(Default)]
+    struct Visitor {
+        path: ParamPath,
+        sites: Vec<ParamSite>,
+    }
+    impl ModuleVisitor for Visitor {
+        fn enter_module(&mut self, name: &str, container: &str) {
+            self.path.enter(name, container);
+        }
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.path.exit();
+        }
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.sites.push(ParamSite {
+                path: self.path.text(),
+                shape: param.lazy_shape().iter().copied().collect(),
+                trainable: param.base().is_require_grad(),
+            });
+        }
+    }
+    let mut visitor = Visitor::default();
+    model.visit(&mut visitor);
+    visitor.sites
+}

@@ -1,0 +1,274 @@
+//! Which columns hold the text, its pair and the label.
+
+use crate::error::{DataError, list, shorten};
+use serde::{Deserialize, Serialize};
+
+/// Text and pair columns that go together, in order of preference.
+const PAIRS: &[(&str, &str)] = &[
+    ("sentence1", "sentence2"),
+    ("premise", "hypothesis"),
+    ("question1", "question2"),
+    ("text", "text_pair"),
+    ("text1", "text2"),
+    ("text_a", "text_b"),
+    ("sentence_a", "sentence_b"),
+    ("question", "sentence"),
+    ("question", "passage"),
+    ("question", "context"),
+    ("query", "passage"),
+    ("query", "document"),
+    ("#1 string", "#2 string"),
+];
+/// Text columns that stand alone.
+const TEXTS: &[&str] = &[
+    "text",
+    "sentence",
+    "sentence1",
+    "question",
+    "question1",
+    "premise",
+    "review",
+    "content",
+    "text1",
+    "text_a",
+    "tweet",
+    "comment",
+    "document",
+    "body",
+    "message",
+    "review_text",
+    "query",
+    "utterance",
+    "abstract",
+    "description",
+    "title",
+    "input",
+];
+const LABELS: &[&str] = &[
+    "label",
+    "labels",
+    "gold_label",
+    "class",
+    "target",
+    "score",
+    "is_duplicate",
+    "sentiment",
+    "category",
+    "intent",
+    "rating",
+    "stars",
+    "emotion",
+    "quality",
+    "topic",
+    "similarity",
+    "y",
+];
+
+/// Columns as the user names them; what is `None` is detected.
+///
+/// A named text column switches the detection of a pair column off: whoever names one text means
+/// one text, unless `text_pair` is named too.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ColumnMap {
+    /// Column of the text (`--text-column`).
+    pub text: Option<String>,
+    /// Column of the second text of a pair (`--pair-column`).
+    pub text_pair: Option<String>,
+    /// Column of the label (`--label-column`).
+    pub label: Option<String>,
+}
+
+/// Columns as found in a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Columns {
+    /// Column of the text.
+    pub text: String,
+    /// Column of the second text, for pairs.
+    pub text_pair: Option<String>,
+    /// Column of the label; `None` only where labels are not required.
+    pub label: Option<String>,
+}
+
+impl ColumnMap {
+    /// Finds the columns among `names`; the label only if `require_label`.
+    ///
+    /// # Errors
+    /// [`DataError::Columns`] if a named column does not exist or nothing fits; it lists the columns
+    /// there are and the flags that name them.
+    pub fn resolve(
+        &self,
+        names: &[String],
+        require_label: bool,
+        file: &str,
+    ) -> Result<Columns, DataError> {
+        let find = |wanted: &str| names.iter().find(|n| n.to_lowercase() == wanted).cloned();
+        let first = |wanted: &[&str]| wanted.iter().find_map(|w| find(w));
+        let error = |problem: String, flags| DataError::Columns {
+            file: file.to_owned(),
+            problem,
+            found: list(names),
+            flags,
+        };
+        let named = |name: &Option<String>, flag| match name {
+            Some(name) if !names.contains(name) => Err(error(
+                format!("there is no column `{}`", shorten(name)),
+                flag,
+            )),
+            name => Ok(name.clone()),
+        };
+        let (mut text, mut text_pair) = (
+            named(&self.text, "--text-column")?,
+            named(&self.text_pair, "--pair-column")?,
+        );
+        // Without need for labels (prediction) the named column may be absent.
+        let label = match require_label {
+            true => named(&self.label, "--label-column")?,
+            false => self.label.clone(),
+        };
+        let taken = |name: &String| Some(name) == label.as_ref();
+        if text.is_none() && text_pair.is_none() {
+            let pair = PAIRS.iter().find_map(|(a, b)| Some((find(a)?, find(b)?)));
+            if let Some((a, b)) = pair.filter(|(a, b)| !taken(a) && !taken(b)) {
+                (text, text_pair) = (Some(a), Some(b));
+            }
+        }
+        let text = text.or_else(|| {
+            let free = |n: &String| !taken(n) && Some(n) != text_pair.as_ref();
+            TEXTS.iter().find_map(|w| find(w).filter(free))
+        });
+        let text = text.ok_or_else(|| {
+            let flags = "--text-column, --pair-column and --label-column";
+            error("no column looks like the text".to_owned(), flags)
+        })?;
+        let label = match require_label {
+            false => None,
+            true => Some(label.or_else(|| first(LABELS)).ok_or_else(|| {
+                error(
+                    "no column looks like the label".to_owned(),
+                    "--label-column",
+                )
+            })?),
+        };
+        let used = [Some(&text), text_pair.as_ref(), label.as_ref()];
+        let twice = used
+            .iter()
+            .enumerate()
+            .find(|(i, u)| u.is_some() && used[..*i].contains(u));
+        if let Some((_, Some(name))) = twice {
+            let flags = "--text-column, --pair-column and --label-column";
+            return Err(error(
+                format!("column `{}` has two roles", shorten(name)),
+                flags,
+            ));
+        }
+        Ok(Columns {
+            text,
+            text_pair,
+            label,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(map: &ColumnMap, names: &[&str]) -> Result<Columns, DataError> {
+        let names: Vec<_> = names.iter().map(|&n| n.to_owned()).collect();
+        map.resolve(&names, true, "f")
+    }
+
+    fn detect(names: &[&str]) -> (String, Option<String>, Option<String>) {
+        let c = resolve(&ColumnMap::default(), names).unwrap();
+        (c.text, c.text_pair, c.label)
+    }
+
+    #[test]
+    fn the_files_of_the_field_are_detected() {
+        type Case<'a> = (&'a [&'a str], (&'a str, Option<&'a str>, &'a str));
+        let cases: &[Case<'_>] = &[
+            (&["sentence", "label"], ("sentence", None, "label")),
+            (&["Text", "Label"], ("Text", None, "Label")),
+            (
+                &["index", "question", "sentence", "label"],
+                ("question", Some("sentence"), "label"),
+            ),
+            (
+                &[
+                    "id",
+                    "qid1",
+                    "qid2",
+                    "question1",
+                    "question2",
+                    "is_duplicate",
+                ],
+                ("question1", Some("question2"), "is_duplicate"),
+            ),
+            (
+                &["Quality", "#1 ID", "#2 ID", "#1 String", "#2 String"],
+                ("#1 String", Some("#2 String"), "Quality"),
+            ),
+            (
+                &["sentence1", "sentence2", "label1", "gold_label"],
+                ("sentence1", Some("sentence2"), "gold_label"),
+            ),
+            (&["text", "label", "label_text"], ("text", None, "label")),
+        ];
+        for (names, (text, pair, label)) in cases {
+            let want = (
+                text.to_string(),
+                pair.map(str::to_owned),
+                Some(label.to_string()),
+            );
+            assert_eq!(detect(names), want);
+        }
+    }
+
+    #[test]
+    fn explicit_columns_win() {
+        let text = ColumnMap {
+            text: Some("sentence1".into()),
+            ..ColumnMap::default()
+        };
+        let got = resolve(&text, &["sentence1", "sentence2", "label"]).unwrap();
+        assert_eq!(got.text_pair, None);
+        let label = ColumnMap {
+            label: Some("sentence".into()),
+            ..ColumnMap::default()
+        };
+        let got = resolve(&label, &["question", "sentence", "label"]).unwrap();
+        assert_eq!((got.text.as_str(), got.text_pair), ("question", None));
+    }
+
+    #[test]
+    fn failures_list_columns_and_flags() {
+        let none = resolve(&ColumnMap::default(), &["foo", "bar"])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            none.contains("`foo`, `bar`") && none.contains("--text-column"),
+            "{none}"
+        );
+        let label = resolve(&ColumnMap::default(), &["text"])
+            .unwrap_err()
+            .to_string();
+        assert!(label.ends_with("--label-column"), "{label}");
+        let map = ColumnMap {
+            text: Some("txt".into()),
+            ..ColumnMap::default()
+        };
+        let missing = resolve(&map, &["text", "label"]).unwrap_err().to_string();
+        assert!(missing.contains("no column `txt`"), "{missing}");
+        let map = ColumnMap {
+            text: Some("label".into()),
+            ..ColumnMap::default()
+        };
+        assert!(
+            resolve(&map, &["text", "label"])
+                .unwrap_err()
+                .to_string()
+                .contains("two roles")
+        );
+    }
+}

@@ -1,0 +1,41 @@
+//! Data sets, tokenizers and length-bucketed batches for fine-tuning text models.
+//!
+//! The walk: a [`RowReader`] streams rows from CSV, TSV, JSON Lines or plain text; a [`ColumnMap`]
+//! says which columns hold the text, its pair and the label; a [`TextTokenizer`] read from a
+//! Hugging Face model folder turns them into token ids; a [`Dataset`] keeps those ids compactly;
+//! a [`BatchPlan`] orders them into batches of similar length, packed without padding.
+//!
+//! Nothing here touches a tensor library, and nothing here depends on the order of calls: shuffles
+//! and splits are functions of `(seed, epoch, index)` alone.
+#![warn(missing_docs)]
+
+mod batch;
+mod columns;
+mod dataset;
+mod error;
+mod format;
+mod labels;
+mod load;
+mod plan;
+mod reader;
+mod report;
+mod rng;
+mod split;
+mod targets;
+mod task;
+mod tokenizer;
+
+pub use batch::Batch;
+pub use columns::{ColumnMap, Columns};
+pub use dataset::{Dataset, Labels};
+pub use error::{DataError, Location};
+pub use format::Format;
+pub use labels::{LabelMap, MAX_LABELS};
+pub use load::LoadOptions;
+pub use plan::{BatchPlan, Cursor};
+pub use reader::{MAX_COLUMNS, MAX_FIELD_BYTES, MAX_ROW_BYTES, ReadOptions, Row, RowReader, Value};
+pub use report::{Lengths, LoadReport};
+pub use rng::CounterRng;
+pub use split::{split, split_stratified};
+pub use task::Task;
+pub use tokenizer::{Encoded, TextTokenizer};

@@ -1,0 +1,98 @@
+//! Lines of a hostile stream: bounded, UTF-8, without NUL.
+
+use super::row::MAX_ROW_BYTES;
+use crate::error::{DataError, Location};
+use crate::format::check_magic;
+use std::io::{BufRead, Cursor, Read};
+
+/// Reads lines with their terminators, in constant memory.
+pub(crate) struct Lines {
+    inner: Box<dyn BufRead + Send>,
+    pub(crate) file: String,
+    /// Number of the line last read.
+    pub(crate) number: u64,
+    buffer: Vec<u8>,
+}
+
+impl Lines {
+    /// Looks at the first bytes: skips a byte-order mark, rejects known binary files.
+    pub(crate) fn new(mut inner: Box<dyn BufRead + Send>, file: String) -> Result<Self, DataError> {
+        let mut head = Vec::new();
+        inner
+            .by_ref()
+            .take(4)
+            .read_to_end(&mut head)
+            .map_err(|e| io(&file, e))?;
+        check_magic(&head, &file)?;
+        if head.starts_with(b"\xEF\xBB\xBF") {
+            head.drain(..3);
+        }
+        let inner = Box::new(Cursor::new(head).chain(inner));
+        Ok(Self {
+            inner,
+            file,
+            number: 0,
+            buffer: Vec::new(),
+        })
+    }
+
+    /// The next line with its terminator; `None` at the end. `row` is only for the error.
+    pub(crate) fn next(&mut self, row: u64) -> Result<Option<&str>, DataError> {
+        self.buffer.clear();
+        // A hostile file without newlines must not fill memory.
+        let limit = MAX_ROW_BYTES as u64 + 1;
+        let read = self
+            .inner
+            .by_ref()
+            .take(limit)
+            .read_until(b'\n', &mut self.buffer);
+        if read.map_err(|e| io(&self.file, e))? == 0 {
+            return Ok(None);
+        }
+        self.number += 1;
+        let at = |line| Location {
+            file: self.file.clone(),
+            row,
+            line,
+            column: None,
+        };
+        if self.buffer.len() > MAX_ROW_BYTES {
+            return Err(DataError::TooLarge {
+                at: at(self.number),
+                what: "the row",
+                limit: MAX_ROW_BYTES,
+            });
+        }
+        if self.buffer.contains(&0) {
+            return Err(DataError::Malformed {
+                at: at(self.number),
+                problem: "expected text, found a NUL byte".to_owned(),
+                fix: "the file is binary or UTF-16: convert it to UTF-8 (iconv -f UTF-16 -t UTF-8)",
+            });
+        }
+        match std::str::from_utf8(&self.buffer) {
+            Ok(line) => Ok(Some(line)),
+            Err(error) => Err(DataError::Malformed {
+                at: at(self.number),
+                problem: format!(
+                    "expected UTF-8; byte {} of the line is not",
+                    error.valid_up_to()
+                ),
+                fix: "convert the file to UTF-8 (for example iconv -f WINDOWS-1252 -t UTF-8)",
+            }),
+        }
+    }
+}
+
+fn io(file: &str, source: std::io::Error) -> DataError {
+    DataError::Io {
+        path: file.into(),
+        source,
+    }
+}
+
+/// A line without its terminator, `\n` or `\r\n`.
+pub(crate) fn trim_end(line: &str) -> &str {
+    let line = line.strip_suffix('\n').unwrap_or(line);
+    line.strip_suffix('\r').unwrap_or(line)
+}

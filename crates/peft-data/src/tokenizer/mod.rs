@@ -1,0 +1,248 @@
+//! Text to token ids, as Hugging Face's tokenizers do it.
+
+mod assemble;
+mod files;
+#[cfg(test)]
+mod tests;
+mod truncate;
+
+use crate::error::{DataError, shorten};
+use files::{Config, REDOWNLOAD, bad, read};
+use std::path::{Path, PathBuf};
+use tokenizers::{
+    Encoding, ModelWrapper, PostProcessor, PostProcessorWrapper, Tokenizer, TruncationDirection,
+};
+
+/// Fewer texts than this are tokenized on the calling thread.
+const PARALLEL_FROM: usize = 64;
+
+/// Token ids of one text or pair, special tokens included.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encoded {
+    /// Token ids.
+    pub ids: Vec<u32>,
+    /// Segments: 1 for the second text of a BERT pair, else 0; as many as `ids`.
+    pub type_ids: Vec<u32>,
+    /// Tokens cut off to respect the maximum length.
+    pub truncated_tokens: usize,
+}
+
+/// A tokenizer read from a model folder.
+///
+/// Truncation and padding that the files ask for are switched off: length is the caller's, and
+/// batches here have no padding.
+pub struct TextTokenizer {
+    inner: Tokenizer,
+    direction: TruncationDirection,
+    pad_id: Option<u32>,
+    vocab_size: usize,
+    source: PathBuf,
+}
+
+impl std::fmt::Debug for TextTokenizer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The vocabulary would fill the screen.
+        let mut out = f.debug_struct("TextTokenizer");
+        out.field("source", &self.source)
+            .field("vocab_size", &self.vocab_size);
+        out.field("pad_id", &self.pad_id).finish_non_exhaustive()
+    }
+}
+
+impl TextTokenizer {
+    /// Reads `tokenizer.json`; failing that, `vocab.txt` (BERT's WordPiece); failing that,
+    /// `vocab.json` with `merges.txt` (RoBERTa's byte-level BPE). Settings come from
+    /// `tokenizer_config.json`, `special_tokens_map.json` and `added_tokens.json`, where present.
+    ///
+    /// # Errors
+    /// [`DataError::NoTokenizer`] if the folder holds none of these, [`DataError::Tokenizer`] for a
+    /// file that cannot be used, [`DataError::Io`].
+    pub fn from_dir(dir: &Path) -> Result<Self, DataError> {
+        let config = Config::read(dir)?;
+        let whole = dir.join("tokenizer.json");
+        if let Some(text) = read(&whole)? {
+            return Self::build(&whole, text.as_bytes(), &config);
+        }
+        for (file, assembled) in [
+            ("vocab.txt", assemble::wordpiece(dir, &config)?),
+            ("vocab.json", assemble::byte_bpe(dir, &config)?),
+        ] {
+            let Some(assembled) = assembled else { continue };
+            let path = dir.join(file);
+            let built = Self::build(&path, assembled.json.to_string().as_bytes(), &config)?;
+            for (id, token) in assembled.expected {
+                let got = built.inner.token_to_id(&token);
+                if got != Some(id) {
+                    let token = shorten(&token);
+                    let problem = format!("added token `{token}` should have id {id}, got {got:?}");
+                    return Err(bad(&path, problem, REDOWNLOAD));
+                }
+            }
+            return Ok(built);
+        }
+        Err(DataError::NoTokenizer {
+            dir: dir.to_owned(),
+        })
+    }
+
+    fn build(path: &Path, json: &[u8], config: &Config) -> Result<Self, DataError> {
+        let mut inner = Tokenizer::from_bytes(json)
+            .map_err(|e| bad(path, format!("not a valid tokenizer: {e}"), REDOWNLOAD))?;
+        let padding = inner.get_padding().map(|p| p.pad_token.clone());
+        inner.with_padding(None);
+        inner.with_truncation(None).map_err(|e| {
+            bad(
+                path,
+                format!("cannot switch truncation off: {e}"),
+                REDOWNLOAD,
+            )
+        })?;
+        // Dropout would make equal texts differ from run to run.
+        if let ModelWrapper::BPE(bpe) = inner.get_model()
+            && bpe.dropout.is_some()
+        {
+            let mut bpe = bpe.clone();
+            bpe.dropout = None;
+            inner.with_model(bpe);
+        }
+        let named = config.special("pad_token").map(|t| t.content);
+        let usual = ["[PAD]", "<pad>"].map(str::to_owned);
+        let names = named.into_iter().chain(padding).chain(usual);
+        let pad_id = names.into_iter().find_map(|name| inner.token_to_id(&name));
+        let vocab_size = inner
+            .get_vocab(true)
+            .values()
+            .max()
+            .map_or(0, |&id| id as usize + 1);
+        let direction = match config.text("truncation_side") {
+            Some("left") => TruncationDirection::Left,
+            _ => TruncationDirection::Right,
+        };
+        Ok(Self {
+            inner,
+            direction,
+            pad_id,
+            vocab_size,
+            source: path.to_owned(),
+        })
+    }
+
+    /// Tokenizes a text, or a text and its pair, to at most `max_length` tokens. What is too long is
+    /// cut as Hugging Face's `longest_first` does; special tokens stay.
+    ///
+    /// # Errors
+    /// [`DataError::MaxLength`] if there is no room for a token besides the special ones,
+    /// [`DataError::Encode`] if the tokenizer fails.
+    pub fn encode(
+        &self,
+        text: &str,
+        pair: Option<&str>,
+        max_length: usize,
+    ) -> Result<Encoded, DataError> {
+        let special = self.special_tokens(pair.is_some());
+        if max_length <= special {
+            return Err(DataError::MaxLength {
+                max_length,
+                special,
+            });
+        }
+        let mut first = self.encode_part(text)?;
+        let mut second = pair.map(|p| self.encode_part(p)).transpose()?;
+        let whole = first.len() + second.as_ref().map_or(0, Encoding::len);
+        let room = max_length - special;
+        let keep = truncate::longest_first(first.len(), second.as_ref().map(Encoding::len), room);
+        self.cut(&mut first, keep.0);
+        if let Some(second) = &mut second {
+            self.cut(second, keep.1);
+            // Only a post-processor may overrule the segments of a pair.
+            second.set_type_ids(vec![1; second.len()]);
+        }
+        let error = |e: tokenizers::Error| DataError::Encode {
+            text: shorten(text),
+            problem: e.to_string(),
+        };
+        let done = self
+            .inner
+            .post_process(first, second, true)
+            .map_err(error)?;
+        Ok(Encoded {
+            ids: done.get_ids().to_vec(),
+            type_ids: done.get_type_ids().to_vec(),
+            truncated_tokens: whole - (keep.0 + keep.1),
+        })
+    }
+
+    /// As [`TextTokenizer::encode`] for many, on all cores; the result does not depend on how many.
+    ///
+    /// # Errors
+    /// As [`TextTokenizer::encode`], of the first text that fails.
+    pub fn encode_many(
+        &self,
+        texts: &[(String, Option<String>)],
+        max_length: usize,
+    ) -> Result<Vec<Encoded>, DataError> {
+        let encode = |part: &[(String, Option<String>)]| -> Result<Vec<Encoded>, DataError> {
+            part.iter()
+                .map(|(a, b)| self.encode(a, b.as_deref(), max_length))
+                .collect()
+        };
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        if threads == 1 || texts.len() < PARALLEL_FROM {
+            return encode(texts);
+        }
+        let parts = std::thread::scope(|scope| {
+            let run = |part| scope.spawn(move || encode(part));
+            let running: Vec<_> = texts
+                .chunks(texts.len().div_ceil(threads))
+                .map(run)
+                .collect();
+            running
+                .into_iter()
+                .map(|handle| handle.join())
+                .collect::<Vec<_>>()
+        });
+        let mut all = Vec::with_capacity(texts.len());
+        for part in parts {
+            // A panic of the tokenizer library is passed on as it is.
+            all.extend(part.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+        }
+        Ok(all)
+    }
+
+    /// Special tokens added to a text, or to a pair.
+    pub fn special_tokens(&self, pair: bool) -> usize {
+        self.inner
+            .get_post_processor()
+            .map_or(0, |p: &PostProcessorWrapper| p.added_tokens(pair))
+    }
+
+    /// Id of the padding token, if the tokenizer has one. Batches here never need it.
+    pub fn pad_id(&self) -> Option<u32> {
+        self.pad_id
+    }
+
+    /// The greatest token id plus one: how many embeddings the model must have at least.
+    pub fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+
+    /// The file the vocabulary came from.
+    pub fn source(&self) -> &Path {
+        &self.source
+    }
+
+    fn encode_part(&self, text: &str) -> Result<Encoding, DataError> {
+        self.inner
+            .encode_fast(text, false)
+            .map_err(|e| DataError::Encode {
+                text: shorten(text),
+                problem: e.to_string(),
+            })
+    }
+
+    fn cut(&self, encoding: &mut Encoding, keep: usize) {
+        encoding.truncate(keep, 0, self.direction);
+        // The cut-off parts would go through post-processing as well.
+        encoding.take_overflowing();
+    }
+}

@@ -1,0 +1,132 @@
+use super::*;
+use serde_json::{Value, json};
+use std::fs;
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
+}
+
+fn numbers(value: &Value) -> Vec<u32> {
+    serde_json::from_value(value.clone()).unwrap()
+}
+
+/// `tests/fixtures/mint.py` wrote the expectations with Hugging Face's own tokenizers.
+#[test]
+fn ids_equal_hugging_faces() {
+    let text = fs::read_to_string(fixtures().join("expected.json")).unwrap();
+    let expected: Value = serde_json::from_str(&text).unwrap();
+    let cases = expected["cases"].as_array().unwrap();
+    assert!(cases.len() > 100);
+    for folder in ["wordpiece", "bpe"] {
+        let tokenizer = TextTokenizer::from_dir(&fixtures().join(folder)).unwrap();
+        for case in cases.iter().filter(|c| c["folder"] == folder) {
+            let (text, pair) = (case["text"].as_str().unwrap(), case["pair"].as_str());
+            let got = tokenizer
+                .encode(text, pair, case["max_length"].as_u64().unwrap() as usize)
+                .unwrap();
+            assert_eq!(got.ids, numbers(&case["ids"]), "{case}");
+            assert_eq!(got.type_ids, numbers(&case["type_ids"]), "{case}");
+            assert_eq!(json!(got.truncated_tokens), case["truncated"], "{case}");
+        }
+    }
+}
+
+#[test]
+fn many_equals_one_by_one() {
+    let tokenizer = TextTokenizer::from_dir(&fixtures().join("bpe")).unwrap();
+    let texts: Vec<_> = (0..200).map(|i| (format!("text {i}"), None)).collect();
+    let many = tokenizer.encode_many(&texts, 16).unwrap();
+    for (text, got) in texts.iter().zip(many) {
+        assert_eq!(tokenizer.encode(&text.0, None, 16).unwrap(), got);
+    }
+    assert_eq!(
+        (tokenizer.pad_id(), tokenizer.special_tokens(true)),
+        (Some(1), 4)
+    );
+    let error = tokenizer.encode("a", None, 2).unwrap_err().to_string();
+    assert!(error.contains("at least 3 is needed"), "{error}");
+}
+
+/// A folder with the files given.
+fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        fs::write(dir.path().join(name), text).unwrap();
+    }
+    dir
+}
+
+fn error(files: &[(&str, &str)]) -> String {
+    TextTokenizer::from_dir(folder(files).path())
+        .unwrap_err()
+        .to_string()
+}
+
+const VOCAB: &str = "[PAD]\n[UNK]\n[CLS]\n[SEP]\nabc\nABC\né\ne\n";
+
+#[test]
+fn settings_of_bert_are_followed() {
+    let ids = |config: &str, text: &str| {
+        let dir = folder(&[("vocab.txt", VOCAB), ("tokenizer_config.json", config)]);
+        TextTokenizer::from_dir(dir.path())
+            .unwrap()
+            .encode(text, None, 9)
+            .unwrap()
+            .ids
+    };
+    assert_eq!(ids("{}", "ABC é"), [2, 4, 7, 3]);
+    assert_eq!(ids(r#"{"do_lower_case": false}"#, "ABC é"), [2, 5, 6, 3]);
+    assert_eq!(ids(r#"{"strip_accents": false}"#, "ABC é"), [2, 4, 6, 3]);
+    assert_eq!(
+        ids(r#"{"truncation_side": "left"}"#, "abc e e e e e e e"),
+        [2, 7, 7, 7, 7, 7, 7, 7, 3]
+    );
+    let added = r#"{"added_tokens_decoder": {"8": {"content": "[NEW]", "special": true,
+        "normalized": false}, "2": {"content": "[CLS]", "special": true, "normalized": false}}}"#;
+    assert_eq!(ids(added, "abc[NEW]e"), [2, 4, 8, 7, 3]);
+}
+
+#[test]
+fn padding_and_truncation_of_the_file_are_switched_off() {
+    let file = json!({
+        "version": "1.0",
+        "truncation": {"max_length": 2, "strategy": "LongestFirst", "stride": 0, "direction": "Right"},
+        "padding": {"strategy": {"Fixed": 128}, "direction": "Right", "pad_to_multiple_of": null,
+                    "pad_id": 1, "pad_type_id": 0, "pad_token": "P"},
+        "added_tokens": [], "normalizer": null, "pre_tokenizer": {"type": "Whitespace"},
+        "post_processor": null, "decoder": null,
+        "model": {"type": "WordLevel", "vocab": {"U": 0, "P": 1, "a": 2}, "unk_token": "U"},
+    });
+    let dir = folder(&[("tokenizer.json", &file.to_string())]);
+    let tokenizer = TextTokenizer::from_dir(dir.path()).unwrap();
+    let got = tokenizer.encode("a b a", Some("a"), 16).unwrap();
+    assert_eq!(
+        (got.ids, got.type_ids),
+        (vec![2, 0, 2, 2], vec![0, 0, 0, 1])
+    );
+    assert_eq!((tokenizer.pad_id(), tokenizer.vocab_size()), (Some(1), 3));
+}
+
+#[test]
+fn broken_folders_are_explained() {
+    let none = error(&[("vocab.json", "{}")]);
+    assert!(
+        none.contains("tokenizer.json, then vocab.txt, then vocab.json"),
+        "{none}"
+    );
+    assert!(error(&[("tokenizer.json", "{\"a\": 1}")]).contains("not a valid tokenizer"));
+    assert!(error(&[("vocab.txt", "a\nb\n")]).contains("lacks the unk_token"));
+    let config = (
+        "tokenizer_config.json",
+        r#"{"tokenizer_class": "MPNetTokenizer"}"#,
+    );
+    assert!(error(&[("vocab.txt", VOCAB), config]).contains("belong to a MPNetTokenizer"));
+    let vocab = ("vocab.json", r#"{"<s>": 0, "</s>": 1, "a": 2}"#);
+    assert!(error(&[vocab, ("merges.txt", "#version\na b c\n")]).contains("line 2"));
+    assert!(error(&[vocab, ("merges.txt", "a z\n")]).contains("not a valid tokenizer"));
+    let added = ("added_tokens.json", r#"{"x": 99}"#);
+    assert!(error(&[("vocab.txt", VOCAB), added]).contains("should have id 99"));
+    assert!(
+        error(&[("vocab.txt", VOCAB), ("tokenizer_config.json", "[]")]).contains("JSON object")
+    );
+}

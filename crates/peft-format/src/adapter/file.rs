@@ -1,0 +1,193 @@
+//! The tensors of an adapter, owned.
+
+use std::path::{Path, PathBuf};
+
+use indexmap::IndexMap;
+use safetensors::Dtype;
+
+use super::WEIGHTS_NAME;
+use crate::checkpoint::{Shard, TensorView};
+use crate::error::{FormatError, Result, shorten};
+use crate::writer::{SafetensorsWriter, TensorSpec};
+use crate::{Metadata, near};
+
+/// A tensor with its own bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnedTensor {
+    /// Element type.
+    pub dtype: Dtype,
+    /// Dimensions, outermost first.
+    pub shape: Vec<usize>,
+    /// Little-endian elements in row-major order.
+    pub bytes: Vec<u8>,
+}
+
+impl OwnedTensor {
+    /// A tensor of `f32`. Its length is compared with the shape when it is written.
+    pub fn from_f32(shape: impl Into<Vec<usize>>, values: &[f32]) -> Self {
+        let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        Self {
+            dtype: Dtype::F32,
+            shape: shape.into(),
+            bytes,
+        }
+    }
+
+    /// The elements as `f32`, from F64, F32, F16 or BF16; `None` for other types.
+    pub fn to_f32(&self) -> Option<Vec<f32>> {
+        self.view().to_f32()
+    }
+
+    /// The tensor borrowed.
+    pub fn view(&self) -> TensorView<'_> {
+        TensorView {
+            dtype: self.dtype,
+            shape: self.shape.clone(),
+            bytes: &self.bytes,
+        }
+    }
+}
+
+/// All tensors of an adapter in file order, with the file's metadata.
+///
+/// Read and written back, keys and tensor bytes are the same, and the whole file is if the official
+/// serializer or this crate wrote it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdapterFile {
+    path: PathBuf,
+    /// Tensors by key.
+    pub tensors: IndexMap<String, OwnedTensor>,
+    /// The `__metadata__` strings; PEFT writes `format: pt`.
+    pub metadata: Metadata,
+}
+
+impl AdapterFile {
+    /// An adapter from tensors, with the metadata that PEFT writes.
+    pub fn new(tensors: IndexMap<String, OwnedTensor>) -> Self {
+        Self {
+            path: WEIGHTS_NAME.into(),
+            tensors,
+            metadata: pt_metadata(),
+        }
+    }
+
+    /// Reads `adapter_model.safetensors` from an adapter folder, or the file itself.
+    ///
+    /// # Errors
+    /// [`FormatError`]: no such file, a pickle (`adapter_model.bin`) in its place, a damaged file.
+    pub fn read(path: &Path) -> Result<Self> {
+        let path = locate(path)?;
+        let shard = Shard::open(&path)?;
+        let mut tensors = IndexMap::new();
+        for name in shard.header().names() {
+            let Some(TensorView {
+                dtype,
+                shape,
+                bytes,
+            }) = shard.view(name)
+            else {
+                // Cannot be: the header was checked against the file's length.
+                return Err(FormatError::corrupt(
+                    &path,
+                    shorten(name),
+                    "its range left the file",
+                ));
+            };
+            tensors.insert(
+                name.to_owned(),
+                OwnedTensor {
+                    dtype,
+                    shape,
+                    bytes: bytes.to_vec(),
+                },
+            );
+        }
+        Ok(Self {
+            path,
+            tensors,
+            metadata: shard.header().metadata.clone(),
+        })
+    }
+
+    /// The file that this was read from; a label for one that was made.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A tensor by its full key.
+    ///
+    /// # Errors
+    /// [`FormatError::MissingTensor`] with the keys most like it.
+    pub fn tensor(&self, key: &str) -> Result<&OwnedTensor> {
+        self.tensors.get(key).ok_or_else(|| {
+            let near = near::nearest(key, self.tensors.keys().map(String::as_str), 2);
+            FormatError::MissingTensor {
+                path: self.path.clone(),
+                tensor: shorten(key),
+                near: near::did_you_mean(&near),
+            }
+        })
+    }
+
+    /// Writes the file atomically.
+    ///
+    /// # Errors
+    /// [`FormatError::Write`] if bytes and shape of a tensor disagree, [`FormatError::Io`].
+    pub fn write(&self, path: &Path) -> Result<()> {
+        write_tensors(path, &self.tensors, &self.metadata)
+    }
+}
+
+pub(super) fn write_tensors(
+    path: &Path,
+    tensors: &IndexMap<String, OwnedTensor>,
+    metadata: &Metadata,
+) -> Result<()> {
+    let spec = |(k, t): (&String, &OwnedTensor)| TensorSpec::new(k, t.dtype, &*t.shape);
+    let mut writer = SafetensorsWriter::create(path, tensors.iter().map(spec).collect(), metadata)?;
+    let order: Vec<String> = writer.order().map(|spec| spec.name.clone()).collect();
+    for name in order {
+        // The order is made of the keys of this very map.
+        writer.write(&name, tensors.get(&name).map_or(&[], |t| &t.bytes))?;
+    }
+    writer.finish()
+}
+
+/// The metadata that PEFT writes.
+pub(super) fn pt_metadata() -> Metadata {
+    Metadata::from([("format".to_owned(), "pt".to_owned())])
+}
+
+fn locate(path: &Path) -> Result<PathBuf> {
+    if path.extension().is_some_and(|e| e == "bin") {
+        return Err(pickle(path));
+    }
+    if !path.is_dir() {
+        return Ok(path.to_owned());
+    }
+    let file = path.join(WEIGHTS_NAME);
+    if file.is_file() {
+        return Ok(file);
+    }
+    if path.join("adapter_model.bin").is_file() {
+        return Err(pickle(path));
+    }
+    Err(FormatError::WrongKind {
+        path: path.to_owned(),
+        expected: "a PEFT adapter folder",
+        found: format!("there is no `{WEIGHTS_NAME}`"),
+        fix: "check the path; an adapter with a name of its own is in the subfolder of that name"
+            .into(),
+    })
+}
+
+fn pickle(path: &Path) -> FormatError {
+    FormatError::WrongKind {
+        path: path.to_owned(),
+        expected: "adapter weights as safetensors",
+        found: "there is only the pickle `adapter_model.bin`".into(),
+        fix: "pickles can run code and are not read: load the adapter in PEFT and save it again \
+              with `save_pretrained(path)`"
+            .into(),
+    }
+}

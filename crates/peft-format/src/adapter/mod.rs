@@ -1,0 +1,15 @@
+//! PEFT adapter folders: `adapter_model.safetensors` and its keys.
+
+mod file;
+mod key;
+mod save;
+
+pub use file::{AdapterFile, OwnedTensor};
+pub use key::{AdapterKey, PREFIX, join_key, split_key, strip_prefix};
+pub use save::save_adapter;
+
+/// Name of the weights in an adapter folder.
+pub const WEIGHTS_NAME: &str = "adapter_model.safetensors";
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,131 @@
+//! Which files make up the checkpoint at a path.
+
+use std::path::{Path, PathBuf};
+
+use super::index::ShardIndex;
+use crate::error::{FormatError, Result, shorten};
+
+const SINGLE: &str = "model.safetensors";
+const SINGLE_SHARD: &str = "model-00001-of-00001.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+const PICKLES: [&str; 2] = ["pytorch_model.bin", "pytorch_model.bin.index.json"];
+const EXPECTED: &str = "a safetensors checkpoint";
+
+/// The files of a checkpoint, in shard order.
+#[derive(Debug)]
+pub(crate) struct Located {
+    pub files: Vec<PathBuf>,
+    pub index: Option<ShardIndex>,
+    pub config: Option<PathBuf>,
+}
+
+pub(crate) fn locate(path: &Path) -> Result<Located> {
+    let meta = std::fs::metadata(path).map_err(FormatError::io("open", path))?;
+    if meta.is_dir() {
+        return locate_in(path);
+    }
+    if path
+        .file_name()
+        .is_some_and(|name| name.to_string_lossy().ends_with(".index.json"))
+    {
+        return indexed(path.parent().unwrap_or(Path::new("")), path);
+    }
+    if path
+        .extension()
+        .is_some_and(|e| ["bin", "pt", "pth", "ckpt"].iter().any(|x| e == *x))
+    {
+        return Err(pickle(path, "it is a PyTorch pickle"));
+    }
+    let config = beside(path.parent().unwrap_or(Path::new("")));
+    Ok(Located {
+        files: vec![path.to_owned()],
+        index: None,
+        config,
+    })
+}
+
+fn locate_in(folder: &Path) -> Result<Located> {
+    for name in [SINGLE, INDEX, SINGLE_SHARD] {
+        let file = folder.join(name);
+        if file.is_file() {
+            if name == INDEX {
+                return indexed(folder, &file);
+            }
+            return Ok(Located {
+                files: vec![file],
+                index: None,
+                config: beside(folder),
+            });
+        }
+    }
+    for name in PICKLES {
+        if folder.join(name).is_file() {
+            return Err(pickle(
+                folder,
+                &format!("there is only `{name}`, a PyTorch pickle"),
+            ));
+        }
+    }
+    Err(nothing(folder))
+}
+
+fn indexed(folder: &Path, path: &Path) -> Result<Located> {
+    let index = ShardIndex::read(path)?;
+    Ok(Located {
+        files: index.files(folder)?,
+        index: Some(index),
+        config: beside(folder),
+    })
+}
+
+fn beside(folder: &Path) -> Option<PathBuf> {
+    Some(folder.join("config.json")).filter(|file| file.is_file())
+}
+
+fn pickle(path: &Path, found: &str) -> FormatError {
+    FormatError::WrongKind {
+        path: path.to_owned(),
+        expected: EXPECTED,
+        found: found.into(),
+        fix: "pickles can run code and are not read: take the model's safetensors revision, or \
+              convert with `save_pretrained(..., safe_serialization=True)`"
+            .into(),
+    }
+}
+
+/// The folder has none of the known names: say what it does have.
+fn nothing(folder: &Path) -> FormatError {
+    let mut others: Vec<String> = std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| name.ends_with(".safetensors"))
+        .collect();
+    others.sort();
+    let (found, fix) = if others.iter().any(|n| n == "adapter_model.safetensors") {
+        (
+            "it is an adapter folder".into(),
+            "give the base model here and the adapter separately",
+        )
+    } else if others.iter().any(|n| n.contains("-of-")) {
+        let found = format!("there are shards without `{INDEX}`");
+        (found, "download the index file into the folder")
+    } else if others.is_empty() {
+        (
+            format!("there is neither `{SINGLE}` nor `{INDEX}`"),
+            "check the path, or download the weights",
+        )
+    } else {
+        (
+            format!("there is only {}", shorten(&others.join(", "))),
+            "give the path of the file itself",
+        )
+    };
+    FormatError::WrongKind {
+        path: folder.to_owned(),
+        expected: EXPECTED,
+        found,
+        fix: fix.into(),
+    }
+}

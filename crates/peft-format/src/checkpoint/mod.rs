@@ -1,0 +1,176 @@
+//! Model checkpoints: a Hugging Face folder or one `.safetensors` file, memory-mapped.
+
+mod convert;
+mod header;
+mod index;
+mod locate;
+mod shard;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use safetensors::Dtype;
+
+pub(crate) use header::Header;
+pub use header::{HEADER_LIMIT, TensorInfo};
+pub(crate) use shard::Shard;
+
+use crate::error::{FormatError, Result, shorten};
+use crate::{Metadata, near};
+
+/// A tensor inside a mapped file.
+#[derive(Debug, Clone)]
+pub struct TensorView<'a> {
+    /// Element type.
+    pub dtype: Dtype,
+    /// Dimensions, outermost first.
+    pub shape: Vec<usize>,
+    /// The little-endian elements in row-major order; not necessarily aligned.
+    pub bytes: &'a [u8],
+}
+
+/// A checkpoint whose tensors are read lazily through memory maps.
+///
+/// Opening reads and validates all headers and no tensor. The files must not be truncated or
+/// rewritten in place while the checkpoint is open; files written by this crate never are, for
+/// they are replaced by renaming.
+#[derive(Debug)]
+pub struct Checkpoint {
+    root: PathBuf,
+    shards: Vec<Shard>,
+    /// Tensor name to the number of its shard; sorted, so that every walk has one order.
+    places: BTreeMap<String, usize>,
+    config_path: Option<PathBuf>,
+}
+
+impl Checkpoint {
+    /// Opens a folder (`model.safetensors`, or an index with its shards) or one file.
+    ///
+    /// As in `transformers`, `model.safetensors` goes before `model.safetensors.index.json`. With
+    /// an index, every listed tensor must be in the shard that it is listed for and no tensor may
+    /// be in two shards; a tensor that a shard holds and the index omits is available too.
+    ///
+    /// # Errors
+    /// [`FormatError`] naming the file and the tensor: nothing usable in the folder, PyTorch pickles
+    /// only, a damaged header, a missing shard, an index that disagrees with its shards.
+    pub fn open(path: &Path) -> Result<Self> {
+        let located = locate::locate(path)?;
+        let shards: Vec<Shard> = located
+            .files
+            .iter()
+            .map(|file| Shard::open(file))
+            .collect::<Result<_>>()?;
+        let mut places = BTreeMap::new();
+        for (number, shard) in shards.iter().enumerate() {
+            for name in shard.header().names() {
+                if let Some(first) = places.insert(name.to_owned(), number) {
+                    return Err(FormatError::corrupt(
+                        shard.path(),
+                        format!("tensor `{}`", shorten(name)),
+                        format!("the tensor is also in `{}`", shards[first].path().display()),
+                    ));
+                }
+            }
+        }
+        if let Some(index) = &located.index {
+            index.check(&located.files, &places)?;
+        }
+        Ok(Self {
+            root: path.to_owned(),
+            shards,
+            places,
+            config_path: located.config,
+        })
+    }
+
+    /// The path that was opened.
+    pub fn path(&self) -> &Path {
+        &self.root
+    }
+
+    /// `config.json` beside the weights, if there is one.
+    pub fn config_path(&self) -> Option<&Path> {
+        self.config_path.as_deref()
+    }
+
+    /// The weight files, in shard order.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.shards.iter().map(Shard::path)
+    }
+
+    /// The file that holds a tensor.
+    pub fn file_of(&self, name: &str) -> Option<&Path> {
+        Some(self.shard(name)?.path())
+    }
+
+    /// All tensor names, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.places.keys().map(String::as_str)
+    }
+
+    /// Number of tensors.
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// True if the checkpoint holds no tensor.
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// True if there is a tensor of this name.
+    pub fn contains(&self, name: &str) -> bool {
+        self.places.contains_key(name)
+    }
+
+    /// Type and shape of a tensor.
+    pub fn info(&self, name: &str) -> Option<TensorInfo> {
+        self.shard(name)?.header().info(name)
+    }
+
+    /// The `__metadata__` of the files, the first shard that has a key winning.
+    pub fn metadata(&self) -> Metadata {
+        let mut all = Metadata::new();
+        for (key, value) in self.shards.iter().flat_map(|s| &s.header().metadata) {
+            all.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+        all
+    }
+
+    /// A tensor's bytes in the mapped file.
+    ///
+    /// # Errors
+    /// [`FormatError::MissingTensor`] with the names most like the one asked for.
+    pub fn view(&self, name: &str) -> Result<TensorView<'_>> {
+        self.shard(name)
+            .and_then(|shard| shard.view(name))
+            .ok_or_else(|| self.missing(name))
+    }
+
+    /// A tensor's elements as `f32`, from F64, F32, F16 or BF16.
+    ///
+    /// # Errors
+    /// [`FormatError::MissingTensor`], or [`FormatError::Tensor`] for another element type.
+    pub fn to_f32(&self, name: &str) -> Result<Vec<f32>> {
+        let shard = self.shard(name).ok_or_else(|| self.missing(name))?;
+        let view = shard.view(name).ok_or_else(|| self.missing(name))?;
+        view.to_f32()
+            .ok_or_else(|| convert::not_floating(shard.path(), name, view.dtype))
+    }
+
+    fn shard(&self, name: &str) -> Option<&Shard> {
+        self.shards.get(*self.places.get(name)?)
+    }
+
+    fn missing(&self, name: &str) -> FormatError {
+        let near = near::did_you_mean(&near::nearest(name, self.names(), 3));
+        FormatError::MissingTensor {
+            path: self.root.clone(),
+            tensor: shorten(name),
+            near,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

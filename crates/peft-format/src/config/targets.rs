@@ -1,0 +1,38 @@
+//! The keys of a configuration that choose modules.
+
+use serde_json::Value;
+
+use super::AdapterConfig;
+use crate::error::Result;
+use crate::targets::{Exclude, TargetSpec, Targets};
+
+pub(super) fn read(config: &AdapterConfig) -> Result<TargetSpec> {
+    let modules = match config.fields().get("target_modules") {
+        None | Some(Value::Null) => Targets::Unspecified,
+        Some(Value::String(text)) => Targets::from_config_str(text),
+        Some(_) => Targets::List(
+            config
+                .opt_strings_field("target_modules")?
+                .unwrap_or_default(),
+        ),
+    };
+    let exclude = match config.fields().get("exclude_modules") {
+        Some(Value::String(text)) => Some(Exclude::Regex(text.clone())),
+        _ => config
+            .opt_strings_field("exclude_modules")?
+            .map(Exclude::List),
+    };
+    // PEFT takes the empty string for "no pattern".
+    let layers_pattern = config
+        .opt_strings_field("layers_pattern")?
+        .map(|list| list.into_iter().filter(|p| !p.is_empty()).collect());
+    Ok(TargetSpec {
+        modules,
+        exclude,
+        layers_to_transform: config.opt_usizes_field("layers_to_transform")?,
+        layers_pattern,
+        modules_to_save: config
+            .opt_strings_field("modules_to_save")?
+            .unwrap_or_default(),
+    })
+}

@@ -1,0 +1,36 @@
+//! Hugging Face files without a tensor library: checkpoints, PEFT adapter folders, adapter
+//! configurations and target patterns.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`checkpoint`] | model folders and `.safetensors` files, memory-mapped and validated |
+//! | [`writer`] | streamed `.safetensors` writing, byte for byte what the official crate writes |
+//! | [`atomic`] | files and directories that appear whole or not at all |
+//! | [`config`] | `adapter_config.json`: reading, checking, writing the smallest set of keys |
+//! | [`targets`] | which modules an adapter applies to, with PEFT's matching rules |
+//! | [`adapter`] | adapter weight files, their key naming, and saving an adapter folder |
+//! | [`near`] | "did you mean" suggestions |
+//!
+//! Every reader treats its input as hostile: sizes are bounded, offsets checked, names confined to
+//! their folder, and a bad file is an error that names the file, never a panic.
+
+pub mod adapter;
+pub mod atomic;
+pub mod checkpoint;
+pub mod config;
+pub mod error;
+pub(crate) mod json;
+pub mod near;
+pub mod targets;
+pub mod writer;
+
+pub use adapter::{AdapterFile, OwnedTensor, save_adapter};
+pub use checkpoint::{Checkpoint, TensorInfo, TensorView};
+pub use config::{AdapterConfig, AdapterConfigBuilder};
+pub use error::{FormatError, Result};
+pub use safetensors::Dtype;
+pub use targets::{ModuleInfo, ModuleKind, TargetError, TargetSpec, Targets};
+pub use writer::{SafetensorsWriter, TensorSpec};
+
+/// The `__metadata__` strings of a safetensors file, in the order in which the file holds them.
+pub type Metadata = indexmap::IndexMap<String, String>;

@@ -1,0 +1,95 @@
+//! Reading flex tensors and making new ones.
+
+use core::mem::MaybeUninit;
+
+use burn::tensor::{Bytes, Shape};
+use burn_flex::{FlexTensor, Layout};
+
+use super::real::Real;
+
+/// A tensor whose elements lie in row-major order; a copy only where they do not yet.
+pub fn contiguous(x: &FlexTensor) -> FlexTensor {
+    x.to_contiguous()
+}
+
+/// The elements of a contiguous tensor.
+pub fn elements<T: Real>(x: &FlexTensor) -> &[T] {
+    x.as_slice::<T>()
+        .expect("a contiguous tensor of the element type of the call")
+}
+
+/// A matrix anywhere in memory, by strides.
+#[derive(Clone, Copy)]
+pub struct Matrix<T> {
+    /// Element (0, 0).
+    pub start: *const T,
+    /// Rows.
+    pub rows: usize,
+    /// Columns.
+    pub cols: usize,
+    /// Distance of rows.
+    pub row_stride: isize,
+    /// Distance of columns.
+    pub col_stride: isize,
+}
+
+// SAFETY: a matrix is a shared borrow in disguise, and its elements are plain numbers.
+unsafe impl<T: Sync> Send for Matrix<T> {}
+// SAFETY: as above.
+unsafe impl<T: Sync> Sync for Matrix<T> {}
+
+impl<T: Real> Matrix<T> {
+    /// The matrix a rank-2 tensor shows, without copying.
+    pub fn of(x: &FlexTensor) -> Self {
+        let (layout, storage) = (x.layout(), x.storage::<T>());
+        let (shape, strides) = (layout.shape(), layout.strides());
+        Self {
+            // SAFETY: the offset of a layout lies inside its storage, or at its end for an empty
+            // tensor.
+            start: unsafe { storage.as_ptr().add(layout.start_offset()) },
+            rows: shape[0],
+            cols: shape[1],
+            row_stride: strides[0],
+            col_stride: strides[1],
+        }
+    }
+}
+
+/// A new tensor of which `fill` writes every element.
+///
+/// # Safety
+/// `fill` must initialise the whole slice.
+pub unsafe fn build<T: Real>(shape: Shape, fill: impl FnOnce(&mut [MaybeUninit<T>])) -> FlexTensor {
+    let n = shape.num_elements();
+    let mut data = Vec::<T>::with_capacity(n);
+    // Zeroing first would write every element twice, and these bodies are bound by memory.
+    fill(&mut data.spare_capacity_mut()[..n]);
+    // SAFETY: within the capacity, and initialised by the contract of this function.
+    unsafe { data.set_len(n) };
+    wrap(data, shape)
+}
+
+/// A tensor of the given elements.
+pub fn wrap<T: Real>(data: Vec<T>, shape: Shape) -> FlexTensor {
+    FlexTensor::new(Bytes::from_elems(data), Layout::contiguous(shape), T::TYPE)
+}
+
+/// A pointer that worker threads share to write disjoint places.
+#[derive(Clone, Copy)]
+pub struct Target<T>(pub *mut T);
+
+// SAFETY: users write disjoint places only, each says why.
+unsafe impl<T: Send> Send for Target<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Sync for Target<T> {}
+
+impl<T> Target<T> {
+    /// The place `offset` elements on.
+    ///
+    /// # Safety
+    /// It must lie inside the allocation.
+    pub unsafe fn at(self, offset: usize) -> *mut T {
+        // SAFETY: the caller's promise.
+        unsafe { self.0.add(offset) }
+    }
+}

@@ -1,0 +1,39 @@
+//! Tensor operations that Burn lacks or does slowly.
+//!
+//! Every operation is a plain function over Burn's [`Tensor`](burn::tensor::Tensor) and
+//! differentiates like any other. It has two bodies:
+//!
+//! - [`portable`]: composed of Burn operations, so it runs on every backend (flex, ndarray, wgpu,
+//!   cuda …) and every float type, and Burn differentiates it;
+//! - a fast one for Burn's CPU backend `Flex` and the types `f32` and `f64`, reached through an
+//!   extension trait over Burn's `Backend`, with a hand-written backward pass that keeps little.
+//!
+//! The functions of the crate root choose by the device and type of their first argument.
+//!
+//! | function | computes |
+//! |---|---|
+//! | [`gelu`] | Gaussian error linear unit, exact or by tanh |
+//! | [`layer_norm`], [`add_layer_norm`] | layer normalisation, alone or of a sum |
+//! | [`attention`] | softmax attention over rows packed without padding |
+//! | [`dropout`] | inverted dropout with a counter-based mask |
+//! | [`linear`] | product with a weight, plus bias |
+//! | [`cross_entropy`] | mean negative log-likelihood |
+//! | [`mix_key`], [`key_of`] | keys of random streams |
+//! | [`uniform`], [`normal`], [`keep`] | random numbers as pure functions of key and index |
+//!
+//! Results of the CPU bodies do not depend on the number of threads: work is split over rows, or
+//! over (sequence, head) pairs, and no sum is ever split.
+
+#[cfg(feature = "flex")]
+mod backends;
+mod functions;
+#[cfg(feature = "flex")]
+mod ops;
+pub mod portable;
+mod random;
+mod route;
+mod rows;
+
+pub use functions::*;
+pub use random::*;
+pub use rows::RowLayout;

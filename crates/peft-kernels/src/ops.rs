@@ -1,0 +1,160 @@
+//! The extension traits: what a backend with fast bodies provides.
+
+use std::sync::Arc;
+
+use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::{Backend, backend_extension};
+
+use crate::{Dropout, GeluKind};
+
+/// Everything the attention bodies need besides the tensors.
+#[derive(Clone, Debug)]
+pub struct AttentionPlan {
+    /// First row of each sequence and, last, the number of rows.
+    pub starts: Arc<Vec<usize>>,
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads.
+    pub kv_heads: usize,
+    /// Factor of the scores.
+    pub scale: f64,
+    /// Whether a query sees only itself and the rows before it.
+    pub causal: bool,
+    /// Dropout of the weights.
+    pub dropout: Option<Dropout>,
+}
+
+/// Forward bodies, routed by Burn's dispatch. Shapes and equations are those of the public
+/// functions of the same name.
+#[backend_extension(Flex, Autodiff)]
+pub trait KernelOps: Backend {
+    /// See [`gelu`](crate::gelu).
+    fn fused_gelu(x: FloatTensor<Self>, kind: GeluKind) -> FloatTensor<Self>;
+
+    /// See [`layer_norm`](crate::layer_norm).
+    fn fused_layer_norm(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        eps: f64,
+    ) -> FloatTensor<Self>;
+
+    /// See [`add_layer_norm`](crate::add_layer_norm).
+    fn fused_add_layer_norm(
+        x: FloatTensor<Self>,
+        residual: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        eps: f64,
+    ) -> FloatTensor<Self>;
+
+    /// See [`attention`](crate::attention).
+    fn packed_attention(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        plan: AttentionPlan,
+    ) -> FloatTensor<Self>;
+
+    /// See [`dropout`](crate::dropout).
+    fn keyed_dropout(x: FloatTensor<Self>, dropout: Dropout) -> FloatTensor<Self>;
+
+    /// See [`linear`](crate::linear).
+    fn product(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    /// See [`linear`](crate::linear).
+    fn product_bias(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
+
+    /// See [`cross_entropy`](crate::cross_entropy).
+    fn fused_cross_entropy(
+        logits: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+    ) -> FloatTensor<Self>;
+}
+
+/// What the backward passes call on the inner backend. Not routed: a gradient of a gradient is not
+/// offered.
+pub trait KernelGrads: KernelOps {
+    /// `grad · gelu'(x)`.
+    fn gelu_grad(
+        x: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        kind: GeluKind,
+    ) -> FloatTensor<Self>;
+
+    /// Layer normalisation of a sum that also returns the sum: `(y, x + residual)`.
+    fn add_layer_norm_saving(
+        x: FloatTensor<Self>,
+        residual: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        eps: f64,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+
+    /// Gradient of layer normalisation to its input; the statistics are computed anew.
+    fn layer_norm_grad(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        eps: f64,
+    ) -> FloatTensor<Self>;
+
+    /// Gradients of layer normalisation to gamma and beta.
+    fn layer_norm_param_grads(
+        x: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        eps: f64,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+
+    /// Attention that also returns the log-sum-exp of the scores, `[H, T]`.
+    fn attention_saving(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        plan: AttentionPlan,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+
+    /// Gradients of attention to `q`, `k` and `v`, those asked for.
+    fn attention_grads(
+        saved: AttentionSaved<Self>,
+        grad: FloatTensor<Self>,
+        plan: AttentionPlan,
+        wanted: [bool; 3],
+    ) -> [Option<FloatTensor<Self>>; 3];
+
+    /// Sums of the columns of a matrix.
+    fn column_sums(x: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    /// Cross entropy that also returns the log-sum-exp of each row.
+    fn cross_entropy_saving(
+        logits: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+
+    /// Gradient of cross entropy to the logits.
+    fn cross_entropy_grad(
+        logits: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        lse: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
+}
+
+/// What attention keeps for its backward pass.
+#[derive(Clone, Debug)]
+pub struct AttentionSaved<B: Backend> {
+    /// Queries.
+    pub q: FloatTensor<B>,
+    /// Keys.
+    pub k: FloatTensor<B>,
+    /// Values.
+    pub v: FloatTensor<B>,
+    /// The output.
+    pub out: FloatTensor<B>,
+    /// Log-sum-exp of the scores, `[H, T]`.
+    pub lse: FloatTensor<B>,
+}

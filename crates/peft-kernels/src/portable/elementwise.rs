@@ -1,0 +1,51 @@
+use burn::tensor::{Tensor, activation};
+
+use crate::GeluKind;
+
+/// [`gelu`](crate::gelu) by Burn's operations.
+pub fn gelu<const D: usize>(x: Tensor<D>, kind: GeluKind) -> Tensor<D> {
+    match kind {
+        GeluKind::Erf => activation::gelu(x),
+        GeluKind::Tanh => {
+            // Not Burn's `gelu_approximate`: its `powf(3)` has a NaN gradient on some backends for
+            // negative x.
+            const ROOT_2_OVER_PI: f64 = 0.797_884_560_802_865_4;
+            let cube = x.clone() * x.clone() * x.clone();
+            let inner = (x.clone() + cube * 0.044715) * ROOT_2_OVER_PI;
+            x * (inner.tanh() + 1.0) * 0.5
+        }
+    }
+}
+
+/// [`layer_norm`](crate::layer_norm) by Burn's operations.
+pub fn layer_norm<const D: usize>(
+    x: Tensor<D>,
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    eps: f64,
+) -> Tensor<D> {
+    let mean = x.clone().mean_dim(D - 1);
+    let centred = x - mean;
+    let var = (centred.clone() * centred.clone()).mean_dim(D - 1);
+    centred / (var + eps).sqrt() * gamma.unsqueeze::<D>() + beta.unsqueeze::<D>()
+}
+
+/// [`add_layer_norm`](crate::add_layer_norm) by Burn's operations.
+pub fn add_layer_norm(
+    x: Tensor<2>,
+    residual: Tensor<2>,
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    eps: f64,
+) -> Tensor<2> {
+    layer_norm(x + residual, gamma, beta, eps)
+}
+
+/// [`linear`](crate::linear) by Burn's operations.
+pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
+    let y = x.matmul(weight);
+    match bias {
+        Some(bias) => y + bias.unsqueeze::<2>(),
+        None => y,
+    }
+}

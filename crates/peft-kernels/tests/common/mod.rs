@@ -1,0 +1,242 @@
+//! What the tests share: the device, data, comparisons, finite differences.
+#![allow(dead_code)] // Each test binary uses its part.
+
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use peft_kernels::{AttentionOptions, RowLayout, attention_keep, normal};
+
+/// The device named by `PEFT_TEST_DEVICE`: flex (the default), ndarray or wgpu.
+pub fn device() -> Device {
+    let name = std::env::var("PEFT_TEST_DEVICE").unwrap_or_else(|_| "flex".into());
+    match name.as_str() {
+        #[cfg(feature = "flex")]
+        "flex" => Device::flex(),
+        #[cfg(feature = "ndarray")]
+        #[allow(deprecated)] // As a whole upstream, and tested while it ships.
+        "ndarray" => Device::ndarray(),
+        #[cfg(feature = "wgpu")]
+        "wgpu" => Device::wgpu(burn::tensor::DeviceKind::DefaultDevice),
+        other => panic!("PEFT_TEST_DEVICE={other}: unknown, or its feature is not enabled"),
+    }
+}
+
+/// Whether the device computes in `f64`; says so where it does not.
+pub fn has_f64() -> bool {
+    let has = device().supports_dtype(DType::F64);
+    if !has {
+        eprintln!("skipped: the device has no f64");
+    }
+    has
+}
+
+/// Normal numbers, rounded to `f32` so that both precisions start from the same values.
+pub fn numbers(key: u64, n: usize) -> Vec<f64> {
+    normal(key, n).into_iter().map(f64::from).collect()
+}
+
+/// A vector on a device.
+pub fn tensor(values: &[f64], dtype: DType, device: &Device) -> Tensor<1> {
+    let data = TensorData::new(values.to_vec(), [values.len()]).convert_dtype(dtype);
+    Tensor::from_data(data, (device, dtype))
+}
+
+/// The elements of a tensor, widened.
+pub fn values<const D: usize>(x: Tensor<D>) -> Vec<f64> {
+    x.into_data().iter::<f64>().collect()
+}
+
+/// Largest difference relative to the largest reference value.
+pub fn distance(got: &[f64], want: &[f64]) -> f64 {
+    assert_eq!(got.len(), want.len());
+    let scale = want.iter().fold(1e-30_f64, |m, w| m.max(w.abs()));
+    got.iter().zip(want).fold(0.0, |m: f64, (g, w)| {
+        let d = (g - w).abs() / scale;
+        if d > m || d.is_nan() { d } else { m }
+    })
+}
+
+/// Asserts that values agree within a relative tolerance.
+#[track_caller]
+pub fn assert_close(name: &str, got: &[f64], want: &[f64], tolerance: f64) {
+    let d = distance(got, want);
+    assert!(
+        d <= tolerance,
+        "{name}: relative difference {d:e} above {tolerance:e}"
+    );
+}
+
+/// An operation over flat inputs; it reshapes them itself.
+pub type Op<'a> = &'a dyn Fn(Vec<Tensor<1>>) -> Tensor<1>;
+
+/// Output, and the gradients of `Σ cᵢ yᵢ` with fixed normal `c`, one for each input.
+pub fn run(op: Op<'_>, inputs: &[Vec<f64>], dtype: DType) -> (Vec<f64>, Vec<Vec<f64>>) {
+    let device = device().autodiff();
+    let leaves: Vec<_> = inputs
+        .iter()
+        .map(|v| tensor(v, dtype, &device).require_grad())
+        .collect();
+    let y = op(leaves.clone());
+    let out = values(y.clone());
+    let weights = tensor(&numbers(99, out.len()), dtype, &device);
+    let grads = (y * weights).sum().backward();
+    let grads = leaves
+        .iter()
+        .map(|l| values(l.grad(&grads).expect("tracked")))
+        .collect();
+    (out, grads)
+}
+
+/// Compares the gradients of an operation with central differences in `f64`.
+#[track_caller]
+pub fn check_gradients(name: &str, op: Op<'_>, inputs: &[Vec<f64>]) {
+    let (out, grads) = run(op, inputs, DType::F64);
+    let weights = numbers(99, out.len());
+    let device = device();
+    let objective = |inputs: &[Vec<f64>]| -> f64 {
+        let y = op(inputs
+            .iter()
+            .map(|v| tensor(v, DType::F64, &device))
+            .collect());
+        values(y).iter().zip(&weights).map(|(y, w)| y * w).sum()
+    };
+    let h = 1e-5;
+    let mut moved = inputs.to_vec();
+    for (i, grad) in grads.iter().enumerate() {
+        let mut numeric = Vec::with_capacity(grad.len());
+        for j in 0..grad.len() {
+            let at = moved[i][j];
+            moved[i][j] = at + h;
+            let above = objective(&moved);
+            moved[i][j] = at - h;
+            let below = objective(&moved);
+            moved[i][j] = at;
+            numeric.push((above - below) / (2.0 * h));
+        }
+        let scale = numeric.iter().fold(1.0_f64, |m, v| m.max(v.abs()));
+        for (j, (g, n)) in grad.iter().zip(&numeric).enumerate() {
+            let d = (g - n).abs() / scale;
+            assert!(
+                d <= 1e-7,
+                "{name}: input {i}, element {j}: gradient {g}, difference quotient {n}"
+            );
+        }
+    }
+}
+
+/// A case of attention: sequence lengths, heads, head dimension, causality.
+#[derive(Clone, Debug)]
+pub struct Case {
+    pub lengths: Vec<usize>,
+    pub heads: usize,
+    pub kv_heads: usize,
+    pub d: usize,
+    pub causal: bool,
+    pub dropout: Option<peft_kernels::Dropout>,
+}
+
+impl Case {
+    pub fn new(lengths: &[usize], heads: usize, kv_heads: usize, d: usize, causal: bool) -> Self {
+        Self {
+            lengths: lengths.to_vec(),
+            heads,
+            kv_heads,
+            d,
+            causal,
+            dropout: None,
+        }
+    }
+
+    pub fn dropped(mut self, probability: f64) -> Self {
+        self.dropout = Some(peft_kernels::Dropout {
+            probability,
+            key: 77,
+        });
+        self
+    }
+
+    pub fn starts(&self) -> Vec<usize> {
+        let mut starts = vec![0];
+        self.lengths
+            .iter()
+            .for_each(|l| starts.push(starts[starts.len() - 1] + l));
+        starts
+    }
+
+    pub fn rows(&self) -> usize {
+        self.lengths.iter().sum()
+    }
+
+    pub fn layout(&self, device: &Device) -> RowLayout {
+        RowLayout::new(self.starts(), device)
+    }
+
+    pub fn options(&self) -> AttentionOptions {
+        AttentionOptions {
+            heads: self.heads,
+            kv_heads: self.kv_heads,
+            scale: 1.0 / (self.d as f64).sqrt(),
+            causal: self.causal,
+            dropout: self.dropout,
+        }
+    }
+
+    pub fn inputs(&self) -> Vec<Vec<f64>> {
+        let (t, q, kv) = (self.rows(), self.heads * self.d, self.kv_heads * self.d);
+        vec![numbers(1, t * q), numbers(2, t * kv), numbers(3, t * kv)]
+    }
+
+    /// Reshapes flat inputs to packed rows.
+    pub fn shaped(&self, x: Vec<Tensor<1>>) -> [Tensor<2>; 3] {
+        let (t, q, kv) = (self.rows(), self.heads * self.d, self.kv_heads * self.d);
+        let mut widths = [q, kv, kv].into_iter();
+        let x: Vec<_> = x
+            .into_iter()
+            .map(|x| x.reshape([t, widths.next().unwrap()]))
+            .collect();
+        x.try_into().expect("three inputs")
+    }
+
+    /// The definition, in `f64`, one number at a time.
+    pub fn reference(&self, x: &[Vec<f64>]) -> Vec<f64> {
+        let (q, k, v) = (&x[0], &x[1], &x[2]);
+        let (width, kv_width, options) =
+            (self.heads * self.d, self.kv_heads * self.d, self.options());
+        let mut out = vec![0.0; self.rows() * width];
+        for span in self.starts().windows(2) {
+            for head in 0..self.heads {
+                let kv = head / (self.heads / self.kv_heads);
+                for row in span[0]..span[1] {
+                    let last = if self.causal { row + 1 } else { span[1] };
+                    let score = |key: usize| -> f64 {
+                        (0..self.d)
+                            .map(|i| {
+                                q[row * width + head * self.d + i]
+                                    * k[key * kv_width + kv * self.d + i]
+                            })
+                            .sum::<f64>()
+                            * options.scale
+                    };
+                    let scores: Vec<f64> = (span[0]..last).map(score).collect();
+                    let top = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                    let total: f64 = scores.iter().map(|s| (s - top).exp()).sum();
+                    for (j, s) in scores.iter().enumerate() {
+                        let mut weight = (s - top).exp() / total;
+                        if let Some(o) = self.dropout {
+                            let stays =
+                                attention_keep(o.key, head, row, o.probability).at(j as u64);
+                            weight *= if stays {
+                                1.0 / (1.0 - o.probability)
+                            } else {
+                                0.0
+                            };
+                        }
+                        for i in 0..self.d {
+                            out[row * width + head * self.d + i] +=
+                                weight * v[(span[0] + j) * kv_width + kv * self.d + i];
+                        }
+                    }
+                }
+            }
+        }
+        out
+    }
+}

@@ -1,0 +1,165 @@
+use indexmap::IndexMap;
+use peft_core::AdapterError;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// How `A` starts; `B` starts at zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LoraInit {
+    /// Uniform on `±1/√in`, PEFT's default (Kaiming with a = √5).
+    #[default]
+    Kaiming,
+    /// Normal with standard deviation `1/r`.
+    Gaussian,
+}
+
+/// The settings of LoRA, by PEFT's names.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LoraConfig {
+    /// Rank.
+    pub r: usize,
+    /// Numerator of the scale.
+    pub lora_alpha: f64,
+    /// Probability of dropping an input of `A` in training.
+    pub lora_dropout: f64,
+    /// Scale by `α/√r` instead of `α/r`.
+    pub use_rslora: bool,
+    /// Ranks of single modules, by name or regular expression.
+    pub rank_pattern: IndexMap<String, usize>,
+    /// Alphas of single modules, by name or regular expression.
+    pub alpha_pattern: IndexMap<String, f64>,
+    /// `true` or `"gaussian"`.
+    pub init_lora_weights: Value,
+}
+
+impl Default for LoraConfig {
+    fn default() -> Self {
+        Self {
+            r: 8,
+            lora_alpha: 16.0,
+            lora_dropout: 0.0,
+            use_rslora: false,
+            rank_pattern: IndexMap::new(),
+            alpha_pattern: IndexMap::new(),
+            init_lora_weights: Value::Bool(true),
+        }
+    }
+}
+
+impl LoraConfig {
+    /// Keys of `adapter_config.json` that this configuration understands.
+    pub const KEYS: &'static [&'static str] = &[
+        "r",
+        "lora_alpha",
+        "lora_dropout",
+        "use_rslora",
+        "rank_pattern",
+        "alpha_pattern",
+        "init_lora_weights",
+    ];
+
+    /// Settings of a rank and an alpha, all else as PEFT's defaults.
+    pub fn new(r: usize, lora_alpha: f64) -> Self {
+        Self {
+            r,
+            lora_alpha,
+            ..Self::default()
+        }
+    }
+
+    /// Read the method's keys out of a configuration; absent keys take PEFT's meaning.
+    ///
+    /// # Errors
+    /// If a value has the wrong type or makes no sense.
+    pub fn from_json(map: &Map<String, Value>) -> Result<Self, AdapterError> {
+        let mut own: Map<String, Value> = map
+            .iter()
+            .filter(|(key, value)| Self::KEYS.contains(&key.as_str()) && !value.is_null())
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect();
+        // PEFT's own default, which differs from the one this crate recommends.
+        own.entry("lora_alpha").or_insert_with(|| Value::from(8));
+        let config: Self = serde_json::from_value(Value::Object(own))
+            .map_err(|error| fault(format!("{error}"), "correct the value"))?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// The fewest keys that reproduce these settings in any PEFT version that knows them.
+    pub fn to_json(&self) -> Map<String, Value> {
+        let mut map = Map::new();
+        map.insert("r".into(), self.r.into());
+        map.insert("lora_alpha".into(), number(self.lora_alpha));
+        map.insert("lora_dropout".into(), number(self.lora_dropout));
+        if self.use_rslora {
+            map.insert("use_rslora".into(), true.into());
+        }
+        if !self.rank_pattern.is_empty() {
+            let ranks = self
+                .rank_pattern
+                .iter()
+                .map(|(k, v)| (k.clone(), Value::from(*v)));
+            map.insert("rank_pattern".into(), Value::Object(ranks.collect()));
+        }
+        if !self.alpha_pattern.is_empty() {
+            let alphas = self
+                .alpha_pattern
+                .iter()
+                .map(|(k, v)| (k.clone(), number(*v)));
+            map.insert("alpha_pattern".into(), Value::Object(alphas.collect()));
+        }
+        map
+    }
+
+    /// How `A` starts.
+    ///
+    /// # Errors
+    /// For PEFT's other initialisations.
+    pub fn init(&self) -> Result<LoraInit, AdapterError> {
+        match &self.init_lora_weights {
+            Value::Bool(true) => Ok(LoraInit::Kaiming),
+            Value::String(name) if name == "gaussian" => Ok(LoraInit::Gaussian),
+            other => Err(fault(
+                format!("init_lora_weights = {other} is not known"),
+                "use true or \"gaussian\"",
+            )),
+        }
+    }
+
+    fn validate(&self) -> Result<(), AdapterError> {
+        if self.r == 0 || self.rank_pattern.values().any(|rank| *rank == 0) {
+            return Err(fault("the rank is 0".into(), "use a rank of 1 or more"));
+        }
+        if !(0.0..1.0).contains(&self.lora_dropout) {
+            let problem = format!("lora_dropout = {} is not in [0, 1)", self.lora_dropout);
+            return Err(fault(problem, "use a probability below 1"));
+        }
+        let alphas = self.alpha_pattern.values().chain([&self.lora_alpha]);
+        if let Some(alpha) = alphas
+            .into_iter()
+            .find(|alpha| !alpha.is_finite() || **alpha == 0.0)
+        {
+            let problem = format!("alpha = {alpha} would leave the adapter without effect");
+            return Err(fault(problem, "use a finite alpha other than 0"));
+        }
+        Ok(())
+    }
+}
+
+/// Whole numbers are written as integers: older PEFT types `lora_alpha` as an int.
+fn number(value: f64) -> Value {
+    if value.fract() == 0.0 && value.abs() < 1e15 {
+        Value::from(value as i64)
+    } else {
+        Value::from(value)
+    }
+}
+
+fn fault(problem: String, fix: &str) -> AdapterError {
+    AdapterError::Config {
+        method: "lora".into(),
+        problem,
+        fix: fix.into(),
+    }
+}

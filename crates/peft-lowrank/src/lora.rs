@@ -1,0 +1,63 @@
+use burn::{
+    Tensor,
+    module::{Module, Param},
+};
+use peft_core::{AdapterContext, BaseLinear, Cost, WeightAdapter, kernels};
+
+/// A low-rank adapter: `W' = W + s · A B`.
+///
+/// In Burn's layout `W` is `[in, out]`, `A` is `[in, r]` and `B` is `[r, out]`: the transposes of
+/// PEFT's `lora_A.weight` and `lora_B.weight`. The scale `s` is `α / r`, or `α / √r` when rank
+/// stabilised. With `B = 0` at the start the adapted layer computes exactly what the base does.
+#[derive(Module, Debug)]
+pub struct Lora {
+    /// Projection in, `[in, r]`.
+    pub a: Param<Tensor<2>>,
+    /// Projection out, `[r, out]`.
+    pub b: Param<Tensor<2>>,
+    /// Factor on the product.
+    #[module(skip)]
+    pub scale: f64,
+    /// Probability with which an input of `A` is dropped in training.
+    #[module(skip)]
+    pub dropout: f64,
+    /// Hash of the layer's path: where its dropout is drawn from.
+    #[module(skip)]
+    pub place: u64,
+}
+
+impl Lora {
+    /// The rank.
+    pub fn rank(&self) -> usize {
+        self.a.lazy_shape()[1]
+    }
+}
+
+impl WeightAdapter for Lora {
+    fn forward(&self, x: Tensor<2>, base: &BaseLinear, context: &AdapterContext) -> Tensor<2> {
+        let y = base.forward(x.clone());
+        let x = match context.dropout(self.dropout, self.place) {
+            Some(dropout) => kernels::dropout(x, dropout),
+            None => x,
+        };
+        // The scale goes on the narrow side, where it costs r multiplications a row.
+        let low = x.matmul(self.a.val()).mul_scalar(self.scale);
+        y + low.matmul(self.b.val())
+    }
+
+    fn effective(&self, weight: Tensor<2>) -> Tensor<2> {
+        let delta = self.a.val().mul_scalar(self.scale).matmul(self.b.val());
+        let dtype = weight.dtype();
+        // A half-precision base is widened for the sum and rounded once.
+        (weight.cast(delta.dtype()) + delta).cast(dtype)
+    }
+
+    fn cost(&self, in_features: usize, out_features: usize) -> Cost {
+        let rank = self.rank();
+        Cost {
+            parameters: rank * (in_features + out_features),
+            flops_per_row: 6 * rank * (in_features + out_features),
+            saved_per_row: rank + if self.dropout > 0.0 { in_features } else { 0 },
+        }
+    }
+}

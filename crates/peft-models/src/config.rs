@@ -1,0 +1,382 @@
+use std::{collections::BTreeMap, path::Path};
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::ModelError;
+
+/// Limit of `config.json`, far above any real one.
+const MAX_CONFIG_BYTES: u64 = 16 << 20;
+
+/// A family of encoders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// BERT, and MiniLM.
+    Bert,
+    /// RoBERTa and XLM-RoBERTa.
+    Roberta,
+    /// DistilBERT.
+    DistilBert,
+    /// ALBERT: one layer, applied many times.
+    Albert,
+}
+
+/// The nonlinearity between the two halves of a feed-forward block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// GELU with the error function.
+    Gelu,
+    /// GELU with the hyperbolic tangent.
+    GeluTanh,
+    /// The positive part.
+    Relu,
+}
+
+/// The architecture that a `config.json` describes, in one vocabulary for all families.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EncoderConfig {
+    /// Which family.
+    pub family: Family,
+    /// `model_type`, as written.
+    pub model_type: String,
+    /// Tokens.
+    pub vocab_size: usize,
+    /// Width of the embeddings; differs from `hidden_size` in ALBERT only.
+    pub embedding_size: usize,
+    /// Width of the model.
+    pub hidden_size: usize,
+    /// How often a layer is applied.
+    pub layers: usize,
+    /// Layers with weights of their own.
+    pub distinct_layers: usize,
+    /// Attention heads.
+    pub heads: usize,
+    /// Width of the feed-forward block.
+    pub intermediate_size: usize,
+    /// Rows of the position table.
+    pub max_positions: usize,
+    /// Position of the first token of a sequence.
+    pub first_position: usize,
+    /// Segment types; 0 where there are none.
+    pub type_vocab_size: usize,
+    /// ε of the layer norms.
+    pub layer_norm_eps: f64,
+    /// The nonlinearity.
+    pub activation: Activation,
+    /// Dropout of embeddings and block outputs in training.
+    pub hidden_dropout: f64,
+    /// Dropout of attention weights in training.
+    pub attention_dropout: f64,
+    /// Dropout before the task's head in training.
+    pub head_dropout: f64,
+    /// Standard deviation of fresh weights.
+    pub initializer_range: f64,
+    /// Names of the labels, by number; empty where the file has none.
+    pub labels: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Raw {
+    model_type: Option<String>,
+    vocab_size: usize,
+    #[serde(alias = "dim")]
+    hidden_size: usize,
+    #[serde(alias = "n_layers")]
+    num_hidden_layers: usize,
+    #[serde(alias = "n_heads")]
+    num_attention_heads: usize,
+    #[serde(alias = "hidden_dim")]
+    intermediate_size: usize,
+    max_position_embeddings: usize,
+    #[serde(alias = "activation")]
+    hidden_act: Option<String>,
+    #[serde(alias = "dropout")]
+    hidden_dropout_prob: Option<f64>,
+    #[serde(alias = "attention_dropout")]
+    attention_probs_dropout_prob: Option<f64>,
+    #[serde(alias = "seq_classif_dropout", alias = "classifier_dropout_prob")]
+    classifier_dropout: Option<f64>,
+    initializer_range: Option<f64>,
+    layer_norm_eps: Option<f64>,
+    type_vocab_size: Option<usize>,
+    pad_token_id: Option<usize>,
+    embedding_size: Option<usize>,
+    num_hidden_groups: Option<usize>,
+    inner_group_num: Option<usize>,
+    position_embedding_type: Option<String>,
+    id2label: Option<BTreeMap<String, String>>,
+}
+
+impl EncoderConfig {
+    /// Read a folder's `config.json`.
+    ///
+    /// # Errors
+    /// If it is missing, broken, or describes an architecture that is not supported.
+    pub fn read(path: &Path) -> Result<Self, ModelError> {
+        let fault = |problem: String, fix: &str| ModelError::Config {
+            path: path.to_owned(),
+            problem,
+            fix: fix.to_owned(),
+        };
+        let size = std::fs::metadata(path)
+            .map_err(|error| fault(error.to_string(), "give a Hugging Face model folder"))?
+            .len();
+        if size > MAX_CONFIG_BYTES {
+            return Err(fault(
+                format!("{size} bytes are no configuration"),
+                "check the folder",
+            ));
+        }
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| fault(error.to_string(), "check the file's encoding and rights"))?;
+        let map: Map<String, Value> = serde_json::from_str(&text)
+            .map_err(|error| fault(format!("not JSON: {error}"), "fetch the file again"))?;
+        Self::from_json(&map).map_err(|(problem, fix)| fault(problem, fix))
+    }
+
+    fn from_json(map: &Map<String, Value>) -> Result<Self, (String, &'static str)> {
+        // A file may hold a null where it means the default.
+        let present = map.iter().filter(|(_, value)| !value.is_null());
+        let present: Map<_, _> = present.map(|(k, v)| (k.clone(), v.clone())).collect();
+        let raw: Raw = serde_json::from_value(Value::Object(present)).map_err(|error| {
+            (
+                error.to_string(),
+                "use the configuration of a BERT-like encoder",
+            )
+        })?;
+        let model_type = raw.model_type.clone().unwrap_or_default();
+        let family = match model_type.as_str() {
+            "bert" => Family::Bert,
+            "roberta" | "xlm-roberta" | "camembert" => Family::Roberta,
+            "distilbert" => Family::DistilBert,
+            "albert" => Family::Albert,
+            other => {
+                return Err((
+                    format!("model_type `{other}` is not supported"),
+                    "supported are bert, roberta, xlm-roberta, camembert, distilbert and albert",
+                ));
+            }
+        };
+        let activation = match raw.hidden_act.as_deref().unwrap_or("gelu") {
+            "gelu" | "gelu_python" => Activation::Gelu,
+            "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Activation::GeluTanh,
+            "relu" => Activation::Relu,
+            other => {
+                return Err((
+                    format!("activation `{other}` is not supported"),
+                    "supported are gelu, gelu_new and relu",
+                ));
+            }
+        };
+        if raw
+            .position_embedding_type
+            .as_deref()
+            .is_some_and(|kind| kind != "absolute")
+        {
+            return Err((
+                "relative positions are not supported".into(),
+                "use a checkpoint with absolute position embeddings",
+            ));
+        }
+        let sizes = [
+            raw.vocab_size,
+            raw.hidden_size,
+            raw.num_hidden_layers,
+            raw.num_attention_heads,
+            raw.intermediate_size,
+            raw.max_position_embeddings,
+        ];
+        // Products of two sizes below 2^28 cannot overflow when tensors are sized.
+        if sizes.iter().any(|size| *size == 0 || *size >= 1 << 28) || raw.num_hidden_layers > 4096 {
+            return Err((
+                format!("sizes {sizes:?} make no model"),
+                "fetch the file again",
+            ));
+        }
+        if raw.hidden_size % raw.num_attention_heads != 0 {
+            return Err((
+                format!(
+                    "{} heads do not divide {}",
+                    raw.num_attention_heads, raw.hidden_size
+                ),
+                "fetch the file again",
+            ));
+        }
+        let distinct_layers = match family {
+            Family::Albert => {
+                if raw.num_hidden_groups.unwrap_or(1) != 1 || raw.inner_group_num.unwrap_or(1) != 1
+                {
+                    return Err((
+                        "ALBERT with several layer groups is not supported".into(),
+                        "use a checkpoint with one group of one layer",
+                    ));
+                }
+                1
+            }
+            _ => raw.num_hidden_layers,
+        };
+        let hidden_dropout = raw.hidden_dropout_prob.unwrap_or(match family {
+            Family::Albert => 0.0,
+            _ => 0.1,
+        });
+        let head_dropout = raw.classifier_dropout.unwrap_or(match family {
+            Family::DistilBert => 0.2,
+            Family::Albert => 0.1,
+            _ => hidden_dropout,
+        });
+        let attention_dropout = raw.attention_probs_dropout_prob.unwrap_or(match family {
+            Family::Albert => 0.0,
+            _ => 0.1,
+        });
+        if [hidden_dropout, head_dropout, attention_dropout]
+            .iter()
+            .any(|p| !(0.0..1.0).contains(p))
+        {
+            return Err((
+                "a dropout is not in [0, 1)".into(),
+                "correct the configuration",
+            ));
+        }
+        let first_position = match family {
+            Family::Roberta => raw.pad_token_id.unwrap_or(1) + 1,
+            _ => 0,
+        };
+        if first_position >= raw.max_position_embeddings {
+            return Err((
+                "no positions are left after the padding".into(),
+                "fetch the file again",
+            ));
+        }
+        Ok(Self {
+            family,
+            vocab_size: raw.vocab_size,
+            embedding_size: match family {
+                Family::Albert => raw.embedding_size.unwrap_or(128),
+                _ => raw.hidden_size,
+            },
+            hidden_size: raw.hidden_size,
+            layers: raw.num_hidden_layers,
+            distinct_layers,
+            heads: raw.num_attention_heads,
+            intermediate_size: raw.intermediate_size,
+            max_positions: raw.max_position_embeddings,
+            first_position,
+            type_vocab_size: match family {
+                Family::DistilBert => 0,
+                _ => raw.type_vocab_size.unwrap_or(2),
+            },
+            layer_norm_eps: raw.layer_norm_eps.unwrap_or(1e-12),
+            activation,
+            hidden_dropout,
+            attention_dropout,
+            head_dropout,
+            initializer_range: raw.initializer_range.unwrap_or(0.02),
+            labels: labels(raw.id2label.unwrap_or_default()),
+            model_type,
+        })
+    }
+
+    /// HF's name of this family's model with a classification head.
+    pub fn architecture(&self) -> &'static str {
+        match (self.family, self.model_type.as_str()) {
+            (Family::Bert, _) => "BertForSequenceClassification",
+            (Family::Roberta, "xlm-roberta") => "XLMRobertaForSequenceClassification",
+            (Family::Roberta, "camembert") => "CamembertForSequenceClassification",
+            (Family::Roberta, _) => "RobertaForSequenceClassification",
+            (Family::DistilBert, _) => "DistilBertForSequenceClassification",
+            (Family::Albert, _) => "AlbertForSequenceClassification",
+        }
+    }
+
+    /// The longest sequence that the position table has room for.
+    pub fn max_length(&self) -> usize {
+        self.max_positions - self.first_position
+    }
+}
+
+/// Names in the order of their numbers; none unless the numbers are 0, 1, 2 and so on.
+fn labels(id2label: BTreeMap<String, String>) -> Vec<String> {
+    let mut named: Vec<(usize, String)> = id2label
+        .into_iter()
+        .filter_map(|(id, name)| Some((id.parse().ok()?, name)))
+        .collect();
+    named.sort();
+    let complete = named
+        .iter()
+        .enumerate()
+        .all(|(index, (id, _))| index == *id);
+    if complete {
+        named.into_iter().map(|(_, name)| name).collect()
+    } else {
+        Vec::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(json: &str) -> Result<EncoderConfig, String> {
+        let map = serde_json::from_str(json).map_err(|e: serde_json::Error| e.to_string())?;
+        EncoderConfig::from_json(&map).map_err(|(problem, fix)| format!("{problem}; {fix}"))
+    }
+
+    #[test]
+    fn distilbert_has_its_own_words() {
+        let config = parse(
+            r#"{"model_type": "distilbert", "vocab_size": 99, "dim": 32, "n_layers": 2,
+                "n_heads": 4, "hidden_dim": 64, "max_position_embeddings": 40,
+                "activation": "gelu", "dropout": 0.2, "attention_dropout": 0.3}"#,
+        )
+        .unwrap();
+        assert_eq!(
+            (config.hidden_size, config.layers, config.type_vocab_size),
+            (32, 2, 0)
+        );
+        assert_eq!(
+            (config.hidden_dropout, config.attention_dropout),
+            (0.2, 0.3)
+        );
+        assert_eq!(config.head_dropout, 0.2);
+    }
+
+    #[test]
+    fn hostile_values_are_errors() {
+        let base = r#""vocab_size": 9, "num_hidden_layers": 1, "num_attention_heads": 3,
+            "intermediate_size": 8, "max_position_embeddings": 8"#;
+        for (json, word) in [
+            (
+                format!(r#"{{"model_type": "llama", "hidden_size": 6, {base}}}"#),
+                "llama",
+            ),
+            (
+                format!(r#"{{"model_type": "bert", "hidden_size": 0, {base}}}"#),
+                "sizes",
+            ),
+            (
+                format!(r#"{{"model_type": "bert", "hidden_size": 8, {base}}}"#),
+                "divide",
+            ),
+            (
+                format!(r#"{{"model_type": "bert", "hidden_size": -8, {base}}}"#),
+                "invalid",
+            ),
+            (r#"{"model_type": "bert"}"#.to_owned(), "missing"),
+        ] {
+            let error = parse(&json).unwrap_err();
+            assert!(error.contains(word), "{error}");
+        }
+    }
+
+    #[test]
+    fn labels_need_every_number() {
+        let map = |pairs: &[(&str, &str)]| {
+            pairs
+                .iter()
+                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+                .collect()
+        };
+        assert_eq!(labels(map(&[("1", "b"), ("0", "a")])), ["a", "b"]);
+        assert!(labels(map(&[("0", "a"), ("2", "c")])).is_empty());
+    }
+}

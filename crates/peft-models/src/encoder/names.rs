@@ -1,0 +1,195 @@
+use peft_core::NameMap;
+
+use crate::{EncoderConfig, Family};
+
+/// What a family calls the parts of its encoder and of its classification head.
+///
+/// Names are those of the family's `…ForSequenceClassification`; `{}` is the number of a layer.
+#[derive(Debug, Clone)]
+pub(crate) struct Names {
+    /// Prefix of the encoder, absent from checkpoints of the bare encoder.
+    pub prefix: &'static str,
+    pub word: String,
+    pub position: String,
+    pub token_type: String,
+    pub embedding_norm: String,
+    pub projection: Option<String>,
+    pub query: String,
+    pub key: String,
+    pub value: String,
+    pub output: String,
+    pub attention_norm: String,
+    pub up: String,
+    pub down: String,
+    pub norm: String,
+    /// The dense layer between the first token and the classifier.
+    pub head_dense: String,
+    pub classifier: String,
+    /// PEFT's name of the module that holds the head: saved in full.
+    pub head_modules: &'static [&'static str],
+}
+
+impl Names {
+    pub fn of(family: Family) -> Self {
+        match family {
+            Family::Bert => Self::bert("bert.", "bert.pooler.dense", "classifier", &["classifier"]),
+            Family::Roberta => Self::bert(
+                "roberta.",
+                "classifier.dense",
+                "classifier.out_proj",
+                &["classifier"],
+            ),
+            Family::DistilBert => Self::distilbert(),
+            Family::Albert => Self::albert(),
+        }
+    }
+
+    fn bert(
+        prefix: &'static str,
+        head_dense: &str,
+        classifier: &str,
+        head_modules: &'static [&'static str],
+    ) -> Self {
+        let embedding = |part: &str| format!("{prefix}embeddings.{part}");
+        let layer = |part: &str| format!("{prefix}encoder.layer.{{}}.{part}");
+        Self {
+            prefix,
+            word: embedding("word_embeddings"),
+            position: embedding("position_embeddings"),
+            token_type: embedding("token_type_embeddings"),
+            embedding_norm: embedding("LayerNorm"),
+            projection: None,
+            query: layer("attention.self.query"),
+            key: layer("attention.self.key"),
+            value: layer("attention.self.value"),
+            output: layer("attention.output.dense"),
+            attention_norm: layer("attention.output.LayerNorm"),
+            up: layer("intermediate.dense"),
+            down: layer("output.dense"),
+            norm: layer("output.LayerNorm"),
+            head_dense: head_dense.to_owned(),
+            classifier: classifier.to_owned(),
+            head_modules,
+        }
+    }
+
+    fn distilbert() -> Self {
+        let layer = |part: &str| format!("distilbert.transformer.layer.{{}}.{part}");
+        Self {
+            query: layer("attention.q_lin"),
+            key: layer("attention.k_lin"),
+            value: layer("attention.v_lin"),
+            output: layer("attention.out_lin"),
+            attention_norm: layer("sa_layer_norm"),
+            up: layer("ffn.lin1"),
+            down: layer("ffn.lin2"),
+            norm: layer("output_layer_norm"),
+            ..Self::bert(
+                "distilbert.",
+                "pre_classifier",
+                "classifier",
+                &["classifier", "pre_classifier"],
+            )
+        }
+    }
+
+    fn albert() -> Self {
+        let layer =
+            |part: &str| format!("albert.encoder.albert_layer_groups.{{}}.albert_layers.0.{part}");
+        Self {
+            projection: Some("albert.encoder.embedding_hidden_mapping_in".to_owned()),
+            query: layer("attention.query"),
+            key: layer("attention.key"),
+            value: layer("attention.value"),
+            output: layer("attention.dense"),
+            attention_norm: layer("attention.LayerNorm"),
+            up: layer("ffn"),
+            down: layer("ffn_output"),
+            norm: layer("full_layer_layer_norm"),
+            ..Self::bert("albert.", "albert.pooler", "classifier", &["classifier"])
+        }
+    }
+
+    /// The map between the paths of a [`SequenceModel`](crate::SequenceModel) and these names.
+    pub fn map(&self) -> NameMap {
+        let mut rules = vec![
+            ("encoder.word".to_owned(), self.word.clone()),
+            ("encoder.position".to_owned(), self.position.clone()),
+            ("encoder.token_type".to_owned(), self.token_type.clone()),
+            (
+                "encoder.embedding_norm".to_owned(),
+                self.embedding_norm.clone(),
+            ),
+            ("dense".to_owned(), self.head_dense.clone()),
+            ("classifier".to_owned(), self.classifier.clone()),
+        ];
+        if let Some(projection) = &self.projection {
+            rules.push(("encoder.projection".to_owned(), projection.clone()));
+        }
+        for (part, name) in [
+            ("query", &self.query),
+            ("key", &self.key),
+            ("value", &self.value),
+            ("output", &self.output),
+            ("attention_norm", &self.attention_norm),
+            ("up", &self.up),
+            ("down", &self.down),
+            ("norm", &self.norm),
+        ] {
+            rules.push((format!("encoder.layers.{{}}.{part}"), name.clone()));
+        }
+        // The longest name first: `classifier` must not catch `classifier.out_proj`.
+        rules.sort_by_key(|(_, name)| std::cmp::Reverse(name.split('.').count()));
+        NameMap::new(rules)
+    }
+}
+
+/// What a model's tensors are called, without loading it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorNames {
+    /// Prefix that checkpoints of the bare encoder leave out.
+    pub prefix: &'static str,
+    /// Paths of the linear layers.
+    pub linears: Vec<String>,
+    /// Names of all parameters.
+    pub parameters: Vec<String>,
+}
+
+impl TensorNames {
+    pub(crate) fn new(names: &Names, config: &EncoderConfig) -> Self {
+        let layers = |part: &String| -> Vec<String> {
+            (0..config.distinct_layers)
+                .map(|i| part.replace("{}", &i.to_string()))
+                .collect()
+        };
+        let in_layers = [
+            &names.query,
+            &names.key,
+            &names.value,
+            &names.output,
+            &names.up,
+            &names.down,
+        ];
+        let mut linears: Vec<String> = in_layers.into_iter().flat_map(layers).collect();
+        linears.extend(names.projection.clone());
+        linears.extend([names.head_dense.clone(), names.classifier.clone()]);
+        let mut modules = linears.clone();
+        modules.extend(
+            [&names.attention_norm, &names.norm]
+                .into_iter()
+                .flat_map(layers),
+        );
+        modules.push(names.embedding_norm.clone());
+        let tables = [&names.word, &names.position, &names.token_type];
+        let parameters = (modules
+            .iter()
+            .flat_map(|m| [format!("{m}.weight"), format!("{m}.bias")]))
+        .chain(tables.into_iter().map(|table| format!("{table}.weight")))
+        .collect();
+        Self {
+            prefix: names.prefix,
+            linears,
+            parameters,
+        }
+    }
+}

@@ -1,0 +1,98 @@
+use burn::{Tensor, module::Module};
+use peft_core::{AdapterContext, nn::Linear};
+
+use super::{Embedding, Layer, LayerNorm, Names, layer::dropped};
+use crate::{EncoderConfig, ModelError, PackedBatch, loader::Loader};
+
+/// Places of the dropouts outside of the layers, clear of those inside.
+const EMBEDDING_PLACE: u64 = 1 << 40;
+
+/// An encoder of the BERT family over packed rows.
+#[derive(Module, Debug)]
+pub struct Encoder {
+    /// Vectors of the tokens.
+    pub word: Embedding,
+    /// Vectors of the positions.
+    pub position: Embedding,
+    /// Vectors of the segments.
+    pub token_type: Option<Embedding>,
+    /// Norm of the embeddings.
+    pub embedding_norm: LayerNorm,
+    /// From the width of the embeddings to that of the model, where they differ (ALBERT).
+    pub projection: Option<Linear>,
+    /// The distinct layers.
+    pub layers: Vec<Layer>,
+    /// The architecture.
+    #[module(skip)]
+    pub config: EncoderConfig,
+}
+
+impl Encoder {
+    pub(crate) fn load(
+        loader: &mut Loader,
+        config: &EncoderConfig,
+        names: &Names,
+    ) -> Result<Self, ModelError> {
+        let (hidden, embedding) = (config.hidden_size, config.embedding_size);
+        let eps = config.layer_norm_eps;
+        let word = loader.embedding(&names.word, config.vocab_size, embedding)?;
+        let position = loader.embedding(&names.position, config.max_positions, embedding)?;
+        let token_type = match config.type_vocab_size {
+            0 => None,
+            types => Some(loader.embedding(&names.token_type, types, embedding)?),
+        };
+        let embedding_norm = loader.norm(&names.embedding_norm, embedding, eps)?;
+        let projection = match &names.projection {
+            Some(name) => Some(loader.linear(name, embedding, hidden)?),
+            None => None,
+        };
+        let mut layers = Vec::with_capacity(config.distinct_layers);
+        for index in 0..config.distinct_layers {
+            let name = |part: &str| part.replace("{}", &index.to_string());
+            layers.push(Layer {
+                query: loader.linear(&name(&names.query), hidden, hidden)?,
+                key: loader.linear(&name(&names.key), hidden, hidden)?,
+                value: loader.linear(&name(&names.value), hidden, hidden)?,
+                output: loader.linear(&name(&names.output), hidden, hidden)?,
+                attention_norm: loader.norm(&name(&names.attention_norm), hidden, eps)?,
+                up: loader.linear(&name(&names.up), hidden, config.intermediate_size)?,
+                down: loader.linear(&name(&names.down), config.intermediate_size, hidden)?,
+                norm: loader.norm(&name(&names.norm), hidden, eps)?,
+            });
+        }
+        let config = config.clone();
+        Ok(Self {
+            word,
+            position,
+            token_type,
+            embedding_norm,
+            projection,
+            layers,
+            config,
+        })
+    }
+
+    /// The last hidden states of all tokens, `[rows, hidden]`.
+    pub fn forward(&self, batch: &PackedBatch, context: &AdapterContext) -> Tensor<2> {
+        let mut x =
+            self.word.forward(batch.ids.clone()) + self.position.forward(batch.positions.clone());
+        if let Some(token_type) = &self.token_type {
+            x = x + match &batch.type_ids {
+                Some(ids) => token_type.forward(ids.clone()),
+                // Every token is of the first segment: one vector, broadcast.
+                None => token_type.weight.val().narrow(0, 0, 1),
+            };
+        }
+        let x = self.embedding_norm.forward(x);
+        let x = dropped(x, context, self.config.hidden_dropout, EMBEDDING_PLACE);
+        let mut x = match &self.projection {
+            Some(projection) => projection.forward(x, context),
+            None => x,
+        };
+        for depth in 0..self.config.layers {
+            let layer = &self.layers[depth % self.layers.len()];
+            x = layer.forward(x, &batch.rows, &self.config, depth, context);
+        }
+        x
+    }
+}

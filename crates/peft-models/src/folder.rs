@@ -1,0 +1,96 @@
+use std::path::{Path, PathBuf};
+
+use burn::tensor::FloatDType;
+use peft_format::Checkpoint;
+
+use crate::{EncoderConfig, ModelError, encoder::Names};
+
+/// What a checkpoint holds of a classification head.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HeadState {
+    /// None: one is made for the task.
+    Absent,
+    /// One with this many outputs; `labels` names them where `config.json` does.
+    Present {
+        /// Number of outputs.
+        outputs: usize,
+        /// Their names, or nothing.
+        labels: Vec<String>,
+    },
+}
+
+/// A Hugging Face model folder: its configuration and its tensors, not yet read.
+#[derive(Debug)]
+pub struct ModelFolder {
+    path: PathBuf,
+    config: EncoderConfig,
+    checkpoint: Checkpoint,
+    dtype: FloatDType,
+}
+
+impl ModelFolder {
+    /// Open a folder; tensors are mapped, not read.
+    ///
+    /// # Errors
+    /// If files are missing or broken, or the architecture is not supported.
+    pub fn open(path: &Path) -> Result<Self, ModelError> {
+        let config = EncoderConfig::read(&path.join("config.json"))?;
+        let checkpoint = Checkpoint::open(path)?;
+        Ok(Self {
+            path: path.to_owned(),
+            config,
+            checkpoint,
+            dtype: FloatDType::F32,
+        })
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The architecture.
+    pub fn config(&self) -> &EncoderConfig {
+        &self.config
+    }
+
+    /// Drop with this probability everywhere in training, whatever the configuration says.
+    pub fn set_dropout(&mut self, probability: f64) {
+        self.config.hidden_dropout = probability;
+        self.config.attention_dropout = probability;
+        self.config.head_dropout = probability;
+    }
+
+    /// Compute in another type than `f32`; half-precision checkpoints are widened either way.
+    pub fn set_dtype(&mut self, dtype: FloatDType) {
+        self.dtype = dtype;
+    }
+
+    /// The type that models of this folder compute in.
+    pub fn dtype(&self) -> FloatDType {
+        self.dtype
+    }
+
+    /// The tensors.
+    pub fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
+    }
+
+    /// What the checkpoint holds of a classification head.
+    pub fn head(&self) -> HeadState {
+        let name = format!("{}.weight", Names::of(self.config.family).classifier);
+        match self.checkpoint.info(&name) {
+            Some(info) if info.shape.len() == 2 => {
+                let outputs = info.shape[0];
+                let named = self.config.labels.len() == outputs;
+                let labels = if named {
+                    self.config.labels.clone()
+                } else {
+                    Vec::new()
+                };
+                HeadState::Present { outputs, labels }
+            }
+            _ => HeadState::Absent,
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Gradients of the trained parameters, by path.
+
+use std::collections::BTreeMap;
+
+use burn::{
+    Tensor,
+    module::{Module, ModuleVisitor, Param},
+    tensor::Gradients,
+};
+use peft_core::ParamPath;
+
+/// The gradients of a model's trained parameters, flattened.
+#[derive(Debug, Clone, Default)]
+pub struct GradientSet {
+    tensors: BTreeMap<String, Tensor<1>>,
+}
+
+impl GradientSet {
+    /// The gradient of the parameter at `path`.
+    pub fn get(&self, path: &str) -> Option<&Tensor<1>> {
+        self.tensors.get(path)
+    }
+
+    /// Paths of the parameters that have a gradient.
+    pub fn paths(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// Add the gradients of another part of the same batch.
+    pub fn add(&mut self, other: Self) {
+        for (path, gradient) in other.tensors {
+            let sum = match self.tensors.remove(&path) {
+                Some(sum) => sum + gradient,
+                None => gradient,
+            };
+            self.tensors.insert(path, sum);
+        }
+    }
+
+    /// Multiply every gradient.
+    pub fn scale(&mut self, factor: f64) {
+        for gradient in self.tensors.values_mut() {
+            *gradient = gradient.clone().mul_scalar(factor);
+        }
+    }
+
+    /// The Euclidean norm of each tensor, in the order of [`paths`](Self::paths).
+    pub fn norms(&self) -> Vec<f64> {
+        if self.tensors.is_empty() {
+            return Vec::new();
+        }
+        // One transfer from the device for all tensors.
+        let squares = self
+            .tensors
+            .values()
+            .map(|g| g.clone().powi_scalar(2).sum())
+            .collect();
+        Tensor::<1>::cat(squares, 0)
+            .into_data()
+            .iter::<f64>()
+            .map(f64::sqrt)
+            .collect()
+    }
+
+    /// The Euclidean norm of all of them together.
+    pub fn norm(&self) -> f64 {
+        self.norms()
+            .iter()
+            .map(|norm| norm * norm)
+            .sum::<f64>()
+            .sqrt()
+    }
+}
+
+/// Take the gradients of a model's trained parameters out of a backward pass.
+pub fn gradients<M: Module>(model: &M, grads: &mut Gradients) -> GradientSet {
+    struct Visitor<'a> {
+        path: ParamPath,
+        grads: &'a mut Gradients,
+        tensors: BTreeMap<String, Tensor<1>>,
+    }
+    impl ModuleVisitor for Visitor<'_> {
+        fn enter_module(&mut self, name: &str, container: &str) {
+            self.path.enter(name, container);
+        }
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.path.exit();
+        }
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let value = param.base();
+            if !value.is_require_grad() {
+                return;
+            }
+            if let Some(gradient) = value.grad_remove(self.grads) {
+                let length = gradient.shape().num_elements();
+                self.tensors
+                    .insert(self.path.text(), gradient.reshape([length]));
+            }
+        }
+    }
+    let mut visitor = Visitor {
+        path: ParamPath::default(),
+        grads,
+        tensors: BTreeMap::new(),
+    };
+    model.visit(&mut visitor);
+    GradientSet {
+        tensors: visitor.tensors,
+    }
+}

@@ -1,0 +1,40 @@
+#![warn(missing_docs)]
+//! Fine-tuning from data to adapter: optimiser, schedules, the loop, metrics, evaluation, merging.
+
+mod device;
+mod error;
+mod evaluate;
+mod event;
+mod gradients;
+mod loss;
+mod memory;
+mod merge;
+mod metrics;
+mod open;
+mod optimizer;
+mod run;
+mod schedule;
+mod session;
+mod task;
+mod trainer;
+
+pub use device::{DeviceChoice, SelectedDevice};
+pub use error::TrainError;
+pub use evaluate::{Evaluation, Prediction, evaluate, predict};
+pub use event::{Event, Progress};
+pub use gradients::{GradientSet, gradients};
+pub use loss::{Targets, loss, targets};
+pub use memory::{peak_memory, resident_anonymous};
+pub use merge::{MergeReport, merge};
+pub use metrics::{Metrics, classification, regression};
+pub use open::{Adapted, OpenOptions, open};
+pub use optimizer::{AdamW, AdamWConfig};
+pub use run::{RunConfig, RunReport, train};
+pub use schedule::{Schedule, ScheduleKind};
+pub use task::TaskFile;
+pub use trainer::{StepReport, Trainer, TrainerConfig};
+
+pub use peft_core as core;
+pub use peft_data as data;
+pub use peft_methods as methods;
+pub use peft_models as models;

@@ -1,0 +1,56 @@
+//! What training minimises.
+
+use burn::{
+    Tensor,
+    tensor::{Device, Int, TensorData},
+};
+use peft_core::kernels::cross_entropy;
+use peft_data::Labels;
+
+use crate::TrainError;
+
+/// Labels on the device.
+#[derive(Debug, Clone)]
+pub enum Targets {
+    /// Classes, `[rows]`.
+    Classes(Tensor<1, Int>),
+    /// Numbers, `[rows, 1]`.
+    Numbers(Tensor<2>),
+}
+
+/// Move a batch's labels to the device.
+///
+/// # Errors
+/// If the batch has none.
+pub fn targets(labels: &Labels, device: &Device) -> Result<Targets, TrainError> {
+    match labels {
+        Labels::Classes(ids) => {
+            let ids: Vec<i64> = ids.iter().map(|id| i64::from(*id)).collect();
+            let shape = [ids.len()];
+            Ok(Targets::Classes(Tensor::from_data(
+                TensorData::new(ids, shape),
+                device,
+            )))
+        }
+        Labels::Numbers(values) => {
+            let data = TensorData::new(values.clone(), [values.len(), 1]);
+            Ok(Targets::Numbers(Tensor::from_data(data, device)))
+        }
+        Labels::None => Err(TrainError::setting(
+            "data",
+            "the rows have no labels",
+            "name the column with --label-column",
+        )),
+    }
+}
+
+/// The mean loss of a batch: cross-entropy for classes, squared error for numbers.
+pub fn loss(outputs: Tensor<2>, targets: Targets) -> Tensor<1> {
+    match targets {
+        Targets::Classes(classes) => cross_entropy(outputs, classes),
+        Targets::Numbers(values) => {
+            let values = values.cast(outputs.dtype());
+            (outputs - values).powi_scalar(2).mean()
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! How good predictions are.
+
+use std::collections::BTreeMap;
+
+/// Metrics by the names that HF's `evaluate` and GLUE use.
+pub type Metrics = BTreeMap<&'static str, f64>;
+
+/// Accuracy, F1 (of class 1 for two classes, else the mean over classes) and Matthews correlation.
+///
+/// A metric whose denominator is zero is 0, as in scikit-learn.
+///
+/// # Panics
+/// If the two have different lengths or a class is `classes` or more.
+pub fn classification(predicted: &[u32], actual: &[u32], classes: usize) -> Metrics {
+    assert_eq!(predicted.len(), actual.len(), "one prediction a row");
+    let mut confusion = vec![vec![0f64; classes]; classes];
+    for (p, a) in predicted.iter().zip(actual) {
+        confusion[*a as usize][*p as usize] += 1.0;
+    }
+    let n = actual.len() as f64;
+    let hits: f64 = (0..classes).map(|c| confusion[c][c]).sum();
+    let actual_of = |c: usize| confusion[c].iter().sum::<f64>();
+    let predicted_of = |c: usize| confusion.iter().map(|row| row[c]).sum::<f64>();
+    let f1 = |c: usize| ratio(2.0 * confusion[c][c], actual_of(c) + predicted_of(c));
+    let f1 = match classes {
+        2 => f1(1),
+        _ => (0..classes).map(f1).sum::<f64>() / classes.max(1) as f64,
+    };
+    let sum = |of: &dyn Fn(usize) -> f64| (0..classes).map(of).sum::<f64>();
+    let covariance = hits * n - sum(&|c| actual_of(c) * predicted_of(c));
+    let actual_spread = n * n - sum(&|c| actual_of(c).powi(2));
+    let predicted_spread = n * n - sum(&|c| predicted_of(c).powi(2));
+    Metrics::from([
+        ("accuracy", ratio(hits, n)),
+        ("f1", f1),
+        (
+            "matthews",
+            ratio(covariance, (actual_spread * predicted_spread).sqrt()),
+        ),
+    ])
+}
+
+/// Pearson's and Spearman's correlation and the mean squared error.
+///
+/// # Panics
+/// If the two have different lengths.
+pub fn regression(predicted: &[f32], actual: &[f32]) -> Metrics {
+    assert_eq!(predicted.len(), actual.len(), "one prediction a row");
+    let wide = |values: &[f32]| values.iter().map(|v| f64::from(*v)).collect::<Vec<_>>();
+    let (p, a) = (wide(predicted), wide(actual));
+    let error: f64 = p.iter().zip(&a).map(|(p, a)| (p - a).powi(2)).sum();
+    Metrics::from([
+        ("mse", ratio(error, a.len() as f64)),
+        ("pearson", pearson(&p, &a)),
+        ("spearman", pearson(&ranks(&p), &ranks(&a))),
+    ])
+}
+
+fn ratio(a: f64, b: f64) -> f64 {
+    if b == 0.0 { 0.0 } else { a / b }
+}
+
+fn pearson(x: &[f64], y: &[f64]) -> f64 {
+    let n = x.len() as f64;
+    let (mx, my) = (x.iter().sum::<f64>() / n, y.iter().sum::<f64>() / n);
+    let dot = |f: &dyn Fn((&f64, &f64)) -> f64| x.iter().zip(y).map(f).sum::<f64>();
+    let xy = dot(&|(a, b)| (a - mx) * (b - my));
+    let xx = dot(&|(a, _)| (a - mx).powi(2));
+    let yy = dot(&|(_, b)| (b - my).powi(2));
+    ratio(xy, (xx * yy).sqrt())
+}
+
+/// Ranks from 1; equal values share the mean of theirs.
+fn ranks(values: &[f64]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..values.len()).collect();
+    order.sort_by(|a, b| values[*a].total_cmp(&values[*b]));
+    let mut ranks = vec![0.0; values.len()];
+    let mut start = 0;
+    while start < order.len() {
+        let same = order[start..]
+            .iter()
+            .take_while(|i| values[**i] == values[order[start]])
+            .count();
+        // A NaN equals nothing, itself included, but takes up a rank.
+        let same = same.max(1);
+        for place in &order[start..start + same] {
+            ranks[*place] = start as f64 + (same as f64 + 1.0) / 2.0;
+        }
+        start += same;
+    }
+    ranks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classification_matches_scikit_learn() {
+        // accuracy_score, f1_score, matthews_corrcoef of scikit-learn.
+        let metrics = classification(&[0, 1, 1, 0, 1, 1], &[0, 1, 0, 0, 1, 0], 2);
+        assert!((metrics["accuracy"] - 4.0 / 6.0).abs() < 1e-12);
+        assert!((metrics["f1"] - 2.0 / 3.0).abs() < 1e-12);
+        assert!((metrics["matthews"] - 0.5).abs() < 1e-12);
+        let three = classification(&[0, 1, 2, 2], &[0, 1, 1, 2], 3);
+        assert!((three["f1"] - (1.0 + 2.0 / 3.0 + 2.0 / 3.0) / 3.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn constant_predictions_have_no_correlation() {
+        assert_eq!(classification(&[1, 1], &[0, 1], 2)["matthews"], 0.0);
+        assert_eq!(regression(&[1.0, 1.0], &[0.0, 1.0])["pearson"], 0.0);
+    }
+
+    #[test]
+    fn ties_share_their_ranks() {
+        assert_eq!(ranks(&[3.0, 1.0, 3.0, 2.0]), [3.5, 1.0, 3.5, 2.0]);
+        let metrics = regression(&[1.0, 2.0, 3.0], &[1.0, 4.0, 9.0]);
+        assert!((metrics["spearman"] - 1.0).abs() < 1e-12);
+    }
+}

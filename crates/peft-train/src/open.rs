@@ -1,0 +1,156 @@
+//! A model with its adapter, as files hold them.
+
+use std::path::Path;
+
+use burn::tensor::Device;
+use peft_core::{AttachReport, LoadedAdapter, Method, load_adapter, read_adapter};
+use peft_data::{Task, TextTokenizer};
+use peft_format::AdapterConfig;
+use peft_models::{HeadSpec, HeadState, ModelFolder, SequenceModel};
+
+use crate::{TaskFile, TrainError};
+
+/// What [`open`] is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct OpenOptions<'a> {
+    /// Hugging Face model folder.
+    pub model: &'a Path,
+    /// Adapter folder.
+    pub adapter: Option<&'a Path>,
+    /// The task, where no file tells it.
+    pub task: Option<Task>,
+    /// Where to compute.
+    pub device: &'a Device,
+}
+
+/// A model ready to predict.
+#[derive(Debug)]
+pub struct Adapted {
+    /// The model, with its adapter on.
+    pub model: SequenceModel,
+    /// What it predicts.
+    pub task: TaskFile,
+    /// Its tokenizer.
+    pub tokenizer: TextTokenizer,
+    /// The adapter's method and coverage, if there is an adapter.
+    pub adapter: Option<(Box<dyn Method>, AttachReport)>,
+}
+
+/// Open a model, with an adapter or with a head of its own.
+///
+/// # Errors
+/// If files are missing or broken, the adapter belongs to another base, or there is no head.
+pub fn open(options: &OpenOptions) -> Result<Adapted, TrainError> {
+    let folder = ModelFolder::open(options.model)?;
+    let tokenizer = TextTokenizer::from_dir(options.model)?;
+    let adapter = options.adapter.map(read_with_method).transpose()?;
+    let stored = match options.adapter {
+        Some(path) => TaskFile::read(path)?,
+        None => None,
+    };
+    let task = match stored {
+        Some(task) => task,
+        None => infer_task(&folder, adapter.as_ref().map(|(_, loaded)| loaded), options)?,
+    };
+    if options.task.is_some_and(|asked| asked != task.task) {
+        return Err(TrainError::setting(
+            "--task",
+            format!("the adapter was trained to {:?}", task.task).to_lowercase(),
+            "leave the flag out, or use another adapter",
+        ));
+    }
+    let head = HeadSpec {
+        outputs: task.outputs(),
+        seed: 0,
+    };
+    let (model, report) = SequenceModel::load(&folder, &head, options.device)?;
+    let saved = |name: &String| {
+        adapter
+            .iter()
+            .any(|(_, loaded)| loaded.saved.contains_key(&format!("{name}.weight")))
+    };
+    if let Some(fresh) = report.created.iter().find(|name| !saved(name)) {
+        return Err(TrainError::setting(
+            "--model",
+            format!("neither the checkpoint nor the adapter has `{fresh}`"),
+            "give an adapter trained with its head, or a checkpoint with one",
+        ));
+    }
+    let Some((method, loaded)) = adapter else {
+        return Ok(Adapted {
+            model,
+            task,
+            tokenizer,
+            adapter: None,
+        });
+    };
+    let names = model.names();
+    let (model, report) = load_adapter(model, &loaded, method.as_ref(), &names, options.device)?;
+    Ok(Adapted {
+        model,
+        task,
+        tokenizer,
+        adapter: Some((method, report)),
+    })
+}
+
+/// Read an adapter folder with the method that its configuration names.
+pub(crate) fn read_with_method(
+    path: &Path,
+) -> Result<(Box<dyn Method>, LoadedAdapter), TrainError> {
+    let config = AdapterConfig::read(path)?;
+    let method = peft_methods::from_config(&config)?;
+    let loaded = read_adapter(path, config, method.as_ref())?;
+    Ok((method, loaded))
+}
+
+/// The task of a head whose labels no file of ours tells.
+fn infer_task(
+    folder: &ModelFolder,
+    adapter: Option<&LoadedAdapter>,
+    options: &OpenOptions,
+) -> Result<TaskFile, TrainError> {
+    let max_length = folder.config().max_length();
+    let (outputs, labels) = match folder.head() {
+        HeadState::Present { outputs, labels } => (outputs, labels),
+        HeadState::Absent => {
+            let name = adapter.and_then(|loaded| {
+                let heads = ["classifier.weight", "classifier.out_proj.weight"];
+                heads.iter().find_map(|name| loaded.saved.get(*name))
+            });
+            match name.and_then(|tensor| tensor.shape.first()) {
+                Some(outputs) => (*outputs, Vec::new()),
+                None => {
+                    return Err(TrainError::setting(
+                        "--model",
+                        "the checkpoint has no classification head",
+                        "give an adapter that was trained with its head",
+                    ));
+                }
+            }
+        }
+    };
+    let task = options.task.unwrap_or(if outputs == 1 {
+        Task::Regress
+    } else {
+        Task::Classify
+    });
+    if task == Task::Regress && outputs != 1 {
+        return Err(TrainError::setting(
+            "--task",
+            format!("a regression has one output, this head has {outputs}"),
+            "use --task classify",
+        ));
+    }
+    let labels = match task {
+        Task::Regress => Vec::new(),
+        Task::Classify if labels.len() == outputs => labels,
+        // Hugging Face's names for labels without names.
+        Task::Classify => (0..outputs).map(|i| format!("LABEL_{i}")).collect(),
+    };
+    Ok(TaskFile {
+        task,
+        labels,
+        max_length,
+    })
+}

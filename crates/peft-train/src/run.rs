@@ -1,0 +1,191 @@
+//! A whole run: from files to an adapter folder.
+
+use std::path::{Path, PathBuf};
+
+use peft_data::{ColumnMap, Task};
+use peft_format::TargetSpec;
+use serde_json::{Map, Value};
+
+use crate::{
+    AdamWConfig, DeviceChoice, Evaluation, Progress, ScheduleKind, TrainError, TrainerConfig,
+    session::Session,
+};
+
+/// Everything that determines a run.
+#[derive(Debug, Clone)]
+pub struct RunConfig {
+    /// Hugging Face model folder.
+    pub model: PathBuf,
+    /// Labelled rows to learn from.
+    pub data: PathBuf,
+    /// Labelled rows that choose the checkpoint to keep; else a seeded tenth of `data`.
+    pub select_data: Option<PathBuf>,
+    /// Labelled rows that are only reported on.
+    pub eval_data: Option<PathBuf>,
+    /// Columns of the data.
+    pub columns: ColumnMap,
+    /// Classification or regression.
+    pub task: Task,
+    /// Name of the method.
+    pub method: String,
+    /// Settings of the method that differ from its defaults.
+    pub method_config: Map<String, Value>,
+    /// Which modules to adapt; the family's queries and values by default.
+    pub targets: Option<TargetSpec>,
+    /// Adapter folder to continue from.
+    pub adapter: Option<PathBuf>,
+    /// Folder to write.
+    pub output: PathBuf,
+    /// Passes over the data.
+    pub epochs: f64,
+    /// Optimiser steps; overrides `epochs`.
+    pub steps: Option<u64>,
+    /// Rows a batch.
+    pub batch_size: usize,
+    /// Batches a step.
+    pub grad_accumulation: usize,
+    /// Learning rate of adapters; the method's own by default.
+    pub learning_rate: Option<f64>,
+    /// Learning rate of the head.
+    pub head_learning_rate: f64,
+    /// Schedule of both rates.
+    pub schedule: ScheduleKind,
+    /// Warm-up: a share of the steps, or a number of them.
+    pub warmup: f64,
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
+    /// Largest norm of all gradients together; 0 for no limit.
+    pub clip_norm: f64,
+    /// Dropout of the model itself: the checkpoint's, unless set.
+    pub model_dropout: Option<f64>,
+    /// Longest sequence; longer ones are cut.
+    pub max_length: usize,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Where to compute.
+    pub device: DeviceChoice,
+}
+
+impl RunConfig {
+    /// A run with every setting at its default.
+    pub fn new(model: &Path, data: &Path, task: Task, method: &str, output: &Path) -> Self {
+        Self {
+            model: model.to_owned(),
+            data: data.to_owned(),
+            select_data: None,
+            eval_data: None,
+            columns: ColumnMap::default(),
+            task,
+            method: method.to_owned(),
+            method_config: Map::new(),
+            targets: None,
+            adapter: None,
+            output: output.to_owned(),
+            epochs: 3.0,
+            steps: None,
+            batch_size: 32,
+            grad_accumulation: 1,
+            learning_rate: None,
+            head_learning_rate: 2e-3,
+            schedule: ScheduleKind::Linear,
+            warmup: 0.06,
+            weight_decay: 0.0,
+            clip_norm: 1.0,
+            model_dropout: None,
+            max_length: 128,
+            seed: 0,
+            device: DeviceChoice::Auto,
+        }
+    }
+
+    pub(crate) fn trainer(&self, learning_rate: f64) -> TrainerConfig {
+        TrainerConfig {
+            learning_rate,
+            head_learning_rate: self.head_learning_rate,
+            clip_norm: (self.clip_norm > 0.0).then_some(self.clip_norm),
+            optimizer: AdamWConfig {
+                weight_decay: self.weight_decay,
+                ..AdamWConfig::default()
+            },
+            seed: self.seed,
+        }
+    }
+
+    fn validate(&self) -> Result<(), TrainError> {
+        let rates = [
+            ("--learning-rate", self.learning_rate.unwrap_or(1.0)),
+            ("--head-learning-rate", self.head_learning_rate),
+        ];
+        for (flag, rate) in rates {
+            if !rate.is_finite() || rate <= 0.0 {
+                return Err(TrainError::setting(
+                    flag,
+                    format!("{rate} is no rate"),
+                    "give one above 0",
+                ));
+            }
+        }
+        let amounts = [
+            ("--epochs", self.epochs),
+            ("--warmup", self.warmup),
+            ("--weight-decay", self.weight_decay),
+            ("--clip-norm", self.clip_norm),
+        ];
+        for (flag, amount) in amounts {
+            if !amount.is_finite() || amount < 0.0 {
+                return Err(TrainError::setting(
+                    flag,
+                    format!("{amount} makes no sense"),
+                    "give 0 or more",
+                ));
+            }
+        }
+        if self.model_dropout.is_some_and(|p| !(0.0..1.0).contains(&p)) {
+            return Err(TrainError::setting(
+                "--model-dropout",
+                "it is no probability",
+                "give one below 1",
+            ));
+        }
+        if self.batch_size == 0 || self.grad_accumulation == 0 {
+            return Err(TrainError::setting(
+                "--batch-size",
+                "a batch is empty",
+                "give 1 or more",
+            ));
+        }
+        if self.steps == Some(0) || (self.steps.is_none() && self.epochs == 0.0) {
+            return Err(TrainError::setting(
+                "--steps",
+                "nothing would be trained",
+                "give 1 or more",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// What a run came to.
+#[derive(Debug, Clone)]
+pub struct RunReport {
+    /// Steps done.
+    pub steps: u64,
+    /// The step whose adapter is kept in the output folder.
+    pub kept_step: u64,
+    /// The kept adapter on the rows that selected it.
+    pub selection: Evaluation,
+    /// The kept adapter on the evaluation data.
+    pub report: Option<Evaluation>,
+    /// Whether the run was stopped from outside.
+    pub interrupted: bool,
+}
+
+/// Train an adapter and write it to the output folder: the best by selection there, the last one
+/// in `last/`, events in `metrics.jsonl`.
+///
+/// # Errors
+/// If a setting, a file or the data makes no sense, or training breaks down.
+pub fn train(config: &RunConfig, progress: &mut dyn Progress) -> Result<RunReport, TrainError> {
+    config.validate()?;
+    Session::start(config, progress)?.run()
+}

@@ -1,0 +1,83 @@
+//! What an adapter was trained for: the file beside it.
+
+use std::path::Path;
+
+use peft_data::{LabelMap, Task};
+use peft_format::atomic::write_atomic_bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::TrainError;
+
+const NAME: &str = "task.json";
+const LIMIT: u64 = 16 << 20;
+
+/// The task of an adapter, in `task.json` beside it.
+///
+/// PEFT's own files have no place for the names of labels; other tools pass over this one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskFile {
+    /// Classification or regression.
+    pub task: Task,
+    /// Names of the labels, by number; empty for a regression.
+    #[serde(default)]
+    pub labels: Vec<String>,
+    /// Longest sequence in training; longer ones are cut.
+    pub max_length: usize,
+}
+
+impl TaskFile {
+    /// Number of outputs of the head.
+    pub fn outputs(&self) -> usize {
+        match self.task {
+            Task::Classify => self.labels.len(),
+            Task::Regress => 1,
+        }
+    }
+
+    /// The labels as the data knows them.
+    ///
+    /// # Errors
+    /// If a name is there twice.
+    pub fn label_map(&self) -> Result<Option<LabelMap>, TrainError> {
+        match self.task {
+            Task::Classify => Ok(Some(LabelMap::from_names(self.labels.clone())?)),
+            Task::Regress => Ok(None),
+        }
+    }
+
+    /// Read the file of an adapter folder; `None` where there is none.
+    ///
+    /// # Errors
+    /// If it is broken.
+    pub fn read(folder: &Path) -> Result<Option<Self>, TrainError> {
+        let path = folder.join(NAME);
+        let fault = |problem: String| TrainError::File {
+            path: path.clone(),
+            problem,
+            fix: "train again, or restore the file".into(),
+        };
+        let size = match std::fs::metadata(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(fault(error.to_string())),
+            Ok(metadata) => metadata.len(),
+        };
+        if size > LIMIT {
+            return Err(fault(format!("{size} bytes are no list of labels")));
+        }
+        let text = std::fs::read_to_string(&path).map_err(|error| fault(error.to_string()))?;
+        serde_json::from_str(&text)
+            .map(Some)
+            .map_err(|error| fault(error.to_string()))
+    }
+
+    /// Write the file into an adapter folder.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn write(&self, folder: &Path) -> Result<(), TrainError> {
+        let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
+        text.push('\n');
+        Ok(write_atomic_bytes(&folder.join(NAME), text.as_bytes())?)
+    }
+}

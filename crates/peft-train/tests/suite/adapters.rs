@@ -1,0 +1,175 @@
+//! Adapters of HF PEFT, read, computed with, merged and written back.
+
+use std::path::Path;
+
+use burn::{module::Module, tensor::FloatDType};
+use peft_train::{
+    core::{
+        adapter_tensors,
+        format::{AdapterConfig, AdapterFile},
+        load_adapter, read_adapter, save_adapter,
+    },
+    methods,
+    models::{HeadSpec, ModelFolder, SequenceModel},
+};
+
+use crate::common::*;
+
+/// Cases that need what LoRA here does not do yet, and the key that says so.
+const REFUSED: &[(&str, &str)] = &[("dora_qv", "use_dora"), ("bias_lora_only", "bias")];
+
+fn cases() -> Vec<(String, serde_json::Value)> {
+    let mut cases: Vec<_> = std::fs::read_dir(goldens().join("adapters"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| REFUSED.iter().all(|(refused, _)| refused != name))
+        .map(|name| {
+            let expected = json(&format!("adapters/{name}/expected.json"));
+            (name, expected)
+        })
+        .collect();
+    cases.sort_by(|a, b| a.0.cmp(&b.0));
+    assert!(cases.len() >= 9, "{cases:?}");
+    cases
+}
+
+fn base_of(expected: &serde_json::Value) -> String {
+    expected["base"]
+        .as_str()
+        .unwrap()
+        .strip_prefix("models/")
+        .unwrap()
+        .to_owned()
+}
+
+fn load(name: &str, base: &str, dtype: FloatDType) -> SequenceModel {
+    let device = cpu();
+    let dir = goldens().join("adapters").join(name);
+    let config = AdapterConfig::read(&dir).unwrap();
+    let method = methods::from_config(&config).unwrap();
+    let adapter = read_adapter(&dir, config, method.as_ref()).unwrap();
+    let model = model(base, dtype, &device);
+    let names = model.names();
+    let (model, report) = load_adapter(model, &adapter, method.as_ref(), &names, &device).unwrap();
+    assert_eq!(report.targets.len(), adapter.modules.len());
+    model
+}
+
+#[test]
+fn logits_match_peft_factored_and_dense() {
+    let device = cpu();
+    for (name, expected) in cases() {
+        let (base, inputs) = (base_of(&expected), expected["inputs"].as_str().unwrap());
+        for (dtype, tolerance) in [(FloatDType::F32, 1e-5), (FloatDType::F64, 1e-11)] {
+            let adapted = load(&name, &base, dtype);
+            let wanted = flat(&expected["logits_f64"]);
+            let factored = logits(&adapted, inputs, &device);
+            assert_close(&format!("{name} factored"), &factored, &wanted, tolerance);
+            let dense = logits(&adapted.materialize(), inputs, &device);
+            assert_close(&format!("{name} dense"), &dense, &wanted, tolerance);
+        }
+    }
+}
+
+#[test]
+fn files_of_peft_are_written_back_key_by_key_and_byte_by_byte() {
+    for (name, expected) in cases() {
+        let dir = goldens().join("adapters").join(&name);
+        let model = load(&name, &base_of(&expected), FloatDType::F32);
+        let config = AdapterConfig::read(&dir).unwrap();
+        let method = methods::from_config(&config).unwrap();
+        let names = model.names();
+        let out = tempfile::tempdir().unwrap();
+        save_adapter(&model, out.path(), &config, method.as_ref(), &names).unwrap();
+        let (old, new) = (
+            AdapterFile::read(&dir).unwrap(),
+            AdapterFile::read(out.path()).unwrap(),
+        );
+        let keys = |file: &AdapterFile| {
+            let mut keys: Vec<_> = file.tensors.keys().cloned().collect();
+            keys.sort();
+            keys
+        };
+        assert_eq!(keys(&old), keys(&new), "{name}");
+        for (key, tensor) in &old.tensors {
+            assert_eq!(tensor, &new.tensors[key], "{name}: {key}");
+        }
+        let text = |path: &Path| std::fs::read_to_string(path.join("adapter_config.json")).unwrap();
+        let parse = |text: String| serde_json::from_str::<serde_json::Value>(&text).unwrap();
+        assert_eq!(parse(text(&dir)), parse(text(out.path())), "{name}");
+        assert_eq!(
+            adapter_tensors(&model, method.as_ref(), &names, config.modules_to_save())
+                .unwrap()
+                .len(),
+            old.tensors.len()
+        );
+    }
+}
+
+#[test]
+fn merged_folders_compute_the_same() {
+    let device = cpu();
+    for (name, expected) in cases() {
+        let base = base_of(&expected);
+        let out = tempfile::tempdir().unwrap();
+        let folder = out.path().join("merged");
+        let report = peft_train::merge(
+            &goldens().join("models").join(&base),
+            &goldens().join("adapters").join(&name),
+            &folder,
+            &device,
+        )
+        .unwrap();
+        assert_eq!(report.relative_error, 0.0, "{name}");
+        assert!(report.merged > 0 && report.largest_change > 0.0);
+        let head = HeadSpec {
+            outputs: 3,
+            seed: 2,
+        };
+        let opened = ModelFolder::open(&folder).unwrap();
+        let (merged, _) = SequenceModel::load(&opened, &head, &device).unwrap();
+        let inputs = expected["inputs"].as_str().unwrap();
+        let wanted = flat(&expected["merged_logits_f64"]);
+        assert_close(&name, &logits(&merged, inputs, &device), &wanted, 1e-5);
+    }
+}
+
+#[test]
+fn merging_into_half_precision_measures_what_rounding_costs() {
+    let device = cpu();
+    let adapter = goldens().join("adapters/lora_qv");
+    for (base, smallest, largest) in [("bert_f16", 1e-5, 1e-3), ("bert_bf16", 1e-4, 1e-2)] {
+        let out = tempfile::tempdir().unwrap();
+        let base = goldens().join("models").join(base);
+        let report = peft_train::merge(&base, &adapter, &out.path().join("m"), &device).unwrap();
+        assert!(
+            report.relative_error > smallest && report.relative_error < largest,
+            "{report:?}"
+        );
+    }
+}
+
+#[test]
+fn what_is_not_supported_is_refused_by_name() {
+    for (name, key) in REFUSED {
+        let config = AdapterConfig::read(&goldens().join("adapters").join(name)).unwrap();
+        let error = methods::from_config(&config).unwrap_err().to_string();
+        assert!(error.contains(key), "{error}");
+    }
+}
+
+#[test]
+fn an_adapter_of_another_base_is_refused() {
+    let device = cpu();
+    let dir = goldens().join("adapters/lora_qv");
+    let config = AdapterConfig::read(&dir).unwrap();
+    let method = methods::from_config(&config).unwrap();
+    let adapter = read_adapter(&dir, config, method.as_ref()).unwrap();
+    let other = model("distilbert", FloatDType::F32, &device);
+    let names = other.names();
+    let error = load_adapter(other, &adapter, method.as_ref(), &names, &device).unwrap_err();
+    assert!(
+        error.to_string().contains("no place in this model"),
+        "{error}"
+    );
+}

@@ -1,0 +1,214 @@
+//! Whole runs on a tiny model: train, evaluate, predict, merge, continue.
+
+use std::path::{Path, PathBuf};
+
+use peft_train::{
+    Event, OpenOptions, Progress, RunConfig, TaskFile,
+    data::{Dataset, LoadOptions, Task},
+    evaluate, merge, open, train,
+};
+
+use crate::common::{cpu, goldens};
+
+/// A model folder with a vocabulary, and labelled rows that can be learned.
+fn workspace() -> (tempfile::TempDir, PathBuf, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let model = dir.path().join("model");
+    std::fs::create_dir(&model).unwrap();
+    for file in ["config.json", "model.safetensors"] {
+        std::fs::copy(
+            goldens().join("models/bert_base").join(file),
+            model.join(file),
+        )
+        .unwrap();
+    }
+    let mut vocab: Vec<String> = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad"]
+        .map(String::from)
+        .into();
+    vocab.extend((vocab.len()..99).map(|i| format!("word{i}")));
+    std::fs::write(model.join("vocab.txt"), vocab.join("\n") + "\n").unwrap();
+    let data = dir.path().join("train.csv");
+    let mut rows = "text,label\n".to_owned();
+    for i in 0..240usize {
+        let word = |k: usize| 7 + (i * 31 + k * 17 + i * k * 7) % 92;
+        let length = 2 + i * 5 % 9;
+        let mut words: Vec<String> = (0..length).map(|k| format!("word{}", word(k))).collect();
+        let good = i % 2 == 0;
+        words.insert(i % length, if good { "good" } else { "bad" }.to_owned());
+        rows += &format!(
+            "{},{}\n",
+            words.join(" "),
+            if good { "praise" } else { "blame" }
+        );
+    }
+    std::fs::write(&data, rows).unwrap();
+    (dir, model, data)
+}
+
+fn config(model: &Path, data: &Path, output: &Path) -> RunConfig {
+    let mut config = RunConfig::new(model, data, Task::Classify, "lora", output);
+    config.epochs = 4.0;
+    config.batch_size = 16;
+    config.learning_rate = Some(1e-2);
+    config.head_learning_rate = 1e-2;
+    config.max_length = 24;
+    config
+}
+
+fn bytes(folder: &Path) -> Vec<u8> {
+    std::fs::read(folder.join("adapter_model.safetensors")).unwrap()
+}
+
+#[test]
+fn a_run_learns_and_its_files_work() {
+    let (dir, model, data) = workspace();
+    let output = dir.path().join("out");
+    let report = train(&config(&model, &data, &output), &mut ()).unwrap();
+    assert!(report.selection.metrics["accuracy"] >= 0.9, "{report:?}");
+
+    let device = cpu();
+    let options = OpenOptions {
+        model: &model,
+        adapter: Some(&output),
+        task: None,
+        device: &device,
+    };
+    let adapted = open(&options).unwrap();
+    assert_eq!(adapted.task.labels, ["blame", "praise"]);
+    let labels = adapted.task.label_map().unwrap();
+    let load = LoadOptions {
+        labels: labels.as_ref(),
+        ..LoadOptions::new(Task::Classify, 24)
+    };
+    let (rows, _) = Dataset::load(&data, &load, &adapted.tokenizer).unwrap();
+    let before = evaluate(&adapted.model, &rows, Task::Classify, 7, &device).unwrap();
+
+    let merged = dir.path().join("merged");
+    merge(&model, &output, &merged, &device).unwrap();
+    let options = OpenOptions {
+        model: &merged,
+        adapter: None,
+        task: None,
+        device: &device,
+    };
+    let whole = open(&options).unwrap();
+    assert_eq!(whole.task.labels, ["blame", "praise"]);
+    let after = evaluate(&whole.model, &rows, Task::Classify, 7, &device).unwrap();
+    assert!(
+        (before.loss - after.loss).abs() < 1e-5,
+        "{before:?} {after:?}"
+    );
+    assert_eq!(before.metrics, after.metrics);
+
+    let events = std::fs::read_to_string(output.join("metrics.jsonl")).unwrap();
+    let kinds: Vec<String> = events
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .map(|event| event["event"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(kinds.first().map(String::as_str), Some("plan"));
+    assert_eq!(kinds.last().map(String::as_str), Some("final"));
+    assert!(output.join("last/adapter_config.json").exists());
+}
+
+#[test]
+fn equal_seeds_give_equal_bits_at_any_number_of_threads() {
+    let (dir, model, data) = workspace();
+    let run = |name: &str, threads: usize, seed: u64| {
+        let output = dir.path().join(name);
+        let mut config = config(&model, &data, &output);
+        config.steps = Some(12);
+        config.seed = seed;
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
+        pool.install(|| train(&config, &mut ()).unwrap());
+        bytes(&output.join("last"))
+    };
+    let one = run("one", 1, 0);
+    assert_eq!(one, run("two", 2, 0));
+    assert_eq!(one, run("four", 4, 0));
+    assert_ne!(one, run("other", 1, 1));
+}
+
+#[test]
+fn training_continues_from_an_adapter() {
+    let (dir, model, data) = workspace();
+    let first = dir.path().join("first");
+    train(&config(&model, &data, &first), &mut ()).unwrap();
+    let second = dir.path().join("second");
+    let mut config = config(&model, &data, &second);
+    config.adapter = Some(first.clone());
+    config.steps = Some(2);
+    config.learning_rate = Some(1e-6);
+    config.head_learning_rate = 1e-6;
+    let report = train(&config, &mut ()).unwrap();
+    // Had it started afresh, two steps at this rate would have learned nothing.
+    assert!(report.selection.metrics["accuracy"] >= 0.9, "{report:?}");
+    assert_ne!(bytes(&first), bytes(&second));
+    config.method_config.insert("r".into(), 4.into());
+    config.method = "nothing".into();
+    assert!(
+        train(&config, &mut ())
+            .unwrap_err()
+            .to_string()
+            .contains("lora")
+    );
+}
+
+#[test]
+fn an_interrupted_run_saves_what_it_has() {
+    struct StopAt(u64);
+    impl Progress for StopAt {
+        fn event(&mut self, event: &Event) {
+            if let Event::Step { .. } = event {
+                self.0 -= 1;
+            }
+        }
+        fn should_stop(&self) -> bool {
+            self.0 == 0
+        }
+    }
+    let (dir, model, data) = workspace();
+    let output = dir.path().join("out");
+    let report = train(&config(&model, &data, &output), &mut StopAt(5)).unwrap();
+    assert!(report.interrupted);
+    assert_eq!(report.steps, 5);
+    assert!(TaskFile::read(&output.join("last")).unwrap().is_some());
+}
+
+#[test]
+fn mistakes_are_errors_that_say_what_to_do() {
+    let (dir, model, data) = workspace();
+    let output = dir.path().join("out");
+    let base = config(&model, &data, &output);
+    let fails = |change: &dyn Fn(&mut RunConfig), word: &str| {
+        let mut config = base.clone();
+        change(&mut config);
+        let error = train(&config, &mut ()).unwrap_err().to_string();
+        assert!(error.contains(word), "{error}");
+        assert!(!output.join("adapter_config.json").exists());
+    };
+    fails(&|c| c.learning_rate = Some(f64::NAN), "--learning-rate");
+    fails(&|c| c.batch_size = 0, "--batch-size");
+    fails(&|c| c.method = "lorra".into(), "lora");
+    fails(&|c| c.model = "nowhere".into(), "nowhere");
+    fails(&|c| c.data = "nowhere.csv".into(), "nowhere.csv");
+    fails(
+        &|c| drop(c.method_config.insert("rank".into(), 3.into())),
+        "rank",
+    );
+    fails(
+        &|c| drop(c.method_config.insert("r".into(), 0.into())),
+        "rank is 0",
+    );
+    let one = dir.path().join("one.csv");
+    std::fs::write(&one, "text,label\ngood,praise\nword9,praise\n").unwrap();
+    fails(&|c| c.data = one.clone(), "one");
+    // A rate that breaks training down is named, not saved.
+    fails(
+        &|c| (c.learning_rate, c.clip_norm) = (Some(1e30), 0.0),
+        "finite",
+    );
+}

@@ -1,0 +1,389 @@
+#!/usr/bin/env python3
+"""Mints the reference fixtures of tests/goldens with Hugging Face transformers and PEFT. Deterministic, on the CPU.
+
+    mint_goldens.py --out tests/goldens [--minilm DIR]
+
+OUT/models/<name>/        config.json + model.safetensors (save_pretrained) of tiny random models
+OUT/cases.json            input rows and every model's outputs
+OUT/adapters/<case>/      a PEFT folder (adapter_config.json, adapter_model.safetensors) + expected.json
+OUT/traces/lora_bert/     init/ (PEFT folder), trace.json, final/ (PEFT folder), final_f64.safetensors
+OUT/minilm.json           with --minilm: sentence vectors of all-MiniLM-L6-v2
+
+Numbers: *_f64 is model.double() (the float32 weights converted), *_f32 the float32 model; one row at a time, no padding, attention
+"eager", eval mode. Weights are drawn by numpy PCG64 seeded with sha256 of the name: matrices N(0, .15^2), embeddings N(0, .5^2),
+biases N(0, .1^2), layer-norm weights 1 + N(0, .2^2), classifier matrices N(0, .5^2).
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+import versions
+
+versions.check()
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import numpy as np
+import torch
+import transformers as hf
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file, save_file
+
+from textdata import schedule_factor
+
+torch.set_num_threads(1)
+hf.logging.set_verbosity_error()
+
+COMMON = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64, vocab_size=99)
+DROP = dict(hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1)
+
+
+def families():
+    """name -> (class, config, kind, input set, the model whose weights it takes or None)."""
+    bert = dict(**COMMON, **DROP, max_position_embeddings=40, type_vocab_size=2, hidden_act="gelu", pad_token_id=0)
+    roberta = dict(**COMMON, **DROP, max_position_embeddings=42, type_vocab_size=1, hidden_act="gelu", pad_token_id=1,
+                   bos_token_id=0, eos_token_id=2, layer_norm_eps=1e-5)
+    distil = dict(vocab_size=99, dim=32, n_layers=2, n_heads=4, hidden_dim=64, max_position_embeddings=40, activation="gelu",
+                  dropout=0.1, attention_dropout=0.1, seq_classif_dropout=0.2, pad_token_id=0)
+    albert = dict(**{**COMMON, "num_hidden_layers": 3}, **DROP, embedding_size=16, num_hidden_groups=1, inner_group_num=1,
+                  max_position_embeddings=40, type_vocab_size=2, hidden_act="gelu_new", pad_token_id=0)
+    three = dict(num_labels=3)
+    classify = "sequence_classification"
+    return {
+        "bert": (hf.BertForSequenceClassification, hf.BertConfig(**bert, **three), classify, "bert", None),
+        "bert_base": (hf.BertModel, hf.BertConfig(**bert), "encoder", "bert", None),
+        "bert_tanh": (hf.BertForSequenceClassification, hf.BertConfig(**{**bert, "hidden_act": "gelu_new"}, **three), classify,
+                      "bert", None),
+        "bert_f16": (hf.BertForSequenceClassification, None, classify, "bert", "bert"),
+        "bert_bf16": (hf.BertForSequenceClassification, None, classify, "bert", "bert"),
+        "bert_sharded": (hf.BertForSequenceClassification, None, classify, "bert", "bert"),
+        "roberta": (hf.RobertaForSequenceClassification, hf.RobertaConfig(**roberta, **three), classify, "roberta", None),
+        "xlm_roberta": (hf.XLMRobertaForSequenceClassification, hf.XLMRobertaConfig(**roberta, **three), classify, "roberta", None),
+        "distilbert": (hf.DistilBertForSequenceClassification, hf.DistilBertConfig(**distil, **three), classify, "distilbert", None),
+        "albert": (hf.AlbertForSequenceClassification, hf.AlbertConfig(**albert, **three), classify, "bert", None),
+    }
+
+
+def generator(name):
+    return np.random.Generator(np.random.PCG64(int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")))
+
+
+def fill(named, name):
+    """Draws every given parameter, in the order of its name."""
+    rng = generator(name)
+    for key, p in sorted(named):
+        noise = torch.from_numpy(rng.standard_normal(tuple(p.shape)).astype(np.float32))
+        norm = "LayerNorm" in key or "layer_norm" in key
+        if key.endswith("weight") and norm:
+            value = 1 + 0.2 * noise
+        elif key.endswith("bias"):
+            value = 0.1 * noise
+        elif "embeddings" in key or "classifier" in key:
+            value = 0.5 * noise
+        elif "lora_" in key:
+            value = 0.3 * noise
+        else:
+            value = 0.15 * noise
+        with torch.no_grad():
+            p.copy_(value)
+
+
+def input_sets():
+    """Rows: 7 tokens; the shortest (start and end only); 12 with a second segment; 40 = the longest; 21."""
+    rng = generator("inputs")
+    sets = {"bert": [], "roberta": [], "distilbert": []}
+    for length in (7, 2, 12, 40, 21):
+        inner = rng.integers(5, 99, length - 2).tolist()
+        types = [0] * 7 + [1] * 5 if length == 12 else [0] * length
+        sets["bert"].append({"ids": [2, *inner, 3], "type_ids": types, "length": length})
+        sets["roberta"].append({"ids": [0, *inner, 2], "type_ids": [0] * length, "length": length})
+        sets["distilbert"].append({"ids": [2, *inner, 3], "type_ids": None, "length": length})
+    return sets
+
+
+def forward(model, row):
+    kwargs = {"input_ids": torch.tensor([row["ids"]]), "attention_mask": torch.ones(1, len(row["ids"]), dtype=torch.long)}
+    if row["type_ids"] is not None:
+        kwargs["token_type_ids"] = torch.tensor([row["type_ids"]])
+    with torch.no_grad():
+        return model(**kwargs)
+
+
+def logits(model, rows):
+    return [forward(model, row).logits[0].tolist() for row in rows]
+
+
+def padded_logits(model, rows, pad):
+    """All rows in one batch, padded on the right with a mask: must agree with one row at a time."""
+    width = max(len(r["ids"]) for r in rows)
+    grow = lambda xs, v: xs + [v] * (width - len(xs))
+    kwargs = {
+        "input_ids": torch.tensor([grow(r["ids"], pad) for r in rows]),
+        "attention_mask": torch.tensor([grow([1] * len(r["ids"]), 0) for r in rows]),
+    }
+    if rows[0]["type_ids"] is not None:
+        kwargs["token_type_ids"] = torch.tensor([grow(r["type_ids"], 0) for r in rows])
+    with torch.no_grad():
+        return model(**kwargs).logits
+
+
+def load(out, name, double, **config):
+    cls = families()[name][0]
+    model = cls.from_pretrained(out / "models" / name, dtype=torch.float32, attn_implementation="eager", **config).eval()
+    return model.double() if double else model
+
+
+def write(path, value):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(value, indent=1)
+    # Lists of plain numbers go on one line.
+    text = re.sub(r"\[[^\[\]{}\"]*\]", lambda m: "[" + ", ".join(m.group()[1:-1].split()).replace(",,", ",") + "]", text)
+    assert json.loads(text) == value
+    path.write_text(text + "\n")
+
+
+def mint_models(out):
+    for name, (cls, config, _, _, source) in families().items():
+        folder = out / "models" / name
+        shutil.rmtree(folder, ignore_errors=True)
+        if source:
+            model = load(out, source, False)
+        else:
+            model = cls(config).eval()
+            fill(model.named_parameters(), name)
+        model = {"bert_f16": model.half, "bert_bf16": model.bfloat16}.get(name, lambda: model)()
+        model.save_pretrained(folder, **({"max_shard_size": "30KB"} if name == "bert_sharded" else {}))
+        (folder / "generation_config.json").unlink(missing_ok=True)
+    sets = input_sets()
+    models = {}
+    for name, (cls, _, kind, inputs, _) in families().items():
+        rows, entry = sets[inputs], {"kind": kind, "inputs": inputs}
+        for tag in ("f64", "f32"):
+            model = load(out, name, tag == "f64")
+            if kind == "encoder":
+                outputs = [forward(model, row) for row in rows]
+                entry[f"last_hidden_state_row0_{tag}"] = outputs[0].last_hidden_state[0].tolist()
+                entry[f"pooler_output_{tag}"] = [o.pooler_output[0].tolist() for o in outputs]
+            else:
+                entry[f"logits_{tag}"] = logits(model, rows)
+                batch = padded_logits(model, rows, model.config.pad_token_id)
+                gap = (batch - torch.tensor(entry[f"logits_{tag}"], dtype=batch.dtype)).abs().max().item()
+                assert gap < (1e-12 if tag == "f64" else 1e-5), (name, tag, gap)
+        models[name] = entry
+    assert models["bert"]["logits_f64"] == models["bert_sharded"]["logits_f64"]
+    write(out / "cases.json", {"made_with": versions.installed(), "inputs": sets, "models": models})
+    return sets
+
+
+def save_adapter(model, folder, base):
+    """save_pretrained, then made the same on every machine: relative base path, sorted lists, no model card."""
+    shutil.rmtree(folder, ignore_errors=True)
+    model.peft_config["default"].base_model_name_or_path = f"models/{base}"
+    model.save_pretrained(folder)
+    (folder / "README.md").unlink(missing_ok=True)
+    config = json.loads((folder / "adapter_config.json").read_text())
+    for key in ("target_modules", "modules_to_save", "exclude_modules"):
+        if isinstance(config.get(key), list):
+            config[key] = sorted(config[key])
+    (folder / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+def adapter_cases():
+    """case -> (base model, LoraConfig arguments)."""
+    qv = dict(r=4, lora_alpha=8, target_modules=["query", "value"])
+    return {
+        "lora_qv": ("bert", qv),
+        "rslora_qv": ("bert", dict(qv, use_rslora=True)),
+        "dora_qv": ("bert", dict(qv, use_dora=True)),
+        "all_linear_patterns": ("bert", dict(
+            r=4, lora_alpha=8, target_modules="all-linear", exclude_modules=["key", "pooler.dense"],
+            rank_pattern={r"layer\.1\..*query": 2, "layer.0.output.dense": 6, r".*intermediate\.dense": 3},
+            alpha_pattern={r"layer\.1\..*query": 3, r".*intermediate\.dense": 12})),
+        "layers_to_transform": ("bert", dict(qv, layers_to_transform=[1])),
+        "regex_target": ("bert", dict(r=3, lora_alpha=6, target_modules=r".*layer\.0\.(attention\.self\.(query|key)|output\.dense)")),
+        "modules_to_save": ("bert", dict(qv, modules_to_save=["pooler"])),
+        "bias_lora_only": ("bert", dict(qv, bias="lora_only")),
+        "roberta_qv": ("roberta", qv),
+        "distilbert_qv": ("distilbert", dict(r=4, lora_alpha=8, target_modules=["q_lin", "v_lin"])),
+        "albert_qv": ("albert", qv),
+    }
+
+
+def mint_adapters(out, sets):
+    cases = json.loads((out / "cases.json").read_text())["models"]
+    for case, (base, arguments) in adapter_cases().items():
+        folder = out / "adapters" / case
+        model = get_peft_model(load(out, base, False), LoraConfig(task_type="SEQ_CLS", **arguments)).eval()
+        # DoRA's magnitudes stay near the norms they start from.
+        magnitudes = [p for n, p in model.named_parameters() if "magnitude" in n]
+        fill([(n, p) for n, p in model.named_parameters() if p.requires_grad and "magnitude" not in n], case)
+        rng = generator(case + "/magnitude")
+        with torch.no_grad():
+            for p in magnitudes:
+                p.mul_(torch.from_numpy(1 + 0.2 * rng.standard_normal(tuple(p.shape)).astype(np.float32)))
+        save_adapter(model, folder, base)
+        rows = sets[cases[base]["inputs"]]
+        expected = {"base": f"models/{base}", "inputs": cases[base]["inputs"], "scaling": {}}
+        for name, module in model.named_modules():
+            if hasattr(module, "lora_A") and "default" in getattr(module, "scaling", {}):
+                expected["scaling"][name.removeprefix("base_model.model.")] = {
+                    "rank": module.r["default"], "scaling": module.scaling["default"]}
+        for tag in ("f64", "f32"):
+            loaded = PeftModel.from_pretrained(load(out, base, False), folder).eval()
+            loaded = loaded.double() if tag == "f64" else loaded
+            expected[f"logits_{tag}"] = logits(loaded, rows)
+            if arguments.get("bias", "none") == "none":  # PEFT cannot take trained biases back
+                with loaded.disable_adapter():
+                    assert logits(loaded, rows) == cases[base][f"logits_{tag}"], case
+            scalings = [(m, dict(m.scaling)) for m in loaded.modules() if isinstance(getattr(m, "scaling", None), dict)]
+            effect = float("nan")
+            if "dora" not in case:
+                for m, _ in scalings:
+                    m.scaling = {k: 0.0 for k in m.scaling}
+                without = np.array(logits(loaded, rows))
+                effect = np.abs(without - np.array(expected[f"logits_{tag}"])).max()
+                assert effect > 0.3, (case, effect)
+                for m, old in scalings:
+                    m.scaling = old
+            merged = loaded.merge_and_unload().eval()
+            expected[f"merged_logits_{tag}"] = logits(merged, rows)
+        base_logits = torch.tensor(cases[base]["logits_f64"], dtype=torch.float64)
+        moved = (torch.tensor(expected["logits_f64"], dtype=torch.float64) - base_logits).abs().max().item()
+        gap = np.abs(np.array(expected["logits_f64"]) - np.array(expected["merged_logits_f64"])).max()
+        direct = np.abs(np.array(expected["logits_f32"]) - np.array(logits(model, rows))).max()
+        assert moved > 0.1 and gap < 1e-10 and direct < 1e-5, (case, moved, gap, direct)
+        tensors = load_file(folder / "adapter_model.safetensors")
+        expected["tensors"] = {k: list(v.shape) for k, v in sorted(tensors.items())}
+        write(folder / "expected.json", expected)
+        print(f"{case}: logits move by {moved:.3f}, by LoRA alone {effect:.3f}, merged gap {gap:.1e}, {len(tensors)} tensors")
+
+
+def mint_trace(out):
+    folder = out / "traces" / "lora_bert"
+    shutil.rmtree(folder, ignore_errors=True)
+    steps, batch_size, warmup, clip = 50, 8, 5, 1.0
+    rates, decay = {"adapter": 1e-2, "head": 5e-3}, 0.01
+    no_dropout = dict(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    base = load(out, "bert", False, **no_dropout)
+    model = get_peft_model(base, LoraConfig(task_type="SEQ_CLS", r=4, lora_alpha=8, target_modules=["query", "value"]))
+    fill([(n, p) for n, p in model.named_parameters() if p.requires_grad], "trace")
+    with torch.no_grad():
+        for n, p in model.named_parameters():
+            if "lora_" in n:
+                p.mul_(0.2)
+    save_adapter(model, folder / "init", "bert")
+
+    rng = generator("trace/data")
+    rows = []
+    for _ in range(40):
+        label = int(rng.integers(0, 3))
+        length = int(rng.integers(4, 25))
+        inner = rng.integers(5, 99, length - 2)
+        inner[rng.random(length - 2) < 0.3] = 10 + label  # a word that tells the label
+        rows.append({"ids": [2, *inner.tolist(), 3], "label": label})
+
+    model = PeftModel.from_pretrained(load(out, "bert", False, **no_dropout), folder / "init", is_trainable=True).double().train()
+    trainable = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    groups = {
+        "adapter": [p for n, p in trainable.items() if "lora_" in n],
+        "head": [p for n, p in trainable.items() if "modules_to_save" in n],
+    }
+    assert sum(map(len, groups.values())) == len(trainable)
+    optimizer = torch.optim.AdamW(
+        [{"params": groups[g], "lr": rates[g]} for g in groups], betas=(0.9, 0.999), eps=1e-8, weight_decay=decay)
+    losses, norms, factors = [], [], []
+    for step in range(steps):
+        start = step * batch_size % len(rows)
+        part = rows[start : start + batch_size]
+        width = max(len(r["ids"]) for r in part)
+        ids = torch.tensor([r["ids"] + [0] * (width - len(r["ids"])) for r in part])
+        mask = torch.tensor([[1] * len(r["ids"]) + [0] * (width - len(r["ids"])) for r in part])
+        factor = schedule_factor(step, steps, warmup)
+        for group, rate in zip(optimizer.param_groups, rates.values()):
+            group["lr"] = rate * factor
+        loss = model(input_ids=ids, attention_mask=mask, labels=torch.tensor([r["label"] for r in part])).loss
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(trainable.values(), clip)
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+        norms.append(norm.item())
+        factors.append(factor)
+    print(f"trace: loss {losses[0]:.4f} -> {losses[-1]:.4f}; {sum(n > clip for n in norms)} of {steps} steps clipped")
+    save_file({k: v.clone() for k, v in _peft_state(model).items()}, folder / "final_f64.safetensors")
+    rows_eval = input_sets()["bert"]
+    final_logits = logits(model.eval(), rows_eval)
+    save_adapter(model.float(), folder / "final", "bert")
+    write(folder / "trace.json", {
+        "base": "models/bert", "init": "init", "dropout": 0.0, "dtype": "float64",
+        "data": rows, "batch_size": batch_size,
+        "order": "step k (0-based) takes rows [8k mod 40, 8k mod 40 + 8), padded on the right to its longest row, masked; type ids 0",
+        "steps": steps, "loss_kind": "cross entropy, mean over the batch",
+        "optimizer": {"name": "AdamW", "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": decay,
+                      "weight_decay_rule": "decoupled, p -= lr*wd*p before the step, on every trained tensor, bias included",
+                      "learning_rate": rates},
+        "schedule": {"kind": "linear", "warmup_steps": warmup,
+                     "rule": "factor at 0-based step k of T: k/W for k < W, else (T-k)/(T-W); the first step has factor 0",
+                     "factors": factors},
+        "clip": {"max_norm": clip, "rule": "gradients of adapter and head together, times min(1, max_norm/(norm+1e-6))"},
+        "losses": losses, "grad_norms_before_clip": norms,
+        "final": "final (float32), final_f64.safetensors (float64, same names)",
+        "final_logits_f64": final_logits, "final_inputs": "bert",
+    })
+
+
+def _peft_state(model):
+    from peft import get_peft_model_state_dict
+
+    return get_peft_model_state_dict(model)
+
+
+SENTENCES = [
+    ("A man is eating food.", "A man is eating a piece of bread.", 0.7553),
+    ("A man is eating food.", "The girl is carrying a baby.", -0.1050),
+]
+
+
+def mint_minilm(out, folder):
+    from textdata import tokenizer
+
+    tok = tokenizer(folder, 512)
+    model = hf.BertModel.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval().double()
+    vectors, sentences = {}, []
+    for text in dict.fromkeys(t for pair in SENTENCES for t in pair[:2]):
+        ids = tok.encode(text).ids
+        with torch.no_grad():
+            hidden = model(input_ids=torch.tensor([ids]), attention_mask=torch.ones(1, len(ids), dtype=torch.long)).last_hidden_state
+        vectors[text] = hidden[0].mean(0)
+        sentences.append({"text": text, "ids": ids, "mean_pooled_first8_f64": vectors[text][:8].tolist(),
+                          "mean_pooled_norm_f64": vectors[text].norm().item(), "cls_first8_f64": hidden[0, 0, :8].tolist()})
+    pairs = []
+    for a, b, known in SENTENCES:
+        value = torch.nn.functional.cosine_similarity(vectors[a], vectors[b], dim=0).item()
+        print(f"cos({a!r}, {b!r}) = {value:.6f}, data.md {known}")
+        pairs.append({"a": a, "b": b, "cosine_f64": value, "data_md": known})
+    write(out / "minilm.json", {
+        "made_with": versions.installed(),
+        "model_safetensors_sha256": hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
+        "pooling": "mean of last_hidden_state over all tokens incl. [CLS] and [SEP], no padding, not normalised",
+        "sentences": sentences, "pairs": pairs})
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--minilm", type=Path)
+    args = parser.parse_args()
+    sets = mint_models(args.out)
+    mint_adapters(args.out, sets)
+    mint_trace(args.out)
+    if args.minilm:
+        mint_minilm(args.out, args.minilm)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,237 @@
+#!/usr/bin/env python3
+"""The PyTorch side of a benchmark, driven by one JSON command a line on stdin; answers one JSON line each on stdout.
+
+At start it prints {"ready":true,"versions":{…},"pid":N,"cpu_capability":"AVX512"}. Commands (a number of slots can be held at a time:
+"name", default "default", so that a driver can alternate adapted and frozen, or PyTorch and its own engine, in one run):
+
+{"op":"setup","name":S?,"case":"bert_layer","batch":8,"seq":128,"adapter":"none"|"lora"|"all-linear"|"full","rank":8,"alpha":16?,
+ "threads":2,"mode":"forward"|"train","optimizer":false?,"attention":"sdpa"?|"eager"}
+    One HF BertLayer of BERT-base size (768, 12 heads, 3072, erf gelu), f32, dropout 0, random weights, input [batch, seq, 768] random,
+    no mask. lora: query,value; all-linear: the six Linears; full: every parameter trained; none: nothing trained.
+    forward: eval, no_grad. train: forward, loss = mean(output * probe) with a fixed random probe (the output is layer-normed, so its
+    mean of squares would be constant), backward. The input requires a gradient too (a layer
+    in the middle of a stack), in every adapter kind. Gradients are set to None inside the timing. With "optimizer":true AdamW steps.
+{"op":"setup","name":S?,"case":"minilm_step","model":DIR,"data":CSV,"batch":32,"max_length":64,"padding":"dynamic"|"grouped"|"fixed",
+ "adapter":"lora"?|"none"|"all-linear"|"full","rank":8?,"alpha":16?,"targets":["query","value"]?,"threads":2,"mode":"train"?|"forward",
+ "dropout":true?,"seed":0?,"attention":"sdpa"?}
+    BertForSequenceClassification + PEFT: one whole step = collate, forward, loss, backward, clip 1.0, AdamW (lr 2e-3), zero_grad.
+    dynamic: padded to the longest row of the batch; grouped: the same with batches of similar length (textdata.epoch_batches);
+    fixed: every batch padded to max_length. Epoch after epoch of the CSV, last short batch of an epoch left out. adapter none trains
+    the head only. mode forward: collate and forward in eval, no_grad. dropout false sets the config's dropouts to 0.
+    -> {"ok":true,"name":S,"trainable_parameters":N,"rss_anon_bytes":N,"setup_s":F}
+{"op":"run","name":S?,"iterations":N,"sample_memory":true?}
+    -> {"ok":true,"name":S,"times_s":[…],"real_tokens":[…],"padded_tokens":[…],"losses":[…]?,"rss_anon_peak_bytes":N,
+        "rss_anon_before_bytes":N}      peak = RssAnon of /proc/self/status, sampled every 2 ms during the run
+        by a thread; with "sample_memory":false only before and after, so that nothing disturbs the times
+{"op":"drop","name":S?} -> {"ok":true}          {"op":"quit"} -> exit 0 (as at end of input)
+Any failure -> {"ok":false,"error":"…"}; the process goes on. Warm-up is the driver's: run some iterations and drop their times.
+"""
+
+import gc
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import versions
+
+versions.check()
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Everything but the answers goes to stderr.
+answers = os.fdopen(os.dup(1), "w", buffering=1)
+os.dup2(2, 1)
+
+import torch
+import transformers as hf
+from peft import LoraConfig, get_peft_model
+from transformers.models.bert.modeling_bert import BertLayer
+
+from rss import Sampler, rss_anon
+from textdata import collate, encode, epoch_batches, read_csv, tokenizer
+
+hf.logging.set_verbosity_error()
+hf.utils.logging.disable_progress_bar()
+
+
+def adapt(model, adapter, command, task=None):
+    """Wraps the model with PEFT, or sets which of its parameters are trained."""
+    rank = command.get("rank", 8)
+    if adapter in ("lora", "all-linear"):
+        targets = command.get("targets", ["query", "value"])
+        if adapter == "all-linear":
+            targets = r".*(query|key|value|dense)" if task is None else "all-linear"
+        config = LoraConfig(task_type=task, r=rank, lora_alpha=command.get("alpha", 2 * rank), target_modules=targets, lora_dropout=0.0)
+        return get_peft_model(model, config)
+    if adapter not in ("none", "full"):
+        raise ValueError(f"unknown adapter {adapter!r}; known: none, lora, all-linear, full")
+    for name, p in model.named_parameters():
+        p.requires_grad_(adapter == "full" or (task is not None and name.startswith("classifier")))
+    return model
+
+
+class Layer(torch.nn.Module):
+    """One encoder layer, so that PEFT has a parent whose submodules it can replace."""
+
+    def __init__(self, attention):
+        super().__init__()
+        config = hf.BertConfig(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, attn_implementation=attention)
+        config._attn_implementation = attention
+        self.layer = BertLayer(config)
+
+    def forward(self, hidden):
+        out = self.layer(hidden)
+        return out[0] if isinstance(out, tuple) else out
+
+
+class BertLayerCase:
+    def __init__(self, command):
+        torch.manual_seed(0)
+        self.train = command["mode"] == "train"
+        self.model = adapt(Layer(command.get("attention", "sdpa")), command["adapter"], command)
+        self.model.train(self.train)
+        self.input = torch.randn(command["batch"], command["seq"], 768, requires_grad=self.train)
+        self.probe = torch.randn(command["batch"], command["seq"], 768)
+        self.tokens = command["batch"] * command["seq"]
+        self.trained = [p for p in self.model.parameters() if p.requires_grad]
+        self.optimizer = None
+        if command.get("optimizer") and self.train and self.trained:
+            self.optimizer = torch.optim.AdamW(self.trained, lr=1e-3, weight_decay=0.0)
+
+    def iteration(self):
+        if not self.train:
+            with torch.no_grad():
+                self.model(self.input)
+            return self.tokens, self.tokens, None
+        loss = (self.model(self.input) * self.probe).mean()
+        loss.backward()
+        if self.optimizer:
+            self.optimizer.step()
+        for p in self.trained:
+            p.grad = None
+        self.input.grad = None
+        return self.tokens, self.tokens, loss.item()
+
+
+class MinilmStepCase:
+    def __init__(self, command):
+        seed = command.get("seed", 0)
+        torch.manual_seed(seed)
+        self.train = command.get("mode", "train") == "train"
+        self.padding = command["padding"]
+        if self.padding not in ("dynamic", "grouped", "fixed"):
+            raise ValueError(f"unknown padding {self.padding!r}; known: dynamic, grouped, fixed")
+        self.max_length, self.batch, self.seed = command["max_length"], command["batch"], seed
+        self.rows = encode(tokenizer(command["model"], self.max_length), read_csv(command["data"]))
+        extra = {} if command.get("dropout", True) else {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+        model = hf.BertForSequenceClassification.from_pretrained(
+            Path(command["model"]), num_labels=2, dtype=torch.float32, attn_implementation=command.get("attention", "sdpa"), **extra)
+        self.model = adapt(model, command.get("adapter", "lora"), command, "SEQ_CLS")
+        self.model.train(self.train)
+        self.trained = [p for p in self.model.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(self.trained, lr=2e-3, weight_decay=0.0)
+        self.batches = self.endless()
+
+    def endless(self):
+        lengths = [len(ids) for ids, _ in self.rows]
+        epoch = 0
+        while True:
+            epoch += 1
+            for indices in epoch_batches(lengths, self.batch, self.seed, epoch, self.padding == "grouped"):
+                if len(indices) == self.batch:
+                    yield indices
+
+    def iteration(self):
+        batch = collate([self.rows[i] for i in next(self.batches)])
+        if self.padding == "fixed":
+            for key in ("input_ids", "attention_mask"):
+                batch[key] = torch.nn.functional.pad(batch[key], (0, self.max_length - batch[key].shape[1]))
+        real, padded = int(batch["attention_mask"].sum()), batch["input_ids"].numel()
+        if not self.train:
+            with torch.no_grad():
+                loss = self.model(**batch).loss.item()
+            return real, padded, loss
+        loss = self.model(**batch).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.trained, 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return real, padded, loss.item()
+
+
+CASES = {"bert_layer": BertLayerCase, "minilm_step": MinilmStepCase}
+slots = {}
+
+
+def setup(command):
+    name = command.get("name", "default")
+    slots.pop(name, None)
+    gc.collect()
+    threads = command.get("threads", 2)
+    began = time.perf_counter()
+    if command["case"] not in CASES:
+        raise ValueError(f"unknown case {command['case']!r}; known: {', '.join(CASES)}")
+    if command.get("mode", "train") not in ("forward", "train"):
+        raise ValueError(f"unknown mode {command['mode']!r}; known: forward, train")
+    torch.set_num_threads(threads)
+    case = CASES[command["case"]](command)
+    slots[name] = (case, threads)
+    trained = sum(p.numel() for p in case.model.parameters() if p.requires_grad)
+    return {"ok": True, "name": name, "trainable_parameters": trained, "rss_anon_bytes": rss_anon(),
+            "setup_s": time.perf_counter() - began}
+
+
+def run(command):
+    name = command.get("name", "default")
+    if name not in slots:
+        raise ValueError(f"nothing is set up under the name {name!r}; send a setup first")
+    case, threads = slots[name]
+    torch.set_num_threads(threads)
+    times, real, padded, losses = [], [], [], []
+    before = rss_anon()
+    with Sampler(0.002 if command.get("sample_memory", True) else None) as sampler:
+        for _ in range(command["iterations"]):
+            began = time.perf_counter()
+            r, p, loss = case.iteration()
+            times.append(time.perf_counter() - began)
+            real.append(r)
+            padded.append(p)
+            losses.append(loss)
+    reply = {"ok": True, "name": name, "times_s": times, "real_tokens": real, "padded_tokens": padded,
+             "rss_anon_peak_bytes": sampler.peak, "rss_anon_before_bytes": before}
+    if losses and losses[0] is not None:
+        reply["losses"] = losses
+    return reply
+
+
+def drop(command):
+    slots.pop(command.get("name", "default"), None)
+    gc.collect()
+    return {"ok": True}
+
+
+def say(reply):
+    answers.write(json.dumps(reply) + "\n")
+    answers.flush()
+
+
+def main():
+    torch.set_num_interop_threads(1)
+    say({"ready": True, "versions": versions.installed(), "pid": os.getpid(), "cpu_capability": torch.backends.cpu.get_cpu_capability()})
+    for line in sys.stdin:
+        if not line.strip():
+            continue
+        try:
+            command = json.loads(line)
+            if command["op"] == "quit":
+                break
+            operations = {"setup": setup, "run": run, "drop": drop}
+            if command["op"] not in operations:
+                raise ValueError(f"unknown op {command['op']!r}; known: setup, run, drop, quit")
+            say(operations[command["op"]](command))
+        except Exception as error:
+            say({"ok": False, "error": f"{type(error).__name__}: {error}"})
+
+
+if __name__ == "__main__":
+    main()

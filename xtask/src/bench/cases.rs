@@ -1,0 +1,147 @@
+//! What is measured: the commands that set the two sides up.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    /// Ours, nothing beside it.
+    Alone,
+    /// Ours and PyTorch on the same task.
+    AgainstTorch,
+    /// Ours with an adapter and ours frozen, in one process.
+    Overhead,
+    /// The same within PyTorch.
+    TorchOverhead,
+}
+
+pub struct Case {
+    pub name: String,
+    pub kind: Kind,
+    pub ours: Value,
+    /// The other side of the pair.
+    pub base: Option<Value>,
+    /// Steps a turn: enough for one turn to outlast the clock's and the batches' unevenness.
+    pub iterations: u32,
+}
+
+impl Case {
+    pub fn needs_torch(&self) -> bool {
+        matches!(self.kind, Kind::AgainstTorch | Kind::TorchOverhead)
+    }
+}
+
+/// What only this machine knows.
+pub struct Places {
+    pub data: PathBuf,
+    pub threads: u32,
+}
+
+impl Places {
+    /// A command with threads and, where it names a case with data, paths filled in.
+    pub fn fill(&self, setup: &Value) -> Value {
+        let mut setup = setup.clone();
+        setup["op"] = "setup".into();
+        setup["threads"] = self.threads.into();
+        if setup["case"] == "minilm_step" {
+            let path =
+                |name: &str| Value::from(self.data.join(name).to_string_lossy().into_owned());
+            setup["model"] = path("minilm");
+            setup["data"] = path("rotten_tomatoes/fit.csv");
+        }
+        setup
+    }
+}
+
+/// One BERT-base layer, batch 8 × 128.
+fn layer(mode: &str, adapter: &str) -> Value {
+    json!({"case": "bert_layer", "batch": 8, "seq": 128, "mode": mode, "adapter": adapter, "rank": 8, "alpha": 16})
+}
+
+/// A whole training step of MiniLM with LoRA on query and value.
+fn minilm(padding: &str) -> Value {
+    json!({"case": "minilm_step", "batch": 32, "max_length": 64, "padding": padding, "mode": "train",
+        "adapter": "lora", "rank": 8, "alpha": 16, "targets": ["query", "value"]})
+}
+
+pub fn all() -> Vec<Case> {
+    let mut cases = Vec::new();
+    let mut add = |name: String, kind, ours, base, iterations| {
+        cases.push(Case {
+            name,
+            kind,
+            ours,
+            base,
+            iterations,
+        });
+    };
+    for mode in ["forward", "train"] {
+        for adapter in ["none", "lora", "all-linear"] {
+            let name = format!("layer-{mode}-{adapter}");
+            add(name.clone(), Kind::Alone, layer(mode, adapter), None, 3);
+            let theirs = Some(layer(mode, adapter));
+            add(
+                format!("{name}-vs-torch"),
+                Kind::AgainstTorch,
+                layer(mode, adapter),
+                theirs,
+                3,
+            );
+        }
+    }
+    // Ours always groups rows of like length; PyTorch is measured both ways.
+    add(
+        "minilm-step".into(),
+        Kind::Alone,
+        minilm("grouped"),
+        None,
+        8,
+    );
+    for padding in ["dynamic", "grouped"] {
+        let name = format!("minilm-step-vs-torch-{padding}");
+        add(
+            name,
+            Kind::AgainstTorch,
+            minilm("grouped"),
+            Some(minilm(padding)),
+            8,
+        );
+    }
+    for adapter in ["lora", "all-linear"] {
+        let pair = |name: &str| (format!("{name}-{adapter}"), layer("train", adapter));
+        for (kind, name) in [
+            (Kind::Overhead, "overhead"),
+            (Kind::TorchOverhead, "torch-overhead"),
+        ] {
+            let (name, adapted) = pair(name);
+            add(name, kind, adapted, Some(layer("train", "none")), 3);
+        }
+    }
+    cases
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_distinct_and_paths_filled() {
+        let cases = all();
+        let mut names: Vec<&str> = cases.iter().map(|case| case.name.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), cases.len());
+        let places = Places {
+            data: "/data".into(),
+            threads: 1,
+        };
+        let step = cases
+            .iter()
+            .find(|case| case.name == "minilm-step")
+            .unwrap();
+        assert_eq!(places.fill(&step.ours)["model"], "/data/minilm");
+        assert_eq!(places.fill(&cases[0].ours)["threads"], 1);
+        assert!(places.fill(&cases[0].ours).get("model").is_none());
+    }
+}

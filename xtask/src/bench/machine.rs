@@ -1,0 +1,62 @@
+//! What of the machine bears on speed, without what would identify it.
+
+use std::fs;
+use std::process::Command;
+use std::thread;
+
+use serde::Serialize;
+
+use crate::workspace;
+
+#[derive(Debug, Serialize)]
+pub struct Machine {
+    pub architecture: &'static str,
+    pub system: &'static str,
+    pub cores: usize,
+    pub vector_units: Vec<&'static str>,
+    pub memory_gib: Option<u64>,
+    /// Over the last minute before the run: above the one of an idle machine, times are not to be trusted.
+    pub load_before: Option<f64>,
+    pub rustc: String,
+    pub commit: String,
+}
+
+impl Machine {
+    pub fn look() -> Self {
+        let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let flags = cpu
+            .lines()
+            .find(|line| line.starts_with("flags"))
+            .unwrap_or_default();
+        let has = |name: &&str| flags.split(' ').any(|flag| flag == *name);
+        let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        let kilobytes = memory
+            .split_whitespace()
+            .nth(1)
+            .and_then(|word| word.parse::<u64>().ok());
+        let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+        Self {
+            architecture: std::env::consts::ARCH,
+            system: std::env::consts::OS,
+            cores: thread::available_parallelism().map_or(1, usize::from),
+            vector_units: ["avx2", "fma", "avx512f"].into_iter().filter(has).collect(),
+            memory_gib: kilobytes.map(|count| (count + (1 << 19)) >> 20),
+            load_before: load.split(' ').next().and_then(|word| word.parse().ok()),
+            rustc: said("rustc", &["--version"]),
+            commit: said("git", &["rev-parse", "--short", "HEAD"]),
+        }
+    }
+}
+
+fn said(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program)
+        .args(arguments)
+        .current_dir(workspace::root())
+        .output();
+    match output {
+        Ok(output) if output.status.success() => {
+            String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        }
+        _ => "unknown".to_owned(),
+    }
+}

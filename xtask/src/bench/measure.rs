@@ -1,0 +1,182 @@
+//! Turns in alternation, and the figures they give.
+
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Result;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::server::{Server, Turn};
+use crate::study::{median, quantile};
+
+/// Turns before the first that counts: allocators, caches and thread pools settle.
+const WARM_UP: usize = 2;
+
+#[derive(Clone, Copy)]
+pub struct Budget {
+    pub pairs: usize,
+}
+
+/// One case, measured.
+#[derive(Debug, Serialize)]
+pub struct Measurement {
+    pub case: String,
+    pub pairs: usize,
+    pub sides: Vec<Side>,
+    /// First side over second, by seconds a real token, pair by pair.
+    pub ratio: Option<Spread>,
+    /// First side minus second, milliseconds a step, pair by pair.
+    pub difference_ms: Option<Spread>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Side {
+    pub name: String,
+    pub trained_parameters: u64,
+    pub step_ms: Spread,
+    pub steps_per_s: f64,
+    pub real_tokens_per_s: f64,
+    /// `None` where two models share the process.
+    pub peak_anonymous_bytes: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Spread {
+    pub median: f64,
+    pub p10: f64,
+    pub p90: f64,
+}
+
+impl Spread {
+    fn of(values: &[f64]) -> Self {
+        let [p10, p90] = [0.1, 0.9].map(|share| quantile(values, share));
+        Self {
+            median: median(values),
+            p10,
+            p90,
+        }
+    }
+}
+
+/// A turn after a pause: a pool of threads that just worked spins for a while, and would slow the other side.
+fn turn(server: &mut Server, slot: &str, iterations: u32) -> Result<Turn> {
+    thread::sleep(Duration::from_millis(20));
+    // Memory is sampled in a turn of its own, so that nothing disturbs the times.
+    server.run(slot, iterations, false)
+}
+
+fn side(name: String, trained_parameters: u64, turns: &[Turn], peak: Option<u64>) -> Side {
+    let times: Vec<f64> = turns
+        .iter()
+        .flat_map(|turn| turn.times_s.iter().map(|time| time * 1e3))
+        .collect();
+    let costs: Vec<f64> = turns.iter().map(Turn::cost).collect();
+    let step_ms = Spread::of(&times);
+    Side {
+        name,
+        trained_parameters,
+        step_ms,
+        steps_per_s: 1e3 / step_ms.median,
+        real_tokens_per_s: 1.0 / median(&costs),
+        peak_anonymous_bytes: peak,
+    }
+}
+
+fn each(left: &[Turn], right: &[Turn], figure: fn(&Turn, &Turn) -> f64) -> Spread {
+    let values: Vec<f64> = left.iter().zip(right).map(|(a, b)| figure(a, b)).collect();
+    Spread::of(&values)
+}
+
+/// One side by itself.
+pub fn alone(
+    case: &str,
+    server: &mut Server,
+    setup: &Value,
+    iterations: u32,
+    budget: Budget,
+) -> Result<Measurement> {
+    let trained = server.set_up("default", setup)?;
+    let mut turns = Vec::new();
+    for count in 0..WARM_UP + budget.pairs {
+        let found = turn(server, "default", iterations)?;
+        turns.extend((count >= WARM_UP).then_some(found));
+    }
+    let peak = server.run("default", iterations, true)?.peak_anonymous;
+    Ok(Measurement {
+        case: case.to_owned(),
+        pairs: budget.pairs,
+        sides: vec![side(server.name.to_owned(), trained, &turns, peak)],
+        ratio: None,
+        difference_ms: None,
+    })
+}
+
+/// Two processes, ABAB….
+pub fn pairs(
+    case: &str,
+    sides: [(&mut Server, &Value); 2],
+    iterations: u32,
+    budget: Budget,
+) -> Result<Measurement> {
+    let [(left, left_setup), (right, right_setup)] = sides;
+    let trained = [
+        left.set_up("default", left_setup)?,
+        right.set_up("default", right_setup)?,
+    ];
+    let mut turns = [Vec::new(), Vec::new()];
+    for count in 0..WARM_UP + budget.pairs {
+        for (server, turns) in [&mut *left, &mut *right].into_iter().zip(&mut turns) {
+            let found = turn(server, "default", iterations)?;
+            turns.extend((count >= WARM_UP).then_some(found));
+        }
+    }
+    let mut both = Vec::new();
+    for ((server, turns), trained) in [left, right].into_iter().zip(&turns).zip(trained) {
+        let peak = server.run("default", iterations, true)?.peak_anonymous;
+        both.push(side(server.name.to_owned(), trained, turns, peak));
+    }
+    Ok(Measurement {
+        case: case.to_owned(),
+        pairs: budget.pairs,
+        sides: both,
+        ratio: Some(each(&turns[0], &turns[1], |a, b| a.cost() / b.cost())),
+        difference_ms: None,
+    })
+}
+
+/// Adapted and frozen within one process, ABAB….
+pub fn overhead(
+    case: &str,
+    server: &mut Server,
+    setups: [&Value; 2],
+    iterations: u32,
+    budget: Budget,
+) -> Result<Measurement> {
+    let slots = ["adapted", "frozen"];
+    let mut trained = Vec::new();
+    for (slot, setup) in slots.into_iter().zip(setups) {
+        trained.push(server.set_up(slot, setup)?);
+    }
+    let mut turns = [Vec::new(), Vec::new()];
+    for count in 0..WARM_UP + budget.pairs {
+        for (slot, turns) in slots.into_iter().zip(&mut turns) {
+            let found = turn(server, slot, iterations)?;
+            turns.extend((count >= WARM_UP).then_some(found));
+        }
+    }
+    let sides = slots.into_iter().zip(&turns).zip(trained);
+    let difference =
+        |a: &Turn, b: &Turn| (a.seconds() - b.seconds()) * 1e3 / a.times_s.len() as f64;
+    Ok(Measurement {
+        case: case.to_owned(),
+        pairs: budget.pairs,
+        sides: sides
+            .map(|((slot, turns), count)| {
+                side(format!("{} {slot}", server.name), count, turns, None)
+            })
+            .collect(),
+        ratio: Some(each(&turns[0], &turns[1], |a, b| a.cost() / b.cost())),
+        difference_ms: Some(each(&turns[0], &turns[1], difference)),
+    })
+}

@@ -1,0 +1,217 @@
+//! `cargo xtask bench`: speed and memory, ours and PyTorch's, in alternation within one run.
+
+mod cases;
+mod machine;
+mod measure;
+#[cfg(test)]
+mod measure_tests;
+mod report;
+mod server;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use self::cases::{Case, Kind, Places};
+use self::measure::{Budget, Measurement};
+use self::report::Report;
+use self::server::Server;
+use crate::study::median;
+use crate::{fetch, python, workspace};
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Also run PyTorch and Hugging Face PEFT, in alternation with ours
+    #[arg(long)]
+    against_torch: bool,
+    /// Few pairs, to see that it runs; the result goes to the build folder, not to docs
+    #[arg(long)]
+    quick: bool,
+    /// Only cases whose name contains this; may be given again
+    #[arg(long, value_name = "NAME")]
+    case: Vec<String>,
+    /// Print the names of the cases
+    #[arg(long)]
+    list: bool,
+    /// Alternating pairs a case
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(20..))]
+    pairs: u32,
+    #[arg(long, default_value_t = 2)]
+    threads: u32,
+    /// The `peft-bench` binary, instead of building it
+    #[arg(long, value_name = "PATH")]
+    bench_binary: Option<PathBuf>,
+    /// The `peft` binary whose start is timed, instead of building it
+    #[arg(long, value_name = "PATH")]
+    peft: Option<PathBuf>,
+    /// Python of the reference environment
+    #[arg(long, value_name = "PATH")]
+    python: Option<PathBuf>,
+    /// Folder that holds the model's and the data's folders, instead of the cache
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Folder for the result, instead of docs/benchmarks
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+/// Programs of the two sides.
+struct Programs {
+    ours: PathBuf,
+    python: Option<PathBuf>,
+}
+
+impl Programs {
+    fn ours(&self) -> Result<Server> {
+        Server::start("peft", &mut Command::new(&self.ours))
+    }
+
+    fn torch(&self) -> Result<Server> {
+        let python = self
+            .python
+            .as_ref()
+            .context("this case needs --against-torch")?;
+        let mut command = Command::new(python);
+        Server::start(
+            "torch",
+            command.arg(python::scripts().join("torch_bench.py")),
+        )
+    }
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let wanted = |case: &Case| {
+        (arguments.against_torch || !case.needs_torch())
+            && (arguments.case.is_empty()
+                || arguments.case.iter().any(|part| case.name.contains(part)))
+    };
+    let cases: Vec<Case> = cases::all().into_iter().filter(wanted).collect();
+    if arguments.list {
+        cases.iter().for_each(|case| println!("{}", case.name));
+        return Ok(());
+    }
+    ensure!(
+        !cases.is_empty(),
+        "no case has that name; `cargo xtask bench --list` prints them"
+    );
+    let data = match &arguments.data {
+        Some(path) => path.clone(),
+        None => fetch::everything(None)?,
+    };
+    let places = Places {
+        data,
+        threads: arguments.threads,
+    };
+    let peft = binary(arguments.peft.as_ref(), "peft-cli", "peft")?;
+    let ours = binary(
+        arguments.bench_binary.as_ref(),
+        "peft-benches",
+        "peft-bench",
+    )?;
+    let python = arguments
+        .against_torch
+        .then(|| python::interpreter(arguments.python.as_ref()));
+    let programs = Programs {
+        ours,
+        python: python.transpose()?,
+    };
+    let budget = Budget {
+        pairs: if arguments.quick {
+            3
+        } else {
+            arguments.pairs as usize
+        },
+    };
+
+    let mut report = Report::new(arguments.threads, arguments.quick);
+    report.start_up_s = start_up(&peft, if arguments.quick { 5 } else { 21 })?;
+    for case in &cases {
+        eprintln!("{} …", case.name);
+        let (measurement, versions) = measure(case, &places, &programs, budget)?;
+        eprintln!("{} {}", case.name, report::line(&measurement));
+        report.versions.extend(versions);
+        report.measurements.push(measurement);
+    }
+    let out = match (&arguments.out, arguments.quick) {
+        (Some(path), _) => path.clone(),
+        (None, true) => workspace::target().join("benchmarks"),
+        (None, false) => workspace::root().join("docs/benchmarks"),
+    };
+    let name = if arguments.against_torch {
+        "cpu-against-pytorch"
+    } else {
+        "cpu"
+    };
+    println!("{}", report.write(&out, name)?.display());
+    Ok(())
+}
+
+fn binary(given: Option<&PathBuf>, package: &str, binary: &str) -> Result<PathBuf> {
+    match given {
+        Some(path) if path.is_file() => Ok(path.clone()),
+        Some(path) => bail!("there is no {}", path.display()),
+        None => workspace::build(package, binary, true),
+    }
+}
+
+/// Measures in fresh processes, so that no case inherits another's memory.
+fn measure(
+    case: &Case,
+    places: &Places,
+    programs: &Programs,
+    budget: Budget,
+) -> Result<(Measurement, Vec<(String, String)>)> {
+    let (ours, base) = (
+        places.fill(&case.ours),
+        case.base.as_ref().map(|base| places.fill(base)),
+    );
+    match (case.kind, base) {
+        (Kind::Alone, _) => {
+            let mut server = programs.ours()?;
+            let found = measure::alone(&case.name, &mut server, &ours, case.iterations, budget)?;
+            Ok((found, server.versions()))
+        }
+        (Kind::AgainstTorch, Some(theirs)) => {
+            let (mut left, mut right) = (programs.ours()?, programs.torch()?);
+            let sides = [(&mut left, &ours), (&mut right, &theirs)];
+            let found = measure::pairs(&case.name, sides, case.iterations, budget)?;
+            Ok((found, [left.versions(), right.versions()].concat()))
+        }
+        (Kind::Overhead | Kind::TorchOverhead, Some(frozen)) => {
+            let mut server = if case.kind == Kind::Overhead {
+                programs.ours()?
+            } else {
+                programs.torch()?
+            };
+            let found = measure::overhead(
+                &case.name,
+                &mut server,
+                [&ours, &frozen],
+                case.iterations,
+                budget,
+            )?;
+            Ok((found, server.versions()))
+        }
+        (_, None) => bail!("case {} has nothing to be held against", case.name),
+    }
+}
+
+/// Median time of `peft --version`, from start to end of the process.
+fn start_up(peft: &Path, times: usize) -> Result<f64> {
+    let mut seconds = Vec::new();
+    for _ in 0..times {
+        let started = Instant::now();
+        let output = Command::new(peft).arg("--version").output();
+        let output = output.with_context(|| format!("cannot start {}", peft.display()))?;
+        seconds.push(started.elapsed().as_secs_f64());
+        ensure!(
+            output.status.success(),
+            "{} --version failed",
+            peft.display()
+        );
+    }
+    // The first start reads the binary from disk.
+    Ok(median(&seconds[1..]))
+}

@@ -1,0 +1,163 @@
+//! The result as JSON and as Markdown tables, both written, neither typed.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use super::machine::Machine;
+use super::measure::{Measurement, Spread};
+use crate::files;
+
+#[derive(Debug, Serialize)]
+pub struct Report {
+    pub machine: Machine,
+    pub threads: u32,
+    pub quick: bool,
+    pub versions: BTreeMap<String, String>,
+    /// `peft --version`, whole process.
+    pub start_up_s: f64,
+    pub measurements: Vec<Measurement>,
+}
+
+/// One case in a line, for the terminal.
+pub fn line(measurement: &Measurement) -> String {
+    let sides = measurement.sides.iter();
+    let mut text: Vec<String> = sides
+        .map(|side| {
+            format!(
+                "{} {} ms, {:.0} tokens/s",
+                side.name,
+                spread(side.step_ms, 1),
+                side.real_tokens_per_s
+            )
+        })
+        .collect();
+    text.extend(
+        measurement
+            .ratio
+            .map(|ratio| format!("ratio {}", spread(ratio, 2))),
+    );
+    text.join("; ")
+}
+
+fn spread(values: Spread, digits: usize) -> String {
+    let Spread { median, p10, p90 } = values;
+    format!("{median:.digits$} ({p10:.digits$}–{p90:.digits$})")
+}
+
+impl Report {
+    pub fn new(threads: u32, quick: bool) -> Self {
+        Self {
+            machine: Machine::look(),
+            threads,
+            quick,
+            versions: BTreeMap::new(),
+            start_up_s: f64::NAN,
+            measurements: Vec::new(),
+        }
+    }
+
+    /// Writes `NAME.json` and `NAME.md`; returns the latter's path.
+    pub fn write(&self, folder: &Path, name: &str) -> Result<PathBuf> {
+        let mut json = serde_json::to_string_pretty(self).context("cannot write the report")?;
+        json.push('\n');
+        files::write_atomic(&folder.join(format!("{name}.json")), json.as_bytes())?;
+        let path = folder.join(format!("{name}.md"));
+        files::write_atomic(&path, self.markdown(name).as_bytes())?;
+        Ok(path)
+    }
+
+    fn markdown(&self, name: &str) -> String {
+        let machine = &self.machine;
+        let option = if name.ends_with("pytorch") {
+            " --against-torch"
+        } else {
+            ""
+        };
+        let versions: Vec<String> = self
+            .versions
+            .iter()
+            .map(|(name, version)| format!("{name} {version}"))
+            .collect();
+        let mut text = format!(
+            "# Speed and memory on a CPU\n\n<!-- Written by `cargo xtask bench{option}`; changes by hand are \
+             lost. -->\n\n{} threads of {} cores ({}, {}; {}), {} GiB. {}; commit {}. {}.\nLoad before the \
+             run: {}. `peft --version` takes {:.1} ms. Raw figures: [{name}.json]({name}.json).\n",
+            self.threads,
+            machine.cores,
+            machine.architecture,
+            machine.system,
+            machine.vector_units.join(", "),
+            machine.memory_gib.unwrap_or_default(),
+            machine.rustc,
+            machine.commit,
+            versions.join(", "),
+            machine
+                .load_before
+                .map_or_else(|| "unknown".to_owned(), |load| load.to_string()),
+            self.start_up_s * 1e3,
+        );
+        if self.quick {
+            text.push_str("\n**A quick run: too few pairs to conclude from.**\n");
+        }
+        self.table(&mut text, "Measured in alternation", |found| {
+            found.ratio.is_some() && found.difference_ms.is_none()
+        });
+        self.table(&mut text, "What an adapter adds", |found| {
+            found.difference_ms.is_some()
+        });
+        self.table(&mut text, "Alone", |found| found.ratio.is_none());
+        text.push_str(
+            "\nEach figure is a median, with the 10th to 90th percentile in parentheses. A ratio is the \
+             median over pairs of turns, first line over second, by seconds a real token (padding is not \
+             counted): above 1, the first is slower. Peaks are of anonymous memory, of a process that ran \
+             this case only.\n",
+        );
+        text
+    }
+
+    fn table(&self, text: &mut String, title: &str, wanted: fn(&Measurement) -> bool) {
+        let mut rows = self
+            .measurements
+            .iter()
+            .filter(|found| wanted(found))
+            .peekable();
+        if rows.peek().is_none() {
+            return;
+        }
+        let _ = write!(
+            text,
+            "\n## {title}\n\n| case | side | trained | step, ms | steps/s | real tokens/s | peak, MB | \
+             ratio | difference, ms |\n|---|---|--:|--:|--:|--:|--:|--:|--:|\n"
+        );
+        for found in rows {
+            for (place, side) in found.sides.iter().enumerate() {
+                let once = |value: Option<Spread>, digits| {
+                    value
+                        .filter(|_| place == 0)
+                        .map(|value| spread(value, digits))
+                        .unwrap_or_default()
+                };
+                let case = if place == 0 { found.case.as_str() } else { "" };
+                let peak = side
+                    .peak_anonymous_bytes
+                    .map(|bytes| format!("{:.0}", bytes as f64 / 1e6));
+                let _ = writeln!(
+                    text,
+                    "| {case} | {} | {} | {} | {:.2} | {:.0} | {} | {} | {} |",
+                    side.name,
+                    side.trained_parameters,
+                    spread(side.step_ms, 1),
+                    side.steps_per_s,
+                    side.real_tokens_per_s,
+                    peak.unwrap_or_default(),
+                    once(found.ratio, 2),
+                    once(found.difference_ms, 2),
+                );
+            }
+        }
+    }
+}

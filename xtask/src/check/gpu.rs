@@ -1,0 +1,84 @@
+//! The GPU backends as far as a machine without a GPU can check them, each in its own build folder:
+//! Burn's features differ, and in one folder they would rebuild each other.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use super::steps;
+use super::tally::Tally;
+use crate::workspace;
+
+/// The crates whose operations run on a device; the others only call them.
+const PACKAGES: [&str; 4] = ["peft-kernels", "peft-core", "peft-lowrank", "peft-methods"];
+
+/// Both together leave the rest of CI half an hour.
+const WGPU_LIMIT: Duration = Duration::from_secs(20 * 60);
+const CUDA_LIMIT: Duration = Duration::from_secs(10 * 60);
+
+/// Tests on wgpu, which Mesa's lavapipe serves where there is no GPU.
+pub fn wgpu(tally: &mut Tally) -> Result<()> {
+    ensure!(
+        vulkan_driver(),
+        "no Vulkan driver: install one, on Debian without a GPU `apt-get install \
+         mesa-vulkan-drivers libvulkan1`"
+    );
+    let mut command = build("test", "wgpu");
+    // Compiling wgpu's shader compiler at level 3 takes longer than the tests gain by it.
+    command.args(["--config", "profile.dev.package.\"*\".opt-level=1"]);
+    command.args(["--tests", "--no-fail-fast", "--", "--test-threads=1"]);
+    command.env("PEFT_TEST_DEVICE", "wgpu");
+    steps::run(command, Some(WGPU_LIMIT), tally)
+}
+
+/// Type checks with cuda; running needs a GPU.
+pub fn cuda(tally: &mut Tally) -> Result<()> {
+    ensure!(
+        llvm_laid_out()?,
+        "Burn's cuda feature needs an LLVM bundle that is not there: run xtask/llvm-for-cuda.sh as \
+         root once"
+    );
+    steps::run(build("check", "cuda"), Some(CUDA_LIMIT), tally)
+}
+
+fn build(verb: &str, feature: &str) -> Command {
+    let mut command = workspace::cargo();
+    command
+        .arg(verb)
+        .args(["--no-default-features", "--features", feature]);
+    command.args(PACKAGES.iter().flat_map(|package| ["--package", package]));
+    command.env("CARGO_TARGET_DIR", workspace::target().join(feature));
+    command
+}
+
+/// A driver's manifest, where the loader looks for them.
+fn vulkan_driver() -> bool {
+    let named = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"]
+        .iter()
+        .any(|name| env::var_os(name).is_some());
+    let folders = [
+        "/usr/share/vulkan/icd.d",
+        "/etc/vulkan/icd.d",
+        "/usr/local/share/vulkan/icd.d",
+    ];
+    let holds = |folder: &&str| fs::read_dir(folder).is_ok_and(|mut files| files.next().is_some());
+    named || folders.iter().any(holds)
+}
+
+fn llvm_laid_out() -> Result<bool> {
+    let set = |name: &str| {
+        env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    let data = set("XDG_DATA_HOME").or_else(|| set("HOME").map(|home| home.join(".local/share")));
+    let folder = data
+        .context("neither HOME nor XDG_DATA_HOME is set")?
+        .join("tracel");
+    let complete = |path: &Path| path.join(".tracel-llvm-installed").exists();
+    Ok(fs::read_dir(folder).is_ok_and(|files| files.flatten().any(|file| complete(&file.path()))))
+}

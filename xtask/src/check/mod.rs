@@ -1,0 +1,98 @@
+//! `cargo xtask test`: what a change must pass; with `--all`, what CI runs. It needs no root.
+
+mod gpu;
+mod real_model;
+mod steps;
+mod tally;
+
+use std::process;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use self::tally::Tally;
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Also docs, the other backends, a cuda check and a short run on a real model
+    #[arg(long)]
+    all: bool,
+}
+
+/// How one step went.
+struct Report {
+    name: &'static str,
+    wall: Duration,
+    tally: Tally,
+    /// Why it failed; `None` where it passed.
+    failure: Option<String>,
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let mut reports = Vec::new();
+    for step in steps::all()
+        .into_iter()
+        .filter(|step| arguments.all || step.always)
+    {
+        println!("\n== {} ==", step.name);
+        let (started, mut tally) = (Instant::now(), Tally::default());
+        // A failed step does not hide what the later ones would say.
+        let failure = (step.run)(&mut tally)
+            .err()
+            .map(|error| format!("{error:#}"));
+        if let Some(failure) = &failure {
+            println!("{} failed: {failure}", step.name);
+        }
+        reports.push(Report {
+            name: step.name,
+            wall: started.elapsed(),
+            tally,
+            failure,
+        });
+    }
+    let failed = print(&reports);
+    if failed > 0 {
+        // Not an error of `main`: nothing is to follow the closing line, which CI reads.
+        process::exit(1);
+    }
+    Ok(())
+}
+
+/// Prints the table and the closing line; returns the number of failed steps.
+fn print(reports: &[Report]) -> usize {
+    println!(
+        "\n{:<24} {:>8} {:>8} {:>8}  result",
+        "step", "time", "passed", "failed"
+    );
+    let mut sum = Tally::default();
+    let mut wall = Duration::ZERO;
+    for report in reports {
+        let seconds = report.wall.as_secs();
+        let time = format!("{}:{:02}", seconds / 60, seconds % 60);
+        let first = |text: &String| text.lines().next().unwrap_or_default().to_owned();
+        let result = report
+            .failure
+            .as_ref()
+            .map_or_else(|| "ok".to_owned(), first);
+        let Tally { passed, failed } = report.tally;
+        println!(
+            "{:<24} {time:>8} {passed:>8} {failed:>8}  {result}",
+            report.name
+        );
+        sum.passed += passed;
+        sum.failed += failed;
+        wall += report.wall;
+    }
+    let failed = reports
+        .iter()
+        .filter(|report| report.failure.is_some())
+        .count();
+    println!(
+        "\n{} of {} steps passed in {} minutes",
+        reports.len() - failed,
+        reports.len(),
+        wall.as_secs().div_ceil(60)
+    );
+    println!("{} passed, {} failed", sum.passed, sum.failed);
+    failed
+}

@@ -1,0 +1,54 @@
+//! The workspace's own tasks: data, reference environment, studies, benchmarks and the checks of CI.
+//!
+//! It runs `cargo`, the `peft` binary and Python as child processes and links none of the workspace's
+//! crates, so that it compiles in seconds and measures what a user would run.
+
+mod bench;
+mod check;
+mod fetch;
+mod files;
+mod mint;
+mod process;
+mod python;
+mod study;
+mod workspace;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    about = "Tasks of this workspace"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Fetch the model and the data that tests, studies and benchmarks use
+    Fetch(fetch::Arguments),
+    /// Create the Python environment that the comparisons with Hugging Face PEFT run in
+    Python(python::Arguments),
+    /// Run a study: arms × learning rates × seeds, then its table, claims and plots
+    Study(study::Arguments),
+    /// Measure speed and memory, alone or in alternation with PyTorch
+    Bench(bench::Arguments),
+    /// Format, lints and tests; with --all everything that CI checks
+    Test(check::Arguments),
+    /// Make the golden files anew with the reference Python
+    Mint(mint::Arguments),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().task {
+        Task::Fetch(arguments) => fetch::run(&arguments),
+        Task::Python(arguments) => python::run(&arguments),
+        Task::Study(arguments) => study::run(&arguments),
+        Task::Bench(arguments) => bench::run(&arguments),
+        Task::Test(arguments) => check::run(&arguments),
+        Task::Mint(arguments) => mint::run(&arguments),
+    }
+}

@@ -1,0 +1,218 @@
+//! `cargo xtask study NAME`: comparisons that can be repeated, and their reports.
+
+mod definition;
+#[cfg(test)]
+mod definition_tests;
+mod import;
+mod metrics;
+mod ours;
+mod outcome;
+mod plots;
+mod readme;
+mod runner;
+#[cfg(test)]
+mod runner_tests;
+mod scale;
+mod settings;
+mod statistics;
+mod summary;
+mod svg;
+
+use std::env;
+use std::path::PathBuf;
+
+use anyhow::{Result, ensure};
+
+use self::definition::{Engine, Study};
+use self::runner::{Progress, Tools, progress};
+use crate::{fetch, python, workspace};
+
+pub use self::statistics::{median, quantile};
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Folder under docs/studies
+    name: String,
+    /// Print the runs that are to do and the commands, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Write the report from the results that are there, without running anything
+    #[arg(long)]
+    report_only: bool,
+    /// Only this arm
+    #[arg(long, value_name = "ARM")]
+    only: Option<String>,
+    /// Stop after so many runs
+    #[arg(long, value_name = "N")]
+    max_runs: Option<usize>,
+    /// Python of the reference environment
+    #[arg(long, value_name = "PATH")]
+    python: Option<PathBuf>,
+    /// The `peft` binary, instead of building it (also PEFT_BIN)
+    #[arg(long, value_name = "PATH")]
+    peft: Option<PathBuf>,
+    /// Folder that holds the model's and the data's folders, instead of the cache
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Folder for logs and adapters, instead of `studies` in the cache
+    #[arg(long, value_name = "DIR")]
+    work: Option<PathBuf>,
+    /// Take over a finished run: a folder with result.json, of this arm and seed
+    #[arg(long, value_name = "ARM=SEED=DIR")]
+    import: Vec<import::Import>,
+    /// Other work shares the machine: mark the times as unusable
+    #[arg(long)]
+    contended: bool,
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let docs = workspace::root().join("docs/studies").join(&arguments.name);
+    let study = Study::read(&docs.join("study.toml"))?;
+    ensure!(
+        study.name == arguments.name,
+        "study.toml names itself {:?}",
+        study.name
+    );
+    if let Some(only) = &arguments.only {
+        let names: Vec<&str> = study.arms.iter().map(|arm| arm.name.as_str()).collect();
+        ensure!(
+            names.contains(&only.as_str()),
+            "no arm {only:?}; there are {}",
+            names.join(", ")
+        );
+    }
+    let tools = tools(arguments, &study, docs)?;
+    for import in &arguments.import {
+        import.carry_out(&study, &tools)?;
+    }
+    if arguments.dry_run {
+        return list(&study, arguments, &tools);
+    }
+    if !arguments.report_only {
+        execute(
+            &study,
+            arguments.only.as_deref(),
+            arguments.max_runs,
+            &tools,
+        )?;
+    }
+    readme::write(&study, &all_progress(&study, &tools)?, &tools.docs)?;
+    println!("{}", tools.docs.join("README.md").display());
+    Ok(())
+}
+
+/// Builds and fetches only what the runs will need.
+fn tools(arguments: &Arguments, study: &Study, docs: PathBuf) -> Result<Tools> {
+    let idle = arguments.dry_run || arguments.report_only;
+    let wanted = |engine| {
+        let only = |name: &str| arguments.only.as_deref().is_none_or(|only| only == name);
+        !idle
+            && study
+                .arms
+                .iter()
+                .any(|arm| arm.engine == engine && only(&arm.name))
+    };
+    let given = arguments
+        .peft
+        .clone()
+        .or_else(|| env::var_os("PEFT_BIN").map(PathBuf::from));
+    let peft = match given {
+        Some(path) => path,
+        None if wanted(Engine::Peft) => workspace::build("peft-cli", "peft", false)?,
+        None => PathBuf::from("peft"),
+    };
+    let python = match python::interpreter(arguments.python.as_ref()) {
+        Err(error) if wanted(Engine::HfPeft) => return Err(error),
+        found => found.unwrap_or_else(|_| PathBuf::from("python3")),
+    };
+    let data = match (&arguments.data, idle) {
+        (Some(path), _) => path.clone(),
+        (None, false) => fetch::everything(None)?,
+        (None, true) => workspace::cache()?,
+    };
+    let work = match &arguments.work {
+        Some(path) => path.clone(),
+        None => workspace::cache()?.join("studies"),
+    };
+    let work = work.join(&study.name);
+    Ok(Tools {
+        peft,
+        python,
+        data,
+        work,
+        docs,
+        contended: arguments.contended,
+    })
+}
+
+fn all_progress<'a>(study: &'a Study, tools: &Tools) -> Result<Vec<Progress<'a>>> {
+    study
+        .arms
+        .iter()
+        .map(|arm| progress(study, arm, tools))
+        .collect()
+}
+
+/// Carries out what is open, arm by arm, at most `max_runs`; returns how many runs that were.
+fn execute(
+    study: &Study,
+    only: Option<&str>,
+    max_runs: Option<usize>,
+    tools: &Tools,
+) -> Result<usize> {
+    let mut count = 0;
+    for arm in study
+        .arms
+        .iter()
+        .filter(|arm| only.is_none_or(|only| only == arm.name))
+    {
+        // Each finished run may decide what is open next: a sweep that ends chooses the rate.
+        while let Some(run) = progress(study, arm, tools)?.open.first() {
+            if max_runs.is_some_and(|most| count >= most) {
+                return Ok(count);
+            }
+            eprintln!("{}: running", run.folder());
+            let outcome = tools.execute(run)?;
+            count += 1;
+            eprintln!(
+                "{}: selection {:.4}, report {:.4} (last), {:.4} (kept), {:.1} ms a step",
+                run.folder(),
+                outcome.selection_accuracy(),
+                outcome.report_accuracy_last,
+                outcome.report_accuracy_kept,
+                outcome.step_time_s * 1e3
+            );
+        }
+    }
+    Ok(count)
+}
+
+fn list(study: &Study, arguments: &Arguments, tools: &Tools) -> Result<()> {
+    for progress in all_progress(study, tools)? {
+        if arguments
+            .only
+            .as_deref()
+            .is_some_and(|only| only != progress.arm.name)
+        {
+            continue;
+        }
+        match progress.rate {
+            Some(rate) => println!(
+                "{}: rate {rate:e}, {} of {} seeds done",
+                progress.arm.name,
+                progress.outcomes.len(),
+                study.seeds.len()
+            ),
+            None => println!(
+                "{}: {} runs of the sweep to do, then {} seeds at the rate that selection chooses",
+                progress.arm.name,
+                progress.open.len(),
+                study.seeds.len() - 1
+            ),
+        }
+        for run in &progress.open {
+            println!("  {}", tools.describe(run)?);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,121 @@
+//! From results to figures: one summary an arm, one verdict a claim.
+
+use anyhow::{Result, ensure};
+
+use super::definition::{Checkpoint, Claim, ClaimKind, Study};
+use super::outcome::Outcome;
+use super::runner::Progress;
+use super::statistics::{Interval, bootstrap, deviation, mean, median};
+
+/// Half the width that "equal" allows, as a share: one point.
+pub const EQUAL_WITHIN: f64 = 0.01;
+
+pub struct ArmSummary {
+    pub name: String,
+    pub engine: &'static str,
+    pub method: String,
+    pub rate: f64,
+    pub runs: usize,
+    pub trained: u64,
+    pub bytes: u64,
+    pub selection: f64,
+    pub last: Accuracy,
+    pub kept: Accuracy,
+    pub step_time_s: f64,
+    pub tokens_per_s: f64,
+    pub peak_anonymous: Option<u64>,
+    pub peak_resident: Option<u64>,
+    pub contended: bool,
+}
+
+pub struct Accuracy {
+    pub interval: Interval,
+    /// Standard deviation over the seeds.
+    pub deviation: Option<f64>,
+}
+
+impl ArmSummary {
+    /// `None` until a run at the chosen rate is there.
+    pub fn of(progress: &Progress) -> Option<Self> {
+        let (rate, first) = (progress.rate?, progress.outcomes.first()?);
+        let runs = &progress.outcomes;
+        let all = |figure: fn(&Outcome) -> f64| runs.iter().map(figure).collect::<Vec<f64>>();
+        let accuracy = |checkpoint| Accuracy {
+            interval: bootstrap(
+                &runs
+                    .iter()
+                    .map(|run| answers(run, checkpoint))
+                    .collect::<Vec<_>>(),
+            ),
+            deviation: deviation(
+                &runs
+                    .iter()
+                    .map(|run| run.accuracy(checkpoint))
+                    .collect::<Vec<_>>(),
+            ),
+        };
+        Some(Self {
+            name: progress.arm.name.clone(),
+            engine: progress.arm.engine.name(),
+            method: progress.arm.method.clone(),
+            rate,
+            runs: runs.len(),
+            trained: first.trainable_parameters,
+            bytes: first.adapter_bytes,
+            selection: mean(&all(Outcome::selection_accuracy)),
+            last: accuracy(Checkpoint::Last),
+            kept: accuracy(Checkpoint::Kept),
+            step_time_s: median(&all(|run| run.step_time_s)),
+            tokens_per_s: median(&all(|run| run.real_tokens_per_s)),
+            peak_anonymous: runs.iter().filter_map(|run| run.peak_rss_anon_bytes).max(),
+            peak_resident: runs.iter().filter_map(|run| run.peak_rss_bytes).max(),
+            contended: runs.iter().any(|run| run.contended),
+        })
+    }
+}
+
+fn answers(outcome: &Outcome, checkpoint: Checkpoint) -> Vec<i8> {
+    outcome
+        .correct(checkpoint)
+        .bytes()
+        .map(|mark| i8::from(mark == b'1'))
+        .collect()
+}
+
+/// What the runs say about a claim.
+pub struct Verdict {
+    /// Difference of accuracy, arm minus the one it is held against.
+    pub difference: Interval,
+    pub holds: bool,
+}
+
+/// `None` while runs of either arm are missing.
+pub fn judge(study: &Study, arms: &[Progress], claim: &Claim) -> Result<Option<Verdict>> {
+    let find = |name: &str| arms.iter().find(|progress| progress.arm.name == name);
+    let (Some(arm), Some(against)) = (find(&claim.arm), find(&claim.against)) else {
+        return Ok(None);
+    };
+    if arm.outcomes.len() < study.seeds.len() || against.outcomes.len() < study.seeds.len() {
+        return Ok(None);
+    }
+    let mut differences = Vec::new();
+    for (left, right) in arm.outcomes.iter().zip(&against.outcomes) {
+        let (left, right) = (
+            answers(left, claim.checkpoint),
+            answers(right, claim.checkpoint),
+        );
+        ensure!(
+            left.len() == right.len(),
+            "{} and {} were scored on different numbers of rows",
+            claim.arm,
+            claim.against
+        );
+        differences.push(left.iter().zip(&right).map(|(a, b)| a - b).collect());
+    }
+    let difference = bootstrap(&differences);
+    let holds = match claim.kind {
+        ClaimKind::Equal => difference.low >= -EQUAL_WITHIN && difference.high <= EQUAL_WITHIN,
+        ClaimKind::Better => difference.low > 0.0,
+    };
+    Ok(Some(Verdict { difference, holds }))
+}

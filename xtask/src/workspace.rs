@@ -1,0 +1,65 @@
+//! Where things are: the workspace, its build folder, and the cache that lies outside the repository.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+/// Root of the workspace this program was compiled in.
+pub fn root() -> PathBuf {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    manifest.parent().unwrap_or(manifest).to_path_buf()
+}
+
+/// Cargo's build folder, honouring `CARGO_TARGET_DIR`.
+pub fn target() -> PathBuf {
+    match env::var_os("CARGO_TARGET_DIR") {
+        Some(path) => root().join(path),
+        None => root().join("target"),
+    }
+}
+
+/// Folder of the cache: `PEFT_CACHE`, else `$XDG_CACHE_HOME/peft`, else `~/.cache/peft`.
+pub fn cache() -> Result<PathBuf> {
+    let set = |name: &str| {
+        env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    set("PEFT_CACHE")
+        .or_else(|| set("XDG_CACHE_HOME").map(|path| path.join("peft")))
+        .or_else(|| set("HOME").map(|path| path.join(".cache/peft")))
+        .context("no place for the cache: set PEFT_CACHE to a folder outside the repository")
+}
+
+/// Cargo, the one that runs us where there is one.
+pub fn cargo() -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    command
+}
+
+/// Builds a binary of the workspace and returns its path.
+pub fn build(package: &str, binary: &str, release: bool) -> Result<PathBuf> {
+    let mut command = cargo();
+    command.args(["build", "--package", package, "--bin", binary]);
+    if release {
+        command.arg("--release");
+    }
+    let status = command.status().context("cannot start cargo")?;
+    ensure!(
+        status.success(),
+        "`cargo build --package {package}` failed: see its messages above"
+    );
+    let profile = if release { "release" } else { "debug" };
+    let path = target()
+        .join(profile)
+        .join(format!("{binary}{}", env::consts::EXE_SUFFIX));
+    ensure!(
+        path.is_file(),
+        "cargo built {package}, but {} is not there",
+        path.display()
+    );
+    Ok(path)
+}
