@@ -5,6 +5,7 @@
 
 mod bench;
 mod check;
+mod demo;
 mod fetch;
 mod files;
 mod mint;
@@ -30,6 +31,8 @@ struct Arguments {
 enum Task {
     /// Fetch the model and the data that tests, studies and benchmarks use
     Fetch(fetch::Arguments),
+    /// The main job: fetch, then train, evaluate, predict and merge on the real model
+    Demo(demo::Arguments),
     /// Create the Python environment that the comparisons with Hugging Face PEFT run in
     Python(python::Arguments),
     /// Run a study: arms × learning rates × seeds, then its table, claims and plots
@@ -45,6 +48,7 @@ enum Task {
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
         Task::Fetch(arguments) => fetch::run(&arguments),
+        Task::Demo(arguments) => demo::run(&arguments),
         Task::Python(arguments) => python::run(&arguments),
         Task::Study(arguments) => study::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),

@@ -41,16 +41,17 @@ pub fn cargo() -> Command {
 }
 
 /// Builds a binary of the workspace and returns its path.
-pub fn build(package: &str, binary: &str, release: bool) -> Result<PathBuf> {
+pub fn build(binary: &str, release: bool) -> Result<PathBuf> {
     let mut command = cargo();
-    command.args(["build", "--package", package, "--bin", binary]);
+    // The whole workspace's choice of features: a package's own would build Burn a second time.
+    command.args(["build", "--workspace", "--bin", binary]);
     if release {
         command.arg("--release");
     }
     let status = command.status().context("cannot start cargo")?;
     ensure!(
         status.success(),
-        "`cargo build --package {package}` failed: see its messages above"
+        "`cargo build --workspace --bin {binary}` failed: see its messages above"
     );
     let profile = if release { "release" } else { "debug" };
     let path = target()
@@ -58,7 +59,7 @@ pub fn build(package: &str, binary: &str, release: bool) -> Result<PathBuf> {
         .join(format!("{binary}{}", env::consts::EXE_SUFFIX));
     ensure!(
         path.is_file(),
-        "cargo built {package}, but {} is not there",
+        "cargo built {binary}, but {} is not there",
         path.display()
     );
     Ok(path)

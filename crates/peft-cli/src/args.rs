@@ -1,7 +1,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use peft_train::{DeviceChoice, ScheduleKind, data::Task};
+use peft_train::{
+    DeviceChoice, ScheduleKind,
+    data::{Format, Task},
+};
 
 /// Parameter-efficient fine-tuning of Hugging Face checkpoints.
 #[derive(Debug, Parser)]
@@ -177,6 +180,9 @@ pub struct ColumnArgs {
     /// Column of the label [default: detected].
     #[arg(long, value_name = "NAME", help_heading = "Data")]
     pub label_column: Option<String>,
+    /// csv, tsv, jsonl or text [default: by the file's ending].
+    #[arg(long, value_name = "FORMAT", help_heading = "Data")]
+    pub data_format: Option<Format>,
 }
 
 #[derive(Debug, Args)]

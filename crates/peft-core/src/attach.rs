@@ -169,25 +169,17 @@ pub fn train_modules<M: Module>(model: M, names: &NameMap, modules: &[String]) -
     (model, saved.values)
 }
 
-/// Whether `name` lies in one of the modules to save, by PEFT's rule: the module's path ends in it.
+/// Whether `name` lies in one of the modules to save, by PEFT's rule: the path of the module, or of
+/// one around it, ends in the text, so that `classifier` means DistilBERT's `pre_classifier`, too.
 pub(crate) fn is_saved(name: &str, modules: &[String]) -> bool {
-    let module = name.rsplit_once('.').map_or(name, |(module, _)| module);
-    modules.iter().any(|saved| {
-        let mut prefix = module;
-        loop {
-            if prefix == saved
-                || prefix
-                    .strip_suffix(saved.as_str())
-                    .is_some_and(|rest| rest.ends_with('.'))
-            {
-                return true;
-            }
-            match prefix.rsplit_once('.') {
-                Some((parent, _)) => prefix = parent,
-                None => return false,
-            }
+    let mut path = name;
+    while let Some((module, _)) = path.rsplit_once('.') {
+        if modules.iter().any(|saved| module.ends_with(saved.as_str())) {
+            return true;
         }
-    })
+        path = module;
+    }
+    false
 }
 
 struct Attaching<F> {
@@ -277,7 +269,7 @@ mod tests {
         let saved = ["classifier".to_owned(), "pooler".to_owned()];
         assert!(is_saved("classifier.weight", &saved));
         assert!(is_saved("bert.pooler.dense.bias", &saved));
-        assert!(!is_saved("pre_classifier.weight", &saved));
+        assert!(is_saved("pre_classifier.weight", &saved));
         assert!(!is_saved("bert.encoder.weight", &saved));
     }
 }

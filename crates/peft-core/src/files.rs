@@ -222,7 +222,7 @@ pub fn save_adapter<M: Module>(
 fn hf_parameter_names<M: Module>(model: &M, names: &NameMap) -> Vec<String> {
     walk::parameters(model)
         .iter()
-        .map(|site| names.to_hf(&site.path))
+        .map(|site| names.to_hf(&site.torch_path))
         .collect()
 }
 
@@ -327,7 +327,7 @@ impl ModuleMapper for RestoreSaved<'_> {
         let shape: Vec<usize> = old.shape().iter().copied().collect();
         match self.value(&name, stored, &shape, FloatDType::from(old.dtype())) {
             Ok(data) => {
-                let new = Tensor::<D>::from_data(data, &old.device());
+                let new = Tensor::<D>::from_data(data, (&old.device(), old.dtype()));
                 param.map(|_| new).set_require_grad(true)
             }
             Err(error) => {

@@ -23,6 +23,8 @@ pub struct LinearSite {
 pub struct ParamSite {
     /// Burn path of the parameter.
     pub path: String,
+    /// The same with PyTorch's names of the leaves (`weight` and `bias` of norms).
+    pub torch_path: String,
     /// Its shape.
     pub shape: Vec<usize>,
     /// Whether gradients are taken for it.
@@ -161,6 +163,7 @@ pub(crate) fn parameters<M: Module>(model: &M) -> Vec<ParamSite> {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             self.sites.push(ParamSite {
                 path: self.path.text(),
+                torch_path: self.path.torch_leaves(),
                 shape: param.lazy_shape().iter().copied().collect(),
                 trainable: param.base().is_require_grad(),
             });

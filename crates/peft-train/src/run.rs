@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use peft_data::{ColumnMap, Task};
+use peft_data::{ColumnMap, ReadOptions, Task};
 use peft_format::TargetSpec;
 use serde_json::{Map, Value};
 
@@ -24,6 +24,8 @@ pub struct RunConfig {
     pub eval_data: Option<PathBuf>,
     /// Columns of the data.
     pub columns: ColumnMap,
+    /// Format of the data, where the files' endings do not tell.
+    pub read: ReadOptions,
     /// Classification or regression.
     pub task: Task,
     /// Name of the method.
@@ -75,6 +77,7 @@ impl RunConfig {
             select_data: None,
             eval_data: None,
             columns: ColumnMap::default(),
+            read: ReadOptions::default(),
             task,
             method: method.to_owned(),
             method_config: Map::new(),

@@ -284,6 +284,7 @@ impl Data {
         let given = given_labels(config, folder)?;
         let mut options = LoadOptions {
             columns: config.columns.clone(),
+            read: config.read,
             labels: given.as_ref(),
             ..LoadOptions::new(config.task, max_length)
         };

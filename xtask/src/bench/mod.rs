@@ -104,12 +104,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         data,
         threads: arguments.threads,
     };
-    let peft = binary(arguments.peft.as_ref(), "peft-cli", "peft")?;
-    let ours = binary(
-        arguments.bench_binary.as_ref(),
-        "peft-benches",
-        "peft-bench",
-    )?;
+    let peft = binary(arguments.peft.as_ref(), "peft")?;
+    let ours = binary(arguments.bench_binary.as_ref(), "peft-bench")?;
     let python = arguments
         .against_torch
         .then(|| python::interpreter(arguments.python.as_ref()));
@@ -148,11 +144,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-fn binary(given: Option<&PathBuf>, package: &str, binary: &str) -> Result<PathBuf> {
+fn binary(given: Option<&PathBuf>, name: &str) -> Result<PathBuf> {
     match given {
         Some(path) if path.is_file() => Ok(path.clone()),
         Some(path) => bail!("there is no {}", path.display()),
-        None => workspace::build(package, binary, true),
+        None => workspace::build(name, true),
     }
 }
 

@@ -14,7 +14,7 @@ const STEPS: usize = 20;
 
 pub fn run(tally: &mut Tally) -> Result<()> {
     let data = fetch::everything(None)?;
-    let peft = workspace::build("peft-cli", "peft", false)?;
+    let peft = workspace::build("peft", false)?;
     let output = workspace::target().join("real-model");
     if output.exists() {
         fs::remove_dir_all(&output)

@@ -53,11 +53,11 @@ pub fn all() -> Vec<Step> {
             let mut command = workspace::cargo();
             command.args([
                 "test",
-                "--package",
-                "peft-methods",
+                "--workspace",
                 "--features",
-                "ndarray",
-                "--tests",
+                "peft-methods/ndarray",
+                "--test",
+                "conformance",
             ]);
             command.env("PEFT_TEST_DEVICE", "ndarray");
             run(command, None, tally)

@@ -118,7 +118,7 @@ fn tools(arguments: &Arguments, study: &Study, docs: PathBuf) -> Result<Tools> {
         .or_else(|| env::var_os("PEFT_BIN").map(PathBuf::from));
     let peft = match given {
         Some(path) => path,
-        None if wanted(Engine::Peft) => workspace::build("peft-cli", "peft", false)?,
+        None if wanted(Engine::Peft) => workspace::build("peft", true)?,
         None => PathBuf::from("peft"),
     };
     let python = match python::interpreter(arguments.python.as_ref()) {

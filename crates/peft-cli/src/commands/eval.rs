@@ -8,7 +8,7 @@ use peft_train::{
 };
 use serde_json::{Map, Value};
 
-use super::{columns, compute};
+use super::{columns, compute, read_options};
 use crate::args::EvalArgs;
 
 /// `peft eval`: one JSON object on standard output.
@@ -25,6 +25,7 @@ pub fn eval(args: EvalArgs) -> Result<ExitCode> {
     let options = LoadOptions {
         columns: columns(&args.columns),
         labels: labels.as_ref(),
+        read: read_options(&args.columns),
         ..LoadOptions::new(task, adapted.task.max_length)
     };
     let (data, loaded) = Dataset::load(&args.data, &options, &adapted.tokenizer)?;

@@ -7,7 +7,10 @@ mod predict;
 mod train;
 
 use anyhow::{Context, Result};
-use peft_train::{SelectedDevice, data::ColumnMap};
+use peft_train::{
+    SelectedDevice,
+    data::{ColumnMap, ReadOptions},
+};
 
 use crate::args::{ColumnArgs, ComputeArgs};
 
@@ -38,6 +41,13 @@ fn compute(args: &ComputeArgs) -> Result<SelectedDevice> {
     let selected = args.device.select()?;
     eprintln!("device: {}", selected.reason);
     Ok(selected)
+}
+
+fn read_options(args: &ColumnArgs) -> ReadOptions {
+    ReadOptions {
+        format: args.data_format,
+        ..ReadOptions::default()
+    }
 }
 
 fn columns(args: &ColumnArgs) -> ColumnMap {

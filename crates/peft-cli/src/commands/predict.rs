@@ -4,12 +4,12 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use peft_train::{
     OpenOptions, Prediction,
-    data::{Dataset, Format, LoadOptions, ReadOptions},
+    data::{Dataset, Format, LoadOptions},
     open, predict as predict_rows,
 };
 use serde_json::{Map, Value, json};
 
-use super::{columns, compute};
+use super::{columns, compute, read_options};
 use crate::args::PredictArgs;
 
 /// `peft predict`: one JSON object a row, in the order of the data.
@@ -21,15 +21,15 @@ pub fn predict(args: PredictArgs) -> Result<ExitCode> {
         task: None,
         device: &selected.device,
     })?;
-    let piped = args.data.as_os_str() == "-";
+    let mut read = read_options(&args.columns);
+    if args.data.as_os_str() == "-" {
+        read.format.get_or_insert(Format::Jsonl);
+    }
     let task = adapted.task.task;
     let options = LoadOptions {
         columns: columns(&args.columns),
         require_labels: false,
-        read: ReadOptions {
-            format: piped.then_some(Format::Jsonl),
-            ..ReadOptions::default()
-        },
+        read,
         ..LoadOptions::new(task, adapted.task.max_length)
     };
     let (data, _) = Dataset::load(&args.data, &options, &adapted.tokenizer)?;

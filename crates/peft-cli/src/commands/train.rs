@@ -8,7 +8,7 @@ use peft_train::{
 };
 use serde_json::{Map, Number, Value};
 
-use super::{columns, set_threads};
+use super::{columns, read_options, set_threads};
 use crate::{args::TrainArgs, interrupt, progress};
 
 /// `peft train`
@@ -24,6 +24,7 @@ pub fn train(args: Box<TrainArgs>) -> Result<ExitCode> {
     config.select_data = args.select_data.clone();
     config.eval_data = args.eval_data.clone();
     config.columns = columns(&args.columns);
+    config.read = read_options(&args.columns);
     config.method_config = method_config(&args)?;
     config.targets = targets(&args)?;
     config.adapter = args.adapter.clone();

@@ -1,0 +1,125 @@
+//! What every registered method must hold, on the backend that `PEFT_TEST_DEVICE` names.
+//!
+//! `flex` (default) and `ndarray` check many shapes in f64 and f32; `wgpu` checks one shape in f32, for a
+//! GPU without a GPU is slow.
+
+mod files;
+mod gradients;
+mod model;
+mod values;
+
+use peft_methods::{Entry, METHODS};
+use proptest::prelude::*;
+
+use model::{Case, backend};
+
+/// Settings of a method worth telling apart, beside its defaults.
+fn variants(entry: &Entry) -> Vec<serde_json::Map<String, serde_json::Value>> {
+    let with = |json: serde_json::Value| {
+        let mut settings = (entry.defaults)();
+        settings.extend(json.as_object().expect("an object").clone());
+        settings
+    };
+    match entry.name {
+        "lora" => vec![
+            with(serde_json::json!({ "r": 3, "lora_alpha": 6 })),
+            with(serde_json::json!({ "r": 2, "use_rslora": true })),
+            with(serde_json::json!({ "r": 5, "init_lora_weights": "gaussian" })),
+            with(
+                serde_json::json!({ "r": 2, "rank_pattern": { "layer": 4 }, "alpha_pattern": { "layer": 3.5 } }),
+            ),
+        ],
+        _ => vec![(entry.defaults)()],
+    }
+}
+
+/// Run a property over methods, variants and shapes.
+fn check(property: impl Fn(&Case)) {
+    for entry in METHODS {
+        for settings in variants(entry) {
+            let run = |inputs, outputs, rows, seed| {
+                property(&Case::new(entry, &settings, inputs, outputs, rows, seed));
+            };
+            if backend() == "wgpu" {
+                run(9, 5, 3, 1);
+                continue;
+            }
+            // Edges first: one feature, one row, a rank above the width.
+            for (inputs, outputs, rows) in
+                [(1, 1, 1), (1, 7, 2), (7, 1, 1), (17, 17, 3), (31, 64, 5)]
+            {
+                run(inputs, outputs, rows, 1);
+            }
+            let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
+                cases: 12,
+                failure_persistence: None,
+                rng_seed: proptest::test_runner::RngSeed::Fixed(7),
+                ..ProptestConfig::default()
+            });
+            let shapes = (1..40usize, 1..40usize, 1..9usize, 0..1000u64);
+            runner
+                .run(&shapes, |(inputs, outputs, rows, seed)| {
+                    run(inputs, outputs, rows, seed);
+                    Ok(())
+                })
+                .unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_fresh_adapter_changes_no_bit() {
+    check(values::fresh_is_identity);
+}
+
+#[test]
+fn factored_equals_dense_equals_merged() {
+    check(values::three_ways);
+}
+
+#[test]
+fn the_dense_path_of_a_foreign_layer_agrees() {
+    check(values::foreign_layer);
+}
+
+#[test]
+fn half_precision_weights_are_rounded_once() {
+    check(values::half_precision);
+}
+
+#[test]
+fn initial_values_depend_on_seed_and_path_only() {
+    check(values::initial_values);
+}
+
+#[test]
+fn gradients_of_both_paths_agree() {
+    check(gradients::factored_and_dense);
+}
+
+#[test]
+fn gradients_match_finite_differences() {
+    if backend() != "wgpu" {
+        check(gradients::finite_differences);
+    }
+}
+
+#[test]
+fn only_adapters_are_trained() {
+    check(gradients::only_adapters);
+}
+
+#[test]
+fn files_keep_keys_and_bytes() {
+    check(files::round_trip);
+}
+
+#[test]
+fn broken_files_are_refused() {
+    check(files::broken);
+}
+
+#[test]
+fn settings_survive_their_file() {
+    check(files::settings);
+}

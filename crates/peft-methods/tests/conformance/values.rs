@@ -1,0 +1,135 @@
+//! What adapted layers compute.
+
+use burn::{module::Module, nn, tensor::FloatDType};
+use peft_core::{
+    AttachOptions, NameMap, attach,
+    format::{TargetSpec, Targets},
+};
+
+use crate::model::{Case, assert_close, backend, device, values};
+
+pub fn fresh_is_identity(case: &Case) {
+    let device = device();
+    for dtype in [case.dtype(), FloatDType::F32] {
+        let x = case.input(&device).cast(dtype);
+        let plain = values(case.base(dtype, &device).forward(x.clone()));
+        assert_eq!(values(case.fresh(dtype, &device).forward(x)), plain);
+    }
+}
+
+pub fn three_ways(case: &Case) {
+    let device = device();
+    let x = case.input(&device);
+    let model = case.trained(case.dtype(), &device);
+    let factored = values(model.forward(x.clone()));
+    let plain = values(case.base(case.dtype(), &device).forward(x.clone()));
+    assert_ne!(factored, plain, "a trained adapter must do something");
+    let weight = model.adapter().effective(model.layer.weight.base());
+    let bias = model.layer.bias.as_ref().unwrap().val();
+    let dense = values(x.clone().matmul(weight) + bias.unsqueeze::<2>());
+    assert_close("dense", &dense, &factored, case.tolerance());
+    let merged = model.materialize();
+    assert!(
+        merged
+            .layer
+            .weight
+            .reparameterization::<peft_core::DynAdapter>()
+            .is_none()
+    );
+    assert_close(
+        "merged",
+        &values(merged.forward(x)),
+        &factored,
+        case.tolerance(),
+    );
+}
+
+/// Burn's own `Linear` knows nothing of adapters and takes the dense weight.
+pub fn foreign_layer(case: &Case) {
+    #[derive(Module, Debug)]
+    struct Foreign {
+        layer: nn::Linear,
+    }
+    let device = device();
+    let model = case.trained(case.dtype(), &device);
+    let x = case.input(&device);
+    let mut layer = nn::LinearConfig::new(case.inputs, case.outputs).init(&device);
+    layer.weight = layer.weight.map(|_| model.layer.weight.base());
+    layer.bias = layer
+        .bias
+        .map(|bias| bias.map(|_| model.layer.bias.as_ref().unwrap().val()));
+    let targets = TargetSpec::new(Targets::AllLinear);
+    let options = AttachOptions {
+        targets: &targets,
+        names: &NameMap::identity(),
+        modules_to_save: &[],
+        heads: &[],
+        seed: case.seed,
+    };
+    let (foreign, _) = attach(Foreign { layer }, case.method.as_ref(), &options).unwrap();
+    // The same adapter on both: a fresh one is the same function of seed and path.
+    let fresh = case.fresh(case.dtype(), &device);
+    let expected = values(fresh.forward(x.clone()));
+    assert_close(
+        "foreign",
+        &values(foreign.layer.forward(x)),
+        &expected,
+        case.tolerance(),
+    );
+}
+
+pub fn half_precision(case: &Case) {
+    if backend() != "flex" {
+        return;
+    }
+    let device = device();
+    for (dtype, unit) in [
+        (FloatDType::F16, 2f64.powi(-11)),
+        (FloatDType::BF16, 2f64.powi(-8)),
+    ] {
+        let model = case.trained(dtype, &device);
+        let exact = values(
+            model
+                .adapter()
+                .effective(model.layer.weight.base().cast(FloatDType::F32)),
+        );
+        let weight = model.adapter().effective(model.layer.weight.base());
+        assert_eq!(FloatDType::from(weight.dtype()), dtype);
+        for (rounded, exact) in values(weight).iter().zip(&exact) {
+            assert!(
+                (rounded - exact).abs() <= 1.01 * unit * exact.abs() + 1e-7,
+                "{rounded} {exact}"
+            );
+        }
+    }
+}
+
+pub fn initial_values(case: &Case) {
+    let device = device();
+    let target = case.target(FloatDType::F32);
+    let weight = case.base(FloatDType::F32, &device).layer.weight.base();
+    let dense = |path: &str, seed: u64| {
+        let target = peft_core::Target {
+            path: path.into(),
+            ..target.clone()
+        };
+        let adapter = case.method.init(&target, &weight, seed).unwrap();
+        format!("{:?}", fields(&adapter))
+    };
+    assert_eq!(dense("layer", 1), dense("layer", 1));
+    assert_ne!(dense("layer", 1), dense("layer", 2));
+    assert_ne!(dense("layer", 1), dense("other", 1));
+}
+
+/// All values of an adapter's parameters.
+fn fields(adapter: &peft_core::DynAdapter) -> Vec<f64> {
+    struct Visitor(Vec<f64>);
+    impl burn::module::ModuleVisitor for Visitor {
+        fn visit_float<const D: usize>(&mut self, param: &burn::module::Param<burn::Tensor<D>>) {
+            self.0.extend(values(param.base()));
+        }
+    }
+    let mut visitor = Visitor(Vec::new());
+    adapter.visit(&mut visitor);
+    visitor.0
+}
