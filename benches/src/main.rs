@@ -56,7 +56,7 @@ fn main() -> Result<()> {
                 slots.remove(&name);
                 Ok(json!({ "ok": true }))
             }
-            Ok(Command::Setup(setup)) => set_up(setup, &selected.device, &mut slots),
+            Ok(Command::Setup(setup)) => set_up(*setup, &selected.device, &mut slots),
             Ok(Command::Run {
                 name,
                 iterations,

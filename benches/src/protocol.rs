@@ -5,7 +5,7 @@ use serde::Deserialize;
 #[derive(Deserialize)]
 #[serde(tag = "op", rename_all = "lowercase")]
 pub enum Command {
-    Setup(Setup),
+    Setup(Box<Setup>),
     Run {
         #[serde(default = "default_name")]
         name: String,

@@ -141,7 +141,7 @@ impl Method for LoraMethod {
                 .collect(),
         };
         let options = (&weight.device(), target.dtype.into());
-        let a = Tensor::from_data(TensorData::new(a, [inputs, rank]), options.clone());
+        let a = Tensor::from_data(TensorData::new(a, [inputs, rank]), options);
         let b = Tensor::zeros([rank, outputs], options);
         self.adapter(target, a, b)
     }

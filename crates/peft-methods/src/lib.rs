@@ -23,8 +23,11 @@ pub struct Entry {
     /// The settings that do well without tuning.
     pub defaults: fn() -> Map<String, Value>,
     /// The method of such settings.
-    pub build: fn(&Map<String, Value>) -> Result<Box<dyn Method>, AdapterError>,
+    pub build: Build,
 }
+
+/// Makes a method of its settings.
+pub type Build = fn(&Map<String, Value>) -> Result<Box<dyn Method>, AdapterError>;
 
 /// All methods.
 pub const METHODS: &[Entry] = &[Entry {

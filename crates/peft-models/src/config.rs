@@ -193,7 +193,7 @@ impl EncoderConfig {
                 "fetch the file again",
             ));
         }
-        if raw.hidden_size % raw.num_attention_heads != 0 {
+        if !raw.hidden_size.is_multiple_of(raw.num_attention_heads) {
             return Err((
                 format!(
                     "{} heads do not divide {}",

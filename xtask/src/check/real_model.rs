@@ -14,6 +14,19 @@ const STEPS: usize = 20;
 
 pub fn run(tally: &mut Tally) -> Result<()> {
     let data = fetch::everything(None)?;
+    let mut goldens = workspace::cargo();
+    goldens.args([
+        "test",
+        "--workspace",
+        "--test",
+        "suite",
+        "--",
+        "--ignored",
+        "minilm",
+    ]);
+    goldens.env("PEFT_TEST_MINILM", data.join("minilm"));
+    steps::run(goldens, None, tally)?;
+
     let peft = workspace::build("peft", false)?;
     let output = workspace::target().join("real-model");
     if output.exists() {
