@@ -118,6 +118,7 @@ pub fn merge(
             "give another folder",
         ));
     }
+    expect_replaceable(output)?;
     let staged = AtomicDir::create(output)?;
     let metadata = peft_format::Metadata::from_iter([("format".to_owned(), "pt".to_owned())]);
     let file = staged.path().join("model.safetensors");
@@ -196,6 +197,32 @@ pub fn merge(
     write_config(model, staged.path(), task.as_ref(), &folder)?;
     staged.commit()?;
     Ok(report)
+}
+
+/// Refuse to replace a folder that holds anything but a model.
+fn expect_replaceable(output: &Path) -> Result<(), TrainError> {
+    if !output.exists() {
+        return Ok(());
+    }
+    let entries = std::fs::read_dir(output).map_err(|error| fault(output, &error))?;
+    for entry in entries {
+        let name = entry.map_err(|error| fault(output, &error))?.file_name();
+        let known = name.to_str().is_some_and(|name| {
+            ["config.json", "model.safetensors"].contains(&name) || COPIED.contains(&name)
+        });
+        if !known {
+            return Err(TrainError::setting(
+                "--output",
+                format!(
+                    "{} holds other things, such as {}",
+                    output.display(),
+                    name.display()
+                ),
+                "give a new folder: an existing one would be replaced as a whole",
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// `config.json` of the merged model, with its labels.

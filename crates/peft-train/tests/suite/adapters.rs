@@ -150,6 +150,40 @@ fn merging_into_half_precision_measures_what_rounding_costs() {
 }
 
 #[test]
+fn merging_replaces_a_model_folder_and_nothing_else() {
+    let device = cpu();
+    let out = tempfile::tempdir().unwrap();
+    let (base, adapter) = (
+        goldens().join("models/bert"),
+        goldens().join("adapters/lora_qv"),
+    );
+    let target = out.path().join("merged");
+    for _ in 0..2 {
+        peft_train::merge(&base, &adapter, &target, &device).unwrap();
+    }
+    std::fs::write(target.join("thesis.txt"), "mine").unwrap();
+    let error = peft_train::merge(&base, &adapter, &target, &device)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("thesis.txt"), "{error}");
+    assert_eq!(
+        std::fs::read_to_string(target.join("thesis.txt")).unwrap(),
+        "mine"
+    );
+    // A broken adapter leaves no folder behind.
+    let broken = out.path().join("broken");
+    std::fs::create_dir(&broken).unwrap();
+    std::fs::copy(
+        adapter.join("adapter_config.json"),
+        broken.join("adapter_config.json"),
+    )
+    .unwrap();
+    let target = out.path().join("none");
+    assert!(peft_train::merge(&base, &broken, &target, &device).is_err());
+    assert!(!target.exists());
+}
+
+#[test]
 fn what_is_not_supported_is_refused_by_name() {
     for (name, key) in REFUSED {
         let config = AdapterConfig::read(&goldens().join("adapters").join(name)).unwrap();

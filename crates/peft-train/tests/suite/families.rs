@@ -3,7 +3,7 @@
 use burn::tensor::FloatDType;
 use peft_train::{
     core::AdapterContext,
-    models::{HeadSpec, HeadState, ModelError, SequenceModel},
+    models::{HeadSpec, HeadState, ModelError, ModelFolder, SequenceModel},
 };
 
 use crate::common::*;
@@ -71,6 +71,36 @@ fn a_head_of_another_size_is_refused() {
     let error = SequenceModel::load(&folder, &head, &cpu()).unwrap_err();
     assert!(matches!(error, ModelError::Head { .. }));
     assert!(error.to_string().contains("3 outputs"), "{error}");
+}
+
+#[test]
+fn sizes_that_no_tensor_confirms_allocate_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = goldens().join("models/bert_base");
+    std::fs::copy(
+        source.join("model.safetensors"),
+        dir.path().join("model.safetensors"),
+    )
+    .unwrap();
+    let text = std::fs::read_to_string(source.join("config.json")).unwrap();
+    let mut config: serde_json::Value = serde_json::from_str(&text).unwrap();
+    for (key, size) in [
+        ("hidden_size", 1 << 27),
+        ("vocab_size", 1 << 27),
+        ("num_hidden_layers", 4000),
+    ] {
+        let honest = config[key].take();
+        config[key] = size.into();
+        std::fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
+        let folder = ModelFolder::open(dir.path()).unwrap();
+        let head = HeadSpec {
+            outputs: 2,
+            seed: 1,
+        };
+        let error = SequenceModel::load(&folder, &head, &cpu()).unwrap_err();
+        assert!(error.to_string().contains("config.json"), "{error}");
+        config[key] = honest;
+    }
 }
 
 #[test]
