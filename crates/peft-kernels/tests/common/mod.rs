@@ -20,10 +20,13 @@ pub fn device() -> Device {
 }
 
 /// Whether the device computes in `f64`; says so where it does not.
+///
+/// A GPU's own word is not enough: Mesa's lavapipe reports the type and computes it wrongly.
 pub fn has_f64() -> bool {
-    let has = device().supports_dtype(DType::F64);
+    let gpu = std::env::var("PEFT_TEST_DEVICE").is_ok_and(|name| name == "wgpu");
+    let has = !gpu && device().supports_dtype(DType::F64);
     if !has {
-        eprintln!("skipped: the device has no f64");
+        eprintln!("skipped: f64 on this device");
     }
     has
 }
