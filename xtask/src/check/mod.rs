@@ -1,6 +1,6 @@
 //! `cargo xtask test`: what a change must pass; with `--all`, what CI runs. It needs no root.
 
-mod gpu;
+mod backends;
 mod real_model;
 mod steps;
 mod tally;

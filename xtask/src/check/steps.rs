@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::tally::Tally;
-use super::{gpu, real_model};
+use super::{backends, real_model};
 use crate::{process, workspace};
 
 pub struct Step {
@@ -48,23 +48,10 @@ pub fn all() -> Vec<Step> {
                 .env("RUSTDOCFLAGS", "-D warnings");
             run(command, None, tally)
         }),
-        step("ndarray", false, |tally| {
-            // With the default backend still in, so that most of what `test` built is used again.
-            let mut command = workspace::cargo();
-            command.args([
-                "test",
-                "--workspace",
-                "--features",
-                "peft-methods/ndarray",
-                "--test",
-                "conformance",
-            ]);
-            command.env("PEFT_TEST_DEVICE", "ndarray");
-            run(command, None, tally)
-        }),
+        step("ndarray", false, backends::ndarray),
         step("real model", false, real_model::run),
-        step("wgpu", false, gpu::wgpu),
-        step("cuda check", false, gpu::cuda),
+        step("wbackends", false, backends::wbackends),
+        step("cuda check", false, backends::cuda),
     ]
 }
 
