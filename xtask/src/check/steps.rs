@@ -50,7 +50,7 @@ pub fn all() -> Vec<Step> {
         }),
         step("ndarray", false, backends::ndarray),
         step("real model", false, real_model::run),
-        step("wbackends", false, backends::wbackends),
+        step("wgpu", false, backends::wgpu),
         step("cuda check", false, backends::cuda),
     ]
 }
