@@ -403,10 +403,14 @@ fn adapt(
         ));
     }
     let method = (entry.build)(&settings)?;
-    let mut spec = match &config.targets {
-        Some(spec) => spec.clone(),
-        None => TargetSpec::new(family_targets(&folder.config().model_type)),
-    };
+    let mut spec = config
+        .targets
+        .clone()
+        .unwrap_or(TargetSpec::new(Targets::Unspecified));
+    if spec.modules == Targets::Unspecified {
+        // Layers or exclusions may be given without saying what they restrict.
+        spec.modules = family_targets(&folder.config().model_type);
+    }
     spec.modules_to_save.extend(to_save);
     let options = AttachOptions {
         targets: &spec,

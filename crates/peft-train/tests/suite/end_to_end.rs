@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use peft_train::core::format::{AdapterFile, TargetSpec, Targets};
 use peft_train::{
     Event, OpenOptions, Progress, RunConfig, TaskFile,
     data::{Dataset, LoadOptions, Task},
@@ -155,6 +156,23 @@ fn training_continues_from_an_adapter() {
             .to_string()
             .contains("lora")
     );
+}
+
+#[test]
+fn layers_without_targets_restrict_the_default_targets() {
+    let (dir, model, data) = workspace();
+    let output = dir.path().join("out");
+    let mut config = config(&model, &data, &output);
+    config.steps = Some(1);
+    config.targets = Some(TargetSpec {
+        layers_to_transform: Some(vec![1]),
+        ..TargetSpec::new(Targets::Unspecified)
+    });
+    train(&config, &mut ()).unwrap();
+    let adapter = AdapterFile::read(&output).unwrap();
+    let adapted = adapter.tensors.keys().filter(|key| key.contains("lora_A"));
+    let layers: Vec<bool> = adapted.map(|key| key.contains("layer.1.")).collect();
+    assert_eq!(layers, [true, true]);
 }
 
 #[test]
