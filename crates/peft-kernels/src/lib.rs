@@ -17,6 +17,7 @@
 //! | [`attention`] | softmax attention over rows packed without padding |
 //! | [`dropout`] | inverted dropout with a counter-based mask |
 //! | [`linear`] | product with a weight, plus bias |
+//! | [`linear_low_rank`], [`linear_plus`] | the same plus a product of narrow matrices |
 //! | [`cross_entropy`] | mean negative log-likelihood |
 //! | [`mix_key`], [`key_of`] | keys of random streams |
 //! | [`uniform`], [`normal`], [`keep`] | random numbers as pure functions of key and index |

@@ -69,6 +69,25 @@ pub trait KernelOps: Backend {
         bias: FloatTensor<Self>,
     ) -> FloatTensor<Self>;
 
+    /// See [`linear_low_rank`](crate::linear_low_rank). An empty bias is none.
+    fn low_rank_product(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        a: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        scale: f64,
+    ) -> FloatTensor<Self>;
+
+    /// See [`linear_plus`](crate::linear_plus). An empty bias is none.
+    fn product_with_addend(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        low: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
+
     /// See [`cross_entropy`](crate::cross_entropy).
     fn fused_cross_entropy(
         logits: FloatTensor<Self>,
@@ -125,6 +144,31 @@ pub trait KernelGrads: KernelOps {
         plan: AttentionPlan,
         wanted: [bool; 3],
     ) -> [Option<FloatTensor<Self>>; 3];
+
+    /// The low-rank product that also returns `scale · x · a`.
+    fn low_rank_saving(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        a: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        scale: f64,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+
+    /// `scale · x · weight`.
+    fn product_scaled(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        scale: f64,
+    ) -> FloatTensor<Self>;
+
+    /// `x · weight + y · other` in one pass over the output.
+    fn product_sum(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        y: FloatTensor<Self>,
+        other: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
 
     /// Sums of the columns of a matrix.
     fn column_sums(x: FloatTensor<Self>) -> FloatTensor<Self>;

@@ -323,6 +323,26 @@ fn half_types_work() {
 }
 
 #[test]
+fn a_frozen_weight_may_be_of_half_precision() {
+    let device = device();
+    for dtype in [DType::F16, DType::BF16] {
+        if !device.supports_dtype(dtype)
+            || std::env::var("PEFT_TEST_DEVICE").is_ok_and(|d| d == "ndarray")
+        {
+            continue;
+        }
+        let x = tensor(&numbers(1, 21), DType::F32, &device).reshape([3, 7]);
+        let weight = tensor(&numbers(2, 35), dtype, &device).reshape([5, 7]);
+        let wide = weight.clone().cast(DType::F32);
+        let bias = tensor(&numbers(3, 5), DType::F32, &device);
+        let got = linear(x.clone(), weight.transpose(), Some(bias.clone()));
+        assert_eq!(got.dtype(), DType::F32);
+        let want = linear(x, wide.transpose(), Some(bias));
+        assert_close("half weight", &values(got), &values(want), 1e-6);
+    }
+}
+
+#[test]
 fn gradients_are_difference_quotients() {
     if !has_f64() {
         return;
@@ -365,6 +385,42 @@ fn gradients_are_difference_quotients() {
             numbers(1, rows * inner),
             numbers(2, inner * out),
             numbers(3, out),
+        ],
+    );
+    let rank = 2;
+    let low_rank = [
+        (1, rows * inner),
+        (2, inner * out),
+        (3, out),
+        (4, inner * rank),
+        (5, rank * out),
+    ]
+    .map(|(key, n)| numbers(key, n));
+    check_gradients(
+        "linear_low_rank",
+        &move |mut t| {
+            let b = t.remove(4).reshape([rank, out]);
+            let a = t.remove(3).reshape([inner, rank]);
+            let (bias, w) = (t.remove(2), t.remove(1).reshape([out, inner]).transpose());
+            let x = t.remove(0).reshape([rows, inner]);
+            linear_low_rank(x, w, Some(bias), a, b, 0.7).flatten(0, 1)
+        },
+        &low_rank,
+    );
+    check_gradients(
+        "linear_plus",
+        &move |mut t| {
+            let b = t.remove(3).reshape([rank, out]);
+            let low = t.remove(2).reshape([rows, rank]);
+            let w = t.remove(1).reshape([inner, out]);
+            let x = t.remove(0).reshape([rows, inner]);
+            linear_plus(x, w, None, low, b).flatten(0, 1)
+        },
+        &[
+            low_rank[0].clone(),
+            low_rank[1].clone(),
+            numbers(6, rows * rank),
+            low_rank[4].clone(),
         ],
     );
     check_gradients(

@@ -35,14 +35,16 @@ impl Lora {
 
 impl WeightAdapter for Lora {
     fn forward(&self, x: Tensor<2>, base: &BaseLinear, context: &AdapterContext) -> Tensor<2> {
-        let y = base.forward(x.clone());
-        let x = match context.dropout(self.dropout, self.place) {
-            Some(dropout) => kernels::dropout(x, dropout),
-            None => x,
-        };
-        // The scale goes on the narrow side, where it costs r multiplications a row.
-        let low = x.matmul(self.a.val()).mul_scalar(self.scale);
-        y + low.matmul(self.b.val())
+        let (a, b) = (self.a.val(), self.b.val());
+        match context.dropout(self.dropout, self.place) {
+            None => base.forward_low_rank(x, a, b, self.scale),
+            Some(dropout) => {
+                let dropped = kernels::dropout(x.clone(), dropout);
+                // The scale goes on the narrow side, where it costs r multiplications a row.
+                let low = kernels::linear(dropped, a, None).mul_scalar(self.scale);
+                base.forward_plus(x, low, b)
+            }
+        }
     }
 
     fn effective(&self, weight: Tensor<2>) -> Tensor<2> {

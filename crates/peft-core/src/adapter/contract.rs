@@ -1,5 +1,5 @@
 use burn::{Tensor, module::Module};
-use peft_kernels::linear;
+use peft_kernels::{linear, linear_low_rank, linear_plus};
 
 use super::AdapterContext;
 
@@ -60,5 +60,22 @@ impl BaseLinear {
     /// The unadapted output `x W + b`, `[rows, in] -> [rows, out]`.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         linear(x, self.weight.clone(), self.bias.clone())
+    }
+
+    /// The output with a low-rank companion, `x W + b + scale · x A B`, for `A [in, r]` and
+    /// `B [r, out]`, in one pass where the backend has one.
+    pub fn forward_low_rank(
+        &self,
+        x: Tensor<2>,
+        a: Tensor<2>,
+        b: Tensor<2>,
+        scale: f64,
+    ) -> Tensor<2> {
+        linear_low_rank(x, self.weight.clone(), self.bias.clone(), a, b, scale)
+    }
+
+    /// The output plus another product, `x W + b + low · B`, for `low [rows, r]` and `B [r, out]`.
+    pub fn forward_plus(&self, x: Tensor<2>, low: Tensor<2>, b: Tensor<2>) -> Tensor<2> {
+        linear_plus(x, self.weight.clone(), self.bias.clone(), low, b)
     }
 }

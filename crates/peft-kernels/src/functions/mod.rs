@@ -6,6 +6,7 @@ mod dropout;
 mod gelu;
 mod layer_norm;
 mod linear;
+mod low_rank;
 
 pub use attention::{AttentionOptions, attention};
 pub use cross_entropy::cross_entropy;
@@ -13,3 +14,4 @@ pub use dropout::{Dropout, dropout};
 pub use gelu::{GeluKind, gelu};
 pub use layer_norm::{add_layer_norm, layer_norm};
 pub use linear::linear;
+pub use low_rank::{linear_low_rank, linear_plus};

@@ -44,12 +44,3 @@ pub fn add_layer_norm(
 ) -> Tensor<2> {
     layer_norm(x + residual, gamma, beta, eps)
 }
-
-/// [`linear`](crate::linear) by Burn's operations.
-pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
-    let y = x.matmul(weight);
-    match bias {
-        Some(bias) => y + bias.unsqueeze::<2>(),
-        None => y,
-    }
-}

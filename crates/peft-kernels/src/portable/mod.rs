@@ -8,8 +8,10 @@ mod attention;
 mod cross_entropy;
 mod dropout;
 mod elementwise;
+mod linear;
 
 pub use attention::attention;
 pub use cross_entropy::cross_entropy;
 pub use dropout::dropout;
-pub use elementwise::{add_layer_norm, gelu, layer_norm, linear};
+pub use elementwise::{add_layer_norm, gelu, layer_norm};
+pub use linear::{linear, linear_low_rank, linear_plus};

@@ -8,6 +8,7 @@ mod attention;
 mod cross_entropy;
 mod elementwise;
 mod layer_norm;
+mod low_rank;
 mod product;
 
 use burn::backend::Backend;
@@ -53,6 +54,27 @@ impl<B: Backend + KernelGrads, C: CheckpointStrategy> KernelOps for Autodiff<B, 
 
     fn product_bias(x: F<B, C>, weight: F<B, C>, bias: F<B, C>) -> F<B, C> {
         product::product_bias::<B, C>(x, weight, bias)
+    }
+
+    fn low_rank_product(
+        x: F<B, C>,
+        weight: F<B, C>,
+        bias: F<B, C>,
+        a: F<B, C>,
+        b: F<B, C>,
+        scale: f64,
+    ) -> F<B, C> {
+        low_rank::low_rank_product::<B, C>(x, weight, bias, a, b, scale)
+    }
+
+    fn product_with_addend(
+        x: F<B, C>,
+        weight: F<B, C>,
+        bias: F<B, C>,
+        low: F<B, C>,
+        b: F<B, C>,
+    ) -> F<B, C> {
+        low_rank::product_with_addend::<B, C>(x, weight, bias, low, b)
     }
 
     fn fused_cross_entropy(logits: F<B, C>, targets: IntTensor<Self>) -> F<B, C> {

@@ -5,7 +5,7 @@ use burn_flex::FlexTensor;
 use rayon::prelude::*;
 
 use super::lanes::{max, sum};
-use super::product::gemm;
+use super::matmul::{Output, Start, Term, Threads, multiply};
 use super::real::Real;
 use super::simd::{Kernel, dispatch};
 use super::view::{Matrix, Target, wrap};
@@ -22,25 +22,7 @@ pub fn head_of<T: Real>(
     head: usize,
     d: usize,
 ) -> Matrix<T> {
-    let offset = rows.start as isize * m.row_stride + (head * d) as isize * m.col_stride;
-    // A wrapping offset because a view may have negative strides.
-    Matrix {
-        start: m.start.wrapping_offset(offset),
-        rows: rows.len(),
-        cols: d,
-        ..m
-    }
-}
-
-/// The transpose.
-pub fn transposed<T: Real>(m: Matrix<T>) -> Matrix<T> {
-    Matrix {
-        rows: m.cols,
-        cols: m.rows,
-        row_stride: m.col_stride,
-        col_stride: m.row_stride,
-        ..m
-    }
+    m.part(rows, head * d..(head + 1) * d)
 }
 
 /// Row-major scratch as a matrix.
@@ -53,6 +35,33 @@ pub fn block_of<T: Real>(scratch: &[T], rows: usize, cols: usize) -> Matrix<T> {
         row_stride: cols as isize,
         col_stride: 1,
     }
+}
+
+/// `to (+)= scale · a · b` on the thread of the task.
+///
+/// # Safety
+/// As for [`multiply`]; rows of the output are `stride` apart.
+pub unsafe fn block_product<T: Real>(
+    to: *mut T,
+    stride: usize,
+    start: Start<T>,
+    a: Matrix<T>,
+    b: Matrix<T>,
+    scale: T,
+) {
+    let out = Output {
+        to: Target(to),
+        rows: a.rows,
+        cols: b.cols,
+        row_stride: stride as isize,
+        col_stride: 1,
+    };
+    let term = Term {
+        scale,
+        ..Term::new(a, b)
+    };
+    // SAFETY: the caller's promise.
+    unsafe { multiply(out, start, &[term], Threads::Caller) }
 }
 
 /// Keys that the queries of a block reach: all, or those up to the block's last row.
@@ -134,15 +143,8 @@ pub fn attention<T: Real>(
                     (Matrix { rows: n, ..keys }, Matrix { rows: n, ..values });
                 // SAFETY: the scratch holds m × n elements.
                 unsafe {
-                    gemm(
-                        scratch.as_mut_ptr(),
-                        n,
-                        false,
-                        queries,
-                        transposed(near_keys),
-                        scale,
-                        gemm::Parallelism::None,
-                    );
+                    let to = scratch.as_mut_ptr();
+                    block_product(to, n, Start::Zero, queries, near_keys.transposed(), scale);
                 }
                 for (i, row) in scratch[..m * n].chunks_exact_mut(n).enumerate() {
                     let at = first + from + i;
@@ -164,15 +166,8 @@ pub fn attention<T: Real>(
                 // SAFETY: these columns of these rows belong to this task alone, and are not read.
                 unsafe {
                     let dst = out_at.at((first + from) * width + head * d);
-                    gemm(
-                        dst,
-                        width,
-                        false,
-                        block_of(scratch, m, n),
-                        near_values,
-                        T::ONE,
-                        gemm::Parallelism::None,
-                    );
+                    let weights = block_of(scratch, m, n);
+                    block_product(dst, width, Start::Zero, weights, near_values, T::ONE);
                 }
             }
         });

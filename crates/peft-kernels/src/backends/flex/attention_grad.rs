@@ -9,9 +9,9 @@ use burn::tensor::Shape;
 use burn_flex::{Flex, FlexTensor};
 use rayon::prelude::*;
 
-use super::attention::{BLOCK, block_of, head_of, reach, seen, transposed};
+use super::attention::{BLOCK, block_of, block_product, head_of, reach, seen};
 use super::lanes::sum2;
-use super::product::gemm;
+use super::matmul::Start;
 use super::real::Real;
 use super::simd::{Kernel, dispatch};
 use super::view::{Matrix, Target, contiguous, elements, wrap};
@@ -76,7 +76,6 @@ pub fn attention_grads<T: Real>(
     let (d, group) = (width / plan.heads, plan.heads / plan.kv_heads);
     let kv_width = plan.kv_heads * d;
     let scale = T::of(plan.scale);
-    let none = gemm::Parallelism::None;
 
     let mut sinks = [
         (wanted[0], width),
@@ -115,24 +114,22 @@ pub fn attention_grads<T: Real>(
                         (Matrix { rows: n, ..keys }, Matrix { rows: n, ..values });
                     // SAFETY: the scratches hold m × n elements.
                     unsafe {
-                        gemm(
+                        block_product(
                             weights.as_mut_ptr(),
                             n,
-                            false,
+                            Start::Zero,
                             queries,
-                            transposed(near_keys),
+                            near_keys.transposed(),
                             scale,
-                            none,
                         );
                         if needs_slopes {
-                            gemm(
+                            block_product(
                                 slopes.as_mut_ptr(),
                                 n,
-                                false,
+                                Start::Zero,
                                 upstream,
-                                transposed(near_values),
+                                near_values.transposed(),
                                 T::ONE,
-                                none,
                             );
                         }
                     }
@@ -163,30 +160,35 @@ pub fn attention_grads<T: Real>(
                     // of its key head alone, and the sinks are zeroed.
                     unsafe {
                         if let Some(dv) = dv {
-                            gemm(
+                            block_product(
                                 dv.at(kv_at),
                                 kv_width,
-                                true,
-                                transposed(weights),
+                                Start::Output,
+                                weights.transposed(),
                                 upstream,
                                 T::ONE,
-                                none,
                             );
                         }
                         if let Some(dk) = dk {
-                            gemm(
+                            block_product(
                                 dk.at(kv_at),
                                 kv_width,
-                                true,
-                                transposed(slopes),
+                                Start::Output,
+                                slopes.transposed(),
                                 queries,
                                 scale,
-                                none,
                             );
                         }
                         if let Some(dq) = dq {
                             let q_at = (first + from) * width + head * d;
-                            gemm(dq.at(q_at), width, false, slopes, near_keys, scale, none);
+                            block_product(
+                                dq.at(q_at),
+                                width,
+                                Start::Zero,
+                                slopes,
+                                near_keys,
+                                scale,
+                            );
                         }
                     }
                 }

@@ -8,6 +8,7 @@ mod gelu;
 mod lanes;
 mod layer_norm;
 mod layer_norm_grad;
+mod matmul;
 mod parallel;
 mod product;
 mod real;
@@ -39,7 +40,7 @@ use dropout::dropout;
 use gelu::{gelu, gelu_grad};
 use layer_norm::{add_layer_norm, layer_norm};
 use layer_norm_grad::{column_sums, layer_norm_grad, layer_norm_param_grads};
-use product::product;
+use product::{product, product_sum};
 
 type F = FloatTensor<Flex>;
 
@@ -65,11 +66,19 @@ impl KernelOps for Flex {
     }
 
     fn product(x: F, weight: F) -> F {
-        by_type!(x, product(&x, &weight, None))
+        by_type!(x, product(&x, &weight, None, 1.0))
     }
 
     fn product_bias(x: F, weight: F, bias: F) -> F {
-        by_type!(x, product(&x, &weight, Some(&bias)))
+        by_type!(x, product(&x, &weight, Some(&bias), 1.0))
+    }
+
+    fn low_rank_product(x: F, weight: F, bias: F, a: F, b: F, scale: f64) -> F {
+        Self::low_rank_saving(x, weight, bias, a, b, scale).0
+    }
+
+    fn product_with_addend(x: F, weight: F, bias: F, low: F, b: F) -> F {
+        by_type!(x, product_sum(&x, &weight, &low, &b, Some(&bias)))
     }
 
     fn fused_cross_entropy(logits: F, targets: IntTensor<Flex>) -> F {
@@ -78,6 +87,20 @@ impl KernelOps for Flex {
 }
 
 impl KernelGrads for Flex {
+    fn low_rank_saving(x: F, weight: F, bias: F, a: F, b: F, scale: f64) -> (F, F) {
+        let low = Self::product_scaled(x.clone(), a, scale);
+        let y = Self::product_with_addend(x, weight, bias, low.clone(), b);
+        (y, low)
+    }
+
+    fn product_scaled(x: F, weight: F, scale: f64) -> F {
+        by_type!(x, product(&x, &weight, None, scale))
+    }
+
+    fn product_sum(x: F, weight: F, y: F, other: F) -> F {
+        by_type!(x, product_sum(&x, &weight, &y, &other, None))
+    }
+
     fn gelu_grad(x: F, grad: F, kind: GeluKind) -> F {
         by_type!(x, gelu_grad(&x, &grad, kind))
     }

@@ -1,90 +1,81 @@
-//! Matrix products by the `gemm` crate, on strided operands.
+//! Products of matrices, and of a matrix with a weight and its low-rank companion.
 
-use burn::tensor::Shape;
+use burn::tensor::{DType, Shape};
 use burn_flex::FlexTensor;
-use rayon::prelude::*;
 
+use super::matmul::{Operand, Output, Start, Term, Threads, multiply};
 use super::real::Real;
 use super::view::{Matrix, Target, contiguous, elements, wrap};
 
-/// `dst = scale · a · b`, or `dst += scale · a · b` if `accumulate`.
-///
-/// Each element of `dst` is one sum over `k` in an order that depends on the shapes only: the
-/// threads share out the elements.
-///
-/// # Safety
-/// `dst` must be valid for the writes of an `a.rows × b.cols` matrix with the given row stride and
-/// unit column stride, and initialised if `accumulate`.
-pub unsafe fn gemm<T: Real>(
-    dst: *mut T,
-    dst_stride: usize,
-    accumulate: bool,
-    a: Matrix<T>,
-    b: Matrix<T>,
-    scale: T,
-    parallelism: gemm::Parallelism,
-) {
-    debug_assert_eq!(a.cols, b.rows);
-    // SAFETY: the operands are views of live tensors, the destination is the caller's promise.
-    unsafe {
-        gemm::gemm(
-            a.rows,
-            b.cols,
-            a.cols,
-            dst,
-            1,
-            dst_stride as isize,
-            accumulate,
-            a.start,
-            a.col_stride,
-            a.row_stride,
-            b.start,
-            b.col_stride,
-            b.row_stride,
-            // In this crate alpha scales what is read and beta the product.
-            if accumulate { T::ONE } else { T::ZERO },
-            scale,
-            false,
-            false,
-            false,
-            parallelism,
-        );
+/// The right-hand side of a product as it is stored: in the type of the sums, or in half precision.
+fn operand<T: Real>(x: &FlexTensor) -> Operand<T> {
+    match x.dtype() {
+        DType::BF16 => Operand::Bf16(Matrix::of(x)),
+        DType::F16 => Operand::F16(Matrix::of(x)),
+        _ => Operand::Same(Matrix::of(x)),
     }
 }
 
-/// `x · w (+ bias)`. The bias is laid into the output before the product is added to it.
-pub fn product<T: Real>(x: &FlexTensor, w: &FlexTensor, bias: Option<&FlexTensor>) -> FlexTensor {
-    let (a, b) = (Matrix::<T>::of(x), Matrix::<T>::of(w));
-    let shape = Shape::new([a.rows, b.cols]);
-    let n = a.rows * b.cols;
+/// A new matrix, `start + Σ terms`.
+fn sum<T: Real>(rows: usize, cols: usize, start: Start<T>, terms: &[Term<T>]) -> FlexTensor {
+    let n = rows * cols;
     let mut out: Vec<T> = Vec::with_capacity(n);
-    if n > 0 {
-        if let Some(bias) = bias {
-            let bias = contiguous(bias);
-            let bias = elements::<T>(&bias);
-            let rows = out.spare_capacity_mut()[..n].par_chunks_exact_mut(b.cols);
-            rows.with_min_len(16).for_each(|row| {
-                for (y, &v) in row.iter_mut().zip(bias) {
-                    y.write(v);
-                }
-            });
-        }
-        let dst = Target(out.as_mut_ptr());
-        // SAFETY: the capacity holds the matrix; with a bias it was initialised just above, without
-        // one gemm does not read.
-        unsafe {
-            gemm(
-                dst.at(0),
-                b.cols,
-                bias.is_some(),
-                a,
-                b,
-                T::ONE,
-                gemm::Parallelism::Rayon(0),
-            )
-        };
+    let to = Output {
+        to: Target(out.as_mut_ptr()),
+        rows,
+        cols,
+        row_stride: cols as isize,
+        col_stride: 1,
+    };
+    // SAFETY: the terms are views of live tensors whose shapes the callers checked, the output is
+    // new and not read.
+    unsafe {
+        multiply(to, start, terms, Threads::Pool);
+        out.set_len(n);
     }
-    // SAFETY: gemm wrote every element.
-    unsafe { out.set_len(n) };
-    wrap(out, shape)
+    wrap(out, Shape::new([rows, cols]))
+}
+
+/// Runs `then` with a bias as the start of a product; an empty one is none.
+fn with_bias<T: Real, R>(bias: Option<&FlexTensor>, then: impl FnOnce(Start<T>) -> R) -> R {
+    match bias.map(contiguous) {
+        Some(bias) if bias.layout().num_elements() > 0 => {
+            then(Start::Row(elements::<T>(&bias).as_ptr()))
+        }
+        _ => then(Start::Zero),
+    }
+}
+
+/// `scale · x · w (+ bias)`.
+pub fn product<T: Real>(
+    x: &FlexTensor,
+    w: &FlexTensor,
+    bias: Option<&FlexTensor>,
+    scale: f64,
+) -> FlexTensor {
+    let a = Matrix::<T>::of(x);
+    let term = Term {
+        a,
+        b: operand(w),
+        scale: T::of(scale),
+    };
+    let cols = w.layout().shape()[1];
+    with_bias(bias, |start| sum(a.rows, cols, start, &[term]))
+}
+
+/// `x · w + y · v`, the sums of both products in one pass over the output.
+pub fn product_sum<T: Real>(
+    x: &FlexTensor,
+    w: &FlexTensor,
+    y: &FlexTensor,
+    v: &FlexTensor,
+    bias: Option<&FlexTensor>,
+) -> FlexTensor {
+    let terms = [(x, w), (y, v)].map(|(a, b)| Term {
+        a: Matrix::<T>::of(a),
+        b: operand(b),
+        scale: T::ONE,
+    });
+    let cols = w.layout().shape()[1];
+    with_bias(bias, |start| sum(terms[0].a.rows, cols, start, &terms))
 }

@@ -5,6 +5,8 @@ use core::ops::{Add, AddAssign, Div, Mul, Neg, Sub};
 use burn::tensor::{DType, Element};
 use bytemuck::Pod;
 
+use super::matmul::{self, Vector};
+
 /// `f32` or `f64`.
 pub trait Real:
     Pod
@@ -18,7 +20,17 @@ pub trait Real:
     + Div<Output = Self>
     + Neg<Output = Self>
     + AddAssign
+    + Default
 {
+    /// The widest registers, AVX-512's.
+    #[cfg(target_arch = "x86_64")]
+    type Wide: Vector<Elem = Self>;
+    /// AVX2's registers.
+    #[cfg(target_arch = "x86_64")]
+    type Middle: Vector<Elem = Self>;
+    /// What every machine of the architecture has.
+    type Narrow: Vector<Elem = Self>;
+
     /// Burn's name of the type.
     const TYPE: DType;
     /// 0.
@@ -30,6 +42,8 @@ pub trait Real:
 
     /// Rounds a constant.
     fn of(value: f64) -> Self;
+    /// Widens or keeps.
+    fn of_single(value: f32) -> Self;
     /// Widens.
     fn wide(self) -> f64;
     /// Square root.
@@ -47,6 +61,12 @@ pub trait Real:
 }
 
 impl Real for f32 {
+    #[cfg(target_arch = "x86_64")]
+    type Wide = matmul::F32x16;
+    #[cfg(target_arch = "x86_64")]
+    type Middle = matmul::F32x8;
+    type Narrow = matmul::Four<Self>;
+
     const TYPE: DType = DType::F32;
     const ZERO: Self = 0.0;
     const ONE: Self = 1.0;
@@ -55,6 +75,10 @@ impl Real for f32 {
     #[inline(always)]
     fn of(value: f64) -> Self {
         value as f32
+    }
+    #[inline(always)]
+    fn of_single(value: f32) -> Self {
+        value
     }
     #[inline(always)]
     fn wide(self) -> f64 {
@@ -136,6 +160,12 @@ impl Real for f32 {
 
 /// The functions of `f64` are those of the libraries: this type serves checks, not speed.
 impl Real for f64 {
+    #[cfg(target_arch = "x86_64")]
+    type Wide = matmul::F64x8;
+    #[cfg(target_arch = "x86_64")]
+    type Middle = matmul::F64x4;
+    type Narrow = matmul::Four<Self>;
+
     const TYPE: DType = DType::F64;
     const ZERO: Self = 0.0;
     const ONE: Self = 1.0;
@@ -144,6 +174,10 @@ impl Real for f64 {
     #[inline(always)]
     fn of(value: f64) -> Self {
         value
+    }
+    #[inline(always)]
+    fn of_single(value: f32) -> Self {
+        f64::from(value)
     }
     #[inline(always)]
     fn wide(self) -> f64 {

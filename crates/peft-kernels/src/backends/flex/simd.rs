@@ -10,27 +10,49 @@ pub trait Kernel {
     fn run<const FMA: bool>(self);
 }
 
-/// Runs a kernel with AVX-512, with AVX2, or with what every machine of the architecture has.
+/// Instruction sets with code of their own.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Level {
+    /// AVX-512 and what comes with it, fused multiply-add among it.
+    Avx512,
+    /// AVX2 and fused multiply-add.
+    Avx2,
+    /// What every machine of the architecture has.
+    Common,
+}
+
+/// The best of this machine. The answer is cached by the standard library.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+pub fn level() -> Level {
+    if is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("avx512vl")
+    {
+        return Level::Avx512;
+    }
+    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        return Level::Avx2;
+    }
+    Level::Common
+}
+
+/// Runs a kernel with the widest vectors of the machine.
 #[inline]
 pub fn dispatch<K: Kernel>(kernel: K) {
     #[cfg(target_arch = "x86_64")]
-    {
-        if is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512dq")
-            && is_x86_feature_detected!("avx512vl")
-        {
-            // SAFETY: the features were detected just above; AVX-512 machines have FMA.
-            return unsafe { avx512(kernel) };
-        }
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            // SAFETY: as above.
-            return unsafe { avx2(kernel) };
-        }
+    match level() {
+        // SAFETY: the instructions were detected.
+        Level::Avx512 => unsafe { avx512(kernel) },
+        // SAFETY: as above.
+        Level::Avx2 => unsafe { avx2(kernel) },
+        Level::Common => kernel.run::<false>(),
     }
     // Every 64-bit ARM has FMA.
     #[cfg(target_arch = "aarch64")]
     kernel.run::<true>();
-    #[cfg(not(target_arch = "aarch64"))]
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     kernel.run::<false>();
 }
 

@@ -1,9 +1,11 @@
 //! Reading flex tensors and making new ones.
 
 use core::mem::MaybeUninit;
+use core::ops::Range;
 
-use burn::tensor::{Bytes, Shape};
+use burn::tensor::{Bytes, Element, Shape};
 use burn_flex::{FlexTensor, Layout};
+use bytemuck::Pod;
 
 use super::real::Real;
 
@@ -38,7 +40,33 @@ unsafe impl<T: Sync> Send for Matrix<T> {}
 // SAFETY: as above.
 unsafe impl<T: Sync> Sync for Matrix<T> {}
 
-impl<T: Real> Matrix<T> {
+impl<T> Matrix<T> {
+    /// The transpose.
+    pub fn transposed(self) -> Self {
+        Self {
+            rows: self.cols,
+            cols: self.rows,
+            row_stride: self.col_stride,
+            col_stride: self.row_stride,
+            ..self
+        }
+    }
+
+    /// Some rows of some columns.
+    pub fn part(self, rows: Range<usize>, cols: Range<usize>) -> Self {
+        let offset = rows.start as isize * self.row_stride + cols.start as isize * self.col_stride;
+        Self {
+            // Wrapping, because a view may have negative strides, and an empty part may begin
+            // anywhere.
+            start: self.start.wrapping_offset(offset),
+            rows: rows.len(),
+            cols: cols.len(),
+            ..self
+        }
+    }
+}
+
+impl<T: Element + Pod> Matrix<T> {
     /// The matrix a rank-2 tensor shows, without copying.
     pub fn of(x: &FlexTensor) -> Self {
         let (layout, storage) = (x.layout(), x.storage::<T>());

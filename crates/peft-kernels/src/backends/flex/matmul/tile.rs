@@ -1,0 +1,192 @@
+//! The innermost loop: a tile of the output, its sums in registers from the first product to the
+//! last.
+
+use super::vector::Vector;
+
+/// Longest run of products for which the rows of a tile are staged.
+pub const DEPTH: usize = 768;
+/// Products that may be added to a full run, so that a narrow second term costs no pass of its own.
+pub const EXTRA: usize = 128;
+/// Rows of the tallest tile of any instruction set.
+pub const MAX_ROWS: usize = 14;
+/// Rows of a panel that are fetched ahead of their use.
+const AHEAD: usize = 8;
+/// Distance of staged rows. Not a multiple of a page or of a cache way, or all rows would compete
+/// for the same few lines.
+const ROW_STRIDE: usize = DEPTH + EXTRA + 16;
+/// Distance of staged columns.
+const COLUMN_STRIDE: usize = 16;
+
+/// How the rows of a tile lie in their stage: as their source lies, so that staging copies runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StageOrder {
+    /// Row behind row.
+    Rows,
+    /// Column behind column.
+    Columns,
+}
+
+impl StageOrder {
+    /// Distances of rows and of columns.
+    pub const fn strides(self) -> (usize, usize) {
+        match self {
+            Self::Rows => (ROW_STRIDE, 1),
+            Self::Columns => (1, COLUMN_STRIDE),
+        }
+    }
+}
+
+/// Elements of a stage, enough for either order.
+/// A multiple of a cache line, so that what lies behind is aligned.
+pub const STAGE: usize = COLUMN_STRIDE * ROW_STRIDE;
+const _: () = assert!(MAX_ROWS <= COLUMN_STRIDE && DEPTH + EXTRA <= ROW_STRIDE);
+
+/// Where a tile's results go, and what they are added to.
+#[derive(Clone, Copy)]
+pub struct Sink<T> {
+    /// First element.
+    pub to: *mut T,
+    /// Distance of rows.
+    pub row_stride: isize,
+    /// Distance of columns.
+    pub col_stride: isize,
+    /// First addend; null for none.
+    pub start: *const T,
+    /// Distance of the addends' rows.
+    pub start_row_stride: isize,
+    /// Distance of the addends' columns.
+    pub start_col_stride: isize,
+    /// Rows to write, at most those of the tile.
+    pub rows: usize,
+    /// Columns to write, at most those of the tile.
+    pub cols: usize,
+}
+
+/// The right-hand side of a tile: rows of `WIDTH · LANES` numbers, `stride` apart.
+#[derive(Clone, Copy)]
+pub struct Panel<T> {
+    /// First row.
+    pub start: *const T,
+    /// Distance of rows.
+    pub stride: usize,
+    /// Rows.
+    pub depth: usize,
+}
+
+/// Expands `$row!(i)` for every row a tile may have; the loops must unroll, or the sums would live
+/// in memory.
+macro_rules! each_row {
+    ($row:ident) => {
+        $row!(0);
+        $row!(1);
+        $row!(2);
+        $row!(3);
+        $row!(4);
+        $row!(5);
+        $row!(6);
+        $row!(7);
+        $row!(8);
+        $row!(9);
+        $row!(10);
+        $row!(11);
+        $row!(12);
+        $row!(13);
+    };
+}
+
+/// `sink = start + stage · panel` for `ROWS × WIDTH·LANES` outputs.
+///
+/// # Safety
+/// The stage must hold `ROWS × depth` numbers in the order given, the panel must be readable, and
+/// the sink's rows and columns writable (its start readable).
+#[inline(always)]
+pub unsafe fn tile<V: Vector, const ROWS: usize, const WIDTH: usize, const BY_COLUMN: bool>(
+    stage: *const V::Elem,
+    panel: Panel<V::Elem>,
+    sink: &Sink<V::Elem>,
+) {
+    let order = if BY_COLUMN {
+        StageOrder::Columns
+    } else {
+        StageOrder::Rows
+    };
+    let (row_stride, col_stride) = order.strides();
+    let zero = V::Elem::default();
+    let mut sums = [[V::splat(zero); WIDTH]; ROWS];
+    // The addends arrive while the sums are made.
+    if !sink.start.is_null() && sink.start_col_stride == 1 {
+        for i in 0..ROWS {
+            for j in 0..WIDTH {
+                let row = i as isize * sink.start_row_stride;
+                V::prefetch(sink.start.wrapping_offset(row).wrapping_add(j * V::LANES));
+            }
+        }
+    }
+    let (mut a, mut b) = (stage, panel.start);
+    for _ in 0..panel.depth {
+        // SAFETY: inside the stage and the panel, by the caller's promise.
+        unsafe {
+            let mut right = [V::load(b); WIDTH];
+            V::prefetch(b.wrapping_add(AHEAD * panel.stride));
+            for (j, right) in right.iter_mut().enumerate().skip(1) {
+                *right = V::load(b.add(j * V::LANES));
+                V::prefetch(b.wrapping_add(AHEAD * panel.stride + j * V::LANES));
+            }
+            macro_rules! row {
+                ($i:literal) => {
+                    if $i < ROWS {
+                        let left = V::splat(*a.add($i * row_stride));
+                        for j in 0..WIDTH {
+                            sums[$i][j] = left.multiply_add(right[j], sums[$i][j]);
+                        }
+                    }
+                };
+            }
+            each_row!(row);
+            a = a.add(col_stride);
+            b = b.add(panel.stride);
+        }
+    }
+    let whole = sink.rows == ROWS && sink.cols == WIDTH * V::LANES && sink.col_stride == 1;
+    let plain_start = sink.start.is_null() || sink.start_col_stride == 1;
+    if whole && plain_start {
+        for (i, row) in sums.into_iter().enumerate() {
+            for (j, sum) in row.into_iter().enumerate() {
+                let column = j * V::LANES;
+                // SAFETY: the whole tile lies inside the sink, and its start if there is one.
+                unsafe {
+                    let sum = if sink.start.is_null() {
+                        sum
+                    } else {
+                        let from = sink.start.offset(i as isize * sink.start_row_stride);
+                        V::load(from.add(column)).plus(sum)
+                    };
+                    sum.store(sink.to.offset(i as isize * sink.row_stride).add(column));
+                }
+            }
+        }
+        return;
+    }
+    // At the edges, and where the output lies transposed.
+    let mut line = [zero; 32];
+    assert!(WIDTH * V::LANES <= line.len());
+    for (i, row) in sums.into_iter().enumerate().take(sink.rows) {
+        for (j, sum) in row.into_iter().enumerate() {
+            // SAFETY: the line is long enough, checked above.
+            unsafe { sum.store(line.as_mut_ptr().add(j * V::LANES)) };
+        }
+        for (j, &sum) in line[..sink.cols].iter().enumerate() {
+            let (i, j) = (i as isize, j as isize);
+            // SAFETY: (i, j) lies inside the sink, and its start if there is one.
+            unsafe {
+                let sum = if sink.start.is_null() {
+                    sum
+                } else {
+                    let at = i * sink.start_row_stride + j * sink.start_col_stride;
+                    *sink.start.offset(at) + sum
+                };
+                *sink.to.offset(i * sink.row_stride + j * sink.col_stride) = sum;
+            }
+        }
+    }
+}
