@@ -8,6 +8,7 @@
 //! Each element of the output is one sum in the order of the terms and of `k`, whatever the number
 //! of threads and the width of the vectors.
 
+mod dots;
 mod pack;
 #[cfg(test)]
 mod tests;
@@ -26,8 +27,8 @@ use super::real::Real;
 #[cfg(target_arch = "x86_64")]
 use super::simd::Level;
 use super::view::{Matrix, Target};
-use pack::{pack, stage};
-use tile::{DEPTH, EXTRA, MAX_ROWS, Panel, STAGE, Sink, StageOrder, tile};
+use pack::{Rows, pack, stage};
+use tile::{COLUMN_STRIDE, DEPTH, EXTRA, MAX_ROWS, Panel, STAGE, Sink, tile};
 
 /// Columns that one job packs: with [`DEPTH`] rows of `f32` a little over 1 MiB. Measured from 128 to
 /// 384 on a second-level cache of 1 MiB; fewer make staging show.
@@ -151,6 +152,8 @@ unsafe fn multiply_by<T: Real>(
         segments: &segments(terms),
     };
     match terms {
+        // SAFETY: the caller's promise.
+        [term] if dots::suits(term) => unsafe { dots::dots(term, plan.sink, threads) },
         [term] if let Some(turned) = turned(term) => {
             let sink = plan.sink;
             let plan = Plan {
@@ -180,9 +183,7 @@ fn turned<T: Real>(term: &Term<T>) -> Option<Term<T>> {
     let a = term.a;
     // Few columns over a left-hand side that lies column by column: it can be read as it lies.
     let narrow = b.cols <= MAX_ROWS && b.cols < a.rows && a.row_stride == 1 && a.col_stride != 1;
-    // A few rows times a weight that lies transposed: packing it would cost more than the product.
-    let short = a.rows <= 4 && a.rows < b.cols && b.row_stride == 1 && a.col_stride == 1;
-    (narrow || short).then(|| Term {
+    narrow.then(|| Term {
         a: b.transposed(),
         b: Operand::Same(a.transposed()),
         scale: term.scale,
@@ -237,9 +238,6 @@ struct Plan<'a, T> {
     terms: &'a [Term<T>],
     segments: &'a [Segment],
 }
-
-// SAFETY: jobs write disjoint parts of the sink, and everything else is only read.
-unsafe impl<T: Sync> Sync for Plan<'_, T> {}
 
 /// A part of the output.
 struct Job {
@@ -322,24 +320,19 @@ type Tile<T> = unsafe fn(*const T, Panel<T>, &Sink<T>);
 
 /// The least tile of at least so many rows, of those listed.
 macro_rules! least_tile {
-    ($rows:ident, $wide:ident, $order:ident: $last:literal) => {{
+    ($rows:ident, $wide:ident: $last:literal) => {{
         debug_assert!($rows <= $last);
-        least_tile!(@ $wide, $order, $last)
+        least_tile!(@ $wide, $last)
     }};
-    ($rows:ident, $wide:ident, $order:ident: $n:literal $($more:literal)+) => {
+    ($rows:ident, $wide:ident: $n:literal $($more:literal)+) => {
         if $rows <= $n {
-            least_tile!(@ $wide, $order, $n)
+            least_tile!(@ $wide, $n)
         } else {
-            least_tile!($rows, $wide, $order: $($more)+)
+            least_tile!($rows, $wide: $($more)+)
         }
     };
-    (@ $wide:ident, $order:ident, $n:literal) => {
-        match ($wide, $order) {
-            (false, StageOrder::Rows) => at::<T, $n, 1, false>,
-            (true, StageOrder::Rows) => at::<T, $n, 2, false>,
-            (false, StageOrder::Columns) => at::<T, $n, 1, true>,
-            (true, StageOrder::Columns) => at::<T, $n, 2, true>,
-        }
+    (@ $wide:ident, $n:literal) => {
+        if $wide { at::<T, $n, 2> } else { at::<T, $n, 1> }
     };
 }
 
@@ -365,17 +358,17 @@ macro_rules! instruction_set {
             }
 
             $(#[target_feature(enable = $features)])?
-            unsafe fn at<T: Real, const ROWS: usize, const WIDTH: usize, const BY_COLUMN: bool>(
+            unsafe fn at<T: Real, const ROWS: usize, const WIDTH: usize>(
                 stage: *const T,
                 panel: Panel<T>,
                 sink: &Sink<T>,
             ) {
                 // SAFETY: the caller's promise.
-                unsafe { tile::<V<T>, ROWS, WIDTH, BY_COLUMN>(stage, panel, sink) }
+                unsafe { tile::<V<T>, ROWS, WIDTH>(stage, panel, sink) }
             }
 
-            fn select<T: Real>(rows: usize, wide: bool, order: StageOrder) -> Tile<T> {
-                least_tile!(rows, wide, order: $($rows)+)
+            fn select<T: Real>(rows: usize, wide: bool) -> Tile<T> {
+                least_tile!(rows, wide: $($rows)+)
             }
         }
     };
@@ -419,7 +412,7 @@ thread_local! {
 unsafe fn run<T: Real, V: Vector<Elem = T>>(
     plan: &Plan<'_, T>,
     job: &Job,
-    select: impl Fn(usize, bool, StageOrder) -> Tile<T>,
+    select: impl Fn(usize, bool) -> Tile<T>,
 ) {
     let width = 2 * V::LANES;
     let panels = job.cols.len().div_ceil(width);
@@ -432,8 +425,8 @@ unsafe fn run<T: Real, V: Vector<Elem = T>>(
     }
     // Old numbers may be read where a tile is taller than what is left of the rows: its sums there
     // are dropped.
-    let staged: *mut T = scratch.as_mut_ptr().cast();
-    let packed = staged.wrapping_add(STAGE);
+    let room: *mut T = scratch.as_mut_ptr().cast();
+    let (staged, packed) = (room.wrapping_add(COLUMN_STRIDE), room.wrapping_add(STAGE));
 
     for (pass, segments) in plan.passes().enumerate() {
         let depth = depth_of(segments);
@@ -454,7 +447,6 @@ unsafe fn run<T: Real, V: Vector<Elem = T>>(
             }
             row += s.depth;
         }
-        let order = plan.order(segments);
         let tiles = job.rows.len().div_ceil(V::ROWS);
         let (least, taller) = (job.rows.len() / tiles, job.rows.len() % tiles);
         let mut first = job.rows.start;
@@ -463,9 +455,13 @@ unsafe fn run<T: Real, V: Vector<Elem = T>>(
             let mut column = 0;
             for s in segments {
                 let term = &plan.terms[s.term];
-                let rows = term.a.part(first..first + height, s.from..s.from + s.depth);
-                // SAFETY: a tile has at most MAX_ROWS rows, a pass at most DEPTH + EXTRA columns.
-                unsafe { stage(rows, term.scale, order, staged, column) };
+                let rows = Rows {
+                    rows: term.a.part(first..first + height, s.from..s.from + s.depth),
+                    above: first,
+                    below: term.a.rows - first - height,
+                };
+                // SAFETY: the operands are readable, and a pass has at most DEPTH + EXTRA columns.
+                unsafe { stage::<V>(rows, term.scale, staged, column) };
                 column += s.depth;
             }
             for p in 0..panels {
@@ -485,7 +481,7 @@ unsafe fn run<T: Real, V: Vector<Elem = T>>(
                 };
                 let sink = plan.sink.part(first, col, height, cols, pass > 0);
                 // SAFETY: the stage and the panel were filled above, the sink is of this job.
-                unsafe { select(height, cols > V::LANES, order)(staged, panel, &sink) };
+                unsafe { select(height, cols > V::LANES)(staged, panel, &sink) };
             }
             first += height;
         }
@@ -501,16 +497,6 @@ impl<T: Real> Plan<'_, T> {
     /// The segments of each pass over the output.
     fn passes(&self) -> impl Iterator<Item = &[Segment]> {
         self.segments.chunk_by(|a, b| a.pass == b.pass)
-    }
-
-    /// Staging copies the runs of the left-hand side.
-    fn order(&self, segments: &[Segment]) -> StageOrder {
-        let a = self.terms[segments[0].term].a;
-        if a.row_stride == 1 && a.col_stride != 1 {
-            StageOrder::Columns
-        } else {
-            StageOrder::Rows
-        }
     }
 
     /// The right-hand side as panels without packing, if it lies so: its start and row stride.

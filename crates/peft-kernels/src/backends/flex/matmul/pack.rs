@@ -2,7 +2,7 @@
 
 use half::{bf16, f16};
 
-use super::tile::StageOrder;
+use super::tile::COLUMN_STRIDE;
 use super::vector::Vector;
 use super::{Matrix, Real};
 
@@ -176,32 +176,87 @@ unsafe fn fill_tail<V: Vector>(to: *mut V::Elem, panel: Matrix<impl Copy>, width
     }
 }
 
-/// Copies the rows of a tile, times `scale`, from column `first` of the stage on.
+/// The rows that a tile stages, as a part of the matrix they come from.
+#[derive(Clone, Copy)]
+pub struct Rows<T> {
+    /// The rows.
+    pub rows: Matrix<T>,
+    /// Rows of the whole matrix above them.
+    pub above: usize,
+    /// Rows of the whole matrix below them.
+    pub below: usize,
+}
+
+/// Lays the rows of a tile column behind column, [`COLUMN_STRIDE`] apart, times `scale`, from column
+/// `first` of the stage on.
 ///
 /// # Safety
-/// `a` must be readable and fit into the stage.
+/// The whole matrix must be readable, and the stage hold the columns and [`COLUMN_STRIDE`] numbers
+/// before the first.
 #[inline(always)]
-pub unsafe fn stage<T: Real>(a: Matrix<T>, scale: T, order: StageOrder, to: *mut T, first: usize) {
-    let (row_stride, col_stride) = order.strides();
-    let to = to.wrapping_add(first * col_stride);
-    let plain = scale == T::ONE;
-    // Runs along the direction that is contiguous in the stage.
-    let (runs, len, run_stride, step, to_stride) = match order {
-        StageOrder::Rows => (a.rows, a.cols, a.row_stride, a.col_stride, row_stride),
-        StageOrder::Columns => (a.cols, a.rows, a.col_stride, a.row_stride, col_stride),
-    };
-    for run in 0..runs {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let from = a.start.offset(run as isize * run_stride);
-            let to = to.add(run * to_stride);
-            if step == 1 && plain {
-                core::ptr::copy_nonoverlapping(from, to, len);
-            } else {
-                for i in 0..len {
-                    *to.add(i) = scale * *from.offset(i as isize * step);
+pub unsafe fn stage<V: Vector>(
+    from: Rows<V::Elem>,
+    scale: V::Elem,
+    stage: *mut V::Elem,
+    first: usize,
+) {
+    let a = from.rows;
+    let to = stage.wrapping_add(first * COLUMN_STRIDE);
+    // SAFETY: the caller's promise.
+    unsafe {
+        if a.row_stride == 1 {
+            for k in 0..a.cols {
+                let from = a.start.offset(k as isize * a.col_stride);
+                core::ptr::copy_nonoverlapping(from, to.add(k * COLUMN_STRIDE), a.rows);
+            }
+        } else {
+            let done = transpose_rows::<V>(from, to);
+            for k in done..a.cols {
+                for i in 0..a.rows {
+                    let at = i as isize * a.row_stride + k as isize * a.col_stride;
+                    *to.add(k * COLUMN_STRIDE + i) = *a.start.offset(at);
                 }
             }
         }
+        if scale != V::Elem::ONE {
+            for i in (0..a.cols * COLUMN_STRIDE).step_by(V::LANES) {
+                let at = to.add(i);
+                V::load(at)
+                    .multiply_add(V::splat(scale), V::splat(V::Elem::ZERO))
+                    .store(at);
+            }
+        }
     }
+}
+
+/// Stages whole blocks of columns by transposing registers; gives how many columns that were.
+///
+/// The blocks are taller than a tile. What lies below the tile's rows in the same matrix fills them
+/// up; at its end, what lies above: the block then begins early, and its first numbers land behind
+/// the rows of the column before, where no tile looks.
+#[inline(always)]
+unsafe fn transpose_rows<V: Vector>(from: Rows<V::Elem>, to: *mut V::Elem) -> usize {
+    let a = from.rows;
+    let tall = a.rows.next_multiple_of(V::LANES);
+    let missing = (tall - a.rows).saturating_sub(from.below);
+    let early = match missing {
+        0 => 0,
+        _ if tall == V::LANES && from.above + a.rows >= V::LANES => V::LANES - a.rows,
+        _ => return 0,
+    };
+    if a.col_stride != 1 || tall > COLUMN_STRIDE {
+        return 0;
+    }
+    let columns = a.cols / V::LANES * V::LANES;
+    for row in (0..tall).step_by(V::LANES) {
+        let start = a
+            .start
+            .wrapping_offset((row as isize - early as isize) * a.row_stride);
+        for k in (0..columns).step_by(V::LANES) {
+            let to = to.wrapping_add(k * COLUMN_STRIDE + row).wrapping_sub(early);
+            // SAFETY: the block lies inside the whole matrix, and the stage by the caller's promise.
+            unsafe { V::transpose(start.wrapping_add(k), a.row_stride, to, COLUMN_STRIDE) };
+        }
+    }
+    columns
 }

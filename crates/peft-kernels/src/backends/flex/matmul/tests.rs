@@ -134,7 +134,8 @@ fn every_instruction_set_agrees_with_the_definition() {
 #[test]
 fn half_operands_are_widened_exactly() {
     for set in sets::<f32>() {
-        for ([m, k, n], transposed) in [[3, 17, 33], [29, 100, 64], [2, 9, 90]]
+        // More rows than dot products would take: those add up in another order.
+        for ([m, k, n], transposed) in [[6, 17, 33], [29, 100, 64], [5, 9, 90]]
             .into_iter()
             .flat_map(|s| [(s, false), (s, true)])
         {

@@ -9,37 +9,14 @@ pub const DEPTH: usize = 768;
 pub const EXTRA: usize = 128;
 /// Rows of the tallest tile of any instruction set.
 pub const MAX_ROWS: usize = 14;
-/// Rows of a panel that are fetched ahead of their use.
+/// Rows of a panel, and columns of a stage, that are fetched ahead of their use.
 const AHEAD: usize = 8;
-/// Distance of staged rows. Not a multiple of a page or of a cache way, or all rows would compete
-/// for the same few lines.
-const ROW_STRIDE: usize = DEPTH + EXTRA + 16;
 /// Distance of staged columns.
-const COLUMN_STRIDE: usize = 16;
-
-/// How the rows of a tile lie in their stage: as their source lies, so that staging copies runs.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum StageOrder {
-    /// Row behind row.
-    Rows,
-    /// Column behind column.
-    Columns,
-}
-
-impl StageOrder {
-    /// Distances of rows and of columns.
-    pub const fn strides(self) -> (usize, usize) {
-        match self {
-            Self::Rows => (ROW_STRIDE, 1),
-            Self::Columns => (1, COLUMN_STRIDE),
-        }
-    }
-}
-
-/// Elements of a stage, enough for either order.
-/// A multiple of a cache line, so that what lies behind is aligned.
-pub const STAGE: usize = COLUMN_STRIDE * ROW_STRIDE;
-const _: () = assert!(MAX_ROWS <= COLUMN_STRIDE && DEPTH + EXTRA <= ROW_STRIDE);
+pub const COLUMN_STRIDE: usize = 16;
+/// Numbers of a stage: the columns, and room for one more before them. Multiples of a cache line, so
+/// that what lies behind is aligned.
+pub const STAGE: usize = COLUMN_STRIDE * (1 + DEPTH + EXTRA);
+const _: () = assert!(MAX_ROWS <= COLUMN_STRIDE);
 
 /// Where a tile's results go, and what they are added to.
 #[derive(Clone, Copy)]
@@ -61,6 +38,12 @@ pub struct Sink<T> {
     /// Columns to write, at most those of the tile.
     pub cols: usize,
 }
+
+// SAFETY: whoever shares a sink between threads writes disjoint parts of it, and numbers have no
+// drop or interior of their own.
+unsafe impl<T: Sync> Sync for Sink<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Send for Sink<T> {}
 
 /// The right-hand side of a tile: rows of `WIDTH · LANES` numbers, `stride` apart.
 #[derive(Clone, Copy)]
@@ -97,20 +80,14 @@ macro_rules! each_row {
 /// `sink = start + stage · panel` for `ROWS × WIDTH·LANES` outputs.
 ///
 /// # Safety
-/// The stage must hold `ROWS × depth` numbers in the order given, the panel must be readable, and
+/// The stage must hold `depth` columns of `ROWS` numbers, the panel must be readable, and
 /// the sink's rows and columns writable (its start readable).
 #[inline(always)]
-pub unsafe fn tile<V: Vector, const ROWS: usize, const WIDTH: usize, const BY_COLUMN: bool>(
+pub unsafe fn tile<V: Vector, const ROWS: usize, const WIDTH: usize>(
     stage: *const V::Elem,
     panel: Panel<V::Elem>,
     sink: &Sink<V::Elem>,
 ) {
-    let order = if BY_COLUMN {
-        StageOrder::Columns
-    } else {
-        StageOrder::Rows
-    };
-    let (row_stride, col_stride) = order.strides();
     let zero = V::Elem::default();
     let mut sums = [[V::splat(zero); WIDTH]; ROWS];
     // The addends arrive while the sums are made.
@@ -128,6 +105,7 @@ pub unsafe fn tile<V: Vector, const ROWS: usize, const WIDTH: usize, const BY_CO
         unsafe {
             let mut right = [V::load(b); WIDTH];
             V::prefetch(b.wrapping_add(AHEAD * panel.stride));
+            V::prefetch(a.wrapping_add(AHEAD * COLUMN_STRIDE));
             for (j, right) in right.iter_mut().enumerate().skip(1) {
                 *right = V::load(b.add(j * V::LANES));
                 V::prefetch(b.wrapping_add(AHEAD * panel.stride + j * V::LANES));
@@ -135,7 +113,7 @@ pub unsafe fn tile<V: Vector, const ROWS: usize, const WIDTH: usize, const BY_CO
             macro_rules! row {
                 ($i:literal) => {
                     if $i < ROWS {
-                        let left = V::splat(*a.add($i * row_stride));
+                        let left = V::splat(*a.add($i));
                         for j in 0..WIDTH {
                             sums[$i][j] = left.multiply_add(right[j], sums[$i][j]);
                         }
@@ -143,7 +121,7 @@ pub unsafe fn tile<V: Vector, const ROWS: usize, const WIDTH: usize, const BY_CO
                 };
             }
             each_row!(row);
-            a = a.add(col_stride);
+            a = a.add(COLUMN_STRIDE);
             b = b.add(panel.stride);
         }
     }
