@@ -44,6 +44,20 @@ pub enum FormatError {
         /// What was expected and what was found.
         reason: String,
     },
+    /// A PyTorch file asks for more than the tensors of a state dict.
+    #[error("`{}`, {place}: expected {expected}, found {found}; {fix}", path.display())]
+    Pickle {
+        /// The file.
+        path: PathBuf,
+        /// The opcode's byte, or the entry of the state dict.
+        place: String,
+        /// What is read.
+        expected: String,
+        /// What is there instead; a class or function by its full name.
+        found: String,
+        /// What the user should do.
+        fix: &'static str,
+    },
     /// A size bound was exceeded.
     #[error("`{}`: {what} is {size} bytes, above the limit of {limit}; this is not a valid file of its kind", path.display())]
     TooLarge {

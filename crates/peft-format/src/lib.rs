@@ -3,7 +3,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`checkpoint`] | model folders and `.safetensors` files, memory-mapped and validated |
+//! | [`checkpoint`] | model folders, `.safetensors` and PyTorch files, memory-mapped and validated |
 //! | [`writer`] | streamed `.safetensors` writing, byte for byte what the official crate writes |
 //! | [`atomic`] | files and directories that appear whole or not at all |
 //! | [`config`] | `adapter_config.json`: reading, checking, writing the smallest set of keys |
@@ -22,6 +22,7 @@ pub mod error;
 pub(crate) mod json;
 pub mod near;
 pub mod targets;
+pub(crate) mod torch;
 pub mod writer;
 
 pub use adapter::{AdapterFile, OwnedTensor, save_adapter};

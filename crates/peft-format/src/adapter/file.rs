@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 use safetensors::Dtype;
 
-use super::WEIGHTS_NAME;
+use super::{TORCH_WEIGHTS_NAME, WEIGHTS_NAME};
 use crate::checkpoint::{Shard, TensorView};
 use crate::error::{FormatError, Result, shorten};
 use crate::writer::{SafetensorsWriter, TensorSpec};
@@ -71,21 +71,17 @@ impl AdapterFile {
         }
     }
 
-    /// Reads `adapter_model.safetensors` from an adapter folder, or the file itself.
+    /// Reads `adapter_model.safetensors` from an adapter folder, `adapter_model.bin` if that is all
+    /// there is, or the file itself.
     ///
     /// # Errors
-    /// [`FormatError`]: no such file, a pickle (`adapter_model.bin`) in its place, a damaged file.
+    /// [`FormatError`]: no such file, a damaged file, a PyTorch file that is no state dict.
     pub fn read(path: &Path) -> Result<Self> {
         let path = locate(path)?;
         let shard = Shard::open(&path)?;
         let mut tensors = IndexMap::new();
-        for name in shard.header().names() {
-            let Some(TensorView {
-                dtype,
-                shape,
-                bytes,
-            }) = shard.view(name)
-            else {
+        for name in shard.names() {
+            let (Some(info), Some(bytes)) = (shard.info(name), shard.bytes(name)) else {
                 // Cannot be: the header was checked against the file's length.
                 return Err(FormatError::corrupt(
                     &path,
@@ -96,16 +92,16 @@ impl AdapterFile {
             tensors.insert(
                 name.to_owned(),
                 OwnedTensor {
-                    dtype,
-                    shape,
-                    bytes: bytes.to_vec(),
+                    dtype: info.dtype,
+                    shape: info.shape,
+                    bytes: bytes.into_owned(),
                 },
             );
         }
         Ok(Self {
             path,
             tensors,
-            metadata: shard.header().metadata.clone(),
+            metadata: shard.metadata().clone(),
         })
     }
 
@@ -159,18 +155,12 @@ pub(super) fn pt_metadata() -> Metadata {
 }
 
 fn locate(path: &Path) -> Result<PathBuf> {
-    if path.extension().is_some_and(|e| e == "bin") {
-        return Err(pickle(path));
-    }
     if !path.is_dir() {
         return Ok(path.to_owned());
     }
-    let file = path.join(WEIGHTS_NAME);
-    if file.is_file() {
+    let files = [WEIGHTS_NAME, TORCH_WEIGHTS_NAME].map(|name| path.join(name));
+    if let Some(file) = files.into_iter().find(|file| file.is_file()) {
         return Ok(file);
-    }
-    if path.join("adapter_model.bin").is_file() {
-        return Err(pickle(path));
     }
     Err(FormatError::WrongKind {
         path: path.to_owned(),
@@ -179,15 +169,4 @@ fn locate(path: &Path) -> Result<PathBuf> {
         fix: "check the path; an adapter with a name of its own is in the subfolder of that name"
             .into(),
     })
-}
-
-fn pickle(path: &Path) -> FormatError {
-    FormatError::WrongKind {
-        path: path.to_owned(),
-        expected: "adapter weights as safetensors",
-        found: "there is only the pickle `adapter_model.bin`".into(),
-        fix: "pickles can run code and are not read: load the adapter in PEFT and save it again \
-              with `save_pretrained(path)`"
-            .into(),
-    }
 }

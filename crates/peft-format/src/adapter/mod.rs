@@ -1,4 +1,4 @@
-//! PEFT adapter folders: `adapter_model.safetensors` and its keys.
+//! PEFT adapter folders: `adapter_model.safetensors`, or `adapter_model.bin`, and its keys.
 
 mod file;
 mod key;
@@ -10,6 +10,9 @@ pub use save::save_adapter;
 
 /// Name of the weights in an adapter folder.
 pub const WEIGHTS_NAME: &str = "adapter_model.safetensors";
+
+/// Name of the weights in an adapter folder of PEFT before 0.7, which is read and never written.
+pub const TORCH_WEIGHTS_NAME: &str = "adapter_model.bin";
 
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,5 @@
-//! `model.safetensors.index.json`: which shard holds which tensor.
+//! `model.safetensors.index.json` and `pytorch_model.bin.index.json`: which shard holds which
+//! tensor.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
@@ -109,7 +110,8 @@ fn is_plain(name: &str) -> bool {
         (parts.next(), parts.next()),
         (Some(Component::Normal(_)), None)
     );
-    single && name.ends_with(".safetensors") && !name.contains(['/', '\\', ':', '\0'])
+    let weights = name.ends_with(".safetensors") || name.ends_with(".bin");
+    single && weights && !name.contains(['/', '\\', ':', '\0'])
 }
 
 #[cfg(test)]
@@ -119,6 +121,7 @@ mod tests {
     #[test]
     fn only_plain_names_pass() {
         assert!(is_plain("model-00001-of-00002.safetensors"));
+        assert!(is_plain("pytorch_model-00001-of-00002.bin"));
         for bad in [
             "",
             "..",
@@ -132,7 +135,8 @@ mod tests {
             "./x.safetensors",
             "a\\b.safetensors",
             "C:x.safetensors",
-            "x.bin",
+            "x.py",
+            "../x.bin",
         ] {
             assert!(!is_plain(bad), "{bad}");
         }

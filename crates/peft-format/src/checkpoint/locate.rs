@@ -8,8 +8,16 @@ use crate::error::{FormatError, Result, shorten};
 const SINGLE: &str = "model.safetensors";
 const SINGLE_SHARD: &str = "model-00001-of-00001.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
-const PICKLES: [&str; 2] = ["pytorch_model.bin", "pytorch_model.bin.index.json"];
-const EXPECTED: &str = "a safetensors checkpoint";
+/// The files of a checkpoint by preference: safetensors first, for they need no interpreter.
+const NAMES: [&str; 6] = [
+    SINGLE,
+    INDEX,
+    SINGLE_SHARD,
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+    "pytorch_model-00001-of-00001.bin",
+];
+const EXPECTED: &str = "a safetensors or PyTorch checkpoint";
 
 /// The files of a checkpoint, in shard order.
 #[derive(Debug)]
@@ -30,12 +38,6 @@ pub(crate) fn locate(path: &Path) -> Result<Located> {
     {
         return indexed(path.parent().unwrap_or(Path::new("")), path);
     }
-    if path
-        .extension()
-        .is_some_and(|e| ["bin", "pt", "pth", "ckpt"].iter().any(|x| e == *x))
-    {
-        return Err(pickle(path, "it is a PyTorch pickle"));
-    }
     let config = beside(path.parent().unwrap_or(Path::new("")));
     Ok(Located {
         files: vec![path.to_owned()],
@@ -45,10 +47,10 @@ pub(crate) fn locate(path: &Path) -> Result<Located> {
 }
 
 fn locate_in(folder: &Path) -> Result<Located> {
-    for name in [SINGLE, INDEX, SINGLE_SHARD] {
+    for name in NAMES {
         let file = folder.join(name);
         if file.is_file() {
-            if name == INDEX {
+            if name.ends_with(".index.json") {
                 return indexed(folder, &file);
             }
             return Ok(Located {
@@ -56,14 +58,6 @@ fn locate_in(folder: &Path) -> Result<Located> {
                 index: None,
                 config: beside(folder),
             });
-        }
-    }
-    for name in PICKLES {
-        if folder.join(name).is_file() {
-            return Err(pickle(
-                folder,
-                &format!("there is only `{name}`, a PyTorch pickle"),
-            ));
         }
     }
     Err(nothing(folder))
@@ -82,17 +76,6 @@ fn beside(folder: &Path) -> Option<PathBuf> {
     Some(folder.join("config.json")).filter(|file| file.is_file())
 }
 
-fn pickle(path: &Path, found: &str) -> FormatError {
-    FormatError::WrongKind {
-        path: path.to_owned(),
-        expected: EXPECTED,
-        found: found.into(),
-        fix: "pickles can run code and are not read: take the model's safetensors revision, or \
-              convert with `save_pretrained(..., safe_serialization=True)`"
-            .into(),
-    }
-}
-
 /// The folder has none of the known names: say what it does have.
 fn nothing(folder: &Path) -> FormatError {
     let mut others: Vec<String> = std::fs::read_dir(folder)
@@ -100,20 +83,26 @@ fn nothing(folder: &Path) -> FormatError {
         .flatten()
         .flatten()
         .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(|name| name.ends_with(".safetensors"))
+        .filter(|name| {
+            [".safetensors", ".bin", ".pt", ".pth", ".ckpt"]
+                .iter()
+                .any(|ending| name.ends_with(ending))
+        })
         .collect();
     others.sort();
-    let (found, fix) = if others.iter().any(|n| n == "adapter_model.safetensors") {
+    let (found, fix) = if others.iter().any(|n| n.starts_with("adapter_model.")) {
         (
             "it is an adapter folder".into(),
             "give the base model here and the adapter separately",
         )
     } else if others.iter().any(|n| n.contains("-of-")) {
-        let found = format!("there are shards without `{INDEX}`");
-        (found, "download the index file into the folder")
+        (
+            "there are shards without their index".into(),
+            "download the index file into the folder",
+        )
     } else if others.is_empty() {
         (
-            format!("there is neither `{SINGLE}` nor `{INDEX}`"),
+            format!("there is neither `{SINGLE}` nor another of {NAMES:?}"),
             "check the path, or download the weights",
         )
     } else {

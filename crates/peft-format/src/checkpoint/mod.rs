@@ -1,4 +1,4 @@
-//! Model checkpoints: a Hugging Face folder or one `.safetensors` file, memory-mapped.
+//! Model checkpoints: a Hugging Face folder or one file of tensors, memory-mapped.
 
 mod convert;
 mod header;
@@ -6,6 +6,7 @@ mod index;
 mod locate;
 mod shard;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -44,15 +45,23 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Opens a folder (`model.safetensors`, or an index with its shards) or one file.
+    /// Opens a folder (`model.safetensors` or `pytorch_model.bin`, or an index with its shards) or
+    /// one file.
     ///
-    /// As in `transformers`, `model.safetensors` goes before `model.safetensors.index.json`. With
-    /// an index, every listed tensor must be in the shard that it is listed for and no tensor may
-    /// be in two shards; a tensor that a shard holds and the index omits is available too.
+    /// As in `transformers`, safetensors go before PyTorch files and `model.safetensors` before
+    /// `model.safetensors.index.json`. With an index, every listed tensor must be in the shard that
+    /// it is listed for and no tensor may be in two shards; a tensor that a shard holds and the
+    /// index omits is available too.
+    ///
+    /// PyTorch files are read in both their formats, that of `torch.save` since 1.6 and the legacy
+    /// one, without running anything: a pickle that names more than tensors is refused. Of a
+    /// training checkpoint, the state dict under `state_dict`, `model_state_dict` or `model` is
+    /// opened. Names that share their storage are each a tensor of their own.
     ///
     /// # Errors
-    /// [`FormatError`] naming the file and the tensor: nothing usable in the folder, PyTorch pickles
-    /// only, a damaged header, a missing shard, an index that disagrees with its shards.
+    /// [`FormatError`] naming the file and the tensor: nothing usable in the folder, a damaged
+    /// header, a missing shard, an index that disagrees with its shards, a PyTorch file that holds
+    /// or asks for anything but a state dict.
     pub fn open(path: &Path) -> Result<Self> {
         let located = locate::locate(path)?;
         let shards: Vec<Shard> = located
@@ -62,7 +71,7 @@ impl Checkpoint {
             .collect::<Result<_>>()?;
         let mut places = BTreeMap::new();
         for (number, shard) in shards.iter().enumerate() {
-            for name in shard.header().names() {
+            for name in shard.names() {
                 if let Some(first) = places.insert(name.to_owned(), number) {
                     return Err(FormatError::corrupt(
                         shard.path(),
@@ -125,19 +134,23 @@ impl Checkpoint {
 
     /// Type and shape of a tensor.
     pub fn info(&self, name: &str) -> Option<TensorInfo> {
-        self.shard(name)?.header().info(name)
+        self.shard(name)?.info(name)
     }
 
-    /// The `__metadata__` of the files, the first shard that has a key winning.
+    /// The `__metadata__` of the files, the first shard that has a key winning; of PyTorch files,
+    /// `format: pt`.
     pub fn metadata(&self) -> Metadata {
         let mut all = Metadata::new();
-        for (key, value) in self.shards.iter().flat_map(|s| &s.header().metadata) {
+        for (key, value) in self.shards.iter().flat_map(|s| s.metadata()) {
             all.entry(key.clone()).or_insert_with(|| value.clone());
         }
         all
     }
 
     /// A tensor's bytes in the mapped file.
+    ///
+    /// A tensor that a PyTorch file holds transposed or as a slice is gathered, and kept until the
+    /// checkpoint is dropped; [`bytes`](Self::bytes) keeps nothing.
     ///
     /// # Errors
     /// [`FormatError::MissingTensor`] with the names most like the one asked for.
@@ -147,13 +160,30 @@ impl Checkpoint {
             .ok_or_else(|| self.missing(name))
     }
 
+    /// A tensor's bytes: little-endian elements in row-major order, copied only where the file has
+    /// them in another order.
+    ///
+    /// # Errors
+    /// [`FormatError::MissingTensor`] with the names most like the one asked for.
+    pub fn bytes(&self, name: &str) -> Result<Cow<'_, [u8]>> {
+        self.shard(name)
+            .and_then(|shard| shard.bytes(name))
+            .ok_or_else(|| self.missing(name))
+    }
+
     /// A tensor's elements as `f32`, from F64, F32, F16 or BF16.
     ///
     /// # Errors
     /// [`FormatError::MissingTensor`], or [`FormatError::Tensor`] for another element type.
     pub fn to_f32(&self, name: &str) -> Result<Vec<f32>> {
         let shard = self.shard(name).ok_or_else(|| self.missing(name))?;
-        let view = shard.view(name).ok_or_else(|| self.missing(name))?;
+        let info = shard.info(name).ok_or_else(|| self.missing(name))?;
+        let bytes = self.bytes(name)?;
+        let view = TensorView {
+            dtype: info.dtype,
+            shape: info.shape,
+            bytes: &bytes,
+        };
         view.to_f32()
             .ok_or_else(|| convert::not_floating(shard.path(), name, view.dtype))
     }

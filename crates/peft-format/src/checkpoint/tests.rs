@@ -130,8 +130,22 @@ fn a_tensor_in_two_shards_is_refused() {
 }
 
 #[test]
+fn safetensors_go_before_pytorch_files() {
+    let dir = folder(&[
+        ("model.safetensors", &file(&[("a", 1.0)])),
+        ("pytorch_model.bin", b"never looked at"),
+    ]);
+    assert!(Checkpoint::open(dir.path()).unwrap().contains("a"));
+    fs::remove_file(dir.path().join("model.safetensors")).unwrap();
+    let message = Checkpoint::open(dir.path()).unwrap_err().to_string();
+    assert!(message.contains("pytorch_model.bin"), "{message}");
+    assert!(message.contains("neither a zip archive"), "{message}");
+}
+
+#[test]
 fn folders_without_safetensors_say_what_to_do() {
-    assert!(error(&[("pytorch_model.bin", b"x")]).contains("pickle"));
+    assert!(error(&[("weights.pth", b"x")]).contains("weights.pth"));
+    assert!(error(&[("adapter_model.bin", b"x")]).contains("adapter folder"));
     assert!(error(&[("adapter_model.safetensors", b"x")]).contains("adapter folder"));
     assert!(error(&[("model-00001-of-00002.safetensors", b"x")]).contains("index"));
     assert!(error(&[("other.safetensors", b"x")]).contains("other.safetensors"));
