@@ -39,6 +39,7 @@ pub mod merge;
 pub mod plan;
 pub mod randperm;
 mod real;
+mod reduce;
 pub mod sandwich;
 pub mod support;
 pub mod transform;

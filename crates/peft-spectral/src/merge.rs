@@ -4,11 +4,8 @@ use rayon::prelude::*;
 
 use crate::{
     Real, Sandwich,
-    transform::{Transform, gather_columns},
+    transform::{Columns, Transform},
 };
-
-/// Rows of the weight that one task finishes: whole cache lines of the intermediate.
-const ROWS: usize = 16;
 
 /// `ΔW = γ · B_outᵀ S B_in`, row-major `[out, in]`.
 ///
@@ -41,19 +38,19 @@ pub fn merge_into<T: Real>(sandwich: &Sandwich, a: &[T], gamma: f64, weight: &mu
     let columns = columns(sandwich, a, gamma);
     let used = sandwich.in_rows();
     let along_in: Transform<f64> = sandwich.in_transform();
-    weight.par_chunks_mut(ROWS * n).enumerate().for_each_init(
+    let count = Columns::<f64>::COUNT;
+    weight.par_chunks_mut(count * n).enumerate().for_each_init(
         || {
             (
                 along_in.scratch(),
-                vec![0.0; ROWS * used.len()],
+                Columns::new(used.len()),
                 vec![0.0; along_in.width()],
                 vec![0.0; n],
             )
         },
         |(scratch, lines, wide, row), (block, out)| {
-            let lines = &mut lines[..out.len() / n * used.len()];
-            gather_columns(&columns, m, block * ROWS, lines, used.len(), |x| x);
-            for (line, out) in lines.chunks(used.len()).zip(out.chunks_mut(n)) {
+            let lines = lines.take(&columns, m, block * count, out.len() / n);
+            for (line, out) in lines.zip(out.chunks_mut(n)) {
                 for (&value, &k) in line.iter().zip(used) {
                     wide[k as usize] = value;
                 }

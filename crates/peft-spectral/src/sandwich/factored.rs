@@ -1,10 +1,10 @@
 use rayon::prelude::*;
 
-use super::{
-    Sandwich,
-    reduce::{ROWS, add_blocks},
+use super::Sandwich;
+use crate::{
+    Real,
+    reduce::{add_blocks, part_rows},
 };
-use crate::Real;
 
 /// The update's product by explicit basis rows: `((x Rᵀ) Kᵀ) L`.
 ///
@@ -69,10 +69,11 @@ impl<'a, T: Real> Factored<'a, T> {
             core.coefficients(),
             "one gradient per coefficient"
         );
+        let part = part_rows(q.len() / core.cols());
         let blocks = q
-            .par_chunks(ROWS * core.cols())
-            .zip(g.par_chunks(ROWS * m))
-            .zip(dx.par_chunks_mut(ROWS * n));
+            .par_chunks(part * core.cols())
+            .zip(g.par_chunks(part * m))
+            .zip(dx.par_chunks_mut(part * n));
         add_blocks(da, blocks, |((q, g), dx), da| {
             let mut p = vec![T::zero(); core.rows()];
             let mut dq = vec![T::zero(); core.cols()];

@@ -1,11 +1,9 @@
 use rayon::prelude::*;
 
-use super::{
-    Sandwich,
-    reduce::{ROWS, add_blocks},
-};
+use super::Sandwich;
 use crate::{
     Real,
+    reduce::{add_blocks, part_rows},
     transform::{Scratch, Transform},
 };
 
@@ -102,10 +100,11 @@ impl<'a, T: Real> Fast<'a, T> {
             core.coefficients(),
             "one gradient per coefficient"
         );
+        let part = part_rows(q.len() / core.cols());
         let blocks = q
-            .par_chunks(ROWS * core.cols())
-            .zip(g.par_chunks(ROWS * m))
-            .zip(dx.par_chunks_mut(ROWS * n));
+            .par_chunks(part * core.cols())
+            .zip(g.par_chunks(part * m))
+            .zip(dx.par_chunks_mut(part * n));
         add_blocks(da, blocks, |((q, g), dx), da| {
             let work = &mut self.work();
             let rows = q.chunks(core.cols()).zip(g.chunks(m)).zip(dx.chunks_mut(n));

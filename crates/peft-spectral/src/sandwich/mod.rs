@@ -4,7 +4,6 @@ mod core;
 mod factored;
 mod fast;
 mod layout;
-mod reduce;
 
 pub use core::Core;
 pub use factored::Factored;

@@ -116,9 +116,20 @@ impl Bands {
     }
 
     /// The bands of a row's entries.
-    pub(crate) fn row(&self, row: usize) -> RowBands<'_> {
+    pub(crate) fn row(&self, row: usize) -> RowBands {
         let along = self.weight[0] * square((row as u64).abs_diff(self.origin[0]));
-        RowBands { bands: self, along }
+        // d ≤ i/B · d_max, squared; along a row that is a greatest distance from the origin's column.
+        let inside = |edge: u32, offset: u64| {
+            let distance = along + self.weight[1] * square(offset);
+            distance * square(self.count.into()) <= self.reach * square(edge.into())
+        };
+        let columns = self.cols as u64;
+        RowBands {
+            origin: self.origin[1],
+            ends: (1..self.count)
+                .map(|edge| first_false(columns, |offset| inside(edge, offset)))
+                .collect(),
+        }
     }
 
     /// Entries of the grid in each band.
@@ -135,30 +146,33 @@ impl Bands {
     }
 }
 
-/// The bands of one row: its own part of the distance is computed once.
-pub(crate) struct RowBands<'a> {
-    bands: &'a Bands,
-    along: u128,
+/// The bands of one row: three comparisons an entry instead of wide products.
+pub(crate) struct RowBands {
+    origin: u64,
+    /// Of every band but the last, the first distance from the origin's column beyond it; rising.
+    ends: Vec<u64>,
 }
 
-impl RowBands<'_> {
+impl RowBands {
     #[inline]
     pub(crate) fn band(&self, col: usize) -> usize {
-        let Bands {
-            count,
-            origin,
-            weight,
-            reach,
-            ..
-        } = self.bands;
-        let distance = self.along + weight[1] * square((col as u64).abs_diff(origin[1]));
-        // d ≤ (i+1)/B · d_max, squared: one multiplication a band, and three bands.
-        let scaled = distance * square(u64::from(*count));
-        (1..*count)
-            .find(|&edge| scaled <= reach * square(u64::from(edge)))
-            .unwrap_or(*count) as usize
-            - 1
+        let offset = (col as u64).abs_diff(self.origin);
+        self.ends.iter().filter(|&&end| offset >= end).count()
     }
+}
+
+/// The first of `0 .. limit` for which `holds` is false, where it never is true again.
+fn first_false(limit: u64, holds: impl Fn(u64) -> bool) -> u64 {
+    let (mut low, mut high) = (0, limit);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if holds(middle) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    low
 }
 
 fn square(x: u64) -> u128 {

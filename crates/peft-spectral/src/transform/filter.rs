@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use super::Wavelet;
 use crate::Real;
 
@@ -24,24 +26,25 @@ impl<T: Real> Filter<T> {
         }
     }
 
-    /// The part of row `k` inside an axis of `n`: the first feature and the taps from there on.
-    fn window(&self, k: usize, n: usize) -> (usize, std::ops::Range<usize>) {
+    /// The part of row `k` inside an axis of `n`: its features and its taps, equally many.
+    fn window(&self, k: usize, n: usize) -> (Range<usize>, Range<usize>) {
         let taps = self.low.len();
         let start = (2 * k + 2).saturating_sub(taps);
         let first_tap = (taps - 2).saturating_sub(2 * k);
         let count = (taps - first_tap).min(n.saturating_sub(start));
-        (start, first_tap..first_tap + count)
+        (start..start + count, first_tap..first_tap + count)
     }
 
     pub(crate) fn analyse(&self, x: &[T], out: &mut [T]) {
         let half = out.len() / 2;
         let (smooth, detail) = out.split_at_mut(half);
         for (k, (smooth, detail)) in smooth.iter_mut().zip(detail).enumerate() {
-            let (start, taps) = self.window(k, x.len());
+            let (features, taps) = self.window(k, x.len());
             let (mut low, mut high) = (T::zero(), T::zero());
-            for (&value, tap) in x[start..].iter().zip(taps) {
-                low += value * self.low[tap];
-                high += value * self.high[tap];
+            let pairs = self.low[taps.clone()].iter().zip(&self.high[taps]);
+            for (&value, (&l, &h)) in x[features].iter().zip(pairs) {
+                low += value * l;
+                high += value * h;
             }
             (*smooth, *detail) = (low, high);
         }
@@ -51,9 +54,10 @@ impl<T: Real> Filter<T> {
         out.fill(T::zero());
         let (smooth, detail) = z.split_at(z.len() / 2);
         for (k, (&low, &high)) in smooth.iter().zip(detail).enumerate() {
-            let (start, taps) = self.window(k, out.len());
-            for (value, tap) in out[start..].iter_mut().zip(taps) {
-                *value += low * self.low[tap] + high * self.high[tap];
+            let (features, taps) = self.window(k, out.len());
+            let pairs = self.low[taps.clone()].iter().zip(&self.high[taps]);
+            for (value, (&l, &h)) in out[features].iter_mut().zip(pairs) {
+                *value += low * l + high * h;
             }
         }
     }

@@ -23,4 +23,4 @@ pub use wavelet::Wavelet;
 
 pub(crate) use angle::cos_sin;
 pub(crate) use lines::Scratch;
-pub(crate) use planar::gather_columns;
+pub(crate) use planar::Columns;

@@ -5,23 +5,48 @@ use crate::Real;
 
 /// Lines that are taken out of a matrix's columns together: enough of them to use whole cache
 /// lines of the source, few enough to stay in the second-level cache.
-pub(crate) const COLUMNS: usize = 16;
+const LINES: usize = 16;
 
-/// Copies columns `first .. first + count` of a row-major matrix of `stride` columns into rows of
-/// `lines`.
-pub(crate) fn gather_columns<S: Copy, T>(
-    source: &[S],
-    stride: usize,
-    first: usize,
-    lines: &mut [T],
-    line: usize,
-    convert: impl Fn(S) -> T,
-) {
-    let count = lines.len() / line;
-    for (j, row) in source.chunks_exact(stride).enumerate() {
-        for (i, &value) in row[first..first + count].iter().enumerate() {
-            lines[i * line + j] = convert(value);
+/// Space between two lines: widths are powers of two, and lines a power of two apart would all
+/// compete for the same few places of the cache.
+const GAP: usize = 16;
+
+/// Up to `COUNT` columns of a row-major matrix, each as one contiguous line.
+pub(crate) struct Columns<T> {
+    length: usize,
+    lines: Vec<T>,
+}
+
+impl<T: Copy + Default> Columns<T> {
+    /// Columns taken at a time.
+    pub(crate) const COUNT: usize = LINES;
+
+    /// Space for columns of `length` values.
+    pub(crate) fn new(length: usize) -> Self {
+        Self {
+            length,
+            lines: vec![T::default(); LINES * (length + GAP)],
         }
+    }
+
+    /// Columns `first .. first + count` of `source`, a matrix of `stride` columns.
+    pub(crate) fn take(
+        &mut self,
+        source: &[T],
+        stride: usize,
+        first: usize,
+        count: usize,
+    ) -> impl Iterator<Item = &[T]> {
+        let line = self.length + GAP;
+        for (j, row) in source.chunks_exact(stride).enumerate() {
+            for (i, &value) in row[first..first + count].iter().enumerate() {
+                self.lines[i * line + j] = value;
+            }
+        }
+        self.lines
+            .chunks(line)
+            .map(|line| &line[..self.length])
+            .take(count)
     }
 }
 
@@ -54,21 +79,13 @@ pub fn spectrum<T: Real>(
     // Columns first, kept as rows: both passes then write whole rows.
     let mut columns = vec![T::zero(); in_features * width];
     columns
-        .par_chunks_mut(COLUMNS * width)
+        .par_chunks_mut(LINES * width)
         .enumerate()
         .for_each_init(
-            || (along_out.scratch(), vec![T::zero(); COLUMNS * out_features]),
+            || (along_out.scratch(), Columns::new(out_features)),
             |(scratch, lines), (block, out)| {
-                let lines = &mut lines[..out.len() / width * out_features];
-                gather_columns(
-                    weight,
-                    in_features,
-                    block * COLUMNS,
-                    lines,
-                    out_features,
-                    |x| x,
-                );
-                for (line, out) in lines.chunks(out_features).zip(out.chunks_mut(width)) {
+                let lines = lines.take(weight, in_features, block * LINES, out.len() / width);
+                for (line, out) in lines.zip(out.chunks_mut(width)) {
                     along_out.analyse_line(line, out, scratch);
                 }
             },
@@ -76,31 +93,28 @@ pub fn spectrum<T: Real>(
 
     let cols = basis.frequencies(in_features);
     let mut grid = vec![T::zero(); rows * cols];
-    grid.par_chunks_mut(COLUMNS * cols)
-        .enumerate()
-        .for_each_init(
-            || {
-                (
-                    along_in.scratch(),
-                    vec![T::zero(); COLUMNS * in_features],
-                    vec![T::zero(); along_in.width()],
-                )
-            },
-            |(scratch, lines, full), (block, out)| {
-                let lines = &mut lines[..out.len() / cols * in_features];
-                for part in 0..basis.parts() {
-                    let first = part * rows + block * COLUMNS;
-                    gather_columns(&columns, width, first, lines, in_features, |x| x);
-                    for (line, out) in lines.chunks(in_features).zip(out.chunks_mut(cols)) {
-                        along_in.analyse_line(line, full, scratch);
-                        let full = &full[part * cols..(part + 1) * cols];
-                        for (out, &value) in out.iter_mut().zip(full) {
-                            // cos·cos − sin·sin
-                            *out = if part == 0 { value } else { *out - value };
-                        }
+    grid.par_chunks_mut(LINES * cols).enumerate().for_each_init(
+        || {
+            (
+                along_in.scratch(),
+                Columns::new(in_features),
+                vec![T::zero(); along_in.width()],
+            )
+        },
+        |(scratch, lines, full), (block, out)| {
+            for part in 0..basis.parts() {
+                let first = part * rows + block * LINES;
+                let lines = lines.take(&columns, width, first, out.len() / cols);
+                for (line, out) in lines.zip(out.chunks_mut(cols)) {
+                    along_in.analyse_line(line, full, scratch);
+                    let full = &full[part * cols..(part + 1) * cols];
+                    for (out, &value) in out.iter_mut().zip(full) {
+                        // cos·cos − sin·sin
+                        *out = if part == 0 { value } else { *out - value };
                     }
                 }
-            },
-        );
+            }
+        },
+    );
     grid
 }

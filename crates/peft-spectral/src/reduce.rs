@@ -1,10 +1,13 @@
 use rayon::prelude::*;
 
-/// Activation rows that one partial sum of the coefficients' gradient covers. Fixed, so that the
-/// order of additions, and with it every bit, does not depend on the number of threads.
-pub(crate) const ROWS: usize = 64;
+/// Activation rows that one partial sum over rows covers: a function of their number alone, so that
+/// the order of additions, and with it every bit, does not depend on the number of threads. At most
+/// 32 partial sums are alive.
+pub(crate) fn part_rows(rows: usize) -> usize {
+    rows.div_ceil(32).max(64)
+}
 
-/// Adds `part(first row .. )` of all blocks of [`ROWS`] rows into `total`, in the blocks' order.
+/// Adds what `part` sums up of every block into `total`, in the blocks' order.
 pub(crate) fn add_blocks<B: Send>(
     total: &mut [f64],
     blocks: impl IndexedParallelIterator<Item = B>,
