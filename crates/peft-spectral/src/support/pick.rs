@@ -24,9 +24,15 @@ impl<I: Ord> Smallest<I> {
     pub(crate) fn offer(&mut self, item: I) {
         if self.heap.len() < self.keep {
             self.heap.push(item);
-        } else if let Some(mut worst) = self.heap.peek_mut()
-            && item < *worst
-        {
+        } else if self.heap.peek().is_some_and(|worst| item < *worst) {
+            self.replace(item);
+        }
+    }
+
+    /// Rare once the heap is full, and kept out of the loop over all entries for that.
+    #[cold]
+    fn replace(&mut self, item: I) {
+        if let Some(mut worst) = self.heap.peek_mut() {
             *worst = item;
         }
     }

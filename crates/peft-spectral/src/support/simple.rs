@@ -84,6 +84,7 @@ pub fn low_block(rows: usize, cols: usize, count: usize) -> Result<Support, Spec
     Support::new(rows, cols, entries.collect())
 }
 
+#[inline]
 pub(crate) fn finite<T: Real>(score: T, row: usize, col: usize) -> Result<f64, SpectralError> {
     let score = score.wide();
     if score.is_finite() {

@@ -3,9 +3,10 @@ use rayon::prelude::*;
 use super::{Basis, Transform};
 use crate::Real;
 
-/// Lines that are taken out of a matrix's columns together: enough of them to use whole cache
-/// lines of the source, few enough to stay in the second-level cache.
-const LINES: usize = 16;
+/// Lines that are taken out of a matrix's columns together: enough of them to use two cache lines
+/// at every visit of a row (each visit is another page), few enough to stay in the second-level
+/// cache.
+const LINES: usize = 32;
 
 /// Space between two lines: widths are powers of two, and lines a power of two apart would all
 /// compete for the same few places of the cache.
@@ -38,9 +39,14 @@ impl<T: Copy + Default> Columns<T> {
         count: usize,
     ) -> impl Iterator<Item = &[T]> {
         let line = self.length + GAP;
-        for (j, row) in source.chunks_exact(stride).enumerate() {
-            for (i, &value) in row[first..first + count].iter().enumerate() {
-                self.lines[i * line + j] = value;
+        // Eight rows at a time stay in the first-level cache, even where a power of two apart.
+        for (tile, rows) in source.chunks(8 * stride).enumerate() {
+            let height = rows.len() / stride;
+            for i in 0..count {
+                let out = &mut self.lines[i * line + 8 * tile..][..height];
+                for (value, row) in out.iter_mut().zip(rows.chunks_exact(stride)) {
+                    *value = row[first + i];
+                }
             }
         }
         self.lines
