@@ -1,0 +1,51 @@
+//! Weight updates with few coefficients in a fixed transform, never formed in training.
+//!
+//! All methods of the family are one sandwich over a weight of `M` outputs and `N` inputs,
+//!
+//! ```text
+//! ΔW = γ · B_outᵀ S B_in        y += γ · ((x B_inᵀ) Sᵀ) B_out
+//! ```
+//!
+//! with bases `B` that are fixed and a sparse `S` of `n` trained coefficients; they differ in the
+//! basis, the places of the coefficients, and the scale:
+//!
+//! | method | basis | places |
+//! |---|---|---|
+//! | sDCTFT / MaCP (arXiv 2410.09103) | [`Basis::Dct`] | [`support::hierarchical`] |
+//! | LoCA (2502.06820) | [`Basis::Dct`] | [`support::random`], then trained |
+//! | SSH (2502.05539) | [`Basis::Hartley`] | [`support::hierarchical`] with one band |
+//! | FourierFT (2405.03003) | [`Basis::Fourier`] | [`support::fourierft_support`] |
+//! | WaveFT (2505.12532) | [`Basis::Wavelet`] | [`support::waveft_support`] |
+//! | C3A (2407.19342) | [`circulant`] blocks, no support | |
+//!
+//! This is the numerical core, on slices of `f32` and `f64`. Weights are in PyTorch's layout
+//! `[out, in]`; for `[in, out]` exchange the two widths and take [`Support::transposed`].
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`transform`] | the bases, as explicit rows and as fast transforms of any length |
+//! | [`support`] | which coefficients are trained |
+//! | [`randperm`] | `torch.randperm`, which foreign checkpoints imply |
+//! | [`sandwich`] | the product of the update with activations, and its gradients, two ways |
+//! | [`plan`] | which way is cheapest |
+//! | [`merge`] | the update itself |
+//! | [`circulant`] | C3A's block-circulant product |
+//! | [`gain`] | other implementations' scales, in ours |
+
+pub mod circulant;
+mod error;
+pub mod gain;
+pub mod merge;
+pub mod plan;
+pub mod randperm;
+mod real;
+mod reduce;
+pub mod sandwich;
+pub mod support;
+pub mod transform;
+
+pub use error::SpectralError;
+pub use real::Real;
+pub use sandwich::Sandwich;
+pub use support::Support;
+pub use transform::Basis;

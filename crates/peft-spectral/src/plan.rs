@@ -1,0 +1,165 @@
+//! What the ways to apply an update cost, and which is cheapest.
+
+use crate::Sandwich;
+
+/// A way to apply an update in training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// Products with the distinct basis rows, a sparse core between them.
+    Factored,
+    /// The same with the core as a dense matrix: for supports inside a small product of rows and
+    /// columns, and for devices that are poor at sparse work.
+    Structured,
+    /// Fast transforms of the activations, a sparse core between them.
+    Fast,
+    /// The update formed and added to the weight every step. Only for full-precision weights: an
+    /// update is smaller than the last bit of most `bf16` weights.
+    Merged,
+}
+
+/// What there is to do in one training step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Workload {
+    /// Activation rows (tokens) a step.
+    pub rows: usize,
+    /// Whether the base weight is stored as `f32`, so that [`Way::Merged`] loses nothing.
+    pub full_precision_weight: bool,
+}
+
+/// What a device is good at. Only ratios matter to the choice.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Machine {
+    /// Operations a second in dense matrix products.
+    pub product: f64,
+    /// Operations a second in fast transforms.
+    pub transform: f64,
+    /// Operations a second with indexed operands.
+    pub sparse: f64,
+    /// Bytes a second to and from memory.
+    pub bandwidth: f64,
+}
+
+impl Machine {
+    /// One core of a server CPU with 512-bit vectors, in orders of magnitude.
+    pub const CPU_CORE: Self = Self {
+        product: 60e9,
+        transform: 5e9,
+        sparse: 1.5e9,
+        bandwidth: 10e9,
+    };
+
+    /// A data-centre GPU with matrix units in `bf16`, in orders of magnitude: transforms run at the
+    /// speed of memory.
+    pub const GPU: Self = Self {
+        product: 300e12,
+        transform: 4e12,
+        sparse: 1e12,
+        bandwidth: 2e12,
+    };
+}
+
+/// What a step costs one way, forward and backward, on top of the frozen product.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Estimate {
+    /// The way.
+    pub way: Way,
+    /// Operations in dense products.
+    pub product_flops: f64,
+    /// Operations in fast transforms.
+    pub transform_flops: f64,
+    /// Operations with indexed operands.
+    pub sparse_flops: f64,
+    /// Bytes moved, `f32` values, everything that is touched once counted once.
+    pub bytes: f64,
+    /// Values a row kept for the backward pass.
+    pub saved_per_row: usize,
+}
+
+impl Estimate {
+    /// All operations.
+    #[must_use]
+    pub fn flops(&self) -> f64 {
+        self.product_flops + self.transform_flops + self.sparse_flops
+    }
+
+    /// Seconds on `machine`, its units taking turns.
+    #[must_use]
+    pub fn seconds(&self, machine: &Machine) -> f64 {
+        self.product_flops / machine.product
+            + self.transform_flops / machine.transform
+            + self.sparse_flops / machine.sparse
+            + self.bytes / machine.bandwidth
+    }
+}
+
+/// The cost of `way`.
+///
+/// With `p` out-rows, `q` in-rows, `E` places, `F(n)` a transform's operations and `T` rows:
+///
+/// | way | products | transforms | sparse |
+/// |---|---|---|---|
+/// | `Factored` | `4T(qN + pM)` | | `7TE` |
+/// | `Structured` | `4T(qN + pM) + 6Tpq` | | |
+/// | `Fast` | | `2T(F(N) + F(M))` | `7TE` |
+/// | `Merged` | | `q F(M) + M F(N)` to form the update, `T(F(N) + F(M))` for the gradient | `3TE` |
+#[must_use]
+pub fn estimate(way: Way, sandwich: &Sandwich, workload: &Workload) -> Estimate {
+    let rows = workload.rows as f64;
+    let (m, n) = (
+        sandwich.out_features() as f64,
+        sandwich.in_features() as f64,
+    );
+    let core = sandwich.core();
+    let (p, q) = (core.rows() as f64, core.cols() as f64);
+    let places = core.places() as f64;
+    let along_in = sandwich.basis().transform_flops(sandwich.in_features());
+    let along_out = sandwich.basis().transform_flops(sandwich.out_features());
+    // Both passes read one side's activations, and read and write the other's.
+    let activations = 4.0 * rows * 3.0 * (m + n);
+    let basis = q * n + p * m;
+    let projected = 4.0 * rows * 3.0 * q;
+    let mut cost = Estimate {
+        way,
+        product_flops: 0.0,
+        transform_flops: 0.0,
+        sparse_flops: 0.0,
+        bytes: activations + projected,
+        saved_per_row: core.cols(),
+    };
+    match way {
+        Way::Factored => {
+            cost.product_flops = 4.0 * rows * basis;
+            cost.sparse_flops = 7.0 * rows * places;
+            cost.bytes += 4.0 * (2.0 * basis + rows * 4.0 * p);
+        }
+        Way::Structured => {
+            cost.product_flops = rows * (4.0 * basis + 6.0 * p * q);
+            cost.bytes += 4.0 * (2.0 * basis + rows * 4.0 * p + 3.0 * p * q);
+        }
+        Way::Fast => {
+            cost.transform_flops = 2.0 * rows * (along_in + along_out);
+            cost.sparse_flops = 7.0 * rows * places;
+        }
+        Way::Merged => {
+            cost.transform_flops = q * along_out + m * along_in + rows * (along_in + along_out);
+            cost.sparse_flops = 3.0 * rows * places;
+            // The weight is read and its sum written; columns of the update go through memory
+            // twice in double precision; the activations are read again for the gradient.
+            cost.bytes = 8.0 * m * n + 16.0 * q * m + 4.0 * rows * (m + n) + projected;
+        }
+    }
+    cost
+}
+
+/// The cheapest way for `workload` on `machine`.
+#[must_use]
+pub fn choose(sandwich: &Sandwich, workload: &Workload, machine: &Machine) -> Estimate {
+    let mut ways = vec![Way::Factored, Way::Structured, Way::Fast];
+    if workload.full_precision_weight {
+        ways.push(Way::Merged);
+    }
+    ways.into_iter()
+        .map(|way| estimate(way, sandwich, workload))
+        .min_by(|a, b| a.seconds(machine).total_cmp(&b.seconds(machine)))
+        .expect("there are ways")
+}

@@ -1,0 +1,29 @@
+use rayon::prelude::*;
+
+/// Activation rows that one partial sum over rows covers: a function of their number alone, so that
+/// the order of additions, and with it every bit, does not depend on the number of threads. At most
+/// 32 partial sums are alive.
+pub(crate) fn part_rows(rows: usize) -> usize {
+    rows.div_ceil(32).max(64)
+}
+
+/// Adds what `part` sums up of every block into `total`, in the blocks' order.
+pub(crate) fn add_blocks<B: Send>(
+    total: &mut [f64],
+    blocks: impl IndexedParallelIterator<Item = B>,
+    part: impl Fn(B, &mut [f64]) + Sync + Send,
+) {
+    let count = total.len();
+    let parts: Vec<Vec<f64>> = blocks
+        .map(|block| {
+            let mut sum = vec![0.0; count];
+            part(block, &mut sum);
+            sum
+        })
+        .collect();
+    for part in parts {
+        for (total, part) in total.iter_mut().zip(part) {
+            *total += part;
+        }
+    }
+}

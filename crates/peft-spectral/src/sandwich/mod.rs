@@ -1,0 +1,11 @@
+//! The update as a sandwich of basis rows around a sparse core.
+
+mod core;
+mod factored;
+mod fast;
+mod layout;
+
+pub use core::Core;
+pub use factored::Factored;
+pub use fast::Fast;
+pub use layout::Sandwich;

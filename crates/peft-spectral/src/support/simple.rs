@@ -1,0 +1,105 @@
+use super::{
+    Support,
+    key::word,
+    list::{check_count, check_scores},
+    pick::{Smallest, Strong, over_rows},
+};
+use crate::{Real, SpectralError};
+
+/// The `count` entries of largest magnitude, ties by flat place.
+///
+/// With the weight's [`spectrum`](crate::transform::spectrum) this is selection by energy; with
+/// the spectrum of the weight's gradient it is, for zero coefficients, the subset of `count`
+/// entries along which the loss falls fastest.
+///
+/// # Errors
+/// If `count` does not fit, `scores` is not `rows · cols` values, or one is not finite.
+pub fn strongest<T: Real>(
+    scores: &[T],
+    rows: usize,
+    cols: usize,
+    count: usize,
+) -> Result<Support, SpectralError> {
+    check_count(rows, cols, count)?;
+    check_scores(rows, cols, scores.len())?;
+    let best = over_rows(
+        rows,
+        || Smallest::new(count),
+        |best, row| {
+            let first = row * cols;
+            for (col, &score) in scores[first..first + cols].iter().enumerate() {
+                best.offer(Strong::new(finite(score, row, col)?, (first + col) as u64));
+            }
+            Ok(())
+        },
+        Smallest::absorb,
+    )?;
+    sorted(
+        rows,
+        cols,
+        best.into_sorted().into_iter().map(|item| item.place),
+    )
+}
+
+/// `count` entries, every set of them equally likely: those of the smallest words of the stream
+/// `key`.
+///
+/// A function of `key` and the grid only; a smaller draw is a subset of a larger one. One word is
+/// made per grid entry and `count` are kept.
+///
+/// # Errors
+/// If `count` does not fit.
+pub fn random(rows: usize, cols: usize, count: usize, key: u64) -> Result<Support, SpectralError> {
+    check_count(rows, cols, count)?;
+    let kept = over_rows(
+        rows,
+        || Smallest::new(count),
+        |kept, row| {
+            let first = row as u64 * cols as u64;
+            for place in first..first + cols as u64 {
+                kept.offer((word(key, place), place));
+            }
+            Ok::<_, SpectralError>(())
+        },
+        Smallest::absorb,
+    )?;
+    sorted(
+        rows,
+        cols,
+        kept.into_sorted().into_iter().map(|(_, place)| place),
+    )
+}
+
+/// The `count` lowest frequencies as a block: `⌈√(count · rows / cols)⌉` rows (at least as many as
+/// make the columns suffice) by `⌈count / rows⌉` columns, filled row by row.
+///
+/// # Errors
+/// If `count` does not fit.
+pub fn low_block(rows: usize, cols: usize, count: usize) -> Result<Support, SpectralError> {
+    check_count(rows, cols, count)?;
+    let wanted = (count as f64 * rows as f64 / cols as f64).sqrt().ceil() as usize;
+    let tall = wanted.clamp(count.div_ceil(cols), rows);
+    let wide = count.div_ceil(tall);
+    let entries = (0..count).map(|i| [(i / wide) as u32, (i % wide) as u32]);
+    Support::new(rows, cols, entries.collect())
+}
+
+#[inline]
+pub(crate) fn finite<T: Real>(score: T, row: usize, col: usize) -> Result<f64, SpectralError> {
+    let score = score.wide();
+    if score.is_finite() {
+        Ok(score)
+    } else {
+        Err(SpectralError::NotFinite { row, col })
+    }
+}
+
+pub(crate) fn sorted(
+    rows: usize,
+    cols: usize,
+    places: impl Iterator<Item = u64>,
+) -> Result<Support, SpectralError> {
+    let mut places: Vec<u64> = places.collect();
+    places.sort_unstable();
+    Support::from_flat(rows, cols, places)
+}

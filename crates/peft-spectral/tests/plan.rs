@@ -1,0 +1,86 @@
+//! The cost model's rules of thumb.
+
+mod common;
+
+use common::scattered;
+use peft_spectral::{
+    Basis, Sandwich, Support,
+    plan::{Machine, Way, Workload, choose, estimate},
+};
+
+fn work(full_precision_weight: bool) -> Workload {
+    Workload {
+        rows: 4096,
+        full_precision_weight,
+    }
+}
+
+fn random(side: usize) -> Sandwich {
+    let support = scattered(Basis::Dct, side, side, 1000, 1);
+    Sandwich::new(Basis::Dct, side, side, &support).unwrap()
+}
+
+fn block(side: usize, rank: u32) -> Sandwich {
+    let entries = (0..rank * rank).map(|i| [i / rank, i % rank]).collect();
+    let support = Support::new(side, side, entries).unwrap();
+    Sandwich::new(Basis::Dct, side, side, &support).unwrap()
+}
+
+#[test]
+fn a_cpu_transforms_scattered_supports_and_multiplies_small_blocks() {
+    let way = |sandwich: &Sandwich| choose(sandwich, &work(false), &Machine::CPU_CORE).way;
+    assert_eq!(way(&random(4096)), Way::Fast);
+    assert!(matches!(
+        way(&block(4096, 8)),
+        Way::Factored | Way::Structured
+    ));
+}
+
+#[test]
+fn merging_is_never_proposed_for_a_reduced_weight() {
+    for machine in [Machine::CPU_CORE, Machine::GPU] {
+        for sandwich in [random(256), random(1024), block(512, 32)] {
+            assert_ne!(choose(&sandwich, &work(false), &machine).way, Way::Merged);
+        }
+    }
+}
+
+#[test]
+fn distinct_rows_are_counted_as_the_specification_counts_them() {
+    // |U| ≈ d (1 − e^{−n/d}): 559 at 768, 887 at 4096.
+    for (side, expected) in [(768, 559.0), (4096, 887.0)] {
+        let sandwich = random(side);
+        let core = sandwich.core();
+        for lines in [core.rows(), core.cols()] {
+            assert!(
+                (lines as f64 - expected).abs() < 0.03 * expected,
+                "{side}: {lines}"
+            );
+        }
+        let cost = estimate(Way::Factored, &sandwich, &work(false));
+        let per_row = 4.0 * (core.rows() + core.cols()) as f64 * side as f64;
+        assert_eq!(cost.product_flops, 4096.0 * per_row);
+        assert_eq!(cost.saved_per_row, core.cols());
+    }
+}
+
+#[test]
+fn the_core_lists_every_coefficient_with_its_signs() {
+    let support = Support::new(8, 6, vec![[3, 2], [0, 5], [4, 3]]).unwrap();
+    let sandwich = Sandwich::new(Basis::Fourier, 8, 6, &support).unwrap();
+    // Only (3, 2) has a sine part: the others have a self-conjugate frequency.
+    assert_eq!(sandwich.out_rows(), [0, 3, 4, 11]);
+    assert_eq!(sandwich.in_rows(), [2, 3, 5, 8]);
+    let core = sandwich.core();
+    assert_eq!((core.coefficients(), core.places()), (3, 4));
+    assert_eq!(core.starts(), [0, 1, 2, 3, 4]);
+    assert_eq!(core.row_of_places(), [0, 1, 2, 3]);
+    assert_eq!(core.columns(), [2, 0, 1, 3]);
+    assert_eq!(core.indices(), [1, 0, 2, 0]);
+    assert_eq!(core.signs(), [1, 1, 1, -1]);
+    assert_eq!(
+        core.values(&[10.0, 20.0, 30.0], 0.5),
+        [10.0, 5.0, 15.0, -5.0]
+    );
+    assert!(Sandwich::new(Basis::Fourier, 8, 7, &support).is_err());
+}
