@@ -12,8 +12,8 @@ use super::view::{Matrix, Target, wrap};
 use crate::ops::AttentionPlan;
 use crate::{Keep, attention_keep};
 
-/// Query rows whose scores exist at a time: 64 rows by 512 keys in `f32` are 128 KiB.
-pub const BLOCK: usize = 64;
+/// Query rows whose scores exist at a time: 128 rows by 512 keys in `f32` are 256 KiB.
+pub const BLOCK: usize = 128;
 
 /// The part of a packed matrix that one head of one sequence owns.
 pub fn head_of<T: Real>(
