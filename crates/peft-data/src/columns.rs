@@ -1,6 +1,7 @@
 //! Which columns hold the text, its pair and the label.
 
 use crate::error::{DataError, list, shorten};
+use crate::task::{TOKEN_CLASSIFICATION, Task};
 use serde::{Deserialize, Serialize};
 
 /// Text and pair columns that go together, in order of preference.
@@ -64,6 +65,17 @@ const LABELS: &[&str] = &[
     "y",
 ];
 
+/// Columns of words and of a label each, as token classification has them.
+const WORDS: &[&str] = &["tokens", "words"];
+const WORD_LABELS: &[&str] = &[
+    "ner_tags",
+    "ner",
+    "pos_tags",
+    "chunk_tags",
+    "tags",
+    "labels",
+];
+
 /// Columns as the user names them; what is `None` is detected.
 ///
 /// A named text column switches the detection of a pair column off: whoever names one text means
@@ -75,19 +87,35 @@ pub struct ColumnMap {
     pub text: Option<String>,
     /// Column of the second text of a pair (`--pair-column`).
     pub text_pair: Option<String>,
-    /// Column of the label (`--label-column`).
+    /// Column of the label (`--label-column`). For several labels a row this may name several
+    /// columns, separated by commas: one a label, which says 0 or 1.
     pub label: Option<String>,
 }
 
 /// Columns as found in a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Columns {
     /// Column of the text.
     pub text: String,
     /// Column of the second text, for pairs.
     pub text_pair: Option<String>,
-    /// Column of the label; `None` only where labels are not required.
+    /// Column of the label; `None` only where labels are not required, or in `flags`.
     pub label: Option<String>,
+    /// Columns of 0 or 1, one a label.
+    pub flags: Vec<String>,
+}
+
+impl Columns {
+    /// The names of all columns that are used.
+    pub fn used(&self) -> Vec<&str> {
+        let one = [
+            Some(&self.text),
+            self.text_pair.as_ref(),
+            self.label.as_ref(),
+        ];
+        let one = one.into_iter().flatten();
+        one.chain(&self.flags).map(String::as_str).collect()
+    }
 }
 
 impl ColumnMap {
@@ -95,8 +123,66 @@ impl ColumnMap {
     ///
     /// # Errors
     /// [`DataError::Columns`] if a named column does not exist or nothing fits; it lists the columns
-    /// there are and the flags that name them.
+    /// there are and the flags that name them. [`DataError::Unsupported`] for the columns of token
+    /// classification.
     pub fn resolve(
+        &self,
+        names: &[String],
+        require_label: bool,
+        file: &str,
+    ) -> Result<Columns, DataError> {
+        self.resolve_one(names, require_label, file)
+    }
+
+    /// As [`ColumnMap::resolve`], for a task: where rows have several labels, the label column may
+    /// be several.
+    ///
+    /// # Errors
+    /// As [`ColumnMap::resolve`].
+    pub fn resolve_for(
+        &self,
+        task: Task,
+        names: &[String],
+        require_label: bool,
+        file: &str,
+    ) -> Result<Columns, DataError> {
+        let several = self.label.as_ref().filter(|label| {
+            task == Task::MultiLabel && label.contains(',') && !names.contains(label)
+        });
+        let Some(several) = several else {
+            return self.resolve_one(names, require_label, file);
+        };
+        let one = Self {
+            label: None,
+            ..self.clone()
+        };
+        let mut flags = Vec::new();
+        for name in several.split(',').map(str::trim).filter(|n| !n.is_empty()) {
+            if require_label && !names.iter().any(|n| n == name) {
+                return Err(DataError::Columns {
+                    file: file.to_owned(),
+                    problem: format!("there is no column `{}`", shorten(name)),
+                    found: list(names),
+                    flags: "--label-column",
+                });
+            }
+            if !flags.iter().any(|n| n == name) {
+                flags.push(name.to_owned());
+            }
+        }
+        let free: Vec<String> = names
+            .iter()
+            .filter(|n| !flags.contains(n))
+            .cloned()
+            .collect();
+        let columns = one.resolve_one(&free, false, file)?;
+        Ok(match require_label {
+            true => Columns { flags, ..columns },
+            false => columns,
+        })
+    }
+
+    fn resolve_one(
         &self,
         names: &[String],
         require_label: bool,
@@ -137,6 +223,17 @@ impl ColumnMap {
             let free = |n: &String| !taken(n) && Some(n) != text_pair.as_ref();
             TEXTS.iter().find_map(|w| find(w).filter(free))
         });
+        let has = |wanted: &[&str]| first(wanted).is_some();
+        if text.is_none() && has(WORDS) && has(WORD_LABELS) {
+            return Err(DataError::Unsupported {
+                what: format!(
+                    "{file}: the columns {} are those of token classification; \
+                     {TOKEN_CLASSIFICATION}",
+                    list(names)
+                ),
+                fix: "name a column of whole texts with --text-column",
+            });
+        }
         let text = text.ok_or_else(|| {
             let flags = "--text-column, --pair-column and --label-column";
             error("no column looks like the text".to_owned(), flags)
@@ -166,6 +263,7 @@ impl ColumnMap {
             text,
             text_pair,
             label,
+            flags: Vec::new(),
         })
     }
 }
@@ -239,6 +337,34 @@ mod tests {
         };
         let got = resolve(&label, &["question", "sentence", "label"]).unwrap();
         assert_eq!((got.text.as_str(), got.text_pair), ("question", None));
+    }
+
+    #[test]
+    fn a_label_may_be_several_columns_where_rows_have_several_labels() {
+        let map = ColumnMap {
+            label: Some("toxic, insult".into()),
+            ..ColumnMap::default()
+        };
+        let names = ["id", "text", "insult", "toxic"].map(str::to_owned);
+        let got = map
+            .resolve_for(Task::MultiLabel, &names, true, "f")
+            .unwrap();
+        assert_eq!(got.flags, ["toxic", "insult"]);
+        assert_eq!(got.used(), ["text", "toxic", "insult"]);
+        let missing = map.resolve_for(Task::MultiLabel, &names[..3], true, "f");
+        assert!(
+            missing
+                .unwrap_err()
+                .to_string()
+                .contains("no column `toxic`")
+        );
+        assert!(map.resolve_for(Task::Classify, &names, true, "f").is_err());
+    }
+
+    #[test]
+    fn token_classification_is_told_apart() {
+        let error = resolve(&ColumnMap::default(), &["id", "tokens", "ner_tags"]).unwrap_err();
+        assert!(error.to_string().contains("not supported yet"), "{error}");
     }
 
     #[test]

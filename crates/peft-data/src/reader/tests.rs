@@ -39,7 +39,10 @@ fn jsonl_keeps_order_and_types() {
     .unwrap();
     assert_eq!(rows[0].names(), ["b", "a"]);
     assert_eq!(rows[0].get("b"), Some(&Value::Number("1.5".into())));
-    assert_eq!(rows[1].get("a"), Some(&Value::Nested));
+    assert_eq!(
+        rows[1].get("a"),
+        Some(&Value::List(vec![Value::Number("1".into())]))
+    );
     assert_eq!(rows[1].iter().count(), 2);
     assert!(
         rows[1]
@@ -77,7 +80,8 @@ fn hostile_input_is_located_and_explained() {
     let cut = message(b"{\"a\":1}\n{\"a\":\n", Format::Jsonl);
     assert!(cut.contains("row 2 (line 2)"), "{cut}");
     let deep = format!("{}1{}", "{\"a\":".repeat(200), "}".repeat(200));
-    assert!(message(deep.as_bytes(), Format::Jsonl).contains("recursion"));
+    let rows = read(deep.as_bytes(), Format::Jsonl).unwrap();
+    assert_eq!(rows[0].get("a"), Some(&Value::Nested));
     assert!(message(b"a,a\n1,2\n", Format::Csv).contains("two columns are called `a`"));
     assert!(message(b"", Format::Csv).contains("no data rows"));
     assert!(message(b"PAR1\x15", Format::Csv).contains("Parquet"));
@@ -104,5 +108,3 @@ fn sizes_are_bounded() {
         "{error}"
     );
 }
-
-use std::io::Read;

@@ -216,6 +216,11 @@ impl TextTokenizer {
             .map_or(0, |p: &PostProcessorWrapper| p.added_tokens(pair))
     }
 
+    /// A token as the vocabulary writes it; empty for an id that it does not have.
+    pub fn token(&self, id: u32) -> String {
+        self.inner.id_to_token(id).unwrap_or_default()
+    }
+
     /// Id of the padding token, if the tokenizer has one. Batches here never need it.
     pub fn pad_id(&self) -> Option<u32> {
         self.pad_id
