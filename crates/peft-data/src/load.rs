@@ -211,6 +211,14 @@ impl Dataset {
                 labels: labels.len(),
             });
         }
+        if let Labels::MultiHot { values, width } = &labels {
+            let names = label_map.as_ref().map_or(*width, LabelMap::len);
+            if names != *width || values.len() != width * report.rows {
+                return Err(DataError::LabelNames {
+                    problem: format!("{names} names for {width} labels a row"),
+                });
+            }
+        }
         if let Some((row, id)) = check(&labels, label_map.as_ref()) {
             return Err(DataError::UnknownLabel {
                 at: Location {

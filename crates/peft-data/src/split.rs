@@ -175,7 +175,8 @@ mod tests {
         );
         let mut chosen = 0;
         choose(10, &|_| 0, 1e-9, 4, |_, side| {
-            Ok(chosen += usize::from(side))
+            chosen += usize::from(side);
+            Ok(())
         })
         .unwrap();
         assert_eq!(chosen, 1);

@@ -61,7 +61,7 @@ fn rows_equal_pyarrows_in_every_layout() {
             layouts += 1;
         }
     }
-    assert_eq!(layouts, 6);
+    assert_eq!(layouts, 8);
     for name in ["types", "class_label", "multi_hot"] {
         check(&format!("{name}.parquet"), &format!("{name}.jsonl"));
     }

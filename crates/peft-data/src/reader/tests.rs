@@ -108,3 +108,27 @@ fn sizes_are_bounded() {
         "{error}"
     );
 }
+
+#[test]
+fn json_rows_are_bounded_and_the_last_of_equal_keys_counts() {
+    let rows = read(
+        b"{\"a\":1,\"b\":[[2]],\"a\":{\"c\":[3]},\"a\":-4.0}\n",
+        Format::Jsonl,
+    )
+    .unwrap();
+    assert_eq!(rows[0].names(), ["a", "b"]);
+    assert_eq!(rows[0].get("a"), Some(&Value::Number("-4.0".into())));
+    assert_eq!(rows[0].get("b"), Some(&Value::Nested));
+    let keys: Vec<String> = (0..MAX_COLUMNS + 1)
+        .map(|i| format!("\"k{i}\":0"))
+        .collect();
+    let wide = format!("{{{}}}", keys.join(","));
+    assert!(message(wide.as_bytes(), Format::Jsonl).contains("more than 4096 keys"));
+    let again = format!("{{{},\"k17\":9}}", keys[..MAX_COLUMNS].join(","));
+    let rows = read(again.as_bytes(), Format::Jsonl).unwrap();
+    assert_eq!(rows[0].names().len(), MAX_COLUMNS);
+    assert_eq!(rows[0].get("k17"), Some(&Value::Number("9".into())));
+    let long = format!("{{\"a\":[{}1]}}", "0,".repeat(MAX_LIST));
+    let rows = read(long.as_bytes(), Format::Jsonl).unwrap();
+    assert_eq!(rows[0].get("a"), Some(&Value::Nested));
+}
