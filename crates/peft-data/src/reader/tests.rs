@@ -1,5 +1,5 @@
 use super::*;
-use std::io::Cursor;
+use std::io::{BufReader, Cursor, Read};
 
 fn read_with(text: &[u8], format: Format, header: bool) -> Result<Vec<Row>, DataError> {
     RowReader::new(Box::new(Cursor::new(text.to_vec())), "f", format, header)?.collect()
