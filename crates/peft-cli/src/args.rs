@@ -35,6 +35,8 @@ pub enum TaskArg {
     Classify,
     /// A number.
     Regress,
+    /// Any number of labels at once.
+    MultiLabel,
 }
 
 impl From<TaskArg> for Task {
@@ -42,6 +44,7 @@ impl From<TaskArg> for Task {
         match task {
             TaskArg::Classify => Self::Classify,
             TaskArg::Regress => Self::Regress,
+            TaskArg::MultiLabel => Self::MultiLabel,
         }
     }
 }
@@ -51,7 +54,7 @@ pub struct TrainArgs {
     /// Hugging Face model folder.
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
-    /// Labelled rows to learn from: csv, tsv or jsonl.
+    /// Labelled rows to learn from: csv, tsv, jsonl or parquet.
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
     /// Labelled rows to report on; they choose nothing.
@@ -177,10 +180,11 @@ pub struct ColumnArgs {
     /// Column of the second text of a pair [default: detected].
     #[arg(long, value_name = "NAME", help_heading = "Data")]
     pub pair_column: Option<String>,
-    /// Column of the label [default: detected].
+    /// Column of the label, or with --task multi-label several of 0 and 1, separated by commas
+    /// [default: detected].
     #[arg(long, value_name = "NAME", help_heading = "Data")]
     pub label_column: Option<String>,
-    /// csv, tsv, jsonl or text [default: by the file's ending].
+    /// csv, tsv, jsonl, parquet or text [default: by the file's ending].
     #[arg(long, value_name = "FORMAT", help_heading = "Data")]
     pub data_format: Option<Format>,
 }
@@ -203,7 +207,7 @@ pub struct EvalArgs {
     /// Adapter folder.
     #[arg(long, value_name = "DIR")]
     pub adapter: Option<PathBuf>,
-    /// Labelled rows: csv, tsv or jsonl.
+    /// Labelled rows: csv, tsv, jsonl or parquet.
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
     /// What to predict [default: what the adapter was trained for].
@@ -226,7 +230,7 @@ pub struct PredictArgs {
     /// Adapter folder.
     #[arg(long, value_name = "DIR")]
     pub adapter: Option<PathBuf>,
-    /// Rows: csv, tsv or jsonl; `-` for JSON lines on standard input.
+    /// Rows: csv, tsv, jsonl or parquet; `-` for JSON lines on standard input.
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
     /// File to write, one JSON object a row [default: standard output].

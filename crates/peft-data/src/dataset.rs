@@ -2,8 +2,13 @@
 
 use crate::batch::Batch;
 use crate::error::DataError;
+use crate::label_store::LabelStore;
 use crate::labels::LabelMap;
-use crate::split::{split, split_stratified};
+use crate::plan::BatchPlan;
+use crate::split::{LISTED_ROWS, choose, split, split_stratified};
+use crate::store::{SPILL_BYTES, Store, Writer};
+use std::ops::Range;
+use std::sync::Arc;
 
 /// Labels of rows, in the rows' order.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,15 +19,24 @@ pub enum Labels {
     Classes(Vec<u32>),
     /// Numbers to predict.
     Numbers(Vec<f32>),
+    /// Any number of labels a row, as multi-label losses want them: 1 where a row has the label,
+    /// else 0.
+    MultiHot {
+        /// `[rows, width]`, row after row.
+        values: Vec<f32>,
+        /// Number of labels there are.
+        width: usize,
+    },
 }
 
 impl Labels {
-    /// Number of labels.
+    /// Number of rows that are labelled.
     pub fn len(&self) -> usize {
         match self {
             Self::None => 0,
             Self::Classes(ids) => ids.len(),
             Self::Numbers(values) => values.len(),
+            Self::MultiHot { values, width } => values.len().checked_div(*width).unwrap_or(0),
         }
     }
 
@@ -30,33 +44,45 @@ impl Labels {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
-
-    /// The labels of some rows, which must exist.
-    fn select(&self, rows: &[usize]) -> Self {
-        match self {
-            Self::None => Self::None,
-            Self::Classes(ids) => Self::Classes(rows.iter().map(|&r| ids[r]).collect()),
-            Self::Numbers(values) => Self::Numbers(rows.iter().map(|&r| values[r]).collect()),
-        }
-    }
 }
 
 /// Tokenized rows: one flat list of ids and the places where rows start.
-#[derive(Debug, Clone, PartialEq)]
+///
+/// Lists beyond [`crate::SPILL_BYTES`] each are kept in temporary files, so that memory does not
+/// grow with the data; see [`crate::LoadOptions::spill`]. A subset shares the rows of its set.
+#[derive(Debug, Clone)]
 pub struct Dataset {
-    pub(crate) ids: Vec<u32>,
+    rows: Arc<Rows>,
+    /// The rows of a subset.
+    chosen: Option<Arc<Store<u64>>>,
+}
+
+/// The rows as loaded.
+#[derive(Debug)]
+pub(crate) struct Rows {
+    pub(crate) ids: Store<u32>,
     /// One a token if any row has a second segment, else empty.
-    pub(crate) type_ids: Vec<u8>,
+    pub(crate) type_ids: Store<u8>,
     /// Start of every row, and the end.
-    pub(crate) starts: Vec<usize>,
-    pub(crate) labels: Labels,
+    pub(crate) starts: Store<u64>,
+    pub(crate) labels: LabelStore,
     pub(crate) label_map: Option<LabelMap>,
+}
+
+impl From<Rows> for Dataset {
+    fn from(rows: Rows) -> Self {
+        let rows = Arc::new(rows);
+        Self { rows, chosen: None }
+    }
 }
 
 impl Dataset {
     /// Number of rows.
     pub fn len(&self) -> usize {
-        self.starts.len() - 1
+        match &self.chosen {
+            Some(chosen) => chosen.len(),
+            None => self.rows.starts.len() - 1,
+        }
     }
 
     /// Whether there are no rows; loading never returns such a set.
@@ -66,33 +92,51 @@ impl Dataset {
 
     /// Number of tokens.
     pub fn tokens(&self) -> usize {
-        self.ids.len()
+        match &self.chosen {
+            Some(_) => (0..self.len()).map(|row| self.length(row)).sum(),
+            None => self.rows.ids.len(),
+        }
     }
 
-    /// Length of every row in tokens, as [`crate::BatchPlan`] wants them.
+    /// Whether rows are kept in temporary files.
+    pub fn is_spilled(&self) -> bool {
+        self.rows.ids.is_mapped()
+    }
+
+    /// Length of every row in tokens, as [`BatchPlan::new`] wants them. Takes eight bytes a row;
+    /// [`Dataset::plan`] does without.
     pub fn lengths(&self) -> Vec<usize> {
-        self.starts.windows(2).map(|w| w[1] - w[0]).collect()
+        (0..self.len()).map(|row| self.length(row)).collect()
+    }
+
+    /// The batches of one epoch, see [`BatchPlan::new`].
+    ///
+    /// # Errors
+    /// As [`BatchPlan::new`].
+    pub fn plan(&self, batch_size: usize, seed: u64, epoch: u64) -> Result<BatchPlan, DataError> {
+        BatchPlan::draw(self.len(), &|row| self.length(row), batch_size, seed, epoch)
     }
 
     /// Token ids of a row.
     pub fn ids(&self, row: usize) -> Option<&[u32]> {
-        let (start, end) = (*self.starts.get(row)?, *self.starts.get(row + 1)?);
-        self.ids.get(start..end)
+        self.rows.ids.get(self.span(self.place(row)?))
     }
 
     /// The greatest token id, to be compared with the model's vocabulary.
     pub fn max_id(&self) -> Option<u32> {
-        self.ids.iter().copied().max()
+        let rows = (0..self.len()).filter_map(|row| self.ids(row));
+        rows.flatten().copied().max()
     }
 
-    /// Labels of all rows.
-    pub fn labels(&self) -> &Labels {
-        &self.labels
+    /// Labels of all rows, in memory: of a large set rather take those of its batches.
+    pub fn labels(&self) -> Labels {
+        let places = (0..self.len()).filter_map(|row| self.place(row));
+        self.rows.labels.select(places)
     }
 
     /// Names of the classes, for classification.
     pub fn label_map(&self) -> Option<&LabelMap> {
-        self.label_map.as_ref()
+        self.rows.label_map.as_ref()
     }
 
     /// Rows `indices`, packed.
@@ -100,71 +144,111 @@ impl Dataset {
     /// # Errors
     /// [`DataError::NoSuchRow`] for an index outside the set.
     pub fn batch(&self, indices: &[usize]) -> Result<Batch, DataError> {
-        self.check(indices)?;
-        let tokens = indices
-            .iter()
-            .map(|&r| self.starts[r + 1] - self.starts[r])
-            .sum();
+        let places = self.places(indices)?;
+        let tokens = places.iter().map(|&place| self.span(place).len()).sum();
         let mut batch = Batch {
             ids: Vec::with_capacity(tokens),
             type_ids: Vec::with_capacity(tokens),
             row_starts: Vec::with_capacity(indices.len() + 1),
-            labels: self.labels.select(indices),
+            labels: self.rows.labels.select(places.iter().copied()),
             indices: indices.to_vec(),
         };
         batch.row_starts.push(0);
-        for &row in indices {
-            let range = self.starts[row]..self.starts[row + 1];
-            if !self.type_ids.is_empty() {
-                batch
-                    .type_ids
-                    .extend(self.type_ids[range.clone()].iter().map(|&t| u32::from(t)));
-            }
-            batch.ids.extend_from_slice(&self.ids[range]);
+        for place in places {
+            let span = self.span(place);
+            let segments = self.rows.type_ids.get(span.clone()).unwrap_or_default();
+            batch
+                .type_ids
+                .extend(segments.iter().map(|&t| u32::from(t)));
+            batch.ids.extend_from_slice(&self.rows.ids[span]);
             batch.row_starts.push(batch.ids.len());
         }
         batch.type_ids.resize(batch.ids.len(), 0);
         Ok(batch)
     }
 
-    /// The data set of some rows, in the order given.
+    /// The data set of some rows, in the order given. It shares the rows and copies none.
     ///
     /// # Errors
     /// [`DataError::NoSuchRow`] for an index outside the set.
     pub fn subset(&self, indices: &[usize]) -> Result<Self, DataError> {
-        let batch = self.batch(indices)?;
-        let type_ids = match self.type_ids.is_empty() {
-            true => Vec::new(),
-            false => batch.type_ids.iter().map(|&t| t as u8).collect(),
-        };
-        Ok(Self {
-            ids: batch.ids,
-            type_ids,
-            starts: batch.row_starts,
-            labels: batch.labels,
-            label_map: self.label_map.clone(),
-        })
+        let places = self.places(indices)?;
+        let chosen: Vec<u64> = places.into_iter().map(|place| place as u64).collect();
+        Ok(self.of(chosen.into()))
     }
 
     /// Indices `(fit, select)`, the second a `fraction` of the rows: by class where rows have
-    /// classes, see [`split_stratified`].
+    /// classes, see [`split_stratified`]. Of a large set rather take [`Dataset::split_sets`].
     ///
     /// # Errors
     /// [`DataError::Split`] for fewer than two rows or a fraction not between 0 and 1.
     pub fn split(&self, fraction: f64, seed: u64) -> Result<(Vec<usize>, Vec<usize>), DataError> {
-        match &self.labels {
-            Labels::Classes(classes) => split_stratified(classes, fraction, seed),
+        match self.labels() {
+            Labels::Classes(classes) => split_stratified(&classes, fraction, seed),
             _ => split(self.len(), fraction, seed),
         }
     }
 
-    fn check(&self, indices: &[usize]) -> Result<(), DataError> {
-        match indices.iter().find(|&&row| row >= self.len()) {
-            Some(&index) => Err(DataError::NoSuchRow {
-                index,
-                rows: self.len(),
-            }),
-            None => Ok(()),
+    /// The sets `(fit, select)` of [`Dataset::split`]. Beyond a million rows each row is drawn by
+    /// itself, so that nothing has to be listed in memory: shares are then right on average, and
+    /// every class keeps a row to fit on.
+    ///
+    /// # Errors
+    /// As [`Dataset::split`], and [`DataError::Spill`].
+    pub fn split_sets(&self, fraction: f64, seed: u64) -> Result<(Self, Self), DataError> {
+        if self.len() <= LISTED_ROWS {
+            let (fit, select) = self.split(fraction, seed)?;
+            return Ok((self.subset(&fit)?, self.subset(&select)?));
         }
+        let class = |row| self.rows.labels.class(self.place(row).unwrap_or(0));
+        let mut sides = [Writer::new(SPILL_BYTES), Writer::new(SPILL_BYTES)];
+        choose(self.len(), &class, fraction, seed, |row, selected| {
+            let place = self.place(row).unwrap_or(0) as u64;
+            sides[usize::from(selected)].push(place)
+        })?;
+        let [fit, select] = sides;
+        Ok((self.of(fit.finish()?), self.of(select.finish()?)))
+    }
+
+    fn of(&self, chosen: Store<u64>) -> Self {
+        let rows = Arc::clone(&self.rows);
+        let chosen = Some(Arc::new(chosen));
+        Self { rows, chosen }
+    }
+
+    /// Which of the loaded rows a row is.
+    fn place(&self, row: usize) -> Option<usize> {
+        match &self.chosen {
+            Some(chosen) => chosen.get(row).map(|&place| place as usize),
+            None => (row < self.len()).then_some(row),
+        }
+    }
+
+    fn places(&self, indices: &[usize]) -> Result<Vec<usize>, DataError> {
+        let rows = self.len();
+        let place = |&index: &usize| {
+            self.place(index)
+                .ok_or(DataError::NoSuchRow { index, rows })
+        };
+        indices.iter().map(place).collect()
+    }
+
+    /// The tokens of a loaded row.
+    fn span(&self, place: usize) -> Range<usize> {
+        self.rows.starts[place] as usize..self.rows.starts[place + 1] as usize
+    }
+
+    fn length(&self, row: usize) -> usize {
+        self.place(row).map_or(0, |place| self.span(place).len())
+    }
+}
+
+impl PartialEq for Dataset {
+    /// Whether the rows are the same, wherever they are kept.
+    fn eq(&self, other: &Self) -> bool {
+        let all: Vec<usize> = (0..self.len()).collect();
+        self.len() == other.len()
+            && self.label_map() == other.label_map()
+            && self.batch(&all).ok() == other.batch(&all).ok()
     }
 }

@@ -86,6 +86,25 @@ pub enum DataError {
         /// What to do.
         fix: &'static str,
     },
+    /// Something that is not done here.
+    #[error("{what}; {fix}")]
+    Unsupported {
+        /// What was asked for, and where.
+        what: String,
+        /// What to do.
+        fix: &'static str,
+    },
+    /// Rows too many for memory could not be kept in a temporary file.
+    #[error(
+        "{path}: cannot keep the tokenized rows there: {source}; free some space, or name a folder \
+         on a larger disk in TMPDIR", path = dir.display()
+    )]
+    Spill {
+        /// The folder for temporary files.
+        dir: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// One row cannot be parsed.
     #[error("{at}: {problem}; {fix}")]
     Malformed {

@@ -4,7 +4,7 @@ use crate::error::DataError;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-const CHOOSE: &str = "give the format: csv, tsv, jsonl or text (--data-format)";
+const CHOOSE: &str = "give the format: csv, tsv, jsonl, parquet or text (--data-format)";
 
 /// How rows are written in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -16,6 +16,8 @@ pub enum Format {
     Tsv,
     /// One JSON object a line.
     Jsonl,
+    /// Apache Parquet: flat columns of texts, numbers, booleans and lists of them.
+    Parquet,
     /// One text a line, in a single column called `text`.
     Text,
 }
@@ -37,10 +39,10 @@ impl Format {
             // Most `.json` files of this trade are JSON lines; the reader says so if one is an array.
             "jsonl" | "ndjson" | "json" => return Ok(Self::Jsonl),
             "txt" | "text" => return Ok(Self::Text),
-            "parquet" | "arrow" => {
+            "parquet" | "pq" => return Ok(Self::Parquet),
+            "arrow" | "feather" => {
                 "convert it first, for example: python -c \"import pandas as pd; \
-                 pd.read_parquet('data.parquet').to_json('data.jsonl', orient='records', \
-                 lines=True)\""
+                 pd.read_feather('data.arrow').to_parquet('data.parquet')\""
             }
             "gz" | "zip" | "zst" | "xz" | "bz2" => "decompress it first",
             "xlsx" | "xls" | "ods" => "save the sheet as CSV (UTF-8) first",
@@ -69,6 +71,7 @@ impl std::str::FromStr for Format {
             "csv" => Ok(Self::Csv),
             "tsv" => Ok(Self::Tsv),
             "jsonl" | "json" => Ok(Self::Jsonl),
+            "parquet" => Ok(Self::Parquet),
             "text" | "txt" => Ok(Self::Text),
             _ => Err(DataError::Format {
                 file: "--data-format".to_owned(),
@@ -82,7 +85,10 @@ impl std::str::FromStr for Format {
 /// Rejects well-known binary files by their first bytes.
 pub(crate) fn check_magic(head: &[u8], file: &str) -> Result<(), DataError> {
     let (problem, fix) = if head.starts_with(b"PAR1") {
-        ("this is a Parquet file", "convert it to JSON lines first")
+        (
+            "this is a Parquet file",
+            "say so with --data-format parquet, or let its name end in .parquet",
+        )
     } else if head.starts_with(&[0x1F, 0x8B]) {
         ("this is a gzip file", "decompress it first (gunzip)")
     } else if head.starts_with(b"PK\x03\x04") {
@@ -119,10 +125,14 @@ mod tests {
             Format::from_path(Path::new("b.json")).unwrap(),
             Format::Jsonl
         );
-        let parquet = Format::from_path(Path::new("b.parquet"))
+        assert_eq!(
+            Format::from_path(Path::new("b.parquet")).unwrap(),
+            Format::Parquet
+        );
+        let arrow = Format::from_path(Path::new("b.arrow"))
             .unwrap_err()
             .to_string();
-        assert!(parquet.contains("read_parquet"), "{parquet}");
+        assert!(arrow.contains("read_feather"), "{arrow}");
         let none = Format::from_path(Path::new("data"))
             .unwrap_err()
             .to_string();

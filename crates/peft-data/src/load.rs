@@ -1,20 +1,18 @@
 //! From rows to a tokenized data set.
 
+use crate::builder::Builder;
 use crate::columns::{ColumnMap, Columns};
 use crate::dataset::{Dataset, Labels};
 use crate::error::{DataError, Location};
+use crate::label_store::LabelStore;
 use crate::labels::LabelMap;
 use crate::reader::{ReadOptions, RowReader};
-use crate::report::{Lengths, LoadReport};
-use crate::targets::Targets;
+use crate::report::LoadReport;
+use crate::store::SPILL_BYTES;
+use crate::targets::{Targets, check};
 use crate::task::Task;
-use crate::tokenizer::{Encoded, TextTokenizer};
+use crate::tokenizer::TextTokenizer;
 use std::path::Path;
-
-/// Rows tokenized at a time: enough for all threads, little enough to keep memory flat.
-const CHUNK_ROWS: usize = 1024;
-/// Text held at a time, in bytes, lest a chunk of giant rows fill memory.
-const CHUNK_BYTES: usize = 16 << 20;
 
 /// What to load, and how.
 #[derive(Debug, Clone)]
@@ -33,6 +31,11 @@ pub struct LoadOptions<'a> {
     pub limit: Option<usize>,
     /// Format and header.
     pub read: ReadOptions,
+    /// What stands between several labels in one text ([`Task::MultiLabel`]).
+    pub label_separator: char,
+    /// Bytes of each list (token ids, segments, row starts, labels) that stay in memory; longer
+    /// lists go to a temporary file, so that memory does not grow with the data.
+    pub spill: usize,
 }
 
 impl LoadOptions<'_> {
@@ -46,7 +49,105 @@ impl LoadOptions<'_> {
             require_labels: true,
             limit: None,
             read: ReadOptions::default(),
+            label_separator: ',',
+            spill: SPILL_BYTES,
         }
+    }
+}
+
+/// Rows on their way from a reader.
+pub(crate) struct Source<'a> {
+    pub(crate) reader: RowReader,
+    pub(crate) options: LoadOptions<'a>,
+    pub(crate) columns: Option<Columns>,
+    /// The columns of the first row.
+    pub(crate) all_columns: Vec<String>,
+    /// Rows that may still be read.
+    left: usize,
+}
+
+impl<'a> Source<'a> {
+    pub(crate) fn new(reader: RowReader, options: &LoadOptions<'a>) -> Self {
+        Self {
+            reader,
+            options: options.clone(),
+            columns: None,
+            all_columns: Vec::new(),
+            left: options.limit.unwrap_or(usize::MAX),
+        }
+    }
+
+    /// Where the labels of the rows go. `map` is that of the options or of the file itself.
+    pub(crate) fn targets<'m>(&self, map: Option<&'m LabelMap>) -> Targets<'m> {
+        let o = &self.options;
+        match o.require_labels {
+            true => Targets::new(o.task, map, o.label_separator, o.spill),
+            false => Targets::Unlabelled,
+        }
+    }
+
+    /// The classes that the file names itself, if nobody else does.
+    pub(crate) fn own_labels(&mut self) -> Result<Option<LabelMap>, DataError> {
+        let wanted = self.options.labels.is_none() && self.options.require_labels;
+        if !wanted || self.options.task == Task::Regress {
+            return Ok(None);
+        }
+        let Some(names) = self.reader.names().map(<[String]>::to_vec) else {
+            return Ok(None);
+        };
+        let label = self.resolve(&names)?.label.clone();
+        let names = label.and_then(|label| self.reader.class_names(&label));
+        names.map(LabelMap::from_names).transpose()
+    }
+
+    fn resolve(&mut self, names: &[String]) -> Result<&Columns, DataError> {
+        let o = &self.options;
+        if self.columns.is_none() {
+            let file = self.reader.file();
+            let columns = o
+                .columns
+                .resolve_for(o.task, names, o.require_labels, file)?;
+            self.reader.keep(&columns.used());
+            self.columns = Some(columns);
+            self.all_columns = names.to_vec();
+        }
+        self.columns.as_ref().ok_or_else(|| DataError::Empty {
+            file: self.reader.file().to_owned(),
+        })
+    }
+
+    /// Reads rows until `enough` says so; false at the end of the rows.
+    pub(crate) fn fill(
+        &mut self,
+        builder: &mut Builder<'_>,
+        targets: &mut Targets<'_>,
+        enough: impl Fn(&Builder<'_>) -> bool,
+    ) -> Result<bool, DataError> {
+        if let Some(names) = self.reader.names().map(<[String]>::to_vec) {
+            self.resolve(&names)?;
+        }
+        while !enough(builder) {
+            if self.left == 0 {
+                return Ok(false);
+            }
+            let Some(row) = self.reader.next() else {
+                return Ok(false);
+            };
+            let row = row?;
+            self.left -= 1;
+            self.resolve(row.names())?;
+            let (Some(columns), file) = (&self.columns, self.reader.file()) else {
+                return Ok(false);
+            };
+            if self.options.require_labels {
+                targets.push(&row, columns, file)?;
+            }
+            let text = row.text(&columns.text, file)?.to_owned();
+            let pair = columns.text_pair.as_ref().map(|p| row.text(p, file));
+            let pair = pair.transpose()?.map(str::to_owned);
+            builder.push(text, pair, (row.number(), row.line()))?;
+        }
+        Ok(true)
     }
 }
 
@@ -55,7 +156,7 @@ impl Dataset {
     ///
     /// # Errors
     /// Any [`DataError`] of reading, columns, labels or tokenizing; [`DataError::Empty`] for a file
-    /// without rows.
+    /// without rows; [`DataError::Spill`] for more rows than memory and disk hold.
     pub fn load(
         path: &Path,
         options: &LoadOptions<'_>,
@@ -69,38 +170,20 @@ impl Dataset {
     /// # Errors
     /// As [`Dataset::load`].
     pub fn from_reader(
-        mut reader: RowReader,
+        reader: RowReader,
         options: &LoadOptions<'_>,
         tokenizer: &TextTokenizer,
     ) -> Result<(Self, LoadReport), DataError> {
         let file = reader.file().to_owned();
-        let mut targets = Targets::new(options.task, options.labels, options.require_labels);
-        let mut builder = Builder::new(tokenizer, options.max_length, &file);
-        let mut columns: Option<Columns> = None;
-        for row in reader.by_ref().take(options.limit.unwrap_or(usize::MAX)) {
-            let row = row?;
-            let columns = match &columns {
-                Some(columns) => columns,
-                None => {
-                    let (map, labelled) = (&options.columns, options.require_labels);
-                    columns.insert(map.resolve(row.names(), labelled, &file)?)
-                }
-            };
-            if let Some(label) = &columns.label {
-                targets.push(&row, label, &file)?;
-            }
-            let text = row.text(&columns.text, &file)?.to_owned();
-            let pair = columns
-                .text_pair
-                .as_ref()
-                .map(|p| row.text(p, &file))
-                .transpose()?;
-            builder.push(text, pair.map(str::to_owned), row.location(&file))?;
-        }
-        let (mut set, mut report) = builder.finish()?;
-        (set.labels, set.label_map) = targets.finish(&file)?;
-        report.label_counts = set.label_counts();
-        Ok((set, report))
+        let mut source = Source::new(reader, options);
+        let own = source.own_labels()?;
+        let mut targets = source.targets(options.labels.or(own.as_ref()));
+        let mut builder = Builder::new(tokenizer, options.max_length, &file, options.spill);
+        source.fill(&mut builder, &mut targets, |_| false)?;
+        let (tokens, mut report) = builder.finish()?;
+        let (labels, map) = targets.finish(&file)?;
+        report.label_counts = named_counts(&labels, map.as_ref());
+        Ok((tokens.labelled(labels, map), report))
     }
 
     /// Tokenizes texts in memory, each with an optional second text. `labels` must be as many as
@@ -117,135 +200,50 @@ impl Dataset {
         tokenizer: &TextTokenizer,
     ) -> Result<(Self, LoadReport), DataError> {
         const FILE: &str = "<texts>";
-        let at = |row| Location {
-            file: FILE.to_owned(),
-            row,
-            line: 0,
-            column: None,
-        };
-        let mut builder = Builder::new(tokenizer, max_length, FILE);
+        let mut builder = Builder::new(tokenizer, max_length, FILE, SPILL_BYTES);
         for (row, (text, pair)) in (1..).zip(texts) {
-            builder.push(text.to_owned(), pair.map(str::to_owned), at(row))?;
+            builder.push(text.to_owned(), pair.map(str::to_owned), (row, 0))?;
         }
-        let (mut set, mut report) = builder.finish()?;
-        if labels != Labels::None && labels.len() != set.len() {
+        let (tokens, mut report) = builder.finish()?;
+        if labels != Labels::None && labels.len() != report.rows {
             return Err(DataError::LabelCount {
-                texts: set.len(),
+                texts: report.rows,
                 labels: labels.len(),
             });
         }
-        if let (Labels::Classes(ids), Some(map)) = (&labels, &label_map)
-            && let Some((row, id)) = (1..).zip(ids).find(|(_, id)| map.name(**id).is_none())
-        {
-            let (value, known) = (id.to_string(), map.listed());
+        if let Labels::MultiHot { values, width } = &labels {
+            let names = label_map.as_ref().map_or(*width, LabelMap::len);
+            if names != *width || values.len() != width * report.rows {
+                return Err(DataError::LabelNames {
+                    problem: format!("{names} names for {width} labels a row"),
+                });
+            }
+        }
+        if let Some((row, id)) = check(&labels, label_map.as_ref()) {
             return Err(DataError::UnknownLabel {
-                at: at(row),
-                value,
-                known,
+                at: Location {
+                    file: FILE.to_owned(),
+                    row,
+                    line: 0,
+                    column: None,
+                },
+                value: id.to_string(),
+                known: label_map.map(|map| map.listed()).unwrap_or_default(),
             });
         }
-        (set.labels, set.label_map) = (labels, label_map);
-        report.label_counts = set.label_counts();
-        Ok((set, report))
-    }
-
-    fn label_counts(&self) -> Vec<(String, usize)> {
-        let (Labels::Classes(ids), Some(map)) = (&self.labels, &self.label_map) else {
-            return Vec::new();
-        };
-        let mut counts = vec![0; map.len()];
-        for &id in ids {
-            if let Some(count) = counts.get_mut(id as usize) {
-                *count += 1;
-            }
-        }
-        map.names().iter().cloned().zip(counts).collect()
+        let labels = LabelStore::from(labels);
+        report.label_counts = named_counts(&labels, label_map.as_ref());
+        Ok((tokens.labelled(labels, label_map), report))
     }
 }
 
-/// Tokenizes rows in chunks and appends them.
-struct Builder<'a> {
-    tokenizer: &'a TextTokenizer,
-    max_length: usize,
-    file: &'a str,
-    waiting: Vec<(String, Option<String>)>,
-    places: Vec<Location>,
-    bytes: usize,
-    set: Dataset,
-    report: LoadReport,
-}
-
-impl<'a> Builder<'a> {
-    fn new(tokenizer: &'a TextTokenizer, max_length: usize, file: &'a str) -> Self {
-        let (ids, type_ids, starts) = (Vec::new(), Vec::new(), vec![0]);
-        Self {
-            tokenizer,
-            max_length,
-            file,
-            waiting: Vec::new(),
-            places: Vec::new(),
-            bytes: 0,
-            set: Dataset {
-                ids,
-                type_ids,
-                starts,
-                labels: Labels::None,
-                label_map: None,
-            },
-            report: LoadReport::default(),
+/// Rows with each label, by name.
+pub(crate) fn named_counts(labels: &LabelStore, map: Option<&LabelMap>) -> Vec<(String, usize)> {
+    match (labels, map) {
+        (LabelStore::Classes { .. } | LabelStore::Many { .. }, Some(map)) => {
+            let counts = labels.counts(map.len());
+            map.names().iter().cloned().zip(counts).collect()
         }
-    }
-
-    fn push(&mut self, text: String, pair: Option<String>, at: Location) -> Result<(), DataError> {
-        let blank = |t: &String| t.trim().is_empty();
-        self.report.empty_texts += usize::from(blank(&text) || pair.as_ref().is_some_and(blank));
-        self.bytes += text.len() + pair.as_ref().map_or(0, String::len);
-        self.waiting.push((text, pair));
-        self.places.push(at);
-        match self.waiting.len() >= CHUNK_ROWS || self.bytes >= CHUNK_BYTES {
-            true => self.flush(),
-            false => Ok(()),
-        }
-    }
-
-    fn flush(&mut self) -> Result<(), DataError> {
-        let encoded = self.tokenizer.encode_many(&self.waiting, self.max_length)?;
-        for (row, at) in encoded.into_iter().zip(self.places.drain(..)) {
-            if row.ids.is_empty() {
-                return Err(DataError::NoTokens { at });
-            }
-            self.report.truncated_rows += usize::from(row.truncated_tokens > 0);
-            self.report.truncated_tokens += row.truncated_tokens;
-            self.set.append(row);
-        }
-        self.waiting.clear();
-        self.bytes = 0;
-        Ok(())
-    }
-
-    fn finish(mut self) -> Result<(Dataset, LoadReport), DataError> {
-        self.flush()?;
-        if self.set.is_empty() {
-            return Err(DataError::Empty {
-                file: self.file.to_owned(),
-            });
-        }
-        self.report.rows = self.set.len();
-        self.report.lengths = Lengths::of(&self.set.lengths());
-        Ok((self.set, self.report))
-    }
-}
-
-impl Dataset {
-    fn append(&mut self, row: Encoded) {
-        if row.type_ids.iter().any(|&t| t != 0) || !self.type_ids.is_empty() {
-            // The first second segment: earlier rows were all of segment 0.
-            self.type_ids.resize(self.ids.len(), 0);
-            // Segments are 0 and 1 (XLNet's class token has 2); no tokenizer goes near 255.
-            self.type_ids
-                .extend(row.type_ids.iter().map(|&t| t.min(255) as u8));
-        }
-        self.ids.extend_from_slice(&row.ids);
-        self.starts.push(self.ids.len());
+        _ => Vec::new(),
     }
 }

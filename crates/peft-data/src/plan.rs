@@ -1,7 +1,8 @@
 //! The order of batches: similar lengths together, everything else random.
 
 use crate::error::DataError;
-use crate::rng::CounterRng;
+use crate::rng::{CounterRng, Permutation};
+use crate::store::{SPILL_BYTES, Store, Writer};
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 
@@ -17,12 +18,24 @@ pub struct Cursor {
     pub batch: usize,
 }
 
+/// Rows up to which the order is drawn as a list. Beyond, it is computed place by place, and the
+/// plan is a temporary file.
+const LISTED_ROWS: usize = 1 << 20;
+
 /// Batches of row indices, each row exactly once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BatchPlan {
-    rows: Vec<usize>,
-    /// Batches as `(start, end)` in `rows`.
-    batches: Vec<(usize, usize)>,
+    rows: Store<usize>,
+    size: usize,
+    order: Order,
+}
+
+/// In which order the batches, cut from the rows one after another, come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Order {
+    Ascending,
+    Listed(Vec<usize>),
+    Computed(Permutation),
 }
 
 impl BatchPlan {
@@ -33,22 +46,64 @@ impl BatchPlan {
     /// A function of its arguments alone, so a [`Cursor`] is enough to resume.
     ///
     /// # Errors
-    /// [`DataError::BatchSize`] if `batch_size` is 0.
+    /// [`DataError::BatchSize`] if `batch_size` is 0; [`DataError::Spill`] for more than a million
+    /// rows and no room for a temporary file.
     pub fn new(
         lengths: &[usize],
         batch_size: usize,
         seed: u64,
         epoch: u64,
     ) -> Result<Self, DataError> {
-        let mut rows = CounterRng::new(seed, "rows", epoch).shuffle((0..lengths.len()).collect());
-        for mega in rows.chunks_mut(batch_size.saturating_mul(MEGA_BATCH).max(1)) {
-            // Stable: rows of one length stay in shuffled order.
-            mega.sort_by_key(|&row| Reverse(lengths[row]));
+        Self::draw(lengths.len(), &|row| lengths[row], batch_size, seed, epoch)
+    }
+
+    /// As [`BatchPlan::new`], for `n` rows whose lengths are asked for one by one.
+    pub(crate) fn draw(
+        n: usize,
+        length: &dyn Fn(usize) -> usize,
+        size: usize,
+        seed: u64,
+        epoch: u64,
+    ) -> Result<Self, DataError> {
+        Self::draw_from(n, length, size, (seed, epoch), LISTED_ROWS)
+    }
+
+    fn draw_from(
+        n: usize,
+        length: &dyn Fn(usize) -> usize,
+        size: usize,
+        (seed, epoch): (u64, u64),
+        listed: usize,
+    ) -> Result<Self, DataError> {
+        let batches = count(n, size)?;
+        let mega = size.saturating_mul(MEGA_BATCH);
+        let rng = CounterRng::new(seed, "rows", epoch);
+        let batch_rng = CounterRng::new(seed, "batches", epoch);
+        // Stable: rows of one length stay in shuffled order.
+        let sort = |rows: &mut [usize]| rows.sort_by_key(|&row| Reverse(length(row)));
+        if n <= listed {
+            let mut rows = rng.shuffle((0..n).collect());
+            rows.chunks_mut(mega).for_each(sort);
+            let order = Order::Listed(batch_rng.shuffle((0..batches).collect()));
+            let rows = rows.into();
+            return Ok(Self { rows, size, order });
         }
-        let batches = cut(rows.len(), batch_size)?;
-        let order = CounterRng::new(seed, "batches", epoch).shuffle((0..batches.len()).collect());
-        let batches = order.into_iter().map(|b| batches[b]).collect();
-        Ok(Self { rows, batches })
+        let drawn = Permutation::new(rng, n);
+        let mut rows = Writer::new(SPILL_BYTES);
+        let mut group = Vec::new();
+        for place in 0..n {
+            group.push(drawn.at(place));
+            if group.len() == mega || place + 1 == n {
+                sort(&mut group);
+                rows.extend(&group)?;
+                group.clear();
+            }
+        }
+        Ok(Self {
+            rows: rows.finish()?,
+            size,
+            order: Order::Computed(Permutation::new(batch_rng, batches)),
+        })
     }
 
     /// Batches for evaluation: all rows from the longest to the shortest, so that memory peaks at
@@ -57,46 +112,50 @@ impl BatchPlan {
     /// # Errors
     /// [`DataError::BatchSize`] if `batch_size` is 0.
     pub fn sequential(lengths: &[usize], batch_size: usize) -> Result<Self, DataError> {
+        count(lengths.len(), batch_size)?;
         let mut rows: Vec<usize> = (0..lengths.len()).collect();
         rows.sort_by_key(|&row| Reverse(lengths[row]));
-        let batches = cut(rows.len(), batch_size)?;
-        Ok(Self { rows, batches })
+        Ok(Self {
+            rows: rows.into(),
+            size: batch_size,
+            order: Order::Ascending,
+        })
     }
 
     /// Number of batches.
     pub fn len(&self) -> usize {
-        self.batches.len()
+        self.rows.len().div_ceil(self.size)
     }
 
     /// Whether there are no rows.
     pub fn is_empty(&self) -> bool {
-        self.batches.is_empty()
+        self.rows.is_empty()
     }
 
     /// Row indices of one batch.
     pub fn get(&self, batch: usize) -> Option<&[usize]> {
-        self.batches
-            .get(batch)
-            .map(|&(start, end)| &self.rows[start..end])
+        let cut = match &self.order {
+            _ if batch >= self.len() => return None,
+            Order::Ascending => batch,
+            Order::Listed(order) => *order.get(batch)?,
+            Order::Computed(order) => order.at(batch),
+        };
+        let start = cut * self.size;
+        let end = self.rows.len().min(start.saturating_add(self.size));
+        self.rows.get(start..end)
     }
 
     /// The batches from number `first` on; 0 for all of them.
     pub fn iter_from(&self, first: usize) -> impl Iterator<Item = &[usize]> {
-        self.batches
-            .iter()
-            .skip(first)
-            .map(|&(start, end)| &self.rows[start..end])
+        (first..self.len()).filter_map(|batch| self.get(batch))
     }
 }
 
-fn cut(rows: usize, size: usize) -> Result<Vec<(usize, usize)>, DataError> {
-    if size == 0 {
-        return Err(DataError::BatchSize);
+fn count(rows: usize, size: usize) -> Result<usize, DataError> {
+    match size {
+        0 => Err(DataError::BatchSize),
+        size => Ok(rows.div_ceil(size)),
     }
-    Ok((0..rows)
-        .step_by(size)
-        .map(|start| (start, rows.min(start.saturating_add(size))))
-        .collect())
 }
 
 #[cfg(test)]
@@ -128,6 +187,29 @@ mod tests {
             let whole: Vec<_> = plan.iter_from(0).skip(cursor).collect();
             prop_assert_eq!(plan.iter_from(cursor).collect::<Vec<_>>(), whole);
         }
+    }
+
+    #[test]
+    fn a_plan_beyond_the_list_covers_all_rows_and_differs_by_epoch() {
+        let length = |row: usize| 8 + row * 7919 % 120;
+        let plan = |epoch| BatchPlan::draw_from(5003, &length, 16, (7, epoch), 100).unwrap();
+        let mut rows: Vec<usize> = plan(0).iter_from(0).flatten().copied().collect();
+        rows.sort_unstable();
+        assert!(rows.into_iter().eq(0..5003));
+        assert_eq!(plan(1), plan(1));
+        assert_ne!(plan(0), plan(1));
+        let padded = |b: &[usize]| b.len() * b.iter().map(|&r| length(r)).max().unwrap_or(0);
+        let waste = plan(0).iter_from(0).map(padded).sum::<usize>() as f64
+            / (0..5003).map(length).sum::<usize>() as f64;
+        assert!(waste < 1.05, "{waste}");
+    }
+
+    /// The plan of release 0.1.0: a run of then must be resumable now.
+    #[test]
+    fn orders_are_pinned() {
+        let plan = BatchPlan::new(&[3, 1, 4, 1, 5, 9, 2, 6], 3, 42, 0).unwrap();
+        let batches: Vec<_> = plan.iter_from(0).map(<[usize]>::to_vec).collect();
+        assert_eq!(batches, [vec![5, 7, 4], vec![2, 0, 6], vec![3, 1]]);
     }
 
     #[test]

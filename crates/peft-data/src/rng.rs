@@ -49,6 +49,44 @@ impl CounterRng {
     }
 }
 
+/// A random order of `0..n` that takes no memory: a Feistel network over the next power of four,
+/// walked on until it comes back into the range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Permutation {
+    rng: CounterRng,
+    n: u64,
+    half: u32,
+}
+
+impl Permutation {
+    const ROUNDS: u64 = 6;
+
+    pub(crate) fn new(rng: CounterRng, n: usize) -> Self {
+        let n = n as u64;
+        let bits = u64::BITS - n.saturating_sub(1).leading_zeros();
+        // At least one bit a side; at most 32, so that a round and half a number fit one index.
+        let half = bits.div_ceil(2).clamp(1, 32);
+        Self { rng, n, half }
+    }
+
+    /// Where `index`, which must be below `n`, goes.
+    pub(crate) fn at(&self, index: usize) -> usize {
+        let mask = (1u64 << self.half) - 1;
+        let mut x = index as u64;
+        loop {
+            let (mut left, mut right) = (x >> self.half, x & mask);
+            for round in 0..Self::ROUNDS {
+                let mixed = self.rng.at(round << 32 | right) >> 32 & mask;
+                (left, right) = (right, left ^ mixed);
+            }
+            x = left << self.half | right;
+            if x < self.n {
+                return x as usize;
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,6 +99,20 @@ mod tests {
     }
 
     const PINNED: [usize; 8] = [5, 3, 4, 7, 6, 1, 0, 2];
+
+    #[test]
+    fn permutations_reach_every_place_once_and_mix() {
+        for n in [1usize, 2, 3, 5, 100, 1023, 4097] {
+            let order = Permutation::new(CounterRng::new(3, "rows", 1), n);
+            let mut places: Vec<usize> = (0..n).map(|i| order.at(i)).collect();
+            if n > 1000 {
+                let stays = places.windows(2).filter(|w| w[0] < w[1]).count() as f64 / n as f64;
+                assert!((stays - 0.5).abs() < 0.05, "{stays}");
+            }
+            places.sort_unstable();
+            assert!(places.into_iter().eq(0..n));
+        }
+    }
 
     #[test]
     fn keys_are_unrelated_and_values_uniform() {

@@ -36,6 +36,47 @@ pub fn split_stratified(
     )
 }
 
+/// Rows up to which a split is drawn as lists.
+pub(crate) const LISTED_ROWS: usize = 1 << 20;
+
+/// Decides row by row, without a list of them: `put` gets each row and whether it is selected.
+///
+/// A row is selected by its own random number; one row at least is, and one row at least of every
+/// class is not.
+pub(crate) fn choose(
+    n: usize,
+    class: &dyn Fn(usize) -> u32,
+    fraction: f64,
+    seed: u64,
+    mut put: impl FnMut(usize, bool) -> Result<(), DataError>,
+) -> Result<(), DataError> {
+    if n < 2 || !(fraction > 0.0 && fraction < 1.0) {
+        return Err(DataError::Split { rows: n, fraction });
+    }
+    let rng = CounterRng::new(seed, "split", 0);
+    // Of every class the row that is the last to be selected stays, so that something does.
+    let mut stays: BTreeMap<u32, (f64, usize)> = BTreeMap::new();
+    let mut first = (f64::MAX, 0);
+    for row in 0..n {
+        let drawn = rng.unit(row as u64);
+        let kept = stays.entry(class(row)).or_insert((drawn, row));
+        if drawn > kept.0 {
+            *kept = (drawn, row);
+        }
+        if drawn < first.0 {
+            first = (drawn, row);
+        }
+    }
+    for row in 0..n {
+        let selected = row == first.1 || rng.unit(row as u64) < fraction;
+        put(
+            row,
+            selected && stays.get(&class(row)).map(|s| s.1) != Some(row),
+        )?;
+    }
+    Ok(())
+}
+
 fn split_groups(
     groups: Vec<Vec<usize>>,
     n: usize,
@@ -114,6 +155,32 @@ mod tests {
         }
         assert_eq!(split(2, 0.01, 0).unwrap().1.len(), 1);
         assert_ne!(split(100, 0.1, 0).unwrap(), split(100, 0.1, 1).unwrap());
+    }
+
+    #[test]
+    fn rows_drawn_one_by_one_keep_shares_and_classes() {
+        let class = |row: usize| u32::from(row % 1000 == 7);
+        let mut selected = [0usize; 2];
+        let mut fit = [0usize; 2];
+        let put = |row: usize, side: bool| {
+            let counts = if side { &mut selected } else { &mut fit };
+            counts[class(row) as usize] += 1;
+            Ok(())
+        };
+        choose(20_000, &class, 0.1, 4, put).unwrap();
+        assert!(fit[1] >= 1 && fit.iter().chain(&selected).sum::<usize>() == 20_000);
+        assert!(
+            (selected[0] as f64 / 20_000.0 - 0.1).abs() < 0.01,
+            "{selected:?}"
+        );
+        let mut chosen = 0;
+        choose(10, &|_| 0, 1e-9, 4, |_, side| {
+            chosen += usize::from(side);
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(chosen, 1);
+        assert!(choose(1, &|_| 0, 0.5, 4, |_, _| Ok(())).is_err());
     }
 
     proptest! {

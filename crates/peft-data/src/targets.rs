@@ -1,122 +1,202 @@
 //! Collects the labels of rows as they are read.
 
+use crate::columns::Columns;
 use crate::dataset::Labels;
-use crate::error::{DataError, list, shorten};
+use crate::error::{DataError, Location, list, shorten};
+use crate::label_store::LabelStore;
 use crate::labels::{LabelMap, MAX_LABELS, canonical};
+use crate::multi::Many;
 use crate::reader::Row;
+use crate::store::Writer;
 use crate::task::Task;
 use std::collections::HashMap;
 
 /// Fewer distinct labels than this are classes, however few the rows.
 const SURELY_CLASSES: usize = 20;
+/// Longest name of a class, in bytes: whatever is longer is text.
+const MAX_LABEL_BYTES: usize = 4096;
 
 /// Labels of the rows so far.
 pub(crate) enum Targets<'a> {
     /// Nobody asked for labels.
     Unlabelled,
-    /// Classes of a given map.
-    Known { map: &'a LabelMap, ids: Vec<u32> },
-    /// Classes met so far, numbered as they came.
-    Learned {
-        seen: HashMap<String, u32>,
-        names: Vec<String>,
-        ids: Vec<u32>,
-    },
+    /// Classes.
+    Classes { names: Names<'a>, ids: Writer<u32> },
+    /// Several labels a row.
+    Many(Many<'a>),
     /// Numbers.
-    Numbers(Vec<f32>),
+    Numbers(Writer<f32>),
 }
 
 impl<'a> Targets<'a> {
-    pub(crate) fn new(task: Task, map: Option<&'a LabelMap>, labelled: bool) -> Self {
-        match (labelled, task, map) {
-            (false, ..) => Self::Unlabelled,
-            (true, Task::Regress, _) => Self::Numbers(Vec::new()),
-            (true, Task::Classify, Some(map)) => Self::Known {
-                map,
-                ids: Vec::new(),
+    pub(crate) fn new(
+        task: Task,
+        map: Option<&'a LabelMap>,
+        separator: char,
+        spill: usize,
+    ) -> Self {
+        let names = Names::new(map);
+        match task {
+            Task::Regress => Self::Numbers(Writer::new(spill)),
+            Task::Classify => Self::Classes {
+                names,
+                ids: Writer::new(spill),
             },
-            (true, Task::Classify, None) => Self::Learned {
-                seen: HashMap::new(),
-                names: Vec::new(),
-                ids: Vec::new(),
-            },
+            Task::MultiLabel => Self::Many(Many::new(names, separator, spill)),
         }
     }
 
-    /// Adds the label of a row.
-    pub(crate) fn push(&mut self, row: &Row, column: &str, file: &str) -> Result<(), DataError> {
-        if matches!(self, Self::Unlabelled) {
-            return Ok(());
+    /// Adds the labels of a row.
+    pub(crate) fn push(
+        &mut self,
+        row: &Row,
+        columns: &Columns,
+        file: &str,
+    ) -> Result<(), DataError> {
+        if let Self::Many(many) = self {
+            return many.push(row, columns, file);
         }
-        let label = row.text(column, file)?;
+        let Some(column) = &columns.label else {
+            return Ok(());
+        };
+        let label = row.text(column, file);
         let at = || row.location(file).column(column);
         match self {
-            Self::Unlabelled => {}
-            Self::Known { map, ids } => {
-                let id = map.id(label).ok_or_else(|| DataError::UnknownLabel {
-                    at: at(),
-                    value: shorten(label),
-                    known: map.listed(),
-                })?;
-                ids.push(id);
-            }
-            Self::Learned { seen, names, ids } => {
-                let name = canonical(label);
-                if name.is_empty() {
-                    return Err(DataError::Malformed {
-                        at: at(),
-                        problem: "expected a label, found nothing".to_owned(),
-                        fix: "label the row or remove it",
-                    });
-                }
-                let id = match seen.get(name) {
-                    Some(&id) => id,
-                    None if names.len() == MAX_LABELS => {
-                        return Err(too_many(names, ids.len(), file));
-                    }
-                    None => {
-                        let id = names.len() as u32;
-                        names.push(name.to_owned());
-                        seen.insert(name.to_owned(), id);
-                        id
-                    }
-                };
-                ids.push(id);
+            Self::Unlabelled | Self::Many(_) => Ok(()),
+            Self::Classes { names, ids } => {
+                let label = label.map_err(|e| suggest_many(e, row, column, file))?;
+                ids.push(names.id(label, &at)?)
             }
             Self::Numbers(values) => {
+                let label = label?;
                 let value = label.trim().parse::<f32>().ok().filter(|v| v.is_finite());
                 let error = || DataError::BadTarget {
                     at: at(),
                     value: shorten(label),
                 };
-                values.push(value.ok_or_else(error)?);
+                values.push(value.ok_or_else(error)?)
             }
         }
-        Ok(())
     }
 
     /// All labels, and the map of classes.
-    pub(crate) fn finish(self, file: &str) -> Result<(Labels, Option<LabelMap>), DataError> {
+    pub(crate) fn finish(self, file: &str) -> Result<(LabelStore, Option<LabelMap>), DataError> {
         match self {
-            Self::Unlabelled => Ok((Labels::None, None)),
-            Self::Numbers(values) => Ok((Labels::Numbers(values), None)),
-            Self::Known { map, ids } => Ok((Labels::Classes(ids), Some(map.clone()))),
-            Self::Learned { names, ids, .. } => {
-                if names.len() > SURELY_CLASSES && names.len() > ids.len() / 2 {
-                    return Err(too_many(&names, ids.len(), file));
+            Self::Unlabelled => Ok((LabelStore::None, None)),
+            Self::Numbers(values) => Ok((LabelStore::Numbers(values.finish()?), None)),
+            Self::Many(many) => many.finish(file),
+            Self::Classes { names, ids } => {
+                let (map, order) = names.finish(ids.len(), file)?;
+                let ids = ids.finish()?;
+                Ok((LabelStore::Classes { ids, order }, Some(map)))
+            }
+        }
+    }
+}
+
+/// A list where one label is due may be several labels, or one a word.
+fn suggest_many(error: DataError, row: &Row, column: &str, file: &str) -> DataError {
+    match error {
+        DataError::Unsupported { .. } => DataError::Unsupported {
+            what: format!(
+                "{}: expected one label, found a list; {}",
+                row.location(file).column(column),
+                crate::task::TOKEN_CLASSIFICATION
+            ),
+            fix: "if these are labels of the whole text, use --task multi-label",
+        },
+        other => other,
+    }
+}
+
+/// Names of labels: given, or as met so far and numbered as they came.
+pub(crate) enum Names<'a> {
+    Known(&'a LabelMap),
+    Learned {
+        seen: HashMap<String, u32>,
+        names: Vec<String>,
+    },
+}
+
+impl<'a> Names<'a> {
+    fn new(map: Option<&'a LabelMap>) -> Self {
+        match map {
+            Some(map) => Self::Known(map),
+            None => Self::Learned {
+                seen: HashMap::new(),
+                names: Vec::new(),
+            },
+        }
+    }
+
+    /// The id of a label as the data write it.
+    pub(crate) fn id(&mut self, label: &str, at: &dyn Fn() -> Location) -> Result<u32, DataError> {
+        match self {
+            Self::Known(map) => map.id(label).ok_or_else(|| DataError::UnknownLabel {
+                at: at(),
+                value: shorten(label),
+                known: map.listed(),
+            }),
+            Self::Learned { seen, names } => {
+                let name = canonical(label);
+                let wrong = |problem: String, fix| DataError::Malformed {
+                    at: at(),
+                    problem,
+                    fix,
+                };
+                if name.is_empty() {
+                    let problem = "expected a label, found nothing".to_owned();
+                    return Err(wrong(problem, "label the row or remove it"));
                 }
-                if let [label] = names.as_slice() {
-                    let label = shorten(label);
-                    return Err(DataError::OneLabel {
-                        file: file.to_owned(),
-                        label,
-                    });
+                if name.len() > MAX_LABEL_BYTES {
+                    let problem = format!("expected a label, found a text of {} bytes", name.len());
+                    return Err(wrong(problem, "name another column with --label-column"));
                 }
+                if let Some(&id) = seen.get(name) {
+                    return Ok(id);
+                }
+                if names.len() == MAX_LABELS {
+                    let place = at();
+                    return Err(too_many(names, place.row as usize - 1, &place.file));
+                }
+                let id = names.len() as u32;
+                names.push(name.to_owned());
+                seen.insert(name.to_owned(), id);
+                Ok(id)
+            }
+        }
+    }
+
+    /// Whether a label is known as it stands.
+    pub(crate) fn knows(&self, label: &str) -> bool {
+        matches!(self, Self::Known(map) if map.id(label).is_some())
+    }
+
+    /// The map, and the way from the ids given out to its own, where they differ.
+    fn finish(self, rows: usize, file: &str) -> Result<(LabelMap, Option<Vec<u32>>), DataError> {
+        if let Self::Learned { names, .. } = &self {
+            if names.len() > SURELY_CLASSES && names.len() > rows / 2 {
+                return Err(too_many(names, rows, file));
+            }
+            if let [label] = names.as_slice() {
+                return Err(DataError::OneLabel {
+                    file: file.to_owned(),
+                    label: shorten(label),
+                });
+            }
+        }
+        self.sorted()
+    }
+
+    /// As `finish`, whatever the number of labels.
+    pub(crate) fn sorted(self) -> Result<(LabelMap, Option<Vec<u32>>), DataError> {
+        match self {
+            Self::Known(map) => Ok((map.clone(), None)),
+            Self::Learned { names, .. } => {
                 let map = LabelMap::from_labels(&names)?;
                 // From the order of appearance to the order of the map.
-                let sorted: Vec<u32> = names.iter().filter_map(|n| map.id(n)).collect();
-                let ids = ids.into_iter().map(|id| sorted[id as usize]).collect();
-                Ok((Labels::Classes(ids), Some(map)))
+                let order = names.iter().map(|n| map.id(n).unwrap_or(0)).collect();
+                Ok((map, Some(order)))
             }
         }
     }
@@ -129,4 +209,13 @@ fn too_many(names: &[String], rows: usize, file: &str) -> DataError {
         rows,
         examples: list(&names[..names.len().min(3)]),
     }
+}
+
+/// Labels that a caller gives, checked against their map.
+pub(crate) fn check(labels: &Labels, map: Option<&LabelMap>) -> Option<(u64, u32)> {
+    let (Labels::Classes(ids), Some(map)) = (labels, map) else {
+        return None;
+    };
+    let unknown = (1..).zip(ids).find(|(_, id)| map.name(**id).is_none());
+    unknown.map(|(row, id)| (row, *id))
 }

@@ -38,7 +38,7 @@ const REVIEWS: &str = "text,label\nthe film is great,pos\na dull noisy mess,neg\
 #[test]
 fn classes_are_learned_or_given() {
     let (set, report) = load(REVIEWS, &LoadOptions::new(Task::Classify, 5)).unwrap();
-    assert_eq!(set.labels(), &Labels::Classes(vec![1, 0, 0, 1]));
+    assert_eq!(set.labels(), Labels::Classes(vec![1, 0, 0, 1]));
     assert_eq!(
         report.label_counts,
         [("neg".to_owned(), 2), ("pos".to_owned(), 2)]
@@ -54,7 +54,7 @@ fn classes_are_learned_or_given() {
     };
     assert_eq!(
         load(REVIEWS, &options).unwrap().0.labels(),
-        &Labels::Classes(vec![0, 1, 1, 0])
+        Labels::Classes(vec![0, 1, 1, 0])
     );
     let error = message("text,label\na,pos\na,meh\n", &options);
     assert!(
@@ -70,7 +70,7 @@ fn numbers_are_targets() {
     let jsonl = "{\"sentence1\":\"a\",\"sentence2\":\"good\",\"score\":2.5}\n\
                  {\"score\":3,\"sentence2\":\"a\",\"sentence1\":\"\"}\n";
     let (set, report) = load_as(jsonl, Format::Jsonl, &options).unwrap();
-    assert_eq!(set.labels(), &Labels::Numbers(vec![2.5, 3.0]));
+    assert_eq!(set.labels(), Labels::Numbers(vec![2.5, 3.0]));
     assert_eq!((report.label_counts.len(), report.empty_texts), (0, 1));
     assert!(set.batch(&[0]).unwrap().type_ids.contains(&1));
     for bad in ["inf", "NaN", "x", ""] {
@@ -106,7 +106,7 @@ fn prediction_needs_no_labels() {
         ..LoadOptions::new(Task::Classify, 8)
     };
     let (set, _) = load_as("a\nb\nc\n", Format::Text, &options).unwrap();
-    assert_eq!((set.len(), set.labels()), (2, &Labels::None));
+    assert_eq!((set.len(), set.labels()), (2, Labels::None));
     let columns = ColumnMap {
         text: Some("foo".into()),
         ..ColumnMap::default()
@@ -147,7 +147,7 @@ fn batches_are_packed_and_cover_the_set() {
     let (fit_set, select_set) = (set.subset(&fit).unwrap(), set.subset(&select).unwrap());
     assert_eq!((fit_set.len(), select_set.len()), (51, 6));
     assert_eq!(select_set.ids(3), set.ids(select[3]));
-    assert_eq!(select_set.labels(), &set.batch(&select).unwrap().labels);
+    assert_eq!(select_set.labels(), set.batch(&select).unwrap().labels);
 }
 
 #[test]

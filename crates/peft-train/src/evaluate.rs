@@ -1,11 +1,14 @@
 //! Predictions and how good they are.
 
-use burn::tensor::{Device, activation::softmax};
+use burn::tensor::{
+    Device,
+    activation::{sigmoid, softmax},
+};
 use peft_core::AdapterContext;
 use peft_data::{BatchPlan, Dataset, Labels, Task};
 use peft_models::{PackedBatch, SequenceModel};
 
-use crate::{Metrics, TrainError, classification, regression};
+use crate::{Metrics, TrainError, classification, multi_label, regression};
 
 /// The prediction of a row.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,6 +17,8 @@ pub enum Prediction {
     Class(Vec<f32>),
     /// A number.
     Number(f32),
+    /// The probability of each label by itself.
+    Labels(Vec<f32>),
 }
 
 impl Prediction {
@@ -29,7 +34,7 @@ impl Prediction {
                 }
                 Some(best as u32)
             }
-            Self::Number(_) => None,
+            Self::Number(_) | Self::Labels(_) => None,
         }
     }
 }
@@ -72,12 +77,14 @@ pub fn predict(
         let outputs = match task {
             Task::Classify => softmax(outputs, 1),
             Task::Regress => outputs,
+            Task::MultiLabel => sigmoid(outputs),
         };
         let values: Vec<f32> = outputs.into_data().iter::<f32>().collect();
         for (row, values) in batch.indices.iter().zip(values.chunks(width)) {
             predictions[*row] = match task {
                 Task::Classify => Prediction::Class(values.to_vec()),
                 Task::Regress => Prediction::Number(values[0]),
+                Task::MultiLabel => Prediction::Labels(values.to_vec()),
             };
         }
     }
@@ -97,7 +104,7 @@ pub fn evaluate(
 ) -> Result<Evaluation, TrainError> {
     let predictions = predict(model, data, task, batch_size, device)?;
     let rows = predictions.len();
-    match data.labels() {
+    match &data.labels() {
         Labels::Classes(actual) => {
             let mut loss = 0.0;
             let mut classes = 0;
@@ -121,13 +128,36 @@ pub fn evaluate(
                 .iter()
                 .map(|p| match p {
                     Prediction::Number(value) => *value,
-                    Prediction::Class(_) => f32::NAN,
+                    Prediction::Class(_) | Prediction::Labels(_) => f32::NAN,
                 })
                 .collect();
             let metrics = regression(&predicted, actual);
             Ok(Evaluation {
                 loss: metrics["mse"],
                 metrics,
+                rows,
+            })
+        }
+        Labels::MultiHot {
+            values: actual,
+            width,
+        } => {
+            let predicted: Vec<f32> = predictions
+                .iter()
+                .flat_map(|p| match p {
+                    Prediction::Labels(probabilities) => probabilities.as_slice(),
+                    Prediction::Class(_) | Prediction::Number(_) => &[],
+                })
+                .copied()
+                .collect();
+            let mut loss = 0.0;
+            for (p, z) in predicted.iter().zip(actual) {
+                let p = if *z > 0.5 { *p } else { 1.0 - *p };
+                loss -= f64::from(p).max(f64::from(f32::MIN_POSITIVE)).ln();
+            }
+            Ok(Evaluation {
+                loss: loss / actual.len() as f64,
+                metrics: multi_label(&predicted, actual, *width),
                 rows,
             })
         }

@@ -26,7 +26,7 @@ pub use gradients::{GradientSet, gradients};
 pub use loss::{Targets, loss, targets};
 pub use memory::{peak_memory, resident_anonymous};
 pub use merge::{MergeReport, merge};
-pub use metrics::{Metrics, classification, regression};
+pub use metrics::{Metrics, classification, multi_label, regression};
 pub use open::{Adapted, OpenOptions, open};
 pub use optimizer::{AdamW, AdamWConfig};
 pub use run::{RunConfig, RunReport, train};

@@ -2,7 +2,7 @@
 
 use burn::{
     Tensor,
-    tensor::{Device, Int, TensorData},
+    tensor::{Device, Int, TensorData, activation::relu},
 };
 use peft_core::kernels::cross_entropy;
 use peft_data::Labels;
@@ -16,6 +16,8 @@ pub enum Targets {
     Classes(Tensor<1, Int>),
     /// Numbers, `[rows, 1]`.
     Numbers(Tensor<2>),
+    /// 1 for the labels that a row has, else 0, `[rows, labels]`.
+    Labels(Tensor<2>),
 }
 
 /// Move a batch's labels to the device.
@@ -36,6 +38,10 @@ pub fn targets(labels: &Labels, device: &Device) -> Result<Targets, TrainError> 
             let data = TensorData::new(values.clone(), [values.len(), 1]);
             Ok(Targets::Numbers(Tensor::from_data(data, device)))
         }
+        Labels::MultiHot { values, width } => {
+            let data = TensorData::new(values.clone(), [labels.len(), *width]);
+            Ok(Targets::Labels(Tensor::from_data(data, device)))
+        }
         Labels::None => Err(TrainError::setting(
             "data",
             "the rows have no labels",
@@ -44,13 +50,20 @@ pub fn targets(labels: &Labels, device: &Device) -> Result<Targets, TrainError> 
     }
 }
 
-/// The mean loss of a batch: cross-entropy for classes, squared error for numbers.
+/// The mean loss of a batch: cross-entropy for classes, squared error for numbers, and for several
+/// labels a row the binary cross-entropy of the outputs as logits, averaged over rows and labels.
 pub fn loss(outputs: Tensor<2>, targets: Targets) -> Tensor<1> {
     match targets {
         Targets::Classes(classes) => cross_entropy(outputs, classes),
         Targets::Numbers(values) => {
             let values = values.cast(outputs.dtype());
             (outputs - values).powi_scalar(2).mean()
+        }
+        Targets::Labels(values) => {
+            let values = values.cast(outputs.dtype());
+            // max(x, 0) - x z + ln(1 + exp(-|x|)) overflows for no x.
+            let rest = outputs.clone().abs().neg().exp().log1p();
+            (relu(outputs.clone()) - outputs * values + rest).mean()
         }
     }
 }

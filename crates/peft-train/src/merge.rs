@@ -257,11 +257,7 @@ fn write_config(
         let label2id: Map<_, _> = named.map(|(i, l)| (l.clone(), i.into())).collect();
         config.insert("id2label".into(), id2label.into());
         config.insert("label2id".into(), label2id.into());
-        let kind = match task.task {
-            peft_data::Task::Classify => "single_label_classification",
-            peft_data::Task::Regress => "regression",
-        };
-        config.insert("problem_type".into(), kind.into());
+        config.insert("problem_type".into(), task.task.problem_type().into());
     }
     let text = serde_json::to_string_pretty(&config).unwrap_or_default() + "\n";
     let to = output.join("config.json");

@@ -40,6 +40,45 @@ pub fn classification(predicted: &[u32], actual: &[u32], classes: usize) -> Metr
     ])
 }
 
+/// F1 over all labels of all rows (micro) and as the mean over labels (macro), and the share of rows
+/// whose labels are all right; a label is predicted from a probability of one half.
+///
+/// A metric whose denominator is zero is 0, as in scikit-learn.
+///
+/// # Panics
+/// If the two have different lengths, or are no rows of `width` labels.
+pub fn multi_label(predicted: &[f32], actual: &[f32], width: usize) -> Metrics {
+    assert_eq!(predicted.len(), actual.len(), "one probability a label");
+    assert_eq!(predicted.len() % width, 0, "whole rows");
+    // Of each label: hits, predictions, and rows that have it.
+    let mut counts = vec![[0f64; 3]; width];
+    let mut right = 0usize;
+    for (row, truth) in predicted.chunks(width).zip(actual.chunks(width)) {
+        let mut all = true;
+        for (count, (p, a)) in counts.iter_mut().zip(row.iter().zip(truth)) {
+            let (p, a) = (*p >= 0.5, *a >= 0.5);
+            all &= p == a;
+            for (sum, hit) in count.iter_mut().zip([p && a, p, a]) {
+                *sum += f64::from(u8::from(hit));
+            }
+        }
+        right += usize::from(all);
+    }
+    let f1 = |[hits, predicted, actual]: [f64; 3]| ratio(2.0 * hits, predicted + actual);
+    let whole = counts.iter().fold([0.0; 3], |sum, count| {
+        [sum[0] + count[0], sum[1] + count[1], sum[2] + count[2]]
+    });
+    let rows = predicted.len() / width;
+    Metrics::from([
+        ("accuracy", ratio(right as f64, rows as f64)),
+        ("f1", f1(whole)),
+        (
+            "f1_macro",
+            counts.iter().copied().map(f1).sum::<f64>() / width as f64,
+        ),
+    ])
+}
+
 /// Pearson's and Spearman's correlation and the mean squared error.
 ///
 /// # Panics

@@ -144,9 +144,9 @@ fn infer_task(
     }
     let labels = match task {
         Task::Regress => Vec::new(),
-        Task::Classify if labels.len() == outputs => labels,
+        Task::Classify | Task::MultiLabel if labels.len() == outputs => labels,
         // Hugging Face's names for labels without names.
-        Task::Classify => (0..outputs).map(|i| format!("LABEL_{i}")).collect(),
+        Task::Classify | Task::MultiLabel => (0..outputs).map(|i| format!("LABEL_{i}")).collect(),
     };
     Ok(TaskFile {
         task,

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use burn::{module::Module, tensor::Device};
 use peft_core::{AttachOptions, AttachReport, Method, NameMap, attach, load_adapter, save_adapter};
-use peft_data::{BatchPlan, Dataset, LabelMap, LoadOptions, LoadReport, Task, TextTokenizer};
+use peft_data::{Dataset, LabelMap, LoadOptions, LoadReport, Task, TextTokenizer};
 use peft_format::{AdapterConfig, TargetSpec, Targets, targets::default_targets};
 use peft_models::{HeadSpec, HeadState, ModelFolder, PackedBatch, SequenceModel};
 
@@ -112,12 +112,13 @@ impl<'a> Session<'a> {
     }
 
     pub fn run(mut self) -> Result<RunReport, TrainError> {
-        let lengths = self.fit.lengths();
         let mut step = 0;
         let mut best: Option<Best> = None;
         let mut interrupted = false;
         'epochs: for epoch in 0.. {
-            let plan = BatchPlan::new(&lengths, self.config.batch_size, self.config.seed, epoch)?;
+            let plan = self
+                .fit
+                .plan(self.config.batch_size, self.config.seed, epoch)?;
             let batches: Vec<&[usize]> = plan.iter_from(0).collect();
             for parts in batches.chunks(self.config.grad_accumulation) {
                 if self.recorder.progress.should_stop() {
@@ -132,7 +133,8 @@ impl<'a> Session<'a> {
             }
             best = Some(self.select(step, epoch as f64 + 1.0, best)?);
         }
-        let per_epoch = lengths
+        let per_epoch = self
+            .fit
             .len()
             .div_ceil(self.config.batch_size * self.config.grad_accumulation);
         let epochs = step as f64 / per_epoch as f64;
@@ -261,6 +263,7 @@ impl<'a> Session<'a> {
 fn better(task: Task, new: &Evaluation, old: &Evaluation) -> bool {
     match task {
         Task::Classify => new.metrics["accuracy"] > old.metrics["accuracy"],
+        Task::MultiLabel => new.metrics["f1"] > old.metrics["f1"],
         Task::Regress => new.loss < old.loss,
     }
 }
@@ -295,10 +298,7 @@ impl Data {
         let report = config.eval_data.as_deref().map(load).transpose()?;
         let (fit, select) = match config.select_data.as_deref() {
             Some(path) => (fit, load(path)?),
-            None => {
-                let (fit_rows, select_rows) = fit.split(0.1, config.seed)?;
-                (fit.subset(&fit_rows)?, fit.subset(&select_rows)?)
-            }
+            None => fit.split_sets(0.1, config.seed)?,
         };
         let labels = labels.map(|map| map.names().to_vec()).unwrap_or_default();
         if config.task == Task::Classify && labels.len() < 2 {

@@ -17,7 +17,7 @@ const LIMIT: u64 = 16 << 20;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TaskFile {
-    /// Classification or regression.
+    /// Classification, regression or several labels a row.
     pub task: Task,
     /// Names of the labels, by number; empty for a regression.
     #[serde(default)]
@@ -30,7 +30,7 @@ impl TaskFile {
     /// Number of outputs of the head.
     pub fn outputs(&self) -> usize {
         match self.task {
-            Task::Classify => self.labels.len(),
+            Task::Classify | Task::MultiLabel => self.labels.len(),
             Task::Regress => 1,
         }
     }
@@ -41,7 +41,9 @@ impl TaskFile {
     /// If a name is there twice.
     pub fn label_map(&self) -> Result<Option<LabelMap>, TrainError> {
         match self.task {
-            Task::Classify => Ok(Some(LabelMap::from_names(self.labels.clone())?)),
+            Task::Classify | Task::MultiLabel => {
+                Ok(Some(LabelMap::from_names(self.labels.clone())?))
+            }
             Task::Regress => Ok(None),
         }
     }

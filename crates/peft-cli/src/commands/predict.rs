@@ -32,28 +32,64 @@ pub fn predict(args: PredictArgs) -> Result<ExitCode> {
         read,
         ..LoadOptions::new(task, adapted.task.max_length)
     };
-    let (data, _) = Dataset::load(&args.data, &options, &adapted.tokenizer)?;
+    let part_rows = PART_ROWS.max(args.batch_size);
+    let parts = Dataset::parts(&args.data, &options, &adapted.tokenizer, part_rows)?;
     let device = &selected.device;
-    let predictions = predict_rows(&adapted.model, &data, task, args.batch_size, device)?;
-    match &args.output {
-        None => write(
-            &mut BufWriter::new(io::stdout().lock()),
-            &predictions,
-            &adapted.task.labels,
-        )?,
-        Some(path) => {
-            let fill = |file: &mut dyn Write| write(file, &predictions, &adapted.task.labels);
-            peft_train::core::format::atomic::write_atomic(path, fill)
-                .with_context(|| format!("writing {}", path.display()))?;
+    // What went wrong with the data or the model, as opposed to the writing.
+    let mut fault: Option<anyhow::Error> = None;
+    let fill = |out: &mut dyn Write| -> io::Result<()> {
+        let mut first = 0;
+        for part in parts {
+            let predicted = part.map_err(anyhow::Error::from).and_then(|part| {
+                let size = args.batch_size;
+                Ok(predict_rows(&adapted.model, &part, task, size, device)?)
+            });
+            match predicted {
+                Ok(predictions) => {
+                    write(out, first, &predictions, &adapted.task.labels)?;
+                    first += predictions.len();
+                }
+                Err(error) => {
+                    fault = Some(error);
+                    return Err(io::Error::other("no prediction"));
+                }
+            }
         }
+        out.flush()
+    };
+    let written = match &args.output {
+        None => fill(&mut BufWriter::new(io::stdout().lock())).map_err(anyhow::Error::from),
+        Some(path) => peft_train::core::format::atomic::write_atomic(path, fill)
+            .with_context(|| format!("writing {}", path.display())),
+    };
+    match fault {
+        Some(error) => Err(error),
+        None => written.map(|()| ExitCode::SUCCESS),
     }
-    Ok(ExitCode::SUCCESS)
 }
 
-fn write(out: &mut dyn Write, predictions: &[Prediction], labels: &[String]) -> io::Result<()> {
-    for (index, prediction) in predictions.iter().enumerate() {
+/// Rows held at a time: memory does not grow with the file.
+const PART_ROWS: usize = 8192;
+
+fn write(
+    out: &mut dyn Write,
+    first: usize,
+    predictions: &[Prediction],
+    labels: &[String],
+) -> io::Result<()> {
+    for (index, prediction) in (first..).zip(predictions) {
         let object = match prediction {
             Prediction::Number(value) => json!({ "index": index, "value": value }),
+            Prediction::Labels(probabilities) => {
+                let named: Map<String, Value> = (labels.iter().zip(probabilities))
+                    .map(|(label, p)| (label.clone(), json!(p)))
+                    .collect();
+                let chosen: Vec<&String> = (labels.iter().zip(probabilities))
+                    .filter(|(_, p)| **p >= 0.5)
+                    .map(|(label, _)| label)
+                    .collect();
+                json!({ "index": index, "labels": chosen, "probabilities": named })
+            }
             Prediction::Class(probabilities) => {
                 let label = prediction
                     .class()
@@ -66,5 +102,5 @@ fn write(out: &mut dyn Write, predictions: &[Prediction], labels: &[String]) -> 
         };
         writeln!(out, "{object}")?;
     }
-    out.flush()
+    Ok(())
 }

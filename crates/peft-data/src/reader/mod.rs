@@ -3,17 +3,17 @@
 mod csv;
 mod jsonl;
 mod line;
+mod open;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod row;
 #[cfg(test)]
 mod tests;
 
-use crate::error::{DataError, Location, shorten};
+use crate::error::{DataError, Location};
 use crate::format::Format;
 use line::{Lines, trim_end};
-pub use row::{MAX_COLUMNS, MAX_FIELD_BYTES, MAX_ROW_BYTES, Row, Value};
-use std::fs::File;
-use std::io::{BufRead, BufReader};
-use std::path::Path;
+pub use row::{MAX_COLUMNS, MAX_FIELD_BYTES, MAX_LIST, MAX_ROW_BYTES, Row, Value};
 use std::sync::Arc;
 
 /// How to read a file.
@@ -35,9 +35,17 @@ impl Default for ReadOptions {
     }
 }
 
+/// Where rows come from.
+enum Source {
+    Lines(Lines),
+    #[cfg(feature = "parquet")]
+    Parquet(Box<parquet::Reader>),
+}
+
 /// Iterates over the rows of a file. After an error it ends.
 pub struct RowReader {
-    lines: Lines,
+    source: Source,
+    file: String,
     format: Format,
     names: Arc<[String]>,
     /// A first data row read before its column names were known.
@@ -47,175 +55,99 @@ pub struct RowReader {
 }
 
 impl RowReader {
-    /// Opens a file; `-` is standard input, which needs a format in the options.
-    ///
-    /// # Errors
-    /// [`DataError::Io`], or [`DataError::Format`] for a file that is not of a supported format.
-    pub fn open(path: &Path, options: &ReadOptions) -> Result<Self, DataError> {
-        if path == Path::new("-") {
-            let format = options.format.ok_or_else(|| DataError::Format {
-                file: "<stdin>".to_owned(),
-                problem: "the format of standard input is not known".to_owned(),
-                fix: "give it: csv, tsv, jsonl or text (--data-format)",
-            })?;
-            let stdin = Box::new(BufReader::new(std::io::stdin()));
-            return Self::new(stdin, "<stdin>", format, options.header);
-        }
-        let format = options.format.map_or_else(|| Format::from_path(path), Ok)?;
-        let io = |source| DataError::Io {
-            path: path.to_owned(),
-            source,
-        };
-        let file = BufReader::with_capacity(1 << 16, File::open(path).map_err(io)?);
-        Self::new(
-            Box::new(file),
-            &path.display().to_string(),
-            format,
-            options.header,
-        )
-    }
-
-    /// Reads rows from any stream; `name` is for messages.
-    ///
-    /// # Errors
-    /// As [`RowReader::open`], and [`DataError::Malformed`] for a header that cannot be used.
-    pub fn new(
-        stream: Box<dyn BufRead + Send>,
-        name: &str,
-        format: Format,
-        header: bool,
-    ) -> Result<Self, DataError> {
-        let lines = Lines::new(stream, name.to_owned())?;
-        let names = Arc::from(vec!["text".to_owned()]);
-        let mut reader = Self {
-            lines,
-            format,
-            names,
-            pending: None,
-            row: 0,
-            ended: false,
-        };
-        if matches!(format, Format::Csv | Format::Tsv) {
-            let first = reader.record()?;
-            reader.set_names(first, header)?;
-        }
-        Ok(reader)
-    }
-
     /// The file's name, or `<stdin>`.
     pub fn file(&self) -> &str {
-        &self.lines.file
+        &self.file
     }
 
-    fn set_names(&mut self, first: Option<csv::Record>, header: bool) -> Result<(), DataError> {
-        let Some(record) = first else {
-            return Err(DataError::Empty {
-                file: self.lines.file.clone(),
-            });
-        };
-        let numbered = |i: usize| format!("column{}", i + 1);
-        let names: Vec<String> = match header {
-            true => {
-                let fields = record.fields.iter().map(|f| f.trim()).enumerate();
-                // pandas writes its index as a first column without a name.
-                fields
-                    .map(|(i, f)| {
-                        if f.is_empty() {
-                            numbered(i)
-                        } else {
-                            f.to_owned()
-                        }
-                    })
-                    .collect()
+    /// Says which columns are needed. Of Parquet only those are read then, others come as null;
+    /// the other formats have to be read in full and are.
+    pub fn keep(&mut self, columns: &[&str]) {
+        #[cfg(feature = "parquet")]
+        if let Source::Parquet(reader) = &mut self.source {
+            reader.keep(columns);
+        }
+        #[cfg(not(feature = "parquet"))]
+        let _ = columns;
+    }
+
+    /// The columns, where they are known before the first row; JSON lines name theirs in each row.
+    pub fn names(&self) -> Option<&[String]> {
+        (self.format != Format::Jsonl).then_some(&self.names)
+    }
+
+    /// The names of a column's classes, where the file itself tells them: Parquet written by the
+    /// `datasets` library with a `ClassLabel`.
+    pub fn class_names(&self, column: &str) -> Option<Vec<String>> {
+        match &self.source {
+            Source::Lines(_) => {
+                let _ = column;
+                None
             }
-            false => (0..record.fields.len()).map(numbered).collect(),
-        };
-        let twice = names
-            .iter()
-            .enumerate()
-            .find(|(i, name)| names[..*i].contains(name));
-        let problem = match twice {
-            _ if names.len() > MAX_COLUMNS => format!("more than {MAX_COLUMNS} columns"),
-            Some((_, name)) => format!("two columns are called `{}`", shorten(name)),
-            None => {
-                self.names = names.into();
-                self.pending = (!header).then_some(record);
-                return Ok(());
-            }
-        };
-        Err(DataError::Malformed {
-            at: self.at(record.line),
-            problem,
-            fix: "give every column a name of its own on the first line",
-        })
+            #[cfg(feature = "parquet")]
+            Source::Parquet(reader) => reader.class_names(column),
+        }
     }
 
     /// The next raw record of CSV or TSV.
     fn record(&mut self) -> Result<Option<csv::Record>, DataError> {
+        let row = self.row;
         if self.format == Format::Csv {
-            return csv::next_record(&mut self.lines, self.row);
+            let lines = self.lines();
+            return lines.map_or(Ok(None), |lines| csv::next_record(lines, row));
         }
-        let Some(line) = self.next_line()? else {
+        let Some((line, text)) = self.next_line()? else {
             return Ok(None);
         };
-        let fields = line
-            .split('\t')
-            .take(MAX_COLUMNS + 1)
-            .map(str::to_owned)
-            .collect();
-        Ok(Some(csv::Record {
-            line: self.lines.number,
-            fields,
-        }))
+        let fields = text.split('\t').take(MAX_COLUMNS + 1);
+        let fields = fields.map(str::to_owned).collect();
+        Ok(Some(csv::Record { line, fields }))
     }
 
-    /// The next line without its terminator; blank lines are skipped, except in plain text.
-    fn next_line(&mut self) -> Result<Option<String>, DataError> {
-        while let Some(line) = self.lines.next(self.row)? {
+    /// The next line without its terminator, and its number; blank lines are skipped, except in
+    /// plain text.
+    fn next_line(&mut self) -> Result<Option<(u64, String)>, DataError> {
+        let (row, keep_blank) = (self.row, self.format == Format::Text);
+        let Some(lines) = self.lines() else {
+            return Ok(None);
+        };
+        while let Some(line) = lines.next(row)? {
             let line = trim_end(line);
-            if self.format == Format::Text || !line.is_empty() {
-                return Ok(Some(line.to_owned()));
+            if keep_blank || !line.is_empty() {
+                let line = line.to_owned();
+                return Ok(Some((lines.number, line)));
             }
         }
         Ok(None)
     }
 
+    fn lines(&mut self) -> Option<&mut Lines> {
+        match &mut self.source {
+            Source::Lines(lines) => Some(lines),
+            #[cfg(feature = "parquet")]
+            Source::Parquet(_) => None,
+        }
+    }
+
     fn read(&mut self) -> Result<Option<Row>, DataError> {
         self.row += 1;
-        let (line, values) = match self.format {
-            Format::Jsonl => {
-                let object = jsonl::next_object(&mut self.lines, self.row)?;
-                let Some((line, object)) = object else {
-                    return Ok(None);
-                };
-                // Rows almost always share their keys: keep one list of them.
-                if !self.names.iter().eq(object.keys()) {
-                    self.names = object.keys().cloned().collect();
-                }
-                (
-                    line,
-                    object.into_iter().map(|(_, v)| jsonl::value(v)).collect(),
-                )
-            }
-            Format::Text => {
-                let Some(line) = self.next_line()? else {
-                    return Ok(None);
-                };
-                (self.lines.number, vec![Value::Text(line)])
-            }
+        let found = match self.format {
+            Format::Jsonl => self.object()?,
+            Format::Text => self
+                .next_line()?
+                .map(|(line, text)| (line, vec![Value::Text(text)])),
             Format::Csv | Format::Tsv => {
                 let record = match self.pending.take() {
                     Some(record) => Some(record),
                     None => self.record()?,
                 };
-                let Some(record) = record else {
-                    return Ok(None);
-                };
-                (
-                    record.line,
-                    record.fields.into_iter().map(Value::Text).collect(),
-                )
+                let texts = |r: csv::Record| r.fields.into_iter().map(Value::Text).collect();
+                record.map(|record| (record.line, texts(record)))
             }
+            Format::Parquet => self.stored()?,
+        };
+        let Some((line, values)) = found else {
+            return Ok(None);
         };
         self.check(line, &values)?;
         let names = Arc::clone(&self.names);
@@ -225,6 +157,37 @@ impl RowReader {
             names,
             values,
         }))
+    }
+
+    /// The next object of JSON lines.
+    fn object(&mut self) -> Result<Option<(u64, Vec<Value>)>, DataError> {
+        let row = self.row;
+        let Some(lines) = self.lines() else {
+            return Ok(None);
+        };
+        let Some((line, object)) = jsonl::next_object(lines, row)? else {
+            return Ok(None);
+        };
+        // Rows almost always share their keys: keep one list of them.
+        if self.names[..] != object.names {
+            self.names = object.names.into();
+        }
+        Ok(Some((line, object.values)))
+    }
+
+    /// The next row of Parquet, which has no lines.
+    fn stored(&mut self) -> Result<Option<(u64, Vec<Value>)>, DataError> {
+        #[cfg(feature = "parquet")]
+        if let Source::Parquet(reader) = &mut self.source {
+            let read = reader.next();
+            let values = read.map_err(|problem| DataError::Malformed {
+                at: self.at(0),
+                problem: problem.what,
+                fix: problem.fix,
+            })?;
+            return Ok(values.map(|values| (0, values)));
+        }
+        Ok(None)
     }
 
     fn check(&self, line: u64, values: &[Value]) -> Result<(), DataError> {
@@ -254,7 +217,7 @@ impl RowReader {
 
     fn at(&self, line: u64) -> Location {
         Location {
-            file: self.lines.file.clone(),
+            file: self.file.clone(),
             row: self.row,
             line,
             column: None,

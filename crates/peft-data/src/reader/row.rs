@@ -1,6 +1,7 @@
 //! One row of any format.
 
 use crate::error::{DataError, Location};
+use crate::task::TOKEN_CLASSIFICATION;
 use std::sync::Arc;
 
 /// Largest field accepted, in bytes.
@@ -10,29 +11,34 @@ pub const MAX_ROW_BYTES: usize = 32 << 20;
 /// Most columns accepted.
 pub const MAX_COLUMNS: usize = 4096;
 
+/// Most values accepted in a list.
+pub const MAX_LIST: usize = 1 << 16;
+
 /// One field. CSV, TSV and text files hold only [`Value::Text`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
-    /// JSON `null`.
+    /// JSON `null`, Parquet's null, or a column that was not asked for.
     Null,
     /// A string.
     Text(String),
-    /// A JSON number, as JSON writes it.
+    /// A number, as JSON writes it: floating-point numbers have a point or an exponent.
     Number(String),
-    /// A JSON boolean.
+    /// A boolean.
     Bool(bool),
-    /// A JSON array or object, whose content is not kept.
+    /// A list of values that are not lists themselves.
+    List(Vec<Value>),
+    /// A list of lists or an object, whose content is not kept, or a type that is not read.
     Nested,
 }
 
 impl Value {
-    /// The field as text; `None` for `null`, arrays and objects.
+    /// The field as text; `None` for `null`, lists and objects.
     pub fn as_text(&self) -> Option<&str> {
         match self {
             Self::Text(text) | Self::Number(text) => Some(text),
             Self::Bool(true) => Some("true"),
             Self::Bool(false) => Some("false"),
-            Self::Null | Self::Nested => None,
+            Self::Null | Self::List(_) | Self::Nested => None,
         }
     }
 }
@@ -52,7 +58,7 @@ impl Row {
         self.number
     }
 
-    /// Line of the file at which the row starts, from 1.
+    /// Line of the file at which the row starts, from 1; 0 in a format without lines.
     pub fn line(&self) -> u64 {
         self.line
     }
@@ -86,19 +92,32 @@ impl Row {
     /// The text of a column.
     ///
     /// # Errors
-    /// [`DataError::Malformed`] if the column is missing, `null`, an array or an object.
+    /// [`DataError::Malformed`] if the column is missing, `null`, an object or of a type that is not
+    /// read; [`DataError::Unsupported`] for a list, which is what token classification has.
     pub fn text(&self, name: &str, file: &str) -> Result<&str, DataError> {
         let value = self.get(name);
-        value
-            .and_then(Value::as_text)
-            .ok_or_else(|| DataError::Malformed {
-                at: self.location(file).column(name),
-                problem: match value {
-                    None => "expected a value, but the column is missing in this row".to_owned(),
-                    Some(Value::Null) => "expected a value, found null".to_owned(),
-                    Some(_) => "expected text, found an array or object".to_owned(),
-                },
-                fix: "correct or remove the row",
-            })
+        if let Some(text) = value.and_then(Value::as_text) {
+            return Ok(text);
+        }
+        let at = self.location(file).column(name);
+        let (problem, fix) = match value {
+            None => (
+                "expected a value, but the column is missing in this row",
+                "correct or remove the row",
+            ),
+            Some(Value::Null) => ("expected a value, found null", "correct or remove the row"),
+            Some(Value::List(_)) => {
+                return Err(DataError::Unsupported {
+                    what: format!("{at}: expected text, found a list; {TOKEN_CLASSIFICATION}"),
+                    fix: "join the words into one text, or name another column",
+                });
+            }
+            Some(_) => (
+                "expected text, found an object, a nested list or a type that is not read",
+                "name another column, or store the values as text",
+            ),
+        };
+        let problem = problem.to_owned();
+        Err(DataError::Malformed { at, problem, fix })
     }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use std::io::Cursor;
+use std::io::{BufReader, Cursor, Read};
 
 fn read_with(text: &[u8], format: Format, header: bool) -> Result<Vec<Row>, DataError> {
     RowReader::new(Box::new(Cursor::new(text.to_vec())), "f", format, header)?.collect()
@@ -39,7 +39,10 @@ fn jsonl_keeps_order_and_types() {
     .unwrap();
     assert_eq!(rows[0].names(), ["b", "a"]);
     assert_eq!(rows[0].get("b"), Some(&Value::Number("1.5".into())));
-    assert_eq!(rows[1].get("a"), Some(&Value::Nested));
+    assert_eq!(
+        rows[1].get("a"),
+        Some(&Value::List(vec![Value::Number("1".into())]))
+    );
     assert_eq!(rows[1].iter().count(), 2);
     assert!(
         rows[1]
@@ -77,7 +80,8 @@ fn hostile_input_is_located_and_explained() {
     let cut = message(b"{\"a\":1}\n{\"a\":\n", Format::Jsonl);
     assert!(cut.contains("row 2 (line 2)"), "{cut}");
     let deep = format!("{}1{}", "{\"a\":".repeat(200), "}".repeat(200));
-    assert!(message(deep.as_bytes(), Format::Jsonl).contains("recursion"));
+    let rows = read(deep.as_bytes(), Format::Jsonl).unwrap();
+    assert_eq!(rows[0].get("a"), Some(&Value::Nested));
     assert!(message(b"a,a\n1,2\n", Format::Csv).contains("two columns are called `a`"));
     assert!(message(b"", Format::Csv).contains("no data rows"));
     assert!(message(b"PAR1\x15", Format::Csv).contains("Parquet"));
@@ -105,4 +109,26 @@ fn sizes_are_bounded() {
     );
 }
 
-use std::io::Read;
+#[test]
+fn json_rows_are_bounded_and_the_last_of_equal_keys_counts() {
+    let rows = read(
+        b"{\"a\":1,\"b\":[[2]],\"a\":{\"c\":[3]},\"a\":-4.0}\n",
+        Format::Jsonl,
+    )
+    .unwrap();
+    assert_eq!(rows[0].names(), ["a", "b"]);
+    assert_eq!(rows[0].get("a"), Some(&Value::Number("-4.0".into())));
+    assert_eq!(rows[0].get("b"), Some(&Value::Nested));
+    let keys: Vec<String> = (0..MAX_COLUMNS + 1)
+        .map(|i| format!("\"k{i}\":0"))
+        .collect();
+    let wide = format!("{{{}}}", keys.join(","));
+    assert!(message(wide.as_bytes(), Format::Jsonl).contains("more than 4096 keys"));
+    let again = format!("{{{},\"k17\":9}}", keys[..MAX_COLUMNS].join(","));
+    let rows = read(again.as_bytes(), Format::Jsonl).unwrap();
+    assert_eq!(rows[0].names().len(), MAX_COLUMNS);
+    assert_eq!(rows[0].get("k17"), Some(&Value::Number("9".into())));
+    let long = format!("{{\"a\":[{}1]}}", "0,".repeat(MAX_LIST));
+    let rows = read(long.as_bytes(), Format::Jsonl).unwrap();
+    assert_eq!(rows[0].get("a"), Some(&Value::Nested));
+}

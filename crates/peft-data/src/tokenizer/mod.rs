@@ -2,16 +2,16 @@
 
 mod assemble;
 mod files;
+mod guard;
 #[cfg(test)]
 mod tests;
 mod truncate;
 
 use crate::error::{DataError, shorten};
 use files::{Config, REDOWNLOAD, bad, read};
+use guard::guarded;
 use std::path::{Path, PathBuf};
-use tokenizers::{
-    Encoding, ModelWrapper, PostProcessor, PostProcessorWrapper, Tokenizer, TruncationDirection,
-};
+use tokenizers::{Encoding, ModelWrapper, PostProcessor, Tokenizer, TruncationDirection};
 
 /// Fewer texts than this are tokenized on the calling thread.
 const PARALLEL_FROM: usize = 64;
@@ -34,6 +34,8 @@ pub struct Encoded {
 pub struct TextTokenizer {
     inner: Tokenizer,
     direction: TruncationDirection,
+    /// Special tokens added to a text, and to a pair.
+    special: [usize; 2],
     pad_id: Option<u32>,
     vocab_size: usize,
     source: PathBuf,
@@ -86,17 +88,12 @@ impl TextTokenizer {
     }
 
     fn build(path: &Path, json: &[u8], config: &Config) -> Result<Self, DataError> {
-        let mut inner = Tokenizer::from_bytes(json)
-            .map_err(|e| bad(path, format!("not a valid tokenizer: {e}"), REDOWNLOAD))?;
+        guard::check(path, json)?;
+        let invalid = |e| bad(path, format!("not a valid tokenizer: {e}"), REDOWNLOAD);
+        let mut inner = guarded(|| Tokenizer::from_bytes(json)).map_err(invalid)?;
         let padding = inner.get_padding().map(|p| p.pad_token.clone());
         inner.with_padding(None);
-        inner.with_truncation(None).map_err(|e| {
-            bad(
-                path,
-                format!("cannot switch truncation off: {e}"),
-                REDOWNLOAD,
-            )
-        })?;
+        guarded(|| inner.with_truncation(None).map(|_| ())).map_err(invalid)?;
         // Dropout would make equal texts differ from run to run.
         if let ModelWrapper::BPE(bpe) = inner.get_model()
             && bpe.dropout.is_some()
@@ -114,6 +111,12 @@ impl TextTokenizer {
             .values()
             .max()
             .map_or(0, |&id| id as usize + 1);
+        let added = |pair| {
+            inner
+                .get_post_processor()
+                .map_or(0, |p| p.added_tokens(pair))
+        };
+        let special = guarded(|| Ok([added(false), added(true)])).map_err(invalid)?;
         let direction = match config.text("truncation_side") {
             Some("left") => TruncationDirection::Left,
             _ => TruncationDirection::Right,
@@ -121,6 +124,7 @@ impl TextTokenizer {
         Ok(Self {
             inner,
             direction,
+            special,
             pad_id,
             vocab_size,
             source: path.to_owned(),
@@ -157,14 +161,11 @@ impl TextTokenizer {
             // Only a post-processor may overrule the segments of a pair.
             second.set_type_ids(vec![1; second.len()]);
         }
-        let error = |e: tokenizers::Error| DataError::Encode {
+        let done = guarded(|| self.inner.post_process(first, second, true));
+        let done = done.map_err(|problem| DataError::Encode {
             text: shorten(text),
-            problem: e.to_string(),
-        };
-        let done = self
-            .inner
-            .post_process(first, second, true)
-            .map_err(error)?;
+            problem,
+        })?;
         Ok(Encoded {
             ids: done.get_ids().to_vec(),
             type_ids: done.get_type_ids().to_vec(),
@@ -211,9 +212,12 @@ impl TextTokenizer {
 
     /// Special tokens added to a text, or to a pair.
     pub fn special_tokens(&self, pair: bool) -> usize {
-        self.inner
-            .get_post_processor()
-            .map_or(0, |p: &PostProcessorWrapper| p.added_tokens(pair))
+        self.special[usize::from(pair)]
+    }
+
+    /// A token as the vocabulary writes it; empty for an id that it does not have.
+    pub fn token(&self, id: u32) -> String {
+        self.inner.id_to_token(id).unwrap_or_default()
     }
 
     /// Id of the padding token, if the tokenizer has one. Batches here never need it.
@@ -232,12 +236,11 @@ impl TextTokenizer {
     }
 
     fn encode_part(&self, text: &str) -> Result<Encoding, DataError> {
-        self.inner
-            .encode_fast(text, false)
-            .map_err(|e| DataError::Encode {
-                text: shorten(text),
-                problem: e.to_string(),
-            })
+        let encoded = guarded(|| self.inner.encode_fast(text, false));
+        encoded.map_err(|problem| DataError::Encode {
+            text: shorten(text),
+            problem,
+        })
     }
 
     fn cut(&self, encoding: &mut Encoding, keep: usize) {

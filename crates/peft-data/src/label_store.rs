@@ -1,0 +1,123 @@
+//! Labels of loaded rows, kept as compactly as their tokens.
+
+use crate::dataset::Labels;
+use crate::preview::PreviewTargets;
+use crate::store::Store;
+
+/// Labels in the order of the rows. Ids are those of the order of appearance where the labels were
+/// learned from the data; `order` leads from there to the class ids.
+#[derive(Debug)]
+pub(crate) enum LabelStore {
+    None,
+    Classes {
+        ids: Store<u32>,
+        order: Option<Vec<u32>>,
+    },
+    Numbers(Store<f32>),
+    Many {
+        ids: Store<u32>,
+        /// Start of every row in `ids`, and the end.
+        starts: Store<u64>,
+        order: Option<Vec<u32>>,
+        width: usize,
+    },
+}
+
+fn through(order: Option<&Vec<u32>>, id: u32) -> u32 {
+    order.map_or(id, |order| order[id as usize])
+}
+
+impl LabelStore {
+    /// The labels of some rows, which must exist.
+    pub(crate) fn select(&self, rows: impl Iterator<Item = usize>) -> Labels {
+        match self {
+            Self::None => Labels::None,
+            Self::Classes { ids, order } => {
+                Labels::Classes(rows.map(|r| through(order.as_ref(), ids[r])).collect())
+            }
+            Self::Numbers(values) => Labels::Numbers(rows.map(|r| values[r]).collect()),
+            Self::Many {
+                ids,
+                starts,
+                order,
+                width,
+            } => {
+                let mut values = Vec::new();
+                for row in rows {
+                    let start = values.len();
+                    values.resize(start + width, 0.0);
+                    for &id in &ids[starts[row] as usize..starts[row + 1] as usize] {
+                        values[start + through(order.as_ref(), id) as usize] = 1.0;
+                    }
+                }
+                let width = *width;
+                Labels::MultiHot { values, width }
+            }
+        }
+    }
+
+    /// The class of a row, where rows have one.
+    pub(crate) fn class(&self, row: usize) -> u32 {
+        match self {
+            Self::Classes { ids, .. } => ids[row],
+            _ => 0,
+        }
+    }
+
+    /// The range of numbers and their mean, for numbers.
+    pub(crate) fn numbers(&self) -> Option<PreviewTargets> {
+        let Self::Numbers(values) = self else {
+            return None;
+        };
+        let sum: f64 = values.iter().map(|v| f64::from(*v)).sum();
+        Some(PreviewTargets {
+            min: values.iter().copied().reduce(f32::min)?,
+            mean: sum / values.len() as f64,
+            max: values.iter().copied().reduce(f32::max)?,
+        })
+    }
+
+    /// Rows with each of `width` labels.
+    pub(crate) fn counts(&self, width: usize) -> Vec<usize> {
+        let mut counts = vec![0; width];
+        if let Self::Classes { ids, order } | Self::Many { ids, order, .. } = self {
+            for &id in ids.iter() {
+                if let Some(count) = counts.get_mut(through(order.as_ref(), id) as usize) {
+                    *count += 1;
+                }
+            }
+        }
+        counts
+    }
+}
+
+impl From<Labels> for LabelStore {
+    fn from(labels: Labels) -> Self {
+        match labels {
+            Labels::None => Self::None,
+            Labels::Classes(ids) => Self::Classes {
+                ids: ids.into(),
+                order: None,
+            },
+            Labels::Numbers(values) => Self::Numbers(values.into()),
+            Labels::MultiHot { values, width } => {
+                let (mut ids, mut starts) = (Vec::new(), vec![0]);
+                for row in values.chunks(width.max(1)) {
+                    ids.extend(
+                        (0u32..)
+                            .zip(row)
+                            .filter(|(_, v)| **v != 0.0)
+                            .map(|(id, _)| id),
+                    );
+                    starts.push(ids.len() as u64);
+                }
+                Self::Many {
+                    ids: ids.into(),
+                    starts: starts.into(),
+                    order: None,
+                    width,
+                }
+            }
+        }
+    }
+}

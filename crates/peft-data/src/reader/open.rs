@@ -1,0 +1,165 @@
+//! Opening files and streams: formats, headers, column names.
+
+use super::line::Lines;
+use super::{MAX_COLUMNS, ReadOptions, RowReader, Source, csv};
+use crate::error::{DataError, shorten};
+use crate::format::Format;
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Seek};
+use std::path::Path;
+use std::sync::Arc;
+
+impl RowReader {
+    /// Opens a file; `-` is standard input, which needs a format in the options.
+    ///
+    /// # Errors
+    /// [`DataError::Io`], or [`DataError::Format`] for a file that is not of a supported format.
+    pub fn open(path: &Path, options: &ReadOptions) -> Result<Self, DataError> {
+        if path == Path::new("-") {
+            let format = options.format.ok_or_else(|| DataError::Format {
+                file: "<stdin>".to_owned(),
+                problem: "the format of standard input is not known".to_owned(),
+                fix: "give it: csv, tsv, jsonl or text (--data-format)",
+            })?;
+            let stdin = Box::new(BufReader::new(std::io::stdin()));
+            return Self::new(stdin, "<stdin>", format, options.header);
+        }
+        let format = options.format.map_or_else(|| Format::from_path(path), Ok)?;
+        let io = |source| DataError::Io {
+            path: path.to_owned(),
+            source,
+        };
+        let file = File::open(path).map_err(io)?;
+        let name = path.display().to_string();
+        if format == Format::Parquet {
+            return Self::parquet(file, &name);
+        }
+        let file = BufReader::with_capacity(1 << 16, file);
+        Self::new(Box::new(file), &name, format, options.header)
+    }
+
+    /// Reads rows of Parquet, from whatever can be read at any place; `name` is for messages.
+    ///
+    /// # Errors
+    /// [`DataError::Format`] for what is not Parquet, or is damaged in its footer.
+    #[cfg(feature = "parquet")]
+    pub fn parquet(
+        stream: impl Read + Seek + Send + 'static,
+        name: &str,
+    ) -> Result<Self, DataError> {
+        let reader = super::parquet::Reader::new(Box::new(stream), name)?;
+        let names: Vec<String> = reader.names().map(str::to_owned).collect();
+        if names.is_empty() {
+            return Err(DataError::Empty {
+                file: name.to_owned(),
+            });
+        }
+        let mut reader = Self::with(Source::Parquet(Box::new(reader)), name, Format::Parquet);
+        check_names(&names).map_err(|problem| DataError::Format {
+            file: name.to_owned(),
+            problem,
+            fix: "give every column a name of its own",
+        })?;
+        reader.names = names.into();
+        Ok(reader)
+    }
+
+    /// Says that Parquet is not read in this build.
+    ///
+    /// # Errors
+    /// [`DataError::Format`], always.
+    #[cfg(not(feature = "parquet"))]
+    pub fn parquet(_: impl Read + Seek + Send + 'static, name: &str) -> Result<Self, DataError> {
+        Err(DataError::Format {
+            file: name.to_owned(),
+            problem: "this build does not read Parquet".to_owned(),
+            fix: "build peft-data with its feature `parquet`, or convert the file to JSON lines",
+        })
+    }
+
+    /// Reads rows from any stream; `name` is for messages.
+    ///
+    /// # Errors
+    /// As [`RowReader::open`], and [`DataError::Malformed`] for a header that cannot be used.
+    pub fn new(
+        stream: Box<dyn BufRead + Send>,
+        name: &str,
+        format: Format,
+        header: bool,
+    ) -> Result<Self, DataError> {
+        if format == Format::Parquet {
+            return Err(DataError::Format {
+                file: name.to_owned(),
+                problem: "Parquet is read from its end, which a stream does not have".to_owned(),
+                fix: "write it to a file and name that",
+            });
+        }
+        let lines = Lines::new(stream, name.to_owned())?;
+        let mut reader = Self::with(Source::Lines(lines), name, format);
+        if matches!(format, Format::Csv | Format::Tsv) {
+            let first = reader.record()?;
+            reader.set_names(first, header)?;
+        }
+        Ok(reader)
+    }
+
+    fn with(source: Source, file: &str, format: Format) -> Self {
+        Self {
+            source,
+            file: file.to_owned(),
+            format,
+            names: Arc::from(vec!["text".to_owned()]),
+            pending: None,
+            row: 0,
+            ended: false,
+        }
+    }
+
+    fn set_names(&mut self, first: Option<csv::Record>, header: bool) -> Result<(), DataError> {
+        let Some(record) = first else {
+            return Err(DataError::Empty {
+                file: self.file.clone(),
+            });
+        };
+        let numbered = |i: usize| format!("column{}", i + 1);
+        let names: Vec<String> = match header {
+            true => {
+                let fields = record.fields.iter().map(|f| f.trim()).enumerate();
+                // pandas writes its index as a first column without a name.
+                fields
+                    .map(|(i, f)| {
+                        if f.is_empty() {
+                            numbered(i)
+                        } else {
+                            f.to_owned()
+                        }
+                    })
+                    .collect()
+            }
+            false => (0..record.fields.len()).map(numbered).collect(),
+        };
+        let Err(problem) = check_names(&names) else {
+            self.names = names.into();
+            self.pending = (!header).then_some(record);
+            return Ok(());
+        };
+        Err(DataError::Malformed {
+            at: self.at(record.line),
+            problem,
+            fix: "give every column a name of its own on the first line",
+        })
+    }
+}
+
+/// Refuses too many names, or one name twice.
+fn check_names(names: &[String]) -> Result<(), String> {
+    if names.len() > MAX_COLUMNS {
+        return Err(format!("more than {MAX_COLUMNS} columns"));
+    }
+    let mut seen = HashSet::new();
+    match names.iter().find(|name| !seen.insert(name.as_str())) {
+        Some(name) => Err(format!("two columns are called `{}`", shorten(name))),
+        None => Ok(()),
+    }
+}

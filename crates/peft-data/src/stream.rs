@@ -1,0 +1,129 @@
+//! A file in parts, for what looks at each row once: prediction and evaluation.
+
+use crate::builder::{Builder, Counts};
+use crate::dataset::Dataset;
+use crate::error::DataError;
+use crate::labels::LabelMap;
+use crate::load::{LoadOptions, Source, named_counts};
+use crate::reader::RowReader;
+use crate::report::LoadReport;
+use crate::task::Task;
+use crate::tokenizer::TextTokenizer;
+use std::path::Path;
+
+/// Tokens after which a part ends, whatever its rows.
+const PART_TOKENS: usize = 4 << 20;
+
+/// Iterates over the rows of a file in parts of bounded size, each a [`Dataset`] of its own; memory
+/// does not grow with the file. After an error it ends. A file without rows is an error.
+pub struct Parts<'a> {
+    source: Source<'a>,
+    tokenizer: &'a TextTokenizer,
+    /// Classes that the file itself names.
+    own: Option<LabelMap>,
+    file: String,
+    rows: usize,
+    counts: Counts,
+    label_counts: Vec<(String, usize)>,
+    ended: bool,
+}
+
+impl Dataset {
+    /// Opens a file to be read in parts of at most `rows` rows; `-` is standard input.
+    ///
+    /// # Errors
+    /// As [`Dataset::load`]; [`DataError::Unsupported`] if labels are required whose names are
+    /// neither given nor in the file, since they are known only after all rows.
+    pub fn parts<'a>(
+        path: &Path,
+        options: &LoadOptions<'a>,
+        tokenizer: &'a TextTokenizer,
+        rows: usize,
+    ) -> Result<Parts<'a>, DataError> {
+        let reader = RowReader::open(path, &options.read)?;
+        Parts::new(reader, options, tokenizer, rows)
+    }
+}
+
+impl<'a> Parts<'a> {
+    /// As [`Dataset::parts`], from an open reader.
+    ///
+    /// # Errors
+    /// As [`Dataset::parts`].
+    pub fn new(
+        reader: RowReader,
+        options: &LoadOptions<'a>,
+        tokenizer: &'a TextTokenizer,
+        rows: usize,
+    ) -> Result<Self, DataError> {
+        let file = reader.file().to_owned();
+        let mut source = Source::new(reader, options);
+        let own = source.own_labels()?;
+        let named = options.labels.is_some() || own.is_some();
+        if options.require_labels && options.task != Task::Regress && !named {
+            return Err(DataError::Unsupported {
+                what: format!("{file}: labels cannot be learned from a file that is read in parts"),
+                fix: "give their names (LoadOptions::labels), or load the whole file",
+            });
+        }
+        Ok(Self {
+            source,
+            tokenizer,
+            own,
+            file,
+            rows: rows.max(1),
+            counts: Counts::default(),
+            label_counts: Vec::new(),
+            ended: false,
+        })
+    }
+
+    /// What was found so far; after the last part, of the whole file.
+    pub fn report(&self) -> LoadReport {
+        LoadReport {
+            label_counts: self.label_counts.clone(),
+            ..self.counts.report()
+        }
+    }
+
+    fn part(&mut self) -> Result<Option<Dataset>, DataError> {
+        let o = &self.source.options;
+        let (spill, max_length, labels) = (o.spill, o.max_length, o.labels);
+        let mut targets = self.source.targets(labels.or(self.own.as_ref()));
+        let builder = Builder::new(self.tokenizer, max_length, &self.file, spill);
+        let mut builder = builder.after(std::mem::take(&mut self.counts));
+        let enough = |b: &Builder<'_>| b.rows() >= self.rows || b.token_count() >= PART_TOKENS;
+        let more = self.source.fill(&mut builder, &mut targets, enough)?;
+        self.ended = !more;
+        builder.flush()?;
+        self.counts = builder.counts.clone();
+        if builder.rows() == 0 && self.counts.kept.rows() > 0 {
+            return Ok(None);
+        }
+        let (tokens, _) = builder.finish()?;
+        let (labels, map) = targets.finish(&self.file)?;
+        let counts = named_counts(&labels, map.as_ref());
+        match self.label_counts.is_empty() {
+            true => self.label_counts = counts,
+            false => {
+                for (all, (_, new)) in self.label_counts.iter_mut().zip(counts) {
+                    all.1 += new;
+                }
+            }
+        }
+        Ok(Some(tokens.labelled(labels, map)))
+    }
+}
+
+impl Iterator for Parts<'_> {
+    type Item = Result<Dataset, DataError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let part = self.part().transpose();
+        self.ended |= !matches!(part, Some(Ok(_)));
+        part
+    }
+}
