@@ -48,6 +48,8 @@ pub struct Setup {
     #[serde(default = "yes")]
     pub dropout: bool,
     #[serde(default)]
+    pub recompute: bool,
+    #[serde(default)]
     pub seed: u64,
 }
 

@@ -9,7 +9,7 @@ use peft_train::{
         format::{TargetSpec, Targets},
     },
     data::{BatchPlan, Dataset, LoadOptions, Task, TextTokenizer},
-    loss, methods,
+    differentiate, loss, methods,
     models::{HeadSpec, ModelFolder, PackedBatch, SequenceModel},
     targets,
 };
@@ -27,6 +27,7 @@ pub struct StepCase {
     data: Dataset,
     device: Device,
     batch: usize,
+    recompute: bool,
     seed: u64,
     epoch: u64,
     plan: BatchPlan,
@@ -87,6 +88,7 @@ impl StepCase {
             data,
             device,
             batch: setup.batch,
+            recompute: setup.recompute,
             seed: setup.seed,
             epoch: 0,
             plan,
@@ -127,9 +129,10 @@ impl Case for StepCase {
         let device = &self.device;
         let model = self.model.take().expect("put back after every step");
         let config = model.config().clone();
+        let recompute = self.recompute;
         let (model, report) =
             self.trainer
-                .step(model, self.method.as_ref(), 1, |model, _, context| {
+                .step_with(model, self.method.as_ref(), 1, |model, _, context| {
                     let packed = PackedBatch::new(
                         &config,
                         &batch.ids,
@@ -137,8 +140,9 @@ impl Case for StepCase {
                         &batch.row_starts,
                         device,
                     )?;
-                    let outputs = model.forward(&packed, context);
-                    Ok((loss(outputs, targets(&batch.labels, device)?), 1.0))
+                    let targets = targets(&batch.labels, device)?;
+                    let loss = |outputs| loss(outputs, targets);
+                    Ok(differentiate(model, &packed, context, recompute, loss))
                 })?;
         self.model = Some(model);
         Ok(Measured {

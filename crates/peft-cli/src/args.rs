@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use peft_train::{
-    DeviceChoice, ScheduleKind,
+    BaseDtype, DeviceChoice, ScheduleKind,
     data::{Format, Task},
 };
 
@@ -24,6 +24,11 @@ pub enum Command {
     Predict(PredictArgs),
     /// Write an adapter into its base, as a model folder.
     Merge(MergeArgs),
+    /// Show what a checkpoint or an adapter holds.
+    Inspect(InspectArgs),
+    /// Look at data before training on it.
+    #[command(subcommand)]
+    Data(DataCommand),
     /// List the devices that this binary can compute on.
     Devices,
 }
@@ -146,6 +151,13 @@ pub struct TrainArgs {
     /// Dropout of the model itself [default: the checkpoint's].
     #[arg(long, value_name = "P", help_heading = "Training")]
     pub model_dropout: Option<f64>,
+    /// Keep the frozen matrices in half precision: half the memory for them.
+    #[arg(long, value_name = "TYPE", help_heading = "Training")]
+    pub base_dtype: Option<BaseDtype>,
+    /// Compute the blocks again for their gradients instead of keeping what they need: less memory,
+    /// more time.
+    #[arg(long, help_heading = "Training")]
+    pub recompute: bool,
     /// Longest sequence in tokens; longer ones are cut.
     #[arg(long, default_value_t = 128, help_heading = "Training")]
     pub max_length: usize,
@@ -258,4 +270,47 @@ pub struct MergeArgs {
     pub output: PathBuf,
     #[command(flatten)]
     pub compute: ComputeArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// Model folder, adapter folder, or a file of tensors.
+    #[arg(value_name = "PATH")]
+    pub path: PathBuf,
+    /// One JSON object instead of text.
+    #[arg(long)]
+    pub json: bool,
+    /// List every tensor.
+    #[arg(long)]
+    pub tensors: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DataCommand {
+    /// Columns, first rows as tokens, lengths, truncation and labels.
+    Preview(PreviewArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct PreviewArgs {
+    /// Hugging Face model folder, whose tokenizer counts.
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// Rows: csv, tsv, jsonl or parquet.
+    #[arg(long, value_name = "FILE")]
+    pub data: PathBuf,
+    /// What would be predicted.
+    #[arg(long, value_enum, default_value = "classify")]
+    pub task: TaskArg,
+    /// Longest sequence in tokens; longer ones are cut.
+    #[arg(long, default_value_t = 128)]
+    pub max_length: usize,
+    /// Rows shown.
+    #[arg(long, default_value_t = 3)]
+    pub rows: usize,
+    /// One JSON object instead of text.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub columns: ColumnArgs,
 }

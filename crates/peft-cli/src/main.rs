@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::args::{Cli, Command};
+use crate::args::{Cli, Command, DataCommand};
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -25,6 +25,8 @@ fn main() -> ExitCode {
         Command::Eval(args) => commands::eval(args),
         Command::Predict(args) => commands::predict(args),
         Command::Merge(args) => commands::merge(args),
+        Command::Inspect(args) => commands::inspect(&args),
+        Command::Data(DataCommand::Preview(args)) => commands::preview(&args),
         Command::Devices => commands::devices(),
     };
     match outcome {

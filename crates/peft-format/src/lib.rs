@@ -9,6 +9,7 @@
 //! | [`config`] | `adapter_config.json`: reading, checking, writing the smallest set of keys |
 //! | [`targets`] | which modules an adapter applies to, with PEFT's matching rules |
 //! | [`adapter`] | adapter weight files, their key naming, and saving an adapter folder |
+//! | [`summary`] | what a checkpoint or an adapter holds |
 //! | [`near`] | "did you mean" suggestions |
 //!
 //! Every reader treats its input as hostile: sizes are bounded, offsets checked, names confined to
@@ -21,6 +22,7 @@ pub mod config;
 pub mod error;
 pub(crate) mod json;
 pub mod near;
+pub mod summary;
 pub mod targets;
 pub(crate) mod torch;
 pub mod writer;

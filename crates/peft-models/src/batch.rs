@@ -85,6 +85,16 @@ impl PackedBatch {
         })
     }
 
+    /// The same batch for a model without gradients.
+    pub(crate) fn without_autodiff(&self) -> Self {
+        Self {
+            ids: self.ids.clone().without_autodiff(),
+            type_ids: self.type_ids.clone().map(Tensor::without_autodiff),
+            positions: self.positions.clone().without_autodiff(),
+            rows: self.rows.clone(),
+        }
+    }
+
     /// Number of sequences.
     pub fn len(&self) -> usize {
         self.rows.len()

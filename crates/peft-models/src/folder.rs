@@ -26,6 +26,7 @@ pub struct ModelFolder {
     config: EncoderConfig,
     checkpoint: Checkpoint,
     dtype: FloatDType,
+    base_dtype: Option<FloatDType>,
 }
 
 impl ModelFolder {
@@ -41,6 +42,7 @@ impl ModelFolder {
             config,
             checkpoint,
             dtype: FloatDType::F32,
+            base_dtype: None,
         })
     }
 
@@ -69,6 +71,18 @@ impl ModelFolder {
     /// The type that models of this folder compute in.
     pub fn dtype(&self) -> FloatDType {
         self.dtype
+    }
+
+    /// Keep the frozen matrices in another type than the computation's: `bf16` or `f16` halve the
+    /// memory that the model takes. Norms, biases, heads and adapters stay as they are. A half-precision
+    /// checkpoint loses nothing in its own type; a wider one is rounded.
+    pub fn set_base_dtype(&mut self, dtype: FloatDType) {
+        self.base_dtype = Some(dtype);
+    }
+
+    /// The type that frozen matrices are kept in.
+    pub fn base_dtype(&self) -> FloatDType {
+        self.base_dtype.unwrap_or(self.dtype)
     }
 
     /// The tensors.

@@ -11,6 +11,7 @@ mod encoder;
 mod error;
 mod folder;
 mod loader;
+mod recompute;
 mod sequence;
 
 pub use batch::PackedBatch;

@@ -39,6 +39,8 @@ pub(crate) struct Loader<'a> {
     folder: PathBuf,
     prefix: &'static str,
     options: TensorCreationOptions,
+    /// For frozen matrices.
+    base_options: TensorCreationOptions,
     seed: u64,
     std: f64,
     used: BTreeSet<String>,
@@ -59,6 +61,7 @@ impl<'a> Loader<'a> {
             folder: folder.path().to_owned(),
             prefix,
             options: (device, folder.dtype().into()).into(),
+            base_options: (device, folder.base_dtype().into()).into(),
             seed,
             std,
             used: BTreeSet::new(),
@@ -90,11 +93,12 @@ impl<'a> Loader<'a> {
         &mut self,
         name: &str,
         shape: [usize; D],
+        options: TensorCreationOptions,
     ) -> Result<Tensor<D>, ModelError> {
         let Some(found) = self.find(name) else {
             self.missing.push((name.to_owned(), shape.to_vec()));
             // Loading fails in the end: nothing is allocated by a size that no tensor confirms.
-            return Ok(Tensor::zeros([0; D], self.options.clone()));
+            return Ok(Tensor::zeros([0; D], options));
         };
         let stored = self
             .checkpoint
@@ -111,10 +115,16 @@ impl<'a> Loader<'a> {
         }
         let values = self.checkpoint.to_f32(&found)?;
         self.used.insert(found);
-        Ok(Tensor::from_data(
-            TensorData::new(values, shape),
-            self.options.clone(),
-        ))
+        Ok(Tensor::from_data(TensorData::new(values, shape), options))
+    }
+
+    /// A tensor in the type of the computation.
+    fn plain<const D: usize>(
+        &mut self,
+        name: &str,
+        shape: [usize; D],
+    ) -> Result<Tensor<D>, ModelError> {
+        self.tensor(name, shape, self.options.clone())
     }
 
     pub fn embedding(
@@ -123,15 +133,19 @@ impl<'a> Loader<'a> {
         entries: usize,
         width: usize,
     ) -> Result<Embedding, ModelError> {
-        let weight = self.tensor(&format!("{name}.weight"), [entries, width])?;
+        let weight = self.tensor(
+            &format!("{name}.weight"),
+            [entries, width],
+            self.base_options.clone(),
+        )?;
         Ok(Embedding {
             weight: Param::from_tensor(weight),
         })
     }
 
     pub fn norm(&mut self, name: &str, width: usize, eps: f64) -> Result<LayerNorm, ModelError> {
-        let weight = self.tensor(&format!("{name}.weight"), [width])?;
-        let bias = self.tensor(&format!("{name}.bias"), [width])?;
+        let weight = self.plain(&format!("{name}.weight"), [width])?;
+        let bias = self.plain(&format!("{name}.bias"), [width])?;
         Ok(LayerNorm {
             weight: Param::from_tensor(weight),
             bias: Param::from_tensor(bias),
@@ -146,10 +160,20 @@ impl<'a> Loader<'a> {
         inputs: usize,
         outputs: usize,
     ) -> Result<Linear, ModelError> {
+        self.linear_in(name, inputs, outputs, self.base_options.clone())
+    }
+
+    fn linear_in(
+        &mut self,
+        name: &str,
+        inputs: usize,
+        outputs: usize,
+        options: TensorCreationOptions,
+    ) -> Result<Linear, ModelError> {
         let weight = self
-            .tensor(&format!("{name}.weight"), [outputs, inputs])?
+            .tensor(&format!("{name}.weight"), [outputs, inputs], options)?
             .transpose();
-        let bias = self.tensor(&format!("{name}.bias"), [outputs])?;
+        let bias = self.plain(&format!("{name}.bias"), [outputs])?;
         Ok(Linear::new(weight, Some(bias)))
     }
 
@@ -163,7 +187,8 @@ impl<'a> Loader<'a> {
         outputs: usize,
     ) -> Result<Linear, ModelError> {
         if self.find(&format!("{name}.weight")).is_some() || !self.missing.is_empty() {
-            return self.linear(name, inputs, outputs);
+            // A head is trained: it stays in the type of the computation.
+            return self.linear_in(name, inputs, outputs, self.options.clone());
         }
         self.created.push(name.to_owned());
         let values: Vec<f32> = normal(key_of(self.seed, name, 0), inputs * outputs)

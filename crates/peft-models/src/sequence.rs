@@ -106,7 +106,16 @@ impl SequenceModel {
 
     /// Scores of the sequences, `[sequences, outputs]`.
     pub fn forward(&self, batch: &PackedBatch, context: &AdapterContext) -> Tensor<2> {
-        let hidden = self.encoder.forward(batch, context);
+        self.scores(self.encoder.forward(batch, context), batch, context)
+    }
+
+    /// The head: `[rows, hidden]` of all tokens to `[sequences, outputs]`.
+    pub(crate) fn scores(
+        &self,
+        hidden: Tensor<2>,
+        batch: &PackedBatch,
+        context: &AdapterContext,
+    ) -> Tensor<2> {
         let first = hidden.select(0, batch.rows.first_rows());
         let config = self.config();
         let drop = |x, place| dropped(x, context, config.head_dropout, HEAD_PLACE + place);

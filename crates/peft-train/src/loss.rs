@@ -4,10 +4,11 @@ use burn::{
     Tensor,
     tensor::{Device, Int, TensorData, activation::relu},
 };
-use peft_core::kernels::cross_entropy;
+use peft_core::{AdapterContext, kernels::cross_entropy};
 use peft_data::Labels;
+use peft_models::{PackedBatch, SequenceModel};
 
-use crate::TrainError;
+use crate::{GradientSet, TrainError, gradients};
 
 /// Labels on the device.
 #[derive(Debug, Clone)]
@@ -66,4 +67,27 @@ pub fn loss(outputs: Tensor<2>, targets: Targets) -> Tensor<1> {
             (relu(outputs.clone()) - outputs * values + rest).mean()
         }
     }
+}
+
+/// The loss of a batch and its gradients, with or without keeping what the blocks compute: see
+/// [`SequenceModel::backward_recomputing`].
+pub fn differentiate(
+    model: &SequenceModel,
+    batch: &PackedBatch,
+    context: &AdapterContext,
+    recompute: bool,
+    loss: impl FnOnce(Tensor<2>) -> Tensor<1>,
+) -> (Tensor<1>, GradientSet) {
+    let (value, passes) = if recompute {
+        model.backward_recomputing(batch, context, loss)
+    } else {
+        let value = loss(model.forward(batch, context));
+        let grads = value.backward();
+        (value, vec![grads])
+    };
+    let mut total = GradientSet::default();
+    for mut grads in passes {
+        total.add(gradients(model, &mut grads));
+    }
+    (value, total)
 }

@@ -1,7 +1,11 @@
 //! A whole run: from files to an adapter folder.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
+use burn::tensor::FloatDType;
 use peft_data::{ColumnMap, ReadOptions, Task};
 use peft_format::TargetSpec;
 use serde_json::{Map, Value};
@@ -10,6 +14,40 @@ use crate::{
     AdamWConfig, DeviceChoice, Evaluation, Progress, ScheduleKind, TrainError, TrainerConfig,
     session::Session,
 };
+
+/// A type in which frozen matrices can be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BaseDtype {
+    /// Single precision.
+    F32,
+    /// Half precision.
+    F16,
+    /// bfloat16: the range of `f32` with 8 bits of mantissa.
+    Bf16,
+}
+
+impl FromStr for BaseDtype {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "f32" => Ok(Self::F32),
+            "f16" => Ok(Self::F16),
+            "bf16" => Ok(Self::Bf16),
+            _ => Err("the types are f32, f16 and bf16".into()),
+        }
+    }
+}
+
+impl From<BaseDtype> for FloatDType {
+    fn from(dtype: BaseDtype) -> Self {
+        match dtype {
+            BaseDtype::F32 => Self::F32,
+            BaseDtype::F16 => Self::F16,
+            BaseDtype::Bf16 => Self::BF16,
+        }
+    }
+}
 
 /// Everything that determines a run.
 #[derive(Debug, Clone)]
@@ -60,6 +98,11 @@ pub struct RunConfig {
     pub clip_norm: f64,
     /// Dropout of the model itself: the checkpoint's, unless set.
     pub model_dropout: Option<f64>,
+    /// Type in which the frozen matrices are kept; that of the computation, unless set.
+    pub base_dtype: Option<BaseDtype>,
+    /// Keep only the inputs of the blocks, and compute them again for their gradients: less memory,
+    /// more time.
+    pub recompute: bool,
     /// Longest sequence; longer ones are cut.
     pub max_length: usize,
     /// Seed of everything random.
@@ -95,6 +138,8 @@ impl RunConfig {
             weight_decay: 0.0,
             clip_norm: 1.0,
             model_dropout: None,
+            base_dtype: None,
+            recompute: false,
             max_length: 128,
             seed: 0,
             device: DeviceChoice::Auto,

@@ -2,15 +2,18 @@
 
 use std::time::Instant;
 
-use burn::{module::Module, tensor::Device};
-use peft_core::{AttachOptions, AttachReport, Method, NameMap, attach, load_adapter, save_adapter};
+use burn::{Tensor, module::Module, tensor::Device};
+use peft_core::{
+    AdapterContext, AttachOptions, AttachReport, Method, NameMap, attach, load_adapter,
+    save_adapter,
+};
 use peft_data::{Dataset, LabelMap, LoadOptions, LoadReport, Task, TextTokenizer};
 use peft_format::{AdapterConfig, TargetSpec, Targets, targets::default_targets};
 use peft_models::{HeadSpec, HeadState, ModelFolder, PackedBatch, SequenceModel};
 
 use crate::{
     Evaluation, Progress, RunConfig, RunReport, Schedule, SelectedDevice, TaskFile, TrainError,
-    Trainer, evaluate,
+    Trainer, differentiate, evaluate,
     event::{Event, Recorder, fault},
     loss,
     open::read_with_method,
@@ -53,6 +56,9 @@ impl<'a> Session<'a> {
         let mut folder = ModelFolder::open(&config.model)?;
         if let Some(dropout) = config.model_dropout {
             folder.set_dropout(dropout);
+        }
+        if let Some(dtype) = config.base_dtype {
+            folder.set_base_dtype(dtype.into());
         }
         let tokenizer = TextTokenizer::from_dir(&config.model)?;
         let max_length = config.max_length.min(folder.config().max_length());
@@ -167,8 +173,8 @@ impl<'a> Session<'a> {
         let start = Instant::now();
         let rows: usize = parts.iter().map(|part| part.len()).sum();
         let mut tokens = 0;
-        let (fit, device) = (&self.fit, &self.device);
-        let (model, report) = self.trainer.step(
+        let (fit, device, recompute) = (&self.fit, &self.device, self.config.recompute);
+        let (model, report) = self.trainer.step_with(
             self.model.clone(),
             self.method.as_ref(),
             parts.len(),
@@ -182,9 +188,13 @@ impl<'a> Session<'a> {
                     &batch.row_starts,
                     device,
                 )?;
-                let outputs = model.forward(&packed, context);
                 let share = batch.rows() as f64 / rows as f64;
-                Ok((loss(outputs, targets(&batch.labels, device)?), share))
+                let targets = targets(&batch.labels, device)?;
+                let value = |outputs| match share {
+                    1.0 => loss(outputs, targets),
+                    _ => loss(outputs, targets).mul_scalar(share),
+                };
+                Ok(differentiate(model, &packed, context, recompute, value))
             },
         )?;
         self.model = model;

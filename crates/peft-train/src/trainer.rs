@@ -62,7 +62,7 @@ impl Trainer {
         &self.optimizer
     }
 
-    /// Take a step on a batch that comes in `parts`.
+    /// Take a step on a batch that comes in `parts`, whose loss Burn differentiates.
     ///
     /// `loss(model, part, context)` gives the mean loss of a part and its share of the batch; the
     /// shares of a batch sum to 1. Every part has its own dropout.
@@ -77,6 +77,35 @@ impl Trainer {
         parts: usize,
         mut loss: impl FnMut(&M, usize, &AdapterContext) -> Result<(Tensor<1>, f64), TrainError>,
     ) -> Result<(M, StepReport), TrainError> {
+        self.step_with(model, method, parts, |model, part, context| {
+            let (value, share) = loss(model, part, context)?;
+            let scaled = if parts == 1 {
+                value
+            } else {
+                value.mul_scalar(share)
+            };
+            let mut grads = scaled.backward();
+            Ok((scaled, gradients(model, &mut grads)))
+        })
+    }
+
+    /// Take a step on a batch that comes in `parts`, with gradients from elsewhere.
+    ///
+    /// `differentiate(model, part, context)` gives a part's share of the mean loss, and its gradients.
+    ///
+    /// # Errors
+    /// As for [`step`](Self::step).
+    pub fn step_with<M: Module>(
+        &mut self,
+        model: M,
+        method: &dyn Method,
+        parts: usize,
+        mut differentiate: impl FnMut(
+            &M,
+            usize,
+            &AdapterContext,
+        ) -> Result<(Tensor<1>, GradientSet), TrainError>,
+    ) -> Result<(M, StepReport), TrainError> {
         let factor = self.schedule.factor(self.step);
         let learning_rate = self.config.learning_rate * factor;
         let mut total = GradientSet::default();
@@ -84,15 +113,9 @@ impl Trainer {
         for part in 0..parts {
             let place = self.step * parts as u64 + part as u64;
             let context = AdapterContext::training(self.config.seed, place);
-            let (value, share) = loss(&model, part, &context)?;
-            let scaled = if parts == 1 {
-                value
-            } else {
-                value.mul_scalar(share)
-            };
-            let mut grads = scaled.backward();
-            total.add(gradients(&model, &mut grads));
-            mean_loss += scaled.into_scalar::<f64>();
+            let (value, gradients) = differentiate(&model, part, &context)?;
+            total.add(gradients);
+            mean_loss += value.into_scalar::<f64>();
         }
         self.step += 1;
         let norm = self.check(&total, mean_loss, learning_rate)?;

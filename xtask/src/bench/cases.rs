@@ -108,6 +108,11 @@ pub fn all() -> Vec<Case> {
             8,
         );
     }
+    // Beside `minilm-step`: less memory for a second forward pass.
+    let mut recomputing = minilm("grouped");
+    recomputing["recompute"] = true.into();
+    let name = "minilm-step-recompute".to_owned();
+    add(name, Kind::Alone, recomputing, None, 8);
     for adapter in ["lora", "all-linear"] {
         let pair = |name: &str| (format!("{name}-{adapter}"), layer("train", adapter));
         for (kind, name) in [

@@ -6,9 +6,9 @@ use peft_train::{
     data::{Dataset, LoadOptions},
     evaluate, open,
 };
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::{columns, compute, read_options};
+use super::{columns, compute, evaluation_object, read_options};
 use crate::args::EvalArgs;
 
 /// `peft eval`: one JSON object on standard output.
@@ -36,13 +36,8 @@ pub fn eval(args: EvalArgs) -> Result<ExitCode> {
         args.batch_size,
         &selected.device,
     )?;
-    let mut object = Map::new();
-    object.insert("rows".into(), evaluation.rows.into());
+    let mut object = evaluation_object(&evaluation);
     object.insert("truncated_rows".into(), loaded.truncated_rows.into());
-    object.insert("loss".into(), evaluation.loss.into());
-    for (name, value) in evaluation.metrics {
-        object.insert(name.into(), value.into());
-    }
     println!("{}", Value::Object(object));
     Ok(ExitCode::SUCCESS)
 }

@@ -2,22 +2,27 @@
 
 mod devices;
 mod eval;
+mod inspect;
 mod merge;
 mod predict;
+mod preview;
 mod train;
 
 use anyhow::{Context, Result};
 use peft_train::{
-    SelectedDevice,
+    Evaluation, SelectedDevice,
     data::{ColumnMap, ReadOptions},
 };
+use serde_json::{Map, Value};
 
 use crate::args::{ColumnArgs, ComputeArgs};
 
 pub use devices::devices;
 pub use eval::eval;
+pub use inspect::inspect;
 pub use merge::merge;
 pub use predict::predict;
+pub use preview::preview;
 pub use train::train;
 
 /// Set the number of threads; must come before any computation.
@@ -56,4 +61,15 @@ fn columns(args: &ColumnArgs) -> ColumnMap {
         text_pair: args.pair_column.clone(),
         label: args.label_column.clone(),
     }
+}
+
+/// An evaluation as it is printed.
+fn evaluation_object(evaluation: &Evaluation) -> Map<String, Value> {
+    let mut object = Map::new();
+    object.insert("rows".into(), evaluation.rows.into());
+    object.insert("loss".into(), evaluation.loss.into());
+    for (name, value) in &evaluation.metrics {
+        object.insert((*name).into(), (*value).into());
+    }
+    object
 }

@@ -6,12 +6,12 @@ use peft_train::{
     core::format::{TargetSpec, Targets, targets::Exclude},
     train as run,
 };
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Number, Value, json};
 
-use super::{columns, read_options, set_threads};
+use super::{columns, evaluation_object, read_options, set_threads};
 use crate::{args::TrainArgs, interrupt, progress};
 
-/// `peft train`
+/// `peft train`: one JSON object on standard output at the end.
 pub fn train(args: Box<TrainArgs>) -> Result<ExitCode> {
     set_threads(args.compute.threads)?;
     let mut config = RunConfig::new(
@@ -39,6 +39,8 @@ pub fn train(args: Box<TrainArgs>) -> Result<ExitCode> {
     config.weight_decay = args.weight_decay;
     config.clip_norm = args.clip;
     config.model_dropout = args.model_dropout;
+    config.base_dtype = args.base_dtype;
+    config.recompute = args.recompute;
     config.max_length = args.max_length;
     config.seed = args.seed;
     config.device = args.compute.device;
@@ -54,6 +56,14 @@ pub fn train(args: Box<TrainArgs>) -> Result<ExitCode> {
             args.output.join("last").display()
         );
     }
+    let result = json!({
+        "output": args.output,
+        "steps": report.steps,
+        "kept_step": report.kept_step,
+        "selection": evaluation_object(&report.selection),
+        "report": report.report.as_ref().map(evaluation_object),
+    });
+    println!("{result}");
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,7 +1,7 @@
 use burn::{
     Tensor,
     module::{Module, Param},
-    tensor::Int,
+    tensor::{DType, Int},
 };
 use peft_core::kernels;
 
@@ -15,7 +15,20 @@ pub struct Embedding {
 impl Embedding {
     /// The vectors of `ids`: `[rows] -> [rows, width]`.
     pub fn forward(&self, ids: Tensor<1, Int>) -> Tensor<2> {
-        self.weight.val().select(0, ids)
+        widened(self.weight.val().select(0, ids))
+    }
+
+    /// The first vector, `[1, width]`.
+    pub(crate) fn first(&self) -> Tensor<2> {
+        widened(self.weight.val().narrow(0, 0, 1))
+    }
+}
+
+/// A table may be stored in half precision; activations are not.
+fn widened(x: Tensor<2>) -> Tensor<2> {
+    match x.dtype() {
+        DType::F16 | DType::BF16 => x.cast(DType::F32),
+        _ => x,
     }
 }
 

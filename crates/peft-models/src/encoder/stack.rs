@@ -74,25 +74,40 @@ impl Encoder {
 
     /// The last hidden states of all tokens, `[rows, hidden]`.
     pub fn forward(&self, batch: &PackedBatch, context: &AdapterContext) -> Tensor<2> {
+        (0..self.config.layers).fold(self.embed(batch, context), |x, depth| {
+            self.block(depth, x, batch, context)
+        })
+    }
+
+    /// What the first block reads, `[rows, hidden]`.
+    pub fn embed(&self, batch: &PackedBatch, context: &AdapterContext) -> Tensor<2> {
         let mut x =
             self.word.forward(batch.ids.clone()) + self.position.forward(batch.positions.clone());
         if let Some(token_type) = &self.token_type {
             x = x + match &batch.type_ids {
                 Some(ids) => token_type.forward(ids.clone()),
                 // Every token is of the first segment: one vector, broadcast.
-                None => token_type.weight.val().narrow(0, 0, 1),
+                None => token_type.first(),
             };
         }
         let x = self.embedding_norm.forward(x);
         let x = dropped(x, context, self.config.hidden_dropout, EMBEDDING_PLACE);
-        let mut x = match &self.projection {
+        match &self.projection {
             Some(projection) => projection.forward(x, context),
             None => x,
-        };
-        for depth in 0..self.config.layers {
-            let layer = &self.layers[depth % self.layers.len()];
-            x = layer.forward(x, &batch.rows, &self.config, depth, context);
         }
-        x
+    }
+
+    /// One of the `config.layers` blocks, `[rows, hidden] -> [rows, hidden]`. Blocks may share their
+    /// parameters (ALBERT's do).
+    pub fn block(
+        &self,
+        depth: usize,
+        x: Tensor<2>,
+        batch: &PackedBatch,
+        context: &AdapterContext,
+    ) -> Tensor<2> {
+        let layer = &self.layers[depth % self.layers.len()];
+        layer.forward(x, &batch.rows, &self.config, depth, context)
     }
 }

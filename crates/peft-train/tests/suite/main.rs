@@ -5,5 +5,6 @@ mod common;
 mod end_to_end;
 mod families;
 mod library;
+mod memory;
 mod real;
 mod trace;

@@ -1,0 +1,98 @@
+use std::io::{self, BufWriter, Write};
+use std::process::ExitCode;
+
+use anyhow::Result;
+use peft_train::data::{LoadOptions, Preview, TextTokenizer};
+
+use super::{columns, read_options};
+use crate::args::PreviewArgs;
+
+/// Columns of a bar of the histogram.
+const BAR: u64 = 40;
+
+/// `peft data preview`: what training would see of a file, on standard output.
+pub fn preview(args: &PreviewArgs) -> Result<ExitCode> {
+    let tokenizer = TextTokenizer::from_dir(&args.model)?;
+    let options = LoadOptions {
+        columns: columns(&args.columns),
+        require_labels: false,
+        read: read_options(&args.columns),
+        ..LoadOptions::new(args.task.into(), args.max_length)
+    };
+    let preview = Preview::of(&args.data, &options, &tokenizer, args.rows)?;
+    let mut out = BufWriter::new(io::stdout().lock());
+    if args.json {
+        writeln!(out, "{}", serde_json::to_string(&preview)?)?;
+    } else {
+        text(&mut out, &preview)?;
+    }
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn text(out: &mut impl Write, preview: &Preview) -> io::Result<()> {
+    writeln!(out, "file       {}", preview.file)?;
+    writeln!(out, "rows       {}", preview.rows)?;
+    writeln!(out, "columns    {}", preview.columns.join(", "))?;
+    let roles = &preview.roles;
+    writeln!(out, "text       {}", roles.text)?;
+    if let Some(pair) = &roles.text_pair {
+        writeln!(out, "pair       {pair}")?;
+    }
+    match (&roles.label, roles.flags.as_slice()) {
+        (Some(label), _) => writeln!(out, "label      {label}")?,
+        (None, []) => writeln!(out, "label      none found")?,
+        (None, flags) => writeln!(out, "labels     {}", flags.join(", "))?,
+    }
+    for (label, rows) in &preview.label_counts {
+        let share = 100.0 * *rows as f64 / preview.rows as f64;
+        writeln!(out, "           {label}: {rows} ({share:.1} %)")?;
+    }
+    if let Some(t) = &preview.targets {
+        writeln!(
+            out,
+            "           from {} to {}, mean {:.4}",
+            t.min, t.max, t.mean
+        )?;
+    }
+    if preview.empty_texts > 0 {
+        writeln!(out, "empty      {} rows", preview.empty_texts)?;
+    }
+    let l = &preview.lengths;
+    writeln!(
+        out,
+        "tokens     {} to {}, mean {:.1}; half up to {}, 90 % up to {}, 99 % up to {}",
+        l.min, l.max, l.mean, l.p50, l.p90, l.p99
+    )?;
+    let most = l.histogram.iter().map(|bin| bin.rows).max().unwrap_or(1);
+    for bin in &l.histogram {
+        let bar = "█".repeat((bin.rows * BAR).div_ceil(most.max(1)) as usize);
+        writeln!(out, "{:>5}–{:<5} {:>8} {bar}", bin.from, bin.to, bin.rows)?;
+    }
+    writeln!(
+        out,
+        "cut        {} rows ({:.1} %), {} tokens, at {} tokens",
+        preview.truncated_rows,
+        100.0 * preview.truncated_share,
+        preview.truncated_tokens,
+        preview.max_length
+    )?;
+    for row in &preview.first {
+        writeln!(out, "row {}: {}", row.row, row.text)?;
+        if let Some(pair) = &row.text_pair {
+            writeln!(out, "  pair: {pair}")?;
+        }
+        let more = if row.length > row.tokens.len() {
+            " …"
+        } else {
+            ""
+        };
+        writeln!(
+            out,
+            "  {} tokens: {}{more}",
+            row.length,
+            row.tokens.join(" ")
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,313 @@
+//! The binary as scripts use it: verbs, names of flags, streams, exit codes.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn goldens() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/goldens")
+}
+
+fn peft(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_peft"))
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// The output of a command that must end with 0.
+#[track_caller]
+fn done(arguments: &[&str]) -> String {
+    let output = peft(arguments);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{arguments:?}: {errors}");
+    stdout(&output)
+}
+
+/// The message of a command that must end with 2 and print no result: one line, no panic.
+#[track_caller]
+fn refused(arguments: &[&str]) -> String {
+    let output = peft(arguments);
+    let errors = String::from_utf8(output.stderr.clone()).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {errors}");
+    assert_eq!(stdout(&output), "", "{arguments:?}");
+    assert!(!errors.contains("panicked"), "{arguments:?}: {errors}");
+    let lines: Vec<&str> = errors
+        .lines()
+        .filter(|line| line.starts_with("peft: "))
+        .collect();
+    assert_eq!(lines.len(), 1, "{arguments:?}: {errors}");
+    lines[0].to_owned()
+}
+
+/// A tiny model with a vocabulary, and rows that can be learned.
+struct Workspace {
+    dir: tempfile::TempDir,
+}
+
+impl Workspace {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let model = dir.path().join("model");
+        std::fs::create_dir(&model).unwrap();
+        for file in ["config.json", "model.safetensors"] {
+            let from = goldens().join("models/bert_base").join(file);
+            std::fs::copy(from, model.join(file)).unwrap();
+        }
+        let mut vocab: Vec<String> = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad"]
+            .map(String::from)
+            .into();
+        vocab.extend((vocab.len()..99).map(|i| format!("word{i}")));
+        std::fs::write(model.join("vocab.txt"), vocab.join("\n") + "\n").unwrap();
+        let mut rows = "text,label\n".to_owned();
+        for i in 0..160 {
+            let (word, label) = if i % 2 == 0 {
+                ("good", "praise")
+            } else {
+                ("bad", "blame")
+            };
+            let other = 7 + i * 31 % 90;
+            rows += &format!("word{other} {word} word{},{label}\n", 7 + i * 17 % 90);
+        }
+        std::fs::write(dir.path().join("rows.csv"), rows).unwrap();
+        Self { dir }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.dir.path().join(name).to_string_lossy().into_owned()
+    }
+}
+
+#[test]
+fn the_verbs_and_flags_of_the_contract_are_there() {
+    let contract = [
+        (
+            "train",
+            "--model --data --eval-data --task --method --output --rank --alpha --target-modules --layers \
+             --epochs --steps --batch-size --grad-accumulation --learning-rate --head-learning-rate \
+             --schedule --warmup --max-length --seed --threads --device --adapter --log-format",
+        ),
+        ("eval", "--model --adapter --data --task"),
+        ("predict", "--model --adapter --data --output"),
+        ("merge", "--model --adapter --output"),
+    ];
+    for (verb, flags) in contract {
+        let help = done(&[verb, "--help"]);
+        for flag in flags.split_whitespace() {
+            assert!(
+                help.contains(&format!("{flag} ")) || help.contains(&format!("{flag}\n")),
+                "{verb} has no {flag}"
+            );
+        }
+    }
+    assert!(done(&["--version"]).starts_with("peft "));
+    assert!(done(&["devices"]).contains("cpu"));
+}
+
+#[test]
+fn the_main_job_runs_from_train_to_merge() {
+    let work = Workspace::new();
+    let [model, rows, out] = ["model", "rows.csv", "out"].map(|name| work.path(name));
+    let run = done(&[
+        "train",
+        "--model",
+        &model,
+        "--data",
+        &rows,
+        "--eval-data",
+        &rows,
+        "--task",
+        "classify",
+        "--method",
+        "lora",
+        "--output",
+        &out,
+        "--epochs",
+        "3",
+        "--batch-size",
+        "16",
+        "--learning-rate",
+        "1e-2",
+        "--head-learning-rate",
+        "1e-2",
+        "--max-length",
+        "16",
+        "--threads",
+        "1",
+        "--log-format",
+        "json",
+    ]);
+    let result: Value = serde_json::from_str(run.lines().last().unwrap()).unwrap();
+    assert!(result.is_object(), "{run}");
+    for line in std::fs::read_to_string(work.path("out/metrics.jsonl"))
+        .unwrap()
+        .lines()
+    {
+        let event: Value = serde_json::from_str(line).unwrap();
+        let kind = event["event"].as_str().unwrap();
+        assert!(["plan", "step", "eval", "final"].contains(&kind), "{line}");
+    }
+
+    let evaluated = done(&[
+        "eval",
+        "--model",
+        &model,
+        "--adapter",
+        &out,
+        "--data",
+        &rows,
+    ]);
+    let evaluated: Value = serde_json::from_str(&evaluated).unwrap();
+    assert_eq!(evaluated["rows"], 160);
+    assert!(evaluated["accuracy"].as_f64().unwrap() > 0.9, "{evaluated}");
+
+    let predicted = done(&[
+        "predict",
+        "--model",
+        &model,
+        "--adapter",
+        &out,
+        "--data",
+        &rows,
+    ]);
+    assert_eq!(predicted.lines().count(), 160);
+    let first: Value = serde_json::from_str(predicted.lines().next().unwrap()).unwrap();
+    assert_eq!(
+        (&first["index"], &first["label"]),
+        (&0.into(), &"praise".into())
+    );
+    let names: Vec<&String> = first["probabilities"].as_object().unwrap().keys().collect();
+    assert_eq!(names, ["blame", "praise"]);
+
+    let merged = work.path("merged");
+    let report = done(&[
+        "merge",
+        "--model",
+        &model,
+        "--adapter",
+        &out,
+        "--output",
+        &merged,
+    ]);
+    assert!(serde_json::from_str::<Value>(&report).unwrap().is_object());
+    let again = done(&[
+        "eval", "--model", &merged, "--data", &rows, "--task", "classify",
+    ]);
+    let again: Value = serde_json::from_str(&again).unwrap();
+    assert_eq!(again["accuracy"], evaluated["accuracy"]);
+
+    let inspected = done(&["inspect", &out, "--json"]);
+    let inspected: Value = serde_json::from_str(&inspected).unwrap();
+    assert_eq!(inspected["peft_type"], "LORA");
+    assert!(!inspected["modules"].as_array().unwrap().is_empty());
+    assert_eq!(inspected["not_finite"].as_array().unwrap().len(), 0);
+    assert!(done(&["inspect", &merged, "--tensors"]).contains("word_embeddings"));
+}
+
+#[test]
+fn memory_saving_flags_train_the_same_task() {
+    let work = Workspace::new();
+    let [model, rows] = ["model", "rows.csv"].map(|name| work.path(name));
+    let train = |name: &str, flags: &[&str]| {
+        let out = work.path(name);
+        let mut arguments = vec![
+            "train",
+            "--model",
+            &model,
+            "--data",
+            &rows,
+            "--output",
+            &out,
+            "--steps",
+            "4",
+            "--threads",
+            "1",
+        ];
+        arguments.extend(flags);
+        done(&arguments);
+        std::fs::read(work.path(name) + "/last/adapter_model.safetensors").unwrap()
+    };
+    let plain = train("plain", &[]);
+    assert_eq!(train("again", &[]), plain);
+    // The same sums in the same order, computed twice.
+    assert_eq!(train("recomputed", &["--recompute"]), plain);
+    assert_ne!(train("half", &["--base-dtype", "bf16"]), plain);
+}
+
+#[test]
+fn data_is_previewed_without_a_model_being_run() {
+    let work = Workspace::new();
+    let [model, rows] = ["model", "rows.csv"].map(|name| work.path(name));
+    let shown = done(&[
+        "data",
+        "preview",
+        "--model",
+        &model,
+        "--data",
+        &rows,
+        "--max-length",
+        "4",
+    ]);
+    assert!(shown.contains("praise: 80 (50.0 %)"), "{shown}");
+    assert!(shown.contains("cut        160 rows (100.0 %)"), "{shown}");
+    assert!(shown.contains("[CLS]"), "{shown}");
+    let object = done(&[
+        "data", "preview", "--model", &model, "--data", &rows, "--json",
+    ]);
+    let object: Value = serde_json::from_str(&object).unwrap();
+    assert_eq!(
+        (&object["rows"], &object["truncated_rows"]),
+        (&160.into(), &0.into())
+    );
+}
+
+#[test]
+fn bad_input_ends_with_2_and_one_line_that_helps() {
+    let work = Workspace::new();
+    let [model, rows, out] = ["model", "rows.csv", "out"].map(|name| work.path(name));
+    let train = |change: &[&str]| {
+        let mut arguments = vec![
+            "train", "--model", &model, "--data", &rows, "--output", &out, "--steps", "1",
+        ];
+        arguments.extend(change);
+        refused(&arguments)
+    };
+    assert!(train(&["--target-modules", "qeury"]).contains("query"));
+    assert!(train(&["--method", "lroa"]).contains("lora"));
+    assert!(train(&["--learning-rate", "0"]).contains("--learning-rate"));
+    assert!(train(&["--label-column", "lable"]).contains("label"));
+    assert!(!Path::new(&out).exists(), "a refused run left files");
+
+    let [broken, empty, nowhere] = ["broken.csv", "empty.csv", "nowhere.csv"].map(|n| work.path(n));
+    std::fs::write(&broken, "text,label\n\"unclosed,good\n").unwrap();
+    std::fs::write(&empty, "").unwrap();
+    for data in [&broken, &empty, &nowhere] {
+        let line = refused(&["train", "--model", &model, "--data", data, "--output", &out]);
+        assert!(line.contains(data.as_str()), "{line}");
+    }
+    let cut = work.path("cut");
+    std::fs::create_dir(&cut).unwrap();
+    std::fs::copy(work.path("model/config.json"), work.path("cut/config.json")).unwrap();
+    std::fs::copy(work.path("model/vocab.txt"), work.path("cut/vocab.txt")).unwrap();
+    let bytes = std::fs::read(work.path("model/model.safetensors")).unwrap();
+    std::fs::write(
+        work.path("cut/model.safetensors"),
+        &bytes[..bytes.len() / 2],
+    )
+    .unwrap();
+    let line = refused(&["train", "--model", &cut, "--data", &rows, "--output", &out]);
+    assert!(line.contains("model.safetensors"), "{line}");
+    assert!(refused(&["inspect", &cut]).contains("model.safetensors"));
+    assert!(refused(&["inspect", &nowhere]).contains("nowhere.csv"));
+    assert!(
+        refused(&[
+            "eval", "--model", &model, "--data", &rows, "--task", "classify"
+        ])
+        .contains("classifier")
+    );
+}

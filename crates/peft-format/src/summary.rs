@@ -1,0 +1,244 @@
+//! What a folder or a file holds, without a tensor library: the facts behind `peft inspect`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::adapter::split_key;
+use crate::checkpoint::TensorInfo;
+use crate::error::Result;
+use crate::{AdapterConfig, AdapterFile, Checkpoint, TensorView};
+
+/// A tensor in a summary.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TensorSummary {
+    /// Its name in the file.
+    pub name: String,
+    /// Element type, as safetensors writes it.
+    pub dtype: String,
+    /// Dimensions, outermost first.
+    pub shape: Vec<usize>,
+}
+
+/// Sums over tensors.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Totals {
+    /// Tensors.
+    pub tensors: usize,
+    /// Their elements.
+    pub parameters: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Elements by type.
+    pub dtypes: BTreeMap<String, u64>,
+}
+
+impl Totals {
+    fn add(&mut self, info: &TensorInfo) {
+        let elements = elements(info);
+        self.tensors += 1;
+        self.parameters += elements;
+        self.bytes += info.byte_len().unwrap_or(0) as u64;
+        *self.dtypes.entry(info.dtype.to_string()).or_default() += elements;
+    }
+}
+
+fn elements(info: &TensorInfo) -> u64 {
+    info.shape.iter().map(|&d| d as u64).product()
+}
+
+/// A checkpoint.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CheckpointSummary {
+    /// Its files.
+    pub files: Vec<PathBuf>,
+    /// The `model_type` of its `config.json`.
+    pub model_type: Option<String>,
+    /// The `architectures` of its `config.json`.
+    pub architectures: Vec<String>,
+    /// Sums.
+    #[serde(flatten)]
+    pub totals: Totals,
+    /// Its tensors by name.
+    pub list: Vec<TensorSummary>,
+}
+
+impl CheckpointSummary {
+    /// Reads the headers and the configuration, no tensor.
+    ///
+    /// # Errors
+    /// Those of [`Checkpoint::open`]. A `config.json` that cannot be read is left out: the tensors
+    /// are worth showing without it.
+    pub fn read(path: &Path) -> Result<Self> {
+        let checkpoint = Checkpoint::open(path)?;
+        let config = checkpoint
+            .config_path()
+            .and_then(|path| crate::json::read_object::<Value>(path).ok());
+        let field = |key: &str| config.as_ref().and_then(|c| c.get(key));
+        let mut totals = Totals::default();
+        let mut list = Vec::with_capacity(checkpoint.len());
+        for name in checkpoint.names() {
+            if let Some(info) = checkpoint.info(name) {
+                totals.add(&info);
+                list.push(listed(name, &info));
+            }
+        }
+        Ok(Self {
+            files: checkpoint.files().map(Path::to_owned).collect(),
+            model_type: field("model_type").and_then(text),
+            architectures: field("architectures")
+                .and_then(Value::as_array)
+                .map(|names| names.iter().filter_map(text).collect())
+                .unwrap_or_default(),
+            totals,
+            list,
+        })
+    }
+}
+
+fn text(value: &Value) -> Option<String> {
+    value.as_str().map(str::to_owned)
+}
+
+fn listed(name: &str, info: &TensorInfo) -> TensorSummary {
+    TensorSummary {
+        name: name.to_owned(),
+        dtype: info.dtype.to_string(),
+        shape: info.shape.clone(),
+    }
+}
+
+/// An adapter folder.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AdapterSummary {
+    /// The weight file.
+    pub file: PathBuf,
+    /// `peft_type` of the configuration.
+    pub peft_type: String,
+    /// The base that the configuration names.
+    pub base_model: Option<String>,
+    /// The configuration, key by key.
+    pub config: serde_json::Map<String, Value>,
+    /// Sums over all tensors.
+    #[serde(flatten)]
+    pub totals: Totals,
+    /// Modules that the adapter changes, those of `suffixes`.
+    pub modules: Vec<String>,
+    /// Modules saved in full beside it.
+    pub saved_modules: Vec<String>,
+    /// Tensors with a NaN or an infinity.
+    pub not_finite: Vec<String>,
+    /// Tensors whose every element is zero: a LoRA whose `lora_B` are all here was never trained.
+    pub all_zero: Vec<String>,
+    /// Its tensors in the order of the file.
+    pub list: Vec<TensorSummary>,
+}
+
+impl AdapterSummary {
+    /// Reads an adapter folder whole. `suffixes` are the ends of the keys of its method's tensors;
+    /// a tensor with another key is of a module saved in full.
+    ///
+    /// # Errors
+    /// Those of [`AdapterConfig::read`] and [`AdapterFile::read`].
+    pub fn read(folder: &Path, suffixes: &[&str]) -> Result<Self> {
+        let config = AdapterConfig::read(folder)?;
+        let file = AdapterFile::read(folder)?;
+        let mut summary = Self {
+            file: file.path().to_owned(),
+            peft_type: config.peft_type().to_owned(),
+            base_model: config.base_model_name_or_path().map(str::to_owned),
+            config: config.fields().clone(),
+            totals: Totals::default(),
+            modules: Vec::new(),
+            saved_modules: config.modules_to_save().to_vec(),
+            not_finite: Vec::new(),
+            all_zero: Vec::new(),
+            list: Vec::new(),
+        };
+        for (name, tensor) in &file.tensors {
+            let info = TensorInfo {
+                dtype: tensor.dtype,
+                shape: tensor.shape.clone(),
+            };
+            summary.totals.add(&info);
+            summary.list.push(listed(name, &info));
+            if let Some(key) = split_key(name, suffixes)
+                && !summary.modules.iter().any(|m| m == key.module)
+            {
+                summary.modules.push(key.module.to_owned());
+            }
+            summary.look_at(name, &tensor.view());
+        }
+        Ok(summary)
+    }
+
+    fn look_at(&mut self, name: &str, tensor: &TensorView<'_>) {
+        // Whole numbers are neither infinite nor weights.
+        let Some(values) = tensor.to_f32() else {
+            return;
+        };
+        if values.iter().any(|v| !v.is_finite()) {
+            self.not_finite.push(name.to_owned());
+        } else if !values.is_empty() && values.iter().all(|v| *v == 0.0) {
+            self.all_zero.push(name.to_owned());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{OwnedTensor, save_adapter};
+
+    #[test]
+    fn an_adapter_shows_what_is_wrong_with_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = AdapterConfig::builder("LORA")
+            .base_model(Some("base"))
+            .target(&crate::TargetSpec::new(crate::Targets::List(vec![
+                "q".into(),
+            ])))
+            .build()
+            .unwrap();
+        let key = |end: &str| format!("base_model.model.layer.0.q.{end}");
+        let tensors = [
+            (
+                key("lora_A.weight"),
+                OwnedTensor::from_f32([2, 3], &[1.0; 6]),
+            ),
+            (
+                key("lora_B.weight"),
+                OwnedTensor::from_f32([3, 2], &[0.0; 6]),
+            ),
+            (
+                "base_model.model.classifier.weight".to_owned(),
+                OwnedTensor::from_f32([1, 2], &[1.0, f32::NAN]),
+            ),
+        ];
+        let file = AdapterFile::new(tensors.into_iter().collect());
+        save_adapter(dir.path(), &config, &file).unwrap();
+        let suffixes = ["lora_A.weight", "lora_B.weight"];
+        let summary = AdapterSummary::read(dir.path(), &suffixes).unwrap();
+        assert_eq!(summary.modules, ["layer.0.q"]);
+        assert_eq!(summary.totals.parameters, 14);
+        assert_eq!(summary.totals.bytes, 56);
+        assert_eq!(summary.all_zero, [key("lora_B.weight")]);
+        assert_eq!(summary.not_finite, ["base_model.model.classifier.weight"]);
+    }
+
+    #[test]
+    fn a_checkpoint_is_summed_up_by_type() {
+        let path =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/goldens/models/bert_bf16");
+        let summary = CheckpointSummary::read(&path).unwrap();
+        assert_eq!(summary.model_type.as_deref(), Some("bert"));
+        assert_eq!(summary.totals.tensors, summary.list.len());
+        assert_eq!(
+            summary.totals.dtypes.values().sum::<u64>(),
+            summary.totals.parameters
+        );
+        assert!(summary.totals.dtypes.contains_key("BF16"));
+    }
+}
