@@ -217,8 +217,7 @@ mod tests {
                 OwnedTensor::from_f32([1, 2], &[1.0, f32::NAN]),
             ),
         ];
-        let file = AdapterFile::new(tensors.into_iter().collect());
-        save_adapter(dir.path(), &config, &file).unwrap();
+        save_adapter(dir.path(), &config, &tensors.into_iter().collect()).unwrap();
         let suffixes = ["lora_A.weight", "lora_B.weight"];
         let summary = AdapterSummary::read(dir.path(), &suffixes).unwrap();
         assert_eq!(summary.modules, ["layer.0.q"]);

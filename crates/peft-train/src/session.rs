@@ -2,11 +2,8 @@
 
 use std::time::Instant;
 
-use burn::{Tensor, module::Module, tensor::Device};
-use peft_core::{
-    AdapterContext, AttachOptions, AttachReport, Method, NameMap, attach, load_adapter,
-    save_adapter,
-};
+use burn::{module::Module, tensor::Device};
+use peft_core::{AttachOptions, AttachReport, Method, NameMap, attach, load_adapter, save_adapter};
 use peft_data::{Dataset, LabelMap, LoadOptions, LoadReport, Task, TextTokenizer};
 use peft_format::{AdapterConfig, TargetSpec, Targets, targets::default_targets};
 use peft_models::{HeadSpec, HeadState, ModelFolder, PackedBatch, SequenceModel};

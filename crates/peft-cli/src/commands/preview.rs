@@ -2,7 +2,7 @@ use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
 use anyhow::Result;
-use peft_train::data::{LoadOptions, Preview, TextTokenizer};
+use peft_train::data::{DataError, LoadOptions, Preview, TextTokenizer};
 
 use super::{columns, read_options};
 use crate::args::PreviewArgs;
@@ -13,13 +13,21 @@ const BAR: u64 = 40;
 /// `peft data preview`: what training would see of a file, on standard output.
 pub fn preview(args: &PreviewArgs) -> Result<ExitCode> {
     let tokenizer = TextTokenizer::from_dir(&args.model)?;
-    let options = LoadOptions {
+    let mut options = LoadOptions {
         columns: columns(&args.columns),
-        require_labels: false,
         read: read_options(&args.columns),
         ..LoadOptions::new(args.task.into(), args.max_length)
     };
-    let preview = Preview::of(&args.data, &options, &tokenizer, args.rows)?;
+    let preview = match Preview::of(&args.data, &options, &tokenizer, args.rows) {
+        // Rows to predict have no labels, and are worth a look, too.
+        Err(DataError::Columns { flags, .. })
+            if flags == "--label-column" && args.columns.label_column.is_none() =>
+        {
+            options.require_labels = false;
+            Preview::of(&args.data, &options, &tokenizer, args.rows)?
+        }
+        read => read?,
+    };
     let mut out = BufWriter::new(io::stdout().lock());
     if args.json {
         writeln!(out, "{}", serde_json::to_string(&preview)?)?;

@@ -86,6 +86,27 @@ pub struct Output<T> {
     pub col_stride: isize,
 }
 
+impl<T> Output<T> {
+    /// The output and what is added to it.
+    fn sink(self, start: Start<T>) -> Sink<T> {
+        let (start, start_row_stride, start_col_stride) = match start {
+            Start::Zero => (core::ptr::null(), 0, 0),
+            Start::Output => (self.to.0.cast_const(), self.row_stride, self.col_stride),
+            Start::Row(row) => (row, 0, 1),
+        };
+        Sink {
+            to: self.to.0,
+            row_stride: self.row_stride,
+            col_stride: self.col_stride,
+            start,
+            start_row_stride,
+            start_col_stride,
+            rows: self.rows,
+            cols: self.cols,
+        }
+    }
+}
+
 /// What the products are added to.
 #[derive(Clone, Copy)]
 pub enum Start<T> {
@@ -132,28 +153,25 @@ unsafe fn multiply_by<T: Real>(
     if out.rows == 0 || out.cols == 0 {
         return;
     }
-    let (start, start_row_stride, start_col_stride) = match start {
-        Start::Zero => (core::ptr::null(), 0, 0),
-        Start::Output => (out.to.0.cast_const(), out.row_stride, out.col_stride),
-        Start::Row(row) => (row, 0, 1),
-    };
+    // Whether further terms follow must not change the bits of the first.
+    if let [first, rest @ ..] = terms
+        && dots::suits(first)
+    {
+        // SAFETY: the caller's promise.
+        unsafe {
+            dots::dots(first, out.sink(start), threads);
+            if !rest.is_empty() {
+                multiply_by(set, out, Start::Output, rest, threads);
+            }
+        }
+        return;
+    }
     let plan = Plan {
-        sink: Sink {
-            to: out.to.0,
-            row_stride: out.row_stride,
-            col_stride: out.col_stride,
-            start,
-            start_row_stride,
-            start_col_stride,
-            rows: out.rows,
-            cols: out.cols,
-        },
+        sink: out.sink(start),
         terms,
         segments: &segments(terms),
     };
     match terms {
-        // SAFETY: the caller's promise.
-        [term] if dots::suits(term) => unsafe { dots::dots(term, plan.sink, threads) },
         [term] if let Some(turned) = turned(term) => {
             let sink = plan.sink;
             let plan = Plan {
