@@ -88,6 +88,9 @@ fn attention_agrees(case: &Case) {
 fn attentions_agree() {
     for case in [
         Case::new(&[128, 5, 1], 2, 2, 64, false),
+        // One key: no gradient to queries and keys at all.
+        Case::new(&[1], 2, 1, 3, false),
+        Case::new(&[1, 1], 2, 2, 8, true).dropped(0.3),
         Case::new(&[65, 129], 4, 2, 32, true),
         Case::new(&[65, 12], 4, 1, 8, false).dropped(0.1),
         Case::new(&[65, 12], 2, 2, 64, true).dropped(0.5),

@@ -76,7 +76,7 @@ pub unsafe fn dots<T: Real>(term: &Term<T>, sink: Sink<T>, threads: Threads) {
     };
     let tasks = b.cols.div_ceil(COLS);
     match threads {
-        Threads::Pool if a.cols * b.cols > super::SMALL => {
+        Threads::Pool if a.cols * b.cols > super::plan::SMALL => {
             (0..tasks).into_par_iter().for_each(|i| task(i * COLS))
         }
         _ => (0..tasks).for_each(|i| task(i * COLS)),

@@ -4,20 +4,21 @@ use super::pack::Stored;
 use super::*;
 
 /// Every set of instructions that this machine has.
-fn sets<T: Real>() -> Vec<Instructions<T>> {
+fn every_set<T: Real>() -> Vec<Instructions<T>> {
     #[allow(unused_mut)] // Where there is but one.
-    let mut sets = vec![common::functions()];
+    let mut all = vec![sets::common::functions()];
     #[cfg(target_arch = "x86_64")]
     {
-        let level = crate::backends::flex::simd::level();
+        use crate::backends::flex::simd::{Level, level};
+        let level = level();
         if level != Level::Common {
-            sets.push(avx2::functions());
+            all.push(sets::avx2::functions());
         }
         if level == Level::Avx512 {
-            sets.push(avx512::functions());
+            all.push(sets::avx512::functions());
         }
     }
-    sets
+    all
 }
 
 fn numbers<T: Real>(key: u64, n: usize) -> Vec<T> {
@@ -71,7 +72,7 @@ const SHAPES: [[usize; 3]; 14] = [
 ];
 
 fn agrees<T: Real>(tolerance: f64) {
-    for (set, [m, k, n], ta, tb, what) in sets::<T>().into_iter().flat_map(|set| {
+    for (set, [m, k, n], ta, tb, what) in every_set::<T>().into_iter().flat_map(|set| {
         SHAPES
             .into_iter()
             .flat_map(move |shape| (0..12).map(move |c| (set, shape, c & 1 > 0, c & 2 > 0, c / 4)))
@@ -133,7 +134,7 @@ fn every_instruction_set_agrees_with_the_definition() {
 
 #[test]
 fn half_operands_are_widened_exactly() {
-    for set in sets::<f32>() {
+    for set in every_set::<f32>() {
         // More rows than dot products would take: those add up in another order.
         for ([m, k, n], transposed) in [[6, 17, 33], [29, 100, 64], [5, 9, 90]]
             .into_iter()

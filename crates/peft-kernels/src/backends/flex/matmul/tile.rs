@@ -39,6 +39,40 @@ pub struct Sink<T> {
     pub cols: usize,
 }
 
+impl<T> Sink<T> {
+    /// The part that a tile writes; `again` if it adds to what an earlier pass wrote.
+    pub fn part(self, row: usize, col: usize, rows: usize, cols: usize, again: bool) -> Self {
+        let (row, col) = (row as isize, col as isize);
+        let to = self
+            .to
+            .wrapping_offset(row * self.row_stride + col * self.col_stride);
+        if again {
+            return Self {
+                to,
+                start: to.cast_const(),
+                start_row_stride: self.row_stride,
+                start_col_stride: self.col_stride,
+                rows,
+                cols,
+                ..self
+            };
+        }
+        let start = if self.start.is_null() {
+            self.start
+        } else {
+            let at = row * self.start_row_stride + col * self.start_col_stride;
+            self.start.wrapping_offset(at)
+        };
+        Self {
+            to,
+            start,
+            rows,
+            cols,
+            ..self
+        }
+    }
+}
+
 // SAFETY: whoever shares a sink between threads writes disjoint parts of it, and numbers have no
 // drop or interior of their own.
 unsafe impl<T: Sync> Sync for Sink<T> {}

@@ -1,20 +1,22 @@
 //! The state of a run.
 
+mod adapt;
+mod data;
+
 use std::time::Instant;
 
 use burn::{module::Module, tensor::Device};
-use peft_core::{AttachOptions, AttachReport, Method, NameMap, attach, load_adapter, save_adapter};
-use peft_data::{Dataset, LabelMap, LoadOptions, LoadReport, Task, TextTokenizer};
-use peft_format::{AdapterConfig, TargetSpec, Targets, targets::default_targets};
-use peft_models::{HeadSpec, HeadState, ModelFolder, PackedBatch, SequenceModel};
+use peft_core::{Method, NameMap, save_adapter};
+use peft_data::{Dataset, Task, TextTokenizer};
+use peft_format::AdapterConfig;
+use peft_models::{HeadSpec, ModelFolder, PackedBatch, SequenceModel};
 
+use self::{adapt::adapt, data::Data};
 use crate::{
     Evaluation, Progress, RunConfig, RunReport, Schedule, SelectedDevice, TaskFile, TrainError,
     Trainer, differentiate, evaluate,
     event::{Event, Recorder, fault},
-    loss,
-    open::read_with_method,
-    peak_memory, targets,
+    loss, peak_memory, targets,
 };
 
 /// Rows a batch when evaluating, where no gradients are kept.
@@ -273,189 +275,4 @@ fn better(task: Task, new: &Evaluation, old: &Evaluation) -> bool {
         Task::MultiLabel => new.metrics["f1"] > old.metrics["f1"],
         Task::Regress => new.loss < old.loss,
     }
-}
-
-/// The rows of a run.
-struct Data {
-    fit: Dataset,
-    select: Dataset,
-    report: Option<Dataset>,
-    task: TaskFile,
-    loaded: LoadReport,
-}
-
-impl Data {
-    fn load(
-        config: &RunConfig,
-        folder: &ModelFolder,
-        tokenizer: &TextTokenizer,
-        max_length: usize,
-    ) -> Result<Self, TrainError> {
-        let given = given_labels(config, folder)?;
-        let mut options = LoadOptions {
-            columns: config.columns.clone(),
-            read: config.read,
-            labels: given.as_ref(),
-            ..LoadOptions::new(config.task, max_length)
-        };
-        let (fit, loaded) = Dataset::load(&config.data, &options, tokenizer)?;
-        let labels = fit.label_map().cloned();
-        options.labels = labels.as_ref();
-        let load = |path| Ok::<_, TrainError>(Dataset::load(path, &options, tokenizer)?.0);
-        let report = config.eval_data.as_deref().map(load).transpose()?;
-        let (fit, select) = match config.select_data.as_deref() {
-            Some(path) => (fit, load(path)?),
-            None => fit.split_sets(0.1, config.seed)?,
-        };
-        let labels = labels.map(|map| map.names().to_vec()).unwrap_or_default();
-        if config.task == Task::Classify && labels.len() < 2 {
-            return Err(TrainError::setting(
-                "--data",
-                format!("all rows have the label `{}`", labels.join("")),
-                "give rows of two labels or more, or name the column with --label-column",
-            ));
-        }
-        let task = TaskFile {
-            task: config.task,
-            labels,
-            max_length,
-        };
-        Ok(Self {
-            fit,
-            select,
-            report,
-            task,
-            loaded,
-        })
-    }
-}
-
-/// The labels that an adapter to continue from, or the checkpoint's own head, prescribes.
-fn given_labels(config: &RunConfig, folder: &ModelFolder) -> Result<Option<LabelMap>, TrainError> {
-    if config.task == Task::Regress {
-        return Ok(None);
-    }
-    if let Some(path) = &config.adapter
-        && let Some(task) = TaskFile::read(path)?
-    {
-        return task.label_map();
-    }
-    match folder.head() {
-        HeadState::Absent => Ok(None),
-        HeadState::Present { outputs, labels } => {
-            let names = if labels.len() == outputs {
-                labels
-            } else {
-                (0..outputs).map(|i| format!("LABEL_{i}")).collect()
-            };
-            Ok(Some(LabelMap::from_names(names)?))
-        }
-    }
-}
-
-type AdaptedModel = (SequenceModel, Box<dyn Method>, AdapterConfig, AttachReport);
-
-/// Put a fresh adapter on the model, or the one to continue from.
-fn adapt(
-    config: &RunConfig,
-    folder: &ModelFolder,
-    model: SequenceModel,
-    names: &NameMap,
-    created: &[String],
-    device: &Device,
-) -> Result<AdaptedModel, TrainError> {
-    let heads = model.head_modules();
-    let mut to_save: Vec<String> = heads.iter().map(|head| (*head).to_owned()).collect();
-    let in_head = |name: &str| {
-        heads
-            .iter()
-            .any(|head| name == *head || name.starts_with(&format!("{head}.")))
-    };
-    to_save.extend(created.iter().filter(|name| !in_head(name)).cloned());
-
-    if let Some(path) = &config.adapter {
-        let (method, loaded) = read_with_method(path)?;
-        if !method.name().eq_ignore_ascii_case(&config.method) {
-            return Err(TrainError::setting(
-                "--method",
-                format!("the adapter to continue from is {}", method.name()),
-                "give the same method, or start afresh without --adapter",
-            ));
-        }
-        let mut adapter_config = loaded.config.clone();
-        let mut saved = adapter_config.modules_to_save().to_vec();
-        saved.extend(
-            to_save
-                .into_iter()
-                .filter(|name| !adapter_config.modules_to_save().contains(name)),
-        );
-        adapter_config.set("modules_to_save", saved.clone())?;
-        let (model, mut report) = load_adapter(model, &loaded, method.as_ref(), names, device)?;
-        let (model, values) = peft_core::train_modules(model, names, &saved);
-        report.saved_parameters = values;
-        return Ok((model, method, adapter_config, report));
-    }
-    let entry = peft_methods::by_name(&config.method)?;
-    let mut settings = (entry.defaults)();
-    settings.extend(config.method_config.clone());
-    if let Some(key) = config
-        .method_config
-        .keys()
-        .find(|key| !entry.keys.contains(&key.as_str()))
-    {
-        return Err(TrainError::setting(
-            key.clone(),
-            format!("{} has no such setting", entry.name),
-            format!("its settings are {}", entry.keys.join(", ")),
-        ));
-    }
-    let method = (entry.build)(&settings)?;
-    let mut spec = config
-        .targets
-        .clone()
-        .unwrap_or(TargetSpec::new(Targets::Unspecified));
-    if spec.modules == Targets::Unspecified {
-        // Layers or exclusions may be given without saying what they restrict.
-        spec.modules = family_targets(&folder.config().model_type);
-    }
-    spec.modules_to_save.extend(to_save);
-    let options = AttachOptions {
-        targets: &spec,
-        names,
-        modules_to_save: &spec.modules_to_save,
-        heads,
-        seed: config.seed,
-    };
-    let (model, report) = attach(model, method.as_ref(), &options)?;
-    // Old PEFT knows neither `all-linear` nor exclusions: say what they came to.
-    if spec.modules == Targets::AllLinear || spec.exclude.is_some() {
-        let paths = report
-            .targets
-            .iter()
-            .map(|t| t.target.path.clone())
-            .collect();
-        spec = TargetSpec {
-            modules_to_save: spec.modules_to_save,
-            ..TargetSpec::new(Targets::List(paths))
-        };
-    }
-    let mut builder = AdapterConfig::builder(method.peft_type())
-        .task_type(Some("SEQ_CLS"))
-        .base_model(Some(&config.model.to_string_lossy()))
-        .target(&spec);
-    for (key, value) in method.config() {
-        builder = builder.field(&key, value);
-    }
-    Ok((model, method, builder.build()?, report))
-}
-
-/// Queries and values, by the names of the family.
-fn family_targets(model_type: &str) -> Targets {
-    default_targets(model_type).unwrap_or_else(|| {
-        let names: &[&str] = match model_type {
-            "distilbert" => &["q_lin", "v_lin"],
-            _ => &["query", "value"],
-        };
-        Targets::List(names.iter().map(|name| (*name).to_owned()).collect())
-    })
 }

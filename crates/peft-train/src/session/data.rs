@@ -1,0 +1,90 @@
+//! The rows of a run, and the labels they may have.
+
+use peft_data::{Dataset, LabelMap, LoadOptions, LoadReport, Task, TextTokenizer};
+use peft_models::{HeadState, ModelFolder};
+
+use crate::{RunConfig, TaskFile, TrainError};
+
+/// The rows of a run.
+pub struct Data {
+    /// Rows to learn from.
+    pub fit: Dataset,
+    /// Rows that choose the adapter to keep.
+    pub select: Dataset,
+    /// Rows that are only reported on.
+    pub report: Option<Dataset>,
+    /// What is predicted.
+    pub task: TaskFile,
+    /// What reading found.
+    pub loaded: LoadReport,
+}
+
+impl Data {
+    /// Reads and splits what the configuration names.
+    pub fn load(
+        config: &RunConfig,
+        folder: &ModelFolder,
+        tokenizer: &TextTokenizer,
+        max_length: usize,
+    ) -> Result<Self, TrainError> {
+        let given = given_labels(config, folder)?;
+        let mut options = LoadOptions {
+            columns: config.columns.clone(),
+            read: config.read,
+            labels: given.as_ref(),
+            ..LoadOptions::new(config.task, max_length)
+        };
+        let (fit, loaded) = Dataset::load(&config.data, &options, tokenizer)?;
+        let labels = fit.label_map().cloned();
+        options.labels = labels.as_ref();
+        let load = |path| Ok::<_, TrainError>(Dataset::load(path, &options, tokenizer)?.0);
+        let report = config.eval_data.as_deref().map(load).transpose()?;
+        let (fit, select) = match config.select_data.as_deref() {
+            Some(path) => (fit, load(path)?),
+            None => fit.split_sets(0.1, config.seed)?,
+        };
+        let labels = labels.map(|map| map.names().to_vec()).unwrap_or_default();
+        if config.task == Task::Classify && labels.len() < 2 {
+            return Err(TrainError::setting(
+                "--data",
+                format!("all rows have the label `{}`", labels.join("")),
+                "give rows of two labels or more, or name the column with --label-column",
+            ));
+        }
+        let task = TaskFile {
+            task: config.task,
+            labels,
+            max_length,
+        };
+        Ok(Self {
+            fit,
+            select,
+            report,
+            task,
+            loaded,
+        })
+    }
+}
+
+/// The labels that an adapter to continue from, or the checkpoint's own head, prescribes.
+fn given_labels(config: &RunConfig, folder: &ModelFolder) -> Result<Option<LabelMap>, TrainError> {
+    if config.task == Task::Regress {
+        return Ok(None);
+    }
+    if let Some(path) = &config.adapter
+        && let Some(task) = TaskFile::read(path)?
+    {
+        return task.label_map();
+    }
+    match folder.head() {
+        HeadState::Absent => Ok(None),
+        HeadState::Present { outputs, labels } => {
+            let names = if labels.len() == outputs {
+                labels
+            } else {
+                (0..outputs).map(|i| format!("LABEL_{i}")).collect()
+            };
+            Ok(Some(LabelMap::from_names(names)?))
+        }
+    }
+}
