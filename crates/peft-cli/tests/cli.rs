@@ -210,6 +210,70 @@ fn the_main_job_runs_from_train_to_merge() {
 }
 
 #[test]
+fn rows_may_have_several_labels() {
+    let work = Workspace::new();
+    let mut rows = String::new();
+    for i in 0..200 {
+        let (good, bad) = (i % 2 == 0, i % 3 == 0);
+        let mut words = vec![format!("word{}", 7 + i * 31 % 90)];
+        let mut labels = Vec::new();
+        for (there, word, label) in [(good, "good", "praise"), (bad, "bad", "blame")] {
+            if there {
+                words.push(word.to_owned());
+                labels.push(label);
+            }
+        }
+        let row = serde_json::json!({ "text": words.join(" "), "labels": labels });
+        rows += &format!("{row}\n");
+    }
+    std::fs::write(work.path("rows.jsonl"), rows).unwrap();
+    let [model, rows, out] = ["model", "rows.jsonl", "out"].map(|name| work.path(name));
+    done(&[
+        "train",
+        "--model",
+        &model,
+        "--data",
+        &rows,
+        "--task",
+        "multi-label",
+        "--output",
+        &out,
+        "--epochs",
+        "15",
+        "--batch-size",
+        "16",
+        "--learning-rate",
+        "1e-2",
+        "--head-learning-rate",
+        "1e-2",
+        "--threads",
+        "1",
+    ]);
+    let evaluated = done(&[
+        "eval",
+        "--model",
+        &model,
+        "--adapter",
+        &out,
+        "--data",
+        &rows,
+    ]);
+    let evaluated: Value = serde_json::from_str(&evaluated).unwrap();
+    assert!(evaluated["f1"].as_f64().unwrap() > 0.9, "{evaluated}");
+    let predicted = done(&[
+        "predict",
+        "--model",
+        &model,
+        "--adapter",
+        &out,
+        "--data",
+        &rows,
+    ]);
+    let first: Value = serde_json::from_str(predicted.lines().next().unwrap()).unwrap();
+    assert_eq!(first["labels"], serde_json::json!(["blame", "praise"]));
+}
+
+#[test]
 fn memory_saving_flags_train_the_same_task() {
     let work = Workspace::new();
     let [model, rows] = ["model", "rows.csv"].map(|name| work.path(name));

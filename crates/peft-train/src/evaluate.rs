@@ -50,6 +50,12 @@ pub struct Evaluation {
     pub rows: usize,
 }
 
+/// `−ln p`. A probability that underflowed costs much, not infinitely much; NaN stays NaN.
+fn surprisal(p: f32) -> f64 {
+    let least = f32::MIN_POSITIVE;
+    -f64::from(if p < least { least } else { p }).ln()
+}
+
 /// Predict every row, in the data set's order.
 ///
 /// # Errors
@@ -111,8 +117,7 @@ pub fn evaluate(
             for (prediction, label) in predictions.iter().zip(actual) {
                 if let Prediction::Class(probabilities) = prediction {
                     classes = probabilities.len();
-                    let p = f64::from(probabilities[*label as usize]);
-                    loss -= p.max(f64::from(f32::MIN_POSITIVE)).ln();
+                    loss += surprisal(probabilities[*label as usize]);
                 }
             }
             let predicted: Vec<u32> = predictions.iter().filter_map(Prediction::class).collect();
@@ -152,8 +157,7 @@ pub fn evaluate(
                 .collect();
             let mut loss = 0.0;
             for (p, z) in predicted.iter().zip(actual) {
-                let p = if *z > 0.5 { *p } else { 1.0 - *p };
-                loss -= f64::from(p).max(f64::from(f32::MIN_POSITIVE)).ln();
+                loss += surprisal(if *z > 0.5 { *p } else { 1.0 - *p });
             }
             Ok(Evaluation {
                 loss: loss / actual.len() as f64,
