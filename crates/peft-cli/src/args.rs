@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use peft_train::{
     BaseDtype, DeviceChoice, ScheduleKind,
     data::{Format, Task},
@@ -31,6 +32,11 @@ pub enum Command {
     Data(DataCommand),
     /// List the devices that this binary can compute on.
     Devices,
+    /// Print a completion script for a shell: `source <(peft completions bash)`.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
 }
 
 /// A task by name.

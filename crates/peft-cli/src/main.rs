@@ -28,6 +28,7 @@ fn main() -> ExitCode {
         Command::Inspect(args) => commands::inspect(&args),
         Command::Data(DataCommand::Preview(args)) => commands::preview(&args),
         Command::Devices => commands::devices(),
+        Command::Completions { shell } => commands::completions(shell),
     };
     match outcome {
         Ok(code) => code,

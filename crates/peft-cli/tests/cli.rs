@@ -107,6 +107,9 @@ fn the_verbs_and_flags_of_the_contract_are_there() {
     }
     assert!(done(&["--version"]).starts_with("peft "));
     assert!(done(&["devices"]).contains("cpu"));
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(done(&["completions", shell]).contains("target-modules"));
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! One file a verb.
 
+mod completions;
 mod devices;
 mod eval;
 mod inspect;
@@ -17,6 +18,7 @@ use serde_json::{Map, Value};
 
 use crate::args::{ColumnArgs, ComputeArgs};
 
+pub use completions::completions;
 pub use devices::devices;
 pub use eval::eval;
 pub use inspect::inspect;
