@@ -95,12 +95,11 @@ pub fn merge(
     }
     let mut specs: Vec<TensorSpec> = Vec::new();
     for name in checkpoint.names() {
-        let info = checkpoint.view(name)?;
-        let (dtype, shape) = match replaced.get(name) {
-            Some(tensor) => (tensor.dtype, tensor.shape.clone()),
-            None => (info.dtype, info.shape),
-        };
-        specs.push(TensorSpec::new(name, dtype, shape));
+        let held = checkpoint.info(name).map(|info| (info.dtype, info.shape));
+        let replacement = replaced.get(name).map(|t| (t.dtype, t.shape.clone()));
+        if let Some((dtype, shape)) = replacement.or(held) {
+            specs.push(TensorSpec::new(name, dtype, shape));
+        }
     }
     for (name, tensor) in &replaced {
         if !checkpoint.contains(name) {
@@ -137,14 +136,16 @@ pub fn merge(
             continue;
         }
         let Some(module) = adapted.get(&name) else {
-            writer.write(&name, checkpoint.view(&name)?.bytes)?;
+            writer.write(&name, &checkpoint.bytes(&name)?)?;
             continue;
         };
-        let view = checkpoint.view(&name)?;
+        let Some(info) = checkpoint.info(&name) else {
+            continue;
+        };
         let base = HostTensor {
-            dtype: view.dtype,
-            shape: view.shape,
-            bytes: view.bytes.to_vec(),
+            dtype: info.dtype,
+            shape: info.shape,
+            bytes: checkpoint.bytes(&name)?.into_owned(),
         };
         let &[out_features, in_features] = base.shape.as_slice() else {
             return Err(TrainError::setting(
