@@ -6,6 +6,7 @@ use burn_autodiff::grads::Gradients;
 use burn_autodiff::ops::{Backward, Ops, OpsKind};
 
 use super::F;
+use super::product::factors;
 use crate::ops::KernelGrads;
 
 fn turned<B: KernelGrads>(x: FloatTensor<B>) -> FloatTensor<B> {
@@ -136,19 +137,10 @@ impl<B: KernelGrads> Backward<B, 5> for Addend {
         if let Some(node) = to_bias {
             grads.register::<B>(node, B::column_sums(dy.clone()));
         }
-        // To the left-hand side from the right-hand one, and the other way round.
-        for (node, factor) in [(to_x, saved.weight), (to_low, saved.b)] {
-            if let (Some(node), Some(factor)) = (node, factor) {
-                let factor: FloatTensor<B> = checkpointer.retrieve_node_output(factor);
-                grads.register::<B>(node, B::product(dy.clone(), turned::<B>(factor)));
-            }
-        }
-        for (node, factor) in [(to_weight, saved.x), (to_b, saved.low)] {
-            if let (Some(node), Some(factor)) = (node, factor) {
-                let factor: FloatTensor<B> = checkpointer.retrieve_node_output(factor);
-                grads.register::<B>(node, B::product(turned::<B>(factor), dy.clone()));
-            }
-        }
+        let wide = (saved.x, saved.weight);
+        factors::<B>(wide, [to_x, to_weight], dy.clone(), grads, checkpointer);
+        let narrow = (saved.low, saved.b);
+        factors::<B>(narrow, [to_low, to_b], dy, grads, checkpointer);
     }
 }
 

@@ -12,7 +12,7 @@ use crate::ops::KernelGrads;
 type Saved = (Option<NodeId>, Option<NodeId>);
 
 /// Gradients to `x` and the weight; transposes are views.
-fn factors<B: KernelGrads>(
+pub fn factors<B: KernelGrads>(
     (x, weight): Saved,
     ids: [Option<NodeId>; 2],
     grad: FloatTensor<B>,

@@ -52,13 +52,13 @@ pub unsafe fn run<T: Real, V: Vector<Elem = T>>(
             [s] if job.rows.len() <= 2 * V::ROWS => plan.direct(s, job.cols.start),
             _ => None,
         };
-        let from_scratch = direct.map_or(0, |_| job.cols.len() / width);
+        let in_place = direct.map_or(0, |_| job.cols.len() / width);
         let mut row = 0;
         for s in segments {
-            let first = job.cols.start + from_scratch * width;
+            let first = job.cols.start + in_place * width;
             // SAFETY: the scratch holds `depth` rows of every panel.
             unsafe {
-                let to = packed.add(from_scratch * width * depth + row * width);
+                let to = packed.add(in_place * width * depth + row * width);
                 let cols = first..job.cols.end;
                 plan.pack::<V>(s, cols, to, width, width * depth);
             }
@@ -85,7 +85,7 @@ pub unsafe fn run<T: Real, V: Vector<Elem = T>>(
                 let col = job.cols.start + p * width;
                 let cols = width.min(job.cols.end - col);
                 let panel = match direct {
-                    Some((start, stride)) if p < from_scratch => Panel {
+                    Some((start, stride)) if p < in_place => Panel {
                         start: start.wrapping_add(p * width),
                         stride,
                         depth,
