@@ -59,6 +59,11 @@ impl Schedule {
         }
     }
 
+    /// Steps in all.
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
     /// The factor of step `step`, counted from 0.
     pub fn factor(&self, step: u64) -> f64 {
         if step < self.warmup {
