@@ -331,7 +331,7 @@ fn damage_is_noticed_and_half_done_replacements_are_finished() {
     );
     let mut flipped = tensors;
     *flipped.last_mut().unwrap() ^= 1;
-    broken("tensors.safetensors", &flipped, "bytes");
+    broken("tensors.safetensors", &flipped, "what was written");
 
     // Killed between the two renames of a replacement, with a later adapter already in place.
     std::fs::rename(&checkpoint, output.join(".checkpoint.old")).unwrap();
