@@ -1,17 +1,16 @@
 //! A run that is interrupted, however often and wherever, ends in the bits of one that is not.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use peft_train::{
     Event, Progress, RunConfig, RunReport, ScheduleKind, TrainError, TrainerState, train,
 };
 use proptest::prelude::*;
-use serde_json::Value;
 
-use crate::tiny::{config, workspace};
+use crate::{
+    output::{self, Content},
+    tiny::{config, workspace},
+};
 
 /// Asks to stop after so many steps.
 #[derive(Default)]
@@ -71,47 +70,15 @@ fn eventful(model: &Path, data: &Path, output: &Path) -> RunConfig {
     config
 }
 
-/// All files below a folder; the logs and states without the times and lengths in them.
-fn content(output: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    fn walk(folder: &Path, below: &Path, found: &mut BTreeMap<PathBuf, Vec<u8>>) {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            let name = below.join(path.file_name().unwrap());
-            if path.is_dir() {
-                walk(&path, &name, found);
-                continue;
-            }
-            let mut bytes = std::fs::read(&path).unwrap();
-            let timed: &[&str] = match name.to_str().unwrap() {
-                "metrics.jsonl" => &["tokens_per_s", "step_time_s", "peak_memory", "train_time_s"],
-                "checkpoint/state.json" => &["train_time_s", "log_bytes"],
-                _ => &[],
-            };
-            if !timed.is_empty() {
-                let values = serde_json::Deserializer::from_slice(&bytes).into_iter::<Value>();
-                let values = values.map(|value| {
-                    let mut value = value.unwrap();
-                    value
-                        .as_object_mut()
-                        .unwrap()
-                        .retain(|key, _| !timed.contains(&key.as_str()));
-                    format!("{value}\n")
-                });
-                bytes = values.collect::<String>().into_bytes();
-            }
-            found.insert(name, bytes);
-        }
-    }
-    let mut found = BTreeMap::new();
-    walk(output, Path::new(""), &mut found);
-    found
+/// What an output folder holds, without times.
+fn content(folder: &Path) -> Content {
+    output::content(folder).unwrap()
 }
 
 #[track_caller]
-fn assert_same(a: &BTreeMap<PathBuf, Vec<u8>>, b: &BTreeMap<PathBuf, Vec<u8>>) {
-    assert_eq!(a.keys().collect::<Vec<_>>(), b.keys().collect::<Vec<_>>());
-    for (path, bytes) in a {
-        assert!(bytes == &b[path], "{} differs", path.display());
+fn assert_same(a: &Content, b: &Content) {
+    if let Some(difference) = output::difference(a, b) {
+        panic!("{difference}");
     }
 }
 
