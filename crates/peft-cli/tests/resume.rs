@@ -10,7 +10,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use kills::{Setup, output, tiny};
+use kills::{Place, Setup, output, tiny};
 
 const PEFT: &str = env!("CARGO_BIN_EXE_peft");
 
@@ -91,6 +91,18 @@ fn killed_runs_end_in_the_bits_of_the_run_left_alone() {
     let outcome = kills::run(&setup, &mut |_| {}).unwrap();
     assert_eq!(outcome.kills.len(), 10);
     assert!(outcome.runs > 0 && outcome.files > 6, "{outcome:?}");
+    for kill in &outcome.kills {
+        assert!(
+            kill.run < outcome.runs && kill.after < outcome.whole,
+            "{kill:?}"
+        );
+        assert!([1, 2, 4].contains(&kill.threads));
+        assert_eq!(kill.step.is_none(), kill.place == Place::BeforeCheckpoints);
+        assert!(
+            kill.step.is_none_or(|step| step <= outcome.steps),
+            "{kill:?}"
+        );
+    }
 }
 
 #[test]
