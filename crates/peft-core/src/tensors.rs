@@ -92,6 +92,26 @@ impl HostTensor {
         Ok(data.convert_dtype(dtype.into()))
     }
 
+    /// The values, if they are integers.
+    ///
+    /// # Errors
+    /// If they are not `I32` or `I64`.
+    pub fn to_ints(&self, name: &str) -> Result<Vec<i64>, AdapterError> {
+        let of = |size: usize| self.bytes.chunks_exact(size);
+        match self.dtype {
+            Dtype::I32 => Ok(of(4)
+                .map(|b| i64::from(i32::from_le_bytes(b.try_into().expect("four bytes"))))
+                .collect()),
+            Dtype::I64 => Ok(of(8)
+                .map(|b| i64::from_le_bytes(b.try_into().expect("eight bytes")))
+                .collect()),
+            other => Err(AdapterError::NotInteger {
+                name: name.to_owned(),
+                dtype: format!("{other:?}"),
+            }),
+        }
+    }
+
     /// Require a shape.
     ///
     /// # Errors

@@ -2,8 +2,10 @@
 
 mod state;
 
+use std::collections::BTreeMap;
+
 use burn::{Tensor, module::Module};
-use peft_core::{AdapterContext, Method, ParamPath};
+use peft_core::{AdapterContext, Method, ParamPath, learning_rate_factors};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -55,6 +57,8 @@ pub struct Trainer {
     schedule: Schedule,
     optimizer: AdamW,
     step: u64,
+    /// What adapters put on the rates of their fields; known from the first step on.
+    factors: Option<BTreeMap<String, f64>>,
 }
 
 impl Trainer {
@@ -65,6 +69,7 @@ impl Trainer {
             schedule,
             optimizer: AdamW::new(config.optimizer),
             step: 0,
+            factors: None,
         }
     }
 
@@ -142,8 +147,15 @@ impl Trainer {
                 total.scale(shrink);
             }
         }
+        let factors = self
+            .factors
+            .get_or_insert_with(|| learning_rate_factors(&model));
+        let (done, total_steps) = (self.step - 1, self.schedule.total());
         let rate = |path: &ParamPath| match path.adapter_field() {
-            Some((_, field)) => learning_rate * method.learning_rate_factor(&field),
+            Some((_, field)) => {
+                let own = factors.get(&path.text()).copied().unwrap_or(1.0);
+                learning_rate * own * method.learning_rate_factor(&field, done, total_steps)
+            }
             None => self.config.head_learning_rate * factor,
         };
         let model = self.optimizer.step(model, &total, &rate);

@@ -136,6 +136,7 @@ fn train_pair(device: &Device, used: Option<u64>) -> Result<(), TrainError> {
         modules_to_save: &[],
         heads: &[],
         seed: 3,
+        gradients: None,
     };
     let (mut model, _) = attach(pair, &method, &options).unwrap();
     let trainer = TrainerConfig {
