@@ -3,7 +3,7 @@
 #[path = "../../tests/shared/kills.rs"]
 mod harness;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::fs;
 use std::path::PathBuf;
@@ -123,7 +123,9 @@ impl Report {
             machine,
             seed,
             kills: outcome.kills.len(),
-            runs: outcome.runs,
+            runs: (outcome.kills.iter().map(|kill| kill.run))
+                .collect::<BTreeSet<_>>()
+                .len(),
             steps_of_a_run: outcome.steps,
             files_compared: outcome.files,
             seconds_of_the_run_left_alone: outcome.whole.as_secs_f64(),
