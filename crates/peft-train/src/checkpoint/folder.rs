@@ -13,6 +13,8 @@ use peft_format::{
 use super::{RunState, VERSION, hash};
 use crate::{TrainError, TrainerState, event::fault, task};
 
+/// Name of the folder.
+pub const CHECKPOINT: &str = "checkpoint";
 const STATE: &str = "state.json";
 const TENSORS: &str = "tensors.safetensors";
 const BEST: &str = "best";
@@ -37,7 +39,7 @@ impl CheckpointFolder {
     /// That of an output folder, whether it is there or not.
     pub fn of(output: &Path) -> Self {
         Self {
-            path: output.join("checkpoint"),
+            path: output.join(CHECKPOINT),
             output: output.to_owned(),
         }
     }

@@ -148,6 +148,7 @@ fn a_trainer_goes_on_from_its_state_to_the_same_bits() {
             modules_to_save: &["head".to_owned(), "norm".to_owned()],
             heads: &["head"],
             seed,
+            gradients: None,
         };
         attach(base.clone(), &method, &options).unwrap().0
     };
