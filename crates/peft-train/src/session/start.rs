@@ -15,6 +15,7 @@ use super::{
     data::Data,
     guards,
     output::{self, Start},
+    probe::Probe,
     select::LAST,
 };
 use crate::{
@@ -60,8 +61,13 @@ impl<'a> Session<'a> {
         };
         let (model, loaded) = SequenceModel::load(&folder, &head, &device)?;
         let names = model.names();
+        let probe = Probe {
+            config,
+            fit: &data.fit,
+            device: &device,
+        };
         let (model, method, adapter_config, attached) =
-            adapt(config, &folder, model, &names, &loaded.created, &device)?;
+            adapt(config, &folder, model, &names, &loaded.created, probe)?;
 
         let per_epoch = data
             .fit
