@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use peft_format::{near, shorten};
 use serde_json::{Map, Value};
 
-use crate::{Document, Kind, Origin, Problem, Setting, kind::found};
+use crate::{Kind, Origin, Problem, Setting, kind::found};
 
 /// The values of some settings. Whatever is set later replaces what was set before; what is wrong is
 /// noted as a [`Problem`], and leaves the setting as it was.
@@ -33,10 +33,10 @@ impl<'a> Layers<'a> {
         }
     }
 
-    /// Set what a file sets: `values` are its table.
-    pub fn file(&mut self, document: &Document, values: &Map<String, Value>) {
+    /// Set what a table of a file sets; `origin` tells where a key stands, by its path with dots.
+    pub fn table(&mut self, values: &Map<String, Value>, origin: impl Fn(&str) -> Origin) {
         for (key, value) in values {
-            let origin = document.origin(&self.path(key));
+            let origin = origin(&self.path(key));
             if let Some(setting) = self.known(key, &origin) {
                 self.set(setting, value.clone(), origin);
             }
@@ -87,6 +87,14 @@ impl<'a> Layers<'a> {
         self.origins.get(key).cloned().unwrap_or(Origin::Default)
     }
 
+    /// Where each value was written, by its path with dots.
+    pub fn origins(&self) -> BTreeMap<String, Origin> {
+        let entries = self.origins.iter();
+        entries
+            .map(|(key, origin)| (self.path(key), origin.clone()))
+            .collect()
+    }
+
     /// What was set, without defaults.
     pub fn values(&self) -> &Map<String, Value> {
         &self.values
@@ -95,6 +103,7 @@ impl<'a> Layers<'a> {
     /// Forget a value that turned out to be wrong.
     pub fn forget(&mut self, key: &str) {
         self.values.shift_remove(key);
+        self.origins.remove(key);
     }
 
     /// What is wrong so far.

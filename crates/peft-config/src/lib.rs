@@ -26,5 +26,3 @@ pub use layers::Layers;
 pub use problem::{Origin, Problem, Problems};
 pub use setting::{Setting, published, schema_of};
 pub use write::{value_text, write};
-
-pub use schemars;

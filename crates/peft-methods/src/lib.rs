@@ -3,6 +3,7 @@
 //!
 //! Adding a method is one entry here; nothing else names it.
 
+use peft_config::{Setting, schema_of};
 use peft_core::{AdapterError, Method, format::AdapterConfig};
 use peft_lowrank::{LoraConfig, LoraMethod};
 use serde_json::{Map, Value};
@@ -18,12 +19,22 @@ pub struct Entry {
     pub summary: &'static str,
     /// The keys of `adapter_config.json` that it understands.
     pub keys: &'static [&'static str],
+    /// JSON Schema of these keys, with their documentation and defaults; the command line makes flags
+    /// of it.
+    pub schema: fn() -> Value,
     /// Learning rate of adapters that does well without tuning.
     pub learning_rate: f64,
     /// The settings that do well without tuning.
     pub defaults: fn() -> Map<String, Value>,
     /// The method of such settings.
     pub build: Build,
+}
+
+impl Entry {
+    /// The keys, each with its flag, help, type and default.
+    pub fn settings(&self) -> Vec<Setting> {
+        Setting::all(&(self.schema)())
+    }
 }
 
 /// Makes a method of its settings.
@@ -35,6 +46,7 @@ pub const METHODS: &[Entry] = &[Entry {
     peft_type: "LORA",
     summary: "low-rank adaptation (2106.09685), rank-stabilised with use_rslora (2312.03732)",
     keys: LoraConfig::KEYS,
+    schema: schema_of::<LoraConfig>,
     learning_rate: 2e-3,
     defaults: || LoraConfig::default().to_json(),
     build: |map| Ok(Box::new(LoraMethod::from_json(map)?)),

@@ -1,13 +1,15 @@
 //! Which device computes.
 
-use std::str::FromStr;
+use std::{fmt, str::FromStr};
 
 use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
 
 /// A device by name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub enum DeviceChoice {
     /// The best that is compiled in and present.
     #[default]
@@ -45,11 +47,40 @@ impl FromStr for DeviceChoice {
     }
 }
 
+impl fmt::Display for DeviceChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(index) => write!(f, "cuda:{index}"),
+            Self::Vulkan => f.write_str("vulkan"),
+            Self::Metal => f.write_str("metal"),
+            Self::Wgpu => f.write_str("wgpu"),
+        }
+    }
+}
+
+impl From<DeviceChoice> for String {
+    fn from(choice: DeviceChoice) -> Self {
+        choice.to_string()
+    }
+}
+
+impl TryFrom<String> for DeviceChoice {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
 /// A device, and why it.
 #[derive(Debug, Clone)]
 pub struct SelectedDevice {
     /// The device, without autodiff.
     pub device: Device,
+    /// Its name, never [`DeviceChoice::Auto`].
+    pub choice: DeviceChoice,
     /// What it is and why it was chosen.
     pub reason: String,
 }
@@ -64,9 +95,9 @@ impl DeviceChoice {
             Self::Auto => auto(),
             Self::Cpu => cpu("asked for"),
             Self::Cuda(index) => cuda(index),
-            Self::Vulkan => gpu("vulkan", vulkan()),
-            Self::Metal => gpu("metal", metal()),
-            Self::Wgpu => gpu("wgpu", wgpu()),
+            Self::Vulkan => gpu(self, vulkan()),
+            Self::Metal => gpu(self, metal()),
+            Self::Wgpu => gpu(self, wgpu()),
         }
     }
 }
@@ -89,6 +120,7 @@ fn cpu(why: &str) -> Result<SelectedDevice, TrainError> {
     {
         Ok(SelectedDevice {
             device: Device::flex(),
+            choice: DeviceChoice::Cpu,
             reason: format!("cpu (flex), {why}"),
         })
     }
@@ -98,6 +130,7 @@ fn cpu(why: &str) -> Result<SelectedDevice, TrainError> {
         let device = Device::ndarray();
         Ok(SelectedDevice {
             device,
+            choice: DeviceChoice::Cpu,
             reason: format!("cpu (ndarray), {why}"),
         })
     }
@@ -123,6 +156,7 @@ fn cuda(index: usize) -> Result<SelectedDevice, TrainError> {
         }
         Ok(SelectedDevice {
             device: Device::cuda(index),
+            choice: DeviceChoice::Cuda(index),
             reason: format!("{name}, asked for"),
         })
     }
@@ -132,20 +166,22 @@ fn cuda(index: usize) -> Result<SelectedDevice, TrainError> {
     }
 }
 
-fn gpu(name: &str, device: Option<Device>) -> Result<SelectedDevice, TrainError> {
+fn gpu(choice: DeviceChoice, device: Option<Device>) -> Result<SelectedDevice, TrainError> {
+    let name = choice.to_string();
     let Some(device) = device else {
-        return Err(not_compiled(name, name));
+        return Err(not_compiled(&name, &name));
     };
     let vulkan = ["libvulkan.so.1", "vulkan-1.dll"];
     if !cfg!(target_os = "macos") && !has_library(&vulkan) {
         return Err(TrainError::Device {
-            device: name.to_owned(),
+            device: name,
             problem: "no Vulkan loader (libvulkan) found".into(),
             fix: "install the GPU's Vulkan driver, or use --device cpu".into(),
         });
     }
     Ok(SelectedDevice {
         device,
+        choice,
         reason: format!("{name}, asked for"),
     })
 }
@@ -215,6 +251,9 @@ mod tests {
     fn names_are_parsed() {
         assert_eq!("cuda:3".parse(), Ok(DeviceChoice::Cuda(3)));
         assert_eq!("cpu".parse(), Ok(DeviceChoice::Cpu));
+        for choice in [DeviceChoice::Auto, DeviceChoice::Cpu, DeviceChoice::Cuda(1)] {
+            assert_eq!(choice.to_string().parse(), Ok(choice));
+        }
         assert!("cuda:x".parse::<DeviceChoice>().is_err());
         assert!(
             "tpu"

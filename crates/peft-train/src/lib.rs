@@ -1,7 +1,9 @@
 #![warn(missing_docs)]
 //! Fine-tuning from data to adapter: optimiser, schedules, the loop, metrics, evaluation, merging.
 
+mod config;
 mod device;
+mod dtype;
 mod error;
 mod evaluate;
 mod event;
@@ -18,7 +20,9 @@ mod session;
 mod task;
 mod trainer;
 
+pub use config::{Flag, Sources};
 pub use device::{DeviceChoice, SelectedDevice};
+pub use dtype::BaseDtype;
 pub use error::TrainError;
 pub use evaluate::{Evaluation, Prediction, evaluate, predict};
 pub use event::{Event, Progress};
@@ -29,7 +33,7 @@ pub use merge::{MergeReport, merge};
 pub use metrics::{Metrics, classification, multi_label, regression};
 pub use open::{Adapted, OpenOptions, open};
 pub use optimizer::{AdamW, AdamWConfig};
-pub use run::{BaseDtype, RunConfig, RunReport, train};
+pub use run::{RunConfig, RunReport, train};
 pub use schedule::{Schedule, ScheduleKind};
 pub use task::TaskFile;
 pub use trainer::{StepReport, Trainer, TrainerConfig};

@@ -2,16 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-use peft_config::schemars::JsonSchema;
+use peft_config::Problems;
 use peft_data::{Format, Task};
 use peft_format::Targets;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
     AdamWConfig, BaseDtype, DeviceChoice, Evaluation, Progress, ScheduleKind, TrainError,
     TrainerConfig,
-    config::{Layers, NamesOrPattern, NumbersOrRanges},
+    config::{NamesOrPattern, NumbersOrRanges},
     session::Session,
 };
 
@@ -21,8 +22,10 @@ use crate::{
 /// help, of the defaults, and of the JSON Schema.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(title = "Settings of peft train", description = "What `peft train --config` reads.")]
-#[schemars(crate = "peft_config::schemars")]
+#[schemars(
+    title = "Settings of peft train",
+    description = "What `peft train --config` reads."
+)]
 pub struct RunConfig {
     /// Hugging Face model folder.
     #[schemars(extend("x-value" = "DIR"))]
@@ -59,8 +62,9 @@ pub struct RunConfig {
     #[schemars(with = "NamesOrPattern", extend("x-value" = "WHICH"))]
     pub exclude_modules: Targets,
     /// Layers to adapt, such as 0,1,5-9.
+    #[serde(with = "crate::config::layers")]
     #[schemars(with = "NumbersOrRanges", extend("x-value" = "LAYERS", "x-default" = "all"))]
-    pub layers: Layers,
+    pub layers: Vec<usize>,
     /// Names that stand before the number of a layer, separated by commas.
     #[schemars(extend("x-value" = "NAMES", "x-default" = "the first number in a path counts"))]
     pub layers_pattern: Vec<String>,
@@ -147,7 +151,7 @@ impl Default for RunConfig {
             adapter: None,
             target_modules: Targets::Unspecified,
             exclude_modules: Targets::Unspecified,
-            layers: Layers::default(),
+            layers: Vec::new(),
             layers_pattern: Vec::new(),
             modules_to_save: Vec::new(),
             epochs: 3.0,
@@ -224,6 +228,6 @@ pub struct RunReport {
 /// # Errors
 /// If a setting, a file or the data makes no sense, or training breaks down.
 pub fn train(config: &RunConfig, progress: &mut dyn Progress) -> Result<RunReport, TrainError> {
-    config.validate()?;
+    Problems::check(config.problems())?;
     Session::start(config, progress)?.run()
 }

@@ -14,7 +14,9 @@ use peft_models::{HeadSpec, ModelFolder, PackedBatch, SequenceModel};
 use self::{adapt::adapt, data::Data};
 use crate::{
     Evaluation, Progress, RunConfig, RunReport, Schedule, SelectedDevice, TaskFile, TrainError,
-    Trainer, differentiate, evaluate,
+    Trainer,
+    config::record,
+    differentiate, evaluate,
     event::{Event, Recorder, fault},
     loss, peak_memory, targets,
 };
@@ -23,7 +25,7 @@ use crate::{
 const EVAL_BATCH: usize = 64;
 
 pub(crate) struct Session<'a> {
-    config: &'a RunConfig,
+    config: RunConfig,
     device: Device,
     recorder: Recorder<'a>,
     model: SequenceModel,
@@ -50,7 +52,11 @@ impl<'a> Session<'a> {
         config: &'a RunConfig,
         progress: &'a mut dyn Progress,
     ) -> Result<Self, TrainError> {
-        let SelectedDevice { device, reason } = config.device.select()?;
+        let SelectedDevice {
+            device,
+            choice,
+            reason,
+        } = config.device.select()?;
         let device = device.autodiff();
         let mut folder = ModelFolder::open(&config.model)?;
         if let Some(dropout) = config.model_dropout {
@@ -61,7 +67,14 @@ impl<'a> Session<'a> {
         }
         let tokenizer = TextTokenizer::from_dir(&config.model)?;
         let max_length = config.max_length.min(folder.config().max_length());
-        let data = Data::load(config, &folder, &tokenizer, max_length)?;
+        let entry = peft_methods::by_name(&config.method)?;
+        let config = RunConfig {
+            device: choice,
+            max_length,
+            learning_rate: config.learning_rate.or(Some(entry.learning_rate)),
+            ..adapt::resolve(config, &folder, entry)
+        };
+        let data = Data::load(&config, &folder, &tokenizer, max_length)?;
 
         let head = HeadSpec {
             outputs: data.task.outputs(),
@@ -70,7 +83,7 @@ impl<'a> Session<'a> {
         let (model, loaded) = SequenceModel::load(&folder, &head, &device)?;
         let names = model.names();
         let (model, method, adapter_config, attached) =
-            adapt(config, &folder, model, &names, &loaded.created, &device)?;
+            adapt(&config, model, &names, &loaded.created, &device)?;
 
         let per_epoch = data
             .fit
@@ -79,11 +92,11 @@ impl<'a> Session<'a> {
         let total_steps = config
             .steps
             .unwrap_or((config.epochs * per_epoch as f64).round().max(1.0) as u64);
-        let entry = peft_methods::by_name(method.name())?;
         let rate = config.learning_rate.unwrap_or(entry.learning_rate);
         let schedule = Schedule::new(config.schedule, config.warmup, total_steps);
 
         std::fs::create_dir_all(&config.output).map_err(|error| fault(&config.output, &error))?;
+        record(&config)?;
         let mut recorder = Recorder::create(&config.output.join("metrics.jsonl"), progress)?;
         recorder.event(&Event::Plan {
             method: method.name().to_owned(),
@@ -99,6 +112,7 @@ impl<'a> Session<'a> {
             device: reason,
         })?;
         Ok(Self {
+            trainer: Trainer::new(config.trainer(rate), schedule),
             config,
             device,
             recorder,
@@ -110,7 +124,6 @@ impl<'a> Session<'a> {
             fit: data.fit,
             select: data.select,
             report: data.report,
-            trainer: Trainer::new(config.trainer(rate), schedule),
             total_steps,
             train_time: 0.0,
         })

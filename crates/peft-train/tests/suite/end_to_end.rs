@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use peft_train::core::format::{AdapterFile, TargetSpec, Targets};
+use peft_train::core::format::AdapterFile;
 use peft_train::{
     Event, OpenOptions, Progress, RunConfig, TaskFile,
     data::{Dataset, LoadOptions, Task},
@@ -164,10 +164,7 @@ fn layers_without_targets_restrict_the_default_targets() {
     let output = dir.path().join("out");
     let mut config = config(&model, &data, &output);
     config.steps = Some(1);
-    config.targets = Some(TargetSpec {
-        layers_to_transform: Some(vec![1]),
-        ..TargetSpec::new(Targets::Unspecified)
-    });
+    config.layers = vec![1];
     train(&config, &mut ()).unwrap();
     let adapter = AdapterFile::read(&output).unwrap();
     let adapted = adapter.tensors.keys().filter(|key| key.contains("lora_A"));
@@ -225,8 +222,5 @@ fn mistakes_are_errors_that_say_what_to_do() {
     std::fs::write(&one, "text,label\ngood,praise\nword9,praise\n").unwrap();
     fails(&|c| c.data = one.clone(), "one");
     // A rate that breaks training down is named, not saved.
-    fails(
-        &|c| (c.head_learning_rate, c.clip_norm) = (1e38, 0.0),
-        "finite",
-    );
+    fails(&|c| (c.head_learning_rate, c.clip) = (1e38, 0.0), "finite");
 }
