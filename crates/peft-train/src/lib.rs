@@ -17,6 +17,7 @@ mod optimizer;
 mod run;
 mod schedule;
 mod session;
+mod summary;
 mod task;
 mod trainer;
 

@@ -223,7 +223,7 @@ pub struct RunReport {
 }
 
 /// Train an adapter and write it to the output folder: the best by selection there, the last one
-/// in `last/`, events in `metrics.jsonl`.
+/// in `last/`, events in `metrics.jsonl`, all settings in `run.toml`, a model card and plots.
 ///
 /// # Errors
 /// If a setting, a file or the data makes no sense, or training breaks down.

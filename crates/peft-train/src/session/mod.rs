@@ -18,7 +18,9 @@ use crate::{
     config::record,
     differentiate, evaluate,
     event::{Event, Recorder, fault},
-    loss, peak_memory, targets,
+    loss, peak_memory,
+    summary::{self, Ended},
+    targets,
 };
 
 /// Rows a batch when evaluating, where no gradients are kept.
@@ -171,13 +173,19 @@ impl<'a> Session<'a> {
             train_time_s: self.train_time,
             metrics: shown.metrics.clone(),
         })?;
-        Ok(RunReport {
+        let report = RunReport {
             steps: step,
             kept_step: best.step,
             selection: best.selection,
             report: best.report,
             interrupted,
-        })
+        };
+        summary::write(&Ended {
+            config: &self.config,
+            task: &self.task,
+            report: &report,
+        })?;
+        Ok(report)
     }
 
     /// One optimiser step over the given batches.

@@ -149,6 +149,8 @@ fn training_continues_from_an_adapter() {
     assert!(report.selection.metrics["accuracy"] >= 0.9, "{report:?}");
     assert_ne!(bytes(&first), bytes(&second));
     config.method_config.insert("r".into(), 4.into());
+    let error = train(&config, &mut ()).unwrap_err().to_string();
+    assert!(error.contains("--adapter"), "{error}");
     config.method = "nothing".into();
     assert!(
         train(&config, &mut ())
@@ -191,6 +193,11 @@ fn an_interrupted_run_saves_what_it_has() {
     assert!(report.interrupted);
     assert_eq!(report.steps, 5);
     assert!(TaskFile::read(&output.join("last")).unwrap().is_some());
+    let card = std::fs::read_to_string(output.join("README.md")).unwrap();
+    assert!(card.contains("interrupted after step 5"), "{card}");
+    for file in ["loss.svg", "accuracy.svg", "run.toml"] {
+        assert!(output.join(file).exists(), "{file}");
+    }
 }
 
 #[test]
