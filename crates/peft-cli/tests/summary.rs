@@ -4,7 +4,12 @@ mod common;
 
 use common::{Workspace, done};
 
-fn train(work: &Workspace, data: &str, output: &str, more: &[&str]) -> impl Fn(&str) -> String {
+fn train(
+    work: &Workspace,
+    data: &str,
+    output: &str,
+    more: &[&str],
+) -> impl Fn(&str) -> String + use<> {
     let [model, data, out] = ["model", data, output].map(|name| work.path(name));
     let base = [
         "train", "--model", &model, "--data", &data, "--output", &out,

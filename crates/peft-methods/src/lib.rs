@@ -6,6 +6,10 @@
 use peft_config::{Setting, schema_of};
 use peft_core::{AdapterError, Method, format::AdapterConfig};
 use peft_lowrank::{LoraConfig, LoraMethod};
+use peft_spectral::{
+    C3aConfig, C3aMethod, FourierFtConfig, FourierFtMethod, SdctftMethod, SelectedConfig,
+    SshMethod, WaveFtConfig, WaveFtMethod,
+};
 use serde_json::{Map, Value};
 
 /// One method: what it is called and how it is configured.
@@ -19,9 +23,8 @@ pub struct Entry {
     pub summary: &'static str,
     /// The keys of `adapter_config.json` that it understands.
     pub keys: &'static [&'static str],
-    /// JSON Schema of these keys, with their documentation and defaults; the command line makes flags
-    /// of it.
-    pub schema: fn() -> Value,
+    /// JSON Schema of the type of the settings, with their documentation.
+    pub type_schema: fn() -> Value,
     /// Learning rate of adapters that does well without tuning.
     pub learning_rate: f64,
     /// The settings that do well without tuning.
@@ -31,26 +34,94 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// JSON Schema of the keys, with their documentation and the method's defaults.
+    pub fn schema(&self) -> Value {
+        let mut schema = (self.type_schema)();
+        for (key, value) in (self.defaults)() {
+            // Methods may share a type and differ in defaults.
+            if let Some(Value::Object(field)) = schema["properties"].get_mut(&key) {
+                field.insert("default".to_owned(), value);
+            }
+        }
+        schema
+    }
+
     /// The keys, each with its flag, help, type and default.
     pub fn settings(&self) -> Vec<Setting> {
-        Setting::all(&(self.schema)())
+        Setting::all(&self.schema())
     }
 }
 
 /// Makes a method of its settings.
 pub type Build = fn(&Map<String, Value>) -> Result<Box<dyn Method>, AdapterError>;
 
+/// Learning rate of coefficients in an orthonormal basis; methods of other normalisations rescale it
+/// themselves.
+const SPECTRAL_RATE: f64 = 2e-2;
+
 /// All methods.
-pub const METHODS: &[Entry] = &[Entry {
-    name: "lora",
-    peft_type: "LORA",
-    summary: "low-rank adaptation (2106.09685), rank-stabilised with use_rslora (2312.03732)",
-    keys: LoraConfig::KEYS,
-    schema: schema_of::<LoraConfig>,
-    learning_rate: 2e-3,
-    defaults: || LoraConfig::default().to_json(),
-    build: |map| Ok(Box::new(LoraMethod::from_json(map)?)),
-}];
+pub const METHODS: &[Entry] = &[
+    Entry {
+        name: "lora",
+        peft_type: "LORA",
+        summary: "low-rank adaptation (2106.09685), rank-stabilised with use_rslora (2312.03732)",
+        keys: LoraConfig::KEYS,
+        type_schema: schema_of::<LoraConfig>,
+        learning_rate: 2e-3,
+        defaults: || LoraConfig::default().to_json(),
+        build: |map| Ok(Box::new(LoraMethod::from_json(map)?)),
+    },
+    Entry {
+        name: "sdctft",
+        peft_type: "SDCTFT",
+        summary: "selective discrete cosine transform (2410.09103)",
+        keys: SelectedConfig::KEYS,
+        type_schema: schema_of::<SelectedConfig>,
+        learning_rate: SPECTRAL_RATE,
+        defaults: SdctftMethod::defaults,
+        build: |map| Ok(Box::new(SdctftMethod::from_json(map)?)),
+    },
+    Entry {
+        name: "ssh",
+        peft_type: "SSH",
+        summary: "sparse spectrum by the discrete Hartley transform (2502.05539)",
+        keys: SelectedConfig::KEYS,
+        type_schema: schema_of::<SelectedConfig>,
+        learning_rate: SPECTRAL_RATE,
+        defaults: SshMethod::defaults,
+        build: |map| Ok(Box::new(SshMethod::from_json(map)?)),
+    },
+    Entry {
+        name: "fourierft",
+        peft_type: "FOURIERFT",
+        summary: "random frequencies of the discrete Fourier transform (2405.03003)",
+        keys: FourierFtConfig::KEYS,
+        type_schema: schema_of::<FourierFtConfig>,
+        learning_rate: SPECTRAL_RATE,
+        defaults: FourierFtMethod::defaults,
+        build: |map| Ok(Box::new(FourierFtMethod::from_json(map)?)),
+    },
+    Entry {
+        name: "waveft",
+        peft_type: "WAVEFT",
+        summary: "random coefficients of a wavelet transform (2505.12532)",
+        keys: WaveFtConfig::KEYS,
+        type_schema: schema_of::<WaveFtConfig>,
+        learning_rate: SPECTRAL_RATE,
+        defaults: WaveFtMethod::defaults,
+        build: |map| Ok(Box::new(WaveFtMethod::from_json(map)?)),
+    },
+    Entry {
+        name: "c3a",
+        peft_type: "C3A",
+        summary: "circular convolution: circulant blocks (2407.19342)",
+        keys: C3aConfig::KEYS,
+        type_schema: schema_of::<C3aConfig>,
+        learning_rate: SPECTRAL_RATE,
+        defaults: C3aMethod::defaults,
+        build: |map| Ok(Box::new(C3aMethod::from_json(map)?)),
+    },
+];
 
 /// The method called `name` on the command line.
 ///
@@ -91,4 +162,27 @@ fn find(wanted: &str, key: fn(&Entry) -> &'static str) -> Result<&'static Entry,
                 METHODS.iter().map(key).collect::<Vec<_>>().join(", ")
             ),
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_of_a_method_is_a_setting_with_help() {
+        for entry in METHODS {
+            let settings = entry.settings();
+            let mut keys: Vec<&str> = settings.iter().map(|one| one.key.as_str()).collect();
+            let mut known = entry.keys.to_vec();
+            keys.sort_unstable();
+            known.sort_unstable();
+            assert_eq!(keys, known, "{}", entry.name);
+            for setting in &settings {
+                assert!(!setting.help.is_empty(), "{}: {}", entry.name, setting.key);
+                if let Some(default) = &setting.default {
+                    assert!(setting.kind.admits(default), "{}: {setting:?}", entry.name);
+                }
+            }
+        }
+    }
 }

@@ -81,6 +81,8 @@ pub struct SelectedDevice {
     pub device: Device,
     /// Its name, never [`DeviceChoice::Auto`].
     pub choice: DeviceChoice,
+    /// Its kind: devices of one kind compute the same bits.
+    pub kind: &'static str,
     /// What it is and why it was chosen.
     pub reason: String,
 }
@@ -95,9 +97,9 @@ impl DeviceChoice {
             Self::Auto => auto(),
             Self::Cpu => cpu("asked for"),
             Self::Cuda(index) => cuda(index),
-            Self::Vulkan => gpu(self, vulkan()),
-            Self::Metal => gpu(self, metal()),
-            Self::Wgpu => gpu(self, wgpu()),
+            Self::Vulkan => gpu(self, "vulkan", vulkan()),
+            Self::Metal => gpu(self, "metal", metal()),
+            Self::Wgpu => gpu(self, "wgpu", wgpu()),
         }
     }
 }
@@ -121,6 +123,7 @@ fn cpu(why: &str) -> Result<SelectedDevice, TrainError> {
         Ok(SelectedDevice {
             device: Device::flex(),
             choice: DeviceChoice::Cpu,
+            kind: "cpu (flex)",
             reason: format!("cpu (flex), {why}"),
         })
     }
@@ -131,6 +134,7 @@ fn cpu(why: &str) -> Result<SelectedDevice, TrainError> {
         Ok(SelectedDevice {
             device,
             choice: DeviceChoice::Cpu,
+            kind: "cpu (ndarray)",
             reason: format!("cpu (ndarray), {why}"),
         })
     }
@@ -157,6 +161,7 @@ fn cuda(index: usize) -> Result<SelectedDevice, TrainError> {
         Ok(SelectedDevice {
             device: Device::cuda(index),
             choice: DeviceChoice::Cuda(index),
+            kind: "cuda",
             reason: format!("{name}, asked for"),
         })
     }
@@ -166,15 +171,18 @@ fn cuda(index: usize) -> Result<SelectedDevice, TrainError> {
     }
 }
 
-fn gpu(choice: DeviceChoice, device: Option<Device>) -> Result<SelectedDevice, TrainError> {
-    let name = choice.to_string();
+fn gpu(
+    choice: DeviceChoice,
+    name: &'static str,
+    device: Option<Device>,
+) -> Result<SelectedDevice, TrainError> {
     let Some(device) = device else {
-        return Err(not_compiled(&name, &name));
+        return Err(not_compiled(name, name));
     };
     let vulkan = ["libvulkan.so.1", "vulkan-1.dll"];
     if !cfg!(target_os = "macos") && !has_library(&vulkan) {
         return Err(TrainError::Device {
-            device: name,
+            device: name.to_owned(),
             problem: "no Vulkan loader (libvulkan) found".into(),
             fix: "install the GPU's Vulkan driver, or use --device cpu".into(),
         });
@@ -182,6 +190,7 @@ fn gpu(choice: DeviceChoice, device: Option<Device>) -> Result<SelectedDevice, T
     Ok(SelectedDevice {
         device,
         choice,
+        kind: name,
         reason: format!("{name}, asked for"),
     })
 }

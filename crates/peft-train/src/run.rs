@@ -13,10 +13,10 @@ use crate::{
     AdamWConfig, BaseDtype, DeviceChoice, Evaluation, Progress, ScheduleKind, TrainError,
     TrainerConfig,
     config::{NamesOrPattern, NumbersOrRanges},
-    session::Session,
+    session::{Session, Started},
 };
 
-/// Everything that determines a run.
+/// Everything that determines a run, and how it is carried out.
 ///
 /// This struct is the one definition of the settings: of their names in files, of the flags and their
 /// help, of the defaults, and of the JSON Schema.
@@ -130,6 +130,14 @@ pub struct RunConfig {
     #[schemars(extend("x-default" = "all cores"))]
     pub threads: Option<usize>,
 
+    /// Steps between two saved states. States are saved after every selection too.
+    #[schemars(extend("x-value" = "N", "x-default" = "a minute of time", "x-heading" = "Output"))]
+    pub save_steps: Option<u64>,
+    /// Go on with the interrupted run in the output folder instead of starting one. Asked for on the
+    /// command line only, for it says nothing about the run itself.
+    #[serde(skip)]
+    pub resume: bool,
+
     /// The method's own settings, by PEFT's names; those that are not given have the method's
     /// defaults.
     #[schemars(extend("x-flag" = ""))]
@@ -175,6 +183,8 @@ impl Default for RunConfig {
             data_format: None,
             device: DeviceChoice::Auto,
             threads: None,
+            save_steps: None,
+            resume: false,
             method_config: Map::new(),
         }
     }
@@ -208,7 +218,7 @@ impl RunConfig {
 }
 
 /// What a run came to.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunReport {
     /// Steps done.
     pub steps: u64,
@@ -218,16 +228,24 @@ pub struct RunReport {
     pub selection: Evaluation,
     /// The kept adapter on the evaluation data.
     pub report: Option<Evaluation>,
-    /// Whether the run was stopped from outside.
-    pub interrupted: bool,
 }
 
 /// Train an adapter and write it to the output folder: the best by selection there, the last one
-/// in `last/`, events in `metrics.jsonl`, all settings in `run.toml`, a model card and plots.
+/// in `last/`, events in `metrics.jsonl`, all settings in `run.toml`, a
+/// model card and plots, and what to resume from in `checkpoint/`.
+///
+/// With [`RunConfig::resume`], the run that was interrupted in the output folder ends in the bits in
+/// which it would have ended, at whatever number of threads, provided that nothing else has changed
+/// that they depend on: otherwise it is refused. A finished run is reported again. Without it, an
+/// output folder with an interrupted run is refused.
 ///
 /// # Errors
-/// If a setting, a file or the data makes no sense, or training breaks down.
+/// If a setting, a file or the data makes no sense, training breaks down, or the output cannot be
+/// written; [`TrainError::Interrupted`] if `progress` asks to stop.
 pub fn train(config: &RunConfig, progress: &mut dyn Progress) -> Result<RunReport, TrainError> {
     Problems::check(config.problems())?;
-    Session::start(config, progress)?.run()
+    match Session::start(config, progress)? {
+        Started::Ready(session) => session.run(),
+        Started::Finished(report) => Ok(report),
+    }
 }

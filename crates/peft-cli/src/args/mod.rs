@@ -73,6 +73,9 @@ impl From<TaskArg> for Task {
 pub struct TrainArgs {
     #[command(flatten)]
     pub run: RunArgs,
+    /// Go on with the interrupted run in --output: it ends in the bits in which it would have ended.
+    #[arg(long)]
+    pub resume: bool,
     /// What progress looks like: auto (a bar on a terminal), plain or json.
     #[arg(long, value_enum, default_value = "auto", help_heading = "Output")]
     pub log_format: LogFormat,

@@ -90,7 +90,12 @@ fn of_methods() -> Vec<Known> {
     for entry in METHODS {
         for flag in entry.settings().iter().filter_map(Known::new) {
             match all.iter_mut().find(|(known, _)| known.name == flag.name) {
-                Some((_, names)) => names.push(entry.name),
+                Some((known, names)) => {
+                    names.push(entry.name);
+                    if known.kind != flag.kind {
+                        known.kind = Kind::Any;
+                    }
+                }
                 None => all.push((flag, vec![entry.name])),
             }
         }

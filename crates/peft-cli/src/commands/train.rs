@@ -1,7 +1,7 @@
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
-use peft_train::train as run;
+use anyhow::Result;
+use peft_train::{RunConfig, train as run};
 use serde_json::json;
 
 use super::{evaluation_object, set_threads};
@@ -9,19 +9,15 @@ use crate::{args::TrainArgs, interrupt, progress};
 
 /// `peft train`: one JSON object on standard output at the end.
 pub fn train(args: Box<TrainArgs>) -> Result<ExitCode> {
-    let config = args.run.resolve()?;
+    let config = RunConfig {
+        resume: args.resume,
+        ..args.run.resolve()?
+    };
     set_threads(config.threads)?;
     let stop = interrupt::watch()?;
     let mut progress = progress::renderer(args.log_format, stop);
     let report = run(&config, progress.as_mut())?;
     drop(progress);
-    if report.interrupted {
-        bail!(
-            "interrupted after step {}; the adapter so far is in {}",
-            report.steps,
-            config.output.join("last").display()
-        );
-    }
     let result = json!({
         "output": config.output,
         "steps": report.steps,

@@ -57,6 +57,7 @@ impl RunConfig {
             ("max_length", Some(self.max_length as u64)),
             ("threads", self.threads.map(|threads| threads as u64)),
             ("steps", self.steps),
+            ("save_steps", self.save_steps),
         ];
         for (key, _) in counts.iter().filter(|(_, count)| *count == Some(0)) {
             wrong(key, "0 is too few; give 1 or more".into());

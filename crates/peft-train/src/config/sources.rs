@@ -54,7 +54,7 @@ impl RunConfig {
         .into();
         let default = RunConfig::default().method;
         let rules = METHODS.iter().map(|entry| {
-            let mut keys = published((entry.schema)());
+            let mut keys = published(entry.schema());
             keys["additionalProperties"] = false.into();
             if let Some(keys) = keys.as_object_mut() {
                 keys.shift_remove("$schema");

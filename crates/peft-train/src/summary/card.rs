@@ -6,12 +6,12 @@ use peft_config::value_text;
 use peft_data::Task;
 use serde_json::{Value, json};
 
-use super::{Ended, log::Log, short_name};
-use crate::Evaluation;
+use super::{Summary, log::Log, short_name};
+use crate::{Evaluation, checkpoint::Best};
 
 /// `README.md`: metadata as PEFT writes it, what was trained on what, how good it is, how to use it.
-pub fn card(run: &Ended, log: &Log, metric: &str) -> String {
-    let (config, report) = (run.config, run.report);
+pub fn card(run: &Summary, log: &Log, metric: &str) -> String {
+    let config = run.config;
     let base = config.model.to_string_lossy();
     let method = &config.method;
     let name = short_name(&config.model);
@@ -35,19 +35,20 @@ pub fn card(run: &Ended, log: &Log, metric: &str) -> String {
         share(trained + head),
         task_line(run),
     );
-    if report.interrupted {
+    if !run.finished {
         let _ = writeln!(
             out,
-            "**Training was interrupted after step {}.**\n",
-            report.steps
+            "**Training was interrupted after step {} of {}.**\n",
+            run.step,
+            log.planned("steps")
         );
     }
-    let _ = writeln!(
-        out,
-        "## Results\n\nOf the adapter kept here, that of step {} of {}:\n",
-        report.kept_step, report.steps
-    );
-    results(&mut out, run, log);
+    out += "## Results\n\n";
+    match run.best {
+        Some(best) => results(&mut out, run, best),
+        None => out += "Nothing was evaluated yet.\n",
+    }
+    let _ = writeln!(out, "\nIt was trained on {} rows.", log.planned("rows"));
     let _ = writeln!(
         out,
         "\n![Loss by step](loss.svg)\n\n![{metric} by step]({metric}.svg)\n\n## How to use it\n"
@@ -57,7 +58,7 @@ pub fn card(run: &Ended, log: &Log, metric: &str) -> String {
     out
 }
 
-fn task_line(run: &Ended) -> String {
+fn task_line(run: &Summary) -> String {
     let labels: Vec<String> = run.task.labels.iter().map(|label| code(label)).collect();
     match run.task.task {
         Task::Classify => format!("It tells which label a text has: {}.", labels.join(", ")),
@@ -66,9 +67,13 @@ fn task_line(run: &Ended) -> String {
     }
 }
 
-fn results(out: &mut String, run: &Ended, log: &Log) {
-    let report = run.report;
-    let names: Vec<&str> = report.selection.metrics.keys().copied().collect();
+fn results(out: &mut String, run: &Summary, best: &Best) {
+    let _ = writeln!(
+        out,
+        "Of the adapter kept here, that of step {} of {}:\n",
+        best.step, run.step
+    );
+    let names: Vec<&str> = best.selection.metrics.keys().copied().collect();
     let _ = writeln!(out, "| rows | number | loss | {} |", names.join(" | "));
     let _ = writeln!(out, "|---|{}", "---|".repeat(names.len() + 2));
     let mut row = |name: &str, evaluation: &Evaluation| {
@@ -83,14 +88,13 @@ fn results(out: &mut String, run: &Ended, log: &Log) {
             figures.join(" | ")
         );
     };
-    row("selection: chose the adapter", &report.selection);
-    if let Some(evaluation) = &report.report {
+    row("selection: chose the adapter", &best.selection);
+    if let Some(evaluation) = &best.report {
         row("report: chose nothing", evaluation);
     }
-    let _ = writeln!(out, "\nIt was trained on {} rows.", log.planned("rows"));
 }
 
-fn usage(out: &mut String, run: &Ended) {
+fn usage(out: &mut String, run: &Summary) {
     let base = run.config.model.to_string_lossy();
     let several = match run.task.task {
         Task::MultiLabel => ", problem_type=\"multi_label_classification\"",
@@ -115,7 +119,7 @@ fn usage(out: &mut String, run: &Ended) {
 }
 
 /// The settings that people ask for first; `run.toml` has all of them.
-fn settings(out: &mut String, run: &Ended) {
+fn settings(out: &mut String, run: &Summary) {
     let config = run.config;
     let values = serde_json::to_value(config).unwrap_or_default();
     let _ = writeln!(

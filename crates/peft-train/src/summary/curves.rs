@@ -2,15 +2,16 @@
 
 use peft_plot::{Chart, Look, Series, smoothed};
 
-use super::{Ended, log::Log, short_name};
+use super::{Summary, log::Log, short_name};
 
 /// Steps above which single losses are noise behind a smoothed curve.
 const FEW: usize = 10;
-/// Part of the run over which the loss is smoothed.
+/// Part of the run over which the loss is smoothed, and the fewest steps.
 const SMOOTHED_PART: usize = 25;
+const SMOOTHED_STEPS: usize = 8;
 
 /// The loss of every step, and that of the evaluations.
-pub fn loss(run: &Ended, log: &Log) -> Chart {
+pub fn loss(run: &Summary, log: &Log) -> Chart {
     let points: Vec<(f64, f64)> = (log.losses.iter())
         .map(|(step, loss)| (*step as f64, *loss))
         .collect();
@@ -23,7 +24,7 @@ pub fn loss(run: &Ended, log: &Log) -> Chart {
     let mut series = if points.len() <= FEW {
         vec![training(Look::Line, points)]
     } else {
-        let span = points.len().div_ceil(SMOOTHED_PART) as f64;
+        let span = points.len().div_ceil(SMOOTHED_PART).max(SMOOTHED_STEPS) as f64;
         let mean = smoothed(&points, span);
         let mut smooth = training(Look::Line, mean);
         smooth.name = "training, smoothed".into();
@@ -40,7 +41,7 @@ pub fn loss(run: &Ended, log: &Log) -> Chart {
 }
 
 /// A metric of the evaluations.
-pub fn metric(run: &Ended, log: &Log, name: &str) -> Chart {
+pub fn metric(run: &Summary, log: &Log, name: &str) -> Chart {
     let least = if name == "pearson" { -1.0 } else { 0.0 };
     Chart {
         title: title(run, name),
@@ -61,12 +62,12 @@ fn evaluations<'a>(log: &'a Log, figure: &'a str) -> impl Iterator<Item = Series
     })
 }
 
-fn title(run: &Ended, figure: &str) -> String {
+fn title(run: &Summary, figure: &str) -> String {
     let (method, model) = (&run.config.method, short_name(&run.config.model));
     format!("{method} on {model}: {figure}")
 }
 
-fn mark(run: &Ended) -> Option<(f64, String)> {
-    let step = run.report.kept_step;
+fn mark(run: &Summary) -> Option<(f64, String)> {
+    let step = run.best?.step;
     Some((step as f64, format!("kept: step {step}")))
 }

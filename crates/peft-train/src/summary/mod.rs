@@ -10,16 +10,20 @@ use peft_data::Task;
 use peft_format::atomic::write_atomic_bytes;
 
 use self::log::Log;
-use crate::{RunConfig, RunReport, TaskFile, TrainError};
+use crate::{RunConfig, TaskFile, TrainError, checkpoint::Best, event::LOG};
 
-/// A run that has ended.
-pub struct Ended<'a> {
+/// A run that has ended, or was interrupted.
+pub struct Summary<'a> {
     /// Its settings, as they were resolved.
     pub config: &'a RunConfig,
     /// What it predicts.
     pub task: &'a TaskFile,
-    /// What it came to.
-    pub report: &'a RunReport,
+    /// Steps done.
+    pub step: u64,
+    /// The adapter that is kept, if one was selected yet.
+    pub best: Option<&'a Best>,
+    /// Whether nothing is left to do.
+    pub finished: bool,
 }
 
 /// Name of the task's main metric.
@@ -35,9 +39,9 @@ fn main_metric(task: Task) -> &'static str {
 ///
 /// All figures of training come from `metrics.jsonl`, so that those of an earlier part of the same run
 /// are there, too.
-pub fn write(run: &Ended) -> Result<(), TrainError> {
+pub fn write(run: &Summary) -> Result<(), TrainError> {
     let folder = &run.config.output;
-    let log = Log::read(&folder.join("metrics.jsonl"))?;
+    let log = Log::read(&folder.join(LOG))?;
     let metric = main_metric(run.task.task);
     let file = |name: &str, text: String| write_atomic_bytes(&folder.join(name), text.as_bytes());
     file("loss.svg", curves::loss(run, &log).svg())?;
