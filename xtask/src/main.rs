@@ -8,6 +8,7 @@ mod check;
 mod demo;
 mod fetch;
 mod files;
+mod kills;
 mod mint;
 mod process;
 mod python;
@@ -39,6 +40,8 @@ enum Task {
     Study(study::Arguments),
     /// Measure speed and memory, alone or in alternation with PyTorch
     Bench(bench::Arguments),
+    /// Kill training runs at random moments, resume them, and compare with one left alone
+    Kills(kills::Arguments),
     /// Format, lints and tests; with --all everything that CI checks
     Test(check::Arguments),
     /// Make the golden files anew with the reference Python
@@ -52,6 +55,7 @@ fn main() -> anyhow::Result<()> {
         Task::Python(arguments) => python::run(&arguments),
         Task::Study(arguments) => study::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
+        Task::Kills(arguments) => kills::run(&arguments),
         Task::Test(arguments) => check::run(&arguments),
         Task::Mint(arguments) => mint::run(&arguments),
     }

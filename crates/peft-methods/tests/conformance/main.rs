@@ -47,6 +47,7 @@ fn variants(
             with(json!({ "n_frequency": few, "select": "energy", "delta": 0.5 })),
             with(json!({ "n_frequency": few, "select": "random" })),
             with(json!({ "n_frequency": few, "select": "lowblock" })),
+            with(json!({ "n_frequency": few, "select": "grad" })),
             with(json!({ "n_frequency": 1, "select": "product", "max_rows": 2, "max_cols": 3 })),
         ],
         "ssh" => vec![

@@ -35,7 +35,7 @@ impl Session<'_> {
         let start = Instant::now();
         self.state.log_bytes = self.recorder.sync()?;
         let tensors = self.trainer.state(&self.model)?;
-        self.files.write(&mut self.state, Some(&tensors))?;
+        self.files.write(&mut self.state, &tensors)?;
         self.saved = Instant::now();
         self.save_took = start.elapsed();
         Ok(())
@@ -61,7 +61,8 @@ impl Session<'_> {
         self.describe(true)?;
         self.state.log_bytes = self.recorder.sync()?;
         self.state.ending = Some(Ending::Finished(report.clone()));
-        self.files.write(&mut self.state, None)
+        let tensors = self.trainer.state(&self.model)?;
+        self.files.write(&mut self.state, &tensors)
     }
 
     /// Write what people read about the run.
