@@ -27,6 +27,8 @@ fn main() -> ExitCode {
         Command::Merge(args) => commands::merge(args),
         Command::Inspect(args) => commands::inspect(&args),
         Command::Data(DataCommand::Preview(args)) => commands::preview(&args),
+        Command::Config(command) => commands::config(&command),
+        Command::Man(args) => commands::man(&args),
         Command::Devices => commands::devices(),
         Command::Completions { shell } => commands::completions(shell),
     };

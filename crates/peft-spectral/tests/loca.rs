@@ -41,7 +41,9 @@ fn places_follow_central_differences_of_the_gradients_spectrum() {
         let base = BaseLinear::new(Tensor::zeros([n, m], (&device, DType::F64)), None);
         let input = tensor(x.clone(), [rows, n], &device);
         let y = adapter.forward(input, &base, &AdapterContext::inference());
-        let grads = (y * tensor(dy.clone(), [rows, m], &device)).sum().backward();
+        let grads = (y * tensor(dy.clone(), [rows, m], &device))
+            .sum()
+            .backward();
         let of_places = values(adapter.locations.val().grad(&grads).unwrap());
         let of_values = values(adapter.coefficients.val().grad(&grads).unwrap());
 

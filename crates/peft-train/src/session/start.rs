@@ -10,8 +10,7 @@ use peft_format::atomic::{AtomicDir, remove_leftovers};
 use peft_models::{HeadSpec, ModelFolder, SequenceModel};
 
 use super::{
-    Session,
-    adapt::adapt,
+    Session, adapt,
     data::Data,
     guards,
     output::{self, Start},
@@ -21,6 +20,7 @@ use super::{
 use crate::{
     Event, Progress, RunConfig, RunReport, Schedule, SelectedDevice, TrainError, Trainer,
     checkpoint::{self, CHECKPOINT, CheckpointFolder, Ending, Resolved, RunState},
+    config::record,
     event::Recorder,
 };
 
@@ -40,6 +40,7 @@ impl<'a> Session<'a> {
 
         let SelectedDevice {
             device,
+            choice,
             kind,
             reason,
         } = config.device.select()?;
@@ -53,7 +54,15 @@ impl<'a> Session<'a> {
         }
         let tokenizer = TextTokenizer::from_dir(&config.model)?;
         let max_length = config.max_length.min(folder.config().max_length());
-        let data = Data::load(config, &folder, &tokenizer, max_length)?;
+        let entry = peft_methods::by_name(&config.method)?;
+        let rate = config.learning_rate.unwrap_or(entry.learning_rate);
+        let config = RunConfig {
+            device: choice,
+            max_length,
+            learning_rate: Some(rate),
+            ..adapt::resolve(config, &folder, entry)
+        };
+        let data = Data::load(&config, &folder, &tokenizer, max_length)?;
 
         let head = HeadSpec {
             outputs: data.task.outputs(),
@@ -62,12 +71,12 @@ impl<'a> Session<'a> {
         let (model, loaded) = SequenceModel::load(&folder, &head, &device)?;
         let names = model.names();
         let probe = Probe {
-            config,
+            config: &config,
             fit: &data.fit,
             device: &device,
         };
         let (model, method, adapter_config, attached) =
-            adapt(config, &folder, model, &names, &loaded.created, probe)?;
+            adapt::adapt(&config, model, &names, &loaded.created, probe)?;
 
         let per_epoch = data
             .fit
@@ -76,8 +85,6 @@ impl<'a> Session<'a> {
         let total_steps = config
             .steps
             .unwrap_or((config.epochs * per_epoch as f64).round().max(1.0) as u64);
-        let entry = peft_methods::by_name(method.name())?;
-        let rate = config.learning_rate.unwrap_or(entry.learning_rate);
         let schedule = Schedule::new(config.schedule, config.warmup, total_steps);
         let resolved = Resolved {
             task: &data.task,
@@ -97,8 +104,8 @@ impl<'a> Session<'a> {
             best: None,
             ending: None,
             initial: guards::digests(&model)?,
-            settings: checkpoint::settings(config, &resolved),
-            inputs: checkpoint::inputs(config, &folder)?,
+            settings: checkpoint::settings(&config, &resolved),
+            inputs: checkpoint::inputs(&config, &folder)?,
         };
         let plan = Event::Plan {
             method: method.name().to_owned(),
@@ -146,6 +153,7 @@ impl<'a> Session<'a> {
             Start::Afresh => {
                 tidy(&config.output)?;
                 let mut recorder = Recorder::open(log, &config.output, 0, progress)?;
+                record(&config)?;
                 recorder.event(&plan)?;
                 (model, state, recorder)
             }
