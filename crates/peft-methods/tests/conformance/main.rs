@@ -63,6 +63,10 @@ fn variants(
             with(json!({ "n_frequency": few, "wavelet_family": "db3", "evaluation": "factored" })),
             with(json!({ "n_frequency": few, "use_idwt": false, "scaling": 2.0 })),
         ],
+        "loca" => vec![
+            with(json!({ "n_frequency": few, "evaluation": "fast" })),
+            with(json!({ "n_frequency": few, "evaluation": "factored", "location_share": 0.0 })),
+        ],
         "c3a" => vec![
             with(json!({ "block_size": 1 })),
             with(json!({ "block_size": block })),
