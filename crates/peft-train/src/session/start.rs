@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use peft_data::{Cursor, TextTokenizer};
+use peft_data::TextTokenizer;
 use peft_format::atomic::{AtomicDir, remove_leftovers};
 use peft_models::{HeadSpec, ModelFolder, SequenceModel};
 
@@ -93,19 +93,27 @@ impl<'a> Session<'a> {
             total_steps,
             device: kind,
         };
-        let state = RunState {
-            version: checkpoint::VERSION,
-            step: 0,
+        let begun = RunState::new(
             total_steps,
-            cursor: Cursor::default(),
-            train_time_s: 0.0,
-            log_bytes: 0,
-            tensors: String::new(),
-            best: None,
-            ending: None,
-            initial: guards::digests(&model)?,
-            settings: checkpoint::settings(&config, &resolved),
-            inputs: checkpoint::inputs(&config, &folder)?,
+            guards::digests(&model)?,
+            checkpoint::settings(&config, &resolved),
+            checkpoint::inputs(&config, &folder)?,
+        );
+        let (resumed, state) = match start {
+            Start::Afresh => (false, begun),
+            Start::From(before) => {
+                checkpoint::compare(&before, &begun, &config.output)?;
+                if let Some(Ending::Finished(report)) = before.ending {
+                    tidy(&config.output)?;
+                    let output = config.output.display();
+                    progress.notice(&format!(
+                        "the run in {output} is finished: nothing is left to do"
+                    ));
+                    return Ok(Started::Finished(report));
+                }
+                let ending = None;
+                (true, RunState { ending, ..*before })
+            }
         };
         let plan = Event::Plan {
             method: method.name().to_owned(),
@@ -121,47 +129,13 @@ impl<'a> Session<'a> {
             device: reason,
         };
 
-        let mut trainer = Trainer::new(config.trainer(rate), schedule);
-        let files = CheckpointFolder::of(&config.output);
-        let (model, state, recorder) = match start {
-            Start::From(before) => {
-                checkpoint::compare(&before, &state, &config.output)?;
-                tidy(&config.output)?;
-                if let Some(Ending::Finished(report)) = before.ending {
-                    progress.notice(&format!(
-                        "the run in {} is finished: nothing is left to do",
-                        config.output.display()
-                    ));
-                    return Ok(Started::Finished(report));
-                }
-                let model = trainer.restore(model, &files.tensors(&before)?)?;
-                if before.best.is_some() {
-                    files.restore_best()?;
-                }
-                progress.notice(&format!(
-                    "going on after step {} of {total_steps}",
-                    before.step
-                ));
-                let recorder = Recorder::open(log, &config.output, before.log_bytes, progress)?;
-                recorder.progress.event(&plan);
-                let state = RunState {
-                    ending: None,
-                    ..*before
-                };
-                (model, state, recorder)
-            }
-            Start::Afresh => {
-                tidy(&config.output)?;
-                let mut recorder = Recorder::open(log, &config.output, 0, progress)?;
-                record(&config)?;
-                recorder.event(&plan)?;
-                (model, state, recorder)
-            }
-        };
+        let output = config.output.clone();
         let mut session = Session {
+            trainer: Trainer::new(config.trainer(rate), schedule),
+            files: CheckpointFolder::of(&output),
+            recorder: Recorder::open(log, &output, state.log_bytes, progress)?,
             config,
             device,
-            recorder,
             model,
             names,
             method,
@@ -170,18 +144,36 @@ impl<'a> Session<'a> {
             fit: data.fit,
             select: data.select,
             report: data.report,
-            trainer,
             state,
-            files,
             saved: Instant::now(),
             save_took: Duration::ZERO,
         };
-        if session.state.step == 0 {
+        tidy(&output)?;
+        if resumed {
+            session.go_on(&plan)?;
+        } else {
+            record(&session.config)?;
+            session.recorder.event(&plan)?;
             // What cannot be saved should fail now, not after an hour.
             let saved = session.save_checkpoint();
             saved.map_err(|error| session.failed(error))?;
         }
         Ok(Started::Ready(Box::new(session)))
+    }
+
+    /// Put everything back to where the state says.
+    fn go_on(&mut self, plan: &Event) -> Result<(), TrainError> {
+        let tensors = self.files.tensors(&self.state)?;
+        self.model = self.trainer.restore(self.model.clone(), &tensors)?;
+        if self.state.best.is_some() {
+            self.files.restore_best()?;
+        }
+        let (step, total) = (self.state.step, self.state.total_steps);
+        let progress = &mut self.recorder.progress;
+        progress.notice(&format!("going on after step {step} of {total}"));
+        // It is in the log already.
+        progress.event(plan);
+        Ok(())
     }
 }
 
