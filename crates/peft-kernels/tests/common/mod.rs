@@ -47,6 +47,11 @@ pub fn values<const D: usize>(x: Tensor<D>) -> Vec<f64> {
     x.into_data().iter::<f64>().collect()
 }
 
+/// Where a tensor holds NaN.
+pub fn nans<const D: usize>(x: Tensor<D>) -> Vec<bool> {
+    values(x).iter().map(|v| v.is_nan()).collect()
+}
+
 /// Largest difference relative to the largest reference value.
 pub fn distance(got: &[f64], want: &[f64]) -> f64 {
     assert_eq!(got.len(), want.len());
