@@ -119,18 +119,14 @@ impl Trainer {
         }
         self.step += 1;
         let norm = self.check(&total, mean_loss, learning_rate)?;
-        if let Some(limit) = self.config.clip_norm {
-            // PyTorch's ε, so that runs can be compared number by number.
-            let shrink = limit / (norm + 1e-6);
-            if shrink < 1.0 {
-                total.scale(shrink);
-            }
-        }
+        // PyTorch's ε, so that runs can be compared number by number.
+        let shrink = |limit: f64| (limit / (norm + 1e-6)).min(1.0);
+        let scale = self.config.clip_norm.map_or(1.0, shrink);
         let rate = |path: &ParamPath| match path.adapter_field() {
             Some((_, field)) => learning_rate * method.learning_rate_factor(&field),
             None => self.config.head_learning_rate * factor,
         };
-        let model = self.optimizer.step(model, &total, &rate);
+        let model = self.optimizer.step(model, &total, scale, &rate);
         let report = StepReport {
             step: self.step,
             loss: mean_loss,

@@ -1,4 +1,4 @@
-use burn::tensor::{DType, Device};
+use burn::tensor::{DType, Device, Tensor};
 use peft_kernels::*;
 use proptest::prelude::*;
 
@@ -8,15 +8,8 @@ use crate::{agree, few_cases, same_for_any_threads};
 fn attention_agrees(case: &Case) {
     agree(
         &format!("{case:?}"),
-        &|x| {
-            let [q, k, v] = case.shaped(x);
-            attention(q, k, v, &case.layout(&Device::flex()), &case.options()).flatten(0, 1)
-        },
-        &|x| {
-            let [q, k, v] = case.shaped(x);
-            portable::attention(q, k, v, &case.layout(&Device::flex()), &case.options())
-                .flatten(0, 1)
-        },
+        &|x| case.attend(x, &Device::flex()),
+        &|x| case.attend_portably(x, &Device::flex()),
         &case.inputs(),
     );
 }
@@ -31,6 +24,8 @@ fn attentions_agree() {
         Case::new(&[65, 129], 4, 2, 32, true),
         Case::new(&[65, 12], 4, 1, 8, false).dropped(0.1),
         Case::new(&[65, 12], 2, 2, 64, true).dropped(0.5),
+        Case::new(&[1], 2, 1, 3, false).with_prefix(1),
+        Case::new(&[65, 129, 2], 4, 2, 32, true).with_prefix(17),
     ] {
         attention_agrees(&case);
     }
@@ -39,34 +34,41 @@ fn attentions_agree() {
 #[test]
 fn only_wanted_gradients_appear() {
     let device = Device::flex().autodiff();
-    let case = Case::new(&[4, 3], 2, 1, 8, true);
-    for mask in 1..8 {
-        let x: Vec<_> = case
-            .inputs()
-            .iter()
-            .enumerate()
-            .map(|(i, v)| tensor(v, DType::F64, &device).set_require_grad(mask >> i & 1 == 1))
-            .collect();
-        let (_, full) = run(
-            &|x| {
-                let [q, k, v] = case.shaped(x);
-                attention(q, k, v, &case.layout(&Device::flex()), &case.options()).flatten(0, 1)
-            },
-            &case.inputs(),
-            DType::F64,
-        );
-        let [q, k, v] = case.shaped(x.clone());
-        let y = attention(q, k, v, &case.layout(&device), &case.options()).flatten(0, 1);
+    let case = Case::new(&[4, 3], 2, 1, 8, true).with_prefix(2);
+    let op: Op<'_> = &|x| case.attend(x, &Device::flex());
+    let (_, full) = run(op, &case.inputs(), DType::F64);
+    for mask in 1..32 {
+        let wanted = |i: usize| mask >> i & 1 == 1;
+        let leaf =
+            |(i, v): (usize, &Vec<f64>)| tensor(v, DType::F64, &device).set_require_grad(wanted(i));
+        let x: Vec<_> = case.inputs().iter().enumerate().map(leaf).collect();
+        let y = op(x.clone());
         let weights = tensor(&numbers(99, y.dims()[0]), DType::F64, &device);
         let grads = (y * weights).sum().backward();
         for (i, x) in x.iter().enumerate() {
             let got = x.grad(&grads).map(values);
-            assert_eq!(got.is_some(), mask >> i & 1 == 1);
+            assert_eq!(got.is_some(), wanted(i));
             if let Some(got) = got {
                 assert_eq!(got, full[i]);
             }
         }
     }
+}
+
+#[test]
+fn an_empty_prefix_is_none() {
+    let device = Device::flex();
+    let case = Case::new(&[4, 3], 2, 1, 8, true);
+    let on_device = |v: &Vec<f64>| tensor(v, DType::F32, &device);
+    let x: Vec<_> = case.inputs().iter().map(on_device).collect();
+    let [q, k, v] = case.shaped(x.clone());
+    let none = || Tensor::empty([0, 8], (&device, DType::F32));
+    let prefix = AttentionPrefix {
+        keys: none(),
+        values: none(),
+    };
+    let y = prefix_attention(q, k, v, prefix, &case.layout(&device), &case.options());
+    assert_eq!(values(y), values(case.attend(x, &device)));
 }
 
 #[test]
@@ -97,9 +99,10 @@ proptest! {
         kv_heads in 1_usize..3,
         d in prop::sample::select(vec![1_usize, 3, 8, 32]),
         causal: bool,
+        prefix in prop::sample::select(vec![0_usize, 0, 1, 7, 30]),
         probability in prop::option::of(0.05_f64..0.5),
     ) {
-        let mut case = Case::new(&lengths, group * kv_heads, kv_heads, d, causal);
+        let mut case = Case::new(&lengths, group * kv_heads, kv_heads, d, causal).with_prefix(prefix);
         if let Some(p) = probability {
             case = case.dropped(p);
         }
@@ -113,13 +116,11 @@ fn bits_do_not_depend_on_the_thread_count() {
     for case in [
         Case::new(&[128, 3, 77, 1, 128], 4, 2, 64, true),
         Case::new(&[128, 64, 32], 4, 4, 32, false).dropped(0.1),
+        Case::new(&[128, 64, 32, 5], 4, 2, 32, true).with_prefix(20),
     ] {
         same_for_any_threads(
             "attention",
-            &|x| {
-                let [q, k, v] = case.shaped(x);
-                attention(q, k, v, &case.layout(&Device::flex()), &case.options()).flatten(0, 1)
-            },
+            &|x| case.attend(x, &Device::flex()),
             &case.inputs(),
         );
     }

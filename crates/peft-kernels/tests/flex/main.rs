@@ -2,14 +2,18 @@
 #![cfg(feature = "flex")]
 
 mod activation;
+mod adamw;
 mod attention;
 mod checkpointing;
 #[path = "../common/mod.rs"]
 mod common;
 mod cross_entropy;
 mod dropout;
+mod embedding;
 mod layer_norm;
 mod linear;
+mod rms_norm;
+mod softmax;
 
 use burn::tensor::{DType, Tensor};
 use common::*;

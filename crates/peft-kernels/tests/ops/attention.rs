@@ -15,6 +15,12 @@ fn cases() -> Vec<Case> {
         Case::new(&[130, 9], 2, 2, 64, false),
         Case::new(&[6, 11], 4, 2, 8, true).dropped(0.25),
         Case::new(&[67, 3], 2, 2, 32, false).dropped(0.1),
+        Case::new(&[1, 1, 1], 3, 1, 8, true).with_prefix(1),
+        Case::new(&[3, 1, 7], 2, 2, 32, false).with_prefix(5),
+        Case::new(&[70, 1, 66], 2, 1, 64, true).with_prefix(20),
+        Case::new(&[6, 11], 4, 2, 8, true)
+            .dropped(0.25)
+            .with_prefix(3),
     ]
 }
 
@@ -23,10 +29,7 @@ fn attention_is_its_formula() {
     for case in cases() {
         let inputs = case.inputs();
         let want = case.reference(&inputs);
-        let op: Op<'_> = &|x| {
-            let [q, k, v] = case.shaped(x);
-            attention(q, k, v, &case.layout(&device()), &case.options()).flatten(0, 1)
-        };
+        let op: Op<'_> = &|x| case.attend(x, &device());
         matches(&format!("{case:?}"), op, &inputs, &want);
     }
 }
@@ -39,10 +42,7 @@ fn attention_survives_extreme_scores() {
     inputs[0].iter_mut().for_each(|v| *v = (*v * 100.0).round());
     inputs[1].iter_mut().for_each(|v| *v = (*v * 100.0).round());
     let want = case.reference(&inputs);
-    let op: Op<'_> = &|x| {
-        let [q, k, v] = case.shaped(x);
-        attention(q, k, v, &case.layout(&device()), &case.options()).flatten(0, 1)
-    };
+    let op: Op<'_> = &|x| case.attend(x, &device());
     let got = values(op(inputs
         .iter()
         .map(|v| tensor(v, DType::F32, &device()))
@@ -83,13 +83,36 @@ fn attention_gradients_are_difference_quotients() {
         Case::new(&[2, 1], 1, 1, 64, true),
         Case::new(&[3, 4], 2, 1, 8, true).dropped(0.3),
         Case::new(&[5, 2], 2, 2, 8, false).dropped(0.3),
+        Case::new(&[1], 1, 1, 8, true).with_prefix(2),
+        Case::new(&[3, 1, 4], 4, 2, 8, true).with_prefix(3),
+        Case::new(&[3, 4], 2, 1, 8, false)
+            .dropped(0.3)
+            .with_prefix(2),
     ] {
-        let op: Op<'_> = &|x| {
-            let [q, k, v] = case.shaped(x);
-            attention(q, k, v, &case.layout(&device()), &case.options()).flatten(0, 1)
-        };
+        let op: Op<'_> = &|x| case.attend(x, &device());
         check_gradients(&format!("{case:?}"), op, &case.inputs());
     }
+}
+
+#[test]
+#[should_panic(expected = "prefix keys [3, 8] and values [3, 6] must both be [P, 8]")]
+fn a_prefix_must_be_as_wide_as_the_keys() {
+    let device = device();
+    let zeros = |shape: [usize; 2]| Tensor::<2>::zeros(shape, &device);
+    let case = Case::new(&[2], 1, 1, 8, false);
+    let prefix = AttentionPrefix {
+        keys: zeros([3, 8]),
+        values: zeros([3, 6]),
+    };
+    let x = || zeros([2, 8]);
+    prefix_attention(
+        x(),
+        x(),
+        x(),
+        prefix,
+        &case.layout(&device),
+        &case.options(),
+    );
 }
 
 #[test]

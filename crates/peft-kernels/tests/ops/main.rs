@@ -1,13 +1,17 @@
 //! Every operation against its definition, on the device that `PEFT_TEST_DEVICE` names.
 
 mod activation;
+mod adamw;
 mod attention;
 #[path = "../common/mod.rs"]
 mod common;
 mod cross_entropy;
 mod dropout;
+mod embedding;
 mod layer_norm;
 mod linear;
+mod rms_norm;
+mod softmax;
 mod types;
 
 use burn::tensor::DType;
