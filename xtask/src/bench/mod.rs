@@ -116,6 +116,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let places = Places {
         data,
         threads: arguments.threads,
+        quick: arguments.quick,
     };
     let peft = binary(arguments.peft.as_ref(), "peft")?;
     let ours = binary(arguments.bench_binary.as_ref(), "peft-bench")?;
