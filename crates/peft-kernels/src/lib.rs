@@ -22,6 +22,7 @@
 //! | [`dropout`] | inverted dropout with a counter-based mask |
 //! | [`linear`] | product with a weight, plus bias |
 //! | [`linear_low_rank`], [`linear_plus`] | the same plus a product of narrow matrices |
+//! | [`linear_updated`] | the same plus a trained change of the weight that is not formed |
 //! | [`cross_entropy`] | mean negative log-likelihood |
 //! | [`adamw`] | a step of AdamW for all trained tensors at once |
 //! | [`norms`] | the norm of each of many tensors |
@@ -40,7 +41,10 @@ pub mod portable;
 mod random;
 mod route;
 mod rows;
+mod update;
 
 pub use functions::*;
 pub use random::*;
+pub use route::has_fast_body;
 pub use rows::RowLayout;
+pub use update::{Applied, HostUpdate, RowUpdate};

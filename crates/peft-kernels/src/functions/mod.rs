@@ -12,6 +12,7 @@ mod low_rank;
 mod norms;
 mod rms_norm;
 mod softmax;
+mod updated;
 
 pub use activation::{Activation, GeluKind, bias_activation, gated, gelu, silu};
 pub use adamw::{AdamWStep, AdamWTensor, adamw};
@@ -25,3 +26,4 @@ pub use low_rank::{linear_low_rank, linear_plus};
 pub use norms::norms;
 pub use rms_norm::{add_rms_norm, rms_norm};
 pub use softmax::softmax;
+pub use updated::linear_updated;

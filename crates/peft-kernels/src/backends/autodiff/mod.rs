@@ -14,6 +14,7 @@ mod low_rank;
 mod product;
 mod rms_norm;
 mod softmax;
+mod updated;
 
 use burn::backend::Backend;
 use burn::backend::tensor::{FloatTensor, IntTensor};
@@ -21,7 +22,7 @@ use burn_autodiff::Autodiff;
 use burn_autodiff::checkpoint::strategy::CheckpointStrategy;
 
 use crate::ops::{AttentionPlan, KernelGrads, KernelOps};
-use crate::{Activation, Dropout};
+use crate::{Activation, Dropout, RowUpdate};
 
 type F<B, C> = FloatTensor<Autodiff<B, C>>;
 
@@ -127,6 +128,16 @@ impl<B: Backend + KernelGrads, C: CheckpointStrategy> KernelOps for Autodiff<B, 
         let tables = [word, position, segment];
         let ids = [word_ids, position_ids, segment_ids];
         embedding::embedding_norm::<B, C>(tables, ids, gamma, beta, eps)
+    }
+
+    fn updated_product(
+        x: F<B, C>,
+        weight: F<B, C>,
+        bias: F<B, C>,
+        coefficients: F<B, C>,
+        update: RowUpdate,
+    ) -> F<B, C> {
+        updated::updated_product::<B, C>(x, weight, bias, coefficients, update)
     }
 
     fn fused_cross_entropy(logits: F<B, C>, targets: IntTensor<Self>) -> F<B, C> {

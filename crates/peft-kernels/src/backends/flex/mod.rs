@@ -22,6 +22,7 @@ mod rms_norm;
 mod simd;
 mod softmax;
 mod stacked;
+mod updated;
 mod view;
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
@@ -29,7 +30,7 @@ use burn::tensor::DType;
 use burn_flex::Flex;
 
 use crate::ops::{AttentionPlan, AttentionSaved, KernelGrads, KernelOps};
-use crate::{Activation, Dropout};
+use crate::{Activation, Dropout, RowUpdate};
 
 /// Runs a generic body for the element type of a tensor.
 macro_rules! by_type {
@@ -57,6 +58,7 @@ pub use norms::norms;
 use product::{product, product_sum};
 use rms_norm::{add_rms_norm, rms_norm, rms_norm_gamma_grad, rms_norm_grad};
 use softmax::{softmax, softmax_grad};
+use updated::{updated_product, updated_product_grads};
 
 type F = FloatTensor<Flex>;
 type I = IntTensor<Flex>;
@@ -131,6 +133,10 @@ impl KernelOps for Flex {
         by_type!(gamma, embedding_norm(&tables, &gamma, &beta, eps))
     }
 
+    fn updated_product(x: F, weight: F, bias: F, coefficients: F, update: RowUpdate) -> F {
+        Self::updated_product_saving(x, weight, bias, coefficients, &update).0
+    }
+
     fn fused_cross_entropy(logits: F, targets: IntTensor<Flex>) -> F {
         by_type!(logits, cross_entropy(&logits, targets)).0
     }
@@ -199,6 +205,23 @@ impl KernelGrads for Flex {
         wanted: [bool; 5],
     ) -> [Option<F>; 5] {
         by_type!(saved.q, attention_grads(&saved, &grad, &plan, wanted))
+    }
+
+    fn updated_product_saving(x: F, weight: F, bias: F, a: F, update: &RowUpdate) -> (F, F) {
+        by_type!(x, updated_product(&x, &weight, &bias, &a, update))
+    }
+
+    fn updated_product_grads(
+        saved: F,
+        grad: F,
+        weight: Option<F>,
+        a: F,
+        update: &RowUpdate,
+    ) -> (Option<F>, F) {
+        by_type!(
+            grad,
+            updated_product_grads(&saved, &grad, weight.as_ref(), &a, update)
+        )
     }
 
     fn column_sums(x: F) -> F {
