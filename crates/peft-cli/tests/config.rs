@@ -185,6 +185,7 @@ fn mistakes_in_a_file_have_their_line() {
         ("seed = 1.5", "whole number"),
         ("eval_data = 'nowhere.csv'", "no such file"),
         ("adapter = 'nowhere'", "no adapter folder"),
+        ("resume = true", "no setting `resume`"),
         ("method_config.rank = 8", "`r`?"),
         ("method_config.r = 0", "rank is 0"),
         ("method_config.r = -1", "whole number"),
@@ -229,6 +230,41 @@ fn mistakes_in_a_file_have_their_line() {
         "x",
     ]);
     assert!(line.contains("batch_size=8"), "{line}");
+}
+
+#[test]
+fn every_method_has_its_own_flags() {
+    let work = Workspace::new();
+    let [model, rows, out] = ["model", "rows.csv", "out"].map(|name| work.path(name));
+    let run = [
+        "train", "--model", &model, "--data", &rows, "--output", &out, "--steps", "1",
+    ];
+    let method = ["--method", "fourierft"];
+    let more = [
+        "--n-frequency",
+        "12",
+        "--scaling",
+        "100",
+        "--init-weights=true",
+    ];
+    done(&[&run[..], &method, &more].concat());
+    let record = std::fs::read_to_string(work.path("out/run.toml")).unwrap();
+    for line in ["n_frequency = 12", "scaling = 100", "random_loc_seed = 777"] {
+        assert!(
+            record.lines().any(|found| found == line),
+            "{line}: {record}"
+        );
+    }
+    let line = refused(&[&run[..], &method, &["--rank", "8"]].concat());
+    assert!(
+        line.contains("--rank: fourierft has no such setting"),
+        "{line}"
+    );
+    let line = refused(&[&run[..], &method, &["method_config.n_freqency=8"]].concat());
+    assert!(line.contains("`n_frequency`?"), "{line}");
+    // A word of one method may be a switch of another.
+    let line = refused(&[&run[..], &method, &["--init-weights", "gaussian"]].concat());
+    assert!(line.contains("true or false"), "{line}");
 }
 
 #[test]
