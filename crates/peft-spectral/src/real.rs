@@ -2,16 +2,16 @@ use std::{
     fmt::Debug,
     iter::Sum,
     ops::{AddAssign, MulAssign, SubAssign},
-    sync::{Arc, LazyLock, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
-use realfft::{FftNum, RealFftPlanner};
+use peft_fft::Planned;
 
 use crate::transform::{Basis, Transform};
 
 /// The element types of this crate: `f32` and `f64`.
 pub trait Real:
-    FftNum + Default + Debug + PartialOrd + AddAssign + SubAssign + MulAssign + Sum + sealed::Planned
+    Planned + Default + Debug + PartialOrd + AddAssign + SubAssign + MulAssign + Sum + sealed::Shared
 {
     /// The nearest value of this type.
     fn of(value: f64) -> Self;
@@ -21,11 +21,9 @@ pub trait Real:
 }
 
 mod sealed {
-    use super::{Arc, Mutex, RealFftPlanner, Transform};
+    use super::{Arc, Mutex, Transform};
 
-    pub trait Planned: Sized + realfft::FftNum {
-        fn planner() -> &'static Mutex<RealFftPlanner<Self>>;
-
+    pub trait Shared: Sized {
         fn transforms() -> &'static Mutex<Vec<Arc<Transform<Self>>>>;
     }
 }
@@ -44,15 +42,7 @@ macro_rules! real {
             }
         }
 
-        impl sealed::Planned for $type {
-            fn planner() -> &'static Mutex<RealFftPlanner<Self>> {
-                // Plans are shared by all layers of a width: a model has two or three widths and
-                // hundreds of layers.
-                static PLANNER: LazyLock<Mutex<RealFftPlanner<$type>>> =
-                    LazyLock::new(|| Mutex::new(RealFftPlanner::new()));
-                &PLANNER
-            }
-
+        impl sealed::Shared for $type {
             fn transforms() -> &'static Mutex<Vec<Arc<Transform<$type>>>> {
                 static TRANSFORMS: Mutex<Vec<Arc<Transform<$type>>>> = Mutex::new(Vec::new());
                 &TRANSFORMS
@@ -63,12 +53,6 @@ macro_rules! real {
 
 real!(f32);
 real!(f64);
-
-/// Runs `use_planner` on the process-wide planner of `T`.
-pub(crate) fn with_planner<T: Real, R>(use_planner: impl FnOnce(&mut RealFftPlanner<T>) -> R) -> R {
-    // A panic while planning leaves the planner's cache as it was: it is safe to go on with.
-    use_planner(&mut T::planner().lock().unwrap_or_else(PoisonError::into_inner))
-}
 
 /// The transform of an axis, shared by all layers of the process: a model has a few widths, and a
 /// step asks for each of them hundreds of times.

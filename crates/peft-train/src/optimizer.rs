@@ -83,13 +83,13 @@ impl AdamW {
     }
 
     /// Update every parameter that has a gradient, which is first multiplied by `scale`; `rate` is its
-    /// learning rate.
+    /// learning rate, or nothing for a parameter to be left as it is, its state too.
     pub fn step<M: Module>(
         &mut self,
         model: M,
         gradients: &GradientSet,
         scale: f64,
-        rate: &dyn Fn(&ParamPath) -> f64,
+        rate: &dyn Fn(&ParamPath) -> Option<f64>,
     ) -> M {
         self.step += 1;
         let mut taken = Take {
@@ -147,7 +147,7 @@ struct Take<'a> {
     path: ParamPath,
     optimizer: &'a mut AdamW,
     gradients: &'a GradientSet,
-    rate: &'a dyn Fn(&ParamPath) -> f64,
+    rate: &'a dyn Fn(&ParamPath) -> Option<f64>,
     paths: Vec<(String, Shape)>,
     tensors: Vec<AdamWTensor>,
 }
@@ -163,7 +163,8 @@ impl ModuleMapper for Take<'_> {
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let path = self.path.text();
-        let Some(gradient) = self.gradients.get(&path) else {
+        let (Some(gradient), Some(rate)) = (self.gradients.get(&path), (self.rate)(&self.path))
+        else {
             return param;
         };
         param.map(|value| {
@@ -176,7 +177,7 @@ impl ModuleMapper for Take<'_> {
                 mean,
                 square,
                 gradient: gradient.clone(),
-                rate: (self.rate)(&self.path),
+                rate,
             });
             self.paths.push((path, shape));
             left

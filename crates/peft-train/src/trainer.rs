@@ -150,9 +150,12 @@ impl Trainer {
         let rate = |path: &ParamPath| match path.adapter_field() {
             Some((_, field)) => {
                 let own = factors.get(&path.text()).copied().unwrap_or(1.0);
-                learning_rate * own * method.learning_rate_factor(&field, done, total_steps)
+                match method.learning_rate_factor(&field, done, total_steps) {
+                    0.0 => None,
+                    turn => Some(learning_rate * own * turn),
+                }
             }
-            None => self.config.head_learning_rate * factor,
+            None => Some(self.config.head_learning_rate * factor),
         };
         let model = self.optimizer.step(model, &total, scale, &rate);
         if self.step == SILENT_STEPS.min(self.schedule.total()) {

@@ -1,8 +1,13 @@
 use std::sync::Arc;
 
-use realfft::{ComplexToReal, RealToComplex, num_complex::Complex, num_traits::Zero};
+use peft_fft::{
+    RealFft,
+    num_complex::Complex,
+    num_traits::Zero,
+    realfft::{ComplexToReal, RealToComplex},
+};
 
-use crate::real::{Real, with_planner};
+use crate::real::Real;
 
 /// The real DFT of one block length, over all blocks of a row.
 pub(super) struct BlockDft<T> {
@@ -21,12 +26,7 @@ pub(super) struct Work<T> {
 
 impl<T: Real> BlockDft<T> {
     pub(super) fn new(block: usize) -> Self {
-        let (forward, inverse) = with_planner(|planner| {
-            (
-                planner.plan_fft_forward(block),
-                planner.plan_fft_inverse(block),
-            )
-        });
+        let RealFft { forward, inverse } = T::real_fft(block);
         Self {
             block,
             forward,

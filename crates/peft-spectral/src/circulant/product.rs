@@ -1,5 +1,5 @@
+use peft_fft::{num_complex::Complex, num_traits::Zero};
 use rayon::prelude::*;
-use realfft::{num_complex::Complex, num_traits::Zero};
 
 use super::{
     dense::check_block,

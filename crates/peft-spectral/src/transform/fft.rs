@@ -1,9 +1,13 @@
 use std::sync::Arc;
 
-use realfft::{ComplexToReal, RealToComplex, num_complex::Complex};
+use peft_fft::{
+    RealFft,
+    num_complex::Complex,
+    realfft::{ComplexToReal, RealToComplex},
+};
 
 use super::{Scratch, cos_sin};
-use crate::real::{Real, with_planner};
+use crate::real::Real;
 
 /// Real FFTs of one length, and what the trigonometric bases add to them.
 ///
@@ -22,8 +26,7 @@ pub(crate) struct Fft<T> {
 
 impl<T: Real> Fft<T> {
     pub(crate) fn new(len: usize) -> Self {
-        let (forward, inverse) =
-            with_planner(|planner| (planner.plan_fft_forward(len), planner.plan_fft_inverse(len)));
+        let RealFft { forward, inverse } = T::real_fft(len);
         let n = len as f64;
         let twiddles = (0..=len / 2)
             .map(|k| {

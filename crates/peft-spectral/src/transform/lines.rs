@@ -1,5 +1,5 @@
+use peft_fft::num_complex::Complex;
 use rayon::prelude::*;
-use realfft::num_complex::Complex;
 
 use super::{Basis, fft::Fft, filter::Filter};
 use crate::Real;
