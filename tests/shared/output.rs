@@ -11,7 +11,8 @@ use serde_json::Value;
 /// Files by their paths in the folder.
 pub type Content = BTreeMap<PathBuf, Vec<u8>>;
 
-/// All files below a folder; logs and states without the times and lengths in them.
+/// All files below a folder; logs and states without the times and lengths in them,
+/// settings without the place and the threads.
 pub fn content(output: &Path) -> io::Result<Content> {
     let mut found = Content::new();
     let mut folders = vec![PathBuf::new()];
@@ -31,7 +32,9 @@ pub fn content(output: &Path) -> io::Result<Content> {
                 Some("checkpoint/state.json") => &["train_time_s", "log_bytes"],
                 _ => &[],
             };
-            let bytes = if timed.is_empty() {
+            let bytes = if name.as_os_str() == "run.toml" {
+                unplaced(&bytes)
+            } else if timed.is_empty() {
                 bytes
             } else {
                 without(&bytes, timed)?
@@ -52,6 +55,18 @@ pub fn difference(a: &Content, b: &Content) -> Option<String> {
     paths
         .next()
         .map(|path| format!("{} differs", path.display()))
+}
+
+/// The settings of a run without where it was written and by how many threads.
+fn unplaced(settings: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8_lossy(settings);
+    let placed = ["# peft train --config ", "output = ", "threads = "];
+    let kept = text
+        .lines()
+        .filter(|line| !placed.iter().any(|start| line.starts_with(start)));
+    kept.map(|line| format!("{line}\n"))
+        .collect::<String>()
+        .into()
 }
 
 /// JSON objects without some of their keys.

@@ -21,7 +21,7 @@ fn main() -> ExitCode {
         }
     };
     let outcome = match cli.command {
-        Command::Train(args) => commands::train(args),
+        Command::Train(args) => commands::train(&args),
         Command::Eval(args) => commands::eval(args),
         Command::Predict(args) => commands::predict(args),
         Command::Merge(args) => commands::merge(args),

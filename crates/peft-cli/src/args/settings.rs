@@ -88,10 +88,17 @@ fn known() -> &'static [Known] {
 fn of_methods() -> Vec<Known> {
     let mut all: Vec<(Known, Vec<&str>)> = Vec::new();
     for entry in METHODS {
-        for flag in entry.settings().iter().filter_map(Known::new) {
+        for setting in &entry.settings() {
+            let Some(flag) = Known::new(setting) else {
+                continue;
+            };
             match all.iter_mut().find(|(known, _)| known.name == flag.name) {
                 Some((known, names)) => {
                     names.push(entry.name);
+                    if known.help != flag.help {
+                        let help = setting.help.trim_end_matches('.');
+                        known.help = format!("{help} [default: the method's]");
+                    }
                     if known.kind != flag.kind {
                         known.kind = Kind::Any;
                     }

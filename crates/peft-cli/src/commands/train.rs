@@ -8,7 +8,7 @@ use super::{evaluation_object, set_threads};
 use crate::{args::TrainArgs, interrupt, progress};
 
 /// `peft train`: one JSON object on standard output at the end.
-pub fn train(args: Box<TrainArgs>) -> Result<ExitCode> {
+pub fn train(args: &TrainArgs) -> Result<ExitCode> {
     let config = RunConfig {
         resume: args.resume,
         ..args.run.resolve()?
