@@ -1,7 +1,7 @@
 //! The workspace's own tasks: data, reference environment, studies, benchmarks and the checks of CI.
 //!
-//! It runs `cargo`, the `peft` binary and Python as child processes and links none of the workspace's
-//! crates, so that it compiles in seconds and measures what a user would run.
+//! It runs `cargo`, the `peft` binary and Python as child processes and links only crates of the
+//! workspace without Burn, so that it compiles in seconds and measures what a user would run.
 
 mod bench;
 mod check;
@@ -31,6 +31,8 @@ struct Arguments {
 enum Task {
     /// Fetch the model and the data that tests, studies and benchmarks use
     Fetch(fetch::Arguments),
+    /// Make the tweets that `peft quickstart` carries from their source, or compare with it
+    Tweets(fetch::tweets::Arguments),
     /// The main job: fetch, then train, evaluate, predict and merge on the real model
     Demo(demo::Arguments),
     /// Create the Python environment that the comparisons with Hugging Face PEFT run in
@@ -48,6 +50,7 @@ enum Task {
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
         Task::Fetch(arguments) => fetch::run(&arguments),
+        Task::Tweets(arguments) => fetch::tweets::run(&arguments),
         Task::Demo(arguments) => demo::run(&arguments),
         Task::Python(arguments) => python::run(&arguments),
         Task::Study(arguments) => study::run(&arguments),

@@ -13,7 +13,7 @@ use crate::{fetch, files, workspace};
 const STEPS: usize = 20;
 
 pub fn run(tally: &mut Tally) -> Result<()> {
-    let data = fetch::everything(None)?;
+    let data = fetch::everything()?;
     let mut goldens = workspace::cargo();
     goldens.args([
         "test",
