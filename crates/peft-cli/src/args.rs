@@ -11,12 +11,17 @@ use peft_train::{
 #[derive(Debug, Parser)]
 #[command(name = "peft", version, max_term_width = 100)]
 pub struct Cli {
+    /// Never touch the network.
+    #[arg(long, global = true)]
+    pub offline: bool,
     #[command(subcommand)]
     pub command: Command,
 }
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Adapt a small model to tweets, and see what LoRA is worth.
+    Quickstart(QuickstartArgs),
     /// Adapt a model to labelled text and write the adapter.
     Train(Box<TrainArgs>),
     /// Measure a model, with or without an adapter, on labelled text.
@@ -37,6 +42,21 @@ pub enum Command {
         /// The shell.
         shell: Shell,
     },
+}
+
+impl Command {
+    /// The model that the command works on.
+    pub fn model(&mut self) -> Option<&mut PathBuf> {
+        match self {
+            Self::Quickstart(args) => args.model.as_mut(),
+            Self::Train(args) => Some(&mut args.model),
+            Self::Eval(args) => Some(&mut args.model),
+            Self::Predict(args) => Some(&mut args.model),
+            Self::Merge(args) => Some(&mut args.model),
+            Self::Data(DataCommand::Preview(args)) => Some(&mut args.model),
+            Self::Inspect(_) | Self::Devices | Self::Completions { .. } => None,
+        }
+    }
 }
 
 /// A task by name.
@@ -61,9 +81,30 @@ impl From<TaskArg> for Task {
 }
 
 #[derive(Debug, Args)]
+pub struct QuickstartArgs {
+    /// Hugging Face model folder or name on the hub [default: all-MiniLM-L6-v2, fetched once into the cache].
+    #[arg(long, value_name = "MODEL")]
+    pub model: Option<PathBuf>,
+    /// Folder to write.
+    #[arg(long, value_name = "DIR", default_value = "out/quickstart")]
+    pub output: PathBuf,
+    /// Optimiser steps, instead of two passes over the tweets.
+    #[arg(long)]
+    pub steps: Option<u64>,
+    /// Seed of everything random.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    #[command(flatten)]
+    pub compute: ComputeArgs,
+    /// What progress looks like: auto (a bar on a terminal), plain or json.
+    #[arg(long, value_enum, default_value = "auto", help_heading = "Output")]
+    pub log_format: LogFormat,
+}
+
+#[derive(Debug, Args)]
 pub struct TrainArgs {
-    /// Hugging Face model folder.
-    #[arg(long, value_name = "DIR")]
+    /// Hugging Face model folder, or organisation/name of a model on the hub.
+    #[arg(long, value_name = "MODEL")]
     pub model: PathBuf,
     /// Labelled rows to learn from: csv, tsv, jsonl or parquet.
     #[arg(long, value_name = "FILE")]
@@ -219,8 +260,8 @@ pub struct ComputeArgs {
 
 #[derive(Debug, Args)]
 pub struct EvalArgs {
-    /// Hugging Face model folder.
-    #[arg(long, value_name = "DIR")]
+    /// Hugging Face model folder, or organisation/name of a model on the hub.
+    #[arg(long, value_name = "MODEL")]
     pub model: PathBuf,
     /// Adapter folder.
     #[arg(long, value_name = "DIR")]
@@ -242,8 +283,8 @@ pub struct EvalArgs {
 
 #[derive(Debug, Args)]
 pub struct PredictArgs {
-    /// Hugging Face model folder.
-    #[arg(long, value_name = "DIR")]
+    /// Hugging Face model folder, or organisation/name of a model on the hub.
+    #[arg(long, value_name = "MODEL")]
     pub model: PathBuf,
     /// Adapter folder.
     #[arg(long, value_name = "DIR")]
@@ -265,8 +306,8 @@ pub struct PredictArgs {
 
 #[derive(Debug, Args)]
 pub struct MergeArgs {
-    /// Hugging Face model folder: the base that the adapter was trained on.
-    #[arg(long, value_name = "DIR")]
+    /// Hugging Face model folder, or its name on the hub: the base that the adapter was trained on.
+    #[arg(long, value_name = "MODEL")]
     pub model: PathBuf,
     /// Adapter folder.
     #[arg(long, value_name = "DIR")]
@@ -299,8 +340,8 @@ pub enum DataCommand {
 
 #[derive(Debug, Args)]
 pub struct PreviewArgs {
-    /// Hugging Face model folder, whose tokenizer counts.
-    #[arg(long, value_name = "DIR")]
+    /// Hugging Face model folder or name on the hub, whose tokenizer counts.
+    #[arg(long, value_name = "MODEL")]
     pub model: PathBuf,
     /// Rows: csv, tsv, jsonl or parquet.
     #[arg(long, value_name = "FILE")]

@@ -59,7 +59,8 @@ impl AttachReport {
 
 /// Freeze a model and put fresh adapters of `method` on the matched linear layers.
 ///
-/// Every parameter of the model is frozen except the adapters and `modules_to_save`.
+/// Every parameter of the model is frozen except the adapters and `modules_to_save`. The targets of a
+/// method that adapts no weights are not looked at.
 ///
 /// # Errors
 /// If nothing matches, a name in the targets matches nothing, the model is adapted already, or the
@@ -69,7 +70,29 @@ pub fn attach<M: Module>(
     method: &dyn Method,
     options: &AttachOptions,
 ) -> Result<(M, AttachReport), AdapterError> {
-    let sites: Vec<ModuleInfo> = linear_sites(&model)
+    let matched = match method.adapts_weights() {
+        true => matched(&model, options)?,
+        false => BTreeSet::new(),
+    };
+    attach_built(
+        model,
+        options.names,
+        options.modules_to_save,
+        |target, weight| {
+            if !matched.contains(&target.path) {
+                return Ok(None);
+            }
+            method.init(target, weight, options.seed).map(Some)
+        },
+    )
+}
+
+/// The linear layers that the targets mean, by the checkpoint's names.
+fn matched<M: Module>(
+    model: &M,
+    options: &AttachOptions,
+) -> Result<BTreeSet<String>, AdapterError> {
+    let sites: Vec<ModuleInfo> = linear_sites(model)
         .into_iter()
         .map(|site| ModuleInfo::new(options.names.to_hf(&site.path), ModuleKind::Linear))
         .collect();
@@ -85,18 +108,7 @@ pub fn attach<M: Module>(
             near: near.to_string(),
         });
     }
-    let matched: BTreeSet<String> = resolved.matched.into_iter().collect();
-    attach_built(
-        model,
-        options.names,
-        options.modules_to_save,
-        |target, weight| {
-            if !matched.contains(&target.path) {
-                return Ok(None);
-            }
-            method.init(target, weight, options.seed).map(Some)
-        },
-    )
+    Ok(resolved.matched.into_iter().collect())
 }
 
 /// Freeze a model and put on each linear layer the adapter that `build` makes for it, if any.

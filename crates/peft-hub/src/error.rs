@@ -51,6 +51,25 @@ pub enum HubError {
         /// What to do.
         fix: String,
     },
+    /// A download is asked of a build that cannot.
+    #[error(
+        "`{model}` is no folder, and this binary downloads no models: build it with `--features hub`, \
+         or download the model by hand and give its folder"
+    )]
+    NotCompiled {
+        /// The model.
+        model: String,
+    },
+    /// A server does not give what it is asked for.
+    #[error("{url}: {problem}; {fix}")]
+    Remote {
+        /// The address, without what may be secret in it.
+        url: String,
+        /// What is wrong.
+        problem: String,
+        /// What to do.
+        fix: String,
+    },
     /// The system's pip failed.
     #[error("pip could not fetch {package}: {problem}; {fix}")]
     Pip {

@@ -8,13 +8,19 @@ mod bundle;
 mod cache;
 mod digest;
 mod error;
+mod hub;
 mod minilm;
 mod package;
+mod resolve;
 
 pub use archive::{from_zip, read_limited};
 pub use bundle::{Bundle, Made};
 pub use cache::cache_folder;
 pub use digest::{sha256, sha256_of};
 pub use error::HubError;
+#[cfg(feature = "download")]
+pub use hub::{Client, Limits, download};
+pub use hub::{HubCache, RepoId};
 pub use minilm::{MINILM, MINILM_PACKAGE, minilm_files};
 pub use package::{Package, Sources};
+pub use resolve::{Access, minilm, resolve};

@@ -3,9 +3,13 @@
 //!
 //! Adding a method is one entry here; nothing else names it.
 
+mod head;
+
 use peft_core::{AdapterError, Method, format::AdapterConfig};
 use peft_lowrank::{LoraConfig, LoraMethod};
 use serde_json::{Map, Value};
+
+pub use head::HeadMethod;
 
 /// One method: what it is called and how it is configured.
 #[derive(Debug, Clone, Copy)]
@@ -29,7 +33,7 @@ pub struct Entry {
 /// Makes a method of its settings.
 pub type Build = fn(&Map<String, Value>) -> Result<Box<dyn Method>, AdapterError>;
 
-/// All methods.
+/// All methods that adapt weights.
 pub const METHODS: &[Entry] = &[Entry {
     name: "lora",
     peft_type: "LORA",
@@ -39,6 +43,17 @@ pub const METHODS: &[Entry] = &[Entry {
     defaults: || LoraConfig::default().to_json(),
     build: |map| Ok(Box::new(LoraMethod::from_json(map)?)),
 }];
+
+/// Training without an adapter, which [`METHODS`] and what goes through them leave out.
+pub const HEAD: Entry = Entry {
+    name: HeadMethod::NAME,
+    peft_type: HeadMethod::PEFT_TYPE,
+    summary: "no adapter: only the head is trained, at its own rate, for comparison",
+    keys: &[],
+    learning_rate: 2e-3,
+    defaults: Map::new,
+    build: |_| Ok(Box::new(HeadMethod)),
+};
 
 /// The method called `name` on the command line.
 ///
@@ -68,15 +83,13 @@ pub fn from_config(config: &AdapterConfig) -> Result<Box<dyn Method>, AdapterErr
 
 fn find(wanted: &str, key: fn(&Entry) -> &'static str) -> Result<&'static Entry, AdapterError> {
     let same = |entry: &&Entry| key(entry).eq_ignore_ascii_case(wanted);
-    METHODS
-        .iter()
-        .find(same)
-        .ok_or_else(|| AdapterError::Config {
-            method: wanted.to_owned(),
-            problem: "no such method".into(),
-            fix: format!(
-                "choose one of {}",
-                METHODS.iter().map(key).collect::<Vec<_>>().join(", ")
-            ),
-        })
+    let all = || METHODS.iter().chain([&HEAD]);
+    all().find(same).ok_or_else(|| AdapterError::Config {
+        method: wanted.to_owned(),
+        problem: "no such method".into(),
+        fix: format!(
+            "choose one of {}",
+            all().map(key).collect::<Vec<_>>().join(", ")
+        ),
+    })
 }

@@ -7,6 +7,7 @@ mod inspect;
 mod merge;
 mod predict;
 mod preview;
+mod quickstart;
 mod train;
 
 use anyhow::{Context, Result};
@@ -25,6 +26,7 @@ pub use inspect::inspect;
 pub use merge::merge;
 pub use predict::predict;
 pub use preview::preview;
+pub use quickstart::quickstart;
 pub use train::train;
 
 /// Set the number of threads; must come before any computation.

@@ -69,7 +69,19 @@ pub fn adapt(
         .targets
         .clone()
         .unwrap_or(TargetSpec::new(Targets::Unspecified));
-    if spec.modules == Targets::Unspecified {
+    if !method.adapts_weights() {
+        let plain = TargetSpec {
+            modules_to_save: spec.modules_to_save.clone(),
+            ..TargetSpec::new(Targets::Unspecified)
+        };
+        if spec != plain {
+            return Err(TrainError::setting(
+                "--target-modules",
+                format!("{} adapts no modules", entry.name),
+                "leave targets and layers out, or choose another method",
+            ));
+        }
+    } else if spec.modules == Targets::Unspecified {
         // Layers or exclusions may be given without saying what they restrict.
         spec.modules = family_targets(&folder.config().model_type);
     }

@@ -12,7 +12,7 @@ use peft_train::{
 use crate::common::{cpu, goldens};
 
 /// A model folder with a vocabulary, and labelled rows that can be learned.
-fn workspace() -> (tempfile::TempDir, PathBuf, PathBuf) {
+pub fn workspace() -> (tempfile::TempDir, PathBuf, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let model = dir.path().join("model");
     std::fs::create_dir(&model).unwrap();
@@ -46,7 +46,7 @@ fn workspace() -> (tempfile::TempDir, PathBuf, PathBuf) {
     (dir, model, data)
 }
 
-fn config(model: &Path, data: &Path, output: &Path) -> RunConfig {
+pub fn config(model: &Path, data: &Path, output: &Path) -> RunConfig {
     let mut config = RunConfig::new(model, data, Task::Classify, "lora", output);
     config.epochs = 4.0;
     config.batch_size = 16;

@@ -4,6 +4,7 @@ mod adapters;
 mod common;
 mod end_to_end;
 mod families;
+mod head;
 mod library;
 mod memory;
 mod real;
