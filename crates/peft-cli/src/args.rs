@@ -91,6 +91,9 @@ pub struct QuickstartArgs {
     /// Optimiser steps, instead of two passes over the tweets.
     #[arg(long)]
     pub steps: Option<u64>,
+    /// Go on with a run that was interrupted.
+    #[arg(long)]
+    pub resume: bool,
     /// Seed of everything random.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
@@ -127,6 +130,9 @@ pub struct TrainArgs {
     /// Adapter folder to continue from.
     #[arg(long, value_name = "DIR")]
     pub adapter: Option<PathBuf>,
+    /// Go on with the interrupted run in --output: it ends in the bits in which it would have ended.
+    #[arg(long)]
+    pub resume: bool,
 
     /// Rank [default: 8].
     #[arg(long, help_heading = "Method")]
@@ -212,6 +218,9 @@ pub struct TrainArgs {
     #[arg(long, default_value_t = 0, help_heading = "Training")]
     pub seed: u64,
 
+    /// Steps between two saved states [default: a minute of time].
+    #[arg(long, value_name = "N", help_heading = "Output")]
+    pub save_steps: Option<u64>,
     #[command(flatten)]
     pub columns: ColumnArgs,
     #[command(flatten)]

@@ -10,7 +10,8 @@ use burn::{
 use peft_format::{ModuleInfo, ModuleKind, TargetSpec, targets::ResolveOptions};
 
 use crate::{
-    AdapterError, Cost, DynAdapter, Method, NameMap, Target, linear_sites, walk, walk::ParamPath,
+    AdapterError, Cost, DynAdapter, InitContext, Method, NameMap, Target, linear_sites, walk,
+    walk::ParamPath,
 };
 
 /// Where adapters go.
@@ -26,6 +27,9 @@ pub struct AttachOptions<'a> {
     pub heads: &'a [&'a str],
     /// Seed of the initial values.
     pub seed: u64,
+    /// Gradients of the weights, `[in, out]`, by the checkpoint's names of their modules, for a method
+    /// that [wants them](Method::gradient_batches).
+    pub gradients: Option<&'a BTreeMap<String, Tensor<2>>>,
 }
 
 /// One adapted weight.
@@ -82,7 +86,12 @@ pub fn attach<M: Module>(
             if !matched.contains(&target.path) {
                 return Ok(None);
             }
-            method.init(target, weight, options.seed).map(Some)
+            let start = InitContext {
+                weight,
+                gradient: options.gradients.and_then(|all| all.get(&target.path)),
+                seed: options.seed,
+            };
+            method.init(target, &start).map(Some)
         },
     )
 }

@@ -25,10 +25,12 @@ pub use attach::{
 };
 pub use error::AdapterError;
 pub use files::{LoadedAdapter, adapter_tensors, load_adapter, read_adapter, save_adapter};
-pub use method::{Fields, Method, Target};
+pub use method::{Fields, InitContext, Method, Target, own_settings};
 pub use names::NameMap;
 pub use tensors::{HostTensor, transpose};
-pub use walk::{LinearSite, ParamPath, ParamSite, linear_sites, trainable_parameters};
+pub use walk::{
+    LinearSite, ParamPath, ParamSite, learning_rate_factors, linear_sites, trainable_parameters,
+};
 
 pub use peft_format as format;
 pub use peft_kernels as kernels;

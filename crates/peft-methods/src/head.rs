@@ -1,8 +1,5 @@
-use burn::{
-    Tensor,
-    tensor::{Device, TensorData},
-};
-use peft_core::{AdapterError, DynAdapter, Fields, HostTensor, Method, Target};
+use burn::tensor::{Device, TensorData};
+use peft_core::{AdapterError, DynAdapter, Fields, HostTensor, InitContext, Method, Target};
 use serde_json::{Map, Value};
 
 /// No adapter at all: only the task's head and other modules saved in full are trained.
@@ -42,7 +39,7 @@ impl Method for HeadMethod {
         Map::new()
     }
 
-    fn init(&self, target: &Target, _: &Tensor<2>, _: u64) -> Result<DynAdapter, AdapterError> {
+    fn init(&self, target: &Target, _: &InitContext) -> Result<DynAdapter, AdapterError> {
         Err(Self::refusal(target))
     }
 

@@ -13,6 +13,7 @@ mod folder;
 mod loader;
 mod recompute;
 mod sequence;
+mod trace;
 
 pub use batch::PackedBatch;
 pub use config::{Activation, EncoderConfig, Family};

@@ -7,8 +7,9 @@ use burn::tensor::{
 use peft_core::AdapterContext;
 use peft_data::{BatchPlan, Dataset, Labels, Task};
 use peft_models::{PackedBatch, SequenceModel};
+use serde::{Deserialize, Serialize};
 
-use crate::{Metrics, TrainError, classification, multi_label, regression};
+use crate::{Metrics, TrainError, classification, metrics, multi_label, regression};
 
 /// The prediction of a row.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,11 +41,12 @@ impl Prediction {
 }
 
 /// An evaluation on labelled rows.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
     /// Mean loss.
     pub loss: f64,
     /// The task's metrics.
+    #[serde(deserialize_with = "metrics::deserialize")]
     pub metrics: Metrics,
     /// Rows.
     pub rows: usize,

@@ -1,6 +1,7 @@
 #![warn(missing_docs)]
 //! Fine-tuning from data to adapter: optimiser, schedules, the loop, metrics, evaluation, merging.
 
+mod checkpoint;
 mod device;
 mod error;
 mod evaluate;
@@ -12,6 +13,7 @@ mod merge;
 mod metrics;
 mod open;
 mod optimizer;
+mod parameters;
 mod run;
 mod schedule;
 mod session;
@@ -19,7 +21,7 @@ mod task;
 mod trainer;
 
 pub use device::{DeviceChoice, SelectedDevice};
-pub use error::TrainError;
+pub use error::{BadTensor, TrainError};
 pub use evaluate::{Evaluation, Prediction, evaluate, predict};
 pub use event::{Event, Progress};
 pub use gradients::{GradientSet, gradients};
@@ -28,11 +30,12 @@ pub use memory::{peak_memory, resident_anonymous};
 pub use merge::{MergeReport, merge};
 pub use metrics::{Metrics, classification, multi_label, regression};
 pub use open::{Adapted, OpenOptions, open};
-pub use optimizer::{AdamW, AdamWConfig};
+pub use optimizer::{AdamW, AdamWConfig, AdamWState};
+pub use parameters::{HostTensors, restore_parameters, trained_parameters};
 pub use run::{BaseDtype, RunConfig, RunReport, train};
 pub use schedule::{Schedule, ScheduleKind};
 pub use task::TaskFile;
-pub use trainer::{StepReport, Trainer, TrainerConfig};
+pub use trainer::{StepReport, Trainer, TrainerConfig, TrainerState};
 
 pub use peft_core as core;
 pub use peft_data as data;

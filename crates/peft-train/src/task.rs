@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
 
-const NAME: &str = "task.json";
+/// Name of the file.
+pub(crate) const NAME: &str = "task.json";
 const LIMIT: u64 = 16 << 20;
 
 /// The task of an adapter, in `task.json` beside it.

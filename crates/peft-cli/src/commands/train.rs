@@ -44,18 +44,13 @@ pub fn train(args: Box<TrainArgs>) -> Result<ExitCode> {
     config.max_length = args.max_length;
     config.seed = args.seed;
     config.device = args.compute.device;
+    config.save_steps = args.save_steps;
+    config.resume = args.resume;
 
     let stop = interrupt::watch()?;
     let mut progress = progress::renderer(args.log_format, stop);
     let report = run(&config, progress.as_mut())?;
     drop(progress);
-    if report.interrupted {
-        bail!(
-            "interrupted after step {}; the adapter so far is in {}",
-            report.steps,
-            args.output.join("last").display()
-        );
-    }
     let result = json!({
         "output": args.output,
         "steps": report.steps,

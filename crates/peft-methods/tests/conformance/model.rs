@@ -135,6 +135,7 @@ impl Case {
             modules_to_save: &[],
             heads: &[],
             seed: self.seed,
+            gradients: None,
         };
         let (model, report) =
             attach(self.base(dtype, device), self.method.as_ref(), &options).unwrap();

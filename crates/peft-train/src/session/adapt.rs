@@ -92,6 +92,7 @@ pub fn adapt(
         modules_to_save: &spec.modules_to_save,
         heads,
         seed: config.seed,
+        gradients: None,
     };
     let (model, report) = attach(model, method.as_ref(), &options)?;
     // Old PEFT knows neither `all-linear` nor exclusions: say what they came to.

@@ -4,7 +4,7 @@ use peft_train::core::format::{AdapterFile, TargetSpec, Targets};
 use peft_train::{Event, OpenOptions, Progress, merge, open, train};
 
 use crate::common::cpu;
-use crate::end_to_end::{config, workspace};
+use crate::tiny::{config, workspace};
 
 /// Losses of the steps, and what the plan says is trained in adapters.
 #[derive(Default)]

@@ -56,12 +56,9 @@ impl Arm {
         config.head_learning_rate = self.head_learning_rate;
         config.seed = job.seed;
         config.device = job.device;
-        if train(&config, progress)?.interrupted {
-            bail!(
-                "interrupted; what was trained so far is in {}",
-                folder.display()
-            );
-        }
+        // The arm that was interrupted goes on; one that was not reached yet starts.
+        config.resume = job.resume && folder.exists();
+        train(&config, progress)?;
         let adapted = open(&OpenOptions {
             model: &job.model,
             adapter: Some(&folder),

@@ -23,6 +23,7 @@ struct Job<'a> {
     output: &'a Path,
     seed: u64,
     steps: Option<u64>,
+    resume: bool,
     device: DeviceChoice,
 }
 
@@ -38,6 +39,7 @@ pub fn quickstart(args: &QuickstartArgs, offline: bool) -> Result<ExitCode> {
         output: &args.output,
         seed: args.seed,
         steps: args.steps,
+        resume: args.resume,
         device: args.compute.device,
     };
     eprintln!("model: {}", job.model.display());
