@@ -8,6 +8,7 @@ mod check;
 mod demo;
 mod fetch;
 mod files;
+mod footprint;
 mod mint;
 mod process;
 mod python;
@@ -41,6 +42,8 @@ enum Task {
     Study(study::Arguments),
     /// Measure speed and memory, alone or in alternation with PyTorch
     Bench(bench::Arguments),
+    /// Compare the memory of the quickstart's job with Hugging Face PEFT's
+    Footprint(footprint::Arguments),
     /// Format, lints and tests; with --all everything that CI checks
     Test(check::Arguments),
     /// Make the golden files anew with the reference Python
@@ -55,6 +58,7 @@ fn main() -> anyhow::Result<()> {
         Task::Python(arguments) => python::run(&arguments),
         Task::Study(arguments) => study::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
+        Task::Footprint(arguments) => footprint::run(&arguments),
         Task::Test(arguments) => check::run(&arguments),
         Task::Mint(arguments) => mint::run(&arguments),
     }

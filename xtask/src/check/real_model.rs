@@ -14,6 +14,7 @@ const STEPS: usize = 20;
 
 pub fn run(tally: &mut Tally) -> Result<()> {
     let data = fetch::everything()?;
+    fetch::tweets::check()?;
     let mut goldens = workspace::cargo();
     goldens.args([
         "test",

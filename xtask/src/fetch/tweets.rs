@@ -27,6 +27,14 @@ pub struct Arguments {
     wheels: Option<PathBuf>,
 }
 
+/// Whether the committed tweets are those of their source.
+pub fn check() -> Result<()> {
+    run(&Arguments {
+        check: true,
+        wheels: None,
+    })
+}
+
 pub fn run(arguments: &Arguments) -> Result<()> {
     let cache = workspace::cache()?;
     let sources = Sources {

@@ -12,11 +12,9 @@ mod readme;
 mod runner;
 #[cfg(test)]
 mod runner_tests;
-mod scale;
 mod settings;
 mod statistics;
 mod summary;
-mod svg;
 
 use std::env;
 use std::path::PathBuf;

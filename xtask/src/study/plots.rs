@@ -1,8 +1,8 @@
 //! The two plots of a study.
 
-use super::scale::Scale;
+use peft_plot::{Anchor, COLOURS, Drawing, FAINT, INK, Scale};
+
 use super::summary::{Accuracy, ArmSummary};
-use super::svg::{Anchor, COLOURS, Drawing, FAINT, INK};
 
 fn colour(arm: &ArmSummary) -> &'static str {
     COLOURS[usize::from(arm.engine != "peft")]

@@ -3,13 +3,14 @@
 mod arm;
 mod next;
 mod outcome;
+mod plot;
 mod tweets;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
-use peft_train::{DeviceChoice, MergeReport, merge};
+use peft_train::{DeviceChoice, MergeReport, core::format::atomic::write_atomic_bytes, merge};
 
 use self::arm::Arm;
 use self::outcome::Outcome;
@@ -61,6 +62,10 @@ pub fn quickstart(args: &QuickstartArgs, offline: bool) -> Result<ExitCode> {
     )?;
     let outcome = Outcome::new(head, lora);
     outcome.write(job.output)?;
+    write_atomic_bytes(
+        &job.output.join("quickstart.svg"),
+        plot::bars(&outcome).as_bytes(),
+    )?;
     print!("{}", summary(&job, &outcome, &merging));
     print!("{}", next::commands(&job.model, job.output)?);
     if outcome.ahead() {
@@ -81,7 +86,7 @@ fn summary(job: &Job, outcome: &Outcome, merging: &MergeReport) -> String {
          \x20 head/, lora/     adapters, with metrics.jsonl beside them\n\
          \x20 merged/          the model with LoRA merged in: {} weights, largest change {:.3}\n\
          \x20 data/            the tweets, with their notice\n\
-         \x20 quickstart.json  these numbers\n",
+         \x20 quickstart.json  these numbers; quickstart.svg draws them\n",
         outcome.rows,
         percent(outcome.head),
         percent(outcome.lora),

@@ -18,7 +18,10 @@ pub fn bars(outcome: &Outcome) -> String {
     ];
     let bottom = TOP + STEP * arms.len() as f64;
     let mut drawing = Drawing::new(720.0, bottom + 84.0);
-    let title = format!("peft quickstart: right answers on {} tweets held out", outcome.rows);
+    let title = format!(
+        "peft quickstart: right answers on {} tweets held out",
+        outcome.rows
+    );
     drawing.heading((20.0, 28.0), &title);
     // Bars start at zero: their lengths are what is compared.
     let scale = Scale::between(0.0, 1.0, LEFT, RIGHT);

@@ -2,25 +2,34 @@
 
 use std::fmt::Write;
 
+/// Colour of words and axes.
 pub const INK: &str = "#1f2328";
+/// Colour of grid lines.
 pub const FAINT: &str = "#d8dee4";
-/// One colour an engine; they differ in lightness too, for print and for colour-blind eyes.
-pub const COLOURS: [&str; 2] = ["#0b5cad", "#d1690e"];
+/// Colours of what is drawn; they differ in lightness too, for print and for colour-blind eyes.
+pub const COLOURS: [&str; 3] = ["#0b5cad", "#d1690e", "#12876a"];
 
+/// A drawing; places are `(x, y)` from the upper left corner, in pixels.
+#[derive(Debug)]
 pub struct Drawing {
     width: f64,
     height: f64,
     body: String,
 }
 
-#[derive(Clone, Copy)]
+/// Which end of a text stands at its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Anchor {
+    /// Its start.
     Start,
+    /// Its middle.
     Middle,
+    /// Its end.
     End,
 }
 
 impl Drawing {
+    /// An empty drawing of this size.
     pub fn new(width: f64, height: f64) -> Self {
         Self {
             width,
@@ -29,6 +38,7 @@ impl Drawing {
         }
     }
 
+    /// A straight line.
     pub fn line(&mut self, from: (f64, f64), to: (f64, f64), colour: &str, width: f64) {
         let _ = writeln!(
             self.body,
@@ -37,6 +47,28 @@ impl Drawing {
         );
     }
 
+    /// A dashed vertical line.
+    pub fn dashes(&mut self, x: f64, top: f64, bottom: f64, colour: &str) {
+        let _ = writeln!(
+            self.body,
+            r#"<line x1="{x:.1}" y1="{top:.1}" x2="{x:.1}" y2="{bottom:.1}" stroke="{colour}" stroke-width="1" stroke-dasharray="4 4"/>"#
+        );
+    }
+
+    /// Lines from place to place; `opacity` is 1 for solid ones.
+    pub fn path(&mut self, places: &[(f64, f64)], colour: &str, width: f64, opacity: f64) {
+        let points: Vec<String> = places
+            .iter()
+            .map(|(x, y)| format!("{x:.1},{y:.1}"))
+            .collect();
+        let _ = writeln!(
+            self.body,
+            r#"<polyline points="{}" fill="none" stroke="{colour}" stroke-width="{width}" stroke-opacity="{opacity}" stroke-linejoin="round"/>"#,
+            points.join(" ")
+        );
+    }
+
+    /// A dot, filled or hollow.
     pub fn dot(&mut self, at: (f64, f64), colour: &str, filled: bool) {
         let fill = if filled { colour } else { "#ffffff" };
         let _ = writeln!(
@@ -46,10 +78,12 @@ impl Drawing {
         );
     }
 
+    /// Words.
     pub fn text(&mut self, at: (f64, f64), text: &str, anchor: Anchor, size: f64) {
         self.words(at, text, anchor, size, "");
     }
 
+    /// The title.
     pub fn heading(&mut self, at: (f64, f64), text: &str) {
         self.words(at, text, Anchor::Start, 15.0, r#" font-weight="600""#);
     }
@@ -69,7 +103,9 @@ impl Drawing {
         let text = text
             .replace('&', "&amp;")
             .replace('<', "&lt;")
-            .replace('>', "&gt;");
+            .replace('>', "&gt;")
+            // Not allowed in XML, not even escaped.
+            .replace(char::is_control, "\u{fffd}");
         let _ = writeln!(
             self.body,
             r#"<text x="{:.1}" y="{:.1}" font-size="{size}" text-anchor="{anchor}"{more}>{text}</text>"#,

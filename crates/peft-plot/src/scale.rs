@@ -37,6 +37,18 @@ impl Scale {
         }
     }
 
+    /// A linear axis from one value to a larger one.
+    pub fn between(low: f64, high: f64, start: f64, end: f64) -> Self {
+        Self {
+            low,
+            high,
+            start,
+            end,
+            logarithmic: false,
+        }
+    }
+
+    /// The place of a value.
     pub fn place(&self, value: f64) -> f64 {
         let share = if self.logarithmic {
             (value / self.low).ln() / (self.high / self.low).ln()
