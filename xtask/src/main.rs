@@ -9,6 +9,7 @@ mod demo;
 mod fetch;
 mod files;
 mod footprint;
+mod kills;
 mod mint;
 mod process;
 mod python;
@@ -44,6 +45,8 @@ enum Task {
     Bench(bench::Arguments),
     /// Compare the memory of the quickstart's job with Hugging Face PEFT's
     Footprint(footprint::Arguments),
+    /// Kill training runs at random moments, resume them, and compare with one left alone
+    Kills(kills::Arguments),
     /// Format, lints and tests; with --all everything that CI checks
     Test(check::Arguments),
     /// Make the golden files anew with the reference Python
@@ -59,6 +62,7 @@ fn main() -> anyhow::Result<()> {
         Task::Study(arguments) => study::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Footprint(arguments) => footprint::run(&arguments),
+        Task::Kills(arguments) => kills::run(&arguments),
         Task::Test(arguments) => check::run(&arguments),
         Task::Mint(arguments) => mint::run(&arguments),
     }

@@ -75,7 +75,7 @@ pub fn attach<M: Module>(
     options: &AttachOptions,
 ) -> Result<(M, AttachReport), AdapterError> {
     let matched = match method.adapts_weights() {
-        true => matched(&model, options)?,
+        true => matched_modules(&model, options.targets, options.names, options.heads)?,
         false => BTreeSet::new(),
     };
     attach_built(
@@ -96,20 +96,25 @@ pub fn attach<M: Module>(
     )
 }
 
-/// The linear layers that the targets mean, by the checkpoint's names.
-fn matched<M: Module>(
+/// The linear layers that targets match, by the checkpoint's names.
+///
+/// # Errors
+/// If nothing matches, or a name in the targets matches nothing.
+pub fn matched_modules<M: Module>(
     model: &M,
-    options: &AttachOptions,
+    targets: &TargetSpec,
+    names: &NameMap,
+    heads: &[&str],
 ) -> Result<BTreeSet<String>, AdapterError> {
     let sites: Vec<ModuleInfo> = linear_sites(model)
         .into_iter()
-        .map(|site| ModuleInfo::new(options.names.to_hf(&site.path), ModuleKind::Linear))
+        .map(|site| ModuleInfo::new(names.to_hf(&site.path), ModuleKind::Linear))
         .collect();
     let resolve = ResolveOptions {
-        heads: options.heads,
+        heads,
         ..ResolveOptions::default()
     };
-    let resolved = options.targets.resolve(&sites, resolve)?;
+    let resolved = targets.resolve(&sites, resolve)?;
     if let Some(near) = resolved.near {
         let names = resolved.unmatched.join("`, `");
         return Err(AdapterError::Unmatched {
@@ -118,6 +123,37 @@ fn matched<M: Module>(
         });
     }
     Ok(resolved.matched.into_iter().collect())
+}
+
+/// Let gradients through to the weights of linear layers, by the checkpoint's names, and to nothing
+/// else: what a method looks at before it attaches.
+pub fn train_weights<M: Module>(model: M, names: &NameMap, modules: &BTreeSet<String>) -> M {
+    struct Only<'a> {
+        path: ParamPath,
+        names: &'a NameMap,
+        modules: &'a BTreeSet<String>,
+    }
+    impl ModuleMapper for Only<'_> {
+        fn enter_module(&mut self, name: &str, container: &str) {
+            self.path.enter(name, container);
+        }
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.path.exit();
+        }
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            match self.path.linear_of_weight() {
+                Some(path) if self.modules.contains(&self.names.to_hf(&path)) => {
+                    param.set_require_grad(true)
+                }
+                _ => param,
+            }
+        }
+    }
+    model.no_grad().map(&mut Only {
+        path: ParamPath::default(),
+        names,
+        modules,
+    })
 }
 
 /// Freeze a model and put on each linear layer the adapter that `build` makes for it, if any.

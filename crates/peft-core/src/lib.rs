@@ -21,7 +21,8 @@ mod walk;
 
 pub use adapter::{AdapterContext, BaseLinear, Cost, DynAdapter, WeightAdapter};
 pub use attach::{
-    AttachOptions, AttachReport, AttachedTarget, attach, attach_built, train_modules,
+    AttachOptions, AttachReport, AttachedTarget, attach, attach_built, matched_modules,
+    train_modules, train_weights,
 };
 pub use error::AdapterError;
 pub use files::{LoadedAdapter, adapter_tensors, load_adapter, read_adapter, save_adapter};

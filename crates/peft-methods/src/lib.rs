@@ -8,8 +8,8 @@ mod head;
 use peft_core::{AdapterError, Method, format::AdapterConfig};
 use peft_lowrank::{LoraConfig, LoraMethod};
 use peft_spectral::{
-    C3aConfig, C3aMethod, FourierFtConfig, FourierFtMethod, SdctftMethod, SelectedConfig,
-    SshMethod, WaveFtConfig, WaveFtMethod,
+    C3aConfig, C3aMethod, FourierFtConfig, FourierFtMethod, LocaConfig, LocaMethod, SdctftMethod,
+    SelectedConfig, SshMethod, WaveFtConfig, WaveFtMethod,
 };
 use serde_json::{Map, Value};
 
@@ -87,6 +87,15 @@ pub const METHODS: &[Entry] = &[
         learning_rate: SPECTRAL_RATE,
         defaults: WaveFtMethod::defaults,
         build: |map| Ok(Box::new(WaveFtMethod::from_json(map)?)),
+    },
+    Entry {
+        name: "loca",
+        peft_type: "LOCA",
+        summary: "location-aware cosine adaptation: places are trained, too (2502.06820)",
+        keys: LocaConfig::KEYS,
+        learning_rate: SPECTRAL_RATE,
+        defaults: LocaMethod::defaults,
+        build: |map| Ok(Box::new(LocaMethod::from_json(map)?)),
     },
     Entry {
         name: "c3a",

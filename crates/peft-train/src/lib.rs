@@ -1,5 +1,14 @@
 #![warn(missing_docs)]
 //! Fine-tuning from data to adapter: optimiser, schedules, the loop, metrics, evaluation, merging.
+//!
+//! [`train`] is a whole run from files to files; [`Trainer`] takes the steps of any Burn module with
+//! adapters. Both can be interrupted and go on to the same bits: a run by [`RunConfig::resume`], a
+//! trainer by its [`TrainerState`], which holds trained parameters and moments bit by bit, while
+//! dropout, schedule and data order are functions of the seed and the number of steps done.
+//!
+//! A run that would learn nothing or nonsense ends in a [`TrainError`] that names the tensor or the
+//! modules: NaN and infinity ([`TrainError::NotFinite`]), adapters that no gradient reaches
+//! ([`TrainError::SilentAdapters`]), adapters that end as they began ([`TrainError::NotMoved`]).
 
 mod checkpoint;
 mod device;

@@ -15,6 +15,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail, ensure};
 
 use self::cases::{Case, Kind, Places};
+pub use self::machine::Machine;
 use self::measure::{Budget, Measurement};
 use self::report::Report;
 use self::server::Server;

@@ -101,6 +101,18 @@ impl AtomicDir {
         sync_dir(parent_of(target))?;
         Ok(true)
     }
+
+    /// Brings what a crash left at any moment of a commit to one of its ends: the target is the old
+    /// directory or the new one, and no other is moved aside.
+    ///
+    /// # Errors
+    /// [`FormatError::Io`].
+    pub fn settle(target: &Path) -> Result<()> {
+        if Self::recover(target)? || !target.exists() {
+            return Ok(());
+        }
+        remove_if_there(&sibling(target, "old")?)
+    }
 }
 
 impl Drop for AtomicDir {

@@ -64,9 +64,17 @@ fn a_crash_between_the_renames_is_undone() {
     assert!(AtomicDir::recover(&target).unwrap());
     assert_eq!(fs::read(target.join("a")).unwrap(), b"old");
     assert!(!AtomicDir::recover(&target).unwrap());
-    // The third row: a leftover beside a good target goes with the next commit.
-    fs::create_dir(root.path().join(".out.old")).unwrap();
+    // The third row: a leftover beside a good target goes with the next commit, or at once.
+    let old = root.path().join(".out.old");
+    fs::create_dir(&old).unwrap();
     AtomicDir::create(&target).unwrap().commit().unwrap();
+    assert_eq!(names(root.path()), ["out"]);
+    fs::create_dir(&old).unwrap();
+    AtomicDir::settle(&target).unwrap();
+    assert_eq!(names(root.path()), ["out"]);
+    // The second row once more.
+    fs::rename(&target, &old).unwrap();
+    AtomicDir::settle(&target).unwrap();
     assert_eq!(names(root.path()), ["out"]);
 }
 

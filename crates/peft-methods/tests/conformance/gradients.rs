@@ -130,6 +130,10 @@ pub fn finite_differences(case: &Case) {
         check("x", index, dx[index], at(step), at(-step));
     }
     for (field, gradient) in fields {
+        // Of places on a grid there is no derivative, only what the method takes for one.
+        if (case.entry.name, field.as_str()) == ("loca", "locations") {
+            continue;
+        }
         for index in some(gradient.len()) {
             let at = |change: f64| {
                 let mut nudge = Nudge {

@@ -47,6 +47,7 @@ fn variants(
             with(json!({ "n_frequency": few, "select": "energy", "delta": 0.5 })),
             with(json!({ "n_frequency": few, "select": "random" })),
             with(json!({ "n_frequency": few, "select": "lowblock" })),
+            with(json!({ "n_frequency": few, "select": "grad" })),
             with(json!({ "n_frequency": 1, "select": "product", "max_rows": 2, "max_cols": 3 })),
         ],
         "ssh" => vec![
@@ -61,6 +62,10 @@ fn variants(
             with(json!({ "n_frequency": few, "evaluation": "fast" })),
             with(json!({ "n_frequency": few, "wavelet_family": "db3", "evaluation": "factored" })),
             with(json!({ "n_frequency": few, "use_idwt": false, "scaling": 2.0 })),
+        ],
+        "loca" => vec![
+            with(json!({ "n_frequency": few, "evaluation": "fast" })),
+            with(json!({ "n_frequency": few, "evaluation": "factored", "location_share": 0.0 })),
         ],
         "c3a" => vec![
             with(json!({ "block_size": 1 })),

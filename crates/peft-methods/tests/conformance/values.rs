@@ -64,13 +64,14 @@ pub fn foreign_layer(case: &Case) {
         .bias
         .map(|bias| bias.map(|_| model.layer.bias.as_ref().unwrap().val()));
     let targets = TargetSpec::new(Targets::AllLinear);
+    let gradients = case.gradients(&device);
     let options = AttachOptions {
         targets: &targets,
         names: &NameMap::identity(),
         modules_to_save: &[],
         heads: &[],
         seed: case.seed,
-        gradients: None,
+        gradients: Some(&gradients),
     };
     let (foreign, _) = attach(Foreign { layer }, case.method.as_ref(), &options).unwrap();
     // The same adapter on both: a fresh one is the same function of seed and path.
@@ -114,7 +115,7 @@ pub fn initial_values(case: &Case) {
     let device = device();
     let target = case.target(FloatDType::F32);
     let weight = case.base(FloatDType::F32, &device).layer.weight.base();
-    let gradient = case.random("gradient", weight.dims(), FloatDType::F32, &device);
+    let gradients = case.gradients(&device);
     let dense = |path: &str, seed: u64| {
         let target = peft_core::Target {
             path: path.into(),
@@ -122,7 +123,7 @@ pub fn initial_values(case: &Case) {
         };
         let start = InitContext {
             weight: &weight,
-            gradient: Some(&gradient),
+            gradient: gradients.get("layer"),
             seed,
         };
         let adapter = case.method.init(&target, &start).unwrap();

@@ -7,12 +7,15 @@ use burn::{
     module::{Param, ParamId},
     tensor::{Device, FloatDType, IndexingUpdateOp, Int, TensorData},
 };
-use peft_core::kernels::{Applied, HostUpdate, RowUpdate};
+use peft_core::{
+    BaseLinear, Cost,
+    kernels::{self, Applied, HostUpdate, RowUpdate},
+};
 use serde::{Deserialize, Serialize};
 
 use super::bases::{BasisTensor, lift};
 use crate::{
-    Basis, Real, Sandwich, Support,
+    Basis, Real, Sandwich, SpectralError, Support, merge,
     plan::{self, Machine, Way, Workload},
     sandwich::Fast,
 };
@@ -85,8 +88,63 @@ impl Layout {
         }
     }
 
+    /// `x W + b + ΔW x` for coefficients `a`.
+    pub fn apply(&self, x: Tensor<2>, base: &BaseLinear, a: Tensor<1>) -> Tensor<2> {
+        if self.fast
+            && let Some(y) = base.forward_updated(&x, a.clone(), &self.update)
+        {
+            return y;
+        }
+        let device = a.device();
+        let pieces = self.on_device(FloatDType::from(a.dtype()), &device);
+        let q = kernels::linear(x.clone(), pieces.in_rows(&device).transpose(), None);
+        let low = kernels::linear(q, pieces.core(a), None);
+        base.forward_plus(x, low, pieces.out_rows(&device))
+    }
+
+    /// `W + ΔW`, `[in, out]`, for coefficients `a`.
+    pub fn merged(&self, weight: Tensor<2>, a: Tensor<1>) -> Tensor<2> {
+        let device = a.device();
+        let delta = if a.is_require_grad() || a.is_tracked() || !kernels::has_fast_body(&a) {
+            let pieces = self.on_device(FloatDType::from(a.dtype()), &device);
+            let right = pieces.core(a).matmul(pieces.out_rows(&device));
+            pieces.in_rows(&device).transpose().matmul(right)
+        } else {
+            // In Burn's layout the weight is `[in, out]`.
+            let turned = self.sandwich.transposed();
+            let shape = [turned.out_features(), turned.in_features()];
+            let dtype = FloatDType::from(a.dtype());
+            let data = match dtype {
+                FloatDType::F64 => TensorData::new(delta::<f64>(a, &turned, self.gamma), shape),
+                _ => TensorData::new(delta::<f32>(a, &turned, self.gamma), shape),
+            };
+            Tensor::from_data(data, (&device, dtype.into()))
+        };
+        let dtype = weight.dtype();
+        // A half-precision base is widened for the sum and rounded once.
+        (weight.cast(delta.dtype()) + delta).cast(dtype)
+    }
+
+    pub fn cost(&self) -> Cost {
+        let core = self.sandwich.core();
+        let (p, q) = (core.rows(), core.cols());
+        let (inner, out) = (self.sandwich.in_features(), self.sandwich.out_features());
+        let flops_per_row = if self.fast {
+            let basis = self.sandwich.basis();
+            let transforms = basis.transform_flops(inner) + basis.transform_flops(out);
+            2 * transforms as usize + 6 * core.places()
+        } else {
+            4 * (q * inner + p * out) + 6 * p * q
+        };
+        Cost {
+            parameters: core.coefficients(),
+            flops_per_row,
+            saved_per_row: q,
+        }
+    }
+
     /// The constants of the factored way, for coefficients of a type on a device.
-    pub fn on_device(&self, dtype: FloatDType, device: &Device) -> Arc<OnDevice> {
+    fn on_device(&self, dtype: FloatDType, device: &Device) -> Arc<OnDevice> {
         let mut known = self.device.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = known.as_ref().filter(|it| it.in_rows.suits(dtype, device)) {
             return found.clone();
@@ -124,6 +182,12 @@ impl Layout {
             core: [core.cols(), core.rows()],
         }
     }
+}
+
+/// `ΔW` of coefficients that are on the CPU.
+fn delta<T: Real + burn::tensor::Element>(a: Tensor<1>, sandwich: &Sandwich, gamma: f64) -> Vec<T> {
+    let values: Vec<T> = a.into_data().iter::<T>().collect();
+    merge::delta_weight(sandwich, &values, gamma)
 }
 
 impl OnDevice {
@@ -232,14 +296,18 @@ pub fn support_of(
     basis: Basis,
     [out_features, in_features]: [usize; 2],
     places: &[i64],
-) -> Result<Support, crate::SpectralError> {
-    let (rows, cols) = places.split_at(places.len() / 2);
-    // What does not fit 32 bits is outside any grid.
-    let place = |value: i64| u32::try_from(value).unwrap_or(u32::MAX);
-    let entries = rows.iter().zip(cols).map(|(&u, &v)| [place(u), place(v)]);
+) -> Result<Support, SpectralError> {
     Support::new(
         basis.frequencies(out_features),
         basis.frequencies(in_features),
-        entries.collect(),
+        entries_of(places),
     )
+}
+
+/// Entries of stored places; what does not fit 32 bits is outside any grid.
+pub fn entries_of(places: &[i64]) -> Vec<[u32; 2]> {
+    let (rows, cols) = places.split_at(places.len() / 2);
+    let place = |value: i64| u32::try_from(value).unwrap_or(u32::MAX);
+    let pairs = rows.iter().zip(cols);
+    pairs.map(|(&u, &v)| [place(u), place(v)]).collect()
 }

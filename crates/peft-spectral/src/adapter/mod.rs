@@ -3,9 +3,12 @@
 mod bases;
 mod c3a;
 mod layout;
+mod loca;
 mod spectral;
 
 pub use c3a::Circulant;
 pub use layout::Evaluation;
-pub(crate) use layout::support_of;
+pub(crate) use layout::{entries_of, support_of};
+pub use loca::Loca;
+pub(crate) use loca::{places, shares};
 pub use spectral::{Spectral, SpectralParts};

@@ -3,10 +3,10 @@ use burn::{
     module::{Module, Param},
     tensor::{Device, FloatDType, Int, TensorData},
 };
-use peft_core::{AdapterContext, BaseLinear, Cost, WeightAdapter, kernels};
+use peft_core::{AdapterContext, BaseLinear, Cost, WeightAdapter};
 
 use super::layout::{Evaluation, Layout, LayoutCell};
-use crate::{Basis, Real, Sandwich, SpectralError, Support, merge};
+use crate::{Basis, Sandwich, SpectralError, Support};
 
 /// An adapter whose update has few coefficients in a fixed basis:
 ///
@@ -96,60 +96,16 @@ impl Spectral {
 impl WeightAdapter for Spectral {
     fn forward(&self, x: Tensor<2>, base: &BaseLinear, _: &AdapterContext) -> Tensor<2> {
         let layout = self.layout.get(&self.places);
-        let a = self.coefficients.val();
-        if layout.fast
-            && let Some(y) = base.forward_updated(&x, a.clone(), &layout.update)
-        {
-            return y;
-        }
-        let device = a.device();
-        let pieces = layout.on_device(FloatDType::from(a.dtype()), &device);
-        let q = kernels::linear(x.clone(), pieces.in_rows(&device).transpose(), None);
-        let low = kernels::linear(q, pieces.core(a), None);
-        base.forward_plus(x, low, pieces.out_rows(&device))
+        layout.apply(x, base, self.coefficients.val())
     }
 
     fn effective(&self, weight: Tensor<2>) -> Tensor<2> {
         let layout = self.layout.get(&self.places);
-        let a = self.coefficients.val();
-        let device = a.device();
-        let delta = if a.is_require_grad() || !kernels::has_fast_body(&a) {
-            let pieces = layout.on_device(FloatDType::from(a.dtype()), &device);
-            let right = pieces.core(a).matmul(pieces.out_rows(&device));
-            pieces.in_rows(&device).transpose().matmul(right)
-        } else {
-            // In Burn's layout the weight is `[in, out]`.
-            let turned = layout.sandwich.transposed();
-            let shape = [turned.out_features(), turned.in_features()];
-            let dtype = FloatDType::from(a.dtype());
-            let data = match dtype {
-                FloatDType::F64 => TensorData::new(delta::<f64>(a, &turned, self.gamma), shape),
-                _ => TensorData::new(delta::<f32>(a, &turned, self.gamma), shape),
-            };
-            Tensor::from_data(data, (&device, dtype.into()))
-        };
-        let dtype = weight.dtype();
-        // A half-precision base is widened for the sum and rounded once.
-        (weight.cast(delta.dtype()) + delta).cast(dtype)
+        layout.merged(weight, self.coefficients.val())
     }
 
-    fn cost(&self, in_features: usize, out_features: usize) -> Cost {
-        let layout = self.layout.get(&self.places);
-        let core = layout.sandwich.core();
-        let (p, q) = (core.rows(), core.cols());
-        let flops_per_row = if layout.fast {
-            let basis = layout.sandwich.basis();
-            let transforms =
-                basis.transform_flops(in_features) + basis.transform_flops(out_features);
-            2 * transforms as usize + 6 * core.places()
-        } else {
-            4 * (q * in_features + p * out_features) + 6 * p * q
-        };
-        Cost {
-            parameters: core.coefficients(),
-            flops_per_row,
-            saved_per_row: q,
-        }
+    fn cost(&self, _: usize, _: usize) -> Cost {
+        self.layout.get(&self.places).cost()
     }
 
     fn learning_rate_factor(&self, field: &str) -> f64 {
@@ -159,10 +115,4 @@ impl WeightAdapter for Spectral {
             1.0
         }
     }
-}
-
-/// `ΔW` of coefficients that are on the CPU.
-fn delta<T: Real + burn::tensor::Element>(a: Tensor<1>, sandwich: &Sandwich, gamma: f64) -> Vec<T> {
-    let values: Vec<T> = a.into_data().iter::<T>().collect();
-    merge::delta_weight(sandwich, &values, gamma)
 }

@@ -2,6 +2,12 @@ use std::ops::Range;
 
 use crate::Real;
 
+/// Activation rows that are mixed together: the core's indices are read once for all of them.
+pub(crate) const LANES: usize = 16;
+
+/// One frequency of [`LANES`] activation rows.
+pub(crate) type Lanes<T> = [T; LANES];
+
 /// The sparse core `K` of a sandwich, `[p, q]` in compressed rows: which coefficient, with which
 /// sign, sits where.
 ///
@@ -162,6 +168,61 @@ impl Core {
             for place in self.row(row) {
                 let product = z * q[self.columns[place] as usize].wide();
                 da[self.indices[place] as usize] += f64::from(self.signs[place]) * product;
+            }
+        }
+    }
+
+    /// [`mix`](Self::mix) of several activation rows at once.
+    pub(crate) fn mix_lanes<T: Real>(&self, values: &[T], q: &[Lanes<T>], z: &mut [Lanes<T>]) {
+        for (row, out) in z.iter_mut().enumerate() {
+            let mut sum = [T::zero(); LANES];
+            for place in self.row(row) {
+                let (value, q) = (values[place], &q[self.columns[place] as usize]);
+                for (sum, &q) in sum.iter_mut().zip(q) {
+                    *sum += value * q;
+                }
+            }
+            *out = sum;
+        }
+    }
+
+    /// [`mix_transposed`](Self::mix_transposed) of several activation rows at once.
+    pub(crate) fn mix_transposed_lanes<T: Real>(
+        &self,
+        values: &[T],
+        z: &[Lanes<T>],
+        q: &mut [Lanes<T>],
+    ) {
+        q.fill([T::zero(); LANES]);
+        for (row, z) in z.iter().enumerate() {
+            for place in self.row(row) {
+                let value = values[place];
+                for (q, &z) in q[self.columns[place] as usize].iter_mut().zip(z) {
+                    *q += value * z;
+                }
+            }
+        }
+    }
+
+    /// [`accumulate`](Self::accumulate) over several activation rows at once: their products are
+    /// added up in `T`, then to the total in `f64`.
+    pub(crate) fn accumulate_lanes<T: Real>(
+        &self,
+        z: &[Lanes<T>],
+        q: &[Lanes<T>],
+        scale: f64,
+        da: &mut [f64],
+    ) {
+        for (row, z) in z.iter().enumerate() {
+            for place in self.row(row) {
+                let q = &q[self.columns[place] as usize];
+                let mut products = [T::zero(); LANES];
+                for ((product, &z), &q) in products.iter_mut().zip(z).zip(q) {
+                    *product = z * q;
+                }
+                let sum: T = products.into_iter().sum();
+                let signed = f64::from(self.signs[place]) * scale * sum.wide();
+                da[self.indices[place] as usize] += signed;
             }
         }
     }

@@ -2,7 +2,7 @@ use std::collections::HashSet;
 
 use crate::SpectralError;
 
-/// The trained entries of a spectrum: pairs (output frequency, input frequency), all distinct.
+/// The trained entries of a spectrum: pairs (output frequency, input frequency).
 ///
 /// The order is that of the coefficients. Selections of this crate are sorted by (row, column);
 /// those of foreign checkpoints keep the order that their files imply.
@@ -20,22 +20,34 @@ impl Support {
     /// If there is no entry, one lies outside the grid, or one is listed twice.
     pub fn new(rows: usize, cols: usize, entries: Vec<[u32; 2]>) -> Result<Self, SpectralError> {
         check_count(rows, cols, entries.len())?;
+        check_entries(rows, cols, &entries)?;
         let mut seen = HashSet::with_capacity(entries.len());
-        for (index, &[row, col]) in entries.iter().enumerate() {
+        if let Some(&[row, col]) = entries.iter().find(|entry| !seen.insert(**entry)) {
             let (row, col) = (row as usize, col as usize);
-            if row >= rows || col >= cols {
-                return Err(SpectralError::OutsideGrid {
-                    index,
-                    row,
-                    col,
-                    rows,
-                    cols,
-                });
-            }
-            if !seen.insert([row, col]) {
-                return Err(SpectralError::Duplicate { row, col });
-            }
+            return Err(SpectralError::Duplicate { row, col });
         }
+        Ok(Self {
+            rows,
+            cols,
+            entries,
+        })
+    }
+
+    /// A support in which an entry may be listed more than once; its coefficients then add up.
+    ///
+    /// # Errors
+    /// If there is no entry, or one lies outside the grid.
+    pub fn with_repeats(
+        rows: usize,
+        cols: usize,
+        entries: Vec<[u32; 2]>,
+    ) -> Result<Self, SpectralError> {
+        check_grid(rows, cols)?;
+        if entries.is_empty() {
+            let count = 0;
+            return Err(SpectralError::Count { count, rows, cols });
+        }
+        check_entries(rows, cols, &entries)?;
         Ok(Self {
             rows,
             cols,
@@ -102,6 +114,20 @@ impl Support {
             cols: self.rows,
             entries: self.entries.iter().map(|&[u, v]| [v, u]).collect(),
         }
+    }
+}
+
+fn check_entries(rows: usize, cols: usize, entries: &[[u32; 2]]) -> Result<(), SpectralError> {
+    let outside = |entry: &[u32; 2]| entry[0] as usize >= rows || entry[1] as usize >= cols;
+    match entries.iter().position(outside) {
+        None => Ok(()),
+        Some(index) => Err(SpectralError::OutsideGrid {
+            index,
+            row: entries[index][0] as usize,
+            col: entries[index][1] as usize,
+            rows,
+            cols,
+        }),
     }
 }
 

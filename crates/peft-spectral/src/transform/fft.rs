@@ -77,19 +77,25 @@ impl<T: Real> Fft<T> {
     /// (Makhoul, IEEE Trans. ASSP 28, 1980).
     pub(crate) fn cosine(&self, x: &[T], out: &mut [T], scratch: &mut Scratch<T>) {
         let n = self.len;
-        for (j, pair) in x.chunks(2).enumerate() {
-            scratch.line[j] = pair[0];
-            if let Some(&odd) = pair.get(1) {
-                scratch.line[n - 1 - j] = odd;
-            }
+        let (even, odd) = scratch.line.split_at_mut(n.div_ceil(2));
+        let pairs = x.chunks_exact(2);
+        if let Some(last) = pairs.remainder().first() {
+            even[n / 2] = *last;
+        }
+        let places = even.iter_mut().zip(odd.iter_mut().rev());
+        for ((even, odd), pair) in places.zip(pairs) {
+            (*even, *odd) = (pair[0], pair[1]);
         }
         self.to_half(scratch);
-        for (k, (&bin, &twiddle)) in scratch.half.iter().zip(&self.twiddles).enumerate() {
-            let turned = bin * twiddle;
-            out[k] = turned.re;
-            if k > 0 && 2 * k != n {
-                out[n - k] = -turned.im;
-            }
+        out[0] = scratch.half[0].re * self.twiddles[0].re;
+        // Bin k gives values k and n − k; the middle bin of an even length gives one.
+        let (low, high) = out[1..].split_at_mut(n / 2);
+        let bins = scratch.half[1..].iter().zip(&self.twiddles[1..]);
+        for (low, (bin, twiddle)) in low.iter_mut().zip(bins.clone()) {
+            *low = bin.re * twiddle.re - bin.im * twiddle.im;
+        }
+        for (high, (bin, twiddle)) in high.iter_mut().rev().zip(bins) {
+            *high = -(bin.re * twiddle.im + bin.im * twiddle.re);
         }
     }
 
@@ -98,16 +104,18 @@ impl<T: Real> Fft<T> {
         let n = self.len;
         let half = T::of(0.5);
         scratch.half[0] = Complex::new(z[0] * self.twiddles[0].re, T::zero());
-        for k in 1..=n / 2 {
-            scratch.half[k] =
-                Complex::new(z[k] * half, -(z[n - k] * half)) * self.twiddles[k].conj();
+        let values = z[1..].iter().zip(z[1..].iter().rev());
+        let bins = scratch.half[1..].iter_mut().zip(&self.twiddles[1..]);
+        for ((bin, twiddle), (&low, &high)) in bins.zip(values) {
+            *bin = Complex::new(low * half, -(high * half)) * twiddle.conj();
         }
         self.to_line(scratch);
-        for (j, pair) in out.chunks_mut(2).enumerate() {
-            pair[0] = scratch.line[j];
-            if let Some(odd) = pair.get_mut(1) {
-                *odd = scratch.line[n - 1 - j];
-            }
+        let (even, odd) = scratch.line.split_at(n.div_ceil(2));
+        for ((pair, even), odd) in out.chunks_exact_mut(2).zip(even).zip(odd.iter().rev()) {
+            (pair[0], pair[1]) = (*even, *odd);
+        }
+        if n % 2 == 1 {
+            out[n - 1] = even[n / 2];
         }
     }
 

@@ -13,6 +13,8 @@ use peft_format::{
 use super::{RunState, VERSION, hash};
 use crate::{TrainError, TrainerState, event::fault, task};
 
+/// Name of the folder.
+pub const CHECKPOINT: &str = "checkpoint";
 const STATE: &str = "state.json";
 const TENSORS: &str = "tensors.safetensors";
 const BEST: &str = "best";
@@ -37,24 +39,19 @@ impl CheckpointFolder {
     /// That of an output folder, whether it is there or not.
     pub fn of(output: &Path) -> Self {
         Self {
-            path: output.join("checkpoint"),
+            path: output.join(CHECKPOINT),
             output: output.to_owned(),
         }
     }
 
-    /// Replace it as a whole: with `tensors` while the run goes on, without them once it is finished.
+    /// Replace it as a whole; once the run is finished, without what it would go on from.
     ///
     /// The output folder's own adapter must be the one that `state.best` speaks of.
-    pub fn write(
-        &self,
-        state: &mut RunState,
-        tensors: Option<&TrainerState>,
-    ) -> Result<(), TrainError> {
+    pub fn write(&self, state: &mut RunState, tensors: &TrainerState) -> Result<(), TrainError> {
         let dir = AtomicDir::create(&self.path)?;
-        if let Some(tensors) = tensors {
-            let path = dir.path().join(TENSORS);
-            tensors.write(&path)?;
-            state.tensors = digest_of(&path)?;
+        state.tensors = digest(tensors);
+        if state.ending.is_none() {
+            tensors.write(&dir.path().join(TENSORS))?;
             if state.best.is_some() {
                 keep(&self.output, &dir.path().join(BEST))?;
             }
@@ -105,14 +102,15 @@ impl CheckpointFolder {
     /// The tensors that belong to a state.
     pub fn tensors(&self, state: &RunState) -> Result<TrainerState, TrainError> {
         let path = self.path.join(TENSORS);
-        if digest_of(&path)? != state.tensors {
-            return Err(TrainError::File {
-                path,
-                problem: "its bytes are not those that were written".into(),
-                fix: "remove the folder `checkpoint` and train from the beginning".into(),
-            });
+        let tensors = TrainerState::read(&path)?;
+        if digest(&tensors) == state.tensors {
+            return Ok(tensors);
         }
-        TrainerState::read(&path)
+        Err(TrainError::File {
+            path,
+            problem: "it does not hold what was written".into(),
+            fix: "remove the folder `checkpoint` and train from the beginning".into(),
+        })
     }
 
     /// Put the best adapter of the checkpoint back into the output folder, where a later one may lie
@@ -147,7 +145,15 @@ fn encode(state: &RunState) -> Vec<u8> {
     text
 }
 
-fn digest_of(path: &Path) -> Result<String, TrainError> {
-    let found = hash::file(path).map_err(|error| fault(path, &error))?;
-    Ok(found.1)
+/// Of all that a trainer's state holds.
+fn digest(state: &TrainerState) -> String {
+    let steps = [state.step, state.optimizer.step].map(u64::to_le_bytes);
+    let named = [
+        &state.parameters,
+        &state.optimizer.means,
+        &state.optimizer.squares,
+    ];
+    let tensors = named.into_iter().flatten();
+    let parts = tensors.flat_map(|(path, tensor)| [path.as_bytes(), &tensor.bytes]);
+    hash::bytes(steps.iter().map(|step| step.as_slice()).chain(parts))
 }

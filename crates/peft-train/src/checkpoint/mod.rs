@@ -12,6 +12,6 @@ mod settings;
 mod state;
 
 pub use fingerprint::inputs;
-pub use folder::CheckpointFolder;
+pub use folder::{CHECKPOINT, CheckpointFolder};
 pub use settings::{Resolved, compare, settings};
 pub use state::{Best, Ending, RunState, VERSION};

@@ -28,7 +28,7 @@ pub struct RunState {
     pub train_time_s: f64,
     /// Bytes of `metrics.jsonl` that belong to the steps done.
     pub log_bytes: u64,
-    /// sha256 of the trainer's tensors; also once the run is finished and they are gone.
+    /// sha256 of the trainer's state; also once the run is finished and the state is gone.
     pub tensors: String,
     /// The adapter that the output folder holds, if one has been selected.
     pub best: Option<Best>,

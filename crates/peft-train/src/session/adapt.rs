@@ -1,10 +1,12 @@
 //! Putting the adapter of a run on its model.
 
-use burn::tensor::Device;
-use peft_core::{AttachOptions, AttachReport, Method, NameMap, attach, load_adapter};
+use peft_core::{
+    AttachOptions, AttachReport, Method, NameMap, attach, load_adapter, matched_modules,
+};
 use peft_format::{AdapterConfig, TargetSpec, Targets, targets::default_targets};
 use peft_models::{ModelFolder, SequenceModel};
 
+use super::probe::Probe;
 use crate::{RunConfig, TrainError, open::read_with_method};
 
 /// The model, its method, the configuration to save and what was attached.
@@ -17,8 +19,9 @@ pub fn adapt(
     model: SequenceModel,
     names: &NameMap,
     created: &[String],
-    device: &Device,
+    probe: Probe,
 ) -> Result<AdaptedModel, TrainError> {
+    let device = probe.device;
     let heads = model.head_modules();
     let mut to_save: Vec<String> = heads.iter().map(|head| (*head).to_owned()).collect();
     let in_head = |name: &str| {
@@ -86,13 +89,20 @@ pub fn adapt(
         spec.modules = family_targets(&folder.config().model_type);
     }
     spec.modules_to_save.extend(to_save);
+    let gradients = match method.gradient_batches() {
+        0 => None,
+        batches => {
+            let modules = matched_modules(&model, &spec, names, heads)?;
+            Some(probe.weight_gradients(&model, names, &modules, batches)?)
+        }
+    };
     let options = AttachOptions {
         targets: &spec,
         names,
         modules_to_save: &spec.modules_to_save,
         heads,
         seed: config.seed,
-        gradients: None,
+        gradients: gradients.as_ref(),
     };
     let (model, report) = attach(model, method.as_ref(), &options)?;
     // Old PEFT knows neither `all-linear` nor exclusions: say what they came to.

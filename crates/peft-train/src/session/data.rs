@@ -1,6 +1,6 @@
 //! The rows of a run, and the labels they may have.
 
-use peft_data::{Dataset, LabelMap, LoadOptions, LoadReport, Task, TextTokenizer};
+use peft_data::{Dataset, LabelMap, Labels, LoadOptions, LoadReport, Task, TextTokenizer};
 use peft_models::{HeadState, ModelFolder};
 
 use crate::{RunConfig, TaskFile, TrainError};
@@ -49,6 +49,16 @@ impl Data {
                 "--data",
                 format!("all rows have the label `{}`", labels.join("")),
                 "give rows of two labels or more, or name the column with --label-column",
+            ));
+        }
+        if config.task == Task::MultiLabel
+            && let Labels::MultiHot { values, .. } = &fit.labels()
+            && values.iter().all(|value| *value == 0.0)
+        {
+            return Err(TrainError::setting(
+                "--data",
+                format!("no row of `{}` has a label", config.data.display()),
+                "give rows with labels, or name the column with --label-column",
             ));
         }
         let task = TaskFile {

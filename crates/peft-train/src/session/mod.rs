@@ -4,6 +4,7 @@ mod adapt;
 mod data;
 mod guards;
 mod output;
+mod probe;
 mod save;
 mod select;
 mod start;

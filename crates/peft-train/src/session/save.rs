@@ -31,7 +31,7 @@ impl Session<'_> {
         let start = Instant::now();
         self.state.log_bytes = self.recorder.sync()?;
         let tensors = self.trainer.state(&self.model)?;
-        self.files.write(&mut self.state, Some(&tensors))?;
+        self.files.write(&mut self.state, &tensors)?;
         self.saved = Instant::now();
         self.save_took = start.elapsed();
         Ok(())
@@ -55,7 +55,8 @@ impl Session<'_> {
     pub fn finish(&mut self, report: &RunReport) -> Result<(), TrainError> {
         self.state.log_bytes = self.recorder.sync()?;
         self.state.ending = Some(Ending::Finished(report.clone()));
-        self.files.write(&mut self.state, None)
+        let tensors = self.trainer.state(&self.model)?;
+        self.files.write(&mut self.state, &tensors)
     }
 
     /// After an error: make it say what is left, and let a run that would break down again be

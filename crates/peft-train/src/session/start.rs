@@ -6,7 +6,7 @@ use std::{
 };
 
 use peft_data::{Cursor, TextTokenizer};
-use peft_format::atomic::remove_leftovers;
+use peft_format::atomic::{AtomicDir, remove_leftovers};
 use peft_models::{HeadSpec, ModelFolder, SequenceModel};
 
 use super::{
@@ -15,11 +15,12 @@ use super::{
     data::Data,
     guards,
     output::{self, Start},
+    probe::Probe,
     select::LAST,
 };
 use crate::{
     Event, Progress, RunConfig, RunReport, Schedule, SelectedDevice, TrainError, Trainer,
-    checkpoint::{self, CheckpointFolder, Ending, Resolved, RunState},
+    checkpoint::{self, CHECKPOINT, CheckpointFolder, Ending, Resolved, RunState},
     event::Recorder,
 };
 
@@ -60,8 +61,13 @@ impl<'a> Session<'a> {
         };
         let (model, loaded) = SequenceModel::load(&folder, &head, &device)?;
         let names = model.names();
+        let probe = Probe {
+            config,
+            fit: &data.fit,
+            device: &device,
+        };
         let (model, method, adapter_config, attached) =
-            adapt(config, &folder, model, &names, &loaded.created, &device)?;
+            adapt(config, &folder, model, &names, &loaded.created, probe)?;
 
         let per_epoch = data
             .fit
@@ -113,6 +119,7 @@ impl<'a> Session<'a> {
         let (model, state, recorder) = match start {
             Start::From(before) => {
                 checkpoint::compare(&before, &state, &config.output)?;
+                tidy(&config.output)?;
                 if let Some(Ending::Finished(report)) = before.ending {
                     progress.notice(&format!(
                         "the run in {} is finished: nothing is left to do",
@@ -120,7 +127,6 @@ impl<'a> Session<'a> {
                     ));
                     return Ok(Started::Finished(report));
                 }
-                tidy(&config.output)?;
                 let model = trainer.restore(model, &files.tensors(&before)?)?;
                 if before.best.is_some() {
                     files.restore_best()?;
@@ -171,8 +177,10 @@ impl<'a> Session<'a> {
     }
 }
 
-/// Remove what a run that was killed may have left half written.
+/// Remove what a run that was killed may have left half done.
 fn tidy(output: &Path) -> Result<(), TrainError> {
+    AtomicDir::settle(&output.join(CHECKPOINT))?;
+    AtomicDir::settle(&output.join(LAST))?;
     remove_leftovers(output)?;
     remove_leftovers(&output.join(LAST))?;
     Ok(())

@@ -7,7 +7,7 @@ use burn::{
 };
 use peft_lowrank::{LoraConfig, LoraMethod};
 use peft_train::{
-    AdamWConfig, Schedule, ScheduleKind, Trainer, TrainerConfig,
+    AdamWConfig, Schedule, ScheduleKind, TrainError, Trainer, TrainerConfig, TrainerState,
     core::{
         AttachOptions, NameMap, attach,
         format::{AdapterConfig, TargetSpec, Targets},
@@ -140,6 +140,85 @@ fn attach_train_save_and_load_on_a_model_of_ones_own() {
         &values(model.forward(x)),
         1e-5,
     );
+}
+
+#[test]
+fn a_trainer_goes_on_from_its_state_to_the_same_bits() {
+    let device = cpu().autodiff();
+    let base = Own::new(&device);
+    let method = LoraMethod::new(LoraConfig::new(3, 6.0)).unwrap();
+    let names = names();
+    let attached = |rank: usize, seed: u64| {
+        let method = LoraMethod::new(LoraConfig::new(rank, 6.0)).unwrap();
+        let options = AttachOptions {
+            targets: &TargetSpec::new(Targets::List(vec!["dense".into()])),
+            names: &names,
+            modules_to_save: &["head".to_owned(), "norm".to_owned()],
+            heads: &["head"],
+            seed,
+            gradients: None,
+        };
+        attach(base.clone(), &method, &options).unwrap().0
+    };
+    let trainer = || {
+        let config = TrainerConfig {
+            learning_rate: 1e-2,
+            head_learning_rate: 1e-2,
+            clip_norm: Some(1.0),
+            optimizer: AdamWConfig {
+                weight_decay: 0.1,
+                ..AdamWConfig::default()
+            },
+            seed: 5,
+        };
+        Trainer::new(config, Schedule::new(ScheduleKind::Cosine, 0.2, 9))
+    };
+    let x = Tensor::<2>::random([32, 7], Distribution::Default, &device);
+    let y = Tensor::<2>::random([32, 5], Distribution::Default, &device);
+    let steps = |trainer: &mut Trainer, mut model: Own, count: usize| {
+        for _ in 0..count {
+            let (next, _) = trainer
+                .step(model, &method, 1, |model, _, _| {
+                    let difference = model.forward(x.clone()) - y.clone();
+                    Ok((difference.powi_scalar(2).mean(), 1.0))
+                })
+                .unwrap();
+            model = next;
+        }
+        model
+    };
+    let mut whole = trainer();
+    let model = steps(&mut whole, attached(3, 1), 9);
+    let expected = whole.state(&model).unwrap();
+
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.safetensors");
+    let mut first = trainer();
+    let model = steps(&mut first, attached(3, 1), 4);
+    first.state(&model).unwrap().write(&path).unwrap();
+    let state = TrainerState::read(&path).unwrap();
+    assert_eq!(state.step, 4);
+    let mut second = trainer();
+    // Where the adapters started does not matter, only that they are the same ones.
+    let model = second.restore(attached(3, 2), &state).unwrap();
+    let model = steps(&mut second, model, 5);
+    assert_eq!(second.state(&model).unwrap(), expected);
+
+    let refused = |rank: usize, change: &dyn Fn(&mut TrainerState)| {
+        let mut state = state.clone();
+        change(&mut state);
+        let error = trainer().restore(attached(rank, 1), &state).unwrap_err();
+        assert!(matches!(error, TrainError::State { .. }), "{error}");
+    };
+    refused(4, &|_| {});
+    refused(3, &|state| drop(state.parameters.pop_first()));
+    refused(3, &|state| drop(state.optimizer.squares.pop_first()));
+    refused(3, &|state| {
+        let stray = state.parameters.first_key_value().unwrap().1.clone();
+        state.parameters.insert("nowhere".into(), stray);
+    });
+    std::fs::write(&path, "no state").unwrap();
+    assert!(TrainerState::read(&path).is_err());
 }
 
 #[test]

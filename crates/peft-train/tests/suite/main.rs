@@ -12,3 +12,8 @@ mod real;
 mod resume;
 mod tiny;
 mod trace;
+
+#[path = "../../../../tests/shared/tiny.rs"]
+mod files;
+#[path = "../../../../tests/shared/output.rs"]
+mod output;
