@@ -1,4 +1,4 @@
-//! The README's first command: the main job from nothing, each command shown before it runs.
+//! The main job from nothing, each command shown before it runs.
 
 use std::path::PathBuf;
 use std::process::Command;
