@@ -23,7 +23,7 @@ use crate::{
     protocol::{Measured, Setup},
 };
 
-const HIDDEN: usize = 768;
+pub const HIDDEN: usize = 768;
 const INTERMEDIATE: usize = 3072;
 
 pub struct LayerCase {
@@ -127,7 +127,7 @@ fn adapted(layer: Layer, setup: &Setup, targets: Targets) -> Result<Layer> {
     Ok(attach(layer, method.as_ref(), &options)?.0)
 }
 
-fn random<const D: usize>(key: u64, shape: [usize; D], std: f32, device: &Device) -> Tensor<D> {
+pub fn random<const D: usize>(key: u64, shape: [usize; D], std: f32, device: &Device) -> Tensor<D> {
     let values: Vec<f32> = normal(key, shape.iter().product())
         .iter()
         .map(|v| v * std)
@@ -135,17 +135,23 @@ fn random<const D: usize>(key: u64, shape: [usize; D], std: f32, device: &Device
     Tensor::from_data(TensorData::new(values, shape), device)
 }
 
-fn random_layer(device: &Device) -> Layer {
-    let linear = |key: u64, inputs: usize, outputs: usize| {
-        // As a checkpoint's: `[out, in]`, seen transposed.
-        let weight = random(key, [outputs, inputs], 0.02, device).transpose();
-        Linear::new(weight, Some(Tensor::zeros([outputs], device)))
-    };
-    let norm = || LayerNorm {
+pub fn linear(key: u64, inputs: usize, outputs: usize, device: &Device) -> Linear {
+    // As a checkpoint's: `[out, in]`, seen transposed.
+    let weight = random(key, [outputs, inputs], 0.02, device).transpose();
+    Linear::new(weight, Some(Tensor::zeros([outputs], device)))
+}
+
+pub fn norm(device: &Device) -> LayerNorm {
+    LayerNorm {
         weight: Param::from_tensor(Tensor::ones([HIDDEN], device)),
         bias: Param::from_tensor(Tensor::zeros([HIDDEN], device)),
         eps: 1e-12,
-    };
+    }
+}
+
+pub fn random_layer(device: &Device) -> Layer {
+    let linear = |key, inputs, outputs| linear(key, inputs, outputs, device);
+    let norm = || norm(device);
     Layer {
         query: linear(11, HIDDEN, HIDDEN),
         key: linear(12, HIDDEN, HIDDEN),
@@ -158,7 +164,7 @@ fn random_layer(device: &Device) -> Layer {
     }
 }
 
-fn config() -> EncoderConfig {
+pub fn config() -> EncoderConfig {
     EncoderConfig {
         family: Family::Bert,
         model_type: "bert".into(),

@@ -1,10 +1,12 @@
 //! Our side of a benchmark: one JSON command a line on standard input, one JSON answer a line on
 //! standard output, in the protocol of `xtask/python/torch_bench.py`, which a driver alternates with.
 
+mod base;
 mod layer;
 mod memory;
 mod protocol;
 mod step;
+mod training;
 
 use std::{
     collections::BTreeMap,
@@ -85,7 +87,10 @@ fn set_up(
             Ok::<_, anyhow::Error>(Box::new(layer::LayerCase::new(&setup, device)?) as _)
         }
         "minilm_step" => Ok(Box::new(step::StepCase::new(&setup, device)?) as _),
-        other => bail!("unknown case `{other}`; known: bert_layer, minilm_step"),
+        "bert_base_step" => Ok(Box::new(base::BaseCase::new(&setup, device)?) as _),
+        other => {
+            bail!("unknown case `{other}`; known: bert_layer, minilm_step, bert_base_step")
+        }
     })?;
     let answer = json!({
         "ok": true,

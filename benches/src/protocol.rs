@@ -49,6 +49,8 @@ pub struct Setup {
     pub dropout: bool,
     #[serde(default)]
     pub recompute: bool,
+    #[serde(default = "twelve")]
+    pub layers: usize,
     #[serde(default)]
     pub seed: u64,
 }
@@ -87,6 +89,10 @@ fn yes() -> bool {
 
 fn two() -> usize {
     2
+}
+
+fn twelve() -> usize {
+    12
 }
 
 fn eight() -> usize {

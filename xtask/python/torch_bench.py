@@ -19,6 +19,10 @@ At start it prints {"ready":true,"versions":{…},"pid":N,"cpu_capability":"AVX5
     fixed: every batch padded to max_length. Epoch after epoch of the CSV, last short batch of an epoch left out. adapter none trains
     the head only. mode forward: collate and forward in eval, no_grad. dropout false sets the config's dropouts to 0.
     -> {"ok":true,"name":S,"trainable_parameters":N,"rss_anon_bytes":N,"setup_s":F}
+{"op":"setup","name":S?,"case":"bert_base_step","batch":32,"seq":128,"layers":12?,"adapter":"lora"?,"rank":8?,"alpha":16?,
+ "targets":["query","value"]?,"recompute":false?,"dropout":true?,"seed":0?,"attention":"sdpa"?,"threads":2}
+    The same step, without collating, of a model of BERT-base's size with random weights on one batch of random tokens. recompute:
+    transformers' gradient checkpointing, which keeps the inputs of the layers and computes the layers a second time.
 {"op":"run","name":S?,"iterations":N,"sample_memory":true?}
     -> {"ok":true,"name":S,"times_s":[…],"real_tokens":[…],"padded_tokens":[…],"losses":[…]?,"rss_anon_peak_bytes":N,
         "rss_anon_before_bytes":N}      peak = RssAnon of /proc/self/status, sampled every 2 ms during the run
@@ -151,15 +155,41 @@ class MinilmStepCase:
             with torch.no_grad():
                 loss = self.model(**batch).loss.item()
             return real, padded, loss
-        loss = self.model(**batch).loss
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.trained, 1.0)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        return real, padded, loss.item()
+        return real, padded, step(self.model, batch, self.trained, self.optimizer)
 
 
-CASES = {"bert_layer": BertLayerCase, "minilm_step": MinilmStepCase}
+class BertBaseStepCase:
+    def __init__(self, command):
+        torch.manual_seed(command.get("seed", 0))
+        extra = {} if command.get("dropout", True) else {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+        config = hf.BertConfig(num_hidden_layers=command.get("layers", 12), num_labels=2,
+                               attn_implementation=command.get("attention", "sdpa"), **extra)
+        model = hf.BertForSequenceClassification(config)
+        if command.get("recompute", False):
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        self.model = adapt(model, command.get("adapter", "lora"), command, "SEQ_CLS").train()
+        shape = (command["batch"], command["seq"])
+        self.batch = {"input_ids": torch.randint(config.vocab_size, shape), "attention_mask": torch.ones(shape, dtype=torch.long),
+                      "labels": torch.arange(command["batch"]) % 2}
+        self.trained = [p for p in self.model.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(self.trained, lr=2e-3, weight_decay=0.0)
+
+    def iteration(self):
+        tokens = self.batch["input_ids"].numel()
+        return tokens, tokens, step(self.model, self.batch, self.trained, self.optimizer)
+
+
+def step(model, batch, trained, optimizer):
+    """Forward, backward, clipping and AdamW; returns the loss."""
+    loss = model(**batch).loss
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(trained, 1.0)
+    optimizer.step()
+    optimizer.zero_grad()
+    return loss.item()
+
+
+CASES = {"bert_layer": BertLayerCase, "minilm_step": MinilmStepCase, "bert_base_step": BertBaseStepCase}
 slots = {}
 
 

@@ -38,12 +38,14 @@ fn run(mut cli: Cli) -> anyhow::Result<ExitCode> {
     }
     match cli.command {
         Command::Quickstart(args) => commands::quickstart(&args, cli.offline),
-        Command::Train(args) => commands::train(args),
+        Command::Train(args) => commands::train(args, cli.offline),
         Command::Eval(args) => commands::eval(args),
         Command::Predict(args) => commands::predict(args),
         Command::Merge(args) => commands::merge(args),
         Command::Inspect(args) => commands::inspect(&args),
         Command::Data(DataCommand::Preview(args)) => commands::preview(&args),
+        Command::Config(command) => commands::config(&command),
+        Command::Man(args) => commands::man(&args),
         Command::Devices => commands::devices(),
         Command::Completions { shell } => commands::completions(shell),
     }

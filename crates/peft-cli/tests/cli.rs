@@ -14,7 +14,7 @@ fn the_verbs_and_flags_of_the_contract_are_there() {
             "train",
             "--model --data --eval-data --task --method --output --rank --alpha --target-modules --layers \
              --epochs --steps --batch-size --grad-accumulation --learning-rate --head-learning-rate \
-             --schedule --warmup --max-length --seed --threads --device --adapter --resume --log-format",
+             --schedule --warmup --config --resume --n-frequency --max-length --seed --threads --device --adapter --resume --log-format",
         ),
         ("eval", "--model --adapter --data --task"),
         ("predict", "--model --adapter --data --output"),

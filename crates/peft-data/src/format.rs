@@ -1,13 +1,14 @@
 //! File formats, and how to tell them apart.
 
 use crate::error::DataError;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 const CHOOSE: &str = "give the format: csv, tsv, jsonl, parquet or text (--data-format)";
 
 /// How rows are written in a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
     /// Comma-separated, fields optionally in double quotes (RFC 4180).

@@ -1,6 +1,7 @@
 //! What is predicted from a text.
 
 use crate::error::{DataError, shorten};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
 
@@ -8,7 +9,7 @@ pub(crate) const TOKEN_CLASSIFICATION: &str =
     "token classification (one label a word) is not supported yet";
 
 /// The kind of prediction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Task {
     /// One class of several; labels are names or numbers.

@@ -180,7 +180,7 @@ impl FormatError {
 }
 
 /// Shortens a string that comes from a file, so that one hostile key cannot flood the terminal.
-pub(crate) fn shorten(text: &str) -> String {
+pub fn shorten(text: &str) -> String {
     const LIMIT: usize = 120;
     let mut out = String::with_capacity(text.len().min(LIMIT + 4));
     for c in text.chars().take(LIMIT) {

@@ -1,14 +1,13 @@
 //! JSON objects from files: bounded in size, and without repeated keys.
 
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
 use std::marker::PhantomData;
 use std::path::Path;
 
 use indexmap::IndexMap;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 
+use crate::bounded;
 use crate::error::{FormatError, Result, shorten};
 
 /// The largest JSON file that is read.
@@ -51,45 +50,6 @@ impl<'de, V: Deserialize<'de>> Deserialize<'de> for UniqueMap<V> {
     }
 }
 
-/// Reads a regular file of at most `limit` bytes.
-pub(crate) fn read_bounded(path: &Path, what: &'static str, limit: u64) -> Result<Vec<u8>> {
-    let file = open_regular(path)?;
-    let mut bytes = Vec::new();
-    // One byte more than allowed tells "at the limit" from "above it", whatever the size claims.
-    file.take(limit + 1)
-        .read_to_end(&mut bytes)
-        .map_err(FormatError::io("read", path))?;
-    if bytes.len() as u64 > limit {
-        let size = std::fs::metadata(path).map_or(limit + 1, |m| m.len());
-        return Err(FormatError::TooLarge {
-            path: path.to_owned(),
-            what,
-            size,
-            limit,
-        });
-    }
-    Ok(bytes)
-}
-
-/// Opens a file after checking that it is one: opening a FIFO would block for ever.
-pub(crate) fn open_regular(path: &Path) -> Result<File> {
-    let meta = std::fs::metadata(path).map_err(FormatError::io("open", path))?;
-    if !meta.is_file() {
-        let found = if meta.is_dir() {
-            "it is a directory"
-        } else {
-            "it is a special file"
-        };
-        return Err(FormatError::WrongKind {
-            path: path.to_owned(),
-            expected: "a regular file",
-            found: found.into(),
-            fix: "give the path of the file itself".into(),
-        });
-    }
-    File::open(path).map_err(FormatError::io("open", path))
-}
-
 /// Parses a JSON object read from `path`.
 pub(crate) fn parse_object<V>(path: &Path, bytes: &[u8]) -> Result<IndexMap<String, V>>
 where
@@ -107,7 +67,7 @@ pub(crate) fn read_object<V>(path: &Path) -> Result<IndexMap<String, V>>
 where
     V: for<'de> Deserialize<'de>,
 {
-    parse_object(path, &read_bounded(path, "the JSON file", JSON_LIMIT)?)
+    parse_object(path, &bounded::read(path, "the JSON file", JSON_LIMIT)?)
 }
 
 #[cfg(test)]
@@ -126,19 +86,5 @@ mod tests {
             error.contains("x.json") && error.contains("`b` occurs twice"),
             "{error}"
         );
-    }
-
-    #[test]
-    fn the_size_is_bounded() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("big.json");
-        std::fs::write(&path, vec![b' '; 101]).unwrap();
-        assert!(read_bounded(&path, "file", 101).is_ok());
-        let error = read_bounded(&path, "file", 100).unwrap_err();
-        assert!(
-            matches!(error, FormatError::TooLarge { size: 101, .. }),
-            "{error}"
-        );
-        assert!(read_bounded(dir.path(), "file", 100).is_err());
     }
 }

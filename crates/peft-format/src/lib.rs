@@ -6,6 +6,7 @@
 //! | [`checkpoint`] | model folders, `.safetensors` and PyTorch files, memory-mapped and validated |
 //! | [`writer`] | streamed `.safetensors` writing, byte for byte what the official crate writes |
 //! | [`atomic`] | files and directories that appear whole or not at all |
+//! | [`bounded`] | files read up to a limit |
 //! | [`config`] | `adapter_config.json`: reading, checking, writing the smallest set of keys |
 //! | [`targets`] | which modules an adapter applies to, with PEFT's matching rules |
 //! | [`adapter`] | adapter weight files, their key naming, and saving an adapter folder |
@@ -17,6 +18,7 @@
 
 pub mod adapter;
 pub mod atomic;
+pub mod bounded;
 pub mod checkpoint;
 pub mod config;
 pub mod error;
@@ -30,7 +32,7 @@ pub mod writer;
 pub use adapter::{AdapterFile, OwnedTensor, save_adapter};
 pub use checkpoint::{Checkpoint, TensorInfo, TensorView};
 pub use config::{AdapterConfig, AdapterConfigBuilder};
-pub use error::{FormatError, Result};
+pub use error::{FormatError, Result, shorten};
 pub use safetensors::Dtype;
 pub use targets::{ModuleInfo, ModuleKind, TargetError, TargetSpec, Targets};
 pub use writer::{SafetensorsWriter, TensorSpec};

@@ -1,7 +1,7 @@
 //! Tensor operations that Burn lacks or does slowly.
 //!
-//! Every operation is a plain function over Burn's [`Tensor`](burn::tensor::Tensor) and
-//! differentiates like any other. It has two bodies:
+//! Every operation is a plain function over Burn's [`Tensor`](burn::tensor::Tensor) and, but for
+//! [`adamw`] and [`norms`], differentiates like any other. It has two bodies:
 //!
 //! - [`portable`]: composed of Burn operations, so it runs on every backend (flex, ndarray, wgpu,
 //!   cuda …) and every float type, and Burn differentiates it;
@@ -12,14 +12,20 @@
 //!
 //! | function | computes |
 //! |---|---|
-//! | [`gelu`] | Gaussian error linear unit, exact or by tanh |
+//! | [`gelu`], [`silu`] | activations |
+//! | [`bias_activation`], [`gated`] | of a sum with a bias, or times another tensor (SwiGLU, GeGLU) |
+//! | [`softmax`] | softmax over the last dimension |
 //! | [`layer_norm`], [`add_layer_norm`] | layer normalisation, alone or of a sum |
-//! | [`attention`] | softmax attention over rows packed without padding |
+//! | [`rms_norm`], [`add_rms_norm`] | normalisation by the root mean square, alone or of a sum |
+//! | [`embedding_layer_norm`] | rows of tables, summed and normalised |
+//! | [`attention`], [`prefix_attention`] | softmax attention over rows packed without padding |
 //! | [`dropout`] | inverted dropout with a counter-based mask |
 //! | [`linear`] | product with a weight, plus bias |
 //! | [`linear_low_rank`], [`linear_plus`] | the same plus a product of narrow matrices |
 //! | [`linear_updated`] | the same plus a trained change of the weight that is not formed |
 //! | [`cross_entropy`] | mean negative log-likelihood |
+//! | [`adamw`] | a step of AdamW for all trained tensors at once |
+//! | [`norms`] | the norm of each of many tensors |
 //! | [`mix_key`], [`key_of`] | keys of random streams |
 //! | [`uniform`], [`normal`], [`keep`] | random numbers as pure functions of key and index |
 //!

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, backend_extension};
 
-use crate::{Dropout, GeluKind, RowUpdate};
+use crate::{Activation, Dropout, RowUpdate};
 
 /// Everything the attention bodies need besides the tensors.
 #[derive(Clone, Debug)]
@@ -28,8 +28,40 @@ pub struct AttentionPlan {
 /// functions of the same name.
 #[backend_extension(Flex, Autodiff)]
 pub trait KernelOps: Backend {
-    /// See [`gelu`](crate::gelu).
-    fn fused_gelu(x: FloatTensor<Self>, kind: GeluKind) -> FloatTensor<Self>;
+    /// See [`gelu`](crate::gelu) and [`silu`](crate::silu).
+    fn fused_activation(x: FloatTensor<Self>, kind: Activation) -> FloatTensor<Self>;
+
+    /// See [`bias_activation`](crate::bias_activation).
+    fn fused_bias_activation(
+        x: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        kind: Activation,
+    ) -> FloatTensor<Self>;
+
+    /// See [`gated`](crate::gated).
+    fn fused_gated(
+        gate: FloatTensor<Self>,
+        up: FloatTensor<Self>,
+        kind: Activation,
+    ) -> FloatTensor<Self>;
+
+    /// See [`softmax`](crate::softmax).
+    fn fused_softmax(x: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    /// See [`rms_norm`](crate::rms_norm).
+    fn fused_rms_norm(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        eps: f64,
+    ) -> FloatTensor<Self>;
+
+    /// See [`add_rms_norm`](crate::add_rms_norm): the norm, and the sum.
+    fn fused_add_rms_norm(
+        x: FloatTensor<Self>,
+        residual: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        eps: f64,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
 
     /// See [`layer_norm`](crate::layer_norm).
     fn fused_layer_norm(
@@ -48,11 +80,13 @@ pub trait KernelOps: Backend {
         eps: f64,
     ) -> FloatTensor<Self>;
 
-    /// See [`attention`](crate::attention).
+    /// See [`prefix_attention`](crate::prefix_attention). A prefix without rows is none.
     fn packed_attention(
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
+        prefix_k: FloatTensor<Self>,
+        prefix_v: FloatTensor<Self>,
         plan: AttentionPlan,
     ) -> FloatTensor<Self>;
 
@@ -88,6 +122,20 @@ pub trait KernelOps: Backend {
         b: FloatTensor<Self>,
     ) -> FloatTensor<Self>;
 
+    /// See [`embedding_layer_norm`](crate::embedding_layer_norm). A table without columns is none.
+    #[allow(clippy::too_many_arguments)] // The routing takes tensors one by one.
+    fn fused_embedding_norm(
+        word: FloatTensor<Self>,
+        word_ids: IntTensor<Self>,
+        position: FloatTensor<Self>,
+        position_ids: IntTensor<Self>,
+        segment: FloatTensor<Self>,
+        segment_ids: IntTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        eps: f64,
+    ) -> FloatTensor<Self>;
+
     /// See [`linear_updated`](crate::linear_updated). An empty bias is none.
     fn updated_product(
         x: FloatTensor<Self>,
@@ -107,11 +155,45 @@ pub trait KernelOps: Backend {
 /// What the backward passes call on the inner backend. Not routed: a gradient of a gradient is not
 /// offered.
 pub trait KernelGrads: KernelOps {
-    /// `grad · gelu'(x)`.
-    fn gelu_grad(
+    /// `grad · activation'(x)`.
+    fn activation_grad(
         x: FloatTensor<Self>,
         grad: FloatTensor<Self>,
-        kind: GeluKind,
+        kind: Activation,
+    ) -> FloatTensor<Self>;
+
+    /// `grad · activation'(x + bias)`.
+    fn bias_activation_grad(
+        x: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        kind: Activation,
+    ) -> FloatTensor<Self>;
+
+    /// `grad · up · activation'(gate)` and `grad · activation(gate)`.
+    fn gated_grads(
+        gate: FloatTensor<Self>,
+        up: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        kind: Activation,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+
+    /// Gradient of softmax to its input, from its output.
+    fn softmax_grad(y: FloatTensor<Self>, grad: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    /// Gradient of the root mean square norm to its input.
+    fn rms_norm_grad(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        eps: f64,
+    ) -> FloatTensor<Self>;
+
+    /// Gradient of the root mean square norm to gamma.
+    fn rms_norm_gamma_grad(
+        x: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        eps: f64,
     ) -> FloatTensor<Self>;
 
     /// Layer normalisation of a sum that also returns the sum: `(y, x + residual)`.
@@ -138,21 +220,20 @@ pub trait KernelGrads: KernelOps {
         eps: f64,
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
 
-    /// Attention that also returns the log-sum-exp of the scores, `[H, T]`.
+    /// Attention that also returns the log-sum-exp of the scores, `[H, T]`. The inputs are queries,
+    /// keys, values, and keys and values of the prefix.
     fn attention_saving(
-        q: FloatTensor<Self>,
-        k: FloatTensor<Self>,
-        v: FloatTensor<Self>,
+        inputs: [FloatTensor<Self>; 5],
         plan: AttentionPlan,
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
 
-    /// Gradients of attention to `q`, `k` and `v`, those asked for.
+    /// Gradients of attention to its inputs, those asked for.
     fn attention_grads(
         saved: AttentionSaved<Self>,
         grad: FloatTensor<Self>,
         plan: AttentionPlan,
-        wanted: [bool; 3],
-    ) -> [Option<FloatTensor<Self>>; 3];
+        wanted: [bool; 5],
+    ) -> [Option<FloatTensor<Self>>; 5];
 
     /// The low-rank product that also returns `scale · x · a`.
     fn low_rank_saving(
@@ -200,6 +281,20 @@ pub trait KernelGrads: KernelOps {
     /// Sums of the columns of a matrix.
     fn column_sums(x: FloatTensor<Self>) -> FloatTensor<Self>;
 
+    /// The sums of table rows that
+    /// [`fused_embedding_norm`](KernelOps::fused_embedding_norm) normalises, in the type of `like`.
+    fn embedding_sum(
+        tables: [(FloatTensor<Self>, IntTensor<Self>); 3],
+        like: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
+
+    /// A table of `entries` rows: each the sum of the rows of `grad` that have its id.
+    fn scatter_rows(
+        grad: FloatTensor<Self>,
+        ids: IntTensor<Self>,
+        entries: usize,
+    ) -> FloatTensor<Self>;
+
     /// Cross entropy that also returns the log-sum-exp of each row.
     fn cross_entropy_saving(
         logits: FloatTensor<Self>,
@@ -224,6 +319,10 @@ pub struct AttentionSaved<B: Backend> {
     pub k: FloatTensor<B>,
     /// Values.
     pub v: FloatTensor<B>,
+    /// Keys of the prefix.
+    pub prefix_k: FloatTensor<B>,
+    /// Values of the prefix.
+    pub prefix_v: FloatTensor<B>,
     /// The output.
     pub out: FloatTensor<B>,
     /// Log-sum-exp of the scores, `[H, T]`.

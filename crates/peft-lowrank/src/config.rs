@@ -1,5 +1,6 @@
 use indexmap::IndexMap;
 use peft_core::{AdapterError, own_settings};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -14,22 +15,28 @@ pub enum LoraInit {
 }
 
 /// The settings of LoRA, by PEFT's names.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct LoraConfig {
     /// Rank.
+    #[schemars(extend("x-flag" = "rank"))]
     pub r: usize,
     /// Numerator of the scale.
+    #[schemars(extend("x-flag" = "alpha"))]
     pub lora_alpha: f64,
-    /// Probability of dropping an input of `A` in training.
+    /// Dropout of an adapter's input.
+    #[schemars(extend("x-flag" = "adapter-dropout", "x-value" = "P"))]
     pub lora_dropout: f64,
-    /// Scale by `α/√r` instead of `α/r`.
+    /// Scale by α/√r instead of α/r.
     pub use_rslora: bool,
-    /// Ranks of single modules, by name or regular expression.
+    /// Rank of some modules, by name or regular expression.
+    #[schemars(extend("x-value" = "PATTERN=N"))]
     pub rank_pattern: IndexMap<String, usize>,
-    /// Alphas of single modules, by name or regular expression.
+    /// Alpha of some modules, by name or regular expression.
+    #[schemars(extend("x-value" = "PATTERN=F"))]
     pub alpha_pattern: IndexMap<String, f64>,
-    /// `true` or `"gaussian"`.
+    /// How A starts: true (uniform) or gaussian.
+    #[schemars(extend("x-value" = "HOW"))]
     pub init_lora_weights: Value,
 }
 

@@ -5,13 +5,14 @@
 
 mod head;
 
+use peft_config::{Setting, schema_of};
 use peft_core::{AdapterError, Method, format::AdapterConfig};
 use peft_lowrank::{LoraConfig, LoraMethod};
 use peft_spectral::{
     C3aConfig, C3aMethod, FourierFtConfig, FourierFtMethod, LocaConfig, LocaMethod, SdctftMethod,
     SelectedConfig, SshMethod, WaveFtConfig, WaveFtMethod,
 };
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 pub use head::HeadMethod;
 
@@ -26,12 +27,33 @@ pub struct Entry {
     pub summary: &'static str,
     /// The keys of `adapter_config.json` that it understands.
     pub keys: &'static [&'static str],
+    /// JSON Schema of the type of the settings, with their documentation.
+    pub type_schema: fn() -> Value,
     /// Learning rate of adapters that does well without tuning.
     pub learning_rate: f64,
     /// The settings that do well without tuning.
     pub defaults: fn() -> Map<String, Value>,
     /// The method of such settings.
     pub build: Build,
+}
+
+impl Entry {
+    /// JSON Schema of the keys, with their documentation and the method's defaults.
+    pub fn schema(&self) -> Value {
+        let mut schema = (self.type_schema)();
+        for (key, value) in (self.defaults)() {
+            // Methods may share a type and differ in defaults.
+            if let Some(Value::Object(field)) = schema["properties"].get_mut(&key) {
+                field.insert("default".to_owned(), value);
+            }
+        }
+        schema
+    }
+
+    /// The keys, each with its flag, help, type and default.
+    pub fn settings(&self) -> Vec<Setting> {
+        Setting::all(&self.schema())
+    }
 }
 
 /// Makes a method of its settings.
@@ -48,6 +70,7 @@ pub const METHODS: &[Entry] = &[
         peft_type: "LORA",
         summary: "low-rank adaptation (2106.09685), rank-stabilised with use_rslora (2312.03732)",
         keys: LoraConfig::KEYS,
+        type_schema: schema_of::<LoraConfig>,
         learning_rate: 2e-3,
         defaults: || LoraConfig::default().to_json(),
         build: |map| Ok(Box::new(LoraMethod::from_json(map)?)),
@@ -57,6 +80,7 @@ pub const METHODS: &[Entry] = &[
         peft_type: "SDCTFT",
         summary: "selective discrete cosine transform (2410.09103)",
         keys: SelectedConfig::KEYS,
+        type_schema: schema_of::<SelectedConfig>,
         learning_rate: SPECTRAL_RATE,
         defaults: SdctftMethod::defaults,
         build: |map| Ok(Box::new(SdctftMethod::from_json(map)?)),
@@ -66,6 +90,7 @@ pub const METHODS: &[Entry] = &[
         peft_type: "SSH",
         summary: "sparse spectrum by the discrete Hartley transform (2502.05539)",
         keys: SelectedConfig::KEYS,
+        type_schema: schema_of::<SelectedConfig>,
         learning_rate: SPECTRAL_RATE,
         defaults: SshMethod::defaults,
         build: |map| Ok(Box::new(SshMethod::from_json(map)?)),
@@ -75,6 +100,7 @@ pub const METHODS: &[Entry] = &[
         peft_type: "FOURIERFT",
         summary: "random frequencies of the discrete Fourier transform (2405.03003)",
         keys: FourierFtConfig::KEYS,
+        type_schema: schema_of::<FourierFtConfig>,
         learning_rate: SPECTRAL_RATE,
         defaults: FourierFtMethod::defaults,
         build: |map| Ok(Box::new(FourierFtMethod::from_json(map)?)),
@@ -84,6 +110,7 @@ pub const METHODS: &[Entry] = &[
         peft_type: "WAVEFT",
         summary: "random coefficients of a wavelet transform (2505.12532)",
         keys: WaveFtConfig::KEYS,
+        type_schema: schema_of::<WaveFtConfig>,
         learning_rate: SPECTRAL_RATE,
         defaults: WaveFtMethod::defaults,
         build: |map| Ok(Box::new(WaveFtMethod::from_json(map)?)),
@@ -93,6 +120,7 @@ pub const METHODS: &[Entry] = &[
         peft_type: "LOCA",
         summary: "location-aware cosine adaptation: places are trained, too (2502.06820)",
         keys: LocaConfig::KEYS,
+        type_schema: schema_of::<LocaConfig>,
         learning_rate: SPECTRAL_RATE,
         defaults: LocaMethod::defaults,
         build: |map| Ok(Box::new(LocaMethod::from_json(map)?)),
@@ -102,6 +130,7 @@ pub const METHODS: &[Entry] = &[
         peft_type: "C3A",
         summary: "circular convolution: circulant blocks (2407.19342)",
         keys: C3aConfig::KEYS,
+        type_schema: schema_of::<C3aConfig>,
         learning_rate: SPECTRAL_RATE,
         defaults: C3aMethod::defaults,
         build: |map| Ok(Box::new(C3aMethod::from_json(map)?)),
@@ -114,10 +143,16 @@ pub const HEAD: Entry = Entry {
     peft_type: HeadMethod::PEFT_TYPE,
     summary: "no adapter: only the head is trained, at its own rate, for comparison",
     keys: &[],
+    type_schema: || json!({ "type": "object", "properties": {} }),
     learning_rate: 2e-3,
     defaults: Map::new,
     build: |_| Ok(Box::new(HeadMethod)),
 };
+
+/// All that a run may be asked for: [`METHODS`], and [`HEAD`].
+pub fn selectable() -> impl Iterator<Item = &'static Entry> {
+    METHODS.iter().chain([&HEAD])
+}
 
 /// The method called `name` on the command line.
 ///
@@ -147,13 +182,35 @@ pub fn from_config(config: &AdapterConfig) -> Result<Box<dyn Method>, AdapterErr
 
 fn find(wanted: &str, key: fn(&Entry) -> &'static str) -> Result<&'static Entry, AdapterError> {
     let same = |entry: &&Entry| key(entry).eq_ignore_ascii_case(wanted);
-    let all = || METHODS.iter().chain([&HEAD]);
-    all().find(same).ok_or_else(|| AdapterError::Config {
+    selectable().find(same).ok_or_else(|| AdapterError::Config {
         method: wanted.to_owned(),
         problem: "no such method".into(),
         fix: format!(
             "choose one of {}",
-            all().map(key).collect::<Vec<_>>().join(", ")
+            selectable().map(key).collect::<Vec<_>>().join(", ")
         ),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_of_a_method_is_a_setting_with_help() {
+        for entry in METHODS {
+            let settings = entry.settings();
+            let mut keys: Vec<&str> = settings.iter().map(|one| one.key.as_str()).collect();
+            let mut known = entry.keys.to_vec();
+            keys.sort_unstable();
+            known.sort_unstable();
+            assert_eq!(keys, known, "{}", entry.name);
+            for setting in &settings {
+                assert!(!setting.help.is_empty(), "{}: {}", entry.name, setting.key);
+                if let Some(default) = &setting.default {
+                    assert!(setting.kind.admits(default), "{}: {setting:?}", entry.name);
+                }
+            }
+        }
+    }
 }

@@ -75,7 +75,7 @@ impl Chart {
             } else {
                 (x + 6.0, Anchor::Start)
             };
-            drawing.text((x, TOP + 12.0), words, anchor, 12.0);
+            drawing.text((x, TOP - 4.0), words, anchor, 12.0);
         }
         for series in &self.series {
             let points: Vec<_> = series.points.iter().filter(finite).copied().collect();

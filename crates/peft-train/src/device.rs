@@ -1,13 +1,15 @@
 //! Which device computes.
 
-use std::str::FromStr;
+use std::{fmt, str::FromStr};
 
 use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
 
 /// A device by name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub enum DeviceChoice {
     /// The best that is compiled in and present.
     #[default]
@@ -45,11 +47,40 @@ impl FromStr for DeviceChoice {
     }
 }
 
+impl fmt::Display for DeviceChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(index) => write!(f, "cuda:{index}"),
+            Self::Vulkan => f.write_str("vulkan"),
+            Self::Metal => f.write_str("metal"),
+            Self::Wgpu => f.write_str("wgpu"),
+        }
+    }
+}
+
+impl From<DeviceChoice> for String {
+    fn from(choice: DeviceChoice) -> Self {
+        choice.to_string()
+    }
+}
+
+impl TryFrom<String> for DeviceChoice {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
 /// A device, and why it.
 #[derive(Debug, Clone)]
 pub struct SelectedDevice {
     /// The device, without autodiff.
     pub device: Device,
+    /// Its name, never [`DeviceChoice::Auto`].
+    pub choice: DeviceChoice,
     /// Its kind: devices of one kind compute the same bits.
     pub kind: &'static str,
     /// What it is and why it was chosen.
@@ -66,9 +97,9 @@ impl DeviceChoice {
             Self::Auto => auto(),
             Self::Cpu => cpu("asked for"),
             Self::Cuda(index) => cuda(index),
-            Self::Vulkan => gpu("vulkan", vulkan()),
-            Self::Metal => gpu("metal", metal()),
-            Self::Wgpu => gpu("wgpu", wgpu()),
+            Self::Vulkan => gpu(self, "vulkan", vulkan()),
+            Self::Metal => gpu(self, "metal", metal()),
+            Self::Wgpu => gpu(self, "wgpu", wgpu()),
         }
     }
 }
@@ -91,6 +122,7 @@ fn cpu(why: &str) -> Result<SelectedDevice, TrainError> {
     {
         Ok(SelectedDevice {
             device: Device::flex(),
+            choice: DeviceChoice::Cpu,
             kind: "cpu (flex)",
             reason: format!("cpu (flex), {why}"),
         })
@@ -101,6 +133,7 @@ fn cpu(why: &str) -> Result<SelectedDevice, TrainError> {
         let device = Device::ndarray();
         Ok(SelectedDevice {
             device,
+            choice: DeviceChoice::Cpu,
             kind: "cpu (ndarray)",
             reason: format!("cpu (ndarray), {why}"),
         })
@@ -127,6 +160,7 @@ fn cuda(index: usize) -> Result<SelectedDevice, TrainError> {
         }
         Ok(SelectedDevice {
             device: Device::cuda(index),
+            choice: DeviceChoice::Cuda(index),
             kind: "cuda",
             reason: format!("{name}, asked for"),
         })
@@ -137,7 +171,11 @@ fn cuda(index: usize) -> Result<SelectedDevice, TrainError> {
     }
 }
 
-fn gpu(name: &'static str, device: Option<Device>) -> Result<SelectedDevice, TrainError> {
+fn gpu(
+    choice: DeviceChoice,
+    name: &'static str,
+    device: Option<Device>,
+) -> Result<SelectedDevice, TrainError> {
     let Some(device) = device else {
         return Err(not_compiled(name, name));
     };
@@ -151,6 +189,7 @@ fn gpu(name: &'static str, device: Option<Device>) -> Result<SelectedDevice, Tra
     }
     Ok(SelectedDevice {
         device,
+        choice,
         kind: name,
         reason: format!("{name}, asked for"),
     })
@@ -221,6 +260,9 @@ mod tests {
     fn names_are_parsed() {
         assert_eq!("cuda:3".parse(), Ok(DeviceChoice::Cuda(3)));
         assert_eq!("cpu".parse(), Ok(DeviceChoice::Cpu));
+        for choice in [DeviceChoice::Auto, DeviceChoice::Cpu, DeviceChoice::Cuda(1)] {
+            assert_eq!(choice.to_string().parse(), Ok(choice));
+        }
         assert!("cuda:x".parse::<DeviceChoice>().is_err());
         assert!(
             "tpu"

@@ -1,5 +1,6 @@
 use std::{fmt, path::PathBuf};
 
+use peft_config::Problems;
 use peft_core::AdapterError;
 use peft_data::DataError;
 use peft_format::FormatError;
@@ -22,6 +23,9 @@ pub enum TrainError {
     /// A file.
     #[error(transparent)]
     Format(#[from] FormatError),
+    /// Settings, each with the place where it was written.
+    #[error(transparent)]
+    Settings(#[from] Problems),
     /// A setting.
     #[error("{setting}: {problem}; {fix}")]
     Setting {

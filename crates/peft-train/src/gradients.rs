@@ -7,7 +7,7 @@ use burn::{
     module::{Module, ModuleVisitor, Param},
     tensor::Gradients,
 };
-use peft_core::ParamPath;
+use peft_core::{ParamPath, kernels::norms};
 
 /// The gradients of a model's trained parameters, flattened.
 #[derive(Debug, Clone, Default)]
@@ -37,29 +37,10 @@ impl GradientSet {
         }
     }
 
-    /// Multiply every gradient.
-    pub fn scale(&mut self, factor: f64) {
-        for gradient in self.tensors.values_mut() {
-            *gradient = gradient.clone().mul_scalar(factor);
-        }
-    }
-
     /// The Euclidean norm of each tensor, in the order of [`paths`](Self::paths).
     pub fn norms(&self) -> Vec<f64> {
-        if self.tensors.is_empty() {
-            return Vec::new();
-        }
-        // One transfer from the device for all tensors.
-        let squares = self
-            .tensors
-            .values()
-            .map(|g| g.clone().powi_scalar(2).sum())
-            .collect();
-        Tensor::<1>::cat(squares, 0)
-            .into_data()
-            .iter::<f64>()
-            .map(f64::sqrt)
-            .collect()
+        let tensors: Vec<Tensor<1>> = self.tensors.values().cloned().collect();
+        norms(&tensors)
     }
 
     /// The Euclidean norm of all of them together.

@@ -11,7 +11,9 @@
 //! ([`TrainError::SilentAdapters`]), adapters that end as they began ([`TrainError::NotMoved`]).
 
 mod checkpoint;
+mod config;
 mod device;
+mod dtype;
 mod error;
 mod evaluate;
 mod event;
@@ -26,10 +28,13 @@ mod parameters;
 mod run;
 mod schedule;
 mod session;
+mod summary;
 mod task;
 mod trainer;
 
+pub use config::{Flag, Sources};
 pub use device::{DeviceChoice, SelectedDevice};
+pub use dtype::BaseDtype;
 pub use error::{BadTensor, TrainError};
 pub use evaluate::{Evaluation, Prediction, evaluate, predict};
 pub use event::{Event, Progress};
@@ -41,7 +46,7 @@ pub use metrics::{Metrics, classification, multi_label, regression};
 pub use open::{Adapted, OpenOptions, open};
 pub use optimizer::{AdamW, AdamWConfig, AdamWState};
 pub use parameters::{HostTensors, restore_parameters, trained_parameters};
-pub use run::{BaseDtype, RunConfig, RunReport, train};
+pub use run::{RunConfig, RunReport, train};
 pub use schedule::{Schedule, ScheduleKind};
 pub use task::TaskFile;
 pub use trainer::{StepReport, Trainer, TrainerConfig, TrainerState};

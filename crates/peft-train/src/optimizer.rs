@@ -7,8 +7,12 @@ use std::collections::BTreeMap;
 use burn::{
     Tensor,
     module::{Module, ModuleMapper, Param},
+    tensor::Shape,
 };
-use peft_core::ParamPath;
+use peft_core::{
+    ParamPath,
+    kernels::{AdamWStep, AdamWTensor, adamw},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::GradientSet;
@@ -78,76 +82,77 @@ impl AdamW {
             .sum()
     }
 
-    /// Update every parameter that has a gradient; `rate` is its learning rate.
+    /// Update every parameter that has a gradient, which is first multiplied by `scale`; `rate` is its
+    /// learning rate.
     pub fn step<M: Module>(
         &mut self,
         model: M,
         gradients: &GradientSet,
+        scale: f64,
         rate: &dyn Fn(&ParamPath) -> f64,
     ) -> M {
         self.step += 1;
-        model.map(&mut Update {
+        let mut taken = Take {
             path: ParamPath::default(),
             optimizer: self,
             gradients,
             rate,
-        })
-    }
-
-    fn update(
-        &mut self,
-        path: String,
-        value: Tensor<1>,
-        gradient: &Tensor<1>,
-        rate: f64,
-    ) -> Tensor<1> {
+            paths: Vec::new(),
+            tensors: Vec::new(),
+        };
+        let model = model.map(&mut taken);
+        let (paths, tensors) = (taken.paths, taken.tensors);
         let AdamWConfig {
             beta1,
             beta2,
             eps,
             weight_decay,
         } = self.config;
-        let gradient = gradient.clone().cast(value.dtype());
-        let square = gradient.clone().powi_scalar(2);
-        let moments = match self.moments.remove(&path) {
-            Some(old) => Moments {
-                mean: old.mean.mul_scalar(beta1) + gradient.mul_scalar(1.0 - beta1),
-                square: old.square.mul_scalar(beta2) + square.mul_scalar(1.0 - beta2),
-            },
-            None => Moments {
-                mean: gradient.mul_scalar(1.0 - beta1),
-                square: square.mul_scalar(1.0 - beta2),
-            },
+        let step = AdamWStep {
+            beta1,
+            beta2,
+            eps,
+            weight_decay,
+            count: self.step,
+            gradient_scale: scale,
         };
-        let age = self.step as i32;
-        let (mean_bias, square_bias) = (1.0 - beta1.powi(age), 1.0 - beta2.powi(age));
-        let denominator = moments
-            .square
-            .clone()
-            .sqrt()
-            .div_scalar(square_bias.sqrt())
-            .add_scalar(eps);
-        let change = moments
-            .mean
-            .clone()
-            .div(denominator)
-            .mul_scalar(rate / mean_bias);
-        self.moments.insert(path, moments);
-        match weight_decay {
-            0.0 => value - change,
-            decay => value.mul_scalar(1.0 - rate * decay) - change,
+        let mut values = BTreeMap::new();
+        for ((path, shape), new) in paths.into_iter().zip(adamw(tensors, &step)) {
+            let AdamWTensor {
+                value,
+                mean,
+                square,
+                ..
+            } = new;
+            values.insert(path.clone(), (value, shape));
+            self.moments.insert(path, Moments { mean, square });
         }
+        model.map(&mut Put {
+            path: ParamPath::default(),
+            values,
+        })
+    }
+
+    /// The moments of a parameter, no longer held here: only then can they be written in place.
+    fn take_moments(&mut self, path: &str, value: &Tensor<1>) -> Moments {
+        self.moments.remove(path).unwrap_or_else(|| Moments {
+            mean: value.zeros_like(),
+            square: value.zeros_like(),
+        })
     }
 }
 
-struct Update<'a> {
+/// Takes the parameters that have a gradient out of a model, and leaves empty ones.
+struct Take<'a> {
     path: ParamPath,
     optimizer: &'a mut AdamW,
     gradients: &'a GradientSet,
     rate: &'a dyn Fn(&ParamPath) -> f64,
+    paths: Vec<(String, Shape)>,
+    tensors: Vec<AdamWTensor>,
 }
 
-impl ModuleMapper for Update<'_> {
+impl ModuleMapper for Take<'_> {
     fn enter_module(&mut self, name: &str, container: &str) {
         self.path.enter(name, container);
     }
@@ -161,15 +166,45 @@ impl ModuleMapper for Update<'_> {
         let Some(gradient) = self.gradients.get(&path) else {
             return param;
         };
-        let rate = (self.rate)(&self.path);
         param.map(|value| {
             let shape = value.shape();
-            let flat = value.inner().reshape([shape.num_elements()]);
-            let new = self
-                .optimizer
-                .update(path, flat, gradient, rate)
-                .reshape(shape);
-            Tensor::from_inner(new).require_grad()
+            let left = Tensor::empty([0; D], (&value.device(), value.dtype())).require_grad();
+            let value = value.inner().reshape([shape.num_elements()]);
+            let Moments { mean, square } = self.optimizer.take_moments(&path, &value);
+            self.tensors.push(AdamWTensor {
+                value,
+                mean,
+                square,
+                gradient: gradient.clone(),
+                rate: (self.rate)(&self.path),
+            });
+            self.paths.push((path, shape));
+            left
         })
+    }
+}
+
+/// Puts the new values where [`Take`] took the old ones.
+struct Put {
+    path: ParamPath,
+    values: BTreeMap<String, (Tensor<1>, Shape)>,
+}
+
+impl ModuleMapper for Put {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.exit();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        match self.values.remove(&self.path.text()) {
+            Some((value, shape)) => {
+                param.map(|_| Tensor::from_inner(value.reshape(shape)).require_grad())
+            }
+            None => param,
+        }
     }
 }

@@ -1,138 +1,167 @@
 //! A whole run: from files to an adapter folder.
 
-use std::{
-    path::{Path, PathBuf},
-    str::FromStr,
-};
+use std::path::{Path, PathBuf};
 
-use burn::tensor::FloatDType;
-use peft_data::{ColumnMap, ReadOptions, Task};
-use peft_format::TargetSpec;
+use peft_config::Problems;
+use peft_data::{Format, Task};
+use peft_format::Targets;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
-    AdamWConfig, DeviceChoice, Evaluation, Progress, ScheduleKind, TrainError, TrainerConfig,
+    AdamWConfig, BaseDtype, DeviceChoice, Evaluation, Progress, ScheduleKind, TrainError,
+    TrainerConfig,
+    config::{NamesOrPattern, NumbersOrRanges},
     session::{Session, Started},
 };
 
-/// A type in which frozen matrices can be kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BaseDtype {
-    /// Single precision.
-    F32,
-    /// Half precision.
-    F16,
-    /// bfloat16: the range of `f32` with 8 bits of mantissa.
-    Bf16,
-}
-
-impl FromStr for BaseDtype {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "f32" => Ok(Self::F32),
-            "f16" => Ok(Self::F16),
-            "bf16" => Ok(Self::Bf16),
-            _ => Err("the types are f32, f16 and bf16".into()),
-        }
-    }
-}
-
-impl From<BaseDtype> for FloatDType {
-    fn from(dtype: BaseDtype) -> Self {
-        match dtype {
-            BaseDtype::F32 => Self::F32,
-            BaseDtype::F16 => Self::F16,
-            BaseDtype::Bf16 => Self::BF16,
-        }
-    }
-}
-
 /// Everything that determines a run, and how it is carried out.
-#[derive(Debug, Clone)]
+///
+/// This struct is the one definition of the settings: of their names in files, of the flags and their
+/// help, of the defaults, and of the JSON Schema.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(
+    title = "Settings of peft train",
+    description = "What `peft train --config` reads."
+)]
 pub struct RunConfig {
-    /// Hugging Face model folder.
+    /// Hugging Face model folder, or organisation/name of a model on the hub.
+    #[schemars(extend("x-value" = "DIR"))]
     pub model: PathBuf,
-    /// Labelled rows to learn from.
+    /// Labelled rows to learn from: csv, tsv, jsonl or parquet.
+    #[schemars(extend("x-value" = "FILE"))]
     pub data: PathBuf,
-    /// Labelled rows that choose the checkpoint to keep; else a seeded tenth of `data`.
-    pub select_data: Option<PathBuf>,
-    /// Labelled rows that are only reported on.
+    /// Labelled rows to report on; they choose nothing.
+    #[schemars(extend("x-value" = "FILE"))]
     pub eval_data: Option<PathBuf>,
-    /// Columns of the data.
-    pub columns: ColumnMap,
-    /// Format of the data, where the files' endings do not tell.
-    pub read: ReadOptions,
-    /// Classification or regression.
+    /// Labelled rows that choose the checkpoint to keep.
+    #[schemars(extend("x-value" = "FILE", "x-default" = "a seeded tenth of the data"))]
+    pub select_data: Option<PathBuf>,
+    /// What to predict.
     pub task: Task,
-    /// Name of the method.
+    /// Method of adaptation.
     pub method: String,
-    /// Settings of the method that differ from its defaults.
-    pub method_config: Map<String, Value>,
-    /// Which modules to adapt; the family's queries and values by default.
-    pub targets: Option<TargetSpec>,
-    /// Adapter folder to continue from.
-    pub adapter: Option<PathBuf>,
     /// Folder to write.
+    #[schemars(extend("x-value" = "DIR"))]
     pub output: PathBuf,
+    /// Adapter folder to continue from.
+    #[schemars(extend("x-value" = "DIR"))]
+    pub adapter: Option<PathBuf>,
+
+    /// Modules to adapt: names separated by commas, a regular expression, or all-linear.
+    #[serde(with = "crate::config::targets")]
+    #[schemars(
+        with = "NamesOrPattern",
+        extend("x-value" = "WHICH", "x-default" = "queries and values", "x-heading" = "Method")
+    )]
+    pub target_modules: Targets,
+    /// Modules to leave alone: names separated by commas, or a regular expression.
+    #[serde(with = "crate::config::targets")]
+    #[schemars(with = "NamesOrPattern", extend("x-value" = "WHICH"))]
+    pub exclude_modules: Targets,
+    /// Layers to adapt, such as 0,1,5-9.
+    #[serde(with = "crate::config::layers")]
+    #[schemars(with = "NumbersOrRanges", extend("x-value" = "LAYERS", "x-default" = "all"))]
+    pub layers: Vec<usize>,
+    /// Names that stand before the number of a layer, separated by commas.
+    #[schemars(extend("x-value" = "NAMES", "x-default" = "the first number in a path counts"))]
+    pub layers_pattern: Vec<String>,
+    /// Modules trained and saved in full beside the head, separated by commas.
+    #[schemars(extend("x-value" = "NAMES"))]
+    pub modules_to_save: Vec<String>,
+
     /// Passes over the data.
+    #[schemars(extend("x-heading" = "Training"))]
     pub epochs: f64,
-    /// Optimiser steps; overrides `epochs`.
+    /// Optimiser steps, instead of epochs.
     pub steps: Option<u64>,
     /// Rows a batch.
     pub batch_size: usize,
     /// Batches a step.
     pub grad_accumulation: usize,
-    /// Learning rate of adapters; the method's own by default.
+    /// Learning rate of the adapter.
+    #[schemars(extend("x-default" = "the method's"))]
     pub learning_rate: Option<f64>,
     /// Learning rate of the head.
     pub head_learning_rate: f64,
-    /// Schedule of both rates.
+    /// Course of the learning rates.
     pub schedule: ScheduleKind,
-    /// Warm-up: a share of the steps, or a number of them.
+    /// Warm-up: a share of the steps, or a number of them from 1 up.
     pub warmup: f64,
     /// Decoupled weight decay.
     pub weight_decay: f64,
     /// Largest norm of all gradients together; 0 for no limit.
-    pub clip_norm: f64,
-    /// Dropout of the model itself: the checkpoint's, unless set.
+    pub clip: f64,
+    /// Dropout of the model itself.
+    #[schemars(extend("x-value" = "P", "x-default" = "the checkpoint's"))]
     pub model_dropout: Option<f64>,
-    /// Type in which the frozen matrices are kept; that of the computation, unless set.
+    /// Type in which the frozen matrices are kept: half precision takes half the memory for them.
+    #[schemars(extend("x-value" = "TYPE", "x-default" = "that of the computation"))]
     pub base_dtype: Option<BaseDtype>,
-    /// Keep only the inputs of the blocks, and compute them again for their gradients: less memory,
+    /// Compute the blocks again for their gradients instead of keeping what they need: less memory,
     /// more time.
     pub recompute: bool,
-    /// Longest sequence; longer ones are cut.
+    /// Longest sequence in tokens; longer ones are cut.
     pub max_length: usize,
     /// Seed of everything random.
     pub seed: u64,
-    /// Where to compute.
+
+    /// Column of the text.
+    #[schemars(extend("x-value" = "NAME", "x-default" = "detected", "x-heading" = "Data"))]
+    pub text_column: Option<String>,
+    /// Column of the second text of a pair.
+    #[schemars(extend("x-value" = "NAME", "x-default" = "detected"))]
+    pub pair_column: Option<String>,
+    /// Column of the label; for several labels a row this may be several columns of 0 and 1, separated
+    /// by commas.
+    #[schemars(extend("x-value" = "NAME", "x-default" = "detected"))]
+    pub label_column: Option<String>,
+    /// How rows are written.
+    #[schemars(extend("x-value" = "FORMAT", "x-default" = "by the file's ending"))]
+    pub data_format: Option<Format>,
+
+    /// Where to compute: auto, cpu, cuda, cuda:N, vulkan, metal or wgpu.
+    #[schemars(with = "String", extend("x-heading" = "Compute"))]
     pub device: DeviceChoice,
-    /// Steps between two saved states; by default a minute passes between them. States are saved
-    /// after every selection too.
+    /// Threads. They belong to the process, which starts them before it trains; on the CPU their
+    /// number does not change a bit of the result.
+    #[schemars(extend("x-default" = "all cores"))]
+    pub threads: Option<usize>,
+
+    /// Steps between two saved states. States are saved after every selection too.
+    #[schemars(extend("x-value" = "N", "x-default" = "a minute of time", "x-heading" = "Output"))]
     pub save_steps: Option<u64>,
-    /// Go on with the interrupted run in the output folder instead of starting one.
+    /// Go on with the interrupted run in the output folder instead of starting one. Asked for on the
+    /// command line only, for it says nothing about the run itself.
+    #[serde(skip)]
     pub resume: bool,
+
+    /// The method's own settings, by PEFT's names; those that are not given have the method's
+    /// defaults.
+    #[schemars(extend("x-flag" = ""))]
+    pub method_config: Map<String, Value>,
 }
 
-impl RunConfig {
-    /// A run with every setting at its default.
-    pub fn new(model: &Path, data: &Path, task: Task, method: &str, output: &Path) -> Self {
+/// Every setting at its default. The model, the data and the output have none: they are empty, which
+/// [`train`] refuses.
+impl Default for RunConfig {
+    fn default() -> Self {
         Self {
-            model: model.to_owned(),
-            data: data.to_owned(),
-            select_data: None,
+            model: PathBuf::new(),
+            data: PathBuf::new(),
             eval_data: None,
-            columns: ColumnMap::default(),
-            read: ReadOptions::default(),
-            task,
-            method: method.to_owned(),
-            method_config: Map::new(),
-            targets: None,
+            select_data: None,
+            task: Task::Classify,
+            method: "lora".into(),
+            output: PathBuf::new(),
             adapter: None,
-            output: output.to_owned(),
+            target_modules: Targets::Unspecified,
+            exclude_modules: Targets::Unspecified,
+            layers: Vec::new(),
+            layers_pattern: Vec::new(),
+            modules_to_save: Vec::new(),
             epochs: 3.0,
             steps: None,
             batch_size: 32,
@@ -142,15 +171,35 @@ impl RunConfig {
             schedule: ScheduleKind::Linear,
             warmup: 0.06,
             weight_decay: 0.0,
-            clip_norm: 1.0,
+            clip: 1.0,
             model_dropout: None,
             base_dtype: None,
             recompute: false,
             max_length: 128,
             seed: 0,
+            text_column: None,
+            pair_column: None,
+            label_column: None,
+            data_format: None,
             device: DeviceChoice::Auto,
+            threads: None,
             save_steps: None,
             resume: false,
+            method_config: Map::new(),
+        }
+    }
+}
+
+impl RunConfig {
+    /// A run with every other setting at its default.
+    pub fn new(model: &Path, data: &Path, task: Task, method: &str, output: &Path) -> Self {
+        Self {
+            model: model.to_owned(),
+            data: data.to_owned(),
+            task,
+            method: method.to_owned(),
+            output: output.to_owned(),
+            ..Self::default()
         }
     }
 
@@ -158,73 +207,13 @@ impl RunConfig {
         TrainerConfig {
             learning_rate,
             head_learning_rate: self.head_learning_rate,
-            clip_norm: (self.clip_norm > 0.0).then_some(self.clip_norm),
+            clip_norm: (self.clip > 0.0).then_some(self.clip),
             optimizer: AdamWConfig {
                 weight_decay: self.weight_decay,
                 ..AdamWConfig::default()
             },
             seed: self.seed,
         }
-    }
-
-    fn validate(&self) -> Result<(), TrainError> {
-        let rates = [
-            ("--learning-rate", self.learning_rate.unwrap_or(1.0)),
-            ("--head-learning-rate", self.head_learning_rate),
-        ];
-        for (flag, rate) in rates {
-            if !rate.is_finite() || rate <= 0.0 {
-                return Err(TrainError::setting(
-                    flag,
-                    format!("{rate} is no rate"),
-                    "give one above 0",
-                ));
-            }
-        }
-        let amounts = [
-            ("--epochs", self.epochs),
-            ("--warmup", self.warmup),
-            ("--weight-decay", self.weight_decay),
-            ("--clip-norm", self.clip_norm),
-        ];
-        for (flag, amount) in amounts {
-            if !amount.is_finite() || amount < 0.0 {
-                return Err(TrainError::setting(
-                    flag,
-                    format!("{amount} makes no sense"),
-                    "give 0 or more",
-                ));
-            }
-        }
-        if self.model_dropout.is_some_and(|p| !(0.0..1.0).contains(&p)) {
-            return Err(TrainError::setting(
-                "--model-dropout",
-                "it is no probability",
-                "give one below 1",
-            ));
-        }
-        if self.batch_size == 0 || self.grad_accumulation == 0 {
-            return Err(TrainError::setting(
-                "--batch-size",
-                "a batch is empty",
-                "give 1 or more",
-            ));
-        }
-        if self.save_steps == Some(0) {
-            return Err(TrainError::setting(
-                "--save-steps",
-                "there is no step to save after",
-                "give 1 or more",
-            ));
-        }
-        if self.steps == Some(0) || (self.steps.is_none() && self.epochs == 0.0) {
-            return Err(TrainError::setting(
-                "--steps",
-                "nothing would be trained",
-                "give 1 or more",
-            ));
-        }
-        Ok(())
     }
 }
 
@@ -242,7 +231,8 @@ pub struct RunReport {
 }
 
 /// Train an adapter and write it to the output folder: the best by selection there, the last one
-/// in `last/`, events in `metrics.jsonl`, and what to resume from in `checkpoint/`.
+/// in `last/`, events in `metrics.jsonl`, all settings in `run.toml`, a
+/// model card and plots, and what to resume from in `checkpoint/`.
 ///
 /// With [`RunConfig::resume`], the run that was interrupted in the output folder ends in the bits in
 /// which it would have ended, at whatever number of threads, provided that nothing else has changed
@@ -253,7 +243,7 @@ pub struct RunReport {
 /// If a setting, a file or the data makes no sense, training breaks down, or the output cannot be
 /// written; [`TrainError::Interrupted`] if `progress` asks to stop.
 pub fn train(config: &RunConfig, progress: &mut dyn Progress) -> Result<RunReport, TrainError> {
-    config.validate()?;
+    Problems::check(config.problems())?;
     match Session::start(config, progress)? {
         Started::Ready(session) => session.run(),
         Started::Finished(report) => Ok(report),

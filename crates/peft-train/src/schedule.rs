@@ -1,11 +1,10 @@
 //! Learning-rate schedules.
 
-use std::str::FromStr;
-
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The shape of a schedule after its warm-up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ScheduleKind {
     /// Falls in a line to zero.
@@ -15,21 +14,6 @@ pub enum ScheduleKind {
     Cosine,
     /// Stays.
     Constant,
-}
-
-impl FromStr for ScheduleKind {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "linear" => Ok(Self::Linear),
-            "cosine" => Ok(Self::Cosine),
-            "constant" => Ok(Self::Constant),
-            other => Err(format!(
-                "`{other}` is not a schedule: use linear, cosine or constant"
-            )),
-        }
-    }
 }
 
 /// A factor on the learning rate for every optimiser step.

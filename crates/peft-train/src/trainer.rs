@@ -140,13 +140,9 @@ impl Trainer {
         }
         let norm = self.check(&model, &total, mean_loss, learning_rate)?;
         self.step += 1;
-        if let Some(limit) = self.config.clip_norm {
-            // PyTorch's ε, so that runs can be compared number by number.
-            let shrink = limit / (norm + 1e-6);
-            if shrink < 1.0 {
-                total.scale(shrink);
-            }
-        }
+        // PyTorch's ε, so that runs can be compared number by number.
+        let shrink = |limit: f64| (limit / (norm + 1e-6)).min(1.0);
+        let scale = self.config.clip_norm.map_or(1.0, shrink);
         let factors = self
             .factors
             .get_or_insert_with(|| learning_rate_factors(&model));
@@ -158,7 +154,7 @@ impl Trainer {
             }
             None => self.config.head_learning_rate * factor,
         };
-        let model = self.optimizer.step(model, &total, &rate);
+        let model = self.optimizer.step(model, &total, scale, &rate);
         if self.step == SILENT_STEPS.min(self.schedule.total()) {
             self.expect_gradients(&model)?;
         }

@@ -36,6 +36,8 @@ impl Case {
 pub struct Places {
     pub data: PathBuf,
     pub threads: u32,
+    /// Whether only to see that it runs.
+    pub quick: bool,
 }
 
 impl Places {
@@ -50,6 +52,11 @@ impl Places {
             setup["model"] = path("minilm");
             setup["data"] = path("rotten_tomatoes/fit.csv");
         }
+        if self.quick && setup["case"] == "bert_base_step" {
+            for (size, small) in [("batch", 4), ("seq", 16), ("layers", 2)] {
+                setup[size] = small.into();
+            }
+        }
         setup
     }
 }
@@ -63,6 +70,12 @@ fn layer(mode: &str, adapter: &str) -> Value {
 fn minilm(padding: &str) -> Value {
     json!({"case": "minilm_step", "batch": 32, "max_length": 64, "padding": padding, "mode": "train",
         "adapter": "lora", "rank": 8, "alpha": 16, "targets": ["query", "value"]})
+}
+
+/// A whole training step of BERT-base with LoRA on query and value, random weights and tokens.
+fn bert_base(recompute: bool) -> Value {
+    json!({"case": "bert_base_step", "batch": 32, "seq": 128, "layers": 12, "mode": "train", "adapter": "lora",
+        "rank": 8, "alpha": 16, "targets": ["query", "value"], "recompute": recompute})
 }
 
 pub fn all() -> Vec<Case> {
@@ -113,6 +126,15 @@ pub fn all() -> Vec<Case> {
     recomputing["recompute"] = true.into();
     let name = "minilm-step-recompute".to_owned();
     add(name, Kind::Alone, recomputing, None, 8);
+    for (name, recompute) in [
+        ("bert-base-step", false),
+        ("bert-base-step-recompute", true),
+    ] {
+        let setup = bert_base(recompute);
+        add(name.to_owned(), Kind::Alone, setup.clone(), None, 1);
+        let against = format!("{name}-vs-torch");
+        add(against, Kind::AgainstTorch, setup.clone(), Some(setup), 1);
+    }
     for adapter in ["lora", "all-linear"] {
         let pair = |name: &str| (format!("{name}-{adapter}"), layer("train", adapter));
         for (kind, name) in [
@@ -140,6 +162,7 @@ mod tests {
         let places = Places {
             data: "/data".into(),
             threads: 1,
+            quick: false,
         };
         let step = cases
             .iter()
@@ -148,5 +171,13 @@ mod tests {
         assert_eq!(places.fill(&step.ours)["model"], "/data/minilm");
         assert_eq!(places.fill(&cases[0].ours)["threads"], 1);
         assert!(places.fill(&cases[0].ours).get("model").is_none());
+        let large = cases.iter().find(|case| case.name == "bert-base-step");
+        let large = &large.unwrap().ours;
+        assert_eq!(places.fill(large)["layers"], 12);
+        let quick = Places {
+            quick: true,
+            ..places
+        };
+        assert_eq!(quick.fill(large)["layers"], 2);
     }
 }

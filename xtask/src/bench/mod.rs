@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: speed and memory, ours and PyTorch's, in alternation within one run.
 
 mod cases;
+mod kernels;
 mod machine;
 mod measure;
 #[cfg(test)]
@@ -22,8 +23,17 @@ use self::server::Server;
 use crate::study::median;
 use crate::{fetch, python, workspace};
 
+#[derive(clap::Subcommand)]
+enum Part {
+    /// Time each operation of peft-kernels against the machine's bandwidth and product rate
+    Kernels(kernels::Arguments),
+}
+
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Arguments {
+    #[command(subcommand)]
+    part: Option<Part>,
     /// Also run PyTorch and Hugging Face PEFT, in alternation with ours
     #[arg(long)]
     against_torch: bool,
@@ -83,6 +93,9 @@ impl Programs {
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
+    if let Some(Part::Kernels(arguments)) = &arguments.part {
+        return kernels::run(arguments);
+    }
     let wanted = |case: &Case| {
         (arguments.against_torch || !case.needs_torch())
             && (arguments.case.is_empty()
@@ -104,6 +117,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let places = Places {
         data,
         threads: arguments.threads,
+        quick: arguments.quick,
     };
     let peft = binary(arguments.peft.as_ref(), "peft")?;
     let ours = binary(arguments.bench_binary.as_ref(), "peft-bench")?;

@@ -1,9 +1,11 @@
 //! One file a verb.
 
 mod completions;
+mod config;
 mod devices;
 mod eval;
 mod inspect;
+mod man;
 mod merge;
 mod predict;
 mod preview;
@@ -20,9 +22,11 @@ use serde_json::{Map, Value};
 use crate::args::{ColumnArgs, ComputeArgs};
 
 pub use completions::completions;
+pub use config::config;
 pub use devices::devices;
 pub use eval::eval;
 pub use inspect::inspect;
+pub use man::man;
 pub use merge::merge;
 pub use predict::predict;
 pub use preview::preview;

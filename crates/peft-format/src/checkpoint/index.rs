@@ -7,6 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use indexmap::IndexMap;
 use serde_json::Value;
 
+use crate::bounded;
 use crate::error::{FormatError, Result, shorten};
 use crate::json;
 
@@ -23,7 +24,7 @@ pub(crate) struct ShardIndex {
 impl ShardIndex {
     pub fn read(path: &Path) -> Result<Self> {
         // The limit of JSON files is too small here: a mixture of experts lists very many tensors.
-        let bytes = json::read_bounded(path, "the shard index", super::HEADER_LIMIT)?;
+        let bytes = bounded::read(path, "the shard index", super::HEADER_LIMIT)?;
         let mut object = json::parse_object::<Value>(path, &bytes)?;
         let weight_map = match object.swap_remove("weight_map") {
             Some(Value::Object(map)) if !map.is_empty() => map,

@@ -7,8 +7,8 @@ use memmap2::Mmap;
 
 use super::{Header, TensorInfo, TensorView};
 use crate::Metadata;
+use crate::bounded;
 use crate::error::{FormatError, Result};
-use crate::json::open_regular;
 use crate::torch::TorchFile;
 
 /// Endings of PyTorch files: whatever such a file turns out to be, it is no safetensors file.
@@ -31,7 +31,7 @@ enum Contents {
 
 impl Shard {
     pub fn open(path: &Path) -> Result<Self> {
-        let file = open_regular(path)?;
+        let file = bounded::open(path)?;
         let len = file
             .metadata()
             .map_err(FormatError::io("inspect", path))?

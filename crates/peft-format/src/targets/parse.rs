@@ -17,7 +17,7 @@ impl Targets {
         let text = text.trim();
         let regex = text.strip_prefix("regex:");
         if let Some(regex) = regex.or_else(|| text.contains(is_meta).then_some(text)) {
-            super::pattern::Pattern::full("--target", regex)?;
+            super::pattern::Pattern::full("target_modules", regex)?;
             return Ok(Self::Regex(regex.to_owned()));
         }
         if text.eq_ignore_ascii_case("all-linear") {
@@ -26,7 +26,7 @@ impl Targets {
         let names: Vec<String> = text.split(',').map(|name| name.trim().to_owned()).collect();
         if names.iter().any(String::is_empty) {
             return Err(TargetError::Setting {
-                place: "--target",
+                place: "target_modules",
                 expected: "names separated by commas, `all-linear`, or `regex:...`",
                 found: format!("`{}`", shorten(text)),
             });

@@ -1,4 +1,4 @@
 //! Fast bodies, one module for each backend that has them, and their backward passes.
 
 mod autodiff;
-mod flex;
+pub mod flex;

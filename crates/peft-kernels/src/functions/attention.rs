@@ -1,6 +1,5 @@
 use burn::tensor::Tensor;
 
-use crate::route::try_fast;
 use crate::{Dropout, Keep, RowLayout, portable};
 
 /// How [`attention`] reads its inputs.
@@ -38,25 +37,82 @@ pub fn attention(
     opts: &AttentionOptions,
 ) -> Tensor<2> {
     check(&q, &k, &v, rows, opts);
+    attend(q, k, v, None, rows, opts)
+}
+
+/// Keys and values that every row sees, whatever its sequence: the trained part of prefix tuning
+/// (Li and Liang 2021).
+#[derive(Clone, Debug)]
+pub struct AttentionPrefix {
+    /// Keys, `[P, Hkv·D]`.
+    pub keys: Tensor<2>,
+    /// Values, `[P, Hkv·D]`.
+    pub values: Tensor<2>,
+}
+
+/// [`attention`] with a prefix before the keys and values of every sequence:
+/// `softmax(q [K_prefix; k]ᵀ · scale) [V_prefix; v]`.
+///
+/// Shapes are those of [`attention`]. The prefix is before all rows, so that causal attention sees
+/// all of it. For dropout, key `j` of a row is row `j` of the prefix, and key `P + j` row `j` of the
+/// sequence. The gradient of the prefix is the sum over the sequences in their order.
+///
+/// # Panics
+/// As [`attention`] does, or if keys and values of the prefix do not have the width of `k`.
+pub fn prefix_attention(
+    q: Tensor<2>,
+    k: Tensor<2>,
+    v: Tensor<2>,
+    prefix: AttentionPrefix,
+    rows: &RowLayout,
+    opts: &AttentionOptions,
+) -> Tensor<2> {
+    check(&q, &k, &v, rows, opts);
+    let (keys, values, [_, width]) = (prefix.keys.dims(), prefix.values.dims(), k.dims());
+    assert!(
+        keys == values && keys[1] == width,
+        "prefix_attention: prefix keys {keys:?} and values {values:?} must both be [P, {width}]"
+    );
+    attend(q, k, v, Some(prefix), rows, opts)
+}
+
+fn attend(
+    q: Tensor<2>,
+    k: Tensor<2>,
+    v: Tensor<2>,
+    prefix: Option<AttentionPrefix>,
+    rows: &RowLayout,
+    opts: &AttentionOptions,
+) -> Tensor<2> {
     #[cfg(feature = "flex")]
-    let plan = crate::ops::AttentionPlan {
-        starts: rows.shared_starts(),
-        heads: opts.heads,
-        kv_heads: opts.kv_heads,
-        scale: opts.scale,
-        causal: opts.causal,
-        dropout: opts.dropout.filter(|d| d.probability > 0.0),
-    };
-    try_fast!(
-        q,
-        packed_attention(
+    if crate::route::is_fast(&q) {
+        use burn::backend::Dispatch;
+        let plan = crate::ops::AttentionPlan {
+            starts: rows.shared_starts(),
+            heads: opts.heads,
+            kv_heads: opts.kv_heads,
+            scale: opts.scale,
+            causal: opts.causal,
+            dropout: opts.dropout.filter(|d| d.probability > 0.0),
+        };
+        let none = || Tensor::empty([0, k.dims()[1]], (&q.device(), q.dtype()));
+        let prefix = prefix.unwrap_or_else(|| AttentionPrefix {
+            keys: none(),
+            values: none(),
+        });
+        return Tensor::from_dispatch(<Dispatch as crate::ops::KernelOps>::packed_attention(
             q.into_dispatch(),
             k.into_dispatch(),
             v.into_dispatch(),
-            plan
-        )
-    );
-    portable::attention(q, k, v, rows, opts)
+            prefix.keys.into_dispatch(),
+            prefix.values.into_dispatch(),
+            plan,
+        ));
+    }
+    match prefix {
+        Some(prefix) => portable::prefix_attention(q, k, v, prefix, rows, opts),
+        None => portable::attention(q, k, v, rows, opts),
+    }
 }
 
 fn check(q: &Tensor<2>, k: &Tensor<2>, v: &Tensor<2>, rows: &RowLayout, o: &AttentionOptions) {

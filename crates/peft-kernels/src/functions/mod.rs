@@ -1,19 +1,29 @@
 //! Public functions over `Tensor<D>`: they check shapes and choose a body.
 
+mod activation;
+mod adamw;
 mod attention;
 mod cross_entropy;
 mod dropout;
-mod gelu;
+mod embedding;
 mod layer_norm;
 mod linear;
 mod low_rank;
+mod norms;
+mod rms_norm;
+mod softmax;
 mod updated;
 
-pub use attention::{AttentionOptions, attention};
+pub use activation::{Activation, GeluKind, bias_activation, gated, gelu, silu};
+pub use adamw::{AdamWStep, AdamWTensor, adamw};
+pub use attention::{AttentionOptions, AttentionPrefix, attention, prefix_attention};
 pub use cross_entropy::cross_entropy;
 pub use dropout::{Dropout, dropout};
-pub use gelu::{GeluKind, gelu};
+pub use embedding::{Lookup, NormParameters, embedding_layer_norm};
 pub use layer_norm::{add_layer_norm, layer_norm};
 pub use linear::linear;
 pub use low_rank::{linear_low_rank, linear_plus};
+pub use norms::norms;
+pub use rms_norm::{add_rms_norm, rms_norm};
+pub use softmax::softmax;
 pub use updated::linear_updated;

@@ -4,14 +4,20 @@
 //! The functions are those of the crate root without shape checks; see there for equations and
 //! shapes.
 
+mod activation;
+mod adamw;
 mod attention;
 mod cross_entropy;
 mod dropout;
-mod elementwise;
+mod embedding;
 mod linear;
+mod norm;
 
-pub use attention::attention;
+pub use activation::{activation, bias_activation, gated, gelu, silu, softmax};
+pub use adamw::{adamw, norms};
+pub use attention::{attention, prefix_attention};
 pub use cross_entropy::cross_entropy;
 pub use dropout::dropout;
-pub use elementwise::{add_layer_norm, gelu, layer_norm};
+pub use embedding::embedding_layer_norm;
 pub use linear::{linear, linear_low_rank, linear_plus};
+pub use norm::{add_layer_norm, add_rms_norm, layer_norm, rms_norm};

@@ -52,7 +52,7 @@ pub fn keep(key: u64, index: u64, probability: f64) -> bool {
 ///
 /// Weight (head, query row, key offset) uses element `offset` of the stream
 /// `mix_key(key, [head, row])`, where `row` counts over the whole packed batch and `offset` is the
-/// position of the key inside its sequence. Neither the head count nor any length enters, so a mask
+/// position of the key inside its sequence, the rows of a prefix counted first. Neither the head count nor any length enters, so a mask
 /// does not depend on what else is in the batch after this row.
 ///
 /// # Panics

@@ -1,8 +1,11 @@
 //! What the tests share: the device, data, comparisons, finite differences.
 #![allow(dead_code)] // Each test binary uses its part.
 
+mod attention;
+
+pub use attention::Case;
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use peft_kernels::{AttentionOptions, RowLayout, attention_keep, normal};
+use peft_kernels::normal;
 
 /// The device named by `PEFT_TEST_DEVICE`: flex (the default), ndarray or wgpu.
 pub fn device() -> Device {
@@ -45,6 +48,11 @@ pub fn tensor(values: &[f64], dtype: DType, device: &Device) -> Tensor<1> {
 /// The elements of a tensor, widened.
 pub fn values<const D: usize>(x: Tensor<D>) -> Vec<f64> {
     x.into_data().iter::<f64>().collect()
+}
+
+/// Where a tensor holds NaN.
+pub fn nans<const D: usize>(x: Tensor<D>) -> Vec<bool> {
+    values(x).iter().map(|v| v.is_nan()).collect()
 }
 
 /// Largest difference relative to the largest reference value.
@@ -122,124 +130,5 @@ pub fn check_gradients(name: &str, op: Op<'_>, inputs: &[Vec<f64>]) {
                 "{name}: input {i}, element {j}: gradient {g}, difference quotient {n}"
             );
         }
-    }
-}
-
-/// A case of attention: sequence lengths, heads, head dimension, causality.
-#[derive(Clone, Debug)]
-pub struct Case {
-    pub lengths: Vec<usize>,
-    pub heads: usize,
-    pub kv_heads: usize,
-    pub d: usize,
-    pub causal: bool,
-    pub dropout: Option<peft_kernels::Dropout>,
-}
-
-impl Case {
-    pub fn new(lengths: &[usize], heads: usize, kv_heads: usize, d: usize, causal: bool) -> Self {
-        Self {
-            lengths: lengths.to_vec(),
-            heads,
-            kv_heads,
-            d,
-            causal,
-            dropout: None,
-        }
-    }
-
-    pub fn dropped(mut self, probability: f64) -> Self {
-        self.dropout = Some(peft_kernels::Dropout {
-            probability,
-            key: 77,
-        });
-        self
-    }
-
-    pub fn starts(&self) -> Vec<usize> {
-        let mut starts = vec![0];
-        self.lengths
-            .iter()
-            .for_each(|l| starts.push(starts[starts.len() - 1] + l));
-        starts
-    }
-
-    pub fn rows(&self) -> usize {
-        self.lengths.iter().sum()
-    }
-
-    pub fn layout(&self, device: &Device) -> RowLayout {
-        RowLayout::new(self.starts(), device)
-    }
-
-    pub fn options(&self) -> AttentionOptions {
-        AttentionOptions {
-            heads: self.heads,
-            kv_heads: self.kv_heads,
-            scale: 1.0 / (self.d as f64).sqrt(),
-            causal: self.causal,
-            dropout: self.dropout,
-        }
-    }
-
-    pub fn inputs(&self) -> Vec<Vec<f64>> {
-        let (t, q, kv) = (self.rows(), self.heads * self.d, self.kv_heads * self.d);
-        vec![numbers(1, t * q), numbers(2, t * kv), numbers(3, t * kv)]
-    }
-
-    /// Reshapes flat inputs to packed rows.
-    pub fn shaped(&self, x: Vec<Tensor<1>>) -> [Tensor<2>; 3] {
-        let (t, q, kv) = (self.rows(), self.heads * self.d, self.kv_heads * self.d);
-        let mut widths = [q, kv, kv].into_iter();
-        let x: Vec<_> = x
-            .into_iter()
-            .map(|x| x.reshape([t, widths.next().unwrap()]))
-            .collect();
-        x.try_into().expect("three inputs")
-    }
-
-    /// The definition, in `f64`, one number at a time.
-    pub fn reference(&self, x: &[Vec<f64>]) -> Vec<f64> {
-        let (q, k, v) = (&x[0], &x[1], &x[2]);
-        let (width, kv_width, options) =
-            (self.heads * self.d, self.kv_heads * self.d, self.options());
-        let mut out = vec![0.0; self.rows() * width];
-        for span in self.starts().windows(2) {
-            for head in 0..self.heads {
-                let kv = head / (self.heads / self.kv_heads);
-                for row in span[0]..span[1] {
-                    let last = if self.causal { row + 1 } else { span[1] };
-                    let score = |key: usize| -> f64 {
-                        (0..self.d)
-                            .map(|i| {
-                                q[row * width + head * self.d + i]
-                                    * k[key * kv_width + kv * self.d + i]
-                            })
-                            .sum::<f64>()
-                            * options.scale
-                    };
-                    let scores: Vec<f64> = (span[0]..last).map(score).collect();
-                    let top = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-                    let total: f64 = scores.iter().map(|s| (s - top).exp()).sum();
-                    for (j, s) in scores.iter().enumerate() {
-                        let mut weight = (s - top).exp() / total;
-                        if let Some(o) = self.dropout {
-                            let stays =
-                                attention_keep(o.key, head, row, o.probability).at(j as u64);
-                            weight *= if stays {
-                                1.0 / (1.0 - o.probability)
-                            } else {
-                                0.0
-                            };
-                        }
-                        for i in 0..self.d {
-                            out[row * width + head * self.d + i] +=
-                                weight * v[(span[0] + j) * kv_width + kv * self.d + i];
-                        }
-                    }
-                }
-            }
-        }
-        out
     }
 }

@@ -1,9 +1,9 @@
 use burn::{
     Tensor,
     module::{Module, Param},
-    tensor::{DType, Int},
+    tensor::Int,
 };
-use peft_core::kernels;
+use peft_core::kernels::{self, Lookup, NormParameters};
 
 /// A table of vectors.
 #[derive(Module, Debug)]
@@ -13,22 +13,13 @@ pub struct Embedding {
 }
 
 impl Embedding {
-    /// The vectors of `ids`: `[rows] -> [rows, width]`.
-    pub fn forward(&self, ids: Tensor<1, Int>) -> Tensor<2> {
-        widened(self.weight.val().select(0, ids))
-    }
-
-    /// The first vector, `[1, width]`.
-    pub(crate) fn first(&self) -> Tensor<2> {
-        widened(self.weight.val().narrow(0, 0, 1))
-    }
-}
-
-/// A table may be stored in half precision; activations are not.
-fn widened(x: Tensor<2>) -> Tensor<2> {
-    match x.dtype() {
-        DType::F16 | DType::BF16 => x.cast(DType::F32),
-        _ => x,
+    /// The vectors of `ids`, `[rows]`, to be read with those of other tables; a single id is that of
+    /// all rows.
+    pub(crate) fn lookup(&self, ids: Tensor<1, Int>) -> Lookup {
+        Lookup {
+            table: self.weight.val(),
+            ids,
+        }
     }
 }
 
@@ -48,6 +39,21 @@ impl LayerNorm {
     /// Normalise the rows of `x`.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         kernels::layer_norm(x, self.weight.val(), self.bias.val(), self.eps)
+    }
+
+    /// Normalise the sums of the vectors of three tables.
+    pub(crate) fn forward_embeddings(
+        &self,
+        word: Lookup,
+        position: Lookup,
+        token_type: Option<Lookup>,
+    ) -> Tensor<2> {
+        let norm = NormParameters {
+            gamma: self.weight.val(),
+            beta: self.bias.val(),
+            eps: self.eps,
+        };
+        kernels::embedding_layer_norm(word, Some(position), token_type, norm)
     }
 
     /// Normalise the rows of `x + residual`.

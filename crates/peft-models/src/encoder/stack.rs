@@ -81,16 +81,16 @@ impl Encoder {
 
     /// What the first block reads, `[rows, hidden]`.
     pub fn embed(&self, batch: &PackedBatch, context: &AdapterContext) -> Tensor<2> {
-        let mut x =
-            self.word.forward(batch.ids.clone()) + self.position.forward(batch.positions.clone());
-        if let Some(token_type) = &self.token_type {
-            x = x + match &batch.type_ids {
-                Some(ids) => token_type.forward(ids.clone()),
-                // Every token is of the first segment: one vector, broadcast.
-                None => token_type.first(),
-            };
-        }
-        let x = self.embedding_norm.forward(x);
+        let token_type = self.token_type.as_ref().map(|token_type| {
+            let every_token_is_of_the_first = || Tensor::zeros([1], &batch.ids.device());
+            let ids = batch.type_ids.clone();
+            token_type.lookup(ids.unwrap_or_else(every_token_is_of_the_first))
+        });
+        let x = self.embedding_norm.forward_embeddings(
+            self.word.lookup(batch.ids.clone()),
+            self.position.lookup(batch.positions.clone()),
+            token_type,
+        );
         let x = dropped(x, context, self.config.hidden_dropout, EMBEDDING_PLACE);
         match &self.projection {
             Some(projection) => projection.forward(x, context),

@@ -11,6 +11,7 @@ use peft_core::{
     BaseLinear, Cost,
     kernels::{self, Applied, HostUpdate, RowUpdate},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::bases::{BasisTensor, lift};
@@ -21,7 +22,7 @@ use crate::{
 };
 
 /// How an update is applied to activations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Evaluation {
     /// The cheaper of the two below, by [`plan`](crate::plan).

@@ -8,6 +8,7 @@ use peft_core::{
     kernels::{key_of, normal, uniform},
     own_settings,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -32,7 +33,7 @@ pub enum C3aInit {
 }
 
 /// The settings of C3A, by PEFT's names.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct C3aConfig {
     /// Side `b` of the circulant blocks; it must divide both widths of every module.

@@ -8,6 +8,7 @@ use peft_core::{
     kernels::{key_of, uniform},
     own_settings,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -22,7 +23,7 @@ const COEFFICIENTS: &str = "loca_coef";
 const PLACES: &str = "loca_idx";
 
 /// The settings of LoCA.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct LocaConfig {
     /// Coefficients `n` of each module.

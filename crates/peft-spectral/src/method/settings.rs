@@ -1,5 +1,6 @@
 use indexmap::IndexMap;
 use peft_core::AdapterError;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -10,7 +11,7 @@ use crate::{
 };
 
 /// Which coefficients are trained.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Selection {
     /// By distance bands: in each the strongest of the pre-trained weight's spectrum, and others at
@@ -32,7 +33,7 @@ pub enum Selection {
 }
 
 /// How far an entry of the spectrum is from the origin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Distance {
     /// From the constant term, in entries.
@@ -45,7 +46,7 @@ pub enum Distance {
 }
 
 /// Where the last band ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Farthest {
     /// At the farthest entry.
@@ -56,7 +57,7 @@ pub enum Farthest {
 }
 
 /// How coefficients start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum CoefficientInit {
     /// At zero: the adapted layer computes what the base does.
@@ -69,7 +70,7 @@ pub enum CoefficientInit {
 }
 
 /// The settings of the methods that choose their coefficients from the weight: sDCTFT and SSH.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct SelectedConfig {
     /// Coefficients `n` of each module.

@@ -3,6 +3,7 @@ use indexmap::IndexMap;
 use peft_core::{
     AdapterError, DynAdapter, Fields, HostTensor, InitContext, Method, Target, own_settings,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -16,7 +17,7 @@ const NAME: &str = "waveft";
 const SPECTRUM: &str = "waveft_spectrum";
 
 /// The settings of WaveFT, by PEFT's names.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct WaveFtConfig {
     /// Coefficients of each module.

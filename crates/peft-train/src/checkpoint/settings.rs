@@ -30,11 +30,10 @@ pub fn settings(config: &RunConfig, resolved: &Resolved) -> Map<String, Value> {
     set("--task", json!(resolved.task.task));
     set("the labels", json!(resolved.task.labels));
     set("--max-length", json!(resolved.task.max_length));
-    set("--text-column", json!(config.columns.text));
-    set("--pair-column", json!(config.columns.text_pair));
-    set("--label-column", json!(config.columns.label));
-    set("--data-format", json!(config.read.format));
-    set("the header of the data", json!(config.read.header));
+    set("--text-column", json!(config.text_column));
+    set("--pair-column", json!(config.pair_column));
+    set("--label-column", json!(config.label_column));
+    set("--data-format", json!(config.data_format));
     set("--method", json!(config.method.to_lowercase()));
     set("--adapter", json!(config.adapter.is_some()));
     set("--steps (or --epochs)", json!(resolved.total_steps));
@@ -45,12 +44,9 @@ pub fn settings(config: &RunConfig, resolved: &Resolved) -> Map<String, Value> {
     set("--schedule", json!(config.schedule));
     set("--warmup", json!(config.warmup));
     set("--weight-decay", json!(config.weight_decay));
-    set("--clip", json!(config.clip_norm));
+    set("--clip", json!(config.clip));
     set("--model-dropout", json!(config.model_dropout));
-    set(
-        "--base-dtype",
-        json!(config.base_dtype.map(|d| format!("{d:?}").to_lowercase())),
-    );
+    set("--base-dtype", json!(config.base_dtype));
     set("--seed", json!(config.seed));
     set("--device", json!(resolved.device));
     for (key, value) in resolved.adapter.fields() {

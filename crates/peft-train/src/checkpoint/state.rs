@@ -42,6 +42,31 @@ pub struct RunState {
     pub inputs: BTreeMap<String, Fingerprint>,
 }
 
+impl RunState {
+    /// A run at its beginning.
+    pub fn new(
+        total_steps: u64,
+        initial: BTreeMap<String, String>,
+        settings: Map<String, Value>,
+        inputs: BTreeMap<String, Fingerprint>,
+    ) -> Self {
+        Self {
+            version: VERSION,
+            step: 0,
+            total_steps,
+            cursor: Cursor::default(),
+            train_time_s: 0.0,
+            log_bytes: 0,
+            tensors: String::new(),
+            best: None,
+            ending: None,
+            initial,
+            settings,
+            inputs,
+        }
+    }
+}
+
 /// The best adapter so far.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -3,7 +3,11 @@
 use peft_core::{
     AttachOptions, AttachReport, Method, NameMap, attach, load_adapter, matched_modules,
 };
-use peft_format::{AdapterConfig, TargetSpec, Targets, targets::default_targets};
+use peft_format::{
+    AdapterConfig, TargetSpec, Targets,
+    targets::{Exclude, default_targets},
+};
+use peft_methods::Entry;
 use peft_models::{ModelFolder, SequenceModel};
 
 use super::probe::Probe;
@@ -12,10 +16,26 @@ use crate::{RunConfig, TrainError, open::read_with_method};
 /// The model, its method, the configuration to save and what was attached.
 pub type AdaptedModel = (SequenceModel, Box<dyn Method>, AdapterConfig, AttachReport);
 
+/// The configuration with the defaults that depend on the method and the model. An adapter to
+/// continue from has its own settings and targets.
+pub fn resolve(config: &RunConfig, folder: &ModelFolder, entry: &Entry) -> RunConfig {
+    let mut config = config.clone();
+    if config.adapter.is_none() {
+        let mut settings = (entry.defaults)();
+        settings.extend(config.method_config);
+        config.method_config = settings;
+        // Settings that make no method are refused where it is made.
+        let adapts = (entry.build)(&config.method_config).is_ok_and(|one| one.adapts_weights());
+        if adapts && config.target_modules == Targets::Unspecified {
+            config.target_modules = family_targets(&folder.config().model_type);
+        }
+    }
+    config
+}
+
 /// Put a fresh adapter on the model, or the one to continue from.
 pub fn adapt(
     config: &RunConfig,
-    folder: &ModelFolder,
     model: SequenceModel,
     names: &NameMap,
     created: &[String],
@@ -40,6 +60,16 @@ pub fn adapt(
                 "give the same method, or start afresh without --adapter",
             ));
         }
+        let mut settings = loaded.config.fields().clone();
+        settings.extend(config.method_config.clone());
+        let entry = peft_methods::by_name(method.name())?;
+        if (entry.build)(&settings)?.config() != method.config() {
+            return Err(TrainError::setting(
+                "--adapter",
+                "the settings given for the method are not the adapter's",
+                "leave them out, for an adapter keeps its own, or start afresh without it",
+            ));
+        }
         let mut adapter_config = loaded.config.clone();
         let mut saved = adapter_config.modules_to_save().to_vec();
         saved.extend(
@@ -54,39 +84,18 @@ pub fn adapt(
         return Ok((model, method, adapter_config, report));
     }
     let entry = peft_methods::by_name(&config.method)?;
-    let mut settings = (entry.defaults)();
-    settings.extend(config.method_config.clone());
-    if let Some(key) = config
-        .method_config
-        .keys()
-        .find(|key| !entry.keys.contains(&key.as_str()))
-    {
+    let method = (entry.build)(&config.method_config)?;
+    let mut spec = target_spec(config);
+    let untargeted = TargetSpec {
+        modules_to_save: spec.modules_to_save.clone(),
+        ..TargetSpec::new(Targets::Unspecified)
+    };
+    if !method.adapts_weights() && spec != untargeted {
         return Err(TrainError::setting(
-            key.clone(),
-            format!("{} has no such setting", entry.name),
-            format!("its settings are {}", entry.keys.join(", ")),
+            "--target-modules",
+            format!("{} adapts no modules", entry.name),
+            "leave targets and layers out, or choose another method",
         ));
-    }
-    let method = (entry.build)(&settings)?;
-    let mut spec = config
-        .targets
-        .clone()
-        .unwrap_or(TargetSpec::new(Targets::Unspecified));
-    if !method.adapts_weights() {
-        let plain = TargetSpec {
-            modules_to_save: spec.modules_to_save.clone(),
-            ..TargetSpec::new(Targets::Unspecified)
-        };
-        if spec != plain {
-            return Err(TrainError::setting(
-                "--target-modules",
-                format!("{} adapts no modules", entry.name),
-                "leave targets and layers out, or choose another method",
-            ));
-        }
-    } else if spec.modules == Targets::Unspecified {
-        // Layers or exclusions may be given without saying what they restrict.
-        spec.modules = family_targets(&folder.config().model_type);
     }
     spec.modules_to_save.extend(to_save);
     let gradients = match method.gradient_batches() {
@@ -125,6 +134,21 @@ pub fn adapt(
         builder = builder.field(&key, value);
     }
     Ok((model, method, builder.build()?, report))
+}
+
+fn target_spec(config: &RunConfig) -> TargetSpec {
+    let (layers, pattern) = (&config.layers, &config.layers_pattern);
+    TargetSpec {
+        modules: config.target_modules.clone(),
+        exclude: match &config.exclude_modules {
+            Targets::List(names) => Some(Exclude::List(names.clone())),
+            Targets::Regex(regex) => Some(Exclude::Regex(regex.clone())),
+            Targets::AllLinear | Targets::Unspecified => None,
+        },
+        layers_to_transform: (!layers.is_empty()).then(|| layers.clone()),
+        layers_pattern: (!pattern.is_empty()).then(|| pattern.clone()),
+        modules_to_save: config.modules_to_save.clone(),
+    }
 }
 
 /// Queries and values, by the names of the family.

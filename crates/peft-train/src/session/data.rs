@@ -1,6 +1,8 @@
 //! The rows of a run, and the labels they may have.
 
-use peft_data::{Dataset, LabelMap, Labels, LoadOptions, LoadReport, Task, TextTokenizer};
+use peft_data::{
+    ColumnMap, Dataset, LabelMap, Labels, LoadOptions, LoadReport, ReadOptions, Task, TextTokenizer,
+};
 use peft_models::{HeadState, ModelFolder};
 
 use crate::{RunConfig, TaskFile, TrainError};
@@ -29,8 +31,15 @@ impl Data {
     ) -> Result<Self, TrainError> {
         let given = given_labels(config, folder)?;
         let mut options = LoadOptions {
-            columns: config.columns.clone(),
-            read: config.read,
+            columns: ColumnMap {
+                text: config.text_column.clone(),
+                text_pair: config.pair_column.clone(),
+                label: config.label_column.clone(),
+            },
+            read: ReadOptions {
+                format: config.data_format,
+                ..ReadOptions::default()
+            },
             labels: given.as_ref(),
             ..LoadOptions::new(config.task, max_length)
         };

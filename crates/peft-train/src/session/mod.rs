@@ -28,7 +28,7 @@ use crate::{
 pub(crate) use self::{output::lock, start::Started};
 
 pub(crate) struct Session<'a> {
-    config: &'a RunConfig,
+    config: RunConfig,
     device: Device,
     recorder: Recorder<'a>,
     model: SequenceModel,

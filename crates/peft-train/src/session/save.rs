@@ -9,7 +9,11 @@ use std::{
 use burn::module::Module;
 
 use super::{Session, select::LAST};
-use crate::{RunReport, TrainError, checkpoint::Ending};
+use crate::{
+    RunReport, TrainError,
+    checkpoint::Ending,
+    summary::{self, Summary},
+};
 
 /// Longest stretch of a run that a crash can undo.
 const INTERVAL: Duration = Duration::from_secs(60);
@@ -41,7 +45,8 @@ impl Session<'_> {
     /// goes on would not have been either.
     pub fn interrupt(&mut self) -> TrainError {
         let saved = self.save_checkpoint();
-        match saved.and_then(|()| self.save(&self.model.valid(), LAST)) {
+        let saved = saved.and_then(|()| self.save(&self.model.valid(), LAST));
+        match saved.and_then(|()| self.describe(false)) {
             Err(error) => error,
             Ok(()) => TrainError::Interrupted {
                 step: self.state.step,
@@ -53,10 +58,22 @@ impl Session<'_> {
 
     /// Keep what the run came to, and no longer what it would go on from.
     pub fn finish(&mut self, report: &RunReport) -> Result<(), TrainError> {
+        self.describe(true)?;
         self.state.log_bytes = self.recorder.sync()?;
         self.state.ending = Some(Ending::Finished(report.clone()));
         let tensors = self.trainer.state(&self.model)?;
         self.files.write(&mut self.state, &tensors)
+    }
+
+    /// Write what people read about the run.
+    fn describe(&self, finished: bool) -> Result<(), TrainError> {
+        summary::write(&Summary {
+            config: &self.config,
+            task: &self.task,
+            step: self.state.step,
+            best: self.state.best.as_ref(),
+            finished,
+        })
     }
 
     /// After an error: make it say what is left, and let a run that would break down again be

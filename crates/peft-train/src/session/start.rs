@@ -5,13 +5,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use peft_data::{Cursor, TextTokenizer};
+use peft_data::TextTokenizer;
 use peft_format::atomic::{AtomicDir, remove_leftovers};
 use peft_models::{HeadSpec, ModelFolder, SequenceModel};
 
 use super::{
-    Session,
-    adapt::adapt,
+    Session, adapt,
     data::Data,
     guards,
     output::{self, Start},
@@ -21,6 +20,7 @@ use super::{
 use crate::{
     Event, Progress, RunConfig, RunReport, Schedule, SelectedDevice, TrainError, Trainer,
     checkpoint::{self, CHECKPOINT, CheckpointFolder, Ending, Resolved, RunState},
+    config::record,
     event::Recorder,
 };
 
@@ -40,6 +40,7 @@ impl<'a> Session<'a> {
 
         let SelectedDevice {
             device,
+            choice,
             kind,
             reason,
         } = config.device.select()?;
@@ -53,7 +54,15 @@ impl<'a> Session<'a> {
         }
         let tokenizer = TextTokenizer::from_dir(&config.model)?;
         let max_length = config.max_length.min(folder.config().max_length());
-        let data = Data::load(config, &folder, &tokenizer, max_length)?;
+        let entry = peft_methods::by_name(&config.method)?;
+        let rate = config.learning_rate.unwrap_or(entry.learning_rate);
+        let config = RunConfig {
+            device: choice,
+            max_length,
+            learning_rate: Some(rate),
+            ..adapt::resolve(config, &folder, entry)
+        };
+        let data = Data::load(&config, &folder, &tokenizer, max_length)?;
 
         let head = HeadSpec {
             outputs: data.task.outputs(),
@@ -62,12 +71,12 @@ impl<'a> Session<'a> {
         let (model, loaded) = SequenceModel::load(&folder, &head, &device)?;
         let names = model.names();
         let probe = Probe {
-            config,
+            config: &config,
             fit: &data.fit,
             device: &device,
         };
         let (model, method, adapter_config, attached) =
-            adapt(config, &folder, model, &names, &loaded.created, probe)?;
+            adapt::adapt(&config, model, &names, &loaded.created, probe)?;
 
         let per_epoch = data
             .fit
@@ -76,8 +85,6 @@ impl<'a> Session<'a> {
         let total_steps = config
             .steps
             .unwrap_or((config.epochs * per_epoch as f64).round().max(1.0) as u64);
-        let entry = peft_methods::by_name(method.name())?;
-        let rate = config.learning_rate.unwrap_or(entry.learning_rate);
         let schedule = Schedule::new(config.schedule, config.warmup, total_steps);
         let resolved = Resolved {
             task: &data.task,
@@ -86,19 +93,27 @@ impl<'a> Session<'a> {
             total_steps,
             device: kind,
         };
-        let state = RunState {
-            version: checkpoint::VERSION,
-            step: 0,
+        let begun = RunState::new(
             total_steps,
-            cursor: Cursor::default(),
-            train_time_s: 0.0,
-            log_bytes: 0,
-            tensors: String::new(),
-            best: None,
-            ending: None,
-            initial: guards::digests(&model)?,
-            settings: checkpoint::settings(config, &resolved),
-            inputs: checkpoint::inputs(config, &folder)?,
+            guards::digests(&model)?,
+            checkpoint::settings(&config, &resolved),
+            checkpoint::inputs(&config, &folder)?,
+        );
+        let (resumed, state) = match start {
+            Start::Afresh => (false, begun),
+            Start::From(before) => {
+                checkpoint::compare(&before, &begun, &config.output)?;
+                if let Some(Ending::Finished(report)) = before.ending {
+                    tidy(&config.output)?;
+                    let output = config.output.display();
+                    progress.notice(&format!(
+                        "the run in {output} is finished: nothing is left to do"
+                    ));
+                    return Ok(Started::Finished(report));
+                }
+                let ending = None;
+                (true, RunState { ending, ..*before })
+            }
         };
         let plan = Event::Plan {
             method: method.name().to_owned(),
@@ -114,46 +129,13 @@ impl<'a> Session<'a> {
             device: reason,
         };
 
-        let mut trainer = Trainer::new(config.trainer(rate), schedule);
-        let files = CheckpointFolder::of(&config.output);
-        let (model, state, recorder) = match start {
-            Start::From(before) => {
-                checkpoint::compare(&before, &state, &config.output)?;
-                tidy(&config.output)?;
-                if let Some(Ending::Finished(report)) = before.ending {
-                    progress.notice(&format!(
-                        "the run in {} is finished: nothing is left to do",
-                        config.output.display()
-                    ));
-                    return Ok(Started::Finished(report));
-                }
-                let model = trainer.restore(model, &files.tensors(&before)?)?;
-                if before.best.is_some() {
-                    files.restore_best()?;
-                }
-                progress.notice(&format!(
-                    "going on after step {} of {total_steps}",
-                    before.step
-                ));
-                let recorder = Recorder::open(log, &config.output, before.log_bytes, progress)?;
-                recorder.progress.event(&plan);
-                let state = RunState {
-                    ending: None,
-                    ..*before
-                };
-                (model, state, recorder)
-            }
-            Start::Afresh => {
-                tidy(&config.output)?;
-                let mut recorder = Recorder::open(log, &config.output, 0, progress)?;
-                recorder.event(&plan)?;
-                (model, state, recorder)
-            }
-        };
+        let output = config.output.clone();
         let mut session = Session {
+            trainer: Trainer::new(config.trainer(rate), schedule),
+            files: CheckpointFolder::of(&output),
+            recorder: Recorder::open(log, &output, state.log_bytes, progress)?,
             config,
             device,
-            recorder,
             model,
             names,
             method,
@@ -162,18 +144,36 @@ impl<'a> Session<'a> {
             fit: data.fit,
             select: data.select,
             report: data.report,
-            trainer,
             state,
-            files,
             saved: Instant::now(),
             save_took: Duration::ZERO,
         };
-        if session.state.step == 0 {
+        tidy(&output)?;
+        if resumed {
+            session.go_on(&plan)?;
+        } else {
+            record(&session.config)?;
+            session.recorder.event(&plan)?;
             // What cannot be saved should fail now, not after an hour.
             let saved = session.save_checkpoint();
             saved.map_err(|error| session.failed(error))?;
         }
         Ok(Started::Ready(Box::new(session)))
+    }
+
+    /// Put everything back to where the state says.
+    fn go_on(&mut self, plan: &Event) -> Result<(), TrainError> {
+        let tensors = self.files.tensors(&self.state)?;
+        self.model = self.trainer.restore(self.model.clone(), &tensors)?;
+        if self.state.best.is_some() {
+            self.files.restore_best()?;
+        }
+        let (step, total) = (self.state.step, self.state.total_steps);
+        let progress = &mut self.recorder.progress;
+        progress.notice(&format!("going on after step {step} of {total}"));
+        // It is in the log already.
+        progress.event(plan);
+        Ok(())
     }
 }
 

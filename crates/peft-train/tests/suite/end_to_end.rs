@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use peft_train::core::format::{AdapterFile, TargetSpec, Targets};
+use peft_train::core::format::AdapterFile;
 use peft_train::{
     Event, OpenOptions, Progress, RunConfig, TaskFile, TrainError,
     data::{Dataset, LoadOptions, Task},
@@ -107,6 +107,8 @@ fn training_continues_from_an_adapter() {
     assert!(report.selection.metrics["accuracy"] >= 0.9, "{report:?}");
     assert_ne!(bytes(&first), bytes(&second));
     config.method_config.insert("r".into(), 4.into());
+    let error = train(&config, &mut ()).unwrap_err().to_string();
+    assert!(error.contains("--adapter"), "{error}");
     config.method = "nothing".into();
     assert!(
         train(&config, &mut ())
@@ -122,10 +124,7 @@ fn layers_without_targets_restrict_the_default_targets() {
     let output = dir.path().join("out");
     let mut config = config(&model, &data, &output);
     config.steps = Some(1);
-    config.targets = Some(TargetSpec {
-        layers_to_transform: Some(vec![1]),
-        ..TargetSpec::new(Targets::Unspecified)
-    });
+    config.layers = vec![1];
     train(&config, &mut ()).unwrap();
     let adapter = AdapterFile::read(&output).unwrap();
     let adapted = adapter.tensors.keys().filter(|key| key.contains("lora_A"));
@@ -152,6 +151,11 @@ fn an_interrupted_run_saves_what_it_has() {
     assert!(matches!(error, TrainError::Interrupted { step: 5, .. }));
     assert!(error.to_string().contains("--resume"), "{error}");
     assert!(TaskFile::read(&output.join("last")).unwrap().is_some());
+    let card = std::fs::read_to_string(output.join("README.md")).unwrap();
+    assert!(card.contains("interrupted after step 5"), "{card}");
+    for file in ["loss.svg", "accuracy.svg", "run.toml"] {
+        assert!(output.join(file).exists(), "{file}");
+    }
 }
 
 #[test]
@@ -183,8 +187,5 @@ fn mistakes_are_errors_that_say_what_to_do() {
     std::fs::write(&one, "text,label\ngood,praise\nword9,praise\n").unwrap();
     fails(&|c| c.data = one.clone(), "one");
     // A rate that breaks training down is named, not saved.
-    fails(
-        &|c| (c.head_learning_rate, c.clip_norm) = (1e38, 0.0),
-        "finite",
-    );
+    fails(&|c| (c.head_learning_rate, c.clip) = (1e38, 0.0), "finite");
 }

@@ -239,7 +239,7 @@ fn data_without_labels_is_refused() {
         let mut config = config(&model, &data, &dir.path().join("out"));
         config.task = task;
         if name == "zeros.csv" {
-            config.columns.label = Some("good,bad".into());
+            config.label_column = Some("good,bad".into());
         }
         let error = failure(&config).to_string();
         assert!(error.contains("label"), "{error}");

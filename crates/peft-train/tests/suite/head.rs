@@ -1,6 +1,6 @@
 //! Training the head alone: what adapters are compared with.
 
-use peft_train::core::format::{AdapterFile, TargetSpec, Targets};
+use peft_train::core::format::{AdapterFile, Targets};
 use peft_train::{Event, OpenOptions, Progress, merge, open, train};
 
 use crate::common::cpu;
@@ -71,7 +71,7 @@ fn targets_are_refused() {
     let (dir, model, data) = workspace();
     let mut config = config(&model, &data, &dir.path().join("head"));
     config.method = "head".into();
-    config.targets = Some(TargetSpec::new(Targets::AllLinear));
+    config.target_modules = Targets::AllLinear;
     let error = train(&config, &mut ()).unwrap_err().to_string();
     assert!(error.contains("head adapts no modules"), "{error}");
 }

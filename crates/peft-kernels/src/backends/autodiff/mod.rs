@@ -4,12 +4,16 @@
 //! Inputs are kept through Burn's checkpointer, so that its gradient checkpointing may recompute
 //! them; nothing is kept that no gradient will ask for.
 
+mod activation;
 mod attention;
 mod cross_entropy;
-mod elementwise;
+mod dropout;
+mod embedding;
 mod layer_norm;
 mod low_rank;
 mod product;
+mod rms_norm;
+mod softmax;
 mod updated;
 
 use burn::backend::Backend;
@@ -18,13 +22,38 @@ use burn_autodiff::Autodiff;
 use burn_autodiff::checkpoint::strategy::CheckpointStrategy;
 
 use crate::ops::{AttentionPlan, KernelGrads, KernelOps};
-use crate::{Dropout, GeluKind, RowUpdate};
+use crate::{Activation, Dropout, RowUpdate};
 
 type F<B, C> = FloatTensor<Autodiff<B, C>>;
 
 impl<B: Backend + KernelGrads, C: CheckpointStrategy> KernelOps for Autodiff<B, C> {
-    fn fused_gelu(x: F<B, C>, kind: GeluKind) -> F<B, C> {
-        elementwise::gelu::<B, C>(x, kind)
+    fn fused_activation(x: F<B, C>, kind: Activation) -> F<B, C> {
+        activation::activation::<B, C>(x, kind)
+    }
+
+    fn fused_bias_activation(x: F<B, C>, bias: F<B, C>, kind: Activation) -> F<B, C> {
+        activation::bias_activation::<B, C>(x, bias, kind)
+    }
+
+    fn fused_gated(gate: F<B, C>, up: F<B, C>, kind: Activation) -> F<B, C> {
+        activation::gated::<B, C>(gate, up, kind)
+    }
+
+    fn fused_softmax(x: F<B, C>) -> F<B, C> {
+        softmax::softmax::<B, C>(x)
+    }
+
+    fn fused_rms_norm(x: F<B, C>, gamma: F<B, C>, eps: f64) -> F<B, C> {
+        rms_norm::rms_norm::<B, C>(x, gamma, eps)
+    }
+
+    fn fused_add_rms_norm(
+        x: F<B, C>,
+        residual: F<B, C>,
+        gamma: F<B, C>,
+        eps: f64,
+    ) -> (F<B, C>, F<B, C>) {
+        rms_norm::of_sum::<B, C>(x, residual, gamma, eps)
     }
 
     fn fused_layer_norm(x: F<B, C>, gamma: F<B, C>, beta: F<B, C>, eps: f64) -> F<B, C> {
@@ -41,12 +70,19 @@ impl<B: Backend + KernelGrads, C: CheckpointStrategy> KernelOps for Autodiff<B, 
         layer_norm::of_sum::<B, C>(x, residual, gamma, beta, eps)
     }
 
-    fn packed_attention(q: F<B, C>, k: F<B, C>, v: F<B, C>, plan: AttentionPlan) -> F<B, C> {
-        attention::attention::<B, C>(q, k, v, plan)
+    fn packed_attention(
+        q: F<B, C>,
+        k: F<B, C>,
+        v: F<B, C>,
+        prefix_k: F<B, C>,
+        prefix_v: F<B, C>,
+        plan: AttentionPlan,
+    ) -> F<B, C> {
+        attention::attention::<B, C>([q, k, v, prefix_k, prefix_v], plan)
     }
 
     fn keyed_dropout(x: F<B, C>, dropout: Dropout) -> F<B, C> {
-        elementwise::dropout::<B, C>(x, dropout)
+        dropout::dropout::<B, C>(x, dropout)
     }
 
     fn product(x: F<B, C>, weight: F<B, C>) -> F<B, C> {
@@ -76,6 +112,22 @@ impl<B: Backend + KernelGrads, C: CheckpointStrategy> KernelOps for Autodiff<B, 
         b: F<B, C>,
     ) -> F<B, C> {
         low_rank::product_with_addend::<B, C>(x, weight, bias, low, b)
+    }
+
+    fn fused_embedding_norm(
+        word: F<B, C>,
+        word_ids: IntTensor<Self>,
+        position: F<B, C>,
+        position_ids: IntTensor<Self>,
+        segment: F<B, C>,
+        segment_ids: IntTensor<Self>,
+        gamma: F<B, C>,
+        beta: F<B, C>,
+        eps: f64,
+    ) -> F<B, C> {
+        let tables = [word, position, segment];
+        let ids = [word_ids, position_ids, segment_ids];
+        embedding::embedding_norm::<B, C>(tables, ids, gamma, beta, eps)
     }
 
     fn updated_product(

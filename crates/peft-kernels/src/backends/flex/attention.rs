@@ -5,25 +5,15 @@ use burn_flex::FlexTensor;
 use rayon::prelude::*;
 
 use super::lanes::{max, sum};
-use super::matmul::{Output, Start, Term, Threads, multiply};
 use super::real::Real;
 use super::simd::{Kernel, dispatch};
+use super::stacked::{Stacked, head_of};
 use super::view::{Matrix, Target, wrap};
 use crate::ops::AttentionPlan;
 use crate::{Keep, attention_keep};
 
 /// Query rows whose scores exist at a time: 128 rows by 512 keys in `f32` are 256 KiB.
 pub const BLOCK: usize = 128;
-
-/// The part of a packed matrix that one head of one sequence owns.
-pub fn head_of<T: Real>(
-    m: Matrix<T>,
-    rows: core::ops::Range<usize>,
-    head: usize,
-    d: usize,
-) -> Matrix<T> {
-    m.part(rows, head * d..(head + 1) * d)
-}
 
 /// Row-major scratch as a matrix.
 pub fn block_of<T: Real>(scratch: &[T], rows: usize, cols: usize) -> Matrix<T> {
@@ -37,39 +27,12 @@ pub fn block_of<T: Real>(scratch: &[T], rows: usize, cols: usize) -> Matrix<T> {
     }
 }
 
-/// `to (+)= scale · a · b` on the thread of the task.
-///
-/// # Safety
-/// As for [`multiply`]; rows of the output are `stride` apart.
-pub unsafe fn block_product<T: Real>(
-    to: *mut T,
-    stride: usize,
-    start: Start<T>,
-    a: Matrix<T>,
-    b: Matrix<T>,
-    scale: T,
-) {
-    let out = Output {
-        to: Target(to),
-        rows: a.rows,
-        cols: b.cols,
-        row_stride: stride as isize,
-        col_stride: 1,
-    };
-    let term = Term {
-        scale,
-        ..Term::new(a, b)
-    };
-    // SAFETY: the caller's promise.
-    unsafe { multiply(out, start, &[term], Threads::Caller) }
-}
-
-/// Keys that the queries of a block reach: all, or those up to the block's last row.
+/// Keys of the sequence that the queries of a block reach: all, or those up to the block's last row.
 pub fn reach(plan: &AttentionPlan, block_end: usize, len: usize) -> usize {
     if plan.causal { block_end } else { len }
 }
 
-/// Keys that the query at `offset` sees.
+/// Keys of the sequence that the query at `offset` sees.
 pub fn seen(plan: &AttentionPlan, offset: usize, keys: usize) -> usize {
     if plan.causal { offset + 1 } else { keys }
 }
@@ -109,15 +72,24 @@ impl<T: Real> Kernel for Softmax<'_, T> {
     }
 }
 
+/// The dropout rule of a row of weights, and the factor of those that stay.
+pub fn drop_rule<T: Real>(plan: &AttentionPlan, head: usize, row: usize) -> Option<(Keep, T)> {
+    plan.dropout.map(|o| {
+        let rule = attention_keep(o.key, head, row, o.probability);
+        (rule, T::of(o.scale()))
+    })
+}
+
 /// Output `[T, H·D]` and log-sum-exp `[H, T]`.
 pub fn attention<T: Real>(
     q: &FlexTensor,
-    k: &FlexTensor,
-    v: &FlexTensor,
+    [k, v]: [&FlexTensor; 2],
+    prefix: [&FlexTensor; 2],
     plan: &AttentionPlan,
 ) -> (FlexTensor, FlexTensor) {
     let (qm, km, vm) = (Matrix::<T>::of(q), Matrix::<T>::of(k), Matrix::<T>::of(v));
-    let (rows, width) = (qm.rows, qm.cols);
+    let [pk, pv] = prefix.map(Matrix::<T>::of);
+    let (rows, width, p) = (qm.rows, qm.cols, pk.rows);
     let (d, group) = (width / plan.heads, plan.heads / plan.kv_heads);
     let mut out = Vec::<T>::with_capacity(rows * width);
     let mut lse = vec![T::ZERO; plan.heads * rows];
@@ -131,35 +103,25 @@ pub fn attention<T: Real>(
             let (sequence, head) = (task / plan.heads, task % plan.heads);
             let (first, end) = (plan.starts[sequence], plan.starts[sequence + 1]);
             let len = end - first;
-            let keys = head_of(km, first..end, head / group, d);
-            let values = head_of(vm, first..end, head / group, d);
-            scratch.resize(BLOCK.min(len) * len, T::ZERO);
+            let keys = Stacked::head(pk, km, first..end, head / group, d);
+            let values = Stacked::head(pv, vm, first..end, head / group, d);
+            scratch.resize(BLOCK.min(len) * (p + len), T::ZERO);
 
             for from in (0..len).step_by(BLOCK) {
                 let to = (from + BLOCK).min(len);
-                let (m, n) = (to - from, reach(plan, to, len));
+                let near = reach(plan, to, len);
+                let (m, n) = (to - from, p + near);
                 let queries = head_of(qm, first + from..first + to, head, d);
-                let (near_keys, near_values) =
-                    (Matrix { rows: n, ..keys }, Matrix { rows: n, ..values });
                 // SAFETY: the scratch holds m × n elements.
-                unsafe {
-                    let to = scratch.as_mut_ptr();
-                    block_product(to, n, Start::Zero, queries, near_keys.transposed(), scale);
-                }
+                unsafe { keys.near(near).scores(queries, scale, scratch.as_mut_ptr()) };
                 for (i, row) in scratch[..m * n].chunks_exact_mut(n).enumerate() {
                     let at = first + from + i;
-                    let drop = plan.dropout.map(|o| {
-                        (
-                            attention_keep(o.key, head, at, o.probability),
-                            T::of(o.scale()),
-                        )
-                    });
                     // SAFETY: (head, row) belongs to this task alone.
                     let lse = unsafe { &mut *lse_at.at(head * rows + at) };
                     dispatch(Softmax {
                         row,
-                        seen: seen(plan, from + i, n),
-                        drop,
+                        seen: p + seen(plan, from + i, near),
+                        drop: drop_rule(plan, head, at),
                         lse,
                     });
                 }
@@ -167,7 +129,7 @@ pub fn attention<T: Real>(
                 unsafe {
                     let dst = out_at.at((first + from) * width + head * d);
                     let weights = block_of(scratch, m, n);
-                    block_product(dst, width, Start::Zero, weights, near_values, T::ONE);
+                    values.near(near).weighted(weights, T::ONE, dst, width);
                 }
             }
         });

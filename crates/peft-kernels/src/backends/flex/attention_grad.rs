@@ -3,20 +3,22 @@
 //!
 //! With `P` the weights, `M` the dropout mask times its scale and `O` the output, for each head of
 //! each sequence: `D = rowsum(dO ∘ O)`, `dV += (P ∘ M)ᵀ dO`, `dP = (dO Vᵀ) ∘ M`,
-//! `dS = P ∘ (dP − D)`, `dQ = scale · dS K`, `dK += scale · dSᵀ Q`.
+//! `dS = P ∘ (dP − D)`, `dQ = scale · dS K`, `dK += scale · dSᵀ Q`. With a prefix, `K` and `V` begin with
+//! its rows.
 
 use burn::tensor::Shape;
 use burn_flex::{Flex, FlexTensor};
 use rayon::prelude::*;
 
-use super::attention::{BLOCK, block_of, block_product, head_of, reach, seen};
+use super::attention::{BLOCK, block_of, drop_rule, reach, seen};
 use super::lanes::sum2;
-use super::matmul::Start;
+use super::parallel::over_rows;
 use super::real::Real;
 use super::simd::{Kernel, dispatch};
+use super::stacked::{Stacked, StackedTarget, head_of};
 use super::view::{Matrix, Target, contiguous, elements, wrap};
+use crate::Keep;
 use crate::ops::{AttentionPlan, AttentionSaved};
-use crate::{Keep, attention_keep};
 
 /// Turns a row of scores into dropped weights, `P ∘ M`, and a row of `dO Vᵀ` into `dS`.
 struct Rows<'a, T> {
@@ -57,18 +59,43 @@ impl<T: Real> Kernel for Rows<'_, T> {
     }
 }
 
-/// Gradients to `q`, `k` and `v`, those asked for.
+/// Buffers for the gradients, those asked for, zeroed: sums go there.
+struct Sinks<T> {
+    q: Option<Vec<T>>,
+    keys: Option<Vec<T>>,
+    values: Option<Vec<T>>,
+    /// `[sequences, P, Hkv·D]`: every sequence reads the prefix, and the sum of what it gets from
+    /// each must not depend on who comes first.
+    prefix: [Option<Vec<T>>; 2],
+}
+
+/// Sums over the sequences, in their order.
+fn summed<T: Real>(parts: &[T], len: usize) -> Vec<T> {
+    let mut total = vec![T::ZERO; len];
+    over_rows(&mut total, 1, |at, piece| {
+        for part in parts.chunks_exact(len) {
+            let part = &part[at..at + piece.len()];
+            piece.iter_mut().zip(part).for_each(|(t, &v)| *t += v);
+        }
+    });
+    total
+}
+
+/// Gradients to `q`, `k`, `v` and the keys and values of the prefix, those asked for.
 pub fn attention_grads<T: Real>(
     saved: &AttentionSaved<Flex>,
     grad: &FlexTensor,
     plan: &AttentionPlan,
-    wanted: [bool; 3],
-) -> [Option<FlexTensor>; 3] {
-    let (qm, km, vm) = (
-        Matrix::<T>::of(&saved.q),
-        Matrix::<T>::of(&saved.k),
-        Matrix::<T>::of(&saved.v),
-    );
+    wanted: [bool; 5],
+) -> [Option<FlexTensor>; 5] {
+    let [qm, km, vm, pk, pv] = [
+        &saved.q,
+        &saved.k,
+        &saved.v,
+        &saved.prefix_k,
+        &saved.prefix_v,
+    ]
+    .map(Matrix::<T>::of);
     let (grad, out) = (contiguous(grad), contiguous(&saved.out));
     let gm = Matrix::<T>::of(&grad);
     let (grads, outs, lse) = (
@@ -76,65 +103,69 @@ pub fn attention_grads<T: Real>(
         elements::<T>(&out),
         elements::<T>(&saved.lse),
     );
-    let (rows, width) = (qm.rows, qm.cols);
+    let (rows, width, p) = (qm.rows, qm.cols, pk.rows);
     let (d, group) = (width / plan.heads, plan.heads / plan.kv_heads);
     let kv_width = plan.kv_heads * d;
     let scale = T::of(plan.scale);
+    let sequences = plan.starts.len() - 1;
 
-    let mut sinks = [
-        (wanted[0], width),
-        (wanted[1], kv_width),
-        (wanted[2], kv_width),
-    ]
-    .map(|(wanted, width)| wanted.then(|| vec![T::ZERO; rows * width]));
-    let [dq, dk, dv] = sinks
-        .each_mut()
-        .map(|s| s.as_mut().map(|s| Target(s.as_mut_ptr())));
-    let needs_slopes = wanted[0] || wanted[1];
+    let zeros = |wanted: bool, n: usize| wanted.then(|| vec![T::ZERO; n]);
+    let mut sinks = Sinks {
+        q: zeros(wanted[0], rows * width),
+        keys: zeros(wanted[1], rows * kv_width),
+        values: zeros(wanted[2], rows * kv_width),
+        prefix: [wanted[3], wanted[4]].map(|w| zeros(w, sequences * p * kv_width)),
+    };
+    let place = |sink: &mut Option<Vec<T>>| sink.as_mut().map(|s| Target(s.as_mut_ptr()));
+    let (dq, dk, dv) = (
+        place(&mut sinks.q),
+        place(&mut sinks.keys),
+        place(&mut sinks.values),
+    );
+    let [dpk, dpv] = sinks.prefix.each_mut().map(place);
+    let needs_slopes = wanted[0] || wanted[1] || wanted[3];
 
     // One task for each key head, not query head: the query heads of a group add to the same keys,
     // in order.
-    let tasks = (plan.starts.len() - 1) * plan.kv_heads;
-    (0..tasks).into_par_iter().for_each_init(
-        Default::default,
-        |scratch: &mut (Vec<T>, Vec<T>), task| {
+    (0..sequences * plan.kv_heads)
+        .into_par_iter()
+        .for_each_init(Default::default, |scratch: &mut (Vec<T>, Vec<T>), task| {
             let (sequence, kv_head) = (task / plan.kv_heads, task % plan.kv_heads);
             let (first, end) = (plan.starts[sequence], plan.starts[sequence + 1]);
             let len = end - first;
-            let keys = head_of(km, first..end, kv_head, d);
-            let values = head_of(vm, first..end, kv_head, d);
+            let keys = Stacked::head(pk, km, first..end, kv_head, d);
+            let values = Stacked::head(pv, vm, first..end, kv_head, d);
+            // SAFETY: the columns of a head in the rows of a sequence, and in its copy of the
+            // prefix, lie inside of the sinks and belong to the task of their key head alone.
+            let target = |prefix: Option<Target<T>>, own: Option<Target<T>>| unsafe {
+                let at = |to: Target<T>, row: usize| Target(to.at(row * kv_width + kv_head * d));
+                StackedTarget {
+                    prefix: prefix.filter(|_| p > 0).map(|to| at(to, sequence * p)),
+                    own: own.map(|to| at(to, first)),
+                    stride: kv_width,
+                    prefix_rows: p,
+                }
+            };
+            let (to_keys, to_values) = (target(dpk, dk), target(dpv, dv));
             let (weights, slopes) = (&mut scratch.0, &mut scratch.1);
-            weights.resize(BLOCK.min(len) * len, T::ZERO);
-            slopes.resize(BLOCK.min(len) * len, T::ZERO);
+            weights.resize(BLOCK.min(len) * (p + len), T::ZERO);
+            slopes.resize(BLOCK.min(len) * (p + len), T::ZERO);
 
             for head in kv_head * group..(kv_head + 1) * group {
                 for from in (0..len).step_by(BLOCK) {
                     let to = (from + BLOCK).min(len);
-                    let (m, n) = (to - from, reach(plan, to, len));
+                    let near = reach(plan, to, len);
+                    let (m, n) = (to - from, p + near);
                     let block = first + from..first + to;
                     let queries = head_of(qm, block.clone(), head, d);
                     let upstream = head_of(gm, block, head, d);
-                    let (near_keys, near_values) =
-                        (Matrix { rows: n, ..keys }, Matrix { rows: n, ..values });
                     // SAFETY: the scratches hold m × n elements.
                     unsafe {
-                        block_product(
-                            weights.as_mut_ptr(),
-                            n,
-                            Start::Zero,
-                            queries,
-                            near_keys.transposed(),
-                            scale,
-                        );
+                        let near_keys = keys.near(near);
+                        near_keys.scores(queries, scale, weights.as_mut_ptr());
                         if needs_slopes {
-                            block_product(
-                                slopes.as_mut_ptr(),
-                                n,
-                                Start::Zero,
-                                upstream,
-                                near_values.transposed(),
-                                T::ONE,
-                            );
+                            let near_values = values.near(near);
+                            near_values.scores(upstream, T::ONE, slopes.as_mut_ptr());
                         }
                     }
                     let lines = weights[..m * n]
@@ -146,62 +177,35 @@ pub fn attention_grads<T: Real>(
                         dispatch(Rows {
                             scores,
                             slopes,
-                            seen: seen(plan, from + i, n),
+                            seen: p + seen(plan, from + i, near),
                             lse: lse[head * rows + at],
                             grad: &grads[columns.clone()],
                             out: &outs[columns],
-                            drop: plan.dropout.map(|o| {
-                                (
-                                    attention_keep(o.key, head, at, o.probability),
-                                    T::of(o.scale()),
-                                )
-                            }),
+                            drop: drop_rule(plan, head, at),
                         });
                     }
                     let (weights, slopes) = (block_of(weights, m, n), block_of(slopes, m, n));
-                    let kv_at = first * kv_width + kv_head * d;
-                    // SAFETY: the columns of a head in the rows of a sequence belong to the task
-                    // of its key head alone, and the sinks are zeroed.
+                    // SAFETY: as said at the targets; the sinks are zeroed.
                     unsafe {
-                        if let Some(dv) = dv {
-                            block_product(
-                                dv.at(kv_at),
-                                kv_width,
-                                Start::Output,
-                                weights.transposed(),
-                                upstream,
-                                T::ONE,
-                            );
-                        }
-                        if let Some(dk) = dk {
-                            block_product(
-                                dk.at(kv_at),
-                                kv_width,
-                                Start::Output,
-                                slopes.transposed(),
-                                queries,
-                                scale,
-                            );
-                        }
+                        to_values.add(weights, upstream, T::ONE);
+                        to_keys.add(slopes, queries, scale);
                         if let Some(dq) = dq {
-                            let q_at = (first + from) * width + head * d;
-                            block_product(
-                                dq.at(q_at),
-                                width,
-                                Start::Zero,
-                                slopes,
-                                near_keys,
-                                scale,
-                            );
+                            let dst = dq.at((first + from) * width + head * d);
+                            keys.near(near).weighted(slopes, scale, dst, width);
                         }
                     }
                 }
             }
-        },
-    );
-    let mut widths = [width, kv_width, kv_width].into_iter();
-    sinks.map(|sink| {
-        let width = widths.next().expect("three");
-        sink.map(|data| wrap(data, Shape::new([rows, width])))
-    })
+        });
+    let matrix = |data: Vec<T>, rows: usize, width: usize| wrap(data, Shape::new([rows, width]));
+    let [prefix_k, prefix_v] = sinks
+        .prefix
+        .map(|sink| sink.map(|parts| matrix(summed(&parts, p * kv_width), p, kv_width)));
+    [
+        sinks.q.map(|data| matrix(data, rows, width)),
+        sinks.keys.map(|data| matrix(data, rows, kv_width)),
+        sinks.values.map(|data| matrix(data, rows, kv_width)),
+        prefix_k,
+        prefix_v,
+    ]
 }

@@ -9,7 +9,7 @@ use super::lanes::{max, sum};
 use super::parallel::{over_rows, over_rows_of};
 use super::real::Real;
 use super::simd::{Kernel, dispatch};
-use super::view::{build, contiguous, elements, wrap};
+use super::view::{build, contiguous, elements, indices, wrap};
 
 /// Log-sum-exp of each row.
 struct LogSumExp<'a, T> {
@@ -54,11 +54,7 @@ impl<T: Real> Kernel for Softmax<'_, T> {
 }
 
 fn classes_of(targets: FlexTensor, classes: usize) -> Vec<usize> {
-    let check = |t: i64| {
-        let class = usize::try_from(t).ok().filter(|&t| t < classes);
-        class.unwrap_or_else(|| panic!("cross_entropy: target {t} is outside 0 .. {classes}"))
-    };
-    targets.into_data().iter::<i64>().map(check).collect()
+    indices(targets, classes, || "cross_entropy: target".to_owned())
 }
 
 /// The loss, `[1]`, and the log-sum-exp of each row.

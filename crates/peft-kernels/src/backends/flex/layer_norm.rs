@@ -21,19 +21,23 @@ pub fn statistics<T: Real>(x: &[T], eps: T) -> (T, T) {
 
 /// The learned vectors and the constant of a normalisation.
 #[derive(Clone, Copy)]
-struct Affine<'a, T> {
-    gamma: &'a [T],
-    beta: &'a [T],
-    eps: T,
+pub struct Affine<'a, T> {
+    /// Factors.
+    pub gamma: &'a [T],
+    /// Summands.
+    pub beta: &'a [T],
+    /// Added to the variance.
+    pub eps: T,
 }
 
+/// Writes the normalised row of `x`.
 #[inline(always)]
-fn apply<T: Real, const FMA: bool>(
+pub fn normalise<T: Real, const FMA: bool>(
     x: &[T],
     y: &mut [MaybeUninit<T>],
     affine: Affine<'_, T>,
-    (mean, rstd): (T, T),
 ) {
+    let (mean, rstd) = statistics(x, affine.eps);
     for (((y, &v), &g), &b) in y.iter_mut().zip(x).zip(affine.gamma).zip(affine.beta) {
         y.write(((v - mean) * rstd).fma::<FMA>(g, b));
     }
@@ -50,7 +54,7 @@ impl<T: Real> Kernel for Plain<'_, T> {
     fn run<const FMA: bool>(self) {
         let d = self.affine.gamma.len();
         for (x, y) in self.x.chunks_exact(d).zip(self.y.chunks_exact_mut(d)) {
-            apply::<T, FMA>(x, y, self.affine, statistics(x, self.affine.eps));
+            normalise::<T, FMA>(x, y, self.affine);
         }
     }
 }
@@ -86,7 +90,7 @@ impl<T: Real> Kernel for OfSum<'_, T> {
             }
             // SAFETY: written in the loop just above, x and r being as long as the row.
             let row = unsafe { row.assume_init_ref() };
-            apply::<T, FMA>(row, y, self.affine, statistics(row, self.affine.eps));
+            normalise::<T, FMA>(row, y, self.affine);
         }
     }
 }

@@ -4,18 +4,13 @@ use core::mem::MaybeUninit;
 
 use burn::tensor::Shape;
 use burn_flex::FlexTensor;
-use rayon::prelude::*;
 
 use super::lanes::sums3;
 use super::layer_norm::statistics;
-use super::parallel::over_rows;
+use super::parallel::{over_rows, sum_over_rows};
 use super::real::Real;
 use super::simd::{Kernel, dispatch};
 use super::view::{build, contiguous, elements, wrap};
-
-/// Rows summed by one task. Fixed, so that the order of a sum over rows does not depend on the
-/// threads.
-const BLOCK: usize = 64;
 
 struct ToInput<'a, T> {
     x: &'a [T],
@@ -101,31 +96,17 @@ impl<T: Real> Kernel for OverRows<'_, T> {
     }
 }
 
-/// Sums over rows: blocks in parallel, then the blocks in order.
 fn over_blocks<T: Real>(x: Option<&[T]>, grad: &[T], d: usize, eps: T) -> Vec<T> {
     let width = if x.is_some() { 2 * d } else { d };
-    let partial: Vec<Vec<T>> = grad
-        .par_chunks(BLOCK * d)
-        .enumerate()
-        .map(|(i, grad)| {
-            let mut sums = vec![T::ZERO; width];
-            let at = i * BLOCK * d;
-            let x = x.map(|x| &x[at..at + grad.len()]);
-            dispatch(OverRows {
-                x,
-                grad,
-                sums: &mut sums,
-                d,
-                eps,
-            });
-            sums
-        })
-        .collect();
-    let mut total = vec![T::ZERO; width];
-    for block in partial {
-        total.iter_mut().zip(block).for_each(|(t, b)| *t += b);
-    }
-    total
+    sum_over_rows(grad.len(), d, width, |part, sums| {
+        dispatch(OverRows {
+            x: x.map(|x| &x[part.clone()]),
+            grad: &grad[part],
+            sums,
+            d,
+            eps,
+        });
+    })
 }
 
 /// Gradients to gamma and beta.
@@ -145,10 +126,6 @@ pub fn layer_norm_param_grads<T: Real>(
 pub fn column_sums<T: Real>(x: &FlexTensor) -> FlexTensor {
     let x = contiguous(x);
     let d = x.layout().shape()[1];
-    let sums = if d == 0 {
-        Vec::new()
-    } else {
-        over_blocks(None, elements::<T>(&x), d, T::ZERO)
-    };
+    let sums = over_blocks(None, elements::<T>(&x), d, T::ZERO);
     wrap(sums, Shape::new([d]))
 }

@@ -1,18 +1,27 @@
 //! Bodies for Burn's CPU backend.
 
+mod activation;
+mod adamw;
 mod attention;
 mod attention_grad;
+mod bias_activation;
 mod cross_entropy;
 mod dropout;
-mod gelu;
+mod embedding;
+mod gate;
+mod gated;
 mod lanes;
 mod layer_norm;
 mod layer_norm_grad;
 mod matmul;
+mod norms;
 mod parallel;
 mod product;
 mod real;
+mod rms_norm;
 mod simd;
+mod softmax;
+mod stacked;
 mod updated;
 mod view;
 
@@ -21,7 +30,7 @@ use burn::tensor::DType;
 use burn_flex::Flex;
 
 use crate::ops::{AttentionPlan, AttentionSaved, KernelGrads, KernelOps};
-use crate::{Dropout, GeluKind, RowUpdate};
+use crate::{Activation, Dropout, RowUpdate};
 
 /// Runs a generic body for the element type of a tensor.
 macro_rules! by_type {
@@ -34,21 +43,49 @@ macro_rules! by_type {
     };
 }
 
+use activation::{activation, activation_grad};
+pub use adamw::adamw;
 use attention::attention;
 use attention_grad::attention_grads;
+use bias_activation::{bias_activation, bias_activation_grad};
 use cross_entropy::{cross_entropy, cross_entropy_grad};
 use dropout::dropout;
-use gelu::{gelu, gelu_grad};
+use embedding::{Rows, embedding_norm, embedding_sum, scatter_rows};
+use gated::{gated, gated_grads};
 use layer_norm::{add_layer_norm, layer_norm};
 use layer_norm_grad::{column_sums, layer_norm_grad, layer_norm_param_grads};
+pub use norms::norms;
 use product::{product, product_sum};
+use rms_norm::{add_rms_norm, rms_norm, rms_norm_gamma_grad, rms_norm_grad};
+use softmax::{softmax, softmax_grad};
 use updated::{updated_product, updated_product_grads};
 
 type F = FloatTensor<Flex>;
+type I = IntTensor<Flex>;
 
 impl KernelOps for Flex {
-    fn fused_gelu(x: F, kind: GeluKind) -> F {
-        by_type!(x, gelu(&x, kind))
+    fn fused_activation(x: F, kind: Activation) -> F {
+        by_type!(x, activation(&x, kind))
+    }
+
+    fn fused_bias_activation(x: F, bias: F, kind: Activation) -> F {
+        by_type!(x, bias_activation(&x, &bias, kind))
+    }
+
+    fn fused_gated(gate: F, up: F, kind: Activation) -> F {
+        by_type!(gate, gated(&gate, &up, kind))
+    }
+
+    fn fused_softmax(x: F) -> F {
+        by_type!(x, softmax(&x))
+    }
+
+    fn fused_rms_norm(x: F, gamma: F, eps: f64) -> F {
+        by_type!(x, rms_norm(&x, &gamma, eps))
+    }
+
+    fn fused_add_rms_norm(x: F, residual: F, gamma: F, eps: f64) -> (F, F) {
+        by_type!(x, add_rms_norm(&x, &residual, &gamma, eps))
     }
 
     fn fused_layer_norm(x: F, gamma: F, beta: F, eps: f64) -> F {
@@ -59,8 +96,8 @@ impl KernelOps for Flex {
         by_type!(x, add_layer_norm(&x, &residual, &gamma, &beta, eps, false)).0
     }
 
-    fn packed_attention(q: F, k: F, v: F, plan: AttentionPlan) -> F {
-        by_type!(q, attention(&q, &k, &v, &plan)).0
+    fn packed_attention(q: F, k: F, v: F, pk: F, pv: F, plan: AttentionPlan) -> F {
+        by_type!(q, attention(&q, [&k, &v], [&pk, &pv], &plan)).0
     }
 
     fn keyed_dropout(x: F, rule: Dropout) -> F {
@@ -81,6 +118,19 @@ impl KernelOps for Flex {
 
     fn product_with_addend(x: F, weight: F, bias: F, low: F, b: F) -> F {
         by_type!(x, product_sum(&x, &weight, &low, &b, Some(&bias)))
+    }
+
+    #[rustfmt::skip]
+    fn fused_embedding_norm(
+        word: F, word_ids: I, position: F, position_ids: I, segment: F, segment_ids: I,
+        gamma: F, beta: F, eps: f64,
+    ) -> F {
+        let tables = [
+            Rows::new("word", &word, word_ids),
+            Rows::new("position", &position, position_ids),
+            Rows::new("segment", &segment, segment_ids),
+        ];
+        by_type!(gamma, embedding_norm(&tables, &gamma, &beta, eps))
     }
 
     fn updated_product(x: F, weight: F, bias: F, coefficients: F, update: RowUpdate) -> F {
@@ -107,8 +157,28 @@ impl KernelGrads for Flex {
         by_type!(x, product_sum(&x, &weight, &y, &other, None))
     }
 
-    fn gelu_grad(x: F, grad: F, kind: GeluKind) -> F {
-        by_type!(x, gelu_grad(&x, &grad, kind))
+    fn activation_grad(x: F, grad: F, kind: Activation) -> F {
+        by_type!(x, activation_grad(&x, &grad, kind))
+    }
+
+    fn bias_activation_grad(x: F, bias: F, grad: F, kind: Activation) -> F {
+        by_type!(x, bias_activation_grad(&x, &bias, &grad, kind))
+    }
+
+    fn gated_grads(gate: F, up: F, grad: F, kind: Activation) -> (F, F) {
+        by_type!(gate, gated_grads(&gate, &up, &grad, kind))
+    }
+
+    fn softmax_grad(y: F, grad: F) -> F {
+        by_type!(y, softmax_grad(&y, &grad))
+    }
+
+    fn rms_norm_grad(x: F, gamma: F, grad: F, eps: f64) -> F {
+        by_type!(x, rms_norm_grad(&x, &gamma, &grad, eps))
+    }
+
+    fn rms_norm_gamma_grad(x: F, grad: F, eps: f64) -> F {
+        by_type!(x, rms_norm_gamma_grad(&x, &grad, eps))
     }
 
     fn add_layer_norm_saving(x: F, residual: F, gamma: F, beta: F, eps: f64) -> (F, F) {
@@ -124,16 +194,16 @@ impl KernelGrads for Flex {
         by_type!(x, layer_norm_param_grads(&x, &grad, eps))
     }
 
-    fn attention_saving(q: F, k: F, v: F, plan: AttentionPlan) -> (F, F) {
-        by_type!(q, attention(&q, &k, &v, &plan))
+    fn attention_saving([q, k, v, pk, pv]: [F; 5], plan: AttentionPlan) -> (F, F) {
+        by_type!(q, attention(&q, [&k, &v], [&pk, &pv], &plan))
     }
 
     fn attention_grads(
         saved: AttentionSaved<Self>,
         grad: F,
         plan: AttentionPlan,
-        wanted: [bool; 3],
-    ) -> [Option<F>; 3] {
+        wanted: [bool; 5],
+    ) -> [Option<F>; 5] {
         by_type!(saved.q, attention_grads(&saved, &grad, &plan, wanted))
     }
 
@@ -156,6 +226,20 @@ impl KernelGrads for Flex {
 
     fn column_sums(x: F) -> F {
         by_type!(x, column_sums(&x))
+    }
+
+    fn embedding_sum(tables: [(F, I); 3], like: F) -> F {
+        let [word, position, segment] = tables;
+        let tables = [
+            Rows::new("word", &word.0, word.1),
+            Rows::new("position", &position.0, position.1),
+            Rows::new("segment", &segment.0, segment.1),
+        ];
+        by_type!(like, embedding_sum(&tables))
+    }
+
+    fn scatter_rows(grad: F, ids: I, entries: usize) -> F {
+        by_type!(grad, scatter_rows(&grad, ids, entries))
     }
 
     fn cross_entropy_saving(logits: F, targets: IntTensor<Flex>) -> (F, F) {

@@ -1,9 +1,13 @@
 //! Splitting work over threads without splitting a sum.
 
+use core::ops::Range;
+
 use rayon::prelude::*;
 
+use super::real::Real;
+
 /// Elements for which waking another thread pays.
-const GRAIN: usize = 16 * 1024;
+pub const GRAIN: usize = 16 * 1024;
 
 /// Runs `work` on pieces of whole rows of `out`, each with the index of its first row.
 ///
@@ -43,4 +47,35 @@ pub fn over_rows_of<T: Send>(out: &mut [T], cost: usize, work: impl Fn(usize, &m
     out.par_chunks_mut(rows)
         .enumerate()
         .for_each(|(i, piece)| work(i * rows, piece));
+}
+
+/// Rows summed by one task. Fixed, so that the order of a sum over rows does not depend on the
+/// threads.
+const BLOCK: usize = 64;
+
+/// `width` sums over the rows of a matrix of `elements` numbers, `d` a row: `add` adds the rows that
+/// lie at a range of elements. Blocks of rows are summed in parallel, then the blocks in order.
+pub fn sum_over_rows<T: Real>(
+    elements: usize,
+    d: usize,
+    width: usize,
+    add: impl Fn(Range<usize>, &mut [T]) + Sync,
+) -> Vec<T> {
+    let mut total = vec![T::ZERO; width];
+    if elements == 0 {
+        return total;
+    }
+    let block = BLOCK * d;
+    let partial: Vec<Vec<T>> = (0..elements.div_ceil(block))
+        .into_par_iter()
+        .map(|i| {
+            let mut sums = vec![T::ZERO; width];
+            add(i * block..elements.min((i + 1) * block), &mut sums);
+            sums
+        })
+        .collect();
+    for block in partial {
+        total.iter_mut().zip(block).for_each(|(t, b)| *t += b);
+    }
+    total
 }

@@ -3,8 +3,8 @@
 use core::mem::MaybeUninit;
 use core::ops::Range;
 
-use burn::tensor::{Bytes, Element, Shape};
-use burn_flex::{FlexTensor, Layout};
+use burn::tensor::{Bytes, Element, Shape, Tensor};
+use burn_flex::{Flex, FlexTensor, Layout};
 use bytemuck::Pod;
 
 use super::real::Real;
@@ -12,6 +12,13 @@ use super::real::Real;
 /// A tensor whose elements lie in row-major order; a copy only where they do not yet.
 pub fn contiguous(x: &FlexTensor) -> FlexTensor {
     x.to_contiguous()
+}
+
+/// A tensor on flex without autodiff, covering its storage; shared storage is copied when it is first
+/// written.
+pub fn whole<const D: usize>(x: Tensor<D>) -> FlexTensor {
+    let x = x.try_into_primitive::<Flex>();
+    contiguous(&x.expect("callers checked the device and left autodiff behind"))
 }
 
 /// The elements of a contiguous tensor.
@@ -100,6 +107,18 @@ pub unsafe fn build<T: Real>(shape: Shape, fill: impl FnOnce(&mut [MaybeUninit<T
 /// A tensor of the given elements.
 pub fn wrap<T: Real>(data: Vec<T>, shape: Shape) -> FlexTensor {
     FlexTensor::new(Bytes::from_elems(data), Layout::contiguous(shape), T::TYPE)
+}
+
+/// Whole numbers as places below `bound`.
+///
+/// # Panics
+/// If one is outside; `what` names it.
+pub fn indices(x: FlexTensor, bound: usize, what: impl Fn() -> String) -> Vec<usize> {
+    let place = |v: i64| {
+        let place = usize::try_from(v).ok().filter(|&p| p < bound);
+        place.unwrap_or_else(|| panic!("{} {v} is outside 0 .. {bound}", what()))
+    };
+    x.into_data().iter::<i64>().map(place).collect()
 }
 
 /// A pointer that worker threads share to write disjoint places.

@@ -1,11 +1,15 @@
+mod settings;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use peft_train::{
-    BaseDtype, DeviceChoice, ScheduleKind,
+    DeviceChoice, RunConfig, Sources, TrainError,
     data::{Format, Task},
 };
+
+pub use settings::SettingFlags;
 
 /// Parameter-efficient fine-tuning of Hugging Face checkpoints.
 #[derive(Debug, Parser)]
@@ -35,6 +39,9 @@ pub enum Command {
     /// Look at data before training on it.
     #[command(subcommand)]
     Data(DataCommand),
+    /// Files of settings for `peft train --config`.
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// List the devices that this binary can compute on.
     Devices,
     /// Print a completion script for a shell: `source <(peft completions bash)`.
@@ -42,6 +49,8 @@ pub enum Command {
         /// The shell.
         shell: Shell,
     },
+    /// Print a manual page, or write all of them: `peft man train | man -l -`.
+    Man(ManArgs),
 }
 
 impl Command {
@@ -49,12 +58,17 @@ impl Command {
     pub fn model(&mut self) -> Option<&mut PathBuf> {
         match self {
             Self::Quickstart(args) => args.model.as_mut(),
-            Self::Train(args) => Some(&mut args.model),
             Self::Eval(args) => Some(&mut args.model),
             Self::Predict(args) => Some(&mut args.model),
             Self::Merge(args) => Some(&mut args.model),
             Self::Data(DataCommand::Preview(args)) => Some(&mut args.model),
-            Self::Inspect(_) | Self::Devices | Self::Completions { .. } => None,
+            // A run's model may be named in a file: it is looked up when all settings are known.
+            Self::Train(_)
+            | Self::Inspect(_)
+            | Self::Devices
+            | Self::Completions { .. }
+            | Self::Config(_)
+            | Self::Man(_) => None,
         }
     }
 }
@@ -106,128 +120,39 @@ pub struct QuickstartArgs {
 
 #[derive(Debug, Args)]
 pub struct TrainArgs {
-    /// Hugging Face model folder, or organisation/name of a model on the hub.
-    #[arg(long, value_name = "MODEL")]
-    pub model: PathBuf,
-    /// Labelled rows to learn from: csv, tsv, jsonl or parquet.
-    #[arg(long, value_name = "FILE")]
-    pub data: PathBuf,
-    /// Labelled rows to report on; they choose nothing.
-    #[arg(long, value_name = "FILE")]
-    pub eval_data: Option<PathBuf>,
-    /// Labelled rows that choose the checkpoint to keep [default: a seeded tenth of --data].
-    #[arg(long, value_name = "FILE")]
-    pub select_data: Option<PathBuf>,
-    /// What to predict.
-    #[arg(long, value_enum, default_value = "classify")]
-    pub task: TaskArg,
-    /// Method of adaptation.
-    #[arg(long, default_value = "lora")]
-    pub method: String,
-    /// Folder to write.
-    #[arg(long, value_name = "DIR")]
-    pub output: PathBuf,
-    /// Adapter folder to continue from.
-    #[arg(long, value_name = "DIR")]
-    pub adapter: Option<PathBuf>,
+    #[command(flatten)]
+    pub run: RunArgs,
     /// Go on with the interrupted run in --output: it ends in the bits in which it would have ended.
     #[arg(long)]
     pub resume: bool,
-
-    /// Rank [default: 8].
-    #[arg(long, help_heading = "Method")]
-    pub rank: Option<usize>,
-    /// Numerator of LoRA's scale [default: 16].
-    #[arg(long, help_heading = "Method")]
-    pub alpha: Option<f64>,
-    /// Dropout of an adapter's input.
-    #[arg(long, value_name = "P", help_heading = "Method")]
-    pub adapter_dropout: Option<f64>,
-    /// Scale by α/√r instead of α/r.
-    #[arg(long, help_heading = "Method")]
-    pub use_rslora: bool,
-    /// Rank of some modules, by name or regular expression; repeatable.
-    #[arg(long, value_name = "PATTERN=N", help_heading = "Method")]
-    pub rank_pattern: Vec<String>,
-    /// Alpha of some modules, by name or regular expression; repeatable.
-    #[arg(long, value_name = "PATTERN=F", help_heading = "Method")]
-    pub alpha_pattern: Vec<String>,
-    /// Modules to adapt: names separated by commas, a regular expression, or all-linear
-    /// [default: queries and values].
-    #[arg(long, value_name = "WHICH", help_heading = "Method")]
-    pub target_modules: Option<String>,
-    /// Modules to leave alone: names separated by commas, or a regular expression.
-    #[arg(long, value_name = "WHICH", help_heading = "Method")]
-    pub exclude_modules: Option<String>,
-    /// Layers to adapt, such as 0,1,5-9.
-    #[arg(long, value_name = "LAYERS", help_heading = "Method")]
-    pub layers: Option<String>,
-    /// Modules trained and saved in full beside the head, separated by commas.
-    #[arg(
-        long,
-        value_name = "NAMES",
-        value_delimiter = ',',
-        help_heading = "Method"
-    )]
-    pub modules_to_save: Vec<String>,
-
-    /// Passes over the data.
-    #[arg(long, default_value_t = 3.0, help_heading = "Training")]
-    pub epochs: f64,
-    /// Optimiser steps, instead of epochs.
-    #[arg(long, help_heading = "Training")]
-    pub steps: Option<u64>,
-    /// Rows a batch.
-    #[arg(long, default_value_t = 32, help_heading = "Training")]
-    pub batch_size: usize,
-    /// Batches a step.
-    #[arg(long, default_value_t = 1, help_heading = "Training")]
-    pub grad_accumulation: usize,
-    /// Learning rate of the adapter [default: the method's].
-    #[arg(long, help_heading = "Training")]
-    pub learning_rate: Option<f64>,
-    /// Learning rate of the head.
-    #[arg(long, default_value_t = 2e-3, help_heading = "Training")]
-    pub head_learning_rate: f64,
-    /// Course of the learning rates: linear, cosine or constant.
-    #[arg(long, default_value = "linear", help_heading = "Training")]
-    pub schedule: ScheduleKind,
-    /// Warm-up: a share of the steps, or a number of them from 1 up.
-    #[arg(long, default_value_t = 0.06, help_heading = "Training")]
-    pub warmup: f64,
-    /// Decoupled weight decay.
-    #[arg(long, default_value_t = 0.0, help_heading = "Training")]
-    pub weight_decay: f64,
-    /// Largest norm of all gradients together; 0 for no limit.
-    #[arg(long, default_value_t = 1.0, help_heading = "Training")]
-    pub clip: f64,
-    /// Dropout of the model itself [default: the checkpoint's].
-    #[arg(long, value_name = "P", help_heading = "Training")]
-    pub model_dropout: Option<f64>,
-    /// Keep the frozen matrices in half precision: half the memory for them.
-    #[arg(long, value_name = "TYPE", help_heading = "Training")]
-    pub base_dtype: Option<BaseDtype>,
-    /// Compute the blocks again for their gradients instead of keeping what they need: less memory,
-    /// more time.
-    #[arg(long, help_heading = "Training")]
-    pub recompute: bool,
-    /// Longest sequence in tokens; longer ones are cut.
-    #[arg(long, default_value_t = 128, help_heading = "Training")]
-    pub max_length: usize,
-    /// Seed of everything random.
-    #[arg(long, default_value_t = 0, help_heading = "Training")]
-    pub seed: u64,
-
-    /// Steps between two saved states [default: a minute of time].
-    #[arg(long, value_name = "N", help_heading = "Output")]
-    pub save_steps: Option<u64>,
-    #[command(flatten)]
-    pub columns: ColumnArgs,
-    #[command(flatten)]
-    pub compute: ComputeArgs,
     /// What progress looks like: auto (a bar on a terminal), plain or json.
     #[arg(long, value_enum, default_value = "auto", help_heading = "Output")]
     pub log_format: LogFormat,
+}
+
+/// The settings of a run.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// File of settings, TOML or YAML; flags overrule it.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    #[command(flatten)]
+    pub flags: SettingFlags,
+    /// Settings by their names in a file, such as batch_size=8 or method_config.r=4; they overrule
+    /// flags.
+    #[arg(value_name = "KEY=VALUE")]
+    pub arguments: Vec<String>,
+}
+
+impl RunArgs {
+    /// The settings that these come to.
+    pub fn resolve(&self) -> Result<RunConfig, TrainError> {
+        RunConfig::resolve(&Sources {
+            file: self.config.as_deref(),
+            flags: &self.flags.0,
+            arguments: &self.arguments,
+        })
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -339,6 +264,37 @@ pub struct InspectArgs {
     /// List every tensor.
     #[arg(long)]
     pub tensors: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Print the JSON Schema of a file of settings.
+    Schema,
+    /// Check a file of settings without loading the model: 0 if all is well, 1 if something is wrong.
+    Validate {
+        /// TOML or YAML file.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Settings that overrule the file's.
+        #[arg(value_name = "KEY=VALUE")]
+        arguments: Vec<String>,
+    },
+    /// Print a file with every setting, what it is and its default.
+    Init {
+        /// Method of adaptation.
+        #[arg(long, default_value = "lora")]
+        method: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// The verb, such as train or data preview [default: the binary as a whole].
+    #[arg(value_name = "VERB")]
+    pub verb: Vec<String>,
+    /// Folder to write a page for every verb into.
+    #[arg(long, value_name = "DIR", conflicts_with = "verb")]
+    pub output: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,43 +1,11 @@
-use burn_autodiff::NodeId;
 use burn_autodiff::checkpoint::base::Checkpointer;
 use burn_autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn_autodiff::grads::Gradients;
 use burn_autodiff::ops::{Backward, Ops, OpsKind, unary};
 
 use super::F;
+use crate::Dropout;
 use crate::ops::KernelGrads;
-use crate::{Dropout, GeluKind};
-
-#[derive(Debug)]
-struct Gelu;
-
-impl<B: KernelGrads> Backward<B, 1> for Gelu {
-    type State = (NodeId, GeluKind);
-
-    fn backward(
-        self,
-        ops: Ops<Self::State, 1>,
-        grads: &mut Gradients,
-        checkpointer: &mut Checkpointer,
-    ) {
-        let (x, kind) = ops.state;
-        let x = checkpointer.retrieve_node_output(x);
-        unary::<B, _>(ops.parents, ops.node, grads, |grad| {
-            B::gelu_grad(x, grad, kind)
-        });
-    }
-}
-
-/// Keeps the input.
-pub fn gelu<B: KernelGrads, C: CheckpointStrategy>(x: F<B, C>, kind: GeluKind) -> F<B, C> {
-    match Gelu.prepare::<C>([x.node()]).compute_bound().stateful() {
-        OpsKind::Tracked(mut prep) => {
-            let state = (prep.checkpoint(&x), kind);
-            prep.finish(state, B::fused_gelu(x.into_primitive(), kind))
-        }
-        OpsKind::UnTracked(prep) => prep.finish(B::fused_gelu(x.into_primitive(), kind)),
-    }
-}
 
 #[derive(Debug)]
 struct KeyedDropout;

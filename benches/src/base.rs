@@ -1,0 +1,88 @@
+//! A training step of a model of BERT-base's size with random weights, on random tokens: time and
+//! memory need no checkpoint.
+
+use anyhow::{Result, ensure};
+use burn::{module::Param, tensor::Device};
+use peft_train::{
+    core::kernels::uniform,
+    data::Labels,
+    models::{Embedding, Encoder, EncoderConfig, SequenceModel},
+};
+
+use crate::{
+    Case,
+    layer::{HIDDEN, config, linear, norm, random, random_layer},
+    protocol::{Measured, Setup},
+    training::{Inputs, Training},
+};
+
+pub struct BaseCase {
+    training: Training,
+    ids: Vec<u32>,
+    starts: Vec<usize>,
+    labels: Labels,
+}
+
+impl BaseCase {
+    pub fn new(setup: &Setup, device: &Device) -> Result<Self> {
+        ensure!(
+            setup.trains() && setup.adapter == "lora",
+            "bert_base_step knows the mode train and the adapter lora, not {} and {}",
+            setup.mode,
+            setup.adapter
+        );
+        let device = device.clone().autodiff();
+        let dropout = if setup.dropout { 0.1 } else { 0.0 };
+        let config = EncoderConfig {
+            layers: setup.layers,
+            distinct_layers: setup.layers,
+            hidden_dropout: dropout,
+            attention_dropout: dropout,
+            head_dropout: dropout,
+            ..config()
+        };
+        let words = config.vocab_size as f32;
+        let tokens = uniform(setup.seed, setup.batch * setup.seq);
+        Ok(Self {
+            training: Training::new(random_model(config, &device), setup, &device)?,
+            ids: tokens.iter().map(|u| (u * words) as u32).collect(),
+            starts: (0..=setup.batch).map(|row| row * setup.seq).collect(),
+            labels: Labels::Classes((0..setup.batch as u32).map(|row| row % 2).collect()),
+        })
+    }
+}
+
+impl Case for BaseCase {
+    fn trainable_parameters(&self) -> usize {
+        self.training.trained
+    }
+
+    fn run(&mut self) -> Result<Measured> {
+        self.training.step(&Inputs {
+            ids: &self.ids,
+            type_ids: &[],
+            starts: &self.starts,
+            labels: &self.labels,
+        })
+    }
+}
+
+fn random_model(config: EncoderConfig, device: &Device) -> SequenceModel {
+    let table = |key: u64, entries: usize| Embedding {
+        weight: Param::from_tensor(random(key, [entries, HIDDEN], 0.02, device)),
+    };
+    let layers = (0..config.layers).map(|_| random_layer(device)).collect();
+    SequenceModel {
+        encoder: Encoder {
+            word: table(21, config.vocab_size),
+            position: table(22, config.max_positions),
+            token_type: Some(table(23, config.type_vocab_size)),
+            embedding_norm: norm(device),
+            projection: None,
+            layers,
+            config,
+        },
+        dense: linear(24, HIDDEN, HIDDEN, device),
+        classifier: linear(25, HIDDEN, 2, device),
+    }
+}

@@ -1,0 +1,154 @@
+//! The flags of a run, made from its settings and from those of every method.
+
+use std::sync::OnceLock;
+
+use clap::{
+    Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueHint,
+    builder::PossibleValuesParser,
+};
+use peft_config::{Kind, Setting};
+use peft_train::{Flag, RunConfig, methods::METHODS};
+
+/// Heading under which the settings of methods stand.
+const METHOD: &str = "Method";
+
+/// Flags as they were given, in no particular order.
+#[derive(Debug, Clone, Default)]
+pub struct SettingFlags(pub Vec<Flag>);
+
+/// A flag and what its help says.
+struct Known {
+    name: String,
+    help: String,
+    value: String,
+    heading: Option<String>,
+    kind: Kind,
+}
+
+impl Known {
+    fn new(setting: &Setting) -> Option<Self> {
+        let name = setting.flag.clone()?;
+        let value = setting.value_name.clone();
+        Some(Self {
+            help: setting.described(),
+            value: value.unwrap_or_else(|| name.replace('-', "_").to_uppercase()),
+            heading: setting.heading.clone(),
+            kind: setting.kind.clone(),
+            name,
+        })
+    }
+
+    fn arg(&'static self) -> Arg {
+        let arg = Arg::new(self.name.as_str())
+            .long(self.name.as_str())
+            .help(self.help.as_str())
+            .help_heading(self.heading.as_deref())
+            .value_name(self.value.as_str());
+        let arg = match self.value.as_str() {
+            "DIR" => arg.value_hint(ValueHint::DirPath),
+            "FILE" => arg.value_hint(ValueHint::FilePath),
+            _ => arg,
+        };
+        match &self.kind {
+            // Off by `--recompute=false`, for a file may have turned it on.
+            Kind::Boolean => arg
+                .value_parser(["true", "false"])
+                .value_name("BOOL")
+                .num_args(0..=1)
+                .require_equals(true)
+                .default_missing_value("true")
+                .hide_possible_values(true),
+            Kind::Choice(words) => arg.value_parser(PossibleValuesParser::new(
+                words.iter().map(String::as_str).collect::<Vec<_>>(),
+            )),
+            Kind::Table(_) => arg.action(ArgAction::Append),
+            Kind::Whole | Kind::Number => arg.allow_negative_numbers(true),
+            _ => arg,
+        }
+    }
+}
+
+/// Every flag, in the order of the help.
+fn known() -> &'static [Known] {
+    static KNOWN: OnceLock<Vec<Known>> = OnceLock::new();
+    KNOWN.get_or_init(|| {
+        let mut all = Vec::new();
+        let mut methods = of_methods();
+        for setting in RunConfig::settings() {
+            if setting.heading.as_deref() == Some(METHOD) {
+                all.append(&mut methods);
+            }
+            all.extend(Known::new(setting));
+        }
+        all
+    })
+}
+
+/// The flags of all methods; those of some only say of which.
+fn of_methods() -> Vec<Known> {
+    let mut all: Vec<(Known, Vec<&str>)> = Vec::new();
+    for entry in METHODS {
+        for flag in entry.settings().iter().filter_map(Known::new) {
+            match all.iter_mut().find(|(known, _)| known.name == flag.name) {
+                Some((known, names)) => {
+                    names.push(entry.name);
+                    if known.kind != flag.kind {
+                        known.kind = Kind::Any;
+                    }
+                }
+                None => all.push((flag, vec![entry.name])),
+            }
+        }
+    }
+    let label = |(mut known, names): (Known, Vec<&str>)| {
+        known.heading = Some(METHOD.to_owned());
+        if names.len() < METHODS.len() {
+            known.help = format!("{} ({})", known.help, names.join(", "));
+        }
+        known
+    };
+    all.into_iter().map(label).collect()
+}
+
+impl Args for SettingFlags {
+    fn augment_args(command: Command) -> Command {
+        command.args(known().iter().map(Known::arg))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for SettingFlags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let flags = known().iter().flat_map(|known| {
+            let values = matches.get_many::<String>(&known.name);
+            values.into_iter().flatten().map(|text| Flag {
+                name: known.name.clone(),
+                text: text.clone(),
+            })
+        });
+        Ok(Self(flags.collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_settings_share_a_flag() {
+        let mut names: Vec<&str> = known().iter().map(|known| known.name.as_str()).collect();
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
+        assert!(names.contains(&"rank") && names.contains(&"batch-size"));
+    }
+}

@@ -1,0 +1,35 @@
+//! Times of the operations on flex at the sizes of one BERT-base layer, next to what the machine
+//! can do.
+//!
+//! `cargo bench -p peft-kernels`; `cargo xtask bench kernels` makes a report of it. Each figure is
+//! the least of many repetitions, the one that other users of the machine disturbed least, for both
+//! bodies alike; bytes count each tensor once, read or written; "burn" is the portable body.
+//! `RAYON_NUM_THREADS` sets the threads. `--json` prints one JSON object, `--quick` times small
+//! tensors a few times, to see that it runs.
+
+mod attention;
+mod bench;
+mod elementwise;
+mod machine;
+mod norms;
+mod products;
+mod training;
+
+use bench::Bench;
+
+fn main() {
+    // Cargo passes `--bench` as well.
+    let asked = |flag: &str| std::env::args().any(|argument| argument == flag);
+    let mut bench = Bench::new(asked("--quick"));
+    machine::measure(&mut bench);
+    elementwise::run(&mut bench);
+    norms::run(&mut bench);
+    attention::run(&mut bench);
+    products::run(&mut bench);
+    training::run(&mut bench);
+    if asked("--json") {
+        println!("{}", bench.json());
+    } else {
+        bench.print();
+    }
+}

@@ -1,0 +1,69 @@
+use burn::tensor::{Device, Int, Tensor};
+use peft_kernels::*;
+
+use crate::Bench;
+use crate::bench::{Work, random};
+
+pub fn run(bench: &mut Bench) {
+    let (rows, d, ffn) = (bench.sizes.rows(), bench.sizes.d(), bench.sizes.ffn);
+    let device = Device::flex();
+    for (inner, out) in [(d, d), (d, ffn), (ffn, d)] {
+        let product = 2 * rows * inner * out;
+        let bias = random([out], &device);
+        let bias = |x: &Tensor<2>| Tensor::<1>::from_data(bias.to_data(), &x.device());
+        // As a Hugging Face weight lies in its file: [out, in], read transposed.
+        bench.both(
+            &format!("linear {rows}×{inner}×{out}"),
+            &|mut x| {
+                let b = bias(&x[0]);
+                linear(x.remove(0), x.remove(0).transpose(), Some(b))
+            },
+            &|mut x| {
+                let b = bias(&x[0]);
+                portable::linear(x.remove(0), x.remove(0).transpose(), Some(b))
+            },
+            &[[rows, inner], [out, inner]],
+            [Work::Flops(product), Work::Flops(2 * product)],
+        );
+    }
+    let (rank, weight) = (8, random([d, d], &device));
+    let weight = |x: &Tensor<2>| Tensor::<2>::from_data(weight.to_data(), &x.device()).transpose();
+    let (dense, thin) = (2 * rows * d * d, 2 * rows * rank * d);
+    bench.both(
+        &format!("linear_low_rank {rows}×{d}×{d}, rank {rank}"),
+        &|x| {
+            let [x, a, b] = x.try_into().expect("three");
+            linear_low_rank(x.clone(), weight(&x), None, a, b, 2.0)
+        },
+        &|x| {
+            let [x, a, b] = x.try_into().expect("three");
+            portable::linear_low_rank(x.clone(), weight(&x), None, a, b, 2.0)
+        },
+        &[[rows, d], [d, rank], [rank, d]],
+        // The frozen weight gets no gradient.
+        [Work::Flops(dense + 2 * thin), Work::Flops(dense + 4 * thin)],
+    );
+    bench.both(
+        &format!("linear_plus {rows}×{d}×{d}, rank {rank}"),
+        &|x| {
+            let [x, low, b] = x.try_into().expect("three");
+            linear_plus(x.clone(), weight(&x), None, low, b)
+        },
+        &|x| {
+            let [x, low, b] = x.try_into().expect("three");
+            portable::linear_plus(x.clone(), weight(&x), None, low, b)
+        },
+        &[[rows, d], [rows, rank], [rank, d]],
+        [Work::Flops(dense + thin), Work::Flops(dense + 2 * thin)],
+    );
+    let (rows, classes) = (rows / 4, bench.sizes.words);
+    let targets = Tensor::<1, Int>::from_ints(vec![7; rows].as_slice(), &device);
+    let logits = rows * classes * 4;
+    bench.both(
+        &format!("cross_entropy {rows}×{classes}"),
+        &|mut x| cross_entropy(x.remove(0), targets.clone()).unsqueeze(),
+        &|mut x| portable::cross_entropy(x.remove(0), targets.clone()).unsqueeze(),
+        &[[rows, classes]],
+        [Work::Bytes(logits), Work::Bytes(2 * logits)],
+    );
+}

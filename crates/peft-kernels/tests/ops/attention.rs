@@ -1,0 +1,132 @@
+use burn::tensor::{DType, Tensor, TensorData};
+use peft_kernels::*;
+
+use crate::common::*;
+use crate::matches;
+
+fn cases() -> Vec<Case> {
+    vec![
+        Case::new(&[5], 2, 2, 8, false),
+        Case::new(&[1], 1, 1, 8, false),
+        Case::new(&[1, 1, 1], 3, 1, 8, true),
+        Case::new(&[3, 1, 7], 2, 2, 32, false),
+        Case::new(&[4, 4, 4], 4, 2, 8, true),
+        Case::new(&[70, 1, 66], 2, 1, 64, true),
+        Case::new(&[130, 9], 2, 2, 64, false),
+        Case::new(&[6, 11], 4, 2, 8, true).dropped(0.25),
+        Case::new(&[67, 3], 2, 2, 32, false).dropped(0.1),
+        Case::new(&[1, 1, 1], 3, 1, 8, true).with_prefix(1),
+        Case::new(&[3, 1, 7], 2, 2, 32, false).with_prefix(5),
+        Case::new(&[70, 1, 66], 2, 1, 64, true).with_prefix(20),
+        Case::new(&[6, 11], 4, 2, 8, true)
+            .dropped(0.25)
+            .with_prefix(3),
+    ]
+}
+
+#[test]
+fn attention_is_its_formula() {
+    for case in cases() {
+        let inputs = case.inputs();
+        let want = case.reference(&inputs);
+        let op: Op<'_> = &|x| case.attend(x, &device());
+        matches(&format!("{case:?}"), op, &inputs, &want);
+    }
+}
+
+#[test]
+fn attention_survives_extreme_scores() {
+    let case = Case::new(&[9, 4], 2, 1, 8, true);
+    let mut inputs = case.inputs();
+    // Scores of about ±1e4: softmax becomes a choice.
+    inputs[0].iter_mut().for_each(|v| *v = (*v * 100.0).round());
+    inputs[1].iter_mut().for_each(|v| *v = (*v * 100.0).round());
+    let want = case.reference(&inputs);
+    let op: Op<'_> = &|x| case.attend(x, &device());
+    let got = values(op(inputs
+        .iter()
+        .map(|v| tensor(v, DType::F32, &device()))
+        .collect()));
+    // One unit in the last place of a score of 1e4 is 1e-3.
+    assert_close("extreme scores", &got, &want, 5e-3);
+}
+
+#[test]
+fn nan_stays_within_its_sequence() {
+    let case = Case::new(&[3, 5], 2, 2, 8, false);
+    let mut inputs = case.inputs();
+    inputs[1][0] = f64::NAN; // key of the first row, first head
+    let device = device();
+    let [q, k, v] = case.shaped(
+        inputs
+            .iter()
+            .map(|v| tensor(v, DType::F32, &device))
+            .collect(),
+    );
+    let out = values(attention(q, k, v, &case.layout(&device), &case.options()));
+    for (i, y) in out.iter().enumerate() {
+        let (row, head) = (i / 16, i % 16 / 8);
+        assert_eq!(y.is_nan(), row < 3 && head == 0, "row {row}, head {head}");
+    }
+}
+
+#[test]
+fn attention_gradients_are_difference_quotients() {
+    if !has_f64() {
+        return;
+    }
+    for case in [
+        Case::new(&[5], 2, 2, 8, false),
+        Case::new(&[1, 1], 2, 1, 8, true),
+        Case::new(&[3, 1, 4], 4, 2, 8, true),
+        Case::new(&[2, 3], 1, 1, 32, false),
+        Case::new(&[2, 1], 1, 1, 64, true),
+        Case::new(&[3, 4], 2, 1, 8, true).dropped(0.3),
+        Case::new(&[5, 2], 2, 2, 8, false).dropped(0.3),
+        Case::new(&[1], 1, 1, 8, true).with_prefix(2),
+        Case::new(&[3, 1, 4], 4, 2, 8, true).with_prefix(3),
+        Case::new(&[3, 4], 2, 1, 8, false)
+            .dropped(0.3)
+            .with_prefix(2),
+    ] {
+        let op: Op<'_> = &|x| case.attend(x, &device());
+        check_gradients(&format!("{case:?}"), op, &case.inputs());
+    }
+}
+
+#[test]
+#[should_panic(expected = "prefix keys [3, 8] and values [3, 6] must both be [P, 8]")]
+fn a_prefix_must_be_as_wide_as_the_keys() {
+    let device = device();
+    let zeros = |shape: [usize; 2]| Tensor::<2>::zeros(shape, &device);
+    let case = Case::new(&[2], 1, 1, 8, false);
+    let prefix = AttentionPrefix {
+        keys: zeros([3, 8]),
+        values: zeros([3, 6]),
+    };
+    let x = || zeros([2, 8]);
+    prefix_attention(
+        x(),
+        x(),
+        x(),
+        prefix,
+        &case.layout(&device),
+        &case.options(),
+    );
+}
+
+#[test]
+#[should_panic(expected = "kv_heads 2 must divide heads 3")]
+fn attention_rejects_heads() {
+    let device = device();
+    let x = Tensor::<2>::from_data(TensorData::zeros::<f32, _>([2, 6]), &device);
+    let rows = RowLayout::new(vec![0, 2], &device);
+    let opts = AttentionOptions {
+        heads: 3,
+        kv_heads: 2,
+        scale: 1.0,
+        causal: false,
+        dropout: None,
+    };
+    attention(x.clone(), x.clone(), x, &rows, &opts);
+}

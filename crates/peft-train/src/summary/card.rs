@@ -1,0 +1,202 @@
+//! The model card.
+
+use std::fmt::Write;
+
+use peft_config::value_text;
+use peft_data::Task;
+use serde_json::{Value, json};
+
+use super::{Summary, log::Log, short_name};
+use crate::{Evaluation, checkpoint::Best};
+
+/// `README.md`: metadata as PEFT writes it, what was trained on what, how good it is, how to use it.
+pub fn card(run: &Summary, log: &Log, metric: &str) -> String {
+    let config = run.config;
+    let base = config.model.to_string_lossy();
+    let method = &config.method;
+    let name = short_name(&config.model);
+    let mut out = format!(
+        "---\nbase_model: {base}\nlibrary_name: peft\npipeline_tag: text-classification\n\
+         tags:\n- {tag}\n- {method}\n- peft\n---\n\n# {method} adapter of {title}\n\n",
+        base = quoted(&base),
+        tag = quoted(&format!("base_model:adapter:{base}")),
+        title = code(&name),
+    );
+    let share = |part: u64| 100.0 * part as f64 / log.planned("total_parameters").max(1) as f64;
+    let (trained, head) = (
+        log.planned("trainable_parameters"),
+        log.planned("head_parameters"),
+    );
+    let _ = writeln!(
+        out,
+        "{trained} parameters on {} modules were trained, and {head} of the head: {:.2} % of the \
+         model. {}\n",
+        log.planned("targets"),
+        share(trained + head),
+        task_line(run),
+    );
+    if !run.finished {
+        let _ = writeln!(
+            out,
+            "**Training was interrupted after step {} of {}.**\n",
+            run.step,
+            log.planned("steps")
+        );
+    }
+    out += "## Results\n\n";
+    match run.best {
+        Some(best) => results(&mut out, run, best),
+        None => out += "Nothing was evaluated yet.\n",
+    }
+    let _ = writeln!(out, "\nIt was trained on {} rows.", log.planned("rows"));
+    let _ = writeln!(
+        out,
+        "\n![Loss by step](loss.svg)\n\n![{metric} by step]({metric}.svg)\n\n## How to use it\n"
+    );
+    usage(&mut out, run);
+    settings(&mut out, run);
+    out
+}
+
+fn task_line(run: &Summary) -> String {
+    let labels: Vec<String> = run.task.labels.iter().map(|label| code(label)).collect();
+    match run.task.task {
+        Task::Classify => format!("It tells which label a text has: {}.", labels.join(", ")),
+        Task::MultiLabel => format!("It tells which labels a text has: {}.", labels.join(", ")),
+        Task::Regress => "It predicts a number.".into(),
+    }
+}
+
+fn results(out: &mut String, run: &Summary, best: &Best) {
+    let _ = writeln!(
+        out,
+        "Of the adapter kept here, that of step {} of {}:\n",
+        best.step, run.step
+    );
+    let names: Vec<&str> = best.selection.metrics.keys().copied().collect();
+    let _ = writeln!(out, "| rows | number | loss | {} |", names.join(" | "));
+    let _ = writeln!(out, "|---|{}", "---|".repeat(names.len() + 2));
+    let mut row = |name: &str, evaluation: &Evaluation| {
+        let figures = names.iter().map(|name| evaluation.metrics.get(name));
+        let figures: Vec<String> = figures
+            .map(|figure| figure.map_or_else(|| "–".into(), |value| format!("{value:.4}")))
+            .collect();
+        let (rows, loss) = (evaluation.rows, evaluation.loss);
+        let _ = writeln!(
+            out,
+            "| {name} | {rows} | {loss:.4} | {} |",
+            figures.join(" | ")
+        );
+    };
+    row("selection: chose the adapter", &best.selection);
+    if let Some(evaluation) = &best.report {
+        row("report: chose nothing", evaluation);
+    }
+}
+
+fn usage(out: &mut String, run: &Summary) {
+    let base = run.config.model.to_string_lossy();
+    let several = match run.task.task {
+        Task::MultiLabel => ", problem_type=\"multi_label_classification\"",
+        Task::Classify | Task::Regress => "",
+    };
+    let _ = write!(
+        out,
+        "With Hugging Face PEFT, where `FOLDER` is this folder:\n\n```python\n\
+         from peft import PeftModel\n\
+         from transformers import AutoModelForSequenceClassification, AutoTokenizer\n\n\
+         base = {base}\n\
+         tokenizer = AutoTokenizer.from_pretrained(base)\n\
+         model = AutoModelForSequenceClassification.from_pretrained(base, num_labels={outputs}{several})\n\
+         model = PeftModel.from_pretrained(model, \"FOLDER\")\n```\n\n\
+         With the `peft` binary:\n\n```sh\n\
+         peft predict --model {shell} --adapter FOLDER --data texts.csv\n\
+         peft merge --model {shell} --adapter FOLDER --output MERGED\n```\n\n",
+        base = quoted(&base),
+        outputs = run.task.outputs(),
+        shell = shell(&base),
+    );
+}
+
+/// The settings that people ask for first; `run.toml` has all of them.
+fn settings(out: &mut String, run: &Summary) {
+    let config = run.config;
+    let values = serde_json::to_value(config).unwrap_or_default();
+    let _ = writeln!(
+        out,
+        "## Settings\n\nAll of them are in [`run.toml`](run.toml), which `peft train --config` reads; every \
+         step is in [`metrics.jsonl`](metrics.jsonl).\n\n| setting | value |\n|---|---|"
+    );
+    let mut row = |key: &str, value: &Value| {
+        let _ = writeln!(out, "| {} | {} |", code(key), code(&value_text(value)));
+    };
+    row("method", &json!(config.method));
+    for (key, value) in &config.method_config {
+        row(key, value);
+    }
+    let length = if config.steps.is_some() {
+        "steps"
+    } else {
+        "epochs"
+    };
+    let keys = [
+        "target_modules",
+        length,
+        "batch_size",
+        "grad_accumulation",
+        "learning_rate",
+        "head_learning_rate",
+        "schedule",
+        "warmup",
+        "weight_decay",
+        "clip",
+        "max_length",
+        "seed",
+    ];
+    for key in keys {
+        if let Some(value) = values.get(key).filter(|value| !value.is_null()) {
+            row(key, value);
+        }
+    }
+    let _ = writeln!(out, "\nMade with peft {}.", env!("CARGO_PKG_VERSION"));
+}
+
+/// A text as YAML and Python both read it.
+fn quoted(text: &str) -> String {
+    Value::from(text).to_string()
+}
+
+/// A text as a shell reads it.
+fn shell(text: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/._-+:@".contains(c);
+    if text.chars().all(plain) && !text.starts_with('-') {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
+/// A text as Markdown code in a table, whatever is in it.
+fn code(text: &str) -> String {
+    let text = text.replace(char::is_control, " ").replace('|', r"\|");
+    if text.contains('`') {
+        format!("`` {text} ``")
+    } else {
+        format!("`{text}`")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_stay_what_they_are() {
+        assert_eq!(quoted("a \"b\": c\n"), r#""a \"b\": c\n""#);
+        assert_eq!(shell("models/minilm"), "models/minilm");
+        assert_eq!(shell("it's here"), r"'it'\''s here'");
+        assert_eq!(shell("-x"), "'-x'");
+        assert_eq!(code("a|b\n"), r"`a\|b `");
+        assert_eq!(code("a`b"), "`` a`b ``");
+    }
+}

@@ -1,0 +1,176 @@
+//! `cargo xtask bench kernels`: the operations of peft-kernels against what the machine can do.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
+
+use super::machine::Machine;
+use crate::{files, workspace};
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Small tensors, timed a few times, to see that it runs; the result goes to the build folder
+    #[arg(long)]
+    quick: bool,
+    #[arg(long, default_value_t = 2)]
+    threads: u32,
+    /// The `ops` benchmark of peft-kernels, instead of building it
+    #[arg(long, value_name = "PATH")]
+    bench_binary: Option<PathBuf>,
+    /// Folder for the result, instead of docs/benchmarks
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+/// What the benchmark prints.
+#[derive(Debug, Deserialize, Serialize)]
+struct Figures {
+    threads: u32,
+    quick: bool,
+    copy_gb_s: f64,
+    product_gflop_s: f64,
+    kernels: Vec<Figure>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+struct Figure {
+    kernel: String,
+    pass: String,
+    ms: f64,
+    /// The same composed of Burn's operations.
+    burn_ms: Option<f64>,
+    rate: f64,
+    unit: String,
+    of_limit: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    machine: Machine,
+    #[serde(flatten)]
+    figures: Figures,
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let machine = Machine::look();
+    let mut command = match &arguments.bench_binary {
+        Some(path) => Command::new(path),
+        None => {
+            let mut cargo = workspace::cargo();
+            cargo.args(["bench", "--workspace", "--bench", "ops", "--"]);
+            cargo
+        }
+    };
+    command
+        .arg("--json")
+        .args(arguments.quick.then_some("--quick"));
+    command.env("RAYON_NUM_THREADS", arguments.threads.to_string());
+    let output = command
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("cannot start {}", command.get_program().display()))?;
+    ensure!(
+        output.status.success(),
+        "the benchmark ended with {}: see its messages above",
+        output.status
+    );
+    let figures: Figures = serde_json::from_slice(&output.stdout)
+        .context("the benchmark's output is not what it should print with --json")?;
+    let report = Report { machine, figures };
+    let out = match (&arguments.out, arguments.quick) {
+        (Some(path), _) => path.clone(),
+        (None, true) => workspace::target().join("benchmarks"),
+        (None, false) => workspace::root().join("docs/benchmarks"),
+    };
+    let mut json = serde_json::to_string_pretty(&report).context("cannot write the report")?;
+    json.push('\n');
+    files::write_atomic(&out.join("kernels.json"), json.as_bytes())?;
+    let path = out.join("kernels.md");
+    files::write_atomic(&path, markdown(&report).as_bytes())?;
+    println!("{}", path.display());
+    Ok(())
+}
+
+fn markdown(report: &Report) -> String {
+    let Report { machine, figures } = report;
+    let mut text = format!(
+        "# The kernels against the machine\n\n<!-- Written by `cargo xtask bench kernels`; changes by hand \
+         are lost. -->\n\n{} of {} cores ({}, {}; {}). {}; commit {}. Load before the run: {}.\n\
+         On all threads a copy moves {:.1} GB/s, a matrix product computes {:.1} GFLOP/s. Raw figures: \
+         [kernels.json](kernels.json).\n",
+        figures.threads,
+        machine.cores,
+        machine.architecture,
+        machine.system,
+        machine.vector_units.join(", "),
+        machine.rustc,
+        machine.commit,
+        machine
+            .load_before
+            .map_or_else(|| "unknown".to_owned(), |load| load.to_string()),
+        figures.copy_gb_s,
+        figures.product_gflop_s,
+    );
+    if figures.quick {
+        text.push_str("\n**A quick run on small tensors: nothing to conclude from.**\n");
+    }
+    text.push_str(
+        "\n| kernel | pass | ms | rate | of the limit | Burn's operations, ms | times as long |\n\
+         |---|---|--:|--:|--:|--:|--:|\n",
+    );
+    for f in &figures.kernels {
+        let ratio = |burn: f64| (format!("{burn:.3}"), format!("{:.1}", burn / f.ms));
+        let (burn, ratio) = f.burn_ms.map(ratio).unwrap_or_default();
+        let _ = writeln!(
+            text,
+            "| {} | {} | {:.3} | {:.1} {} | {:.0} % | {burn} | {ratio} |",
+            f.kernel,
+            f.pass,
+            f.ms,
+            f.rate,
+            f.unit,
+            100.0 * f.of_limit
+        );
+    }
+    text.push_str(
+        "\nEach figure is the least of many repetitions. Bytes count each tensor once, read or written; the \
+         limit of a rate in GB/s is the copy, of one in GFLOP/s the product. A kernel whose tensors stay in \
+         the cache can be faster than the copy. Backward passes compute all gradients of their inputs.\n",
+    );
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_has_a_line_for_each_figure() {
+        let figure = |burn_ms| Figure {
+            kernel: "softmax 4×8".into(),
+            pass: "forward".into(),
+            ms: 0.5,
+            burn_ms,
+            rate: 12.0,
+            unit: "GB/s".into(),
+            of_limit: 0.75,
+        };
+        let figures = Figures {
+            threads: 2,
+            quick: true,
+            copy_gb_s: 16.0,
+            product_gflop_s: 100.0,
+            kernels: vec![figure(Some(1.0)), figure(None)],
+        };
+        let machine = Machine::look();
+        let text = markdown(&Report { machine, figures });
+        assert!(
+            text.contains("| softmax 4×8 | forward | 0.500 | 12.0 GB/s | 75 % | 1.000 | 2.0 |\n")
+        );
+        assert!(text.contains("| softmax 4×8 | forward | 0.500 | 12.0 GB/s | 75 % |  |  |\n"));
+        assert!(text.contains("A quick run"));
+    }
+}
