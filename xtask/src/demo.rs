@@ -1,4 +1,4 @@
-//! The README's first command: the main job from nothing, each command shown before it runs.
+//! The main job from nothing, each command shown before it runs.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -18,7 +18,7 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let data = fetch::everything(None)?;
+    let data = fetch::everything()?;
     let peft = workspace::build("peft", true)?;
     let model = data.join("minilm");
     let reviews = data.join("rotten_tomatoes");

@@ -1,13 +1,14 @@
 //! The workspace's own tasks: data, reference environment, studies, benchmarks and the checks of CI.
 //!
-//! It runs `cargo`, the `peft` binary and Python as child processes and links none of the workspace's
-//! crates, so that it compiles in seconds and measures what a user would run.
+//! It runs `cargo`, the `peft` binary and Python as child processes and links only crates of the
+//! workspace without Burn, so that it compiles in seconds and measures what a user would run.
 
 mod bench;
 mod check;
 mod demo;
 mod fetch;
 mod files;
+mod footprint;
 mod kills;
 mod mint;
 mod process;
@@ -32,6 +33,8 @@ struct Arguments {
 enum Task {
     /// Fetch the model and the data that tests, studies and benchmarks use
     Fetch(fetch::Arguments),
+    /// Make the tweets that `peft quickstart` carries from their source, or compare with it
+    Tweets(fetch::tweets::Arguments),
     /// The main job: fetch, then train, evaluate, predict and merge on the real model
     Demo(demo::Arguments),
     /// Create the Python environment that the comparisons with Hugging Face PEFT run in
@@ -40,6 +43,8 @@ enum Task {
     Study(study::Arguments),
     /// Measure speed and memory, alone or in alternation with PyTorch
     Bench(bench::Arguments),
+    /// Compare the memory of the quickstart's job with Hugging Face PEFT's
+    Footprint(footprint::Arguments),
     /// Kill training runs at random moments, resume them, and compare with one left alone
     Kills(kills::Arguments),
     /// Format, lints and tests; with --all everything that CI checks
@@ -51,10 +56,12 @@ enum Task {
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
         Task::Fetch(arguments) => fetch::run(&arguments),
+        Task::Tweets(arguments) => fetch::tweets::run(&arguments),
         Task::Demo(arguments) => demo::run(&arguments),
         Task::Python(arguments) => python::run(&arguments),
         Task::Study(arguments) => study::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
+        Task::Footprint(arguments) => footprint::run(&arguments),
         Task::Kills(arguments) => kills::run(&arguments),
         Task::Test(arguments) => check::run(&arguments),
         Task::Mint(arguments) => mint::run(&arguments),

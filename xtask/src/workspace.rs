@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+pub use peft_hub::cache_folder as cache;
 
 /// Root of the workspace this program was compiled in.
 pub fn root() -> PathBuf {
@@ -18,19 +19,6 @@ pub fn target() -> PathBuf {
         Some(path) => root().join(path),
         None => root().join("target"),
     }
-}
-
-/// Folder of the cache: `PEFT_CACHE`, else `$XDG_CACHE_HOME/peft`, else `~/.cache/peft`.
-pub fn cache() -> Result<PathBuf> {
-    let set = |name: &str| {
-        env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
-    set("PEFT_CACHE")
-        .or_else(|| set("XDG_CACHE_HOME").map(|path| path.join("peft")))
-        .or_else(|| set("HOME").map(|path| path.join(".cache/peft")))
-        .context("no place for the cache: set PEFT_CACHE to a folder outside the repository")
 }
 
 /// Cargo, the one that runs us where there is one.

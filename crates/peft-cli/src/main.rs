@@ -3,6 +3,7 @@
 mod args;
 mod commands;
 mod interrupt;
+mod model;
 mod progress;
 
 use std::process::ExitCode;
@@ -20,8 +21,24 @@ fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
         }
     };
-    let outcome = match cli.command {
-        Command::Train(args) => commands::train(&args),
+    match run(cli) {
+        Ok(code) => code,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("peft: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(mut cli: Cli) -> anyhow::Result<ExitCode> {
+    // A name on the hub becomes a folder before anything looks at it.
+    if let Some(named) = cli.command.model() {
+        *named = model::resolve(named, cli.offline)?;
+    }
+    match cli.command {
+        Command::Quickstart(args) => commands::quickstart(&args, cli.offline),
+        Command::Train(args) => commands::train(&args, cli.offline),
         Command::Eval(args) => commands::eval(args),
         Command::Predict(args) => commands::predict(args),
         Command::Merge(args) => commands::merge(args),
@@ -31,14 +48,6 @@ fn main() -> ExitCode {
         Command::Man(args) => commands::man(&args),
         Command::Devices => commands::devices(),
         Command::Completions { shell } => commands::completions(shell),
-    };
-    match outcome {
-        Ok(code) => code,
-        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("peft: {error:#}");
-            ExitCode::from(2)
-        }
     }
 }
 

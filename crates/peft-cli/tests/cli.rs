@@ -18,7 +18,11 @@ fn the_verbs_and_flags_of_the_contract_are_there() {
         ),
         ("eval", "--model --adapter --data --task"),
         ("predict", "--model --adapter --data --output"),
-        ("merge", "--model --adapter --output"),
+        ("merge", "--model --adapter --output --offline"),
+        (
+            "quickstart",
+            "--model --output --steps --seed --threads --resume --offline",
+        ),
     ];
     for (verb, flags) in contract {
         let help = done(&[verb, "--help"]);

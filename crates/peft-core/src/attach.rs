@@ -63,7 +63,8 @@ impl AttachReport {
 
 /// Freeze a model and put fresh adapters of `method` on the matched linear layers.
 ///
-/// Every parameter of the model is frozen except the adapters and `modules_to_save`.
+/// Every parameter of the model is frozen except the adapters and `modules_to_save`. The targets of a
+/// method that adapts no weights are not looked at.
 ///
 /// # Errors
 /// If nothing matches, a name in the targets matches nothing, the model is adapted already, or the
@@ -73,7 +74,10 @@ pub fn attach<M: Module>(
     method: &dyn Method,
     options: &AttachOptions,
 ) -> Result<(M, AttachReport), AdapterError> {
-    let matched = matched_modules(&model, options.targets, options.names, options.heads)?;
+    let matched = match method.adapts_weights() {
+        true => matched_modules(&model, options.targets, options.names, options.heads)?,
+        false => BTreeSet::new(),
+    };
     attach_built(
         model,
         options.names,

@@ -117,6 +117,12 @@ pub trait Method: Debug + Send + Sync {
     /// `peft_type` in `adapter_config.json`, such as `LORA`.
     fn peft_type(&self) -> &'static str;
 
+    /// Whether it adapts weights at all. One that does not is attached to nothing, and only modules
+    /// saved in full are trained.
+    fn adapts_weights(&self) -> bool {
+        true
+    }
+
     /// The method's own keys of `adapter_config.json`: the fewest that reproduce it.
     fn config(&self) -> Map<String, Value>;
 

@@ -3,6 +3,8 @@
 //!
 //! Adding a method is one entry here; nothing else names it.
 
+mod head;
+
 use peft_config::{Setting, schema_of};
 use peft_core::{AdapterError, Method, format::AdapterConfig};
 use peft_lowrank::{LoraConfig, LoraMethod};
@@ -10,7 +12,9 @@ use peft_spectral::{
     C3aConfig, C3aMethod, FourierFtConfig, FourierFtMethod, LocaConfig, LocaMethod, SdctftMethod,
     SelectedConfig, SshMethod, WaveFtConfig, WaveFtMethod,
 };
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
+
+pub use head::HeadMethod;
 
 /// One method: what it is called and how it is configured.
 #[derive(Debug, Clone, Copy)]
@@ -59,7 +63,7 @@ pub type Build = fn(&Map<String, Value>) -> Result<Box<dyn Method>, AdapterError
 /// themselves.
 const SPECTRAL_RATE: f64 = 2e-2;
 
-/// All methods.
+/// All methods that adapt weights.
 pub const METHODS: &[Entry] = &[
     Entry {
         name: "lora",
@@ -133,6 +137,23 @@ pub const METHODS: &[Entry] = &[
     },
 ];
 
+/// Training without an adapter, which [`METHODS`] and what goes through them leave out.
+pub const HEAD: Entry = Entry {
+    name: HeadMethod::NAME,
+    peft_type: HeadMethod::PEFT_TYPE,
+    summary: "no adapter: only the head is trained, at its own rate, for comparison",
+    keys: &[],
+    type_schema: || json!({ "type": "object", "properties": {} }),
+    learning_rate: 2e-3,
+    defaults: Map::new,
+    build: |_| Ok(Box::new(HeadMethod)),
+};
+
+/// All that a run may be asked for: [`METHODS`], and [`HEAD`].
+pub fn selectable() -> impl Iterator<Item = &'static Entry> {
+    METHODS.iter().chain([&HEAD])
+}
+
 /// The method called `name` on the command line.
 ///
 /// # Errors
@@ -161,17 +182,14 @@ pub fn from_config(config: &AdapterConfig) -> Result<Box<dyn Method>, AdapterErr
 
 fn find(wanted: &str, key: fn(&Entry) -> &'static str) -> Result<&'static Entry, AdapterError> {
     let same = |entry: &&Entry| key(entry).eq_ignore_ascii_case(wanted);
-    METHODS
-        .iter()
-        .find(same)
-        .ok_or_else(|| AdapterError::Config {
-            method: wanted.to_owned(),
-            problem: "no such method".into(),
-            fix: format!(
-                "choose one of {}",
-                METHODS.iter().map(key).collect::<Vec<_>>().join(", ")
-            ),
-        })
+    selectable().find(same).ok_or_else(|| AdapterError::Config {
+        method: wanted.to_owned(),
+        problem: "no such method".into(),
+        fix: format!(
+            "choose one of {}",
+            selectable().map(key).collect::<Vec<_>>().join(", ")
+        ),
+    })
 }
 
 #[cfg(test)]

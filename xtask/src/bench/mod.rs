@@ -112,7 +112,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     );
     let data = match &arguments.data {
         Some(path) => path.clone(),
-        None => fetch::everything(None)?,
+        None => fetch::everything()?,
     };
     let places = Places {
         data,

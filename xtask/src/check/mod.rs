@@ -1,6 +1,9 @@
 //! `cargo xtask test`: what a change must pass; with `--all`, what CI runs. It needs no root.
 
 mod backends;
+#[cfg(test)]
+mod guide_tests;
+mod packages;
 mod real_model;
 mod steps;
 mod tally;

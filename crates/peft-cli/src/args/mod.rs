@@ -15,12 +15,17 @@ pub use settings::SettingFlags;
 #[derive(Debug, Parser)]
 #[command(name = "peft", version, max_term_width = 100)]
 pub struct Cli {
+    /// Never touch the network.
+    #[arg(long, global = true)]
+    pub offline: bool,
     #[command(subcommand)]
     pub command: Command,
 }
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Adapt a small model to tweets, and see what LoRA is worth.
+    Quickstart(QuickstartArgs),
     /// Adapt a model to labelled text and write the adapter.
     Train(Box<TrainArgs>),
     /// Measure a model, with or without an adapter, on labelled text.
@@ -48,6 +53,26 @@ pub enum Command {
     Man(ManArgs),
 }
 
+impl Command {
+    /// The model that the command works on.
+    pub fn model(&mut self) -> Option<&mut PathBuf> {
+        match self {
+            Self::Quickstart(args) => args.model.as_mut(),
+            Self::Eval(args) => Some(&mut args.model),
+            Self::Predict(args) => Some(&mut args.model),
+            Self::Merge(args) => Some(&mut args.model),
+            Self::Data(DataCommand::Preview(args)) => Some(&mut args.model),
+            // A run's model may be named in a file: it is looked up when all settings are known.
+            Self::Train(_)
+            | Self::Inspect(_)
+            | Self::Devices
+            | Self::Completions { .. }
+            | Self::Config(_)
+            | Self::Man(_) => None,
+        }
+    }
+}
+
 /// A task by name.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum TaskArg {
@@ -67,6 +92,30 @@ impl From<TaskArg> for Task {
             TaskArg::MultiLabel => Self::MultiLabel,
         }
     }
+}
+
+#[derive(Debug, Args)]
+pub struct QuickstartArgs {
+    /// Hugging Face model folder or name on the hub [default: all-MiniLM-L6-v2, fetched once into the cache].
+    #[arg(long, value_name = "MODEL")]
+    pub model: Option<PathBuf>,
+    /// Folder to write.
+    #[arg(long, value_name = "DIR", default_value = "out/quickstart")]
+    pub output: PathBuf,
+    /// Optimiser steps, instead of two passes over the tweets.
+    #[arg(long)]
+    pub steps: Option<u64>,
+    /// Go on with a run that was interrupted.
+    #[arg(long)]
+    pub resume: bool,
+    /// Seed of everything random.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    #[command(flatten)]
+    pub compute: ComputeArgs,
+    /// What progress looks like: auto (a bar on a terminal), plain or json.
+    #[arg(long, value_enum, default_value = "auto", help_heading = "Output")]
+    pub log_format: LogFormat,
 }
 
 #[derive(Debug, Args)]
@@ -145,8 +194,8 @@ pub struct ComputeArgs {
 
 #[derive(Debug, Args)]
 pub struct EvalArgs {
-    /// Hugging Face model folder.
-    #[arg(long, value_name = "DIR")]
+    /// Hugging Face model folder, or organisation/name of a model on the hub.
+    #[arg(long, value_name = "MODEL")]
     pub model: PathBuf,
     /// Adapter folder.
     #[arg(long, value_name = "DIR")]
@@ -168,8 +217,8 @@ pub struct EvalArgs {
 
 #[derive(Debug, Args)]
 pub struct PredictArgs {
-    /// Hugging Face model folder.
-    #[arg(long, value_name = "DIR")]
+    /// Hugging Face model folder, or organisation/name of a model on the hub.
+    #[arg(long, value_name = "MODEL")]
     pub model: PathBuf,
     /// Adapter folder.
     #[arg(long, value_name = "DIR")]
@@ -191,8 +240,8 @@ pub struct PredictArgs {
 
 #[derive(Debug, Args)]
 pub struct MergeArgs {
-    /// Hugging Face model folder: the base that the adapter was trained on.
-    #[arg(long, value_name = "DIR")]
+    /// Hugging Face model folder, or its name on the hub: the base that the adapter was trained on.
+    #[arg(long, value_name = "MODEL")]
     pub model: PathBuf,
     /// Adapter folder.
     #[arg(long, value_name = "DIR")]
@@ -256,8 +305,8 @@ pub enum DataCommand {
 
 #[derive(Debug, Args)]
 pub struct PreviewArgs {
-    /// Hugging Face model folder, whose tokenizer counts.
-    #[arg(long, value_name = "DIR")]
+    /// Hugging Face model folder or name on the hub, whose tokenizer counts.
+    #[arg(long, value_name = "MODEL")]
     pub model: PathBuf,
     /// Rows: csv, tsv, jsonl or parquet.
     #[arg(long, value_name = "FILE")]

@@ -9,6 +9,7 @@ mod man;
 mod merge;
 mod predict;
 mod preview;
+mod quickstart;
 mod train;
 
 use anyhow::{Context, Result};
@@ -29,6 +30,7 @@ pub use man::man;
 pub use merge::merge;
 pub use predict::predict;
 pub use preview::preview;
+pub use quickstart::quickstart;
 pub use train::train;
 
 /// Set the number of threads; must come before any computation.

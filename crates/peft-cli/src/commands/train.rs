@@ -5,14 +5,15 @@ use peft_train::{RunConfig, train as run};
 use serde_json::json;
 
 use super::{evaluation_object, set_threads};
-use crate::{args::TrainArgs, interrupt, progress};
+use crate::{args::TrainArgs, interrupt, model, progress};
 
 /// `peft train`: one JSON object on standard output at the end.
-pub fn train(args: &TrainArgs) -> Result<ExitCode> {
-    let config = RunConfig {
+pub fn train(args: &TrainArgs, offline: bool) -> Result<ExitCode> {
+    let mut config = RunConfig {
         resume: args.resume,
         ..args.run.resolve()?
     };
+    config.model = model::resolve(&config.model, offline)?;
     set_threads(config.threads)?;
     let stop = interrupt::watch()?;
     let mut progress = progress::renderer(args.log_format, stop);

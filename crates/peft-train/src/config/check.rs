@@ -5,7 +5,7 @@ use std::path::Path;
 use peft_config::{Origin, Problem};
 use peft_data::Format;
 use peft_format::{Targets, near};
-use peft_methods::{Entry, METHODS};
+use peft_methods::{Entry, selectable};
 use serde_json::{Map, Value};
 
 use crate::RunConfig;
@@ -72,10 +72,7 @@ impl RunConfig {
             let text = "expected names or a regular expression, found all-linear";
             wrong("exclude_modules", text.into());
         }
-        match METHODS
-            .iter()
-            .find(|entry| entry.name.eq_ignore_ascii_case(&self.method))
-        {
+        match selectable().find(|entry| entry.name.eq_ignore_ascii_case(&self.method)) {
             Some(entry) => {
                 let settings = &self.method_config;
                 for (key, text) in method_problems(entry, settings) {
@@ -84,7 +81,7 @@ impl RunConfig {
                 }
             }
             None => {
-                let names: Vec<&str> = METHODS.iter().map(|entry| entry.name).collect();
+                let names: Vec<&str> = selectable().map(|entry| entry.name).collect();
                 let similar = near::nearest(&self.method, names.iter().copied(), 1);
                 let text = format!(
                     "there is no method `{}`{}; choose one of {}",

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path, sync::OnceLock};
 
 use peft_config::{Document, Layers, Origin, Problem, Problems, Setting, published, schema_of};
-use peft_methods::METHODS;
+use peft_methods::selectable;
 use serde_json::{Map, Value, json};
 
 use crate::{RunConfig, TrainError};
@@ -42,10 +42,8 @@ impl RunConfig {
     /// JSON Schema of a file of settings, with the keys of every method.
     pub fn schema() -> Value {
         let mut schema = published(schema_of::<Self>());
-        let names: Vec<&str> = METHODS.iter().map(|entry| entry.name).collect();
-        let summaries = METHODS
-            .iter()
-            .map(|entry| format!("{}: {}", entry.name, entry.summary));
+        let names: Vec<&str> = selectable().map(|entry| entry.name).collect();
+        let summaries = selectable().map(|entry| format!("{}: {}", entry.name, entry.summary));
         schema["properties"]["method"]["enum"] = json!(names);
         schema["properties"]["method"]["description"] = format!(
             "Method of adaptation: {}.",
@@ -53,7 +51,7 @@ impl RunConfig {
         )
         .into();
         let default = RunConfig::default().method;
-        let rules = METHODS.iter().map(|entry| {
+        let rules = selectable().map(|entry| {
             let mut keys = published(entry.schema());
             keys["additionalProperties"] = false.into();
             if let Some(keys) = keys.as_object_mut() {

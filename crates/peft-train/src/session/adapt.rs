@@ -24,7 +24,9 @@ pub fn resolve(config: &RunConfig, folder: &ModelFolder, entry: &Entry) -> RunCo
         let mut settings = (entry.defaults)();
         settings.extend(config.method_config);
         config.method_config = settings;
-        if config.target_modules == Targets::Unspecified {
+        // Settings that make no method are refused where it is made.
+        let adapts = (entry.build)(&config.method_config).is_ok_and(|one| one.adapts_weights());
+        if adapts && config.target_modules == Targets::Unspecified {
             config.target_modules = family_targets(&folder.config().model_type);
         }
     }
@@ -84,6 +86,17 @@ pub fn adapt(
     let entry = peft_methods::by_name(&config.method)?;
     let method = (entry.build)(&config.method_config)?;
     let mut spec = target_spec(config);
+    let untargeted = TargetSpec {
+        modules_to_save: spec.modules_to_save.clone(),
+        ..TargetSpec::new(Targets::Unspecified)
+    };
+    if !method.adapts_weights() && spec != untargeted {
+        return Err(TrainError::setting(
+            "--target-modules",
+            format!("{} adapts no modules", entry.name),
+            "leave targets and layers out, or choose another method",
+        ));
+    }
     spec.modules_to_save.extend(to_save);
     let gradients = match method.gradient_batches() {
         0 => None,

@@ -17,6 +17,7 @@ use peft_train::{
 
 use crate::common::{assert_close, cpu, values};
 
+// ANCHOR: model
 /// A model that knows nothing of adapters.
 #[derive(Module, Debug)]
 struct Own {
@@ -47,11 +48,13 @@ fn names() -> NameMap {
         ("last", "head"),
     ])
 }
+// ANCHOR_END: model
 
 #[test]
 fn attach_train_save_and_load_on_a_model_of_ones_own() {
     let device = cpu().autodiff();
     let base = Own::new(&device);
+    // ANCHOR: attach
     let method = LoraMethod::new(LoraConfig::new(3, 6.0)).unwrap();
     let targets = TargetSpec::new(Targets::List(vec!["dense".into()]));
     let saved = ["head".to_owned(), "norm".to_owned()];
@@ -65,11 +68,13 @@ fn attach_train_save_and_load_on_a_model_of_ones_own() {
         gradients: None,
     };
     let (mut model, report) = attach(base.clone(), &method, &options).unwrap();
+    // ANCHOR_END: attach
     assert_eq!(report.adapter_parameters, 3 * (7 + 13));
     assert_eq!(report.saved_parameters, 13 * 5 + 5 + 2 * 13);
 
     let x = Tensor::<2>::random([32, 7], Distribution::Default, &device);
     let y = Tensor::<2>::random([32, 5], Distribution::Default, &device);
+    // ANCHOR: train
     let config = TrainerConfig {
         learning_rate: 1e-2,
         head_learning_rate: 1e-2,
@@ -91,6 +96,7 @@ fn attach_train_save_and_load_on_a_model_of_ones_own() {
         model = next;
         losses.push(step.loss);
     }
+    // ANCHOR_END: train
     assert!(losses[39] < 0.8 * losses[0], "{losses:?}");
     assert_eq!(
         trainer.optimizer().state_len(),
@@ -100,6 +106,7 @@ fn attach_train_save_and_load_on_a_model_of_ones_own() {
     let frozen = |model: &Own| values(model.first.weight.base());
     assert_eq!(frozen(&model), frozen(&base));
 
+    // ANCHOR: files
     let mut builder = AdapterConfig::builder("LORA").target(&TargetSpec {
         modules_to_save: saved.to_vec(),
         ..targets
@@ -126,6 +133,7 @@ fn attach_train_save_and_load_on_a_model_of_ones_own() {
         0.0,
     );
     let merged = again.valid().materialize();
+    // ANCHOR_END: files
     assert_close(
         "merged",
         &values(merged.forward(x.clone().inner())),

@@ -5,6 +5,7 @@ mod common;
 mod end_to_end;
 mod families;
 mod guards;
+mod head;
 mod library;
 mod memory;
 mod real;
