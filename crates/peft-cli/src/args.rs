@@ -25,6 +25,8 @@ pub enum Command {
     Predict(PredictArgs),
     /// Write an adapter into its base, as a model folder.
     Merge(MergeArgs),
+    /// Hold an adapter against a base: coverage, shapes, what it changes and what a merge would lose.
+    Verify(VerifyArgs),
     /// Show what a checkpoint or an adapter holds.
     Inspect(InspectArgs),
     /// Look at data before training on it.
@@ -86,6 +88,9 @@ pub struct TrainArgs {
     /// Adapter folder to continue from.
     #[arg(long, value_name = "DIR")]
     pub adapter: Option<PathBuf>,
+    /// Go on even if the adapter was trained on another base.
+    #[arg(long)]
+    pub any_base: bool,
 
     /// Rank [default: 8].
     #[arg(long, help_heading = "Method")]
@@ -202,6 +207,9 @@ pub struct ColumnArgs {
     /// [default: detected].
     #[arg(long, value_name = "NAME", help_heading = "Data")]
     pub label_column: Option<String>,
+    /// What stands between several labels in one text, with --task multi-label [default: a comma].
+    #[arg(long, value_name = "CHAR", help_heading = "Data")]
+    pub label_separator: Option<String>,
     /// csv, tsv, jsonl, parquet or text [default: by the file's ending].
     #[arg(long, value_name = "FORMAT", help_heading = "Data")]
     pub data_format: Option<Format>,
@@ -225,6 +233,9 @@ pub struct EvalArgs {
     /// Adapter folder.
     #[arg(long, value_name = "DIR")]
     pub adapter: Option<PathBuf>,
+    /// Go on even if the adapter was trained on another base.
+    #[arg(long)]
+    pub any_base: bool,
     /// Labelled rows: csv, tsv, jsonl or parquet.
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
@@ -248,6 +259,9 @@ pub struct PredictArgs {
     /// Adapter folder.
     #[arg(long, value_name = "DIR")]
     pub adapter: Option<PathBuf>,
+    /// Go on even if the adapter was trained on another base.
+    #[arg(long)]
+    pub any_base: bool,
     /// Rows: csv, tsv, jsonl or parquet; `-` for JSON lines on standard input.
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
@@ -274,6 +288,30 @@ pub struct MergeArgs {
     /// Model folder to write.
     #[arg(long, value_name = "DIR")]
     pub output: PathBuf,
+    /// Type of the merged model's floating-point tensors: f32, f16 or bf16 [default: as they are].
+    #[arg(long, value_name = "TYPE")]
+    pub dtype: Option<BaseDtype>,
+    /// Merge even if rounding swallows more than 5 % of a change.
+    #[arg(long)]
+    pub allow_loss: bool,
+    /// Go on even if the adapter was trained on another base.
+    #[arg(long)]
+    pub any_base: bool,
+    #[command(flatten)]
+    pub compute: ComputeArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Hugging Face model folder: the base.
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// Adapter folder.
+    #[arg(long, value_name = "DIR")]
+    pub adapter: PathBuf,
+    /// One JSON object instead of text.
+    #[arg(long)]
+    pub json: bool,
     #[command(flatten)]
     pub compute: ComputeArgs,
 }

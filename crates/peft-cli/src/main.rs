@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         Command::Eval(args) => commands::eval(args),
         Command::Predict(args) => commands::predict(args),
         Command::Merge(args) => commands::merge(args),
+        Command::Verify(args) => commands::verify(&args),
         Command::Inspect(args) => commands::inspect(&args),
         Command::Data(DataCommand::Preview(args)) => commands::preview(&args),
         Command::Devices => commands::devices(),

@@ -21,11 +21,11 @@ mod walk;
 
 pub use adapter::{AdapterContext, BaseLinear, Cost, DynAdapter, WeightAdapter};
 pub use attach::{
-    AttachOptions, AttachReport, AttachedTarget, attach, attach_built, train_modules,
+    AttachOptions, AttachReport, AttachedTarget, attach, attach_built, is_saved, train_modules,
 };
 pub use error::AdapterError;
 pub use files::{LoadedAdapter, adapter_tensors, load_adapter, read_adapter, save_adapter};
-pub use method::{Fields, Method, Target};
+pub use method::{AdapterSpec, Fields, Method, Target};
 pub use names::NameMap;
 pub use tensors::{HostTensor, transpose};
 pub use walk::{LinearSite, ParamPath, ParamSite, linear_sites, trainable_parameters};

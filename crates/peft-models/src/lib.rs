@@ -10,14 +10,16 @@ mod config;
 mod encoder;
 mod error;
 mod folder;
+mod layout;
 mod loader;
 mod recompute;
 mod sequence;
 
 pub use batch::PackedBatch;
 pub use config::{Activation, EncoderConfig, Family};
-pub use encoder::{Embedding, Encoder, Layer, LayerNorm, TensorNames};
+pub use encoder::{Embedding, Encoder, Layer, LayerNorm};
 pub use error::ModelError;
 pub use folder::{HeadState, ModelFolder};
+pub use layout::ModelLayout;
 pub use loader::LoadReport;
 pub use sequence::{HeadSpec, SequenceModel};

@@ -5,10 +5,14 @@ use burn::tensor::{
     activation::{sigmoid, softmax},
 };
 use peft_core::AdapterContext;
-use peft_data::{BatchPlan, Dataset, Labels, Task};
+use peft_data::{BatchPlan, DataError, Dataset, Labels, Task};
 use peft_models::{PackedBatch, SequenceModel};
 
-use crate::{Metrics, TrainError, classification, multi_label, regression};
+use crate::{
+    Metrics, TrainError,
+    metrics::{Confusion, LabelHits},
+    regression,
+};
 
 /// The prediction of a row.
 #[derive(Debug, Clone, PartialEq)]
@@ -108,67 +112,123 @@ pub fn evaluate(
     batch_size: usize,
     device: &Device,
 ) -> Result<Evaluation, TrainError> {
-    let predictions = predict(model, data, task, batch_size, device)?;
-    let rows = predictions.len();
-    match &data.labels() {
-        Labels::Classes(actual) => {
-            let mut loss = 0.0;
-            let mut classes = 0;
-            for (prediction, label) in predictions.iter().zip(actual) {
-                if let Prediction::Class(probabilities) = prediction {
-                    classes = probabilities.len();
-                    loss += surprisal(probabilities[*label as usize]);
+    let mut scores = Scores::default();
+    scores.add(
+        &predict(model, data, task, batch_size, device)?,
+        &data.labels(),
+    )?;
+    scores.finish()
+}
+
+/// As [`evaluate`], of rows that come in parts: memory does not grow with their number, but for the
+/// predictions of a regression, whose ranks are of all rows.
+///
+/// # Errors
+/// As [`evaluate`], and those of the parts.
+pub fn evaluate_parts(
+    model: &SequenceModel,
+    parts: impl Iterator<Item = Result<Dataset, DataError>>,
+    task: Task,
+    batch_size: usize,
+    device: &Device,
+) -> Result<Evaluation, TrainError> {
+    let mut scores = Scores::default();
+    for part in parts {
+        let part = part?;
+        scores.add(
+            &predict(model, &part, task, batch_size, device)?,
+            &part.labels(),
+        )?;
+    }
+    scores.finish()
+}
+
+/// Predictions compared so far. Sums run row by row, so that parts of any size give the same.
+#[derive(Default)]
+struct Scores {
+    rows: usize,
+    /// Sum over rows, or over rows and labels.
+    loss: f64,
+    kind: Option<Kind>,
+}
+
+enum Kind {
+    Classes(Confusion),
+    Numbers(Vec<f32>, Vec<f32>),
+    Labels(LabelHits, usize),
+}
+
+impl Scores {
+    fn add(&mut self, predictions: &[Prediction], actual: &Labels) -> Result<(), TrainError> {
+        self.rows += predictions.len();
+        match actual {
+            Labels::Classes(actual) => {
+                for (prediction, label) in predictions.iter().zip(actual) {
+                    let (Prediction::Class(probabilities), Some(class)) =
+                        (prediction, prediction.class())
+                    else {
+                        continue;
+                    };
+                    self.loss += surprisal(probabilities[*label as usize]);
+                    let fresh = || Kind::Classes(Confusion::new(probabilities.len()));
+                    if let Kind::Classes(counts) = self.kind.get_or_insert_with(fresh) {
+                        counts.add(class, *label);
+                    }
                 }
             }
-            let predicted: Vec<u32> = predictions.iter().filter_map(Prediction::class).collect();
-            let metrics = classification(&predicted, actual, classes);
-            Ok(Evaluation {
-                loss: loss / rows as f64,
-                metrics,
-                rows,
-            })
-        }
-        Labels::Numbers(actual) => {
-            let predicted: Vec<f32> = predictions
-                .iter()
-                .map(|p| match p {
-                    Prediction::Number(value) => *value,
-                    Prediction::Class(_) | Prediction::Labels(_) => f32::NAN,
-                })
-                .collect();
-            let metrics = regression(&predicted, actual);
-            Ok(Evaluation {
-                loss: metrics["mse"],
-                metrics,
-                rows,
-            })
-        }
-        Labels::MultiHot {
-            values: actual,
-            width,
-        } => {
-            let predicted: Vec<f32> = predictions
-                .iter()
-                .flat_map(|p| match p {
-                    Prediction::Labels(probabilities) => probabilities.as_slice(),
-                    Prediction::Class(_) | Prediction::Number(_) => &[],
-                })
-                .copied()
-                .collect();
-            let mut loss = 0.0;
-            for (p, z) in predicted.iter().zip(actual) {
-                loss += surprisal(if *z > 0.5 { *p } else { 1.0 - *p });
+            Labels::Numbers(actual) => {
+                let fresh = || Kind::Numbers(Vec::new(), Vec::new());
+                if let Kind::Numbers(all, truth) = self.kind.get_or_insert_with(fresh) {
+                    truth.extend(actual);
+                    all.extend(predictions.iter().map(|p| match p {
+                        Prediction::Number(value) => *value,
+                        Prediction::Class(_) | Prediction::Labels(_) => f32::NAN,
+                    }));
+                }
             }
-            Ok(Evaluation {
-                loss: loss / actual.len() as f64,
-                metrics: multi_label(&predicted, actual, *width),
-                rows,
-            })
+            Labels::MultiHot { values, width } => {
+                let fresh = || Kind::Labels(LabelHits::new(*width), *width);
+                let Kind::Labels(hits, _) = self.kind.get_or_insert_with(fresh) else {
+                    return Ok(());
+                };
+                for (prediction, actual) in predictions.iter().zip(values.chunks(*width)) {
+                    let Prediction::Labels(probabilities) = prediction else {
+                        continue;
+                    };
+                    for (p, z) in probabilities.iter().zip(actual) {
+                        self.loss += surprisal(if *z > 0.5 { *p } else { 1.0 - *p });
+                    }
+                    hits.add(probabilities, actual);
+                }
+            }
+            Labels::None => return Err(unlabelled()),
         }
-        Labels::None => Err(TrainError::setting(
-            "--data",
-            "the rows have no labels to compare with",
-            "name the column with --label-column, or use `peft predict`",
-        )),
+        Ok(())
     }
+
+    fn finish(self) -> Result<Evaluation, TrainError> {
+        let rows = self.rows;
+        let (loss, metrics) = match self.kind {
+            None => return Err(unlabelled()),
+            Some(Kind::Classes(counts)) => (self.loss / rows as f64, counts.metrics()),
+            Some(Kind::Numbers(predicted, actual)) => {
+                let metrics = regression(&predicted, &actual);
+                (metrics["mse"], metrics)
+            }
+            Some(Kind::Labels(hits, width)) => (self.loss / (rows * width) as f64, hits.metrics()),
+        };
+        Ok(Evaluation {
+            loss,
+            metrics,
+            rows,
+        })
+    }
+}
+
+fn unlabelled() -> TrainError {
+    TrainError::setting(
+        "--data",
+        "the rows have no labels to compare with",
+        "name the column with --label-column, or use `peft predict`",
+    )
 }

@@ -1,6 +1,7 @@
 #![warn(missing_docs)]
 //! Fine-tuning from data to adapter: optimiser, schedules, the loop, metrics, evaluation, merging.
 
+mod base;
 mod device;
 mod error;
 mod evaluate;
@@ -15,17 +16,20 @@ mod optimizer;
 mod run;
 mod schedule;
 mod session;
+mod sidecar;
 mod task;
 mod trainer;
+mod verify;
 
+pub use base::BaseFile;
 pub use device::{DeviceChoice, SelectedDevice};
 pub use error::TrainError;
-pub use evaluate::{Evaluation, Prediction, evaluate, predict};
+pub use evaluate::{Evaluation, Prediction, evaluate, evaluate_parts, predict};
 pub use event::{Event, Progress};
 pub use gradients::{GradientSet, gradients};
 pub use loss::{Targets, differentiate, loss, targets};
 pub use memory::{peak_memory, resident_anonymous};
-pub use merge::{MergeReport, merge};
+pub use merge::{MergeOptions, MergeReport, merge};
 pub use metrics::{Metrics, classification, multi_label, regression};
 pub use open::{Adapted, OpenOptions, open};
 pub use optimizer::{AdamW, AdamWConfig};
@@ -33,6 +37,7 @@ pub use run::{BaseDtype, RunConfig, RunReport, train};
 pub use schedule::{Schedule, ScheduleKind};
 pub use task::TaskFile;
 pub use trainer::{StepReport, Trainer, TrainerConfig};
+pub use verify::{BaseVerdict, ModuleCheck, Problem, VerifyReport, verify};
 
 pub use peft_core as core;
 pub use peft_data as data;

@@ -7,7 +7,7 @@ use std::{
 
 use burn::tensor::FloatDType;
 use peft_data::{ColumnMap, ReadOptions, Task};
-use peft_format::TargetSpec;
+use peft_format::{Dtype, TargetSpec};
 use serde_json::{Map, Value};
 
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
     session::Session,
 };
 
-/// A type in which frozen matrices can be kept.
+/// A type in which frozen matrices can be kept, and merged models written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BaseDtype {
     /// Single precision.
@@ -49,6 +49,16 @@ impl From<BaseDtype> for FloatDType {
     }
 }
 
+impl From<BaseDtype> for Dtype {
+    fn from(dtype: BaseDtype) -> Self {
+        match dtype {
+            BaseDtype::F32 => Self::F32,
+            BaseDtype::F16 => Self::F16,
+            BaseDtype::Bf16 => Self::BF16,
+        }
+    }
+}
+
 /// Everything that determines a run.
 #[derive(Debug, Clone)]
 pub struct RunConfig {
@@ -64,6 +74,8 @@ pub struct RunConfig {
     pub columns: ColumnMap,
     /// Format of the data, where the files' endings do not tell.
     pub read: ReadOptions,
+    /// What stands between several labels in one text.
+    pub label_separator: char,
     /// Classification or regression.
     pub task: Task,
     /// Name of the method.
@@ -74,6 +86,8 @@ pub struct RunConfig {
     pub targets: Option<TargetSpec>,
     /// Adapter folder to continue from.
     pub adapter: Option<PathBuf>,
+    /// Continue even on another base than the one the adapter was trained on.
+    pub any_base: bool,
     /// Folder to write.
     pub output: PathBuf,
     /// Passes over the data.
@@ -121,11 +135,13 @@ impl RunConfig {
             eval_data: None,
             columns: ColumnMap::default(),
             read: ReadOptions::default(),
+            label_separator: ',',
             task,
             method: method.to_owned(),
             method_config: Map::new(),
             targets: None,
             adapter: None,
+            any_base: false,
             output: output.to_owned(),
             epochs: 3.0,
             steps: None,

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use peft_train::data::{DataError, LoadOptions, Preview, TextTokenizer};
 
-use super::{columns, read_options};
+use super::{columns, label_separator, read_options};
 use crate::args::PreviewArgs;
 
 /// Columns of a bar of the histogram.
@@ -16,6 +16,7 @@ pub fn preview(args: &PreviewArgs) -> Result<ExitCode> {
     let mut options = LoadOptions {
         columns: columns(&args.columns),
         read: read_options(&args.columns),
+        label_separator: label_separator(&args.columns)?,
         ..LoadOptions::new(args.task.into(), args.max_length)
     };
     let preview = match Preview::of(&args.data, &options, &tokenizer, args.rows) {

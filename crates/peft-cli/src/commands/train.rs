@@ -8,7 +8,7 @@ use peft_train::{
 };
 use serde_json::{Map, Number, Value, json};
 
-use super::{columns, evaluation_object, read_options, set_threads};
+use super::{columns, evaluation_object, label_separator, read_options, set_threads};
 use crate::{args::TrainArgs, interrupt, progress};
 
 /// `peft train`: one JSON object on standard output at the end.
@@ -25,9 +25,11 @@ pub fn train(args: Box<TrainArgs>) -> Result<ExitCode> {
     config.eval_data = args.eval_data.clone();
     config.columns = columns(&args.columns);
     config.read = read_options(&args.columns);
+    config.label_separator = label_separator(&args.columns)?;
     config.method_config = method_config(&args)?;
     config.targets = targets(&args)?;
     config.adapter = args.adapter.clone();
+    config.any_base = args.any_base;
     config.epochs = args.epochs;
     config.steps = args.steps;
     config.batch_size = args.batch_size;

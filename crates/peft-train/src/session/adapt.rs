@@ -105,7 +105,7 @@ pub fn adapt(
 }
 
 /// Queries and values, by the names of the family.
-fn family_targets(model_type: &str) -> Targets {
+pub fn family_targets(model_type: &str) -> Targets {
     default_targets(model_type).unwrap_or_else(|| {
         let names: &[&str] = match model_type {
             "distilbert" => &["q_lin", "v_lin"],

@@ -32,6 +32,7 @@ impl Data {
             columns: config.columns.clone(),
             read: config.read,
             labels: given.as_ref(),
+            label_separator: config.label_separator,
             ..LoadOptions::new(config.task, max_length)
         };
         let (fit, loaded) = Dataset::load(&config.data, &options, tokenizer)?;

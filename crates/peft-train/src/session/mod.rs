@@ -11,10 +11,11 @@ use peft_data::{Dataset, Task, TextTokenizer};
 use peft_format::AdapterConfig;
 use peft_models::{HeadSpec, ModelFolder, PackedBatch, SequenceModel};
 
+pub(crate) use self::adapt::family_targets;
 use self::{adapt::adapt, data::Data};
 use crate::{
-    Evaluation, Progress, RunConfig, RunReport, Schedule, SelectedDevice, TaskFile, TrainError,
-    Trainer, differentiate, evaluate,
+    BaseFile, Evaluation, Progress, RunConfig, RunReport, Schedule, SelectedDevice, TaskFile,
+    TrainError, Trainer, differentiate, evaluate,
     event::{Event, Recorder, fault},
     loss, peak_memory, targets,
 };
@@ -31,6 +32,7 @@ pub(crate) struct Session<'a> {
     method: Box<dyn Method>,
     adapter_config: AdapterConfig,
     task: TaskFile,
+    base: BaseFile,
     fit: Dataset,
     select: Dataset,
     report: Option<Dataset>,
@@ -53,6 +55,12 @@ impl<'a> Session<'a> {
         let SelectedDevice { device, reason } = config.device.select()?;
         let device = device.autodiff();
         let mut folder = ModelFolder::open(&config.model)?;
+        let base = BaseFile::of(&folder)?;
+        if let (Some(adapter), false) = (&config.adapter, config.any_base)
+            && let Some(recorded) = BaseFile::read(adapter)?
+        {
+            recorded.expect_same(adapter, &base)?;
+        }
         if let Some(dropout) = config.model_dropout {
             folder.set_dropout(dropout);
         }
@@ -107,6 +115,7 @@ impl<'a> Session<'a> {
             method,
             adapter_config,
             task: data.task,
+            base,
             fit: data.fit,
             select: data.select,
             report: data.report,
@@ -264,7 +273,8 @@ impl<'a> Session<'a> {
         std::fs::create_dir_all(&folder).map_err(|error| fault(&folder, &error))?;
         let method = self.method.as_ref();
         save_adapter(model, &folder, &self.adapter_config, method, &self.names)?;
-        self.task.write(&folder)
+        self.task.write(&folder)?;
+        self.base.write(&folder)
     }
 }
 

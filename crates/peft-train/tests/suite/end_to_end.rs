@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use peft_train::core::format::{AdapterFile, TargetSpec, Targets};
 use peft_train::{
-    Event, OpenOptions, Progress, RunConfig, TaskFile,
+    Event, MergeOptions, OpenOptions, Progress, RunConfig, TaskFile,
     data::{Dataset, LoadOptions, Task},
     evaluate, merge, open, train,
 };
@@ -71,6 +71,7 @@ fn a_run_learns_and_its_files_work() {
     let options = OpenOptions {
         model: &model,
         adapter: Some(&output),
+        any_base: false,
         task: None,
         device: &device,
     };
@@ -85,10 +86,11 @@ fn a_run_learns_and_its_files_work() {
     let before = evaluate(&adapted.model, &rows, Task::Classify, 7, &device).unwrap();
 
     let merged = dir.path().join("merged");
-    merge(&model, &output, &merged, &device).unwrap();
+    merge(&MergeOptions::new(&model, &output, &merged, &device)).unwrap();
     let options = OpenOptions {
         model: &merged,
         adapter: None,
+        any_base: false,
         task: None,
         device: &device,
     };
