@@ -9,6 +9,7 @@ mod demo;
 mod fetch;
 mod files;
 mod mint;
+mod plan_check;
 mod process;
 mod python;
 mod study;
@@ -41,6 +42,8 @@ enum Task {
     Bench(bench::Arguments),
     /// Format, lints and tests; with --all everything that CI checks
     Test(check::Arguments),
+    /// Hold the memory that `peft plan` estimates against that of real runs
+    PlanCheck(plan_check::Arguments),
     /// Make the golden files anew with the reference Python
     Mint(mint::Arguments),
 }
@@ -53,6 +56,7 @@ fn main() -> anyhow::Result<()> {
         Task::Study(arguments) => study::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Test(arguments) => check::run(&arguments),
+        Task::PlanCheck(arguments) => plan_check::run(&arguments),
         Task::Mint(arguments) => mint::run(&arguments),
     }
 }

@@ -7,6 +7,8 @@ use peft_train::{
     data::{Format, Task},
 };
 
+const TASKS: &str = "classify|regress|multi-label";
+
 /// Parameter-efficient fine-tuning of Hugging Face checkpoints.
 #[derive(Debug, Parser)]
 #[command(name = "peft", version, max_term_width = 100)]
@@ -19,6 +21,8 @@ pub struct Cli {
 pub enum Command {
     /// Adapt a model to labelled text and write the adapter.
     Train(Box<TrainArgs>),
+    /// Show what a training run would adapt, and what memory and time it would take.
+    Plan(Box<PlanArgs>),
     /// Measure a model, with or without an adapter, on labelled text.
     Eval(EvalArgs),
     /// Predict the labels of text.
@@ -41,27 +45,6 @@ pub enum Command {
     },
 }
 
-/// A task by name.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum TaskArg {
-    /// One label of several.
-    Classify,
-    /// A number.
-    Regress,
-    /// Any number of labels at once.
-    MultiLabel,
-}
-
-impl From<TaskArg> for Task {
-    fn from(task: TaskArg) -> Self {
-        match task {
-            TaskArg::Classify => Self::Classify,
-            TaskArg::Regress => Self::Regress,
-            TaskArg::MultiLabel => Self::MultiLabel,
-        }
-    }
-}
-
 #[derive(Debug, Args)]
 pub struct TrainArgs {
     /// Hugging Face model folder.
@@ -69,7 +52,7 @@ pub struct TrainArgs {
     pub model: PathBuf,
     /// Labelled rows to learn from: csv, tsv, jsonl or parquet.
     #[arg(long, value_name = "FILE")]
-    pub data: PathBuf,
+    pub data: Option<PathBuf>,
     /// Labelled rows to report on; they choose nothing.
     #[arg(long, value_name = "FILE")]
     pub eval_data: Option<PathBuf>,
@@ -77,14 +60,14 @@ pub struct TrainArgs {
     #[arg(long, value_name = "FILE")]
     pub select_data: Option<PathBuf>,
     /// What to predict.
-    #[arg(long, value_enum, default_value = "classify")]
-    pub task: TaskArg,
+    #[arg(long, value_name = TASKS, default_value = "classify")]
+    pub task: Task,
     /// Method of adaptation.
     #[arg(long, default_value = "lora")]
     pub method: String,
     /// Folder to write.
     #[arg(long, value_name = "DIR")]
-    pub output: PathBuf,
+    pub output: Option<PathBuf>,
     /// Adapter folder to continue from.
     #[arg(long, value_name = "DIR")]
     pub adapter: Option<PathBuf>,
@@ -185,6 +168,19 @@ pub struct TrainArgs {
     pub log_format: LogFormat,
 }
 
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// The flags of `peft train`; --data is read if it is given, and nothing is written.
+    #[command(flatten)]
+    pub run: TrainArgs,
+    /// Measure this machine for a second first, for estimates of time; kept in PEFT_CACHE.
+    #[arg(long)]
+    pub calibrate: bool,
+    /// One JSON object instead of text.
+    #[arg(long)]
+    pub json: bool,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
     /// A bar on a terminal, plain lines elsewhere.
@@ -240,8 +236,8 @@ pub struct EvalArgs {
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
     /// What to predict [default: what the adapter was trained for].
-    #[arg(long, value_enum)]
-    pub task: Option<TaskArg>,
+    #[arg(long, value_name = TASKS)]
+    pub task: Option<Task>,
     /// Rows a batch.
     #[arg(long, default_value_t = 64)]
     pub batch_size: usize,
@@ -344,14 +340,17 @@ pub struct PreviewArgs {
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
     /// What would be predicted.
-    #[arg(long, value_enum, default_value = "classify")]
-    pub task: TaskArg,
+    #[arg(long, value_name = TASKS, default_value = "classify")]
+    pub task: Task,
     /// Longest sequence in tokens; longer ones are cut.
     #[arg(long, default_value_t = 128)]
     pub max_length: usize,
     /// Rows shown.
     #[arg(long, default_value_t = 3)]
     pub rows: usize,
+    /// Rows read; 0 for all of them.
+    #[arg(long, value_name = "N", default_value_t = 20_000)]
+    pub limit: usize,
     /// One JSON object instead of text.
     #[arg(long)]
     pub json: bool,

@@ -21,7 +21,8 @@ fn main() -> ExitCode {
         }
     };
     let outcome = match cli.command {
-        Command::Train(args) => commands::train(args),
+        Command::Train(args) => commands::train(&args),
+        Command::Plan(args) => commands::plan(&args),
         Command::Eval(args) => commands::eval(args),
         Command::Predict(args) => commands::predict(args),
         Command::Merge(args) => commands::merge(args),
@@ -35,10 +36,22 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("peft: {error:#}");
+            eprintln!("peft: {}", message(&error));
             ExitCode::from(2)
         }
     }
+}
+
+/// An error and its causes, each once: some messages quote their cause.
+fn message(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !text.contains(&cause) {
+            let colon = if text.is_empty() { "" } else { ": " };
+            text = text + colon + &cause;
+        }
+    }
+    text
 }
 
 /// Whoever reads our output may stop reading.

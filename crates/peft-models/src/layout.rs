@@ -9,6 +9,9 @@ pub struct ModelLayout {
     pub prefix: &'static str,
     /// The linear layers, in the model's order.
     pub linears: Vec<LinearSite>,
+    /// Of each distinct block, the places in `linears` of query, key, value and output, and of the two
+    /// halves of the feed-forward part.
+    pub blocks: Vec<[usize; 6]>,
     /// All parameters and their shapes in the checkpoint (`[out, in]` for linear layers).
     pub parameters: Vec<(String, Vec<usize>)>,
     /// Linear layers that are made where the checkpoint has none.
@@ -21,6 +24,7 @@ impl ModelLayout {
         let mut layout = Self {
             prefix: names.prefix,
             linears: Vec::new(),
+            blocks: Vec::new(),
             parameters: Vec::new(),
             heads: vec![names.head_dense.clone(), names.classifier.clone()],
         };
@@ -40,6 +44,10 @@ impl ModelLayout {
         }
         for index in 0..config.distinct_layers {
             let name = |part: &str| part.replace("{}", &index.to_string());
+            let first = layout.linears.len();
+            layout
+                .blocks
+                .push(std::array::from_fn(|place| first + place));
             for part in [&names.query, &names.key, &names.value, &names.output] {
                 layout.linear(&name(part), hidden, hidden);
             }

@@ -232,3 +232,68 @@ fn unlabelled() -> TrainError {
         "name the column with --label-column, or use `peft predict`",
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The evaluation of predictions that come in parts cut at these places.
+    fn scored(predictions: &[Prediction], actual: &Labels, cuts: &[usize]) -> Evaluation {
+        let mut scores = Scores::default();
+        let mut start = 0;
+        for end in cuts.iter().copied().chain([predictions.len()]) {
+            let labels = match actual {
+                Labels::Classes(all) => Labels::Classes(all[start..end].to_vec()),
+                Labels::Numbers(all) => Labels::Numbers(all[start..end].to_vec()),
+                Labels::MultiHot { values, width } => Labels::MultiHot {
+                    values: values[start * width..end * width].to_vec(),
+                    width: *width,
+                },
+                Labels::None => Labels::None,
+            };
+            scores.add(&predictions[start..end], &labels).unwrap();
+            start = end;
+        }
+        scores.finish().unwrap()
+    }
+
+    #[test]
+    fn parts_of_any_size_give_every_bit_of_the_whole() {
+        const ROWS: usize = 97;
+        let p = |row: usize, k: usize| (((row * 31 + k * 17) % 89) as f32 + 1.0) / 91.0;
+        let rows = || 0..ROWS;
+        let classes = rows().map(|r| Prediction::Class(vec![p(r, 0), p(r, 1), p(r, 2)]));
+        let numbers = rows().map(|r| Prediction::Number(p(r, 3)));
+        let labels = rows().map(|r| Prediction::Labels(vec![p(r, 4), p(r, 5)]));
+        let cases = [
+            (
+                classes.collect::<Vec<_>>(),
+                Labels::Classes(rows().map(|r| (r % 3) as u32).collect()),
+            ),
+            (
+                numbers.collect(),
+                Labels::Numbers(rows().map(|r| p(r, 6)).collect()),
+            ),
+            (
+                labels.collect(),
+                Labels::MultiHot {
+                    values: (0..2 * ROWS).map(|i| (i % 5 / 3) as f32).collect(),
+                    width: 2,
+                },
+            ),
+        ];
+        for (predictions, actual) in &cases {
+            let whole = scored(predictions, actual, &[]);
+            assert_eq!(whole.rows, ROWS);
+            for cuts in [vec![1], vec![50, 96], (1..ROWS).collect()] {
+                assert_eq!(scored(predictions, actual, &cuts), whole, "{cuts:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn rows_without_labels_cannot_be_measured() {
+        assert!(Scores::default().finish().is_err());
+        assert!(Scores::default().add(&[], &Labels::None).is_err());
+    }
+}

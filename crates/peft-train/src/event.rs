@@ -4,7 +4,7 @@ use std::{fs::File, io::Write, path::Path};
 
 use serde::Serialize;
 
-use crate::{Metrics, TrainError};
+use crate::{Metrics, Plan, TrainError};
 
 /// One line of `metrics.jsonl`.
 #[derive(Debug, Clone, Serialize)]
@@ -12,26 +12,9 @@ use crate::{Metrics, TrainError};
 pub enum Event {
     /// Before the first step.
     Plan {
-        /// The method.
-        method: String,
-        /// Adapted modules.
-        targets: usize,
-        /// Values trained in adapters.
-        trainable_parameters: usize,
-        /// Values trained in full modules: the head.
-        head_parameters: usize,
-        /// Values of the model, adapters included.
-        total_parameters: usize,
-        /// Rows that training uses.
-        rows: usize,
-        /// Rows that select.
-        selection_rows: usize,
-        /// Optimiser steps to come.
-        steps: u64,
-        /// Rows that were cut to the maximum length.
-        truncated_rows: usize,
-        /// Modules that the checkpoint lacks and that start at random.
-        created: Vec<String>,
+        /// What is trained, and what it will cost.
+        #[serde(flatten)]
+        plan: Box<Plan>,
         /// The device, and why it.
         device: String,
     },
@@ -80,6 +63,8 @@ pub enum Event {
         loss: f64,
         /// Seconds of training, without evaluation.
         train_time_s: f64,
+        /// Largest resident set of the run, in bytes.
+        peak_memory: Option<u64>,
         /// The task's metrics.
         #[serde(flatten)]
         metrics: Metrics,

@@ -2,6 +2,7 @@
 //! Fine-tuning from data to adapter: optimiser, schedules, the loop, metrics, evaluation, merging.
 
 mod base;
+mod cache;
 mod device;
 mod error;
 mod evaluate;
@@ -13,6 +14,7 @@ mod merge;
 mod metrics;
 mod open;
 mod optimizer;
+mod plan;
 mod run;
 mod schedule;
 mod session;
@@ -22,6 +24,7 @@ mod trainer;
 mod verify;
 
 pub use base::BaseFile;
+pub use cache::cache_folder;
 pub use device::{DeviceChoice, SelectedDevice};
 pub use error::TrainError;
 pub use evaluate::{Evaluation, Prediction, evaluate, evaluate_parts, predict};
@@ -33,6 +36,9 @@ pub use merge::{MergeOptions, MergeReport, merge};
 pub use metrics::{Metrics, classification, multi_label, regression};
 pub use open::{Adapted, OpenOptions, open};
 pub use optimizer::{AdamW, AdamWConfig};
+pub use plan::{
+    DataPlan, MemoryPlan, ModuleGroup, Plan, Rates, TimePlan, Unmatched, calibrate, plan,
+};
 pub use run::{BaseDtype, RunConfig, RunReport, train};
 pub use schedule::{Schedule, ScheduleKind};
 pub use task::TaskFile;

@@ -175,7 +175,18 @@ impl RunConfig {
         }
     }
 
-    fn validate(&self) -> Result<(), TrainError> {
+    /// Optimiser steps that see every row once.
+    pub fn steps_per_epoch(&self, rows: usize) -> usize {
+        rows.div_ceil(self.batch_size * self.grad_accumulation)
+    }
+
+    /// Optimiser steps of the run on so many rows.
+    pub fn total_steps(&self, rows: usize) -> u64 {
+        let all = self.epochs * self.steps_per_epoch(rows) as f64;
+        self.steps.unwrap_or(all.round().max(1.0) as u64)
+    }
+
+    pub(crate) fn validate(&self) -> Result<(), TrainError> {
         let rates = [
             ("--learning-rate", self.learning_rate.unwrap_or(1.0)),
             ("--head-learning-rate", self.head_learning_rate),
@@ -216,6 +227,13 @@ impl RunConfig {
                 "--batch-size",
                 "a batch is empty",
                 "give 1 or more",
+            ));
+        }
+        if self.max_length == 0 {
+            return Err(TrainError::setting(
+                "--max-length",
+                "rows would have no tokens",
+                "give 3 or more",
             ));
         }
         if self.steps == Some(0) || (self.steps.is_none() && self.epochs == 0.0) {

@@ -18,7 +18,7 @@ pub fn eval(args: EvalArgs) -> Result<ExitCode> {
         model: &args.model,
         adapter: args.adapter.as_deref(),
         any_base: args.any_base,
-        task: args.task.map(Into::into),
+        task: args.task,
         device: &selected.device,
     })?;
     let task = adapted.task.task;

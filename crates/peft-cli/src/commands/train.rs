@@ -1,4 +1,4 @@
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 use anyhow::{Context, Result, bail};
 use peft_train::{
@@ -12,22 +12,46 @@ use super::{columns, evaluation_object, label_separator, read_options, set_threa
 use crate::{args::TrainArgs, interrupt, progress};
 
 /// `peft train`: one JSON object on standard output at the end.
-pub fn train(args: Box<TrainArgs>) -> Result<ExitCode> {
+pub fn train(args: &TrainArgs) -> Result<ExitCode> {
     set_threads(args.compute.threads)?;
-    let mut config = RunConfig::new(
-        &args.model,
-        &args.data,
-        args.task.into(),
-        &args.method,
-        &args.output,
-    );
+    let data = args.data.as_deref();
+    let data =
+        data.context("--data: no rows to learn from; give a csv, tsv, jsonl or parquet file")?;
+    let output = args.output.as_deref();
+    let output = output.context("--output: no place for the adapter; give a folder")?;
+    let config = run_config(args, data, output)?;
+    let stop = interrupt::watch()?;
+    let mut progress = progress::renderer(args.log_format, stop);
+    let report = run(&config, progress.as_mut())?;
+    drop(progress);
+    if report.interrupted {
+        bail!(
+            "interrupted after step {}; the adapter so far is in {}",
+            report.steps,
+            output.join("last").display()
+        );
+    }
+    let result = json!({
+        "output": output,
+        "steps": report.steps,
+        "kept_step": report.kept_step,
+        "selection": evaluation_object(&report.selection),
+        "report": report.report.as_ref().map(evaluation_object),
+    });
+    println!("{result}");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The run that the flags describe.
+pub fn run_config(args: &TrainArgs, data: &Path, output: &Path) -> Result<RunConfig> {
+    let mut config = RunConfig::new(&args.model, data, args.task, &args.method, output);
     config.select_data = args.select_data.clone();
     config.eval_data = args.eval_data.clone();
     config.columns = columns(&args.columns);
     config.read = read_options(&args.columns);
     config.label_separator = label_separator(&args.columns)?;
-    config.method_config = method_config(&args)?;
-    config.targets = targets(&args)?;
+    config.method_config = method_config(args)?;
+    config.targets = targets(args)?;
     config.adapter = args.adapter.clone();
     config.any_base = args.any_base;
     config.epochs = args.epochs;
@@ -46,27 +70,7 @@ pub fn train(args: Box<TrainArgs>) -> Result<ExitCode> {
     config.max_length = args.max_length;
     config.seed = args.seed;
     config.device = args.compute.device;
-
-    let stop = interrupt::watch()?;
-    let mut progress = progress::renderer(args.log_format, stop);
-    let report = run(&config, progress.as_mut())?;
-    drop(progress);
-    if report.interrupted {
-        bail!(
-            "interrupted after step {}; the adapter so far is in {}",
-            report.steps,
-            args.output.join("last").display()
-        );
-    }
-    let result = json!({
-        "output": args.output,
-        "steps": report.steps,
-        "kept_step": report.kept_step,
-        "selection": evaluation_object(&report.selection),
-        "report": report.report.as_ref().map(evaluation_object),
-    });
-    println!("{result}");
-    Ok(ExitCode::SUCCESS)
+    Ok(config)
 }
 
 /// The method's settings that were given as flags.

@@ -1,6 +1,6 @@
 //! The rows of a run, and the labels they may have.
 
-use peft_data::{Dataset, LabelMap, LoadOptions, LoadReport, Task, TextTokenizer};
+use peft_data::{Dataset, LabelMap, LoadOptions, LoadReport, SPILL_BYTES, Task, TextTokenizer};
 use peft_models::{HeadState, ModelFolder};
 
 use crate::{RunConfig, TaskFile, TrainError};
@@ -64,6 +64,13 @@ impl Data {
             task,
             loaded,
         })
+    }
+
+    /// Bytes of the tokens in memory; longer lists lie in temporary files.
+    pub fn resident(&self) -> usize {
+        let sets = [Some(&self.fit), Some(&self.select), self.report.as_ref()];
+        let bytes = |set: &Dataset| (set.tokens() * size_of::<u32>()).min(SPILL_BYTES);
+        sets.into_iter().flatten().map(bytes).sum()
     }
 }
 

@@ -11,17 +11,19 @@ use peft_data::{Dataset, Task, TextTokenizer};
 use peft_format::AdapterConfig;
 use peft_models::{HeadSpec, ModelFolder, PackedBatch, SequenceModel};
 
-pub(crate) use self::adapt::family_targets;
-use self::{adapt::adapt, data::Data};
+pub(crate) use self::{
+    adapt::{Choice, Source, family_targets},
+    data::Data,
+};
 use crate::{
-    BaseFile, Evaluation, Progress, RunConfig, RunReport, Schedule, SelectedDevice, TaskFile,
+    BaseFile, Evaluation, Plan, Progress, RunConfig, RunReport, Schedule, SelectedDevice, TaskFile,
     TrainError, Trainer, differentiate, evaluate,
     event::{Event, Recorder, fault},
     loss, peak_memory, targets,
 };
 
 /// Rows a batch when evaluating, where no gradients are kept.
-const EVAL_BATCH: usize = 64;
+pub(crate) const EVAL_BATCH: usize = 64;
 
 pub(crate) struct Session<'a> {
     config: &'a RunConfig,
@@ -77,16 +79,10 @@ impl<'a> Session<'a> {
         };
         let (model, loaded) = SequenceModel::load(&folder, &head, &device)?;
         let names = model.names();
-        let (model, method, adapter_config, attached) =
-            adapt(config, &folder, model, &names, &loaded.created, &device)?;
-
-        let per_epoch = data
-            .fit
-            .len()
-            .div_ceil(config.batch_size * config.grad_accumulation);
-        let total_steps = config
-            .steps
-            .unwrap_or((config.epochs * per_epoch as f64).round().max(1.0) as u64);
+        let choice = Choice::of(config, &folder, &loaded.created)?;
+        let plan = Plan::of(config, &folder, &choice, data.task.outputs(), Some(&data))?;
+        let (model, method, adapter_config, _) = choice.adapt(config, model, &names, &device)?;
+        let total_steps = config.total_steps(data.fit.len());
         let entry = peft_methods::by_name(method.name())?;
         let rate = config.learning_rate.unwrap_or(entry.learning_rate);
         let schedule = Schedule::new(config.schedule, config.warmup, total_steps);
@@ -94,16 +90,7 @@ impl<'a> Session<'a> {
         std::fs::create_dir_all(&config.output).map_err(|error| fault(&config.output, &error))?;
         let mut recorder = Recorder::create(&config.output.join("metrics.jsonl"), progress)?;
         recorder.event(&Event::Plan {
-            method: method.name().to_owned(),
-            targets: attached.targets.len(),
-            trainable_parameters: attached.adapter_parameters,
-            head_parameters: attached.saved_parameters,
-            total_parameters: attached.total_parameters,
-            rows: data.fit.len(),
-            selection_rows: data.select.len(),
-            steps: total_steps,
-            truncated_rows: data.loaded.truncated_rows,
-            created: loaded.created,
+            plan: Box::new(plan),
             device: reason,
         })?;
         Ok(Self {
@@ -147,11 +134,7 @@ impl<'a> Session<'a> {
             }
             best = Some(self.select(step, epoch as f64 + 1.0, best)?);
         }
-        let per_epoch = self
-            .fit
-            .len()
-            .div_ceil(self.config.batch_size * self.config.grad_accumulation);
-        let epochs = step as f64 / per_epoch as f64;
+        let epochs = step as f64 / self.config.steps_per_epoch(self.fit.len()) as f64;
         let best = self.select(step, epochs, best)?;
         let shown = best.report.as_ref().unwrap_or(&best.selection);
         self.recorder.event(&Event::Final {
@@ -165,6 +148,7 @@ impl<'a> Session<'a> {
             },
             loss: shown.loss,
             train_time_s: self.train_time,
+            peak_memory: peak_memory(),
             metrics: shown.metrics.clone(),
         })?;
         Ok(RunReport {

@@ -77,7 +77,13 @@ fn targeted(
     };
     match spec.resolve(&sites, options) {
         Ok(resolved) => {
-            for name in &resolved.unmatched {
+            // An entry that is there, but excluded or saved in full, is no typing error.
+            let there = |name: &&String| {
+                let ending = format!(".{name}");
+                let mut paths = layout.linears.iter().map(|site| &site.path);
+                paths.any(|path| path == *name || path.ends_with(&ending))
+            };
+            for name in resolved.unmatched.iter().filter(|name| !there(name)) {
                 let problem = "no module of the base answers to this entry of target_modules";
                 report.problem(name, "target", problem.to_owned());
             }

@@ -6,7 +6,7 @@ use peft_train::core::format::{AdapterFile, TargetSpec, Targets};
 use peft_train::{
     Event, MergeOptions, OpenOptions, Progress, RunConfig, TaskFile,
     data::{Dataset, LoadOptions, Task},
-    evaluate, merge, open, train,
+    evaluate, evaluate_parts, merge, open, train,
 };
 
 use crate::common::{cpu, goldens};
@@ -84,6 +84,13 @@ fn a_run_learns_and_its_files_work() {
     };
     let (rows, _) = Dataset::load(&data, &load, &adapted.tokenizer).unwrap();
     let before = evaluate(&adapted.model, &rows, Task::Classify, 7, &device).unwrap();
+    let parts = Dataset::parts(&data, &load, &adapted.tokenizer, 14).unwrap();
+    let parted = evaluate_parts(&adapted.model, parts, Task::Classify, 7, &device).unwrap();
+    assert_eq!(
+        (parted.rows, &parted.metrics),
+        (before.rows, &before.metrics)
+    );
+    assert!((parted.loss - before.loss).abs() < 1e-6 * before.loss.max(1.0));
 
     let merged = dir.path().join("merged");
     merge(&MergeOptions::new(&model, &output, &merged, &device)).unwrap();

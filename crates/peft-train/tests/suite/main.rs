@@ -6,5 +6,6 @@ mod end_to_end;
 mod families;
 mod library;
 mod memory;
+mod plan;
 mod real;
 mod trace;
