@@ -145,7 +145,8 @@ fn measure(
         let events = events
             .lines()
             .filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let last = events.filter(|event| event["event"] == kind).last();
+        let mut events = events.filter(|event| event["event"] == kind);
+        let last = events.next_back();
         let bytes = last.and_then(|event| event["peak_memory"].as_f64());
         bytes.with_context(|| format!("no {kind} event with peak_memory"))
     };
