@@ -122,6 +122,7 @@ fn adapted(layer: Layer, setup: &Setup, targets: Targets) -> Result<Layer> {
         modules_to_save: &[],
         heads: &[],
         seed: 0,
+        gradients: None,
     };
     Ok(attach(layer, method.as_ref(), &options)?.0)
 }

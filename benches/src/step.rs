@@ -71,6 +71,7 @@ impl StepCase {
             modules_to_save: &saved,
             heads,
             seed: setup.seed,
+            gradients: None,
         };
         let (model, report) = attach(model, method.as_ref(), &options)?;
         let config = TrainerConfig {

@@ -74,6 +74,9 @@ pub struct TrainArgs {
     /// Go on even if the adapter was trained on another base.
     #[arg(long)]
     pub any_base: bool,
+    /// Go on with the interrupted run in --output: it ends in the bits in which it would have ended.
+    #[arg(long)]
+    pub resume: bool,
 
     /// Rank [default: 8].
     #[arg(long, help_heading = "Method")]
@@ -159,6 +162,9 @@ pub struct TrainArgs {
     #[arg(long, default_value_t = 0, help_heading = "Training")]
     pub seed: u64,
 
+    /// Steps between two saved states [default: a minute of time].
+    #[arg(long, value_name = "N", help_heading = "Output")]
+    pub save_steps: Option<u64>,
     #[command(flatten)]
     pub columns: ColumnArgs,
     #[command(flatten)]

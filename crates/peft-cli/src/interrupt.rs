@@ -15,7 +15,7 @@ pub fn watch() -> Result<Arc<AtomicBool>> {
         if seen.swap(true, Ordering::SeqCst) {
             std::process::exit(2);
         }
-        eprintln!("stopping after this step; press Ctrl-C again to stop at once");
+        eprintln!("saving after this step; press Ctrl-C again to stop at once");
     })
     .context("watching for Ctrl-C")?;
     Ok(stop)

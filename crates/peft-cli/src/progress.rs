@@ -10,6 +10,7 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressStyle};
 use peft_train::{Event, Plan, Progress};
+use serde_json::json;
 
 use crate::{args::LogFormat, commands::megabytes};
 
@@ -76,6 +77,14 @@ impl Progress for Renderer {
                     None => eprintln!("{}", line(event, self.total)),
                 },
             },
+        }
+    }
+
+    fn notice(&mut self, text: &str) {
+        match &self.style {
+            Style::Json => eprintln!("{}", json!({ "event": "notice", "text": text })),
+            Style::Bar(Some(bar)) => bar.suspend(|| eprintln!("{text}")),
+            Style::Plain | Style::Bar(None) => eprintln!("{text}"),
         }
     }
 

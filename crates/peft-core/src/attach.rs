@@ -10,7 +10,8 @@ use burn::{
 use peft_format::{ModuleInfo, ModuleKind, TargetSpec, targets::ResolveOptions};
 
 use crate::{
-    AdapterError, Cost, DynAdapter, Method, NameMap, Target, linear_sites, walk, walk::ParamPath,
+    AdapterError, Cost, DynAdapter, InitContext, Method, NameMap, Target, linear_sites, walk,
+    walk::ParamPath,
 };
 
 /// Where adapters go.
@@ -26,6 +27,9 @@ pub struct AttachOptions<'a> {
     pub heads: &'a [&'a str],
     /// Seed of the initial values.
     pub seed: u64,
+    /// Gradients of the weights, `[in, out]`, by the checkpoint's names of their modules, for a method
+    /// that [wants them](Method::gradient_batches).
+    pub gradients: Option<&'a BTreeMap<String, Tensor<2>>>,
 }
 
 /// One adapted weight.
@@ -69,23 +73,7 @@ pub fn attach<M: Module>(
     method: &dyn Method,
     options: &AttachOptions,
 ) -> Result<(M, AttachReport), AdapterError> {
-    let sites: Vec<ModuleInfo> = linear_sites(&model)
-        .into_iter()
-        .map(|site| ModuleInfo::new(options.names.to_hf(&site.path), ModuleKind::Linear))
-        .collect();
-    let resolve = ResolveOptions {
-        heads: options.heads,
-        ..ResolveOptions::default()
-    };
-    let resolved = options.targets.resolve(&sites, resolve)?;
-    if let Some(near) = resolved.near {
-        let names = resolved.unmatched.join("`, `");
-        return Err(AdapterError::Unmatched {
-            names,
-            near: near.to_string(),
-        });
-    }
-    let matched: BTreeSet<String> = resolved.matched.into_iter().collect();
+    let matched = matched_modules(&model, options.targets, options.names, options.heads)?;
     attach_built(
         model,
         options.names,
@@ -94,9 +82,74 @@ pub fn attach<M: Module>(
             if !matched.contains(&target.path) {
                 return Ok(None);
             }
-            method.init(target, weight, options.seed).map(Some)
+            let start = InitContext {
+                weight,
+                gradient: options.gradients.and_then(|all| all.get(&target.path)),
+                seed: options.seed,
+            };
+            method.init(target, &start).map(Some)
         },
     )
+}
+
+/// The linear layers that targets match, by the checkpoint's names.
+///
+/// # Errors
+/// If nothing matches, or a name in the targets matches nothing.
+pub fn matched_modules<M: Module>(
+    model: &M,
+    targets: &TargetSpec,
+    names: &NameMap,
+    heads: &[&str],
+) -> Result<BTreeSet<String>, AdapterError> {
+    let sites: Vec<ModuleInfo> = linear_sites(model)
+        .into_iter()
+        .map(|site| ModuleInfo::new(names.to_hf(&site.path), ModuleKind::Linear))
+        .collect();
+    let resolve = ResolveOptions {
+        heads,
+        ..ResolveOptions::default()
+    };
+    let resolved = targets.resolve(&sites, resolve)?;
+    if let Some(near) = resolved.near {
+        let names = resolved.unmatched.join("`, `");
+        return Err(AdapterError::Unmatched {
+            names,
+            near: near.to_string(),
+        });
+    }
+    Ok(resolved.matched.into_iter().collect())
+}
+
+/// Let gradients through to the weights of linear layers, by the checkpoint's names, and to nothing
+/// else: what a method looks at before it attaches.
+pub fn train_weights<M: Module>(model: M, names: &NameMap, modules: &BTreeSet<String>) -> M {
+    struct Only<'a> {
+        path: ParamPath,
+        names: &'a NameMap,
+        modules: &'a BTreeSet<String>,
+    }
+    impl ModuleMapper for Only<'_> {
+        fn enter_module(&mut self, name: &str, container: &str) {
+            self.path.enter(name, container);
+        }
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.path.exit();
+        }
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            match self.path.linear_of_weight() {
+                Some(path) if self.modules.contains(&self.names.to_hf(&path)) => {
+                    param.set_require_grad(true)
+                }
+                _ => param,
+            }
+        }
+    }
+    model.no_grad().map(&mut Only {
+        path: ParamPath::default(),
+        names,
+        modules,
+    })
 }
 
 /// Freeze a model and put on each linear layer the adapter that `build` makes for it, if any.

@@ -69,6 +69,22 @@ pub enum AdapterError {
         /// Its element type.
         dtype: String,
     },
+    /// A tensor of places holds something else than integers.
+    #[error("`{name}` holds {dtype}, but 32- or 64-bit integers are expected")]
+    NotInteger {
+        /// Name of the tensor.
+        name: String,
+        /// Its element type.
+        dtype: String,
+    },
+    /// A tensor of places holds some that the weight does not have.
+    #[error("`{name}`: {problem}; was the adapter trained on another base?")]
+    Places {
+        /// Name of the tensor.
+        name: String,
+        /// What is wrong with them.
+        problem: String,
+    },
     /// A tensor holds NaN or infinity.
     #[error("`{name}` holds {count} values that are not finite: the adapter is broken")]
     NotFinite {

@@ -7,6 +7,7 @@ use burn::{
     tensor::{Device, FloatDType, TensorData},
 };
 use peft_format::TensorInfo;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::{AdapterError, Cost, DynAdapter, HostTensor};
@@ -25,13 +26,91 @@ pub struct Target {
     pub dtype: FloatDType,
 }
 
+impl Target {
+    /// The tensor of this target with a suffix.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn stored<'a>(
+        &self,
+        tensors: &'a Fields<HostTensor>,
+        suffix: &str,
+    ) -> Result<&'a HostTensor, AdapterError> {
+        tensors
+            .get(suffix)
+            .ok_or_else(|| self.missing(suffix, tensors.keys()))
+    }
+
+    /// The value of a field, as the file's tensor with a suffix; it is taken out of `fields`.
+    ///
+    /// # Errors
+    /// If there is none, or files do not hold its element type.
+    pub fn to_store(
+        &self,
+        fields: &mut Fields<TensorData>,
+        field: &str,
+        suffix: &str,
+    ) -> Result<HostTensor, AdapterError> {
+        match fields.remove(field) {
+            Some(data) => HostTensor::from_data(&self.tensor_name(suffix), data),
+            None => Err(self.missing(suffix, fields.keys())),
+        }
+    }
+
+    /// What messages call the tensor with a suffix.
+    pub fn tensor_name(&self, suffix: &str) -> String {
+        format!("{}.{suffix}", self.path)
+    }
+
+    fn missing<'a>(&self, suffix: &str, found: impl Iterator<Item = &'a String>) -> AdapterError {
+        AdapterError::MissingTensor {
+            module: self.path.clone(),
+            suffix: suffix.to_owned(),
+            found: found.cloned().collect(),
+        }
+    }
+}
+
+/// What a fresh adapter may depend on, beside the path of its target.
+#[derive(Debug, Clone, Copy)]
+pub struct InitContext<'a> {
+    /// The pre-trained weight, `[in, out]`.
+    pub weight: &'a Tensor<2>,
+    /// The gradient of the loss to it, `[in, out]`, summed over a few batches.
+    pub gradient: Option<&'a Tensor<2>>,
+    /// Seed of everything random.
+    pub seed: u64,
+}
+
+/// A method's own settings out of an `adapter_config.json`; absent keys take the defaults of `C`, and
+/// so do those that are null.
+///
+/// # Errors
+/// If a value has the wrong type.
+pub fn own_settings<C: DeserializeOwned>(
+    method: &str,
+    fields: &Map<String, Value>,
+    keys: &[&str],
+) -> Result<C, AdapterError> {
+    let own = fields
+        .iter()
+        .filter(|(key, value)| keys.contains(&key.as_str()) && !value.is_null())
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect();
+    serde_json::from_value(Value::Object(own)).map_err(|error| AdapterError::Config {
+        method: method.to_owned(),
+        problem: error.to_string(),
+        fix: "correct the value".into(),
+    })
+}
+
 /// Values by name: an adapter's fields, or the suffixes of its tensors in a file.
 pub type Fields<T> = BTreeMap<String, T>;
 
 /// An adapter by its sizes: what is known of it before it is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdapterSpec {
-    /// What it costs.
+    /// What it costs: its parameters exactly; the rest at its most, where it depends on the weight.
     pub cost: Cost,
     /// Whether its gradients need the layer's input.
     pub keeps_input: bool,
@@ -53,16 +132,17 @@ pub trait Method: Debug + Send + Sync {
     /// The method's own keys of `adapter_config.json`: the fewest that reproduce it.
     fn config(&self) -> Map<String, Value>;
 
-    /// A fresh adapter of `weight` (`[in, out]`), a function of `seed` and the target's path only.
+    /// Batches over which [`init`](Self::init) wants the gradients of the weights summed; 0 if it
+    /// wants none.
+    fn gradient_batches(&self) -> usize {
+        0
+    }
+
+    /// A fresh adapter, a function of what is given only.
     ///
     /// # Errors
     /// If the method cannot adapt this target as configured.
-    fn init(
-        &self,
-        target: &Target,
-        weight: &Tensor<2>,
-        seed: u64,
-    ) -> Result<DynAdapter, AdapterError>;
+    fn init(&self, target: &Target, start: &InitContext) -> Result<DynAdapter, AdapterError>;
 
     /// What [`init`](Self::init) would make, without the weight.
     ///
@@ -94,8 +174,10 @@ pub trait Method: Debug + Send + Sync {
         fields: Fields<TensorData>,
     ) -> Result<Fields<HostTensor>, AdapterError>;
 
-    /// Factor on the learning rate of one of the adapter's fields (LoRA+ and its like).
-    fn learning_rate_factor(&self, _field: &str) -> f64 {
+    /// Factor on the learning rate of a field in the step after `step` of `total`: for methods that
+    /// train their fields in turns (LoCA). A field of factor 0 is left as it is, its optimiser's state
+    /// too.
+    fn learning_rate_factor(&self, _field: &str, _step: u64, _total: u64) -> f64 {
         1.0
     }
 }

@@ -44,16 +44,18 @@ impl HostTensor {
         })
     }
 
-    /// The values as a Burn tensor of element type `dtype`.
+    /// The values as a Burn tensor, bit by bit.
     ///
     /// # Errors
-    /// If the values are not floating point, or not finite.
-    pub fn to_float(&self, name: &str, dtype: FloatDType) -> Result<TensorData, AdapterError> {
-        let burn = match self.dtype {
+    /// For element types that adapters do not have.
+    pub fn to_data(&self, name: &str) -> Result<TensorData, AdapterError> {
+        let dtype = match self.dtype {
             Dtype::F64 => DType::F64,
             Dtype::F32 => DType::F32,
             Dtype::F16 => DType::F16,
             Dtype::BF16 => DType::BF16,
+            Dtype::I64 => DType::I64,
+            Dtype::I32 => DType::I32,
             other => {
                 return Err(AdapterError::Dtype {
                     name: name.to_owned(),
@@ -62,7 +64,21 @@ impl HostTensor {
             }
         };
         let bytes = burn::tensor::Bytes::from_bytes_vec(self.bytes.clone());
-        let data = TensorData::from_bytes(bytes, self.shape.clone(), burn);
+        Ok(TensorData::from_bytes(bytes, self.shape.clone(), dtype))
+    }
+
+    /// The values as a Burn tensor of element type `dtype`.
+    ///
+    /// # Errors
+    /// If the values are not floating point, or not finite.
+    pub fn to_float(&self, name: &str, dtype: FloatDType) -> Result<TensorData, AdapterError> {
+        let data = self.to_data(name)?;
+        if !data.dtype().is_float() {
+            return Err(AdapterError::Dtype {
+                name: name.to_owned(),
+                dtype: format!("{:?}", self.dtype),
+            });
+        }
         let count = data
             .iter::<f64>()
             .filter(|value| !value.is_finite())
@@ -74,6 +90,26 @@ impl HostTensor {
             });
         }
         Ok(data.convert_dtype(dtype.into()))
+    }
+
+    /// The values, if they are integers.
+    ///
+    /// # Errors
+    /// If they are not `I32` or `I64`.
+    pub fn to_ints(&self, name: &str) -> Result<Vec<i64>, AdapterError> {
+        let of = |size: usize| self.bytes.chunks_exact(size);
+        match self.dtype {
+            Dtype::I32 => Ok(of(4)
+                .map(|b| i64::from(i32::from_le_bytes(b.try_into().expect("four bytes"))))
+                .collect()),
+            Dtype::I64 => Ok(of(8)
+                .map(|b| i64::from_le_bytes(b.try_into().expect("eight bytes")))
+                .collect()),
+            other => Err(AdapterError::NotInteger {
+                name: name.to_owned(),
+                dtype: format!("{other:?}"),
+            }),
+        }
     }
 
     /// Require a shape.

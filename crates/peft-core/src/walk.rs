@@ -1,5 +1,7 @@
 //! What a model's parameters are: where, how large, trained or not.
 
+use std::collections::BTreeMap;
+
 use burn::{
     Tensor,
     module::{Module, ModuleVisitor, Param, Reparameterization},
@@ -134,6 +136,46 @@ pub fn linear_sites<M: Module>(model: &M) -> Vec<LinearSite> {
     let mut visitor = Visitor::default();
     model.visit(&mut visitor);
     visitor.sites
+}
+
+/// The factors that adapters put on the learning rates of their fields, by parameter path.
+///
+/// Fields that are not listed have factor 1.
+pub fn learning_rate_factors<M: Module>(model: &M) -> BTreeMap<String, f64> {
+    /// First pass: adapters by module. Second pass: their fields.
+    #[derive(Default)]
+    struct Visitor {
+        path: ParamPath,
+        adapters: BTreeMap<String, DynAdapter>,
+        factors: BTreeMap<String, f64>,
+    }
+    impl ModuleVisitor for Visitor {
+        fn enter_module(&mut self, name: &str, container: &str) {
+            self.path.enter(name, container);
+        }
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.path.exit();
+        }
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if let Some((module, field)) = self.path.adapter_field() {
+                let factor = self
+                    .adapters
+                    .get(&module)
+                    .map_or(1.0, |adapter| adapter.learning_rate_factor(&field));
+                if factor != 1.0 {
+                    self.factors.insert(self.path.text(), factor);
+                }
+            } else if let Some(adapter) = param.reparameterization::<DynAdapter>()
+                && let Some((module, _)) = self.path.text().rsplit_once('.')
+            {
+                self.adapters.insert(module.to_owned(), adapter.clone());
+            }
+        }
+    }
+    let mut visitor = Visitor::default();
+    model.visit(&mut visitor);
+    model.visit(&mut visitor);
+    visitor.factors
 }
 
 /// Every floating-point parameter for which gradients are taken.

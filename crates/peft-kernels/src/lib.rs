@@ -18,6 +18,7 @@
 //! | [`dropout`] | inverted dropout with a counter-based mask |
 //! | [`linear`] | product with a weight, plus bias |
 //! | [`linear_low_rank`], [`linear_plus`] | the same plus a product of narrow matrices |
+//! | [`linear_updated`] | the same plus a trained change of the weight that is not formed |
 //! | [`cross_entropy`] | mean negative log-likelihood |
 //! | [`mix_key`], [`key_of`] | keys of random streams |
 //! | [`uniform`], [`normal`], [`keep`] | random numbers as pure functions of key and index |
@@ -34,7 +35,10 @@ pub mod portable;
 mod random;
 mod route;
 mod rows;
+mod update;
 
 pub use functions::*;
 pub use random::*;
+pub use route::has_fast_body;
 pub use rows::RowLayout;
+pub use update::{Applied, HostUpdate, RowUpdate};

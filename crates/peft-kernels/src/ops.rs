@@ -5,7 +5,7 @@ use std::sync::Arc;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, backend_extension};
 
-use crate::{Dropout, GeluKind};
+use crate::{Dropout, GeluKind, RowUpdate};
 
 /// Everything the attention bodies need besides the tensors.
 #[derive(Clone, Debug)]
@@ -86,6 +86,15 @@ pub trait KernelOps: Backend {
         bias: FloatTensor<Self>,
         low: FloatTensor<Self>,
         b: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
+
+    /// See [`linear_updated`](crate::linear_updated). An empty bias is none.
+    fn updated_product(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        coefficients: FloatTensor<Self>,
+        update: RowUpdate,
     ) -> FloatTensor<Self>;
 
     /// See [`cross_entropy`](crate::cross_entropy).
@@ -169,6 +178,24 @@ pub trait KernelGrads: KernelOps {
         y: FloatTensor<Self>,
         other: FloatTensor<Self>,
     ) -> FloatTensor<Self>;
+
+    /// The updated product that also returns what the update's gradients need.
+    fn updated_product_saving(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        coefficients: FloatTensor<Self>,
+        update: &RowUpdate,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+
+    /// Gradients of the updated product to `x`, if the weight is given, and to the coefficients.
+    fn updated_product_grads(
+        saved: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        weight: Option<FloatTensor<Self>>,
+        coefficients: FloatTensor<Self>,
+        update: &RowUpdate,
+    ) -> (Option<FloatTensor<Self>>, FloatTensor<Self>);
 
     /// Sums of the columns of a matrix.
     fn column_sums(x: FloatTensor<Self>) -> FloatTensor<Self>;

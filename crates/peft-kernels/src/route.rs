@@ -3,7 +3,18 @@
 #[cfg(feature = "flex")]
 use burn::tensor::{Device, Tensor};
 
-/// Whether a tensor has a fast body: it lives on flex, as `f32` or `f64`.
+/// Whether the functions of this crate have a fast body for a tensor: it lives on flex, in memory of
+/// the host, as `f32` or `f64`.
+pub fn has_fast_body<const D: usize>(x: &burn::tensor::Tensor<D>) -> bool {
+    #[cfg(feature = "flex")]
+    return is_fast(x);
+    #[cfg(not(feature = "flex"))]
+    {
+        let _ = x;
+        false
+    }
+}
+
 #[cfg(feature = "flex")]
 pub(crate) fn is_fast<const D: usize>(x: &Tensor<D>) -> bool {
     use burn::tensor::DType;

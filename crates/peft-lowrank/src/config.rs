@@ -1,5 +1,5 @@
 use indexmap::IndexMap;
-use peft_core::AdapterError;
+use peft_core::{AdapterError, own_settings};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -73,15 +73,10 @@ impl LoraConfig {
     /// # Errors
     /// If a value has the wrong type or makes no sense.
     pub fn from_json(map: &Map<String, Value>) -> Result<Self, AdapterError> {
-        let mut own: Map<String, Value> = map
-            .iter()
-            .filter(|(key, value)| Self::KEYS.contains(&key.as_str()) && !value.is_null())
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect();
+        let mut map = map.clone();
         // PEFT's own default, which differs from the one this crate recommends.
-        own.entry("lora_alpha").or_insert_with(|| Value::from(8));
-        let config: Self = serde_json::from_value(Value::Object(own))
-            .map_err(|error| fault(format!("{error}"), "correct the value"))?;
+        map.entry("lora_alpha").or_insert_with(|| Value::from(8));
+        let config: Self = own_settings("lora", &map, Self::KEYS)?;
         config.validate()?;
         Ok(config)
     }

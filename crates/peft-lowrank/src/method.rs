@@ -4,7 +4,7 @@ use burn::{
     tensor::{Device, FloatDType, TensorData},
 };
 use peft_core::{
-    AdapterError, AdapterSpec, DynAdapter, Fields, HostTensor, Method, Target,
+    AdapterError, AdapterSpec, DynAdapter, Fields, HostTensor, InitContext, Method, Target,
     format::{Dtype, TensorInfo, targets::PatternMap},
     kernels::{key_of, normal, uniform},
 };
@@ -118,15 +118,10 @@ impl Method for LoraMethod {
         self.config.to_json()
     }
 
-    fn init(
-        &self,
-        target: &Target,
-        weight: &Tensor<2>,
-        seed: u64,
-    ) -> Result<DynAdapter, AdapterError> {
+    fn init(&self, target: &Target, start: &InitContext) -> Result<DynAdapter, AdapterError> {
         let rank = self.rank_of(&target.path)?;
         let (inputs, outputs) = (target.in_features, target.out_features);
-        let key = key_of(seed, &target.path, 0);
+        let key = key_of(start.seed, &target.path, 0);
         let a: Vec<f32> = match self.init {
             LoraInit::Kaiming => {
                 let bound = 1.0 / (inputs as f32).sqrt();
@@ -140,7 +135,7 @@ impl Method for LoraMethod {
                 .map(|z| z / rank as f32)
                 .collect(),
         };
-        let options = (&weight.device(), target.dtype.into());
+        let options = (&start.weight.device(), target.dtype.into());
         let a = Tensor::from_data(TensorData::new(a, [inputs, rank]), options);
         let b = Tensor::zeros([rank, outputs], options);
         self.adapter(target, a, b)
@@ -181,14 +176,8 @@ impl Method for LoraMethod {
     ) -> Result<DynAdapter, AdapterError> {
         let rank = self.rank_of(&target.path)?;
         let load = |suffix: &str, shape: [usize; 2]| -> Result<Tensor<2>, AdapterError> {
-            let tensor = tensors
-                .get(suffix)
-                .ok_or_else(|| AdapterError::MissingTensor {
-                    module: target.path.clone(),
-                    suffix: suffix.to_owned(),
-                    found: tensors.keys().cloned().collect(),
-                })?;
-            let name = format!("{}.{suffix}", target.path);
+            let tensor = target.stored(tensors, suffix)?;
+            let name = target.tensor_name(suffix);
             let data = tensor.expect_shape(&name, &shape)?.transposed();
             let data = data.to_float(&name, target.dtype)?;
             Ok(Tensor::from_data(data, (device, target.dtype.into())))
@@ -205,18 +194,8 @@ impl Method for LoraMethod {
     ) -> Result<Fields<HostTensor>, AdapterError> {
         let mut out = Fields::new();
         for (field, suffix) in [("a", A), ("b", B)] {
-            let data = fields
-                .remove(field)
-                .ok_or_else(|| AdapterError::MissingTensor {
-                    module: target.path.clone(),
-                    suffix: suffix.to_owned(),
-                    found: fields.keys().cloned().collect(),
-                })?;
-            let name = format!("{}.{suffix}", target.path);
-            out.insert(
-                suffix.to_owned(),
-                HostTensor::from_data(&name, data)?.transposed(),
-            );
+            let tensor = target.to_store(&mut fields, field, suffix)?;
+            out.insert(suffix.to_owned(), tensor.transposed());
         }
         Ok(out)
     }

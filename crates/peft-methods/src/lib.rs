@@ -5,6 +5,10 @@
 
 use peft_core::{AdapterError, Method, format::AdapterConfig};
 use peft_lowrank::{LoraConfig, LoraMethod};
+use peft_spectral::{
+    C3aConfig, C3aMethod, FourierFtConfig, FourierFtMethod, SdctftMethod, SelectedConfig,
+    SshMethod, WaveFtConfig, WaveFtMethod,
+};
 use serde_json::{Map, Value};
 
 /// One method: what it is called and how it is configured.
@@ -29,16 +33,67 @@ pub struct Entry {
 /// Makes a method of its settings.
 pub type Build = fn(&Map<String, Value>) -> Result<Box<dyn Method>, AdapterError>;
 
+/// Learning rate of coefficients in an orthonormal basis; methods of other normalisations rescale it
+/// themselves.
+const SPECTRAL_RATE: f64 = 2e-2;
+
 /// All methods.
-pub const METHODS: &[Entry] = &[Entry {
-    name: "lora",
-    peft_type: "LORA",
-    summary: "low-rank adaptation (2106.09685), rank-stabilised with use_rslora (2312.03732)",
-    keys: LoraConfig::KEYS,
-    learning_rate: 2e-3,
-    defaults: || LoraConfig::default().to_json(),
-    build: |map| Ok(Box::new(LoraMethod::from_json(map)?)),
-}];
+pub const METHODS: &[Entry] = &[
+    Entry {
+        name: "lora",
+        peft_type: "LORA",
+        summary: "low-rank adaptation (2106.09685), rank-stabilised with use_rslora (2312.03732)",
+        keys: LoraConfig::KEYS,
+        learning_rate: 2e-3,
+        defaults: || LoraConfig::default().to_json(),
+        build: |map| Ok(Box::new(LoraMethod::from_json(map)?)),
+    },
+    Entry {
+        name: "sdctft",
+        peft_type: "SDCTFT",
+        summary: "selective discrete cosine transform (2410.09103)",
+        keys: SelectedConfig::KEYS,
+        learning_rate: SPECTRAL_RATE,
+        defaults: SdctftMethod::defaults,
+        build: |map| Ok(Box::new(SdctftMethod::from_json(map)?)),
+    },
+    Entry {
+        name: "ssh",
+        peft_type: "SSH",
+        summary: "sparse spectrum by the discrete Hartley transform (2502.05539)",
+        keys: SelectedConfig::KEYS,
+        learning_rate: SPECTRAL_RATE,
+        defaults: SshMethod::defaults,
+        build: |map| Ok(Box::new(SshMethod::from_json(map)?)),
+    },
+    Entry {
+        name: "fourierft",
+        peft_type: "FOURIERFT",
+        summary: "random frequencies of the discrete Fourier transform (2405.03003)",
+        keys: FourierFtConfig::KEYS,
+        learning_rate: SPECTRAL_RATE,
+        defaults: FourierFtMethod::defaults,
+        build: |map| Ok(Box::new(FourierFtMethod::from_json(map)?)),
+    },
+    Entry {
+        name: "waveft",
+        peft_type: "WAVEFT",
+        summary: "random coefficients of a wavelet transform (2505.12532)",
+        keys: WaveFtConfig::KEYS,
+        learning_rate: SPECTRAL_RATE,
+        defaults: WaveFtMethod::defaults,
+        build: |map| Ok(Box::new(WaveFtMethod::from_json(map)?)),
+    },
+    Entry {
+        name: "c3a",
+        peft_type: "C3A",
+        summary: "circular convolution: circulant blocks (2407.19342)",
+        keys: C3aConfig::KEYS,
+        learning_rate: SPECTRAL_RATE,
+        defaults: C3aMethod::defaults,
+        build: |map| Ok(Box::new(C3aMethod::from_json(map)?)),
+    },
+];
 
 /// The method called `name` on the command line.
 ///

@@ -14,6 +14,7 @@ mod layout;
 mod loader;
 mod recompute;
 mod sequence;
+mod trace;
 
 pub use batch::PackedBatch;
 pub use config::{Activation, EncoderConfig, Family};

@@ -18,7 +18,11 @@
 //! | WaveFT (2505.12532) | [`Basis::Wavelet`] | [`support::waveft_support`] |
 //! | C3A (2407.19342) | [`circulant`] blocks, no support | |
 //!
-//! This is the numerical core, on slices of `f32` and `f64`. Weights are in PyTorch's layout
+//! As adapters they are [`Spectral`] and [`Circulant`], made by the methods [`SdctftMethod`],
+//! [`SshMethod`], [`FourierFtMethod`], [`WaveFtMethod`] and [`C3aMethod`]; `peft_core::attach` puts
+//! them on any Burn module.
+//!
+//! Below them is the numerical core, on slices of `f32` and `f64`. Weights are in PyTorch's layout
 //! `[out, in]`; for `[in, out]` exchange the two widths and take [`Support::transposed`].
 //!
 //! | module | what it holds |
@@ -32,10 +36,12 @@
 //! | [`circulant`] | C3A's block-circulant product |
 //! | [`gain`] | other implementations' scales, in ours |
 
+mod adapter;
 pub mod circulant;
 mod error;
 pub mod gain;
 pub mod merge;
+mod method;
 pub mod plan;
 pub mod randperm;
 mod real;
@@ -44,7 +50,13 @@ pub mod sandwich;
 pub mod support;
 pub mod transform;
 
+pub use adapter::{Circulant, Evaluation, Spectral, SpectralParts};
 pub use error::SpectralError;
+pub use method::{
+    C3aConfig, C3aInit, C3aMethod, CoefficientInit, Distance, Farthest, FourierFtConfig,
+    FourierFtMethod, SdctftMethod, SelectedConfig, Selection, SshMethod, WaveFtConfig,
+    WaveFtMethod,
+};
 pub use real::Real;
 pub use sandwich::Sandwich;
 pub use support::Support;

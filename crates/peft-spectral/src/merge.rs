@@ -1,5 +1,7 @@
 //! The update itself: formed once, to merge it into its weight or to look at it.
 
+use std::sync::Arc;
+
 use rayon::prelude::*;
 
 use crate::{
@@ -37,7 +39,7 @@ pub fn merge_into<T: Real>(sandwich: &Sandwich, a: &[T], gamma: f64, weight: &mu
     assert_eq!(weight.len(), m * n, "the weight must be {m} x {n}");
     let columns = columns(sandwich, a, gamma);
     let used = sandwich.in_rows();
-    let along_in: Transform<f64> = sandwich.in_transform();
+    let along_in: Arc<Transform<f64>> = sandwich.in_transform();
     let count = Columns::<f64>::COUNT;
     weight.par_chunks_mut(count * n).enumerate().for_each_init(
         || {
@@ -69,7 +71,7 @@ fn columns<T: Real>(sandwich: &Sandwich, a: &[T], gamma: f64) -> Vec<f64> {
     let a: Vec<f64> = a.iter().map(|value| value.wide()).collect();
     let core = sandwich.core().transposed();
     let values = core.values(&a, gamma);
-    let along_out: Transform<f64> = sandwich.out_transform();
+    let along_out: Arc<Transform<f64>> = sandwich.out_transform();
     let mut columns = vec![0.0; core.rows() * m];
     columns.par_chunks_mut(m).enumerate().for_each_init(
         || (along_out.scratch(), vec![0.0; along_out.width()]),

@@ -27,3 +27,19 @@ pub(crate) fn add_blocks<B: Send>(
         }
     }
 }
+
+/// A matrix of `rows` rows of `width` in blocks of `part` rows; as many times nothing, if there is
+/// none.
+pub(crate) fn blocks_of<T: Send>(
+    matrix: Option<&mut [T]>,
+    rows: usize,
+    part: usize,
+    width: usize,
+) -> impl IndexedParallelIterator<Item = Option<&mut [T]>> {
+    let mut blocks: Vec<Option<&mut [T]>> = match matrix {
+        Some(matrix) => matrix.chunks_mut(part * width).map(Some).collect(),
+        None => Vec::new(),
+    };
+    blocks.resize_with(rows.div_ceil(part), || None);
+    blocks.into_par_iter()
+}

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{TrainError, sidecar};
 
-const NAME: &str = "base.json";
+/// Name of the file.
+pub(crate) const NAME: &str = "base.json";
 
 /// The base of an adapter, in `base.json` beside it.
 ///

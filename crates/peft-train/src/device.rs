@@ -50,6 +50,8 @@ impl FromStr for DeviceChoice {
 pub struct SelectedDevice {
     /// The device, without autodiff.
     pub device: Device,
+    /// Its kind: devices of one kind compute the same bits.
+    pub kind: &'static str,
     /// What it is and why it was chosen.
     pub reason: String,
 }
@@ -89,6 +91,7 @@ fn cpu(why: &str) -> Result<SelectedDevice, TrainError> {
     {
         Ok(SelectedDevice {
             device: Device::flex(),
+            kind: "cpu (flex)",
             reason: format!("cpu (flex), {why}"),
         })
     }
@@ -98,6 +101,7 @@ fn cpu(why: &str) -> Result<SelectedDevice, TrainError> {
         let device = Device::ndarray();
         Ok(SelectedDevice {
             device,
+            kind: "cpu (ndarray)",
             reason: format!("cpu (ndarray), {why}"),
         })
     }
@@ -123,6 +127,7 @@ fn cuda(index: usize) -> Result<SelectedDevice, TrainError> {
         }
         Ok(SelectedDevice {
             device: Device::cuda(index),
+            kind: "cuda",
             reason: format!("{name}, asked for"),
         })
     }
@@ -132,7 +137,7 @@ fn cuda(index: usize) -> Result<SelectedDevice, TrainError> {
     }
 }
 
-fn gpu(name: &str, device: Option<Device>) -> Result<SelectedDevice, TrainError> {
+fn gpu(name: &'static str, device: Option<Device>) -> Result<SelectedDevice, TrainError> {
     let Some(device) = device else {
         return Err(not_compiled(name, name));
     };
@@ -146,6 +151,7 @@ fn gpu(name: &str, device: Option<Device>) -> Result<SelectedDevice, TrainError>
     }
     Ok(SelectedDevice {
         device,
+        kind: name,
         reason: format!("{name}, asked for"),
     })
 }

@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
 use peft_core::AdapterError;
 use peft_data::DataError;
@@ -69,7 +69,7 @@ pub enum TrainError {
         /// The base that was given.
         found: Box<BaseFile>,
     },
-    /// The loss or a gradient is NaN or infinite.
+    /// NaN or infinity in training.
     #[error(
         "step {step}: {what} is not finite: lower the learning rate ({learning_rate:e} now), add \
          warm-up, or check the checkpoint with `peft inspect`"
@@ -78,8 +78,8 @@ pub enum TrainError {
         /// The optimiser step.
         step: u64,
         /// The first tensor that is not finite.
-        what: String,
-        /// The rate at that step.
+        what: BadTensor,
+        /// The rate of adapters at that step.
         learning_rate: f64,
     },
     /// A trained tensor gets no gradient at all.
@@ -91,9 +91,129 @@ pub enum TrainError {
         /// One of them.
         first: String,
     },
+    /// Some adapters get no gradient, while others do.
+    #[error(
+        "step {step}: no gradient has ever reached the adapters of {}: what they compute has no part \
+         in the loss; leave them out with --exclude-modules, or check the model",
+        few(modules)
+    )]
+    SilentAdapters {
+        /// Steps done.
+        step: u64,
+        /// The adapted modules.
+        modules: Vec<String>,
+    },
+    /// Some adapters hold the bits that they started with.
+    #[error(
+        "after {step} steps the adapters of {} are what they were before the first, bit by bit: {cause}",
+        few(modules)
+    )]
+    NotMoved {
+        /// Steps done.
+        step: u64,
+        /// The adapted modules.
+        modules: Vec<String>,
+        /// Why, and what to do.
+        cause: String,
+    },
+    /// A stored state does not fit what it should be put into.
+    #[error(
+        "the stored state of `{name}` does not fit: {problem}; resume with the model, the \
+             targets and the method that it was taken from"
+    )]
+    State {
+        /// The parameter.
+        name: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The run was asked to stop, and did after saving.
+    #[error(
+        "interrupted after step {step} of {total}: give the same command with --resume to go on; \
+         the adapter so far is in {}", output.join("last").display()
+    )]
+    Interrupted {
+        /// Steps done.
+        step: u64,
+        /// Steps to do.
+        total: u64,
+        /// The output folder.
+        output: PathBuf,
+    },
+    /// The output folder holds something else than this run can go on from or replace.
+    #[error("{}: {problem}; {fix}", folder.display())]
+    Output {
+        /// The output folder.
+        folder: PathBuf,
+        /// What is there.
+        problem: String,
+        /// What to do.
+        fix: String,
+    },
+    /// A resumed run is asked for with a setting or an input that would change its bits.
+    #[error(
+        "{what}: the run in {} was started with {before}, this command has {now}; give it as it was, \
+         or start afresh in another --output", folder.display()
+    )]
+    Changed {
+        /// The setting or the input.
+        what: String,
+        /// Its value then.
+        before: String,
+        /// Its value now.
+        now: String,
+        /// The output folder.
+        folder: PathBuf,
+    },
+}
+
+/// The first tensor found to hold NaN or infinity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BadTensor {
+    /// The loss, and nothing before it that was looked at.
+    Loss,
+    /// The gradient of a parameter.
+    Gradient(String),
+    /// A parameter, and so the loss.
+    Parameter(String),
+    /// The output of a module, and so the loss.
+    Output(String),
+    /// The loss over the rows of an evaluation.
+    Evaluation(&'static str),
+}
+
+impl fmt::Display for BadTensor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Loss => write!(f, "the loss"),
+            Self::Gradient(path) => write!(f, "the gradient of `{path}`"),
+            Self::Parameter(path) => write!(f, "the parameter `{path}`, and so the loss,"),
+            Self::Output(module) => write!(f, "the output of `{module}`, and so the loss,"),
+            Self::Evaluation(split) => write!(f, "the loss over the {split} rows"),
+        }
+    }
+}
+
+/// The first of some names, and how many more there are.
+fn few(names: &[String]) -> String {
+    const SHOWN: usize = 3;
+    let shown: Vec<String> = names.iter().take(SHOWN).map(|n| format!("`{n}`")).collect();
+    let mut text = shown.join(", ");
+    if names.len() > SHOWN {
+        text += &format!(" and {} more", names.len() - SHOWN);
+    }
+    text
 }
 
 impl TrainError {
+    pub(crate) fn state(name: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self::State {
+            name: name.into(),
+            problem: problem.into(),
+        }
+    }
+
     pub(crate) fn setting(
         setting: impl Into<String>,
         problem: impl Into<String>,

@@ -7,10 +7,11 @@ use burn::tensor::{
 use peft_core::AdapterContext;
 use peft_data::{BatchPlan, DataError, Dataset, Labels, Task};
 use peft_models::{PackedBatch, SequenceModel};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     Metrics, TrainError,
-    metrics::{Confusion, LabelHits},
+    metrics::{self, Confusion, LabelHits},
     regression,
 };
 
@@ -44,11 +45,12 @@ impl Prediction {
 }
 
 /// An evaluation on labelled rows.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
     /// Mean loss.
     pub loss: f64,
     /// The task's metrics.
+    #[serde(deserialize_with = "metrics::deserialize")]
     pub metrics: Metrics,
     /// Rows.
     pub rows: usize,

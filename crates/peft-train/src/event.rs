@@ -1,10 +1,18 @@
 //! What a run tells while it works.
 
-use std::{fs::File, io::Write, path::Path};
+use std::{
+    fs::File,
+    io::{Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+};
 
+use peft_format::FormatError;
 use serde::Serialize;
 
-use crate::{Metrics, Plan, TrainError};
+use crate::{Metrics, Plan, TrainError, session};
+
+/// Name of the file of events in an output folder.
+pub(crate) const LOG: &str = "metrics.jsonl";
 
 /// One line of `metrics.jsonl`.
 #[derive(Debug, Clone, Serialize)]
@@ -76,6 +84,9 @@ pub trait Progress {
     /// Something happened.
     fn event(&mut self, event: &Event);
 
+    /// Something that a user might not expect, as a sentence; it is not part of `metrics.jsonl`.
+    fn notice(&mut self, _text: &str) {}
+
     /// Whether to save and stop before the next step.
     fn should_stop(&self) -> bool {
         false
@@ -90,16 +101,47 @@ impl Progress for () {
 /// Writes events to a file and passes them on.
 pub(crate) struct Recorder<'a> {
     file: File,
-    path: std::path::PathBuf,
+    path: PathBuf,
+    /// Bytes of the file.
+    length: u64,
     pub progress: &'a mut dyn Progress,
 }
 
 impl<'a> Recorder<'a> {
-    pub fn create(path: &Path, progress: &'a mut dyn Progress) -> Result<Self, TrainError> {
-        let file = File::create(path).map_err(|error| fault(path, &error))?;
+    /// Go on after the first `keep` bytes of the log in `output`, or start it with 0; `log` is the
+    /// file if it is open and locked already.
+    pub fn open(
+        log: Option<File>,
+        output: &Path,
+        keep: u64,
+        progress: &'a mut dyn Progress,
+    ) -> Result<Self, TrainError> {
+        std::fs::create_dir_all(output).map_err(|error| fault(output, &error))?;
+        let path = output.join(LOG);
+        let mut file = match log {
+            Some(file) => file,
+            None => {
+                let new = File::options()
+                    .write(true)
+                    .create(true)
+                    .truncate(false)
+                    .open(&path)
+                    .map_err(|error| fault(&path, &error))?;
+                session::lock(&new, output)?;
+                new
+            }
+        };
+        let mut cut = || {
+            // Somebody may have shortened or removed it; lengthening would fill it with zeros.
+            let length = keep.min(file.metadata()?.len());
+            file.set_len(length)?;
+            file.seek(SeekFrom::End(0))
+        };
+        let length = cut().map_err(|error| fault(&path, &error))?;
         Ok(Self {
             file,
-            path: path.to_owned(),
+            path,
+            length,
             progress,
         })
     }
@@ -109,9 +151,18 @@ impl<'a> Recorder<'a> {
         line.push(b'\n');
         self.file
             .write_all(&line)
-            .map_err(|error| fault(&self.path, &error))?;
+            .map_err(FormatError::io("write", &self.path))?;
+        self.length += line.len() as u64;
         self.progress.event(event);
         Ok(())
+    }
+
+    /// Make what was written durable; returns its length in bytes.
+    pub fn sync(&mut self) -> Result<u64, TrainError> {
+        self.file
+            .sync_data()
+            .map_err(FormatError::io("sync", &self.path))?;
+        Ok(self.length)
     }
 }
 

@@ -2,8 +2,28 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Deserializer, de::Error};
+
 /// Metrics by the names that HF's `evaluate` and GLUE use.
 pub type Metrics = BTreeMap<&'static str, f64>;
+
+/// All names of metrics.
+const NAMES: [&str; 7] = [
+    "accuracy", "f1", "f1_macro", "matthews", "mse", "pearson", "spearman",
+];
+
+/// Read metrics back.
+pub(crate) fn deserialize<'de, D: Deserializer<'de>>(source: D) -> Result<Metrics, D::Error> {
+    let stored = BTreeMap::<String, f64>::deserialize(source)?;
+    let known = |name: String| {
+        let found = NAMES.into_iter().find(|known| *known == name);
+        found.ok_or_else(|| D::Error::custom(format!("there is no metric `{name}`")))
+    };
+    stored
+        .into_iter()
+        .map(|(name, value)| Ok((known(name)?, value)))
+        .collect()
+}
 
 /// Accuracy, F1 (of class 1 for two classes, else the mean over classes) and Matthews correlation.
 ///

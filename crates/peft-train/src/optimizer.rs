@@ -1,5 +1,7 @@
 //! AdamW over the trained parameters only.
 
+mod state;
+
 use std::collections::BTreeMap;
 
 use burn::{
@@ -10,6 +12,8 @@ use peft_core::ParamPath;
 use serde::{Deserialize, Serialize};
 
 use crate::GradientSet;
+
+pub use state::AdamWState;
 
 /// Settings of [`AdamW`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

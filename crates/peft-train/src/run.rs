@@ -8,11 +8,12 @@ use std::{
 use burn::tensor::FloatDType;
 use peft_data::{ColumnMap, ReadOptions, Task};
 use peft_format::{Dtype, TargetSpec};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
     AdamWConfig, DeviceChoice, Evaluation, Progress, ScheduleKind, TrainError, TrainerConfig,
-    session::Session,
+    session::{Session, Started},
 };
 
 /// A type in which frozen matrices can be kept, and merged models written.
@@ -59,7 +60,7 @@ impl From<BaseDtype> for Dtype {
     }
 }
 
-/// Everything that determines a run.
+/// Everything that determines a run, and how it is carried out.
 #[derive(Debug, Clone)]
 pub struct RunConfig {
     /// Hugging Face model folder.
@@ -123,6 +124,11 @@ pub struct RunConfig {
     pub seed: u64,
     /// Where to compute.
     pub device: DeviceChoice,
+    /// Steps between two saved states; by default a minute passes between them. States are saved
+    /// after every selection too.
+    pub save_steps: Option<u64>,
+    /// Go on with the interrupted run in the output folder instead of starting one.
+    pub resume: bool,
 }
 
 impl RunConfig {
@@ -159,6 +165,8 @@ impl RunConfig {
             max_length: 128,
             seed: 0,
             device: DeviceChoice::Auto,
+            save_steps: None,
+            resume: false,
         }
     }
 
@@ -236,6 +244,13 @@ impl RunConfig {
                 "give 3 or more",
             ));
         }
+        if self.save_steps == Some(0) {
+            return Err(TrainError::setting(
+                "--save-steps",
+                "there is no step to save after",
+                "give 1 or more",
+            ));
+        }
         if self.steps == Some(0) || (self.steps.is_none() && self.epochs == 0.0) {
             return Err(TrainError::setting(
                 "--steps",
@@ -248,7 +263,7 @@ impl RunConfig {
 }
 
 /// What a run came to.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunReport {
     /// Steps done.
     pub steps: u64,
@@ -258,16 +273,23 @@ pub struct RunReport {
     pub selection: Evaluation,
     /// The kept adapter on the evaluation data.
     pub report: Option<Evaluation>,
-    /// Whether the run was stopped from outside.
-    pub interrupted: bool,
 }
 
 /// Train an adapter and write it to the output folder: the best by selection there, the last one
-/// in `last/`, events in `metrics.jsonl`.
+/// in `last/`, events in `metrics.jsonl`, and what to resume from in `checkpoint/`.
+///
+/// With [`RunConfig::resume`], the run that was interrupted in the output folder ends in the bits in
+/// which it would have ended, at whatever number of threads, provided that nothing else has changed
+/// that they depend on: otherwise it is refused. A finished run is reported again. Without it, an
+/// output folder with an interrupted run is refused.
 ///
 /// # Errors
-/// If a setting, a file or the data makes no sense, or training breaks down.
+/// If a setting, a file or the data makes no sense, training breaks down, or the output cannot be
+/// written; [`TrainError::Interrupted`] if `progress` asks to stop.
 pub fn train(config: &RunConfig, progress: &mut dyn Progress) -> Result<RunReport, TrainError> {
     config.validate()?;
-    Session::start(config, progress)?.run()
+    match Session::start(config, progress)? {
+        Started::Ready(session) => session.run(),
+        Started::Finished(report) => Ok(report),
+    }
 }

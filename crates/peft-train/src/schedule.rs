@@ -45,10 +45,12 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// A schedule over `total` steps; `warmup` below 1 is a share of them, else a number of steps.
+    /// A schedule over `total` steps; `warmup` below 1 is a share of them, but never all, else a
+    /// number of steps.
     pub fn new(kind: ScheduleKind, warmup: f64, total: u64) -> Self {
         let steps = if warmup < 1.0 {
-            (warmup * total as f64).ceil()
+            // Rounding up must not make a run of one step one of rate 0.
+            (warmup * total as f64).ceil().min(total as f64 - 1.0)
         } else {
             warmup
         };
@@ -57,6 +59,11 @@ impl Schedule {
             warmup: (steps as u64).min(total),
             total,
         }
+    }
+
+    /// Steps in all.
+    pub fn total(&self) -> u64 {
+        self.total
     }
 
     /// The factor of step `step`, counted from 0.
@@ -104,5 +111,7 @@ mod tests {
             Schedule::new(ScheduleKind::Linear, 500.0, 10).factor(5),
             0.5
         );
+        assert_eq!(Schedule::new(ScheduleKind::Linear, 0.06, 1).factor(0), 1.0);
+        assert_eq!(Schedule::new(ScheduleKind::Linear, 0.06, 2).factor(0), 0.0);
     }
 }

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{TrainError, sidecar};
 
-const NAME: &str = "task.json";
+/// Name of the file.
+pub(crate) const NAME: &str = "task.json";
 
 /// The task of an adapter, in `task.json` beside it.
 ///

@@ -1,10 +1,23 @@
 //! One optimiser step, for any Burn model with adapters.
 
+mod state;
+
+use std::collections::BTreeMap;
+
 use burn::{Tensor, module::Module};
-use peft_core::{AdapterContext, Method, ParamPath};
+use peft_core::{AdapterContext, Method, ParamPath, learning_rate_factors};
 use serde::{Deserialize, Serialize};
 
-use crate::{AdamW, AdamWConfig, GradientSet, Schedule, TrainError, gradients};
+use crate::{
+    AdamW, AdamWConfig, BadTensor, GradientSet, Schedule, TrainError, gradients,
+    parameters::{adapter_parameters, first_not_finite},
+};
+
+pub use state::TrainerState;
+
+/// After this many steps every adapter must have seen a gradient: factors that start at zero hold
+/// others back for a step or two, never all of a module.
+const SILENT_STEPS: u64 = 10;
 
 /// Settings of a [`Trainer`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -44,6 +57,8 @@ pub struct Trainer {
     schedule: Schedule,
     optimizer: AdamW,
     step: u64,
+    /// What adapters put on the rates of their fields; known from the first step on.
+    factors: Option<BTreeMap<String, f64>>,
 }
 
 impl Trainer {
@@ -54,7 +69,13 @@ impl Trainer {
             schedule,
             optimizer: AdamW::new(config.optimizer),
             step: 0,
+            factors: None,
         }
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &TrainerConfig {
+        &self.config
     }
 
     /// The optimiser.
@@ -69,7 +90,8 @@ impl Trainer {
     ///
     /// # Errors
     /// Those of `loss`; if the loss or a gradient is not finite; if on the first step every gradient
-    /// is zero.
+    /// is zero; if within the first ten an adapter has had none. The trainer stands where it stood,
+    /// except in the last case.
     pub fn step<M: Module>(
         &mut self,
         model: M,
@@ -111,14 +133,13 @@ impl Trainer {
         let mut total = GradientSet::default();
         let mut mean_loss = 0.0;
         for part in 0..parts {
-            let place = self.step * parts as u64 + part as u64;
-            let context = AdapterContext::training(self.config.seed, place);
+            let context = self.context(part, parts);
             let (value, gradients) = differentiate(&model, part, &context)?;
             total.add(gradients);
             mean_loss += value.into_scalar::<f64>();
         }
+        let norm = self.check(&model, &total, mean_loss, learning_rate)?;
         self.step += 1;
-        let norm = self.check(&total, mean_loss, learning_rate)?;
         if let Some(limit) = self.config.clip_norm {
             // PyTorch's ε, so that runs can be compared number by number.
             let shrink = limit / (norm + 1e-6);
@@ -126,11 +147,21 @@ impl Trainer {
                 total.scale(shrink);
             }
         }
+        let factors = self
+            .factors
+            .get_or_insert_with(|| learning_rate_factors(&model));
+        let (done, total_steps) = (self.step - 1, self.schedule.total());
         let rate = |path: &ParamPath| match path.adapter_field() {
-            Some((_, field)) => learning_rate * method.learning_rate_factor(&field),
+            Some((_, field)) => {
+                let own = factors.get(&path.text()).copied().unwrap_or(1.0);
+                learning_rate * own * method.learning_rate_factor(&field, done, total_steps)
+            }
             None => self.config.head_learning_rate * factor,
         };
         let model = self.optimizer.step(model, &total, &rate);
+        if self.step == SILENT_STEPS.min(self.schedule.total()) {
+            self.expect_gradients(&model)?;
+        }
         let report = StepReport {
             step: self.step,
             loss: mean_loss,
@@ -140,15 +171,29 @@ impl Trainer {
         Ok((model, report))
     }
 
+    /// What the parts of the next step compute in: its dropout, most of all.
+    pub(crate) fn context(&self, part: usize, parts: usize) -> AdapterContext {
+        let place = self.step * parts as u64 + part as u64;
+        AdapterContext::training(self.config.seed, place)
+    }
+
     /// The norm of all gradients, if they make sense.
-    fn check(&self, total: &GradientSet, loss: f64, learning_rate: f64) -> Result<f64, TrainError> {
-        let broken = |what: String| TrainError::NotFinite {
-            step: self.step,
+    fn check<M: Module>(
+        &self,
+        model: &M,
+        total: &GradientSet,
+        loss: f64,
+        learning_rate: f64,
+    ) -> Result<f64, TrainError> {
+        let step = self.step + 1;
+        let broken = |what: BadTensor| TrainError::NotFinite {
+            step,
             what,
             learning_rate,
         };
         if !loss.is_finite() {
-            return Err(broken("the loss".into()));
+            let parameter = first_not_finite(model).map(BadTensor::Parameter);
+            return Err(broken(parameter.unwrap_or(BadTensor::Loss)));
         }
         let norms = total.norms();
         if let Some((path, _)) = total
@@ -156,12 +201,28 @@ impl Trainer {
             .zip(&norms)
             .find(|(_, norm)| !norm.is_finite())
         {
-            return Err(broken(format!("the gradient of `{path}`")));
+            return Err(broken(BadTensor::Gradient(path.to_owned())));
         }
-        if self.step == 1 && norms.iter().all(|norm| *norm == 0.0) {
+        if step == 1 && norms.iter().all(|norm| *norm == 0.0) {
             let first = total.paths().next().unwrap_or("nothing").to_owned();
             return Err(TrainError::NoGradient { first });
         }
         Ok(norms.iter().map(|norm| norm * norm).sum::<f64>().sqrt())
+    }
+
+    /// Refuse adapters of which no tensor has had a gradient in any step so far.
+    fn expect_gradients<M: Module>(&self, model: &M) -> Result<(), TrainError> {
+        let adapters = adapter_parameters(model);
+        let moved = self.optimizer.moved(adapters.values().flatten());
+        let modules: Vec<String> = adapters
+            .iter()
+            .filter(|(_, paths)| paths.iter().all(|path| !moved.contains(&path)))
+            .map(|(module, _)| module.clone())
+            .collect();
+        if modules.is_empty() {
+            return Ok(());
+        }
+        let step = self.step;
+        Err(TrainError::SilentAdapters { step, modules })
     }
 }

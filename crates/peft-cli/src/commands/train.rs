@@ -24,13 +24,6 @@ pub fn train(args: &TrainArgs) -> Result<ExitCode> {
     let mut progress = progress::renderer(args.log_format, stop);
     let report = run(&config, progress.as_mut())?;
     drop(progress);
-    if report.interrupted {
-        bail!(
-            "interrupted after step {}; the adapter so far is in {}",
-            report.steps,
-            output.join("last").display()
-        );
-    }
     let result = json!({
         "output": output,
         "steps": report.steps,
@@ -70,6 +63,8 @@ pub fn run_config(args: &TrainArgs, data: &Path, output: &Path) -> Result<RunCon
     config.max_length = args.max_length;
     config.seed = args.seed;
     config.device = args.compute.device;
+    config.save_steps = args.save_steps;
+    config.resume = args.resume;
     Ok(config)
 }
 

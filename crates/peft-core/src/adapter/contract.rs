@@ -1,5 +1,5 @@
 use burn::{Tensor, module::Module};
-use peft_kernels::{linear, linear_low_rank, linear_plus};
+use peft_kernels::{RowUpdate, linear, linear_low_rank, linear_plus, linear_updated};
 
 use super::AdapterContext;
 
@@ -21,6 +21,12 @@ pub trait WeightAdapter: Module + Sync + 'static {
 
     /// What [`forward`](Self::forward) adds to the plain product of a `[in, out]` weight.
     fn cost(&self, in_features: usize, out_features: usize) -> Cost;
+
+    /// Factor on the learning rate of one of the adapter's fields: for fields of another scale than
+    /// the rest (LoRA+, foreign normalisations of a transform).
+    fn learning_rate_factor(&self, _field: &str) -> f64 {
+        1.0
+    }
 }
 
 /// What an adapter costs on top of the frozen product.
@@ -77,5 +83,22 @@ impl BaseLinear {
     /// The output plus another product, `x W + b + low · B`, for `low [rows, r]` and `B [r, out]`.
     pub fn forward_plus(&self, x: Tensor<2>, low: Tensor<2>, b: Tensor<2>) -> Tensor<2> {
         linear_plus(x, self.weight.clone(), self.bias.clone(), low, b)
+    }
+
+    /// The output plus a change that is applied to rows on the host, `x W + b + Δ(x; a)`; `None`
+    /// where the device has no body for it.
+    pub fn forward_updated(
+        &self,
+        x: &Tensor<2>,
+        coefficients: Tensor<1>,
+        update: &RowUpdate,
+    ) -> Option<Tensor<2>> {
+        linear_updated(
+            x,
+            self.weight.clone(),
+            self.bias.clone(),
+            coefficients,
+            update,
+        )
     }
 }

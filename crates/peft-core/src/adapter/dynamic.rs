@@ -45,6 +45,11 @@ impl DynAdapter {
     pub fn cost(&self, in_features: usize, out_features: usize) -> Cost {
         self.inner.cost_erased(in_features, out_features)
     }
+
+    /// See [`WeightAdapter::learning_rate_factor`].
+    pub fn learning_rate_factor(&self, field: &str) -> f64 {
+        self.inner.learning_rate_factor_erased(field)
+    }
 }
 
 impl Reparameterization for DynAdapter {

@@ -14,6 +14,7 @@ pub(crate) trait ErasedAdapter: Debug + Send + Sync {
     fn forward_erased(&self, x: Tensor<2>, base: &BaseLinear, c: &AdapterContext) -> Tensor<2>;
     fn effective_erased(&self, weight: Tensor<2>) -> Tensor<2>;
     fn cost_erased(&self, in_features: usize, out_features: usize) -> Cost;
+    fn learning_rate_factor_erased(&self, field: &str) -> f64;
     fn visit_erased(&self, visitor: &mut dyn ErasedVisitor);
     fn map_erased(self: Box<Self>, mapper: &mut dyn ErasedMapper) -> Box<dyn ErasedAdapter>;
     fn collect_devices_erased(&self, devices: Devices) -> Devices;
@@ -42,6 +43,10 @@ impl<A: WeightAdapter> ErasedAdapter for A {
 
     fn cost_erased(&self, in_features: usize, out_features: usize) -> Cost {
         self.cost(in_features, out_features)
+    }
+
+    fn learning_rate_factor_erased(&self, field: &str) -> f64 {
+        self.learning_rate_factor(field)
     }
 
     fn visit_erased(&self, visitor: &mut dyn ErasedVisitor) {

@@ -8,7 +8,7 @@ use indexmap::IndexMap;
 
 use super::file::{pt_metadata, write_tensors};
 use super::{OwnedTensor, WEIGHTS_NAME};
-use crate::atomic::{AtomicDir, write_atomic_bytes};
+use crate::atomic::{AtomicDir, temporary, write_atomic_bytes};
 use crate::config::{AdapterConfig, CONFIG_NAME};
 use crate::error::{FormatError, Result};
 use crate::writer::{TensorSpec, file_size};
@@ -42,7 +42,7 @@ pub fn save_adapter(
         return write(&folder.join(WEIGHTS_NAME));
     }
     // Everything that can fail for want of space happens before the old configuration goes.
-    let fresh = folder.join(format!(".{WEIGHTS_NAME}.new"));
+    let fresh = temporary(&folder.join(WEIGHTS_NAME))?;
     write(&fresh)?;
     match fs::remove_file(&config_path) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {

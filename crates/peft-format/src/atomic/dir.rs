@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use super::{parent_of, sibling, sync_dir, unique_tag};
+use super::{parent_of, sibling, sync_dir, temporary};
 use crate::error::{FormatError, Result};
 
 /// A directory under a temporary name that takes its place in [`commit`](Self::commit).
@@ -41,7 +41,7 @@ impl AtomicDir {
                 fix: "choose another output folder".into(),
             });
         }
-        let temporary = sibling(target, &unique_tag())?;
+        let temporary = temporary(target)?;
         let parent = parent_of(target);
         fs::create_dir_all(parent).map_err(FormatError::io("create", parent))?;
         Self::recover(target)?;

@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use super::{parent_of, sibling, sync_dir, unique_tag};
+use super::{parent_of, sync_dir, temporary};
 use crate::error::{FormatError, Result};
 
 /// A file under a temporary name that takes its place in [`commit`](Self::commit).
@@ -25,7 +25,7 @@ impl AtomicFile {
     /// # Errors
     /// [`FormatError::Io`] if the directory is missing or read-only.
     pub fn create(target: &Path) -> Result<Self> {
-        let temporary = sibling(target, &unique_tag())?;
+        let temporary = temporary(target)?;
         let file = OpenOptions::new()
             .write(true)
             .create_new(true)

@@ -6,6 +6,7 @@
 
 mod dir;
 mod file;
+mod leftovers;
 
 use std::fs::File;
 use std::io;
@@ -14,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use dir::AtomicDir;
 pub use file::{AtomicFile, write_atomic, write_atomic_bytes};
+pub use leftovers::remove_leftovers;
 
 use crate::error::{FormatError, Result};
 
@@ -39,6 +41,11 @@ fn sibling(path: &Path, tag: &str) -> Result<PathBuf> {
     hidden.push(".");
     hidden.push(tag);
     Ok(parent_of(path).join(hidden))
+}
+
+/// A name beside a target for what will be renamed to it, which [`remove_leftovers`] knows.
+pub(crate) fn temporary(path: &Path) -> Result<PathBuf> {
+    sibling(path, &unique_tag())
 }
 
 /// A tag that no other thread or living process uses.

@@ -69,3 +69,25 @@ fn a_crash_between_the_renames_is_undone() {
     AtomicDir::create(&target).unwrap().commit().unwrap();
     assert_eq!(names(root.path()), ["out"]);
 }
+
+#[test]
+fn leftovers_of_a_crash_go_and_nothing_else() {
+    let root = tempfile::tempdir().unwrap();
+    // A crash runs no destructor.
+    std::mem::forget(AtomicDir::create(&root.path().join("out")).unwrap());
+    std::mem::forget(AtomicFile::create(&root.path().join("a.txt")).unwrap());
+    let kept = [
+        ".a.tmp-1-0123abcd",
+        ".a.tmp-mine",
+        ".hidden",
+        ".notes.old",
+        "b.tmp-1-0123abcd-0",
+    ];
+    for name in kept {
+        fs::write(root.path().join(name), "mine").unwrap();
+    }
+    assert_eq!(remove_leftovers(root.path()).unwrap(), 2);
+    assert_eq!(names(root.path()), kept);
+    assert_eq!(remove_leftovers(root.path()).unwrap(), 0);
+    assert_eq!(remove_leftovers(&root.path().join("nowhere")).unwrap(), 0);
+}

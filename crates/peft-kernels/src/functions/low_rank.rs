@@ -81,6 +81,6 @@ pub fn linear_plus(
 
 /// Extension operations take no optional tensors.
 #[cfg(feature = "flex")]
-fn or_empty(bias: Option<Tensor<1>>, like: &Tensor<2>) -> Tensor<1> {
+pub(super) fn or_empty(bias: Option<Tensor<1>>, like: &Tensor<2>) -> Tensor<1> {
     bias.unwrap_or_else(|| Tensor::empty([0], (&like.device(), like.dtype())))
 }

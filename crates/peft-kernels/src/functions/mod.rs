@@ -7,6 +7,7 @@ mod gelu;
 mod layer_norm;
 mod linear;
 mod low_rank;
+mod updated;
 
 pub use attention::{AttentionOptions, attention};
 pub use cross_entropy::cross_entropy;
@@ -15,3 +16,4 @@ pub use gelu::{GeluKind, gelu};
 pub use layer_norm::{add_layer_norm, layer_norm};
 pub use linear::linear;
 pub use low_rank::{linear_low_rank, linear_plus};
+pub use updated::linear_updated;

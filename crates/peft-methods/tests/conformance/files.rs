@@ -2,12 +2,12 @@
 
 use burn::tensor::FloatDType;
 use peft_core::{
-    AdapterError, NameMap,
+    AdapterError, Method, NameMap,
     format::{AdapterConfig, AdapterFile, TargetSpec, Targets, adapter::join_key},
     load_adapter, read_adapter, save_adapter,
 };
 
-use crate::model::{Case, device, values};
+use crate::model::{Case, assert_close, device, values};
 
 fn config(case: &Case) -> AdapterConfig {
     let targets = TargetSpec::new(Targets::List(vec!["layer".into()]));
@@ -34,7 +34,9 @@ pub fn round_trip(case: &Case) {
 
     // What the method says beforehand is what came out.
     let spec = case.method.describe(&case.target(FloatDType::F32)).unwrap();
-    assert_eq!(spec.cost, model.adapter().cost(case.inputs, case.outputs));
+    let cost = model.adapter().cost(case.inputs, case.outputs);
+    assert_eq!(spec.cost.parameters, cost.parameters);
+    assert!(spec.cost.saved_per_row >= cost.saved_per_row);
     let file = AdapterFile::read(dir.path()).unwrap();
     assert_eq!(spec.tensors.len(), file.tensors.len());
     for (suffix, info) in &spec.tensors {
@@ -42,14 +44,23 @@ pub fn round_trip(case: &Case) {
         assert_eq!((tensor.dtype, &tensor.shape), (info.dtype, &info.shape));
     }
 
-    let config = AdapterConfig::read(dir.path()).unwrap();
-    let method = peft_methods::from_config(&config).unwrap();
-    let loaded = read_adapter(dir.path(), config.clone(), method.as_ref()).unwrap();
-    let base = case.base(FloatDType::F32, &device);
-    let (again, _) = load_adapter(base, &loaded, method.as_ref(), &names, &device).unwrap();
     let x = case.input(&device).cast(FloatDType::F32);
-    assert_eq!(values(again.forward(x.clone())), values(model.forward(x)));
+    let written = values(model.forward(x.clone()));
+    let config = AdapterConfig::read(dir.path()).unwrap();
+    let load = |method: &dyn Method| {
+        let loaded = read_adapter(dir.path(), config.clone(), method).unwrap();
+        let base = case.base(FloatDType::F32, &device);
+        load_adapter(base, &loaded, method, &names, &device)
+            .unwrap()
+            .0
+    };
+    let same = load(case.method.as_ref());
+    assert_eq!(values(same.forward(x.clone())), written);
 
+    // From the file alone: how an update is applied need not be in it, and may round otherwise.
+    let method = peft_methods::from_config(&config).unwrap();
+    let again = load(method.as_ref());
+    assert_close("from file", &values(again.forward(x)), &written, 1e-5);
     let second = tempfile::tempdir().unwrap();
     save_adapter(&again, second.path(), &config, method.as_ref(), &names).unwrap();
     for file in ["adapter_model.safetensors", "adapter_config.json"] {
@@ -78,8 +89,12 @@ pub fn broken(case: &Case) {
         let bytes = &mut file.tensors[key].bytes;
         let last = bytes.len() - 4;
         bytes[last..].copy_from_slice(&f32::NAN.to_le_bytes());
+        // NaN among floats; among integers the same bits are a place that no weight has.
         assert!(
-            matches!(load(&file), Err(AdapterError::NotFinite { .. })),
+            matches!(
+                load(&file),
+                Err(AdapterError::NotFinite { .. } | AdapterError::Places { .. })
+            ),
             "{key}"
         );
         let mut file = whole.clone();

@@ -10,35 +10,75 @@ mod values;
 
 use peft_methods::{Entry, METHODS};
 use proptest::prelude::*;
+use serde_json::json;
 
 use model::{Case, backend};
 
-/// Settings of a method worth telling apart, beside its defaults.
-fn variants(entry: &Entry) -> Vec<serde_json::Map<String, serde_json::Value>> {
+/// Settings of a method worth telling apart, beside its defaults, for a weight of these widths.
+fn variants(
+    entry: &Entry,
+    [inputs, outputs]: [usize; 2],
+) -> Vec<serde_json::Map<String, serde_json::Value>> {
     let with = |json: serde_json::Value| {
         let mut settings = (entry.defaults)();
         settings.extend(json.as_object().expect("an object").clone());
         settings
     };
+    // A few coefficients, or as many as there are.
+    let few = (inputs * outputs).min(11);
+    let many = inputs * outputs;
+    let block = (1..=inputs.min(outputs))
+        .rev()
+        .find(|b| inputs % b == 0 && outputs % b == 0)
+        .unwrap_or(1);
     match entry.name {
         "lora" => vec![
-            with(serde_json::json!({ "r": 3, "lora_alpha": 6 })),
-            with(serde_json::json!({ "r": 2, "use_rslora": true })),
-            with(serde_json::json!({ "r": 5, "init_lora_weights": "gaussian" })),
+            with(json!({ "r": 3, "lora_alpha": 6 })),
+            with(json!({ "r": 2, "use_rslora": true })),
+            with(json!({ "r": 5, "init_lora_weights": "gaussian" })),
             with(
-                serde_json::json!({ "r": 2, "rank_pattern": { "layer": 4 }, "alpha_pattern": { "layer": 3.5 } }),
+                json!({ "r": 2, "rank_pattern": { "layer": 4 }, "alpha_pattern": { "layer": 3.5 } }),
             ),
         ],
-        _ => vec![(entry.defaults)()],
+        "sdctft" => vec![
+            with(json!({ "n_frequency": few, "evaluation": "fast" })),
+            with(json!({ "n_frequency": few, "evaluation": "factored", "gamma": 0.3 })),
+            with(json!({ "n_frequency": many, "evaluation": "fast", "metric": "centre" })),
+            with(json!({ "n_frequency": few, "select": "energy", "delta": 0.5 })),
+            with(json!({ "n_frequency": few, "select": "random" })),
+            with(json!({ "n_frequency": few, "select": "lowblock" })),
+            with(json!({ "n_frequency": few, "select": "grad" })),
+            with(json!({ "n_frequency": 1, "select": "product", "max_rows": 2, "max_cols": 3 })),
+        ],
+        "ssh" => vec![
+            with(json!({ "n_frequency": few, "evaluation": "fast" })),
+            with(json!({ "n_frequency": many, "evaluation": "factored", "delta": 0.2 })),
+        ],
+        "fourierft" => vec![
+            with(json!({ "n_frequency": few, "evaluation": "fast" })),
+            with(json!({ "n_frequency": many, "evaluation": "factored", "scaling": 40.0 })),
+        ],
+        "waveft" => vec![
+            with(json!({ "n_frequency": few, "evaluation": "fast" })),
+            with(json!({ "n_frequency": few, "wavelet_family": "db3", "evaluation": "factored" })),
+            with(json!({ "n_frequency": few, "use_idwt": false, "scaling": 2.0 })),
+        ],
+        "c3a" => vec![
+            with(json!({ "block_size": 1 })),
+            with(json!({ "block_size": block })),
+        ],
+        other => panic!("{other}: say here which of its settings to test"),
     }
 }
 
 /// Run a property over methods, variants and shapes.
 fn check(property: impl Fn(&Case)) {
     for entry in METHODS {
-        for settings in variants(entry) {
+        // How many there are does not depend on the widths.
+        for variant in 0..variants(entry, [1, 1]).len() {
             let run = |inputs, outputs, rows, seed| {
-                property(&Case::new(entry, &settings, inputs, outputs, rows, seed));
+                let settings = &variants(entry, [inputs, outputs])[variant];
+                property(&Case::new(entry, settings, inputs, outputs, rows, seed));
             };
             if backend() == "wgpu" {
                 run(9, 5, 3, 1);

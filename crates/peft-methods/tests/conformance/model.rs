@@ -1,5 +1,7 @@
 //! One adapted layer, and its unadapted twin.
 
+use std::collections::BTreeMap;
+
 use burn::{
     Tensor,
     module::{Module, ModuleMapper, Param},
@@ -114,6 +116,13 @@ impl Case {
         self.random("input", [self.rows, self.inputs], self.dtype(), device)
     }
 
+    /// A gradient of the weight, for methods that look at it.
+    pub fn gradients(&self, device: &Device) -> BTreeMap<String, Tensor<2>> {
+        let shape = [self.inputs, self.outputs];
+        let gradient = self.random("gradient", shape, self.dtype(), &device.clone().inner());
+        BTreeMap::from([("layer".into(), gradient)])
+    }
+
     /// The unadapted model.
     pub fn base(&self, dtype: FloatDType, device: &Device) -> Net {
         // Stored as a checkpoint's: `[out, in]`, seen transposed.
@@ -129,12 +138,14 @@ impl Case {
     /// The model with a fresh adapter.
     pub fn fresh(&self, dtype: FloatDType, device: &Device) -> Net {
         let targets = TargetSpec::new(Targets::List(vec!["layer".into()]));
+        let gradients = self.gradients(device);
         let options = AttachOptions {
             targets: &targets,
             names: &NameMap::identity(),
             modules_to_save: &[],
             heads: &[],
             seed: self.seed,
+            gradients: Some(&gradients),
         };
         let (model, report) =
             attach(self.base(dtype, device), self.method.as_ref(), &options).unwrap();

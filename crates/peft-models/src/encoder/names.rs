@@ -110,6 +110,21 @@ impl Names {
         }
     }
 
+    /// What the block at a depth is called; blocks that share their parameters are told apart.
+    pub fn layer(&self, depth: usize, distinct: usize) -> String {
+        // Queries and norms are parts of a layer, at different depths of its tree.
+        let common = |(a, b): &(&str, &str)| a == b;
+        let parts = self.query.split('.').zip(self.norm.split('.'));
+        let shared: Vec<&str> = parts.take_while(common).map(|(part, _)| part).collect();
+        let name = shared
+            .join(".")
+            .replace("{}", &(depth % distinct).to_string());
+        match distinct {
+            1 => format!("{name} (pass {})", depth + 1),
+            _ => name,
+        }
+    }
+
     /// The map between the paths of a [`SequenceModel`](crate::SequenceModel) and these names.
     pub fn map(&self) -> NameMap {
         let mut rules = vec![

@@ -3,7 +3,7 @@ use rayon::prelude::*;
 use super::Sandwich;
 use crate::{
     Real,
-    reduce::{add_blocks, part_rows},
+    reduce::{add_blocks, blocks_of, part_rows},
 };
 
 /// The update's product by explicit basis rows: `((x Rᵀ) Kᵀ) L`.
@@ -55,34 +55,45 @@ impl<'a, T: Real> Factored<'a, T> {
     /// Gradients of [`forward`](Self::forward): `dx += γ · ((g Lᵀ) K) R` and
     /// `da[l] += γ Σ_t ± (g Lᵀ)[t, u_l] q[t, v_l]`, accumulated in `f64`.
     ///
-    /// `g` is the output's gradient `[rows, out]`, `dx` `[rows, in]`. The input is not needed.
+    /// `g` is the output's gradient `[rows, out]`, `dx` `[rows, in]`, if it is wanted. The input is not
+    /// needed.
     ///
     /// # Panics
     /// If the slices' lengths do not agree.
-    pub fn backward(&self, q: &[T], g: &[T], a: &[T], gamma: T, dx: &mut [T], da: &mut [f64]) {
+    pub fn backward(
+        &self,
+        q: &[T],
+        g: &[T],
+        a: &[T],
+        gamma: T,
+        dx: Option<&mut [T]>,
+        da: &mut [f64],
+    ) {
         let core = self.sandwich.core();
         let (n, m) = (self.sandwich.in_features(), self.sandwich.out_features());
         let values = core.values(a, gamma);
-        self.sandwich.check(dx.len(), g.len(), q.len());
+        let rows = g.len() / m;
+        self.sandwich.check(rows * n, g.len(), q.len());
         assert_eq!(
             da.len(),
             core.coefficients(),
             "one gradient per coefficient"
         );
-        let part = part_rows(q.len() / core.cols());
+        let part = part_rows(rows);
         let blocks = q
             .par_chunks(part * core.cols())
             .zip(g.par_chunks(part * m))
-            .zip(dx.par_chunks_mut(part * n));
-        add_blocks(da, blocks, |((q, g), dx), da| {
+            .zip(blocks_of(dx, rows, part, n));
+        add_blocks(da, blocks, |((q, g), mut dx), da| {
             let mut p = vec![T::zero(); core.rows()];
             let mut dq = vec![T::zero(); core.cols()];
-            let rows = q.chunks(core.cols()).zip(g.chunks(m)).zip(dx.chunks_mut(n));
-            for ((q, g), dx) in rows {
+            for (row, (q, g)) in q.chunks(core.cols()).zip(g.chunks(m)).enumerate() {
                 products(&self.out_basis, g, &mut p);
                 core.accumulate(&p, q, gamma.wide(), da);
-                core.mix_transposed(&values, &p, &mut dq);
-                combine(&self.in_basis, &dq, dx);
+                if let Some(dx) = dx.as_deref_mut() {
+                    core.mix_transposed(&values, &p, &mut dq);
+                    combine(&self.in_basis, &dq, &mut dx[row * n..][..n]);
+                }
             }
         });
     }

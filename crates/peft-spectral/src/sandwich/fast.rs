@@ -1,9 +1,11 @@
+use std::sync::Arc;
+
 use rayon::prelude::*;
 
 use super::Sandwich;
 use crate::{
     Real,
-    reduce::{add_blocks, part_rows},
+    reduce::{add_blocks, blocks_of, part_rows},
     transform::{Scratch, Transform},
 };
 
@@ -15,8 +17,8 @@ use crate::{
 /// `q` and same results (to rounding) as [`Factored`](super::Factored).
 pub struct Fast<'a, T> {
     sandwich: &'a Sandwich,
-    along_in: Transform<T>,
-    along_out: Transform<T>,
+    along_in: Arc<Transform<T>>,
+    along_out: Arc<Transform<T>>,
 }
 
 /// One row's buffers.
@@ -90,29 +92,41 @@ impl<'a, T: Real> Fast<'a, T> {
     ///
     /// # Panics
     /// If the slices' lengths do not agree.
-    pub fn backward(&self, q: &[T], g: &[T], a: &[T], gamma: T, dx: &mut [T], da: &mut [f64]) {
+    pub fn backward(
+        &self,
+        q: &[T],
+        g: &[T],
+        a: &[T],
+        gamma: T,
+        dx: Option<&mut [T]>,
+        da: &mut [f64],
+    ) {
         let core = self.sandwich.core();
         let (n, m) = (self.sandwich.in_features(), self.sandwich.out_features());
         let values = core.values(a, gamma);
-        self.sandwich.check(dx.len(), g.len(), q.len());
+        let rows = g.len() / m;
+        self.sandwich.check(rows * n, g.len(), q.len());
         assert_eq!(
             da.len(),
             core.coefficients(),
             "one gradient per coefficient"
         );
-        let part = part_rows(q.len() / core.cols());
+        let part = part_rows(rows);
         let blocks = q
             .par_chunks(part * core.cols())
             .zip(g.par_chunks(part * m))
-            .zip(dx.par_chunks_mut(part * n));
-        add_blocks(da, blocks, |((q, g), dx), da| {
+            .zip(blocks_of(dx, rows, part, n));
+        add_blocks(da, blocks, |((q, g), mut dx), da| {
             let work = &mut self.work();
-            let rows = q.chunks(core.cols()).zip(g.chunks(m)).zip(dx.chunks_mut(n));
-            for ((q, g), dx) in rows {
+            let rows = q.chunks(core.cols()).zip(g.chunks(m));
+            for (row, (q, g)) in rows.enumerate() {
                 self.along_out
                     .analyse_line(g, &mut work.out_wide, &mut work.out_scratch);
                 gather(&work.out_wide, self.sandwich.out_rows(), &mut work.z);
                 core.accumulate(&work.z, q, gamma.wide(), da);
+                let Some(dx) = dx.as_deref_mut() else {
+                    continue;
+                };
                 core.mix_transposed(&values, &work.z, &mut work.dq);
                 scatter(&work.dq, self.sandwich.in_rows(), &mut work.in_wide);
                 self.along_in.synthesise_line(
@@ -120,7 +134,7 @@ impl<'a, T: Real> Fast<'a, T> {
                     &mut work.in_line,
                     &mut work.in_scratch,
                 );
-                add(&work.in_line, dx);
+                add(&work.in_line, &mut dx[row * n..][..n]);
             }
         });
     }

@@ -1,6 +1,9 @@
+use std::sync::Arc;
+
 use super::Core;
 use crate::{
     Basis, Real, SpectralError, Support,
+    real::shared_transform,
     transform::{BasisRows, Transform},
 };
 
@@ -133,12 +136,12 @@ impl Sandwich {
         BasisRows::new(self.basis, self.in_features).matrix(&self.in_rows)
     }
 
-    pub(crate) fn out_transform<T: Real>(&self) -> Transform<T> {
-        Transform::new(self.basis, self.out_features)
+    pub(crate) fn out_transform<T: Real>(&self) -> Arc<Transform<T>> {
+        shared_transform(self.basis, self.out_features)
     }
 
-    pub(crate) fn in_transform<T: Real>(&self) -> Transform<T> {
-        Transform::new(self.basis, self.in_features)
+    pub(crate) fn in_transform<T: Real>(&self) -> Arc<Transform<T>> {
+        shared_transform(self.basis, self.in_features)
     }
 }
 

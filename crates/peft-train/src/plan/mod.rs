@@ -134,12 +134,8 @@ impl Plan {
             .filter(|(name, _)| is_saved(name, &choice.saved))
             .collect();
         let size = |shape: &[usize]| shape.iter().product::<usize>();
-        let adapters = || specs.iter().flatten();
-        let trainable: usize = adapters().map(|spec| spec.cost.parameters).sum();
-        let stored: usize = adapters()
-            .flat_map(|spec| spec.tensors.values())
-            .map(|info| size(&info.shape))
-            .sum();
+        let adapters = specs.iter().flatten();
+        let trainable: usize = adapters.map(|spec| spec.cost.parameters).sum();
         let head: usize = saved.iter().map(|(_, shape)| size(shape)).sum();
         let work = Work::new(config, folder, &layout, &specs, &choice.saved, data)?;
         let rates = Rates::cached(config.device);
@@ -158,7 +154,7 @@ impl Plan {
             unmatched,
             trainable_parameters: trainable,
             head_parameters: head,
-            total_parameters: layout.values() + stored,
+            total_parameters: layout.values() + trainable,
             adapter_bytes: adapter_size(file_tensors(&layout, &specs, &saved))?,
             outputs,
             created,

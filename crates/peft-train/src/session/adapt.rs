@@ -1,12 +1,13 @@
 //! Putting the adapter of a run on its model.
 
-use burn::tensor::Device;
 use peft_core::{
     AttachOptions, AttachReport, LoadedAdapter, Method, NameMap, attach, load_adapter,
+    matched_modules,
 };
 use peft_format::{AdapterConfig, TargetSpec, Targets, targets::default_targets};
 use peft_models::{ModelFolder, SequenceModel};
 
+use super::probe::Probe;
 use crate::{RunConfig, TrainError, open::read_with_method};
 
 /// The model, its method, the configuration to save and what was attached.
@@ -101,7 +102,7 @@ impl Choice {
         config: &RunConfig,
         model: SequenceModel,
         names: &NameMap,
-        device: &Device,
+        probe: Probe,
     ) -> Result<AdaptedModel, TrainError> {
         let heads = model.head_modules();
         let method = self.method;
@@ -111,10 +112,17 @@ impl Choice {
                 let mut adapter_config = loaded.config.clone();
                 adapter_config.set("modules_to_save", self.saved.clone())?;
                 let (model, mut report) =
-                    load_adapter(model, &loaded, method.as_ref(), names, device)?;
+                    load_adapter(model, &loaded, method.as_ref(), names, probe.device)?;
                 let (model, values) = peft_core::train_modules(model, names, &self.saved);
                 report.saved_parameters = values;
                 return Ok((model, method, adapter_config, report));
+            }
+        };
+        let gradients = match method.gradient_batches() {
+            0 => None,
+            batches => {
+                let modules = matched_modules(&model, &spec, names, heads)?;
+                Some(probe.weight_gradients(&model, names, &modules, batches)?)
             }
         };
         let options = AttachOptions {
@@ -123,6 +131,7 @@ impl Choice {
             modules_to_save: &spec.modules_to_save,
             heads,
             seed: config.seed,
+            gradients: gradients.as_ref(),
         };
         let (model, report) = attach(model, method.as_ref(), &options)?;
         // Old PEFT knows neither `all-linear` nor exclusions: say what they came to.

@@ -1,29 +1,37 @@
-//! The state of a run.
+//! The state of a run, and its loop.
 
 mod adapt;
 mod data;
+mod guards;
+mod output;
+mod probe;
+mod save;
+mod select;
+mod start;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use burn::{module::Module, tensor::Device};
-use peft_core::{Method, NameMap, save_adapter};
-use peft_data::{Dataset, Task, TextTokenizer};
+use burn::tensor::Device;
+use peft_core::{Method, NameMap};
+use peft_data::{Batch, Cursor, Dataset};
 use peft_format::AdapterConfig;
-use peft_models::{HeadSpec, ModelFolder, PackedBatch, SequenceModel};
+use peft_models::{PackedBatch, SequenceModel};
+
+use crate::{
+    BaseFile, RunConfig, RunReport, TaskFile, TrainError, Trainer,
+    checkpoint::{CheckpointFolder, RunState},
+    differentiate,
+    event::{Event, Recorder},
+    loss, peak_memory, targets,
+};
 
 pub(crate) use self::{
     adapt::{Choice, Source, family_targets},
     data::Data,
+    output::lock,
+    select::EVAL_BATCH,
+    start::Started,
 };
-use crate::{
-    BaseFile, Evaluation, Plan, Progress, RunConfig, RunReport, Schedule, SelectedDevice, TaskFile,
-    TrainError, Trainer, differentiate, evaluate,
-    event::{Event, Recorder, fault},
-    loss, peak_memory, targets,
-};
-
-/// Rows a batch when evaluating, where no gradients are kept.
-pub(crate) const EVAL_BATCH: usize = 64;
 
 pub(crate) struct Session<'a> {
     config: &'a RunConfig,
@@ -39,103 +47,65 @@ pub(crate) struct Session<'a> {
     select: Dataset,
     report: Option<Dataset>,
     trainer: Trainer,
-    total_steps: u64,
-    train_time: f64,
+    /// Where the run stands, as it will be saved.
+    state: RunState,
+    files: CheckpointFolder,
+    /// When it was last saved, and how long that took.
+    saved: Instant,
+    save_took: Duration,
 }
 
-struct Best {
-    step: u64,
-    selection: Evaluation,
-    report: Option<Evaluation>,
-}
-
-impl<'a> Session<'a> {
-    pub fn start(
-        config: &'a RunConfig,
-        progress: &'a mut dyn Progress,
-    ) -> Result<Self, TrainError> {
-        let SelectedDevice { device, reason } = config.device.select()?;
-        let device = device.autodiff();
-        let mut folder = ModelFolder::open(&config.model)?;
-        let base = BaseFile::of(&folder)?;
-        if let (Some(adapter), false) = (&config.adapter, config.any_base)
-            && let Some(recorded) = BaseFile::read(adapter)?
-        {
-            recorded.expect_same(adapter, &base)?;
+impl Session<'_> {
+    pub fn run(mut self) -> Result<RunReport, TrainError> {
+        match self.drive() {
+            Ok(report) => Ok(report),
+            Err(error) => Err(self.failed(error)),
         }
-        if let Some(dropout) = config.model_dropout {
-            folder.set_dropout(dropout);
-        }
-        if let Some(dtype) = config.base_dtype {
-            folder.set_base_dtype(dtype.into());
-        }
-        let tokenizer = TextTokenizer::from_dir(&config.model)?;
-        let max_length = config.max_length.min(folder.config().max_length());
-        let data = Data::load(config, &folder, &tokenizer, max_length)?;
-
-        let head = HeadSpec {
-            outputs: data.task.outputs(),
-            seed: config.seed,
-        };
-        let (model, loaded) = SequenceModel::load(&folder, &head, &device)?;
-        let names = model.names();
-        let choice = Choice::of(config, &folder, &loaded.created)?;
-        let plan = Plan::of(config, &folder, &choice, data.task.outputs(), Some(&data))?;
-        let (model, method, adapter_config, _) = choice.adapt(config, model, &names, &device)?;
-        let total_steps = config.total_steps(data.fit.len());
-        let entry = peft_methods::by_name(method.name())?;
-        let rate = config.learning_rate.unwrap_or(entry.learning_rate);
-        let schedule = Schedule::new(config.schedule, config.warmup, total_steps);
-
-        std::fs::create_dir_all(&config.output).map_err(|error| fault(&config.output, &error))?;
-        let mut recorder = Recorder::create(&config.output.join("metrics.jsonl"), progress)?;
-        recorder.event(&Event::Plan {
-            plan: Box::new(plan),
-            device: reason,
-        })?;
-        Ok(Self {
-            config,
-            device,
-            recorder,
-            model,
-            names,
-            method,
-            adapter_config,
-            task: data.task,
-            base,
-            fit: data.fit,
-            select: data.select,
-            report: data.report,
-            trainer: Trainer::new(config.trainer(rate), schedule),
-            total_steps,
-            train_time: 0.0,
-        })
     }
 
-    pub fn run(mut self) -> Result<RunReport, TrainError> {
-        let mut step = 0;
-        let mut best: Option<Best> = None;
-        let mut interrupted = false;
-        'epochs: for epoch in 0.. {
+    fn drive(&mut self) -> Result<RunReport, TrainError> {
+        let per_epoch = self.config.steps_per_epoch(self.fit.len());
+        while self.state.step < self.state.total_steps {
+            let Cursor { epoch, batch } = self.state.cursor;
             let plan = self
                 .fit
                 .plan(self.config.batch_size, self.config.seed, epoch)?;
-            let batches: Vec<&[usize]> = plan.iter_from(0).collect();
+            let batches: Vec<&[usize]> = plan.iter_from(batch).collect();
             for parts in batches.chunks(self.config.grad_accumulation) {
                 if self.recorder.progress.should_stop() {
-                    interrupted = true;
-                    break 'epochs;
+                    return Err(self.interrupt());
                 }
-                self.step(parts)?;
-                step += 1;
-                if step == self.total_steps {
-                    break 'epochs;
+                if let Err(error) = self.step(parts) {
+                    return Err(self.named(self.traced(error, parts)));
+                }
+                self.state.step += 1;
+                self.state.cursor.batch += parts.len();
+                self.save_if_due()?;
+                if self.state.step == self.state.total_steps {
+                    break;
                 }
             }
-            best = Some(self.select(step, epoch as f64 + 1.0, best)?);
+            if self.state.step == self.state.total_steps {
+                break;
+            }
+            if self.recorder.progress.should_stop() {
+                return Err(self.interrupt());
+            }
+            self.select(epoch as f64 + 1.0)?;
+            self.state.cursor = Cursor {
+                epoch: epoch + 1,
+                batch: 0,
+            };
+            self.save_checkpoint()?;
         }
-        let epochs = step as f64 / self.config.steps_per_epoch(self.fit.len()) as f64;
-        let best = self.select(step, epochs, best)?;
+        self.end(self.state.step as f64 / per_epoch as f64)
+    }
+
+    /// What follows the last step.
+    fn end(&mut self, epochs: f64) -> Result<RunReport, TrainError> {
+        self.expect_moved().map_err(|error| self.named(error))?;
+        let best = self.select(epochs)?;
+        let step = self.state.step;
         let shown = best.report.as_ref().unwrap_or(&best.selection);
         self.recorder.event(&Event::Final {
             step,
@@ -147,17 +117,18 @@ impl<'a> Session<'a> {
                 "selection"
             },
             loss: shown.loss,
-            train_time_s: self.train_time,
+            train_time_s: self.state.train_time_s,
             peak_memory: peak_memory(),
             metrics: shown.metrics.clone(),
         })?;
-        Ok(RunReport {
+        let report = RunReport {
             steps: step,
             kept_step: best.step,
             selection: best.selection,
             report: best.report,
-            interrupted,
-        })
+        };
+        self.finish(&report)?;
+        Ok(report)
     }
 
     /// One optimiser step over the given batches.
@@ -171,15 +142,8 @@ impl<'a> Session<'a> {
             self.method.as_ref(),
             parts.len(),
             |model, part, context| {
-                let batch = fit.batch(parts[part])?;
+                let (packed, batch) = pack(model, fit, parts[part], device)?;
                 tokens += batch.tokens();
-                let packed = PackedBatch::new(
-                    model.config(),
-                    &batch.ids,
-                    &batch.type_ids,
-                    &batch.row_starts,
-                    device,
-                )?;
                 let share = batch.rows() as f64 / rows as f64;
                 let targets = targets(&batch.labels, device)?;
                 let value = |outputs| match share {
@@ -191,7 +155,7 @@ impl<'a> Session<'a> {
         )?;
         self.model = model;
         let seconds = start.elapsed().as_secs_f64();
-        self.train_time += seconds;
+        self.state.train_time_s += seconds;
         self.recorder.event(&Event::Step {
             step: report.step,
             loss: report.loss,
@@ -202,71 +166,22 @@ impl<'a> Session<'a> {
             peak_memory: peak_memory(),
         })
     }
-
-    /// Save the adapter as the last one, and as the best one if it is.
-    fn select(&mut self, step: u64, epoch: f64, best: Option<Best>) -> Result<Best, TrainError> {
-        if best.as_ref().is_some_and(|best| best.step == step) {
-            return Ok(best.expect("checked above"));
-        }
-        let model = self.model.valid();
-        let device = self.device.clone().inner();
-        let task = self.task.task;
-        let selection = evaluate(&model, &self.select, task, EVAL_BATCH, &device)?;
-        self.evaluated(step, epoch, "selection", &selection)?;
-        self.save(&model, "last")?;
-        if best
-            .as_ref()
-            .is_some_and(|best| !better(task, &selection, &best.selection))
-        {
-            return Ok(best.expect("checked above"));
-        }
-        self.save(&model, "")?;
-        let report = match &self.report {
-            Some(data) => Some(evaluate(&model, data, task, EVAL_BATCH, &device)?),
-            None => None,
-        };
-        if let Some(report) = &report {
-            self.evaluated(step, epoch, "report", report)?;
-        }
-        Ok(Best {
-            step,
-            selection,
-            report,
-        })
-    }
-
-    fn evaluated(
-        &mut self,
-        step: u64,
-        epoch: f64,
-        split: &'static str,
-        evaluation: &Evaluation,
-    ) -> Result<(), TrainError> {
-        let (loss, metrics) = (evaluation.loss, evaluation.metrics.clone());
-        self.recorder.event(&Event::Eval {
-            step,
-            epoch,
-            split,
-            loss,
-            metrics,
-        })
-    }
-
-    fn save(&self, model: &SequenceModel, part: &str) -> Result<(), TrainError> {
-        let folder = self.config.output.join(part);
-        std::fs::create_dir_all(&folder).map_err(|error| fault(&folder, &error))?;
-        let method = self.method.as_ref();
-        save_adapter(model, &folder, &self.adapter_config, method, &self.names)?;
-        self.task.write(&folder)?;
-        self.base.write(&folder)
-    }
 }
 
-/// Whether an evaluation is better than one before it; equal ones keep the earlier.
-fn better(task: Task, new: &Evaluation, old: &Evaluation) -> bool {
-    match task {
-        Task::Classify => new.metrics["accuracy"] > old.metrics["accuracy"],
-        Task::MultiLabel => new.metrics["f1"] > old.metrics["f1"],
-        Task::Regress => new.loss < old.loss,
-    }
+/// A batch of rows, for the model and as it comes.
+fn pack(
+    model: &SequenceModel,
+    fit: &Dataset,
+    rows: &[usize],
+    device: &Device,
+) -> Result<(PackedBatch, Batch), TrainError> {
+    let batch = fit.batch(rows)?;
+    let packed = PackedBatch::new(
+        model.config(),
+        &batch.ids,
+        &batch.type_ids,
+        &batch.row_starts,
+        device,
+    )?;
+    Ok((packed, batch))
 }

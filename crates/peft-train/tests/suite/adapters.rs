@@ -31,7 +31,7 @@ fn cases() -> Vec<(String, serde_json::Value)> {
         })
         .collect();
     cases.sort_by(|a, b| a.0.cmp(&b.0));
-    assert!(cases.len() >= 9, "{cases:?}");
+    assert!(cases.len() >= 16, "{cases:?}");
     cases
 }
 
@@ -62,7 +62,13 @@ fn logits_match_peft_factored_and_dense() {
     let device = cpu();
     for (name, expected) in cases() {
         let (base, inputs) = (base_of(&expected), expected["inputs"].as_str().unwrap());
-        for (dtype, tolerance) in [(FloatDType::F32, 1e-5), (FloatDType::F64, 1e-11)] {
+        // Some updates PEFT computes in single precision whatever the model's type.
+        let exact = if expected["computed_in"] == "f32" {
+            1e-5
+        } else {
+            1e-11
+        };
+        for (dtype, tolerance) in [(FloatDType::F32, 1e-5), (FloatDType::F64, exact)] {
             let adapted = load(&name, &base, dtype);
             let wanted = flat(&expected["logits_f64"]);
             let factored = logits(&adapted, inputs, &device);

@@ -62,6 +62,7 @@ fn attach_train_save_and_load_on_a_model_of_ones_own() {
         modules_to_save: &saved,
         heads: &["head"],
         seed: 3,
+        gradients: None,
     };
     let (mut model, report) = attach(base.clone(), &method, &options).unwrap();
     assert_eq!(report.adapter_parameters, 3 * (7 + 13));
@@ -145,6 +146,7 @@ fn adapting_twice_is_refused() {
         modules_to_save: &[],
         heads: &[],
         seed: 3,
+        gradients: None,
     };
     let (model, _) = attach(Own::new(&device), &method, &options).unwrap();
     let error = attach(model, &method, &options).unwrap_err().to_string();
@@ -167,6 +169,7 @@ fn a_target_without_a_match_lists_near_misses() {
             modules_to_save: &[],
             heads: &[],
             seed: 3,
+            gradients: None,
         };
         let error = attach(Own::new(&device), &method, &options)
             .unwrap_err()

@@ -37,6 +37,7 @@ fn adapted(name: &str, dtype: FloatDType, base: FloatDType) -> SequenceModel {
         modules_to_save: &saved,
         heads,
         seed: 3,
+        gradients: None,
     };
     attach(model, method.as_ref(), &options).unwrap().0
 }

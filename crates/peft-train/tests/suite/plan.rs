@@ -82,6 +82,7 @@ fn a_plan_counts_what_is_attached() {
                 modules_to_save: &spec.modules_to_save,
                 heads,
                 seed: 0,
+                gradients: None,
             };
             let (_, report) = attach(built, method.as_ref(), &options).unwrap();
             let counts = (

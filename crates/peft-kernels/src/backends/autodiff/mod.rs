@@ -10,6 +10,7 @@ mod elementwise;
 mod layer_norm;
 mod low_rank;
 mod product;
+mod updated;
 
 use burn::backend::Backend;
 use burn::backend::tensor::{FloatTensor, IntTensor};
@@ -17,7 +18,7 @@ use burn_autodiff::Autodiff;
 use burn_autodiff::checkpoint::strategy::CheckpointStrategy;
 
 use crate::ops::{AttentionPlan, KernelGrads, KernelOps};
-use crate::{Dropout, GeluKind};
+use crate::{Dropout, GeluKind, RowUpdate};
 
 type F<B, C> = FloatTensor<Autodiff<B, C>>;
 
@@ -75,6 +76,16 @@ impl<B: Backend + KernelGrads, C: CheckpointStrategy> KernelOps for Autodiff<B, 
         b: F<B, C>,
     ) -> F<B, C> {
         low_rank::product_with_addend::<B, C>(x, weight, bias, low, b)
+    }
+
+    fn updated_product(
+        x: F<B, C>,
+        weight: F<B, C>,
+        bias: F<B, C>,
+        coefficients: F<B, C>,
+        update: RowUpdate,
+    ) -> F<B, C> {
+        updated::updated_product::<B, C>(x, weight, bias, coefficients, update)
     }
 
     fn fused_cross_entropy(logits: F<B, C>, targets: IntTensor<Self>) -> F<B, C> {

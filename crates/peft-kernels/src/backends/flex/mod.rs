@@ -13,6 +13,7 @@ mod parallel;
 mod product;
 mod real;
 mod simd;
+mod updated;
 mod view;
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
@@ -20,7 +21,7 @@ use burn::tensor::DType;
 use burn_flex::Flex;
 
 use crate::ops::{AttentionPlan, AttentionSaved, KernelGrads, KernelOps};
-use crate::{Dropout, GeluKind};
+use crate::{Dropout, GeluKind, RowUpdate};
 
 /// Runs a generic body for the element type of a tensor.
 macro_rules! by_type {
@@ -41,6 +42,7 @@ use gelu::{gelu, gelu_grad};
 use layer_norm::{add_layer_norm, layer_norm};
 use layer_norm_grad::{column_sums, layer_norm_grad, layer_norm_param_grads};
 use product::{product, product_sum};
+use updated::{updated_product, updated_product_grads};
 
 type F = FloatTensor<Flex>;
 
@@ -79,6 +81,10 @@ impl KernelOps for Flex {
 
     fn product_with_addend(x: F, weight: F, bias: F, low: F, b: F) -> F {
         by_type!(x, product_sum(&x, &weight, &low, &b, Some(&bias)))
+    }
+
+    fn updated_product(x: F, weight: F, bias: F, coefficients: F, update: RowUpdate) -> F {
+        Self::updated_product_saving(x, weight, bias, coefficients, &update).0
     }
 
     fn fused_cross_entropy(logits: F, targets: IntTensor<Flex>) -> F {
@@ -129,6 +135,23 @@ impl KernelGrads for Flex {
         wanted: [bool; 3],
     ) -> [Option<F>; 3] {
         by_type!(saved.q, attention_grads(&saved, &grad, &plan, wanted))
+    }
+
+    fn updated_product_saving(x: F, weight: F, bias: F, a: F, update: &RowUpdate) -> (F, F) {
+        by_type!(x, updated_product(&x, &weight, &bias, &a, update))
+    }
+
+    fn updated_product_grads(
+        saved: F,
+        grad: F,
+        weight: Option<F>,
+        a: F,
+        update: &RowUpdate,
+    ) -> (Option<F>, F) {
+        by_type!(
+            grad,
+            updated_product_grads(&saved, &grad, weight.as_ref(), &a, update)
+        )
     }
 
     fn column_sums(x: F) -> F {

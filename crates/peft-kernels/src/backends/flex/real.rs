@@ -6,6 +6,7 @@ use burn::tensor::{DType, Element};
 use bytemuck::Pod;
 
 use super::matmul::{self, Vector};
+use crate::{Applied, RowUpdate};
 
 /// `f32` or `f64`.
 pub trait Real:
@@ -40,6 +41,8 @@ pub trait Real:
     /// −∞.
     const LOWEST: Self;
 
+    /// The side of an update that takes this type.
+    fn applied(update: &RowUpdate) -> &dyn Applied<Self>;
     /// Rounds a constant.
     fn of(value: f64) -> Self;
     /// Widens or keeps.
@@ -71,6 +74,10 @@ impl Real for f32 {
     const ZERO: Self = 0.0;
     const ONE: Self = 1.0;
     const LOWEST: Self = f32::NEG_INFINITY;
+
+    fn applied(update: &RowUpdate) -> &dyn Applied<Self> {
+        &**update
+    }
 
     #[inline(always)]
     fn of(value: f64) -> Self {
@@ -170,6 +177,10 @@ impl Real for f64 {
     const ZERO: Self = 0.0;
     const ONE: Self = 1.0;
     const LOWEST: Self = f64::NEG_INFINITY;
+
+    fn applied(update: &RowUpdate) -> &dyn Applied<Self> {
+        &**update
+    }
 
     #[inline(always)]
     fn of(value: f64) -> Self {

@@ -1,0 +1,245 @@
+//! What a layer derives from its support, and keeps.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use burn::{
+    Tensor,
+    module::{Param, ParamId},
+    tensor::{Device, FloatDType, IndexingUpdateOp, Int, TensorData},
+};
+use peft_core::kernels::{Applied, HostUpdate, RowUpdate};
+use serde::{Deserialize, Serialize};
+
+use super::bases::{BasisTensor, lift};
+use crate::{
+    Basis, Real, Sandwich, Support,
+    plan::{self, Machine, Way, Workload},
+    sandwich::Fast,
+};
+
+/// How an update is applied to activations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Evaluation {
+    /// The cheaper of the two below, by [`plan`](crate::plan).
+    #[default]
+    Auto,
+    /// Products with the used basis rows: the only way on a GPU, the best for small structured
+    /// supports.
+    Factored,
+    /// Fast transforms of the activations, on the CPU.
+    Fast,
+}
+
+/// Tokens a step for which the cheaper way is chosen; the choice hardly depends on their number.
+const TYPICAL_ROWS: usize = 1024;
+
+/// The factorisation of one layer's update, and where its pieces are on a device.
+#[derive(Debug)]
+pub struct Layout {
+    pub sandwich: Arc<Sandwich>,
+    pub update: RowUpdate,
+    pub fast: bool,
+    gamma: f64,
+    device: Mutex<Option<Arc<OnDevice>>>,
+}
+
+/// The constants of the factored way.
+#[derive(Debug)]
+pub struct OnDevice {
+    in_rows: BasisTensor,
+    out_rows: BasisTensor,
+    /// Flat place in `[q, p]`, coefficient and `±γ` of every place of the core.
+    places: Tensor<1, Int>,
+    coefficients: Tensor<1, Int>,
+    factors: Tensor<1>,
+    core: [usize; 2],
+}
+
+impl Layout {
+    pub fn new(sandwich: Sandwich, gamma: f64, evaluation: Evaluation) -> Self {
+        let workload = Workload {
+            rows: TYPICAL_ROWS,
+            full_precision_weight: false,
+        };
+        let fast = match evaluation {
+            Evaluation::Factored => false,
+            Evaluation::Fast => true,
+            Evaluation::Auto => {
+                let seconds =
+                    |way| plan::estimate(way, &sandwich, &workload).seconds(&Machine::CPU_CORE);
+                seconds(Way::Fast) < seconds(Way::Structured)
+            }
+        };
+        let sandwich = Arc::new(sandwich);
+        let update = RowUpdate::new(SandwichUpdate {
+            sandwich: sandwich.clone(),
+            gamma,
+        });
+        Self {
+            sandwich,
+            update,
+            fast,
+            gamma,
+            device: Mutex::new(None),
+        }
+    }
+
+    /// The constants of the factored way, for coefficients of a type on a device.
+    pub fn on_device(&self, dtype: FloatDType, device: &Device) -> Arc<OnDevice> {
+        let mut known = self.device.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = known.as_ref().filter(|it| it.in_rows.suits(dtype, device)) {
+            return found.clone();
+        }
+        let new = Arc::new(self.make(dtype, device));
+        *known = Some(new.clone());
+        new
+    }
+
+    fn make(&self, dtype: FloatDType, device: &Device) -> OnDevice {
+        let (sandwich, core) = (&self.sandwich, self.sandwich.core());
+        let side =
+            |features, rows| BasisTensor::new(sandwich.basis(), features, rows, dtype, device);
+        let inner = device.clone().inner();
+        let ints = |values: Vec<i64>| {
+            let length = values.len();
+            Tensor::<1, Int>::from_data(TensorData::new(values, [length]), &inner)
+        };
+        let flat = core.columns().iter().zip(core.row_of_places());
+        let factors: Vec<f64> = core
+            .signs()
+            .iter()
+            .map(|&sign| self.gamma * f64::from(sign))
+            .collect();
+        let factors = TensorData::new(factors, [core.places()]).convert_dtype(dtype.into());
+        OnDevice {
+            in_rows: side(sandwich.in_features(), sandwich.in_rows()),
+            out_rows: side(sandwich.out_features(), sandwich.out_rows()),
+            places: ints(
+                flat.map(|(&col, row)| i64::from(col) * core.rows() as i64 + i64::from(row))
+                    .collect(),
+            ),
+            coefficients: ints(core.indices().iter().map(|&i| i64::from(i)).collect()),
+            factors: Tensor::from_data(factors, (&inner, dtype.into())),
+            core: [core.cols(), core.rows()],
+        }
+    }
+}
+
+impl OnDevice {
+    /// `R`, `[q, in]`.
+    pub fn in_rows(&self, device: &Device) -> Tensor<2> {
+        self.in_rows.rows(device)
+    }
+
+    /// `L`, `[p, out]`.
+    pub fn out_rows(&self, device: &Device) -> Tensor<2> {
+        self.out_rows.rows(device)
+    }
+
+    /// `γ Kᵀ`, `[q, p]`, dense.
+    pub fn core(&self, a: Tensor<1>) -> Tensor<2> {
+        let device = a.device();
+        let dtype = a.dtype();
+        let [q, p] = self.core;
+        let int = |x: &Tensor<1, Int>| match device.is_autodiff() {
+            true => Tensor::from_inner(x.clone()),
+            false => x.clone(),
+        };
+        let values = a.select(0, int(&self.coefficients)) * lift(self.factors.clone(), &device);
+        Tensor::<1>::zeros([q * p], (&device, dtype))
+            .scatter(0, int(&self.places), values, IndexingUpdateOp::Add)
+            .reshape([q, p])
+    }
+}
+
+/// The update on rows of the host, by fast transforms.
+#[derive(Debug)]
+struct SandwichUpdate {
+    sandwich: Arc<Sandwich>,
+    gamma: f64,
+}
+
+impl<T: Real> Applied<T> for SandwichUpdate {
+    fn forward(&self, x: &[T], a: &[T], y: &mut [T], saved: &mut [T]) {
+        Fast::new(&self.sandwich).forward(x, a, T::of(self.gamma), y, saved);
+    }
+
+    fn backward(&self, saved: &[T], dy: &[T], a: &[T], dx: Option<&mut [T]>, da: &mut [f64]) {
+        Fast::new(&self.sandwich).backward(saved, dy, a, T::of(self.gamma), dx, da);
+    }
+}
+
+impl HostUpdate for SandwichUpdate {
+    fn in_features(&self) -> usize {
+        self.sandwich.in_features()
+    }
+
+    fn out_features(&self) -> usize {
+        self.sandwich.out_features()
+    }
+
+    fn coefficients(&self) -> usize {
+        self.sandwich.core().coefficients()
+    }
+
+    fn saved_per_row(&self) -> usize {
+        self.sandwich.core().cols()
+    }
+}
+
+/// The layout of the places that a parameter holds.
+///
+/// A record that is loaded into an adapter brings its own places, under its own identity: the
+/// layout is then made anew.
+#[derive(Debug, Clone)]
+pub struct LayoutCell(Arc<Mutex<(ParamId, Arc<Layout>)>>);
+
+impl LayoutCell {
+    pub fn new(places: &Param<Tensor<2, Int>>, layout: Layout) -> Self {
+        Self(Arc::new(Mutex::new((places.id, Arc::new(layout)))))
+    }
+
+    /// # Panics
+    /// If the places are not distinct places of the weight's grid.
+    pub fn get(&self, places: &Param<Tensor<2, Int>>) -> Arc<Layout> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.0 != places.id {
+            let old = &known.1;
+            let (basis, out, inner) = (
+                old.sandwich.basis(),
+                old.sandwich.out_features(),
+                old.sandwich.in_features(),
+            );
+            let values: Vec<i64> = places.val().into_data().iter::<i64>().collect();
+            let sandwich = support_of(basis, [out, inner], &values)
+                .and_then(|support| Sandwich::new(basis, out, inner, &support))
+                .unwrap_or_else(|error| panic!("the places of a spectral adapter: {error}"));
+            let evaluation = if old.fast {
+                Evaluation::Fast
+            } else {
+                Evaluation::Factored
+            };
+            let new = Layout::new(sandwich, old.gamma, evaluation);
+            *known = (places.id, Arc::new(new));
+        }
+        known.1.clone()
+    }
+}
+
+/// The support of stored places: all rows, then all columns.
+pub fn support_of(
+    basis: Basis,
+    [out_features, in_features]: [usize; 2],
+    places: &[i64],
+) -> Result<Support, crate::SpectralError> {
+    let (rows, cols) = places.split_at(places.len() / 2);
+    // What does not fit 32 bits is outside any grid.
+    let place = |value: i64| u32::try_from(value).unwrap_or(u32::MAX);
+    let entries = rows.iter().zip(cols).map(|(&u, &v)| [place(u), place(v)]);
+    Support::new(
+        basis.frequencies(out_features),
+        basis.frequencies(in_features),
+        entries.collect(),
+    )
+}

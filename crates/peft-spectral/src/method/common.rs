@@ -1,0 +1,161 @@
+//! What the methods' files have in common.
+
+use burn::tensor::{Device, FloatDType, TensorData};
+use indexmap::IndexMap;
+use peft_core::{
+    AdapterError, AdapterSpec, Cost, DynAdapter, Fields, HostTensor, Target,
+    format::{Dtype, TensorInfo, targets::PatternMap},
+    kernels::{key_of, normal},
+};
+use serde_json::{Map, Value};
+
+use crate::{Basis, Spectral, SpectralError, SpectralParts};
+
+pub fn fault(method: &str, problem: impl ToString, fix: &str) -> AdapterError {
+    AdapterError::Config {
+        method: method.into(),
+        problem: problem.to_string(),
+        fix: fix.into(),
+    }
+}
+
+/// The fault of a target that the settings do not fit.
+pub fn unfit(method: &str, target: &Target, error: &SpectralError) -> AdapterError {
+    let fix = "change the setting, or leave this module out";
+    fault(method, format!("`{}`: {error}", target.path), fix)
+}
+
+/// What is known of an adapter of `count` coefficients before their places are.
+pub fn described(
+    basis: Basis,
+    target: &Target,
+    count: usize,
+    tensors: Fields<TensorInfo>,
+) -> AdapterSpec {
+    let (inner, out) = (target.in_features, target.out_features);
+    let transforms = basis.transform_flops(inner) + basis.transform_flops(out);
+    AdapterSpec {
+        cost: Cost {
+            parameters: count,
+            flops_per_row: 2 * transforms as usize + 6 * count,
+            // Every coefficient in a column of its own.
+            saved_per_row: count.min(inner),
+        },
+        keeps_input: false,
+        tensors,
+    }
+}
+
+/// The one tensor of coefficients.
+pub fn coefficients_tensor(target: &Target, suffix: &str, shape: &[usize]) -> Fields<TensorInfo> {
+    let dtype = match target.dtype {
+        FloatDType::F64 => Dtype::F64,
+        _ => Dtype::F32,
+    };
+    let shape = shape.to_vec();
+    Fields::from([(suffix.to_owned(), TensorInfo { dtype, shape })])
+}
+
+/// Numbers of single modules, by name or regular expression; none may be 0.
+#[derive(Debug, Clone)]
+pub struct Counts {
+    usual: usize,
+    pattern: PatternMap<usize>,
+}
+
+impl Counts {
+    pub fn new(
+        method: &str,
+        // Name of the pattern's setting.
+        key: &'static str,
+        usual: usize,
+        pattern: &IndexMap<String, usize>,
+    ) -> Result<Self, AdapterError> {
+        if usual == 0 || pattern.values().any(|count| *count == 0) {
+            return Err(fault(
+                method,
+                format!("{key}, or its usual value, is 0"),
+                "use 1 or more",
+            ));
+        }
+        let entries = pattern.iter().map(|(key, count)| (key.clone(), *count));
+        Ok(Self {
+            usual,
+            pattern: PatternMap::new(key, entries)?,
+        })
+    }
+
+    pub fn of(&self, target: &Target) -> Result<usize, AdapterError> {
+        Ok(self
+            .pattern
+            .get(&target.path)?
+            .copied()
+            .unwrap_or(self.usual))
+    }
+}
+
+/// `{pattern: number}` as a file holds it.
+pub fn pattern_value(pattern: &IndexMap<String, usize>) -> Value {
+    let entries = pattern.iter().map(|(k, v)| (k.clone(), Value::from(*v)));
+    Value::Object(entries.collect::<Map<_, _>>())
+}
+
+/// `count` normal values times `deviation`, a function of seed and path.
+pub fn normals(target: &Target, seed: u64, count: usize, deviation: f32) -> TensorData {
+    let values: Vec<f32> = normal(key_of(seed, &target.path, 0), count)
+        .iter()
+        .map(|value| value * deviation)
+        .collect();
+    TensorData::new(values, [count]).convert_dtype(target.dtype.into())
+}
+
+/// Coefficients that start at nothing.
+pub fn zeros(target: &Target, count: usize) -> TensorData {
+    TensorData::zeros::<f32, _>([count]).convert_dtype(target.dtype.into())
+}
+
+/// The coefficients of a file.
+pub fn stored_coefficients(
+    target: &Target,
+    tensors: &Fields<HostTensor>,
+    suffix: &str,
+    count: usize,
+) -> Result<TensorData, AdapterError> {
+    let name = target.tensor_name(suffix);
+    target
+        .stored(tensors, suffix)?
+        .expect_shape(&name, &[count])?
+        .to_float(&name, target.dtype)
+}
+
+/// A file of nothing but the coefficients.
+pub fn export_coefficients(
+    target: &Target,
+    mut fields: Fields<TensorData>,
+    suffix: &str,
+) -> Result<Fields<HostTensor>, AdapterError> {
+    let tensor = target.to_store(&mut fields, "coefficients", suffix)?;
+    Ok(Fields::from([(suffix.to_owned(), tensor)]))
+}
+
+/// The adapter of checked parts.
+pub fn adapter(
+    method: &str,
+    target: &Target,
+    parts: SpectralParts,
+    device: &Device,
+) -> Result<DynAdapter, AdapterError> {
+    match Spectral::new(parts, target.dtype, device) {
+        Ok(adapter) => Ok(DynAdapter::new(adapter)),
+        Err(error) => Err(unfit(method, target, &error)),
+    }
+}
+
+/// Require a finite factor other than 0.
+pub fn check_factor(method: &str, key: &str, factor: f64) -> Result<(), AdapterError> {
+    if factor.is_finite() && factor != 0.0 {
+        return Ok(());
+    }
+    let problem = format!("{key} = {factor} would leave the adapter without effect");
+    Err(fault(method, problem, "use a finite number other than 0"))
+}

@@ -1,0 +1,315 @@
+use burn::{
+    Tensor,
+    tensor::{Device, TensorData},
+};
+use peft_core::{
+    AdapterError, AdapterSpec, DynAdapter, Fields, HostTensor, InitContext, Method, Target,
+    format::{Dtype, TensorInfo},
+    kernels::{key_of, uniform},
+    own_settings,
+};
+use serde_json::{Map, Value};
+
+use super::{
+    common::{
+        Counts, adapter, coefficients_tensor, described, fault, normals, stored_coefficients,
+        unfit, zeros,
+    },
+    settings::{CoefficientInit, SelectedConfig, Selection},
+};
+use crate::{
+    Basis, SpectralParts, Support,
+    adapter::support_of,
+    support::{hierarchical, low_block, product, random, strongest},
+    transform::spectrum,
+};
+
+/// What tells the methods of this file apart.
+#[derive(Debug, Clone, Copy)]
+struct Kind {
+    name: &'static str,
+    peft_type: &'static str,
+    basis: Basis,
+    /// Coefficients, then places.
+    suffixes: &'static [&'static str; 2],
+}
+
+/// A method that chooses its coefficients from the weight, or from its gradient.
+#[derive(Debug, Clone)]
+struct Selected {
+    kind: Kind,
+    config: SelectedConfig,
+    counts: Counts,
+}
+
+/// sDCTFT, also called MaCP (2410.09103, 2505.23870): `ΔW = γ · C_outᵀ S C_in` with the orthonormal
+/// DCT-II, its coefficients chosen by energy and at random in bands of the weight's spectrum.
+#[derive(Debug, Clone)]
+pub struct SdctftMethod(Selected);
+
+/// SSH (2502.05539): as sDCTFT with the discrete Hartley transform and, by default, one band.
+#[derive(Debug, Clone)]
+pub struct SshMethod(Selected);
+
+const SDCTFT: Kind = Kind {
+    name: "sdctft",
+    peft_type: "SDCTFT",
+    basis: Basis::Dct,
+    suffixes: &["sdctft_coef", "sdctft_idx"],
+};
+
+const SSH: Kind = Kind {
+    name: "ssh",
+    peft_type: "SSH",
+    basis: Basis::Hartley,
+    suffixes: &["ssh_coef", "ssh_idx"],
+};
+
+/// Stream of a target's random places; its coefficients use stream 0.
+const PLACES: u64 = 1;
+
+impl Selected {
+    fn new(kind: Kind, config: SelectedConfig) -> Result<Self, AdapterError> {
+        config.check(kind.name)?;
+        let pattern = &config.n_frequency_pattern;
+        let counts = Counts::new(
+            kind.name,
+            "n_frequency_pattern",
+            config.n_frequency,
+            pattern,
+        )?;
+        Ok(Self {
+            kind,
+            config,
+            counts,
+        })
+    }
+
+    fn read(
+        kind: Kind,
+        defaults: &SelectedConfig,
+        map: &Map<String, Value>,
+    ) -> Result<Self, AdapterError> {
+        let mut all = defaults.to_json();
+        all.extend(map.clone());
+        Self::new(kind, own_settings(kind.name, &all, SelectedConfig::KEYS)?)
+    }
+
+    fn adapter(
+        &self,
+        target: &Target,
+        support: Support,
+        coefficients: TensorData,
+        device: &Device,
+    ) -> Result<DynAdapter, AdapterError> {
+        let parts = SpectralParts {
+            basis: self.kind.basis,
+            shape: [target.out_features, target.in_features],
+            support,
+            coefficients,
+            gamma: self.config.gamma,
+            rate: 1.0 / self.config.gamma.abs(),
+            evaluation: self.config.evaluation,
+        };
+        adapter(self.kind.name, target, parts, device)
+    }
+
+    /// The places to train.
+    fn select(
+        &self,
+        target: &Target,
+        start: &InitContext,
+        count: usize,
+    ) -> Result<Support, AdapterError> {
+        let (out, inner) = (target.out_features, target.in_features);
+        let key = key_of(start.seed, &target.path, PLACES);
+        let spectrum_of = |matrix: &Tensor<2>| {
+            let values: Vec<f64> = (matrix.clone().transpose().into_data())
+                .iter::<f64>()
+                .collect();
+            spectrum(self.kind.basis, &values, out, inner)
+        };
+        let settings = self.config.hierarchical();
+        let chosen = match self.config.select {
+            Selection::Random => random(out, inner, count, key),
+            Selection::LowBlock => low_block(out, inner, count),
+            Selection::Energy => strongest(&spectrum_of(start.weight), out, inner, count),
+            Selection::Hier => {
+                let scores = spectrum_of(start.weight);
+                hierarchical(&scores, out, inner, count, &settings, key)
+            }
+            Selection::Product => {
+                let most = [self.config.max_rows, self.config.max_cols];
+                let scores = spectrum_of(start.weight);
+                product(&scores, out, inner, most, count, &settings, key)
+            }
+            Selection::Grad => {
+                let gradient = start.gradient.ok_or_else(|| {
+                    fault(
+                        self.kind.name,
+                        format!("select = \"grad\" needs the gradient of `{}`", target.path),
+                        "give attach the gradients of the weights on a few batches",
+                    )
+                })?;
+                strongest(&spectrum_of(gradient), out, inner, count)
+            }
+        };
+        chosen.map_err(|error| unfit(self.kind.name, target, &error))
+    }
+
+    fn describe(&self, target: &Target) -> Result<AdapterSpec, AdapterError> {
+        let [values, places] = *self.kind.suffixes;
+        let count = self.counts.of(target)?;
+        let mut tensors = coefficients_tensor(target, values, &[count]);
+        let info = TensorInfo {
+            dtype: Dtype::I32,
+            shape: vec![2, count],
+        };
+        tensors.insert(places.to_owned(), info);
+        Ok(described(self.kind.basis, target, count, tensors))
+    }
+
+    fn init(&self, target: &Target, start: &InitContext) -> Result<DynAdapter, AdapterError> {
+        let count = self.counts.of(target)?;
+        let support = self.select(target, start, count)?;
+        let coefficients = match self.config.init {
+            CoefficientInit::Zeros => zeros(target, count),
+            CoefficientInit::Normal => normals(target, start.seed, count, 1.0),
+            CoefficientInit::Uniform => {
+                let bound = 1.0 / (count as f32).sqrt();
+                let values: Vec<f32> = uniform(key_of(start.seed, &target.path, 0), count)
+                    .iter()
+                    .map(|u| (2.0 * u - 1.0) * bound)
+                    .collect();
+                TensorData::new(values, [count]).convert_dtype(target.dtype.into())
+            }
+        };
+        self.adapter(target, support, coefficients, &start.weight.device())
+    }
+
+    fn restore(
+        &self,
+        target: &Target,
+        tensors: &Fields<HostTensor>,
+        device: &Device,
+    ) -> Result<DynAdapter, AdapterError> {
+        let [values, places] = *self.kind.suffixes;
+        let count = self.counts.of(target)?;
+        let coefficients = stored_coefficients(target, tensors, values, count)?;
+        let name = target.tensor_name(places);
+        let places = target
+            .stored(tensors, places)?
+            .expect_shape(&name, &[2, count])?
+            .to_ints(&name)?;
+        let shape = [target.out_features, target.in_features];
+        let support = support_of(self.kind.basis, shape, &places).map_err(|error| {
+            let problem = error.to_string();
+            AdapterError::Places { name, problem }
+        })?;
+        self.adapter(target, support, coefficients, device)
+    }
+
+    fn export(
+        &self,
+        target: &Target,
+        mut fields: Fields<TensorData>,
+    ) -> Result<Fields<HostTensor>, AdapterError> {
+        let [values, places] = *self.kind.suffixes;
+        if let Some(data) = fields.remove("places") {
+            // 32 bits, whatever integers the device computes with.
+            fields.insert("places".into(), data.convert::<i32>());
+        }
+        let mut out = Fields::new();
+        for (field, suffix) in [("coefficients", values), ("places", places)] {
+            out.insert(
+                suffix.to_owned(),
+                target.to_store(&mut fields, field, suffix)?,
+            );
+        }
+        Ok(out)
+    }
+}
+
+macro_rules! selected_method {
+    ($method:ident, $kind:ident, $defaults:path, $what:literal) => {
+        impl $method {
+            #[doc = concat!($what, " with these settings.")]
+            ///
+            /// # Errors
+            /// If a setting makes no sense.
+            pub fn new(config: SelectedConfig) -> Result<Self, AdapterError> {
+                Ok(Self(Selected::new($kind, config)?))
+            }
+
+            #[doc = concat!($what, " with the settings of an `adapter_config.json`.")]
+            ///
+            /// # Errors
+            /// If a value has the wrong type or makes no sense.
+            pub fn from_json(map: &Map<String, Value>) -> Result<Self, AdapterError> {
+                Ok(Self(Selected::read($kind, &$defaults(), map)?))
+            }
+
+            #[doc = concat!("The default settings of ", $what, ", as a file holds them.")]
+            pub fn defaults() -> Map<String, Value> {
+                $defaults().to_json()
+            }
+        }
+
+        impl Method for $method {
+            fn name(&self) -> &'static str {
+                self.0.kind.name
+            }
+
+            fn peft_type(&self) -> &'static str {
+                self.0.kind.peft_type
+            }
+
+            fn config(&self) -> Map<String, Value> {
+                self.0.config.to_json()
+            }
+
+            fn gradient_batches(&self) -> usize {
+                match self.0.config.select {
+                    Selection::Grad => 8,
+                    _ => 0,
+                }
+            }
+
+            fn init(
+                &self,
+                target: &Target,
+                start: &InitContext,
+            ) -> Result<DynAdapter, AdapterError> {
+                self.0.init(target, start)
+            }
+
+            fn describe(&self, target: &Target) -> Result<AdapterSpec, AdapterError> {
+                self.0.describe(target)
+            }
+
+            fn suffixes(&self) -> &'static [&'static str] {
+                self.0.kind.suffixes
+            }
+
+            fn restore(
+                &self,
+                target: &Target,
+                tensors: &Fields<HostTensor>,
+                device: &Device,
+            ) -> Result<DynAdapter, AdapterError> {
+                self.0.restore(target, tensors, device)
+            }
+
+            fn export(
+                &self,
+                target: &Target,
+                fields: Fields<TensorData>,
+            ) -> Result<Fields<HostTensor>, AdapterError> {
+                self.0.export(target, fields)
+            }
+        }
+    };
+}
+
+selected_method!(SdctftMethod, SDCTFT, SelectedConfig::sdctft, "sDCTFT");
+selected_method!(SshMethod, SSH, SelectedConfig::ssh, "SSH");

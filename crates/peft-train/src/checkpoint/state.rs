@@ -1,0 +1,65 @@
+//! `state.json`.
+
+use std::collections::BTreeMap;
+
+use peft_data::Cursor;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::fingerprint::Fingerprint;
+use crate::{Evaluation, RunReport};
+
+/// The format that this code writes, and the only one that it reads.
+pub const VERSION: u64 = 1;
+
+/// Where a run stands, and what determines it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunState {
+    /// Format of the folder.
+    pub version: u64,
+    /// Optimiser steps done.
+    pub step: u64,
+    /// Optimiser steps in all.
+    pub total_steps: u64,
+    /// The batch to go on with.
+    pub cursor: Cursor,
+    /// Seconds of training so far, without evaluation.
+    pub train_time_s: f64,
+    /// Bytes of `metrics.jsonl` that belong to the steps done.
+    pub log_bytes: u64,
+    /// sha256 of the trainer's tensors; also once the run is finished and they are gone.
+    pub tensors: String,
+    /// The adapter that the output folder holds, if one has been selected.
+    pub best: Option<Best>,
+    /// How the run ended, if it did.
+    pub ending: Option<Ending>,
+    /// What the adapters held before the first step: a digest for each adapted module.
+    pub initial: BTreeMap<String, String>,
+    /// The settings that determine the run's bits, by their flags.
+    pub settings: Map<String, Value>,
+    /// The files that determine them.
+    pub inputs: BTreeMap<String, Fingerprint>,
+}
+
+/// The best adapter so far.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Best {
+    /// The step after which it was taken.
+    pub step: u64,
+    /// How good it is on the rows that select.
+    pub selection: Evaluation,
+    /// How good it is on the evaluation data.
+    pub report: Option<Evaluation>,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// All steps are done, and this is what came of it.
+    Finished(RunReport),
+    /// Training broke down, and would again.
+    BrokeDown(String),
+}
