@@ -11,6 +11,7 @@ mod files;
 mod footprint;
 mod kills;
 mod mint;
+mod plan_check;
 mod process;
 mod python;
 mod study;
@@ -49,6 +50,8 @@ enum Task {
     Kills(kills::Arguments),
     /// Format, lints and tests; with --all everything that CI checks
     Test(check::Arguments),
+    /// Hold the memory that `peft plan` estimates against that of real runs
+    PlanCheck(plan_check::Arguments),
     /// Make the golden files anew with the reference Python
     Mint(mint::Arguments),
 }
@@ -64,6 +67,7 @@ fn main() -> anyhow::Result<()> {
         Task::Footprint(arguments) => footprint::run(&arguments),
         Task::Kills(arguments) => kills::run(&arguments),
         Task::Test(arguments) => check::run(&arguments),
+        Task::PlanCheck(arguments) => plan_check::run(&arguments),
         Task::Mint(arguments) => mint::run(&arguments),
     }
 }

@@ -25,7 +25,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("peft: {error:#}");
+            eprintln!("peft: {}", message(&error));
             ExitCode::from(2)
         }
     }
@@ -39,9 +39,11 @@ fn run(mut cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Quickstart(args) => commands::quickstart(&args, cli.offline),
         Command::Train(args) => commands::train(&args, cli.offline),
+        Command::Plan(args) => commands::plan(&args, cli.offline),
         Command::Eval(args) => commands::eval(args),
         Command::Predict(args) => commands::predict(args),
         Command::Merge(args) => commands::merge(args),
+        Command::Verify(args) => commands::verify(&args),
         Command::Inspect(args) => commands::inspect(&args),
         Command::Data(DataCommand::Preview(args)) => commands::preview(&args),
         Command::Config(command) => commands::config(&command),
@@ -49,6 +51,18 @@ fn run(mut cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Devices => commands::devices(),
         Command::Completions { shell } => commands::completions(shell),
     }
+}
+
+/// An error and its causes, each once: some messages quote their cause.
+fn message(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !text.contains(&cause) {
+            let colon = if text.is_empty() { "" } else { ": " };
+            text = text + colon + &cause;
+        }
+    }
+    text
 }
 
 /// Whoever reads our output may stop reading.

@@ -9,10 +9,10 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
-use peft_train::{Event, Progress};
+use peft_train::{Event, Plan, Progress};
 use serde_json::json;
 
-use crate::args::LogFormat;
+use crate::{args::LogFormat, commands::megabytes};
 
 /// Steps between two plain lines.
 const EVERY: u64 = 20;
@@ -45,8 +45,8 @@ struct Renderer {
 
 impl Progress for Renderer {
     fn event(&mut self, event: &Event) {
-        if let Event::Plan { steps, .. } = event {
-            self.total = *steps;
+        if let Event::Plan { plan, .. } = event {
+            self.total = plan.data.as_ref().map_or(0, |data| data.steps);
         }
         match &mut self.style {
             Style::Json => eprintln!("{}", serde_json::to_string(event).unwrap_or_default()),
@@ -112,37 +112,33 @@ fn new_bar(total: u64) -> ProgressBar {
 
 fn line(event: &Event, total: u64) -> String {
     match event {
-        Event::Plan {
-            method,
-            targets,
-            trainable_parameters,
-            head_parameters,
-            total_parameters,
-            rows,
-            selection_rows,
-            steps,
-            truncated_rows,
-            created,
-            device,
-        } => {
-            let share =
-                100.0 * (trainable_parameters + head_parameters) as f64 / *total_parameters as f64;
+        Event::Plan { plan, device } => {
             let mut text = format!(
                 "device: {device}\n\
-                 {method}: {trainable_parameters} parameters on {targets} modules, \
-                 {head_parameters} in the head: {share:.2} % of {total_parameters}\n\
-                 data: {rows} rows to fit, {selection_rows} to select, {steps} steps"
+                 {}: {} parameters on {} modules, {} in the head: {:.2} % of {}",
+                plan.method,
+                plan.trainable_parameters,
+                plan.targets,
+                plan.head_parameters,
+                100.0 * plan.trained_share(),
+                plan.total_parameters
             );
-            if *truncated_rows > 0 {
-                text += &format!("; {truncated_rows} rows are cut to --max-length");
+            if let Some(data) = &plan.data {
+                text += &format!(
+                    "\ndata: {} rows to fit, {} to select, {} steps",
+                    data.rows, data.selection_rows, data.steps
+                );
+                if data.truncated_rows > 0 {
+                    text += &format!("; {} rows are cut to --max-length", data.truncated_rows);
+                }
             }
-            if !created.is_empty() {
+            if !plan.created.is_empty() {
                 text += &format!(
                     "\nmade afresh, for the checkpoint has none: {}",
-                    created.join(", ")
+                    plan.created.join(", ")
                 );
             }
-            text
+            text + "\n" + &sizes(plan) + "\n" + &times(plan)
         }
         Event::Step {
             step,
@@ -185,6 +181,38 @@ fn line(event: &Event, total: u64) -> String {
             "done after {step} steps; kept: {kept} (step {kept_step})  {split}: loss {loss:.4}{}",
             list(metrics)
         ),
+    }
+}
+
+/// The size of an adapter and the memory of a run.
+pub fn sizes(plan: &Plan) -> String {
+    format!(
+        "adapter file  {}\n\
+         memory        about {} at its peak, with batches of up to {} tokens",
+        megabytes(plan.adapter_bytes),
+        megabytes(plan.memory.peak as u64),
+        plan.batch_tokens
+    )
+}
+
+/// The time of a step and of a run.
+pub fn times(plan: &Plan) -> String {
+    let Some(time) = &plan.time else {
+        return "time          not known on this machine: `peft plan --calibrate` measures it for a second"
+            .to_owned();
+    };
+    let mut text = format!("time          about {} a step", duration(time.step_s));
+    if let Some(run) = time.run_s {
+        text += &format!(", {} in all", duration(run));
+    }
+    text
+}
+
+fn duration(seconds: f64) -> String {
+    match seconds {
+        s if s < 1.0 => format!("{:.0} ms", 1e3 * s),
+        s if s < 120.0 => format!("{s:.1} s"),
+        s => format!("{:.0} min", s / 60.0),
     }
 }
 

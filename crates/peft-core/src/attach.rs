@@ -226,9 +226,9 @@ pub fn train_modules<M: Module>(model: M, names: &NameMap, modules: &[String]) -
     (model, saved.values)
 }
 
-/// Whether `name` lies in one of the modules to save, by PEFT's rule: the path of the module, or of
+/// Whether the parameter `name` lies in one of the modules to save, by PEFT's rule: the path of the module, or of
 /// one around it, ends in the text, so that `classifier` means DistilBERT's `pre_classifier`, too.
-pub(crate) fn is_saved(name: &str, modules: &[String]) -> bool {
+pub fn is_saved(name: &str, modules: &[String]) -> bool {
     let mut path = name;
     while let Some((module, _)) = path.rsplit_once('.') {
         if modules.iter().any(|saved| module.ends_with(saved.as_str())) {

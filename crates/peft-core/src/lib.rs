@@ -21,12 +21,12 @@ mod walk;
 
 pub use adapter::{AdapterContext, BaseLinear, Cost, DynAdapter, WeightAdapter};
 pub use attach::{
-    AttachOptions, AttachReport, AttachedTarget, attach, attach_built, matched_modules,
+    AttachOptions, AttachReport, AttachedTarget, attach, attach_built, is_saved, matched_modules,
     train_modules, train_weights,
 };
 pub use error::AdapterError;
 pub use files::{LoadedAdapter, adapter_tensors, load_adapter, read_adapter, save_adapter};
-pub use method::{Fields, InitContext, Method, Target, own_settings};
+pub use method::{AdapterSpec, Fields, InitContext, Method, Target, own_settings};
 pub use names::NameMap;
 pub use tensors::{HostTensor, transpose};
 pub use walk::{

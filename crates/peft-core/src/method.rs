@@ -6,10 +6,11 @@ use burn::{
     Tensor,
     tensor::{Device, FloatDType, TensorData},
 };
+use peft_format::TensorInfo;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::{AdapterError, DynAdapter, HostTensor};
+use crate::{AdapterError, Cost, DynAdapter, HostTensor};
 
 /// One weight to adapt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,6 +107,17 @@ pub fn own_settings<C: DeserializeOwned>(
 /// Values by name: an adapter's fields, or the suffixes of its tensors in a file.
 pub type Fields<T> = BTreeMap<String, T>;
 
+/// An adapter by its sizes: what is known of it before it is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdapterSpec {
+    /// What it costs: its parameters exactly; the rest at its most, where it depends on the weight.
+    pub cost: Cost,
+    /// Whether its gradients need the layer's input.
+    pub keeps_input: bool,
+    /// Its tensors in a file, by suffix.
+    pub tensors: Fields<TensorInfo>,
+}
+
 /// A family of adapters: how one is made for a target, and what its files hold.
 ///
 /// A method is stateless; all that training changes lives in the adapters' parameters. Files are
@@ -137,6 +149,12 @@ pub trait Method: Debug + Send + Sync {
     /// # Errors
     /// If the method cannot adapt this target as configured.
     fn init(&self, target: &Target, start: &InitContext) -> Result<DynAdapter, AdapterError>;
+
+    /// What [`init`](Self::init) would make, without the weight.
+    ///
+    /// # Errors
+    /// If the method cannot adapt this target as configured.
+    fn describe(&self, target: &Target) -> Result<AdapterSpec, AdapterError>;
 
     /// Suffixes of this method's tensors in a file, such as `lora_A.weight`.
     fn suffixes(&self) -> &'static [&'static str];

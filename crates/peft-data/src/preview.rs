@@ -23,8 +23,10 @@ pub struct Preview {
     pub columns: Vec<String>,
     /// The columns that are used, and for what.
     pub roles: Columns,
-    /// Rows there are.
+    /// Rows that were read.
     pub rows: usize,
+    /// Whether there are no others: [`LoadOptions::limit`] may have cut the file short.
+    pub complete: bool,
     /// The first of them.
     pub first: Vec<PreviewRow>,
     /// Most tokens a row may have.
@@ -127,6 +129,7 @@ impl Preview {
         let max_length = options.max_length;
         let mut builder = Builder::counting(tokenizer, max_length, &file, rows);
         source.fill(&mut builder, &mut targets, |_| false)?;
+        let complete = source.reader.next().is_none();
         let (first, counts) = builder.counted()?;
         let (labels, map) = targets.finish(&file)?;
         let (whole, report) = (&counts.whole, counts.report());
@@ -136,6 +139,7 @@ impl Preview {
             columns: source.all_columns.clone(),
             roles: source.columns.clone().ok_or_else(empty)?,
             rows: report.rows,
+            complete,
             first: first.into_iter().map(|row| shown(row, tokenizer)).collect(),
             max_length,
             truncated_rows: report.truncated_rows,

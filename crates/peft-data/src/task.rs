@@ -44,10 +44,12 @@ impl FromStr for Task {
             | "sequence-classification" => Ok(Self::Classify),
             "regress" | "regression" => Ok(Self::Regress),
             "multi-label" | "multilabel" | "multi-label-classification" => Ok(Self::MultiLabel),
-            "token-classification" | "token-cls" | "ner" | "pos" => Err(DataError::Unsupported {
-                what: TOKEN_CLASSIFICATION.to_owned(),
-                fix: "use --task classify, multi-label or regress on whole texts",
-            }),
+            "token-classification" | "token-classify" | "token-cls" | "ner" | "pos" => {
+                Err(DataError::Unsupported {
+                    what: TOKEN_CLASSIFICATION.to_owned(),
+                    fix: "use --task classify, multi-label or regress on whole texts",
+                })
+            }
             _ => Err(DataError::Unsupported {
                 what: format!("there is no task `{}`", shorten(name)),
                 fix: "use classify, multi-label or regress",

@@ -10,6 +10,7 @@
 //! | [`config`] | `adapter_config.json`: reading, checking, writing the smallest set of keys |
 //! | [`targets`] | which modules an adapter applies to, with PEFT's matching rules |
 //! | [`adapter`] | adapter weight files, their key naming, and saving an adapter folder |
+//! | [`fingerprint`] | which weights a checkpoint holds, in a few bytes |
 //! | [`summary`] | what a checkpoint or an adapter holds |
 //! | [`near`] | "did you mean" suggestions |
 //!
@@ -22,6 +23,7 @@ pub mod bounded;
 pub mod checkpoint;
 pub mod config;
 pub mod error;
+pub mod fingerprint;
 pub(crate) mod json;
 pub mod near;
 pub mod summary;
@@ -33,6 +35,7 @@ pub use adapter::{AdapterFile, OwnedTensor, save_adapter};
 pub use checkpoint::{Checkpoint, TensorInfo, TensorView};
 pub use config::{AdapterConfig, AdapterConfigBuilder};
 pub use error::{FormatError, Result, shorten};
+pub use fingerprint::Fingerprint;
 pub use safetensors::Dtype;
 pub use targets::{ModuleInfo, ModuleKind, TargetError, TargetSpec, Targets};
 pub use writer::{SafetensorsWriter, TensorSpec};

@@ -55,11 +55,15 @@ impl WeightAdapter for Lora {
     }
 
     fn cost(&self, in_features: usize, out_features: usize) -> Cost {
-        let rank = self.rank();
-        Cost {
-            parameters: rank * (in_features + out_features),
-            flops_per_row: 6 * rank * (in_features + out_features),
-            saved_per_row: rank + if self.dropout > 0.0 { in_features } else { 0 },
-        }
+        cost(self.rank(), self.dropout, in_features, out_features)
+    }
+}
+
+/// What a low-rank adapter costs.
+pub(crate) fn cost(rank: usize, dropout: f64, in_features: usize, out_features: usize) -> Cost {
+    Cost {
+        parameters: rank * (in_features + out_features),
+        flops_per_row: 6 * rank * (in_features + out_features),
+        saved_per_row: rank + if dropout > 0.0 { in_features } else { 0 },
     }
 }

@@ -1,16 +1,16 @@
 use burn::{
     Tensor,
     module::Param,
-    tensor::{Device, TensorData},
+    tensor::{Device, FloatDType, TensorData},
 };
 use peft_core::{
-    AdapterError, DynAdapter, Fields, HostTensor, InitContext, Method, Target,
-    format::targets::PatternMap,
+    AdapterError, AdapterSpec, DynAdapter, Fields, HostTensor, InitContext, Method, Target,
+    format::{Dtype, TensorInfo, targets::PatternMap},
     kernels::{key_of, normal, uniform},
 };
 use serde_json::{Map, Value};
 
-use crate::{Lora, LoraConfig, LoraInit};
+use crate::{Lora, LoraConfig, LoraInit, lora::cost};
 
 const A: &str = "lora_A.weight";
 const B: &str = "lora_B.weight";
@@ -139,6 +139,29 @@ impl Method for LoraMethod {
         let a = Tensor::from_data(TensorData::new(a, [inputs, rank]), options);
         let b = Tensor::zeros([rank, outputs], options);
         self.adapter(target, a, b)
+    }
+
+    fn describe(&self, target: &Target) -> Result<AdapterSpec, AdapterError> {
+        let rank = self.rank_of(&target.path)?;
+        let (inputs, outputs) = (target.in_features, target.out_features);
+        let dropout = self.config.lora_dropout;
+        let dtype = match target.dtype {
+            FloatDType::F64 => Dtype::F64,
+            _ => Dtype::F32,
+        };
+        let tensor = |shape: [usize; 2]| TensorInfo {
+            dtype,
+            shape: shape.to_vec(),
+        };
+        Ok(AdapterSpec {
+            cost: cost(rank, dropout, inputs, outputs),
+            // With dropout, what was left of the input is kept in its place.
+            keeps_input: dropout == 0.0,
+            tensors: Fields::from([
+                (A.to_owned(), tensor([rank, inputs])),
+                (B.to_owned(), tensor([outputs, rank])),
+            ]),
+        })
     }
 
     fn suffixes(&self) -> &'static [&'static str] {

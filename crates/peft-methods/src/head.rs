@@ -1,5 +1,7 @@
 use burn::tensor::{Device, TensorData};
-use peft_core::{AdapterError, DynAdapter, Fields, HostTensor, InitContext, Method, Target};
+use peft_core::{
+    AdapterError, AdapterSpec, DynAdapter, Fields, HostTensor, InitContext, Method, Target,
+};
 use serde_json::{Map, Value};
 
 /// No adapter at all: only the task's head and other modules saved in full are trained.
@@ -40,6 +42,10 @@ impl Method for HeadMethod {
     }
 
     fn init(&self, target: &Target, _: &InitContext) -> Result<DynAdapter, AdapterError> {
+        Err(Self::refusal(target))
+    }
+
+    fn describe(&self, target: &Target) -> Result<AdapterSpec, AdapterError> {
         Err(Self::refusal(target))
     }
 

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::FloatDType;
 use peft_format::Checkpoint;
 
-use crate::{EncoderConfig, ModelError, encoder::Names};
+use crate::{EncoderConfig, ModelError, ModelLayout, encoder::Names};
 
 /// What a checkpoint holds of a classification head.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,6 +105,80 @@ impl ModelFolder {
                 HeadState::Present { outputs, labels }
             }
             _ => HeadState::Absent,
+        }
+    }
+
+    /// The modules of the head, by the checkpoint's names: what PEFT saves in full.
+    pub fn head_modules(&self) -> &'static [&'static str] {
+        Names::of(self.config.family).head_modules
+    }
+
+    /// What the model of this folder with so many outputs is made of, from the configuration alone.
+    pub fn layout(&self, outputs: usize) -> ModelLayout {
+        ModelLayout::new(&Names::of(self.config.family), &self.config, outputs)
+    }
+
+    /// The name under which the checkpoint holds a parameter: with or without the family's prefix,
+    /// and with the first releases' names of the norms.
+    pub fn find(&self, name: &str) -> Option<String> {
+        let bare = name.strip_prefix(Names::of(self.config.family).prefix);
+        [Some(name), bare].into_iter().flatten().find_map(|name| {
+            let old = name
+                .strip_suffix("LayerNorm.weight")
+                .map(|module| format!("{module}LayerNorm.gamma"))
+                .or_else(|| {
+                    let module = name.strip_suffix("LayerNorm.bias")?;
+                    Some(format!("{module}LayerNorm.beta"))
+                });
+            [Some(name.to_owned()), old]
+                .into_iter()
+                .flatten()
+                .find(|name| self.checkpoint.contains(name))
+        })
+    }
+
+    /// Compare the checkpoint's names and shapes with what a model needs, without reading tensors;
+    /// gives the modules of the head that loading would make afresh.
+    ///
+    /// # Errors
+    /// [`ModelError::Missing`] and [`ModelError::Shape`], as loading the model would end.
+    pub fn check(&self, layout: &ModelLayout) -> Result<Vec<String>, ModelError> {
+        let made: Vec<String> = layout
+            .heads
+            .iter()
+            .filter(|head| self.find(&format!("{head}.weight")).is_none())
+            .cloned()
+            .collect();
+        let mut missing: Vec<&(String, Vec<usize>)> = Vec::new();
+        for parameter in &layout.parameters {
+            let (name, shape) = parameter;
+            let module = name.rsplit_once('.').map_or(name.as_str(), |(m, _)| m);
+            if made.iter().any(|head| head == module) {
+                continue;
+            }
+            let Some(found) = self.find(name) else {
+                missing.push(parameter);
+                continue;
+            };
+            let stored = self.checkpoint.info(&found).map(|info| info.shape);
+            let stored = stored.unwrap_or_default();
+            if stored != *shape {
+                return Err(ModelError::Shape {
+                    path: self.path.clone(),
+                    name: found,
+                    found: stored,
+                    expected: shape.clone(),
+                });
+            }
+        }
+        match missing.first() {
+            None => Ok(made),
+            Some((first, shape)) => Err(ModelError::Missing {
+                path: self.path.clone(),
+                count: missing.len(),
+                first: first.clone(),
+                shape: shape.clone(),
+            }),
         }
     }
 }

@@ -10,6 +10,7 @@ mod config;
 mod encoder;
 mod error;
 mod folder;
+mod layout;
 mod loader;
 mod recompute;
 mod sequence;
@@ -17,8 +18,9 @@ mod trace;
 
 pub use batch::PackedBatch;
 pub use config::{Activation, EncoderConfig, Family};
-pub use encoder::{Embedding, Encoder, Layer, LayerNorm, TensorNames};
+pub use encoder::{Embedding, Encoder, Layer, LayerNorm};
 pub use error::ModelError;
 pub use folder::{HeadState, ModelFolder};
+pub use layout::ModelLayout;
 pub use loader::LoadReport;
 pub use sequence::{HeadSpec, SequenceModel};

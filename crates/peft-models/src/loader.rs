@@ -1,4 +1,4 @@
-use std::{collections::BTreeSet, path::PathBuf};
+use std::collections::BTreeSet;
 
 use burn::{
     Tensor,
@@ -35,9 +35,8 @@ pub struct LoadReport {
 
 /// Builds modules out of a checkpoint's tensors, checking names and shapes.
 pub(crate) struct Loader<'a> {
+    folder: &'a ModelFolder,
     checkpoint: &'a Checkpoint,
-    folder: PathBuf,
-    prefix: &'static str,
     options: TensorCreationOptions,
     /// For frozen matrices.
     base_options: TensorCreationOptions,
@@ -49,17 +48,10 @@ pub(crate) struct Loader<'a> {
 }
 
 impl<'a> Loader<'a> {
-    pub fn new(
-        folder: &'a ModelFolder,
-        prefix: &'static str,
-        device: &Device,
-        seed: u64,
-        std: f64,
-    ) -> Self {
+    pub fn new(folder: &'a ModelFolder, device: &Device, seed: u64, std: f64) -> Self {
         Self {
+            folder,
             checkpoint: folder.checkpoint(),
-            folder: folder.path().to_owned(),
-            prefix,
             options: (device, folder.dtype().into()).into(),
             base_options: (device, folder.base_dtype().into()).into(),
             seed,
@@ -70,32 +62,13 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// The name under which the checkpoint holds a tensor: with or without the family's prefix,
-    /// and with the first releases' names of the norms.
-    pub fn find(&self, name: &str) -> Option<String> {
-        let bare = name.strip_prefix(self.prefix);
-        [Some(name), bare].into_iter().flatten().find_map(|name| {
-            let old = name
-                .strip_suffix("LayerNorm.weight")
-                .map(|module| format!("{module}LayerNorm.gamma"))
-                .or_else(|| {
-                    let module = name.strip_suffix("LayerNorm.bias")?;
-                    Some(format!("{module}LayerNorm.beta"))
-                });
-            [Some(name.to_owned()), old]
-                .into_iter()
-                .flatten()
-                .find(|name| self.checkpoint.contains(name))
-        })
-    }
-
     fn tensor<const D: usize>(
         &mut self,
         name: &str,
         shape: [usize; D],
         options: TensorCreationOptions,
     ) -> Result<Tensor<D>, ModelError> {
-        let Some(found) = self.find(name) else {
+        let Some(found) = self.folder.find(name) else {
             self.missing.push((name.to_owned(), shape.to_vec()));
             // Loading fails in the end: nothing is allocated by a size that no tensor confirms.
             return Ok(Tensor::zeros([0; D], options));
@@ -107,7 +80,7 @@ impl<'a> Loader<'a> {
             .unwrap_or_default();
         if stored != shape {
             return Err(ModelError::Shape {
-                path: self.folder.clone(),
+                path: self.folder.path().to_owned(),
                 name: found,
                 found: stored,
                 expected: shape.to_vec(),
@@ -186,7 +159,7 @@ impl<'a> Loader<'a> {
         inputs: usize,
         outputs: usize,
     ) -> Result<Linear, ModelError> {
-        if self.find(&format!("{name}.weight")).is_some() || !self.missing.is_empty() {
+        if self.folder.find(&format!("{name}.weight")).is_some() || !self.missing.is_empty() {
             // A head is trained: it stays in the type of the computation.
             return self.linear_in(name, inputs, outputs, self.options.clone());
         }
@@ -209,7 +182,7 @@ impl<'a> Loader<'a> {
     pub fn finish(self) -> Result<LoadReport, ModelError> {
         if let Some((first, shape)) = self.missing.first() {
             return Err(ModelError::Missing {
-                path: self.folder,
+                path: self.folder.path().to_owned(),
                 count: self.missing.len(),
                 first: first.clone(),
                 shape: shape.clone(),

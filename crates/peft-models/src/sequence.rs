@@ -7,7 +7,6 @@ use peft_core::{AdapterContext, NameMap, nn::Linear};
 
 use crate::{
     EncoderConfig, Family, HeadState, LoadReport, ModelError, ModelFolder, PackedBatch,
-    TensorNames,
     encoder::{Encoder, Names, dropped},
     loader::Loader,
 };
@@ -61,13 +60,7 @@ impl SequenceModel {
                 fix: "use a checkpoint without a head, or data with the head's labels".into(),
             });
         }
-        let mut loader = Loader::new(
-            folder,
-            names.prefix,
-            device,
-            head.seed,
-            config.initializer_range,
-        );
+        let mut loader = Loader::new(folder, device, head.seed, config.initializer_range);
         let hidden = config.hidden_size;
         let encoder = Encoder::load(&mut loader, config, &names)?;
         let dense = loader.head(&names.head_dense, hidden, hidden)?;
@@ -81,12 +74,6 @@ impl SequenceModel {
             },
             report,
         ))
-    }
-
-    /// The names of a folder's model: its linear layers, and all its parameters.
-    pub fn tensor_names(folder: &ModelFolder) -> TensorNames {
-        let names = Names::of(folder.config().family);
-        TensorNames::new(&names, folder.config())
     }
 
     /// The architecture.

@@ -7,6 +7,8 @@ use peft_format::FormatError;
 use peft_models::ModelError;
 use thiserror::Error;
 
+use crate::BaseFile;
+
 /// Why a run stopped.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -55,6 +57,21 @@ pub enum TrainError {
         problem: String,
         /// What to do.
         fix: String,
+    },
+    /// An adapter was trained on other weights than those of the base it is to be used with.
+    #[error(
+        "{}: it was trained on `{}` ({}), but `{}` ({}) holds other weights; give the base that it was \
+         trained on as --model, or --any-base to go on all the same",
+        adapter.display(), recorded.model, recorded.fingerprint.short(), found.model,
+        found.fingerprint.short()
+    )]
+    OtherBase {
+        /// The adapter folder.
+        adapter: PathBuf,
+        /// The base that it was trained on.
+        recorded: Box<BaseFile>,
+        /// The base that was given.
+        found: Box<BaseFile>,
     },
     /// NaN or infinity in training.
     #[error(

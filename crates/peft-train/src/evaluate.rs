@@ -5,11 +5,15 @@ use burn::tensor::{
     activation::{sigmoid, softmax},
 };
 use peft_core::AdapterContext;
-use peft_data::{BatchPlan, Dataset, Labels, Task};
+use peft_data::{BatchPlan, DataError, Dataset, Labels, Task};
 use peft_models::{PackedBatch, SequenceModel};
 use serde::{Deserialize, Serialize};
 
-use crate::{Metrics, TrainError, classification, metrics, multi_label, regression};
+use crate::{
+    Metrics, TrainError,
+    metrics::{self, Confusion, LabelHits},
+    regression,
+};
 
 /// The prediction of a row.
 #[derive(Debug, Clone, PartialEq)]
@@ -110,67 +114,188 @@ pub fn evaluate(
     batch_size: usize,
     device: &Device,
 ) -> Result<Evaluation, TrainError> {
-    let predictions = predict(model, data, task, batch_size, device)?;
-    let rows = predictions.len();
-    match &data.labels() {
-        Labels::Classes(actual) => {
-            let mut loss = 0.0;
-            let mut classes = 0;
-            for (prediction, label) in predictions.iter().zip(actual) {
-                if let Prediction::Class(probabilities) = prediction {
-                    classes = probabilities.len();
-                    loss += surprisal(probabilities[*label as usize]);
+    let mut scores = Scores::default();
+    scores.add(
+        &predict(model, data, task, batch_size, device)?,
+        &data.labels(),
+    )?;
+    scores.finish()
+}
+
+/// As [`evaluate`], of rows that come in parts: memory does not grow with their number, but for the
+/// predictions of a regression, whose ranks are of all rows.
+///
+/// # Errors
+/// As [`evaluate`], and those of the parts.
+pub fn evaluate_parts(
+    model: &SequenceModel,
+    parts: impl Iterator<Item = Result<Dataset, DataError>>,
+    task: Task,
+    batch_size: usize,
+    device: &Device,
+) -> Result<Evaluation, TrainError> {
+    let mut scores = Scores::default();
+    for part in parts {
+        let part = part?;
+        scores.add(
+            &predict(model, &part, task, batch_size, device)?,
+            &part.labels(),
+        )?;
+    }
+    scores.finish()
+}
+
+/// Predictions compared so far. Sums run row by row, so that parts of any size give the same.
+#[derive(Default)]
+struct Scores {
+    rows: usize,
+    /// Sum over rows, or over rows and labels.
+    loss: f64,
+    kind: Option<Kind>,
+}
+
+enum Kind {
+    Classes(Confusion),
+    Numbers(Vec<f32>, Vec<f32>),
+    Labels(LabelHits, usize),
+}
+
+impl Scores {
+    fn add(&mut self, predictions: &[Prediction], actual: &Labels) -> Result<(), TrainError> {
+        self.rows += predictions.len();
+        match actual {
+            Labels::Classes(actual) => {
+                for (prediction, label) in predictions.iter().zip(actual) {
+                    let (Prediction::Class(probabilities), Some(class)) =
+                        (prediction, prediction.class())
+                    else {
+                        continue;
+                    };
+                    self.loss += surprisal(probabilities[*label as usize]);
+                    let fresh = || Kind::Classes(Confusion::new(probabilities.len()));
+                    if let Kind::Classes(counts) = self.kind.get_or_insert_with(fresh) {
+                        counts.add(class, *label);
+                    }
                 }
             }
-            let predicted: Vec<u32> = predictions.iter().filter_map(Prediction::class).collect();
-            let metrics = classification(&predicted, actual, classes);
-            Ok(Evaluation {
-                loss: loss / rows as f64,
-                metrics,
-                rows,
-            })
-        }
-        Labels::Numbers(actual) => {
-            let predicted: Vec<f32> = predictions
-                .iter()
-                .map(|p| match p {
-                    Prediction::Number(value) => *value,
-                    Prediction::Class(_) | Prediction::Labels(_) => f32::NAN,
-                })
-                .collect();
-            let metrics = regression(&predicted, actual);
-            Ok(Evaluation {
-                loss: metrics["mse"],
-                metrics,
-                rows,
-            })
-        }
-        Labels::MultiHot {
-            values: actual,
-            width,
-        } => {
-            let predicted: Vec<f32> = predictions
-                .iter()
-                .flat_map(|p| match p {
-                    Prediction::Labels(probabilities) => probabilities.as_slice(),
-                    Prediction::Class(_) | Prediction::Number(_) => &[],
-                })
-                .copied()
-                .collect();
-            let mut loss = 0.0;
-            for (p, z) in predicted.iter().zip(actual) {
-                loss += surprisal(if *z > 0.5 { *p } else { 1.0 - *p });
+            Labels::Numbers(actual) => {
+                let fresh = || Kind::Numbers(Vec::new(), Vec::new());
+                if let Kind::Numbers(all, truth) = self.kind.get_or_insert_with(fresh) {
+                    truth.extend(actual);
+                    all.extend(predictions.iter().map(|p| match p {
+                        Prediction::Number(value) => *value,
+                        Prediction::Class(_) | Prediction::Labels(_) => f32::NAN,
+                    }));
+                }
             }
-            Ok(Evaluation {
-                loss: loss / actual.len() as f64,
-                metrics: multi_label(&predicted, actual, *width),
-                rows,
-            })
+            Labels::MultiHot { values, width } => {
+                let fresh = || Kind::Labels(LabelHits::new(*width), *width);
+                let Kind::Labels(hits, _) = self.kind.get_or_insert_with(fresh) else {
+                    return Ok(());
+                };
+                for (prediction, actual) in predictions.iter().zip(values.chunks(*width)) {
+                    let Prediction::Labels(probabilities) = prediction else {
+                        continue;
+                    };
+                    for (p, z) in probabilities.iter().zip(actual) {
+                        self.loss += surprisal(if *z > 0.5 { *p } else { 1.0 - *p });
+                    }
+                    hits.add(probabilities, actual);
+                }
+            }
+            Labels::None => return Err(unlabelled()),
         }
-        Labels::None => Err(TrainError::setting(
-            "--data",
-            "the rows have no labels to compare with",
-            "name the column with --label-column, or use `peft predict`",
-        )),
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Evaluation, TrainError> {
+        let rows = self.rows;
+        let (loss, metrics) = match self.kind {
+            None => return Err(unlabelled()),
+            Some(Kind::Classes(counts)) => (self.loss / rows as f64, counts.metrics()),
+            Some(Kind::Numbers(predicted, actual)) => {
+                let metrics = regression(&predicted, &actual);
+                (metrics["mse"], metrics)
+            }
+            Some(Kind::Labels(hits, width)) => (self.loss / (rows * width) as f64, hits.metrics()),
+        };
+        Ok(Evaluation {
+            loss,
+            metrics,
+            rows,
+        })
+    }
+}
+
+fn unlabelled() -> TrainError {
+    TrainError::setting(
+        "--data",
+        "the rows have no labels to compare with",
+        "name the column with --label-column, or use `peft predict`",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The evaluation of predictions that come in parts cut at these places.
+    fn scored(predictions: &[Prediction], actual: &Labels, cuts: &[usize]) -> Evaluation {
+        let mut scores = Scores::default();
+        let mut start = 0;
+        for end in cuts.iter().copied().chain([predictions.len()]) {
+            let labels = match actual {
+                Labels::Classes(all) => Labels::Classes(all[start..end].to_vec()),
+                Labels::Numbers(all) => Labels::Numbers(all[start..end].to_vec()),
+                Labels::MultiHot { values, width } => Labels::MultiHot {
+                    values: values[start * width..end * width].to_vec(),
+                    width: *width,
+                },
+                Labels::None => Labels::None,
+            };
+            scores.add(&predictions[start..end], &labels).unwrap();
+            start = end;
+        }
+        scores.finish().unwrap()
+    }
+
+    #[test]
+    fn parts_of_any_size_give_every_bit_of_the_whole() {
+        const ROWS: usize = 97;
+        let p = |row: usize, k: usize| (((row * 31 + k * 17) % 89) as f32 + 1.0) / 91.0;
+        let rows = || 0..ROWS;
+        let classes = rows().map(|r| Prediction::Class(vec![p(r, 0), p(r, 1), p(r, 2)]));
+        let numbers = rows().map(|r| Prediction::Number(p(r, 3)));
+        let labels = rows().map(|r| Prediction::Labels(vec![p(r, 4), p(r, 5)]));
+        let cases = [
+            (
+                classes.collect::<Vec<_>>(),
+                Labels::Classes(rows().map(|r| (r % 3) as u32).collect()),
+            ),
+            (
+                numbers.collect(),
+                Labels::Numbers(rows().map(|r| p(r, 6)).collect()),
+            ),
+            (
+                labels.collect(),
+                Labels::MultiHot {
+                    values: (0..2 * ROWS).map(|i| (i % 5 / 3) as f32).collect(),
+                    width: 2,
+                },
+            ),
+        ];
+        for (predictions, actual) in &cases {
+            let whole = scored(predictions, actual, &[]);
+            assert_eq!(whole.rows, ROWS);
+            for cuts in [vec![1], vec![50, 96], (1..ROWS).collect()] {
+                assert_eq!(scored(predictions, actual, &cuts), whole, "{cuts:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn rows_without_labels_cannot_be_measured() {
+        assert!(Scores::default().finish().is_err());
+        assert!(Scores::default().add(&[], &Labels::None).is_err());
     }
 }

@@ -9,7 +9,7 @@ use std::{
 use peft_format::FormatError;
 use serde::Serialize;
 
-use crate::{Metrics, TrainError, session};
+use crate::{Metrics, Plan, TrainError, session};
 
 /// Name of the file of events in an output folder.
 pub(crate) const LOG: &str = "metrics.jsonl";
@@ -20,26 +20,9 @@ pub(crate) const LOG: &str = "metrics.jsonl";
 pub enum Event {
     /// Before the first step.
     Plan {
-        /// The method.
-        method: String,
-        /// Adapted modules.
-        targets: usize,
-        /// Values trained in adapters.
-        trainable_parameters: usize,
-        /// Values trained in full modules: the head.
-        head_parameters: usize,
-        /// Values of the model, adapters included.
-        total_parameters: usize,
-        /// Rows that training uses.
-        rows: usize,
-        /// Rows that select.
-        selection_rows: usize,
-        /// Optimiser steps to come.
-        steps: u64,
-        /// Rows that were cut to the maximum length.
-        truncated_rows: usize,
-        /// Modules that the checkpoint lacks and that start at random.
-        created: Vec<String>,
+        /// What is trained, and what it will cost.
+        #[serde(flatten)]
+        plan: Box<Plan>,
         /// The device, and why it.
         device: String,
     },
@@ -88,6 +71,8 @@ pub enum Event {
         loss: f64,
         /// Seconds of training, without evaluation.
         train_time_s: f64,
+        /// Largest resident set of the run, in bytes.
+        peak_memory: Option<u64>,
         /// The task's metrics.
         #[serde(flatten)]
         metrics: Metrics,

@@ -33,31 +33,57 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(source: D) -> Result<Metric
 /// If the two have different lengths or a class is `classes` or more.
 pub fn classification(predicted: &[u32], actual: &[u32], classes: usize) -> Metrics {
     assert_eq!(predicted.len(), actual.len(), "one prediction a row");
-    let mut confusion = vec![vec![0f64; classes]; classes];
+    let mut confusion = Confusion::new(classes);
     for (p, a) in predicted.iter().zip(actual) {
-        confusion[*a as usize][*p as usize] += 1.0;
+        confusion.add(*p, *a);
     }
-    let n = actual.len() as f64;
-    let hits: f64 = (0..classes).map(|c| confusion[c][c]).sum();
-    let actual_of = |c: usize| confusion[c].iter().sum::<f64>();
-    let predicted_of = |c: usize| confusion.iter().map(|row| row[c]).sum::<f64>();
-    let f1 = |c: usize| ratio(2.0 * confusion[c][c], actual_of(c) + predicted_of(c));
-    let f1 = match classes {
-        2 => f1(1),
-        _ => (0..classes).map(f1).sum::<f64>() / classes.max(1) as f64,
-    };
-    let sum = |of: &dyn Fn(usize) -> f64| (0..classes).map(of).sum::<f64>();
-    let covariance = hits * n - sum(&|c| actual_of(c) * predicted_of(c));
-    let actual_spread = n * n - sum(&|c| actual_of(c).powi(2));
-    let predicted_spread = n * n - sum(&|c| predicted_of(c).powi(2));
-    Metrics::from([
-        ("accuracy", ratio(hits, n)),
-        ("f1", f1),
-        (
-            "matthews",
-            ratio(covariance, (actual_spread * predicted_spread).sqrt()),
-        ),
-    ])
+    confusion.metrics()
+}
+
+/// Rows by actual and predicted class.
+#[derive(Debug, Clone)]
+pub(crate) struct Confusion {
+    counts: Vec<Vec<f64>>,
+}
+
+impl Confusion {
+    pub fn new(classes: usize) -> Self {
+        Self {
+            counts: vec![vec![0.0; classes]; classes],
+        }
+    }
+
+    /// # Panics
+    /// If a class is none of those.
+    pub fn add(&mut self, predicted: u32, actual: u32) {
+        self.counts[actual as usize][predicted as usize] += 1.0;
+    }
+
+    /// See [`classification`].
+    pub fn metrics(&self) -> Metrics {
+        let (counts, classes) = (&self.counts, self.counts.len());
+        let n: f64 = counts.iter().flatten().sum();
+        let hits: f64 = (0..classes).map(|c| counts[c][c]).sum();
+        let actual_of = |c: usize| counts[c].iter().sum::<f64>();
+        let predicted_of = |c: usize| counts.iter().map(|row| row[c]).sum::<f64>();
+        let f1 = |c: usize| ratio(2.0 * counts[c][c], actual_of(c) + predicted_of(c));
+        let f1 = match classes {
+            2 => f1(1),
+            _ => (0..classes).map(f1).sum::<f64>() / classes.max(1) as f64,
+        };
+        let sum = |of: &dyn Fn(usize) -> f64| (0..classes).map(of).sum::<f64>();
+        let covariance = hits * n - sum(&|c| actual_of(c) * predicted_of(c));
+        let actual_spread = n * n - sum(&|c| actual_of(c).powi(2));
+        let predicted_spread = n * n - sum(&|c| predicted_of(c).powi(2));
+        Metrics::from([
+            ("accuracy", ratio(hits, n)),
+            ("f1", f1),
+            (
+                "matthews",
+                ratio(covariance, (actual_spread * predicted_spread).sqrt()),
+            ),
+        ])
+    }
 }
 
 /// F1 over all labels of all rows (micro) and as the mean over labels (macro), and the share of rows
@@ -69,34 +95,64 @@ pub fn classification(predicted: &[u32], actual: &[u32], classes: usize) -> Metr
 /// If the two have different lengths, or are no rows of `width` labels.
 pub fn multi_label(predicted: &[f32], actual: &[f32], width: usize) -> Metrics {
     assert_eq!(predicted.len(), actual.len(), "one probability a label");
-    assert_eq!(predicted.len() % width, 0, "whole rows");
-    // Of each label: hits, predictions, and rows that have it.
-    let mut counts = vec![[0f64; 3]; width];
-    let mut right = 0usize;
-    for (row, truth) in predicted.chunks(width).zip(actual.chunks(width)) {
-        let mut all = true;
-        for (count, (p, a)) in counts.iter_mut().zip(row.iter().zip(truth)) {
-            let (p, a) = (*p >= 0.5, *a >= 0.5);
-            all &= p == a;
-            for (sum, hit) in count.iter_mut().zip([p && a, p, a]) {
-                *sum += f64::from(u8::from(hit));
-            }
+    let mut hits = LabelHits::new(width);
+    hits.add(predicted, actual);
+    hits.metrics()
+}
+
+/// What of several labels a row was right.
+#[derive(Debug, Clone)]
+pub(crate) struct LabelHits {
+    /// Of each label: hits, predictions, and rows that have it.
+    counts: Vec<[f64; 3]>,
+    /// Rows whose labels are all right.
+    right: usize,
+    rows: usize,
+}
+
+impl LabelHits {
+    pub fn new(width: usize) -> Self {
+        Self {
+            counts: vec![[0.0; 3]; width],
+            right: 0,
+            rows: 0,
         }
-        right += usize::from(all);
     }
-    let f1 = |[hits, predicted, actual]: [f64; 3]| ratio(2.0 * hits, predicted + actual);
-    let whole = counts.iter().fold([0.0; 3], |sum, count| {
-        [sum[0] + count[0], sum[1] + count[1], sum[2] + count[2]]
-    });
-    let rows = predicted.len() / width;
-    Metrics::from([
-        ("accuracy", ratio(right as f64, rows as f64)),
-        ("f1", f1(whole)),
-        (
-            "f1_macro",
-            counts.iter().copied().map(f1).sum::<f64>() / width as f64,
-        ),
-    ])
+
+    /// # Panics
+    /// If these are no whole rows.
+    pub fn add(&mut self, predicted: &[f32], actual: &[f32]) {
+        let width = self.counts.len();
+        assert_eq!(predicted.len() % width, 0, "whole rows");
+        for (row, truth) in predicted.chunks(width).zip(actual.chunks(width)) {
+            let mut all = true;
+            for (count, (p, a)) in self.counts.iter_mut().zip(row.iter().zip(truth)) {
+                let (p, a) = (*p >= 0.5, *a >= 0.5);
+                all &= p == a;
+                for (sum, hit) in count.iter_mut().zip([p && a, p, a]) {
+                    *sum += f64::from(u8::from(hit));
+                }
+            }
+            self.right += usize::from(all);
+            self.rows += 1;
+        }
+    }
+
+    /// See [`multi_label`].
+    pub fn metrics(&self) -> Metrics {
+        let f1 = |[hits, predicted, actual]: [f64; 3]| ratio(2.0 * hits, predicted + actual);
+        let whole = self.counts.iter().fold([0.0; 3], |sum, count| {
+            [sum[0] + count[0], sum[1] + count[1], sum[2] + count[2]]
+        });
+        Metrics::from([
+            ("accuracy", ratio(self.right as f64, self.rows as f64)),
+            ("f1", f1(whole)),
+            (
+                "f1_macro",
+                self.counts.iter().copied().map(f1).sum::<f64>() / self.counts.len() as f64,
+            ),
+        ])
+    }
 }
 
 /// Pearson's and Spearman's correlation and the mean squared error.

@@ -8,7 +8,7 @@ use peft_data::{Task, TextTokenizer};
 use peft_format::AdapterConfig;
 use peft_models::{HeadSpec, HeadState, ModelFolder, SequenceModel};
 
-use crate::{TaskFile, TrainError};
+use crate::{BaseFile, TaskFile, TrainError, merge::saved_outputs};
 
 /// What [`open`] is asked for.
 #[derive(Debug, Clone, Copy)]
@@ -17,6 +17,8 @@ pub struct OpenOptions<'a> {
     pub model: &'a Path,
     /// Adapter folder.
     pub adapter: Option<&'a Path>,
+    /// Use the adapter even on another base than the one it was trained on.
+    pub any_base: bool,
     /// The task, where no file tells it.
     pub task: Option<Task>,
     /// Where to compute.
@@ -42,6 +44,9 @@ pub struct Adapted {
 /// If files are missing or broken, the adapter belongs to another base, or there is no head.
 pub fn open(options: &OpenOptions) -> Result<Adapted, TrainError> {
     let folder = ModelFolder::open(options.model)?;
+    if let (Some(adapter), false) = (options.adapter, options.any_base) {
+        BaseFile::expect(adapter, &folder)?;
+    }
     let tokenizer = TextTokenizer::from_dir(options.model)?;
     let adapter = options.adapter.map(read_with_method).transpose()?;
     let stored = match options.adapter {
@@ -113,22 +118,16 @@ fn infer_task(
     let max_length = folder.config().max_length();
     let (outputs, labels) = match folder.head() {
         HeadState::Present { outputs, labels } => (outputs, labels),
-        HeadState::Absent => {
-            let name = adapter.and_then(|loaded| {
-                let heads = ["classifier.weight", "classifier.out_proj.weight"];
-                heads.iter().find_map(|name| loaded.saved.get(*name))
-            });
-            match name.and_then(|tensor| tensor.shape.first()) {
-                Some(outputs) => (*outputs, Vec::new()),
-                None => {
-                    return Err(TrainError::setting(
-                        "--model",
-                        "the checkpoint has no classification head",
-                        "give an adapter that was trained with its head",
-                    ));
-                }
+        HeadState::Absent => match adapter.and_then(|loaded| saved_outputs(folder, loaded)) {
+            Some(outputs) => (outputs, Vec::new()),
+            None => {
+                return Err(TrainError::setting(
+                    "--model",
+                    "the checkpoint has no classification head",
+                    "give an adapter that was trained with its head",
+                ));
             }
-        }
+        },
     };
     let task = options.task.unwrap_or(if outputs == 1 {
         Task::Regress

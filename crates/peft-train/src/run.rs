@@ -49,6 +49,8 @@ pub struct RunConfig {
     /// Adapter folder to continue from.
     #[schemars(extend("x-value" = "DIR"))]
     pub adapter: Option<PathBuf>,
+    /// Continue even on another base than the one the adapter was trained on.
+    pub any_base: bool,
 
     /// Modules to adapt: names separated by commas, a regular expression, or all-linear.
     #[serde(with = "crate::config::targets")]
@@ -118,6 +120,8 @@ pub struct RunConfig {
     /// by commas.
     #[schemars(extend("x-value" = "NAME", "x-default" = "detected"))]
     pub label_column: Option<String>,
+    /// What stands between several labels in one text.
+    pub label_separator: char,
     /// How rows are written.
     #[schemars(extend("x-value" = "FORMAT", "x-default" = "by the file's ending"))]
     pub data_format: Option<Format>,
@@ -157,6 +161,7 @@ impl Default for RunConfig {
             method: "lora".into(),
             output: PathBuf::new(),
             adapter: None,
+            any_base: false,
             target_modules: Targets::Unspecified,
             exclude_modules: Targets::Unspecified,
             layers: Vec::new(),
@@ -180,6 +185,7 @@ impl Default for RunConfig {
             text_column: None,
             pair_column: None,
             label_column: None,
+            label_separator: ',',
             data_format: None,
             device: DeviceChoice::Auto,
             threads: None,
@@ -214,6 +220,17 @@ impl RunConfig {
             },
             seed: self.seed,
         }
+    }
+
+    /// Optimiser steps that see every row once.
+    pub fn steps_per_epoch(&self, rows: usize) -> usize {
+        rows.div_ceil(self.batch_size * self.grad_accumulation)
+    }
+
+    /// Optimiser steps of the run on so many rows.
+    pub fn total_steps(&self, rows: usize) -> u64 {
+        let all = self.epochs * self.steps_per_epoch(rows) as f64;
+        self.steps.unwrap_or(all.round().max(1.0) as u64)
     }
 }
 

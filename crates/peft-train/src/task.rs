@@ -3,14 +3,12 @@
 use std::path::Path;
 
 use peft_data::{LabelMap, Task};
-use peft_format::atomic::write_atomic_bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::TrainError;
+use crate::{TrainError, sidecar};
 
 /// Name of the file.
 pub(crate) const NAME: &str = "task.json";
-const LIMIT: u64 = 16 << 20;
 
 /// The task of an adapter, in `task.json` beside it.
 ///
@@ -54,24 +52,7 @@ impl TaskFile {
     /// # Errors
     /// If it is broken.
     pub fn read(folder: &Path) -> Result<Option<Self>, TrainError> {
-        let path = folder.join(NAME);
-        let fault = |problem: String| TrainError::File {
-            path: path.clone(),
-            problem,
-            fix: "train again, or restore the file".into(),
-        };
-        let size = match std::fs::metadata(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(fault(error.to_string())),
-            Ok(metadata) => metadata.len(),
-        };
-        if size > LIMIT {
-            return Err(fault(format!("{size} bytes are no list of labels")));
-        }
-        let text = std::fs::read_to_string(&path).map_err(|error| fault(error.to_string()))?;
-        serde_json::from_str(&text)
-            .map(Some)
-            .map_err(|error| fault(error.to_string()))
+        sidecar::read(folder, NAME)
     }
 
     /// Write the file into an adapter folder.
@@ -79,8 +60,6 @@ impl TaskFile {
     /// # Errors
     /// If it cannot be written.
     pub fn write(&self, folder: &Path) -> Result<(), TrainError> {
-        let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
-        text.push('\n');
-        Ok(write_atomic_bytes(&folder.join(NAME), text.as_bytes())?)
+        sidecar::write(folder, NAME, self)
     }
 }

@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use peft_train::{
-    DeviceChoice, RunConfig, Sources, TrainError,
+    BaseDtype, DeviceChoice, RunConfig, Sources, TrainError,
     data::{Format, Task},
 };
 
 pub use settings::SettingFlags;
+
+const TASKS: &str = "classify|regress|multi-label";
 
 /// Parameter-efficient fine-tuning of Hugging Face checkpoints.
 #[derive(Debug, Parser)]
@@ -28,12 +30,16 @@ pub enum Command {
     Quickstart(QuickstartArgs),
     /// Adapt a model to labelled text and write the adapter.
     Train(Box<TrainArgs>),
+    /// Show what a training run would adapt, and what memory and time it would take.
+    Plan(Box<PlanArgs>),
     /// Measure a model, with or without an adapter, on labelled text.
     Eval(EvalArgs),
     /// Predict the labels of text.
     Predict(PredictArgs),
     /// Write an adapter into its base, as a model folder.
     Merge(MergeArgs),
+    /// Hold an adapter against a base: coverage, shapes, what it changes and what a merge would lose.
+    Verify(VerifyArgs),
     /// Show what a checkpoint or an adapter holds.
     Inspect(InspectArgs),
     /// Look at data before training on it.
@@ -61,35 +67,16 @@ impl Command {
             Self::Eval(args) => Some(&mut args.model),
             Self::Predict(args) => Some(&mut args.model),
             Self::Merge(args) => Some(&mut args.model),
+            Self::Verify(args) => Some(&mut args.model),
             Self::Data(DataCommand::Preview(args)) => Some(&mut args.model),
             // A run's model may be named in a file: it is looked up when all settings are known.
             Self::Train(_)
+            | Self::Plan(_)
             | Self::Inspect(_)
             | Self::Devices
             | Self::Completions { .. }
             | Self::Config(_)
             | Self::Man(_) => None,
-        }
-    }
-}
-
-/// A task by name.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum TaskArg {
-    /// One label of several.
-    Classify,
-    /// A number.
-    Regress,
-    /// Any number of labels at once.
-    MultiLabel,
-}
-
-impl From<TaskArg> for Task {
-    fn from(task: TaskArg) -> Self {
-        match task {
-            TaskArg::Classify => Self::Classify,
-            TaskArg::Regress => Self::Regress,
-            TaskArg::MultiLabel => Self::MultiLabel,
         }
     }
 }
@@ -147,12 +134,34 @@ pub struct RunArgs {
 impl RunArgs {
     /// The settings that these come to.
     pub fn resolve(&self) -> Result<RunConfig, TrainError> {
-        RunConfig::resolve(&Sources {
+        RunConfig::resolve(&self.sources())
+    }
+
+    /// The same for a plan, which needs neither data nor an output.
+    pub fn resolve_plan(&self) -> Result<RunConfig, TrainError> {
+        RunConfig::resolve_plan(&self.sources())
+    }
+
+    fn sources(&self) -> Sources<'_> {
+        Sources {
             file: self.config.as_deref(),
             flags: &self.flags.0,
             arguments: &self.arguments,
-        })
+        }
     }
+}
+
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// The settings of `peft train`; the data is read if it is given, and nothing is written.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Measure this machine for a second first, for estimates of time; kept in PEFT_CACHE.
+    #[arg(long)]
+    pub calibrate: bool,
+    /// One JSON object instead of text.
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -177,6 +186,9 @@ pub struct ColumnArgs {
     /// [default: detected].
     #[arg(long, value_name = "NAME", help_heading = "Data")]
     pub label_column: Option<String>,
+    /// What stands between several labels in one text, with --task multi-label [default: a comma].
+    #[arg(long, value_name = "CHAR", help_heading = "Data")]
+    pub label_separator: Option<String>,
     /// csv, tsv, jsonl, parquet or text [default: by the file's ending].
     #[arg(long, value_name = "FORMAT", help_heading = "Data")]
     pub data_format: Option<Format>,
@@ -200,12 +212,15 @@ pub struct EvalArgs {
     /// Adapter folder.
     #[arg(long, value_name = "DIR")]
     pub adapter: Option<PathBuf>,
+    /// Go on even if the adapter was trained on another base.
+    #[arg(long)]
+    pub any_base: bool,
     /// Labelled rows: csv, tsv, jsonl or parquet.
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
     /// What to predict [default: what the adapter was trained for].
-    #[arg(long, value_enum)]
-    pub task: Option<TaskArg>,
+    #[arg(long, value_name = TASKS)]
+    pub task: Option<Task>,
     /// Rows a batch.
     #[arg(long, default_value_t = 64)]
     pub batch_size: usize,
@@ -223,6 +238,9 @@ pub struct PredictArgs {
     /// Adapter folder.
     #[arg(long, value_name = "DIR")]
     pub adapter: Option<PathBuf>,
+    /// Go on even if the adapter was trained on another base.
+    #[arg(long)]
+    pub any_base: bool,
     /// Rows: csv, tsv, jsonl or parquet; `-` for JSON lines on standard input.
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
@@ -249,6 +267,30 @@ pub struct MergeArgs {
     /// Model folder to write.
     #[arg(long, value_name = "DIR")]
     pub output: PathBuf,
+    /// Type of the merged model's floating-point tensors: f32, f16 or bf16 [default: as they are].
+    #[arg(long, value_name = "TYPE")]
+    pub dtype: Option<BaseDtype>,
+    /// Merge even if rounding swallows more than 5 % of a change.
+    #[arg(long)]
+    pub allow_loss: bool,
+    /// Go on even if the adapter was trained on another base.
+    #[arg(long)]
+    pub any_base: bool,
+    #[command(flatten)]
+    pub compute: ComputeArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Hugging Face model folder: the base.
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// Adapter folder.
+    #[arg(long, value_name = "DIR")]
+    pub adapter: PathBuf,
+    /// One JSON object instead of text.
+    #[arg(long)]
+    pub json: bool,
     #[command(flatten)]
     pub compute: ComputeArgs,
 }
@@ -312,14 +354,17 @@ pub struct PreviewArgs {
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
     /// What would be predicted.
-    #[arg(long, value_enum, default_value = "classify")]
-    pub task: TaskArg,
+    #[arg(long, value_name = TASKS, default_value = "classify")]
+    pub task: Task,
     /// Longest sequence in tokens; longer ones are cut.
     #[arg(long, default_value_t = 128)]
     pub max_length: usize,
     /// Rows shown.
     #[arg(long, default_value_t = 3)]
     pub rows: usize,
+    /// Rows read; 0 for all of them.
+    #[arg(long, value_name = "N", default_value_t = 20_000)]
+    pub limit: usize,
     /// One JSON object instead of text.
     #[arg(long)]
     pub json: bool,

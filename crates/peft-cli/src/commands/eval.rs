@@ -4,11 +4,11 @@ use anyhow::Result;
 use peft_train::{
     OpenOptions,
     data::{Dataset, LoadOptions},
-    evaluate, open,
+    evaluate_parts, open,
 };
 use serde_json::Value;
 
-use super::{columns, compute, evaluation_object, read_options};
+use super::{columns, compute, evaluation_object, label_separator, part_rows, read_options};
 use crate::args::EvalArgs;
 
 /// `peft eval`: one JSON object on standard output.
@@ -17,7 +17,8 @@ pub fn eval(args: EvalArgs) -> Result<ExitCode> {
     let adapted = open(&OpenOptions {
         model: &args.model,
         adapter: args.adapter.as_deref(),
-        task: args.task.map(Into::into),
+        any_base: args.any_base,
+        task: args.task,
         device: &selected.device,
     })?;
     let task = adapted.task.task;
@@ -25,19 +26,22 @@ pub fn eval(args: EvalArgs) -> Result<ExitCode> {
     let options = LoadOptions {
         columns: columns(&args.columns),
         labels: labels.as_ref(),
+        label_separator: label_separator(&args.columns)?,
         read: read_options(&args.columns),
         ..LoadOptions::new(task, adapted.task.max_length)
     };
-    let (data, loaded) = Dataset::load(&args.data, &options, &adapted.tokenizer)?;
-    let evaluation = evaluate(
+    let part_rows = part_rows(args.batch_size)?;
+    let mut parts = Dataset::parts(&args.data, &options, &adapted.tokenizer, part_rows)?;
+    let evaluation = evaluate_parts(
         &adapted.model,
-        &data,
+        &mut parts,
         task,
         args.batch_size,
         &selected.device,
     )?;
     let mut object = evaluation_object(&evaluation);
-    object.insert("truncated_rows".into(), loaded.truncated_rows.into());
+    let truncated = parts.report().truncated_rows;
+    object.insert("truncated_rows".into(), truncated.into());
     println!("{}", Value::Object(object));
     Ok(ExitCode::SUCCESS)
 }

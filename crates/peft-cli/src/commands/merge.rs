@@ -1,7 +1,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use peft_train::merge as merge_adapter;
+use peft_train::{MergeOptions, merge as merge_adapter};
 
 use super::compute;
 use crate::args::MergeArgs;
@@ -9,7 +9,15 @@ use crate::args::MergeArgs;
 /// `peft merge`: the measured error on standard output.
 pub fn merge(args: MergeArgs) -> Result<ExitCode> {
     let selected = compute(&args.compute)?;
-    let report = merge_adapter(&args.model, &args.adapter, &args.output, &selected.device)?;
+    let report = merge_adapter(&MergeOptions {
+        model: &args.model,
+        adapter: &args.adapter,
+        output: &args.output,
+        dtype: args.dtype.map(Into::into),
+        allow_loss: args.allow_loss,
+        any_base: args.any_base,
+        device: &selected.device,
+    })?;
     println!("{}", serde_json::to_string(&report)?);
     Ok(ExitCode::SUCCESS)
 }

@@ -7,10 +7,12 @@ mod eval;
 mod inspect;
 mod man;
 mod merge;
+mod plan;
 mod predict;
 mod preview;
 mod quickstart;
 mod train;
+mod verify;
 
 use anyhow::{Context, Result};
 use peft_train::{
@@ -28,10 +30,12 @@ pub use eval::eval;
 pub use inspect::inspect;
 pub use man::man;
 pub use merge::merge;
+pub use plan::{megabytes, plan};
 pub use predict::predict;
 pub use preview::preview;
 pub use quickstart::quickstart;
 pub use train::train;
+pub use verify::verify;
 
 /// Set the number of threads; must come before any computation.
 fn set_threads(threads: Option<usize>) -> Result<()> {
@@ -69,6 +73,23 @@ fn columns(args: &ColumnArgs) -> ColumnMap {
         text_pair: args.pair_column.clone(),
         label: args.label_column.clone(),
     }
+}
+
+/// What stands between several labels in one text.
+fn label_separator(args: &ColumnArgs) -> Result<char> {
+    let text = args.label_separator.as_deref().unwrap_or(",");
+    let mut letters = text.chars();
+    match (letters.next(), letters.next()) {
+        (Some(separator), None) => Ok(separator),
+        _ => anyhow::bail!("--label-separator: `{text}` is not one character"),
+    }
+}
+
+/// Rows of a file that are held at a time, so that memory does not grow with the file.
+fn part_rows(batch_size: usize) -> Result<usize> {
+    const PART_ROWS: usize = 8192;
+    anyhow::ensure!(batch_size > 0, "--batch-size must be at least 1");
+    Ok(PART_ROWS.max(batch_size))
 }
 
 /// An evaluation as it is printed.

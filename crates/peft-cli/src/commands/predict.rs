@@ -9,7 +9,7 @@ use peft_train::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{columns, compute, read_options};
+use super::{columns, compute, part_rows, read_options};
 use crate::args::PredictArgs;
 
 /// `peft predict`: one JSON object a row, in the order of the data.
@@ -18,6 +18,7 @@ pub fn predict(args: PredictArgs) -> Result<ExitCode> {
     let adapted = open(&OpenOptions {
         model: &args.model,
         adapter: args.adapter.as_deref(),
+        any_base: args.any_base,
         task: None,
         device: &selected.device,
     })?;
@@ -32,7 +33,7 @@ pub fn predict(args: PredictArgs) -> Result<ExitCode> {
         read,
         ..LoadOptions::new(task, adapted.task.max_length)
     };
-    let part_rows = PART_ROWS.max(args.batch_size);
+    let part_rows = part_rows(args.batch_size)?;
     let parts = Dataset::parts(&args.data, &options, &adapted.tokenizer, part_rows)?;
     let device = &selected.device;
     // What went wrong with the data or the model, as opposed to the writing.
@@ -67,9 +68,6 @@ pub fn predict(args: PredictArgs) -> Result<ExitCode> {
         None => written.map(|()| ExitCode::SUCCESS),
     }
 }
-
-/// Rows held at a time: memory does not grow with the file.
-const PART_ROWS: usize = 8192;
 
 fn write(
     out: &mut dyn Write,

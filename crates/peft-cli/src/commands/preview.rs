@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use peft_train::data::{DataError, LoadOptions, Preview, TextTokenizer};
 
-use super::{columns, read_options};
+use super::{columns, label_separator, read_options};
 use crate::args::PreviewArgs;
 
 /// Columns of a bar of the histogram.
@@ -12,11 +12,17 @@ const BAR: u64 = 40;
 
 /// `peft data preview`: what training would see of a file, on standard output.
 pub fn preview(args: &PreviewArgs) -> Result<ExitCode> {
+    anyhow::ensure!(
+        args.max_length > 0,
+        "--max-length: rows of 0 tokens cannot be shown; give 3 or more"
+    );
     let tokenizer = TextTokenizer::from_dir(&args.model)?;
     let mut options = LoadOptions {
         columns: columns(&args.columns),
         read: read_options(&args.columns),
-        ..LoadOptions::new(args.task.into(), args.max_length)
+        limit: (args.limit > 0).then_some(args.limit),
+        label_separator: label_separator(&args.columns)?,
+        ..LoadOptions::new(args.task, args.max_length)
     };
     let preview = match Preview::of(&args.data, &options, &tokenizer, args.rows) {
         // Rows to predict have no labels, and are worth a look, too.
@@ -40,7 +46,14 @@ pub fn preview(args: &PreviewArgs) -> Result<ExitCode> {
 
 fn text(out: &mut impl Write, preview: &Preview) -> io::Result<()> {
     writeln!(out, "file       {}", preview.file)?;
-    writeln!(out, "rows       {}", preview.rows)?;
+    match preview.complete {
+        true => writeln!(out, "rows       {}", preview.rows)?,
+        false => writeln!(
+            out,
+            "rows       the first {}; there are more, and --limit 0 reads them all",
+            preview.rows
+        )?,
+    }
     writeln!(out, "columns    {}", preview.columns.join(", "))?;
     let roles = &preview.roles;
     writeln!(out, "text       {}", roles.text)?;

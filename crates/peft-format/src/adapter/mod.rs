@@ -6,7 +6,7 @@ mod save;
 
 pub use file::{AdapterFile, OwnedTensor};
 pub use key::{AdapterKey, PREFIX, join_key, split_key, strip_prefix};
-pub use save::save_adapter;
+pub use save::{adapter_size, save_adapter};
 
 /// Name of the weights in an adapter folder.
 pub const WEIGHTS_NAME: &str = "adapter_model.safetensors";

@@ -11,6 +11,7 @@ use super::{OwnedTensor, WEIGHTS_NAME};
 use crate::atomic::{AtomicDir, temporary, write_atomic_bytes};
 use crate::config::{AdapterConfig, CONFIG_NAME};
 use crate::error::{FormatError, Result};
+use crate::writer::{TensorSpec, file_size};
 
 /// Writes `adapter_config.json` and `adapter_model.safetensors`, and nothing else.
 ///
@@ -52,6 +53,14 @@ pub fn save_adapter(
     }
     fs::rename(&fresh, folder.join(WEIGHTS_NAME)).map_err(FormatError::io("write", folder))?;
     write_atomic_bytes(&config_path, text.as_bytes())
+}
+
+/// Size in bytes of the weight file that [`save_adapter`] would write of these tensors.
+///
+/// # Errors
+/// [`FormatError::Write`] for names or shapes that no file holds.
+pub fn adapter_size(tensors: Vec<TensorSpec>) -> Result<u64> {
+    file_size(tensors, &pt_metadata())
 }
 
 /// True for a folder that is missing or holds nothing but the two files.

@@ -151,6 +151,18 @@ impl SafetensorsWriter {
     }
 }
 
+/// Size in bytes of the file that [`SafetensorsWriter`] would write of these tensors.
+///
+/// # Errors
+/// As [`SafetensorsWriter::create`], but for [`FormatError::Io`].
+pub fn file_size(tensors: Vec<TensorSpec>, metadata: &Metadata) -> Result<u64> {
+    let path = Path::new("the planned file");
+    let order = layout(path, tensors)?;
+    let header = header(path, &order, metadata)?;
+    let data: usize = order.iter().map(|(_, size)| size).sum();
+    Ok((size_of::<u64>() + header.len() + data) as u64)
+}
+
 /// File order and sizes in bytes.
 fn layout(path: &Path, mut tensors: Vec<TensorSpec>) -> Result<Vec<(TensorSpec, usize)>> {
     let refuse = |name: &str, expected: &str, found: String| FormatError::Write {

@@ -3,7 +3,7 @@
 use burn::tensor::FloatDType;
 use peft_core::{
     AdapterError, Method, NameMap,
-    format::{AdapterConfig, AdapterFile, TargetSpec, Targets},
+    format::{AdapterConfig, AdapterFile, TargetSpec, Targets, adapter::join_key},
     load_adapter, read_adapter, save_adapter,
 };
 
@@ -31,6 +31,18 @@ pub fn round_trip(case: &Case) {
         &names,
     )
     .unwrap();
+
+    // What the method says beforehand is what came out.
+    let spec = case.method.describe(&case.target(FloatDType::F32)).unwrap();
+    let cost = model.adapter().cost(case.inputs, case.outputs);
+    assert_eq!(spec.cost.parameters, cost.parameters);
+    assert!(spec.cost.saved_per_row >= cost.saved_per_row);
+    let file = AdapterFile::read(dir.path()).unwrap();
+    assert_eq!(spec.tensors.len(), file.tensors.len());
+    for (suffix, info) in &spec.tensors {
+        let tensor = file.tensor(&join_key("layer", suffix)).unwrap();
+        assert_eq!((tensor.dtype, &tensor.shape), (info.dtype, &info.shape));
+    }
 
     let x = case.input(&device).cast(FloatDType::F32);
     let written = values(model.forward(x.clone()));

@@ -8,6 +8,5 @@ mod stack;
 pub use layer::Layer;
 pub(crate) use layer::dropped;
 pub(crate) use names::Names;
-pub use names::TensorNames;
 pub use parts::{Embedding, LayerNorm};
 pub use stack::Encoder;

@@ -1,6 +1,6 @@
 use peft_core::NameMap;
 
-use crate::{EncoderConfig, Family};
+use crate::Family;
 
 /// What a family calls the parts of its encoder and of its classification head.
 ///
@@ -156,55 +156,5 @@ impl Names {
         // The longest name first: `classifier` must not catch `classifier.out_proj`.
         rules.sort_by_key(|(_, name)| std::cmp::Reverse(name.split('.').count()));
         NameMap::new(rules)
-    }
-}
-
-/// What a model's tensors are called, without loading it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TensorNames {
-    /// Prefix that checkpoints of the bare encoder leave out.
-    pub prefix: &'static str,
-    /// Paths of the linear layers.
-    pub linears: Vec<String>,
-    /// Names of all parameters.
-    pub parameters: Vec<String>,
-}
-
-impl TensorNames {
-    pub(crate) fn new(names: &Names, config: &EncoderConfig) -> Self {
-        let layers = |part: &String| -> Vec<String> {
-            (0..config.distinct_layers)
-                .map(|i| part.replace("{}", &i.to_string()))
-                .collect()
-        };
-        let in_layers = [
-            &names.query,
-            &names.key,
-            &names.value,
-            &names.output,
-            &names.up,
-            &names.down,
-        ];
-        let mut linears: Vec<String> = in_layers.into_iter().flat_map(layers).collect();
-        linears.extend(names.projection.clone());
-        linears.extend([names.head_dense.clone(), names.classifier.clone()]);
-        let mut modules = linears.clone();
-        modules.extend(
-            [&names.attention_norm, &names.norm]
-                .into_iter()
-                .flat_map(layers),
-        );
-        modules.push(names.embedding_norm.clone());
-        let tables = [&names.word, &names.position, &names.token_type];
-        let parameters = (modules
-            .iter()
-            .flat_map(|m| [format!("{m}.weight"), format!("{m}.bias")]))
-        .chain(tables.into_iter().map(|table| format!("{table}.weight")))
-        .collect();
-        Self {
-            prefix: names.prefix,
-            linears,
-            parameters,
-        }
     }
 }

@@ -30,6 +30,16 @@ pub struct Circulant {
 }
 
 impl Circulant {
+    /// What an adapter of a kernel `[p, q, b]` costs.
+    pub(crate) fn cost_of([p, q, b]: [usize; 3]) -> Cost {
+        let transform = 5 * b * (b as f64).log2().ceil().max(1.0) as usize;
+        Cost {
+            parameters: p * q * b,
+            flops_per_row: 3 * (p + q) * transform + 12 * p * q * b,
+            saved_per_row: 0,
+        }
+    }
+
     /// An adapter of kernels `[out / b, in / b, b]`, with PEFT's factor.
     pub fn new(kernel: Tensor<3>) -> Self {
         let [out_blocks, in_blocks, block] = kernel.dims();
@@ -83,13 +93,7 @@ impl WeightAdapter for Circulant {
     }
 
     fn cost(&self, _: usize, _: usize) -> Cost {
-        let [p, q, b] = self.dims();
-        let transform = 5 * b * (b as f64).log2().ceil().max(1.0) as usize;
-        Cost {
-            parameters: p * q * b,
-            flops_per_row: 3 * (p + q) * transform + 12 * p * q * b,
-            saved_per_row: 0,
-        }
+        Self::cost_of(self.dims())
     }
 
     /// What makes a step move the weight as far as one of orthonormal coefficients does: a kernel

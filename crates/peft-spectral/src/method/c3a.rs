@@ -4,7 +4,7 @@ use burn::{
 };
 use indexmap::IndexMap;
 use peft_core::{
-    AdapterError, DynAdapter, Fields, HostTensor, InitContext, Method, Target,
+    AdapterError, AdapterSpec, DynAdapter, Fields, HostTensor, InitContext, Method, Target,
     kernels::{key_of, normal, uniform},
     own_settings,
 };
@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::common::{Counts, fault, pattern_value, unfit};
+use super::common::{Counts, coefficients_tensor, fault, pattern_value, unfit};
 use crate::{Circulant, SpectralError};
 
 const NAME: &str = "c3a";
@@ -177,6 +177,15 @@ impl Method for C3aMethod {
         let options = (&start.weight.device(), target.dtype.into());
         let kernel = Tensor::from_data(TensorData::new(values, shape), options);
         Ok(DynAdapter::new(Circulant::new(kernel)))
+    }
+
+    fn describe(&self, target: &Target) -> Result<AdapterSpec, AdapterError> {
+        let shape @ [p, q, block] = self.shape(target)?;
+        Ok(AdapterSpec {
+            cost: Circulant::cost_of(shape),
+            keeps_input: true,
+            tensors: coefficients_tensor(target, KERNEL, &[p, q, block]),
+        })
     }
 
     fn suffixes(&self) -> &'static [&'static str] {

@@ -1,15 +1,15 @@
 //! What the methods' files have in common.
 
-use burn::tensor::{Device, TensorData};
+use burn::tensor::{Device, FloatDType, TensorData};
 use indexmap::IndexMap;
 use peft_core::{
-    AdapterError, DynAdapter, Fields, HostTensor, Target,
-    format::targets::PatternMap,
+    AdapterError, AdapterSpec, Cost, DynAdapter, Fields, HostTensor, Target,
+    format::{Dtype, TensorInfo, targets::PatternMap},
     kernels::{key_of, normal},
 };
 use serde_json::{Map, Value};
 
-use crate::{Spectral, SpectralError, SpectralParts};
+use crate::{Basis, Spectral, SpectralError, SpectralParts};
 
 pub fn fault(method: &str, problem: impl ToString, fix: &str) -> AdapterError {
     AdapterError::Config {
@@ -23,6 +23,37 @@ pub fn fault(method: &str, problem: impl ToString, fix: &str) -> AdapterError {
 pub fn unfit(method: &str, target: &Target, error: &SpectralError) -> AdapterError {
     let fix = "change the setting, or leave this module out";
     fault(method, format!("`{}`: {error}", target.path), fix)
+}
+
+/// What is known of an adapter of `count` coefficients before their places are.
+pub fn described(
+    basis: Basis,
+    target: &Target,
+    count: usize,
+    tensors: Fields<TensorInfo>,
+) -> AdapterSpec {
+    let (inner, out) = (target.in_features, target.out_features);
+    let transforms = basis.transform_flops(inner) + basis.transform_flops(out);
+    AdapterSpec {
+        cost: Cost {
+            parameters: count,
+            flops_per_row: 2 * transforms as usize + 6 * count,
+            // Every coefficient in a column of its own.
+            saved_per_row: count.min(inner),
+        },
+        keeps_input: false,
+        tensors,
+    }
+}
+
+/// The one tensor of coefficients.
+pub fn coefficients_tensor(target: &Target, suffix: &str, shape: &[usize]) -> Fields<TensorInfo> {
+    let dtype = match target.dtype {
+        FloatDType::F64 => Dtype::F64,
+        _ => Dtype::F32,
+    };
+    let shape = shape.to_vec();
+    Fields::from([(suffix.to_owned(), TensorInfo { dtype, shape })])
 }
 
 /// Numbers of single modules, by name or regular expression; none may be 0.

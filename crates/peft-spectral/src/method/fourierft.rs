@@ -1,15 +1,16 @@
 use burn::tensor::{Device, TensorData};
 use indexmap::IndexMap;
 use peft_core::{
-    AdapterError, DynAdapter, Fields, HostTensor, InitContext, Method, Target, own_settings,
+    AdapterError, AdapterSpec, DynAdapter, Fields, HostTensor, InitContext, Method, Target,
+    own_settings,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::common::{
-    Counts, adapter, check_factor, export_coefficients, normals, pattern_value,
-    stored_coefficients, unfit, zeros,
+    Counts, adapter, check_factor, coefficients_tensor, described, export_coefficients, normals,
+    pattern_value, stored_coefficients, unfit, zeros,
 };
 use crate::{Basis, Evaluation, SpectralParts, gain::Convention, support::fourierft_support};
 
@@ -158,6 +159,12 @@ impl Method for FourierFtMethod {
             normals(target, start.seed, count, 1.0)
         };
         self.adapter(target, count, coefficients, &start.weight.device())
+    }
+
+    fn describe(&self, target: &Target) -> Result<AdapterSpec, AdapterError> {
+        let count = self.counts.of(target)?;
+        let tensors = coefficients_tensor(target, SPECTRUM, &[count]);
+        Ok(described(Basis::Fourier, target, count, tensors))
     }
 
     fn suffixes(&self) -> &'static [&'static str] {

@@ -4,7 +4,8 @@ use burn::{
 };
 use indexmap::IndexMap;
 use peft_core::{
-    AdapterError, DynAdapter, Fields, HostTensor, InitContext, Method, Target,
+    AdapterError, AdapterSpec, DynAdapter, Fields, HostTensor, InitContext, Method, Target,
+    format::{Dtype, TensorInfo},
     kernels::{key_of, uniform},
     own_settings,
 };
@@ -12,9 +13,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::common::{Counts, check_factor, fault, pattern_value, stored_coefficients, zeros};
+use super::common::{
+    Counts, check_factor, coefficients_tensor, described, fault, pattern_value,
+    stored_coefficients, zeros,
+};
 use crate::{
-    Evaluation, Loca, Support,
+    Basis, Evaluation, Loca, Support,
     adapter::{entries_of, places, shares},
 };
 
@@ -178,6 +182,22 @@ impl Method for LocaMethod {
         let parts = [zeros(target, count), locations];
         let learn = self.config.location_share > 0.0;
         Ok(self.adapter(target, parts, &start.weight.device(), learn))
+    }
+
+    fn describe(&self, target: &Target) -> Result<AdapterSpec, AdapterError> {
+        let count = self.counts.of(target)?;
+        let learn = self.config.location_share > 0.0;
+        let mut tensors = coefficients_tensor(target, COEFFICIENTS, &[count]);
+        let places = TensorInfo {
+            dtype: Dtype::I32,
+            shape: vec![2, count],
+        };
+        tensors.insert(PLACES.to_owned(), places);
+        // Trained places bring four entries beside each.
+        let entries = if learn { 5 * count } else { count };
+        let mut spec = described(Basis::Dct, target, entries, tensors);
+        spec.cost.parameters = if learn { 3 * count } else { count };
+        Ok(spec)
     }
 
     fn suffixes(&self) -> &'static [&'static str] {

@@ -3,14 +3,18 @@ use burn::{
     tensor::{Device, TensorData},
 };
 use peft_core::{
-    AdapterError, DynAdapter, Fields, HostTensor, InitContext, Method, Target,
+    AdapterError, AdapterSpec, DynAdapter, Fields, HostTensor, InitContext, Method, Target,
+    format::{Dtype, TensorInfo},
     kernels::{key_of, uniform},
     own_settings,
 };
 use serde_json::{Map, Value};
 
 use super::{
-    common::{Counts, adapter, fault, normals, stored_coefficients, unfit, zeros},
+    common::{
+        Counts, adapter, coefficients_tensor, described, fault, normals, stored_coefficients,
+        unfit, zeros,
+    },
     settings::{CoefficientInit, SelectedConfig, Selection},
 };
 use crate::{
@@ -153,6 +157,18 @@ impl Selected {
         chosen.map_err(|error| unfit(self.kind.name, target, &error))
     }
 
+    fn describe(&self, target: &Target) -> Result<AdapterSpec, AdapterError> {
+        let [values, places] = *self.kind.suffixes;
+        let count = self.counts.of(target)?;
+        let mut tensors = coefficients_tensor(target, values, &[count]);
+        let info = TensorInfo {
+            dtype: Dtype::I32,
+            shape: vec![2, count],
+        };
+        tensors.insert(places.to_owned(), info);
+        Ok(described(self.kind.basis, target, count, tensors))
+    }
+
     fn init(&self, target: &Target, start: &InitContext) -> Result<DynAdapter, AdapterError> {
         let count = self.counts.of(target)?;
         let support = self.select(target, start, count)?;
@@ -265,6 +281,10 @@ macro_rules! selected_method {
                 start: &InitContext,
             ) -> Result<DynAdapter, AdapterError> {
                 self.0.init(target, start)
+            }
+
+            fn describe(&self, target: &Target) -> Result<AdapterSpec, AdapterError> {
+                self.0.describe(target)
             }
 
             fn suffixes(&self) -> &'static [&'static str] {

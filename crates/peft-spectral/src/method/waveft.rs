@@ -1,15 +1,16 @@
 use burn::tensor::{Device, TensorData};
 use indexmap::IndexMap;
 use peft_core::{
-    AdapterError, DynAdapter, Fields, HostTensor, InitContext, Method, Target, own_settings,
+    AdapterError, AdapterSpec, DynAdapter, Fields, HostTensor, InitContext, Method, Target,
+    own_settings,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::common::{
-    Counts, adapter, check_factor, export_coefficients, fault, normals, pattern_value,
-    stored_coefficients, unfit, zeros,
+    Counts, adapter, check_factor, coefficients_tensor, described, export_coefficients, fault,
+    normals, pattern_value, stored_coefficients, unfit, zeros,
 };
 use crate::{Basis, Evaluation, SpectralParts, support::waveft_support, transform::Wavelet};
 
@@ -184,6 +185,13 @@ impl Method for WaveFtMethod {
             normals(target, start.seed, count, 0.01)
         };
         self.adapter(target, count, coefficients, &start.weight.device())
+    }
+
+    fn describe(&self, target: &Target) -> Result<AdapterSpec, AdapterError> {
+        let count = self.counts.of(target)?;
+        let basis = self.wavelet.map_or(Basis::Identity, Basis::Wavelet);
+        let tensors = coefficients_tensor(target, SPECTRUM, &[count]);
+        Ok(described(basis, target, count, tensors))
     }
 
     fn suffixes(&self) -> &'static [&'static str] {

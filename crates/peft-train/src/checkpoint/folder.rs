@@ -11,7 +11,7 @@ use peft_format::{
 };
 
 use super::{RunState, VERSION, hash};
-use crate::{TrainError, TrainerState, event::fault, task};
+use crate::{TrainError, TrainerState, base, event::fault, task};
 
 /// Name of the folder.
 pub const CHECKPOINT: &str = "checkpoint";
@@ -22,10 +22,11 @@ const BEST: &str = "best";
 const STATE_LIMIT: u64 = 256 << 20;
 
 /// The files of an adapter folder, of which a checkpoint keeps a copy.
-const ADAPTER: [&str; 3] = [
+const ADAPTER: [&str; 4] = [
     "adapter_config.json",
     "adapter_model.safetensors",
     task::NAME,
+    base::NAME,
 ];
 
 /// The folder `checkpoint` in an output folder.

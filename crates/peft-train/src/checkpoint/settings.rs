@@ -33,6 +33,7 @@ pub fn settings(config: &RunConfig, resolved: &Resolved) -> Map<String, Value> {
     set("--text-column", json!(config.text_column));
     set("--pair-column", json!(config.pair_column));
     set("--label-column", json!(config.label_column));
+    set("--label-separator", json!(config.label_separator));
     set("--data-format", json!(config.data_format));
     set("--method", json!(config.method.to_lowercase()));
     set("--adapter", json!(config.adapter.is_some()));

@@ -1,6 +1,6 @@
 //! What of a configuration makes no sense, before any file is opened.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use peft_config::{Origin, Problem};
 use peft_data::Format;
@@ -14,14 +14,22 @@ impl RunConfig {
     /// Everything that is wrong with the settings by themselves; the rest shows when files are opened.
     /// A problem stands at the flag of its setting.
     pub fn problems(&self) -> Vec<Problem> {
-        let mut problems = Vec::new();
-        let mut wrong = |key: &str, text: String| problems.push(at_flag(key, text));
-        let paths = [
+        self.problems_with(&[
             ("model", &self.model),
             ("data", &self.data),
             ("output", &self.output),
-        ];
-        for (key, path) in paths {
+        ])
+    }
+
+    /// The same for a plan, which needs neither data nor a place to write to.
+    pub(crate) fn plan_problems(&self) -> Vec<Problem> {
+        self.problems_with(&[("model", &self.model)])
+    }
+
+    fn problems_with(&self, needed: &[(&str, &PathBuf)]) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let mut wrong = |key: &str, text: String| problems.push(at_flag(key, text));
+        for (key, path) in needed {
             if path.as_os_str().is_empty() {
                 let text = format!("not given; give it, or `{key} = …` in a file with --config");
                 wrong(key, text);

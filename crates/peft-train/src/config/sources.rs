@@ -76,6 +76,14 @@ impl RunConfig {
         Gathered::from(sources)?.finish(Self::problems)
     }
 
+    /// As [`resolve`](Self::resolve) for [`plan`](crate::plan), which needs neither data nor an output.
+    ///
+    /// # Errors
+    /// As for [`resolve`](Self::resolve).
+    pub fn resolve_plan(sources: &Sources) -> Result<Self, TrainError> {
+        Gathered::from(sources)?.finish(Self::plan_problems)
+    }
+
     /// As [`resolve`](Self::resolve), but files and folders that the settings name must be there, too.
     ///
     /// # Errors

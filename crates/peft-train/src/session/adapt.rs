@@ -1,7 +1,8 @@
 //! Putting the adapter of a run on its model.
 
 use peft_core::{
-    AttachOptions, AttachReport, Method, NameMap, attach, load_adapter, matched_modules,
+    AttachOptions, AttachReport, LoadedAdapter, Method, NameMap, attach, load_adapter,
+    matched_modules,
 };
 use peft_format::{
     AdapterConfig, TargetSpec, Targets,
@@ -33,107 +34,149 @@ pub fn resolve(config: &RunConfig, folder: &ModelFolder, entry: &Entry) -> RunCo
     config
 }
 
-/// Put a fresh adapter on the model, or the one to continue from.
-pub fn adapt(
-    config: &RunConfig,
-    model: SequenceModel,
-    names: &NameMap,
-    created: &[String],
-    probe: Probe,
-) -> Result<AdaptedModel, TrainError> {
-    let device = probe.device;
-    let heads = model.head_modules();
-    let mut to_save: Vec<String> = heads.iter().map(|head| (*head).to_owned()).collect();
-    let in_head = |name: &str| {
-        heads
-            .iter()
-            .any(|head| name == *head || name.starts_with(&format!("{head}.")))
-    };
-    to_save.extend(created.iter().filter(|name| !in_head(name)).cloned());
+/// What a run trains, as far as it is known before the model is loaded.
+pub struct Choice {
+    /// The method.
+    pub method: Box<dyn Method>,
+    /// Where its adapters come from.
+    pub source: Source,
+    /// Modules trained and saved in full, by the checkpoint's names.
+    pub saved: Vec<String>,
+}
 
-    if let Some(path) = &config.adapter {
-        let (method, loaded) = read_with_method(path)?;
-        if !method.name().eq_ignore_ascii_case(&config.method) {
-            return Err(TrainError::setting(
-                "--method",
-                format!("the adapter to continue from is {}", method.name()),
-                "give the same method, or start afresh without --adapter",
-            ));
-        }
-        let mut settings = loaded.config.fields().clone();
-        settings.extend(config.method_config.clone());
-        let entry = peft_methods::by_name(method.name())?;
-        if (entry.build)(&settings)?.config() != method.config() {
-            return Err(TrainError::setting(
-                "--adapter",
-                "the settings given for the method are not the adapter's",
-                "leave them out, for an adapter keeps its own, or start afresh without it",
-            ));
-        }
-        let mut adapter_config = loaded.config.clone();
-        let mut saved = adapter_config.modules_to_save().to_vec();
-        saved.extend(
-            to_save
-                .into_iter()
-                .filter(|name| !adapter_config.modules_to_save().contains(name)),
-        );
-        adapter_config.set("modules_to_save", saved.clone())?;
-        let (model, mut report) = load_adapter(model, &loaded, method.as_ref(), names, device)?;
-        let (model, values) = peft_core::train_modules(model, names, &saved);
-        report.saved_parameters = values;
-        return Ok((model, method, adapter_config, report));
-    }
-    let entry = peft_methods::by_name(&config.method)?;
-    let method = (entry.build)(&config.method_config)?;
-    let mut spec = target_spec(config);
-    let untargeted = TargetSpec {
-        modules_to_save: spec.modules_to_save.clone(),
-        ..TargetSpec::new(Targets::Unspecified)
-    };
-    if !method.adapts_weights() && spec != untargeted {
-        return Err(TrainError::setting(
-            "--target-modules",
-            format!("{} adapts no modules", entry.name),
-            "leave targets and layers out, or choose another method",
-        ));
-    }
-    spec.modules_to_save.extend(to_save);
-    let gradients = match method.gradient_batches() {
-        0 => None,
-        batches => {
-            let modules = matched_modules(&model, &spec, names, heads)?;
-            Some(probe.weight_gradients(&model, names, &modules, batches)?)
-        }
-    };
-    let options = AttachOptions {
-        targets: &spec,
-        names,
-        modules_to_save: &spec.modules_to_save,
-        heads,
-        seed: config.seed,
-        gradients: gradients.as_ref(),
-    };
-    let (model, report) = attach(model, method.as_ref(), &options)?;
-    // Old PEFT knows neither `all-linear` nor exclusions: say what they came to.
-    if spec.modules == Targets::AllLinear || spec.exclude.is_some() {
-        let paths = report
-            .targets
-            .iter()
-            .map(|t| t.target.path.clone())
-            .collect();
-        spec = TargetSpec {
-            modules_to_save: spec.modules_to_save,
-            ..TargetSpec::new(Targets::List(paths))
+/// Where adapters come from.
+pub enum Source {
+    /// New ones on these targets.
+    Fresh(TargetSpec),
+    /// An adapter to continue from.
+    Continued(Box<LoadedAdapter>),
+}
+
+impl Choice {
+    /// What a configuration asks for; `created` are the modules of the head that the checkpoint lacks.
+    pub fn of(
+        config: &RunConfig,
+        folder: &ModelFolder,
+        created: &[String],
+    ) -> Result<Self, TrainError> {
+        let heads = folder.head_modules();
+        let mut to_save: Vec<String> = heads.iter().map(|head| (*head).to_owned()).collect();
+        let in_head = |name: &str| {
+            heads
+                .iter()
+                .any(|head| name == *head || name.starts_with(&format!("{head}.")))
         };
+        to_save.extend(created.iter().filter(|name| !in_head(name)).cloned());
+
+        if let Some(path) = &config.adapter {
+            let (method, loaded) = read_with_method(path)?;
+            if !method.name().eq_ignore_ascii_case(&config.method) {
+                return Err(TrainError::setting(
+                    "--method",
+                    format!("the adapter to continue from is {}", method.name()),
+                    "give the same method, or start afresh without --adapter",
+                ));
+            }
+            let entry = peft_methods::by_name(method.name())?;
+            let mut settings = loaded.config.fields().clone();
+            settings.extend(config.method_config.clone());
+            if (entry.build)(&settings)?.config() != method.config() {
+                return Err(TrainError::setting(
+                    "--adapter",
+                    "the settings given for the method are not the adapter's",
+                    "leave them out, for an adapter keeps its own, or start afresh without it",
+                ));
+            }
+            let mut saved = loaded.config.modules_to_save().to_vec();
+            to_save.retain(|name| !saved.contains(name));
+            saved.extend(to_save);
+            return Ok(Self {
+                method,
+                source: Source::Continued(Box::new(loaded)),
+                saved,
+            });
+        }
+        let entry = peft_methods::by_name(&config.method)?;
+        let method = (entry.build)(&config.method_config)?;
+        let mut spec = target_spec(config);
+        let untargeted = TargetSpec {
+            modules_to_save: spec.modules_to_save.clone(),
+            ..TargetSpec::new(Targets::Unspecified)
+        };
+        if !method.adapts_weights() && spec != untargeted {
+            return Err(TrainError::setting(
+                "--target-modules",
+                format!("{} adapts no modules", entry.name),
+                "leave targets and layers out, or choose another method",
+            ));
+        }
+        spec.modules_to_save.extend(to_save);
+        Ok(Self {
+            method,
+            saved: spec.modules_to_save.clone(),
+            source: Source::Fresh(spec),
+        })
     }
-    let mut builder = AdapterConfig::builder(method.peft_type())
-        .task_type(Some("SEQ_CLS"))
-        .base_model(Some(&config.model.to_string_lossy()))
-        .target(&spec);
-    for (key, value) in method.config() {
-        builder = builder.field(&key, value);
+
+    /// Put the adapters on the model.
+    pub fn adapt(
+        self,
+        config: &RunConfig,
+        model: SequenceModel,
+        names: &NameMap,
+        probe: Probe,
+    ) -> Result<AdaptedModel, TrainError> {
+        let heads = model.head_modules();
+        let method = self.method;
+        let mut spec = match self.source {
+            Source::Fresh(spec) => spec,
+            Source::Continued(loaded) => {
+                let mut adapter_config = loaded.config.clone();
+                adapter_config.set("modules_to_save", self.saved.clone())?;
+                let (model, mut report) =
+                    load_adapter(model, &loaded, method.as_ref(), names, probe.device)?;
+                let (model, values) = peft_core::train_modules(model, names, &self.saved);
+                report.saved_parameters = values;
+                return Ok((model, method, adapter_config, report));
+            }
+        };
+        let gradients = match method.gradient_batches() {
+            0 => None,
+            batches => {
+                let modules = matched_modules(&model, &spec, names, heads)?;
+                Some(probe.weight_gradients(&model, names, &modules, batches)?)
+            }
+        };
+        let options = AttachOptions {
+            targets: &spec,
+            names,
+            modules_to_save: &spec.modules_to_save,
+            heads,
+            seed: config.seed,
+            gradients: gradients.as_ref(),
+        };
+        let (model, report) = attach(model, method.as_ref(), &options)?;
+        // Old PEFT knows neither `all-linear` nor exclusions: say what they came to.
+        if spec.modules == Targets::AllLinear || spec.exclude.is_some() {
+            let paths = report
+                .targets
+                .iter()
+                .map(|t| t.target.path.clone())
+                .collect();
+            spec = TargetSpec {
+                modules_to_save: spec.modules_to_save,
+                ..TargetSpec::new(Targets::List(paths))
+            };
+        }
+        let mut builder = AdapterConfig::builder(method.peft_type())
+            .task_type(Some("SEQ_CLS"))
+            .base_model(Some(&config.model.to_string_lossy()))
+            .target(&spec);
+        for (key, value) in method.config() {
+            builder = builder.field(&key, value);
+        }
+        Ok((model, method, builder.build()?, report))
     }
-    Ok((model, method, builder.build()?, report))
 }
 
 fn target_spec(config: &RunConfig) -> TargetSpec {
@@ -152,7 +195,7 @@ fn target_spec(config: &RunConfig) -> TargetSpec {
 }
 
 /// Queries and values, by the names of the family.
-fn family_targets(model_type: &str) -> Targets {
+pub fn family_targets(model_type: &str) -> Targets {
     default_targets(model_type).unwrap_or_else(|| {
         let names: &[&str] = match model_type {
             "distilbert" => &["q_lin", "v_lin"],

@@ -1,7 +1,8 @@
 //! The rows of a run, and the labels they may have.
 
 use peft_data::{
-    ColumnMap, Dataset, LabelMap, Labels, LoadOptions, LoadReport, ReadOptions, Task, TextTokenizer,
+    ColumnMap, Dataset, LabelMap, Labels, LoadOptions, LoadReport, ReadOptions, SPILL_BYTES, Task,
+    TextTokenizer,
 };
 use peft_models::{HeadState, ModelFolder};
 
@@ -41,6 +42,7 @@ impl Data {
                 ..ReadOptions::default()
             },
             labels: given.as_ref(),
+            label_separator: config.label_separator,
             ..LoadOptions::new(config.task, max_length)
         };
         let (fit, loaded) = Dataset::load(&config.data, &options, tokenizer)?;
@@ -82,6 +84,13 @@ impl Data {
             task,
             loaded,
         })
+    }
+
+    /// Bytes of the tokens in memory; longer lists lie in temporary files.
+    pub fn resident(&self) -> usize {
+        let sets = [Some(&self.fit), Some(&self.select), self.report.as_ref()];
+        let bytes = |set: &Dataset| (set.tokens() * size_of::<u32>()).min(SPILL_BYTES);
+        sets.into_iter().flatten().map(bytes).sum()
     }
 }
 

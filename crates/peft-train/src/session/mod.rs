@@ -18,14 +18,20 @@ use peft_format::AdapterConfig;
 use peft_models::{PackedBatch, SequenceModel};
 
 use crate::{
-    RunConfig, RunReport, TaskFile, TrainError, Trainer,
+    BaseFile, RunConfig, RunReport, TaskFile, TrainError, Trainer,
     checkpoint::{CheckpointFolder, RunState},
     differentiate,
     event::{Event, Recorder},
     loss, peak_memory, targets,
 };
 
-pub(crate) use self::{output::lock, start::Started};
+pub(crate) use self::{
+    adapt::{Choice, Source, family_targets, resolve},
+    data::Data,
+    output::lock,
+    select::EVAL_BATCH,
+    start::Started,
+};
 
 pub(crate) struct Session<'a> {
     config: RunConfig,
@@ -36,6 +42,7 @@ pub(crate) struct Session<'a> {
     method: Box<dyn Method>,
     adapter_config: AdapterConfig,
     task: TaskFile,
+    base: BaseFile,
     fit: Dataset,
     select: Dataset,
     report: Option<Dataset>,
@@ -57,8 +64,7 @@ impl Session<'_> {
     }
 
     fn drive(&mut self) -> Result<RunReport, TrainError> {
-        let per_step = self.config.batch_size * self.config.grad_accumulation;
-        let per_epoch = self.fit.len().div_ceil(per_step);
+        let per_epoch = self.config.steps_per_epoch(self.fit.len());
         while self.state.step < self.state.total_steps {
             let Cursor { epoch, batch } = self.state.cursor;
             let plan = self
@@ -112,6 +118,7 @@ impl Session<'_> {
             },
             loss: shown.loss,
             train_time_s: self.state.train_time_s,
+            peak_memory: peak_memory(),
             metrics: shown.metrics.clone(),
         })?;
         let report = RunReport {

@@ -17,7 +17,7 @@ use crate::{
 /// The part of the output folder that holds the newest adapter, whatever its quality.
 pub const LAST: &str = "last";
 /// Rows a batch when evaluating, where no gradients are kept.
-const EVAL_BATCH: usize = 64;
+pub(crate) const EVAL_BATCH: usize = 64;
 
 impl Session<'_> {
     /// Evaluate the adapter, save it as the last one, and as the best one if it is; returns the best.
@@ -100,7 +100,8 @@ impl Session<'_> {
         std::fs::create_dir_all(&folder).map_err(|error| fault(&folder, &error))?;
         let method = self.method.as_ref();
         save_adapter(model, &folder, &self.adapter_config, method, &self.names)?;
-        self.task.write(&folder)
+        self.task.write(&folder)?;
+        self.base.write(&folder)
     }
 }
 

@@ -10,7 +10,8 @@ use peft_format::atomic::{AtomicDir, remove_leftovers};
 use peft_models::{HeadSpec, ModelFolder, SequenceModel};
 
 use super::{
-    Session, adapt,
+    Session,
+    adapt::{Choice, resolve},
     data::Data,
     guards,
     output::{self, Start},
@@ -18,7 +19,8 @@ use super::{
     select::LAST,
 };
 use crate::{
-    Event, Progress, RunConfig, RunReport, Schedule, SelectedDevice, TrainError, Trainer,
+    BaseFile, Event, Plan, Progress, RunConfig, RunReport, Schedule, SelectedDevice, TrainError,
+    Trainer,
     checkpoint::{self, CHECKPOINT, CheckpointFolder, Ending, Resolved, RunState},
     config::record,
     event::Recorder,
@@ -46,6 +48,12 @@ impl<'a> Session<'a> {
         } = config.device.select()?;
         let device = device.autodiff();
         let mut folder = ModelFolder::open(&config.model)?;
+        let base = BaseFile::of(&folder)?;
+        if let (Some(adapter), false) = (&config.adapter, config.any_base)
+            && let Some(recorded) = BaseFile::read(adapter)?
+        {
+            recorded.expect_same(adapter, &base)?;
+        }
         if let Some(dropout) = config.model_dropout {
             folder.set_dropout(dropout);
         }
@@ -60,7 +68,7 @@ impl<'a> Session<'a> {
             device: choice,
             max_length,
             learning_rate: Some(rate),
-            ..adapt::resolve(config, &folder, entry)
+            ..resolve(config, &folder, entry)
         };
         let data = Data::load(&config, &folder, &tokenizer, max_length)?;
 
@@ -75,16 +83,11 @@ impl<'a> Session<'a> {
             fit: &data.fit,
             device: &device,
         };
-        let (model, method, adapter_config, attached) =
-            adapt::adapt(&config, model, &names, &loaded.created, probe)?;
+        let choice = Choice::of(&config, &folder, &loaded.created)?;
+        let plan = Plan::of(&config, &folder, &choice, data.task.outputs(), Some(&data))?;
+        let (model, method, adapter_config, _) = choice.adapt(&config, model, &names, probe)?;
 
-        let per_epoch = data
-            .fit
-            .len()
-            .div_ceil(config.batch_size * config.grad_accumulation);
-        let total_steps = config
-            .steps
-            .unwrap_or((config.epochs * per_epoch as f64).round().max(1.0) as u64);
+        let total_steps = config.total_steps(data.fit.len());
         let schedule = Schedule::new(config.schedule, config.warmup, total_steps);
         let resolved = Resolved {
             task: &data.task,
@@ -116,16 +119,7 @@ impl<'a> Session<'a> {
             }
         };
         let plan = Event::Plan {
-            method: method.name().to_owned(),
-            targets: attached.targets.len(),
-            trainable_parameters: attached.adapter_parameters,
-            head_parameters: attached.saved_parameters,
-            total_parameters: attached.total_parameters,
-            rows: data.fit.len(),
-            selection_rows: data.select.len(),
-            steps: total_steps,
-            truncated_rows: data.loaded.truncated_rows,
-            created: loaded.created,
+            plan: Box::new(plan),
             device: reason,
         };
 
@@ -141,6 +135,7 @@ impl<'a> Session<'a> {
             method,
             adapter_config,
             task: data.task,
+            base,
             fit: data.fit,
             select: data.select,
             report: data.report,

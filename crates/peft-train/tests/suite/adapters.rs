@@ -4,13 +4,15 @@ use std::path::Path;
 
 use burn::{module::Module, tensor::FloatDType};
 use peft_train::{
+    MergeOptions,
     core::{
         adapter_tensors,
-        format::{AdapterConfig, AdapterFile},
+        format::{AdapterConfig, AdapterFile, Checkpoint, Dtype},
         load_adapter, read_adapter, save_adapter,
     },
-    methods,
+    merge, methods,
     models::{HeadSpec, ModelFolder, SequenceModel},
+    verify,
 };
 
 use crate::common::*;
@@ -119,13 +121,11 @@ fn merged_folders_compute_the_same() {
         let base = base_of(&expected);
         let out = tempfile::tempdir().unwrap();
         let folder = out.path().join("merged");
-        let report = peft_train::merge(
-            &goldens().join("models").join(&base),
-            &goldens().join("adapters").join(&name),
-            &folder,
-            &device,
-        )
-        .unwrap();
+        let (model, adapter) = (
+            goldens().join("models").join(&base),
+            goldens().join("adapters").join(&name),
+        );
+        let report = merge(&MergeOptions::new(&model, &adapter, &folder, &device)).unwrap();
         assert_eq!(report.relative_error, 0.0, "{name}");
         assert!(report.merged > 0 && report.largest_change > 0.0);
         let head = HeadSpec {
@@ -147,12 +147,89 @@ fn merging_into_half_precision_measures_what_rounding_costs() {
     for (base, smallest, largest) in [("bert_f16", 1e-5, 1e-3), ("bert_bf16", 1e-4, 1e-2)] {
         let out = tempfile::tempdir().unwrap();
         let base = goldens().join("models").join(base);
-        let report = peft_train::merge(&base, &adapter, &out.path().join("m"), &device).unwrap();
+        let folder = out.path().join("m");
+        let options = MergeOptions {
+            allow_loss: true,
+            ..MergeOptions::new(&base, &adapter, &folder, &device)
+        };
+        let report = merge(&options).unwrap();
         assert!(
             report.relative_error > smallest && report.relative_error < largest,
             "{report:?}"
         );
     }
+}
+
+#[test]
+fn adapters_of_peft_pass_verification() {
+    let device = cpu();
+    for (name, expected) in cases() {
+        let model = goldens().join("models").join(base_of(&expected));
+        let adapter = goldens().join("adapters").join(&name);
+        let report = verify(&model, &adapter, &device).unwrap();
+        assert!(report.is_good(), "{name}: {:?}", report.problems);
+        assert_eq!(report.base.same, None, "{name}");
+        assert!(
+            !report.modules.is_empty() && report.relative_change > 0.0,
+            "{name}"
+        );
+        // The sum of the parts.
+        let parts = report.modules.iter().map(|m| m.change.powi(2)).sum::<f64>();
+        assert!((parts.sqrt() / report.change - 1.0).abs() < 1e-12, "{name}");
+    }
+}
+
+#[test]
+fn a_merge_that_loses_much_is_refused_unless_asked_for() {
+    let device = cpu();
+    let base = goldens().join("models/bert_bf16");
+    let out = tempfile::tempdir().unwrap();
+    let (adapter, folder) = (out.path().join("adapter"), out.path().join("m"));
+    // A hundredth of the change, which eight bits of mantissa cannot hold.
+    std::fs::create_dir(&adapter).unwrap();
+    let whole = goldens().join("adapters/lora_qv");
+    let weights = "adapter_model.safetensors";
+    std::fs::copy(whole.join(weights), adapter.join(weights)).unwrap();
+    let mut config = AdapterConfig::read(&whole).unwrap();
+    config.set("lora_alpha", 0.08).unwrap();
+    config.write(&adapter).unwrap();
+    let careful = MergeOptions::new(&base, &adapter, &folder, &device);
+    let verified = verify(&base, &adapter, &device).unwrap();
+    assert!(verified.is_good() && verified.notes[0].contains("--dtype f32"));
+    let error = merge(&careful).unwrap_err().to_string();
+    assert!(
+        error.contains("--allow-loss") && error.contains("--dtype f32"),
+        "{error}"
+    );
+    let measured = format!("{:.1} %", 100.0 * verified.lost_share);
+    assert!(error.contains(&measured), "{error} has no {measured}");
+    assert!(!folder.exists());
+
+    let wide = merge(&MergeOptions {
+        dtype: Some(Dtype::F32),
+        ..careful
+    });
+    assert_eq!(wide.unwrap().lost_share, 0.0);
+    let checkpoint = Checkpoint::open(&folder).unwrap();
+    for name in checkpoint.names() {
+        let dtype = checkpoint.info(name).unwrap().dtype;
+        assert!(
+            matches!(dtype, Dtype::F32 | Dtype::I64),
+            "{name}: {dtype:?}"
+        );
+    }
+    let config = std::fs::read_to_string(folder.join("config.json")).unwrap();
+    let config: serde_json::Value = serde_json::from_str(&config).unwrap();
+    let dtype = config.get("dtype").or(config.get("torch_dtype"));
+    assert_eq!(dtype.unwrap(), "float32");
+
+    let lossy = merge(&MergeOptions {
+        allow_loss: true,
+        ..careful
+    });
+    let lossy = lossy.unwrap();
+    assert!((lossy.lost_share_overall - verified.lost_share).abs() < 1e-12);
+    assert!(lossy.lost_share >= lossy.lost_share_overall && lossy.lost_most.is_some());
 }
 
 #[test]
@@ -165,10 +242,10 @@ fn merging_replaces_a_model_folder_and_nothing_else() {
     );
     let target = out.path().join("merged");
     for _ in 0..2 {
-        peft_train::merge(&base, &adapter, &target, &device).unwrap();
+        merge(&MergeOptions::new(&base, &adapter, &target, &device)).unwrap();
     }
     std::fs::write(target.join("thesis.txt"), "mine").unwrap();
-    let error = peft_train::merge(&base, &adapter, &target, &device)
+    let error = merge(&MergeOptions::new(&base, &adapter, &target, &device))
         .unwrap_err()
         .to_string();
     assert!(error.contains("thesis.txt"), "{error}");
@@ -185,7 +262,7 @@ fn merging_replaces_a_model_folder_and_nothing_else() {
     )
     .unwrap();
     let target = out.path().join("none");
-    assert!(peft_train::merge(&base, &broken, &target, &device).is_err());
+    assert!(merge(&MergeOptions::new(&base, &broken, &target, &device)).is_err());
     assert!(!target.exists());
 }
 

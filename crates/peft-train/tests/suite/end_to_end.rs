@@ -4,9 +4,9 @@ use std::path::Path;
 
 use peft_train::core::format::AdapterFile;
 use peft_train::{
-    Event, OpenOptions, Progress, RunConfig, TaskFile, TrainError,
+    Event, MergeOptions, OpenOptions, Progress, RunConfig, TaskFile, TrainError,
     data::{Dataset, LoadOptions, Task},
-    evaluate, merge, open, train,
+    evaluate, evaluate_parts, merge, open, train,
 };
 
 use crate::{
@@ -29,6 +29,7 @@ fn a_run_learns_and_its_files_work() {
     let options = OpenOptions {
         model: &model,
         adapter: Some(&output),
+        any_base: false,
         task: None,
         device: &device,
     };
@@ -41,12 +42,20 @@ fn a_run_learns_and_its_files_work() {
     };
     let (rows, _) = Dataset::load(&data, &load, &adapted.tokenizer).unwrap();
     let before = evaluate(&adapted.model, &rows, Task::Classify, 7, &device).unwrap();
+    let parts = Dataset::parts(&data, &load, &adapted.tokenizer, 14).unwrap();
+    let parted = evaluate_parts(&adapted.model, parts, Task::Classify, 7, &device).unwrap();
+    assert_eq!(
+        (parted.rows, &parted.metrics),
+        (before.rows, &before.metrics)
+    );
+    assert!((parted.loss - before.loss).abs() < 1e-6 * before.loss.max(1.0));
 
     let merged = dir.path().join("merged");
-    merge(&model, &output, &merged, &device).unwrap();
+    merge(&MergeOptions::new(&model, &output, &merged, &device)).unwrap();
     let options = OpenOptions {
         model: &merged,
         adapter: None,
+        any_base: false,
         task: None,
         device: &device,
     };

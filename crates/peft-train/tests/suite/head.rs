@@ -1,7 +1,7 @@
 //! Training the head alone: what adapters are compared with.
 
 use peft_train::core::format::{AdapterFile, Targets};
-use peft_train::{Event, OpenOptions, Progress, merge, open, train};
+use peft_train::{Event, MergeOptions, OpenOptions, Progress, merge, open, train};
 
 use crate::common::cpu;
 use crate::tiny::{config, workspace};
@@ -16,11 +16,9 @@ struct Seen {
 impl Progress for Seen {
     fn event(&mut self, event: &Event) {
         match event {
-            Event::Plan {
-                targets,
-                trainable_parameters,
-                ..
-            } => self.in_adapters = Some((*targets, *trainable_parameters)),
+            Event::Plan { plan, .. } => {
+                self.in_adapters = Some((plan.targets, plan.trainable_parameters));
+            }
             Event::Step { loss, .. } => self.losses.push(*loss),
             _ => {}
         }
@@ -55,6 +53,7 @@ fn nothing_but_the_head_is_trained_and_stored() {
         model: &model,
         adapter: Some(&output),
         task: None,
+        any_base: false,
         device: &device,
     })
     .unwrap();
@@ -62,7 +61,7 @@ fn nothing_but_the_head_is_trained_and_stored() {
     assert_eq!((method.name(), report.targets.len()), ("head", 0));
 
     let merged = dir.path().join("merged");
-    let report = merge(&model, &output, &merged, &device).unwrap();
+    let report = merge(&MergeOptions::new(&model, &output, &merged, &device)).unwrap();
     assert_eq!((report.merged, report.replaced), (0, 2));
 }
 

@@ -8,6 +8,7 @@ mod guards;
 mod head;
 mod library;
 mod memory;
+mod plan;
 mod real;
 mod resume;
 mod tiny;

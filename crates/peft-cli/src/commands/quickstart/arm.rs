@@ -64,6 +64,7 @@ impl Arm {
             model: &job.model,
             adapter: Some(&folder),
             task: None,
+            any_base: false,
             device: &selected.device,
         })?;
         let labels = adapted.task.label_map()?;

@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
-use peft_train::{DeviceChoice, MergeReport, core::format::atomic::write_atomic_bytes, merge};
+use peft_train::{
+    DeviceChoice, MergeOptions, MergeReport, core::format::atomic::write_atomic_bytes, merge,
+};
 
 use self::arm::Arm;
 use self::outcome::Outcome;
@@ -54,12 +56,13 @@ pub fn quickstart(args: &QuickstartArgs, offline: bool) -> Result<ExitCode> {
     }
     let [head, lora] = [&marks[0], &marks[1]];
     let merged = job.output.join("merged");
-    let merging = merge(
+    let adapter = Arm::LORA.folder(&job);
+    let merging = merge(&MergeOptions::new(
         &job.model,
-        &Arm::LORA.folder(&job),
+        &adapter,
         &merged,
         &selected.device,
-    )?;
+    ))?;
     let outcome = Outcome::new(head, lora);
     outcome.write(job.output)?;
     write_atomic_bytes(

@@ -1,0 +1,86 @@
+use std::io::{self, BufWriter, Write};
+use std::process::ExitCode;
+
+use anyhow::Result;
+use peft_train::{VerifyReport, verify as check};
+
+use super::compute;
+use crate::args::VerifyArgs;
+
+/// `peft verify`: what an adapter does to its base, on standard output; 1 if something is wrong.
+pub fn verify(args: &VerifyArgs) -> Result<ExitCode> {
+    let selected = compute(&args.compute)?;
+    let report = check(&args.model, &args.adapter, &selected.device)?;
+    let mut out = BufWriter::new(io::stdout().lock());
+    if args.json {
+        writeln!(out, "{}", serde_json::to_string(&report)?)?;
+    } else {
+        text(&mut out, &report)?;
+    }
+    out.flush()?;
+    Ok(match report.is_good() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::from(1),
+    })
+}
+
+fn text(out: &mut impl Write, report: &VerifyReport) -> io::Result<()> {
+    let base = match report.base.same {
+        Some(true) => "the one that the adapter was trained on".to_owned(),
+        Some(false) => format!(
+            "NOT the one it was trained on, `{}`",
+            report.base.trained_on()
+        ),
+        None => "not recorded in the adapter".to_owned(),
+    };
+    writeln!(out, "adapter   {} ({})", report.adapter, report.method)?;
+    writeln!(out, "base      {}: {base}", report.model)?;
+    let width = report
+        .modules
+        .iter()
+        .map(|m| m.module.len())
+        .max()
+        .unwrap_or(0);
+    if width > 0 {
+        let heads = ["shape", "type", "change", "relative", "lost in merging"];
+        let [shape, dtype, change, relative, lost] = heads;
+        writeln!(
+            out,
+            "{:width$}  {shape:>11}  {dtype:>4}  {change:>9}  {relative:>9}  {lost:>15}",
+            "module"
+        )?;
+    }
+    for module in &report.modules {
+        let [rows, columns] = module.shape;
+        writeln!(
+            out,
+            "{:width$}  {:>11}  {:>4}  {:>9.3e}  {:>7.3} %  {:>13.3} %",
+            module.module,
+            format!("{rows}×{columns}"),
+            module.dtype,
+            module.change,
+            100.0 * module.relative_change,
+            100.0 * module.lost_share,
+        )?;
+    }
+    if !report.saved.is_empty() {
+        writeln!(out, "in full   {}", report.saved.join(", "))?;
+    }
+    writeln!(
+        out,
+        "together  {} weights change by {:.3} % of their norm; merging would lose {:.3} % of that",
+        report.modules.len(),
+        100.0 * report.relative_change,
+        100.0 * report.lost_share,
+    )?;
+    for note in &report.notes {
+        writeln!(out, "note      {note}")?;
+    }
+    for problem in &report.problems {
+        writeln!(out, "WRONG     {}: {}", problem.place, problem.problem)?;
+    }
+    if report.is_good() {
+        writeln!(out, "good      nothing is wrong")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,118 @@
+//! Which tensors of a checkpoint an adapter changes.
+
+use std::collections::BTreeMap;
+
+use burn::{
+    Tensor,
+    tensor::{Device, FloatDType},
+};
+use peft_core::{HostTensor, LoadedAdapter, Method, Target};
+use peft_format::Dtype;
+use peft_models::{HeadState, ModelFolder};
+
+use super::change::Change;
+use crate::TrainError;
+
+/// Where the tensors of an adapter go in a checkpoint.
+pub struct Places<'a> {
+    /// The checkpoint's name of each adapted weight, and its module.
+    pub adapted: BTreeMap<String, String>,
+    /// Tensors that replace the checkpoint's, or join them: the head.
+    pub replaced: BTreeMap<String, &'a HostTensor>,
+}
+
+impl<'a> Places<'a> {
+    /// # Errors
+    /// If the adapter has tensors that this base has no place for.
+    pub fn find(folder: &'a ModelFolder, loaded: &'a LoadedAdapter) -> Result<Self, TrainError> {
+        let layout = folder.layout(outputs(folder));
+        loaded.expect_places(&layout.linear_names(), &layout.parameter_names())?;
+        let stored = |name: &str| folder.find(name);
+        let mut places = Self {
+            adapted: BTreeMap::new(),
+            replaced: BTreeMap::new(),
+        };
+        for (name, tensor) in &loaded.saved {
+            let stored = stored(name).unwrap_or_else(|| name.clone());
+            places.replaced.insert(stored, tensor);
+        }
+        for module in loaded.modules.keys() {
+            let weight = format!("{module}.weight");
+            let Some(stored) = stored(&weight) else {
+                return Err(TrainError::setting(
+                    "--model",
+                    format!("the checkpoint has no `{weight}`"),
+                    "give the base that the adapter was trained on",
+                ));
+            };
+            places.adapted.insert(stored, module.clone());
+        }
+        Ok(places)
+    }
+}
+
+/// The weight that the checkpoint calls `name`, before and after the adapter of `module`; none where
+/// either has no such thing.
+///
+/// # Errors
+/// If the adapter does not fit the weight.
+pub fn change(
+    folder: &ModelFolder,
+    name: &str,
+    module: &str,
+    loaded: &LoadedAdapter,
+    method: &dyn Method,
+    device: &Device,
+) -> Result<Option<Change>, TrainError> {
+    let checkpoint = folder.checkpoint();
+    let Some(info) = checkpoint.info(name) else {
+        return Ok(None);
+    };
+    let base = HostTensor {
+        dtype: info.dtype,
+        shape: info.shape,
+        bytes: checkpoint.bytes(name)?.into_owned(),
+    };
+    let &[out_features, in_features] = base.shape.as_slice() else {
+        return Err(TrainError::setting(
+            "--model",
+            format!("`{name}` has shape {:?}, not that of a matrix", base.shape),
+            "give the base that the adapter was trained on",
+        ));
+    };
+    let dtype = match base.dtype {
+        Dtype::F64 => FloatDType::F64,
+        _ => FloatDType::F32,
+    };
+    let target = Target {
+        path: module.to_owned(),
+        in_features,
+        out_features,
+        dtype,
+    };
+    let Some(adapter) = loaded.restore(method, &target, device)? else {
+        return Ok(None);
+    };
+    let weight = base.to_float(name, dtype)?;
+    let weight = Tensor::<2>::from_data(weight, (device, dtype.into())).transpose();
+    Ok(Some(Change {
+        after: adapter.effective(weight.clone()).transpose().into_data(),
+        before: weight.transpose().into_data(),
+        stored: base.dtype,
+    }))
+}
+
+/// Outputs of a checkpoint's own head; 1 where there is none and the number changes nothing.
+pub fn outputs(folder: &ModelFolder) -> usize {
+    match folder.head() {
+        HeadState::Present { outputs, .. } => outputs,
+        HeadState::Absent => 1,
+    }
+}
+
+/// Outputs of the head that the adapter holds, if it does.
+pub fn saved_outputs(folder: &ModelFolder, loaded: &LoadedAdapter) -> Option<usize> {
+    let classifier = folder.layout(1).heads.pop()?;
+    let weight = loaded.saved.get(&format!("{classifier}.weight"))?;
+    weight.shape.first().copied()
+}

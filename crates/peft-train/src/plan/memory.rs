@@ -1,0 +1,96 @@
+//! Where memory goes.
+//!
+//! Three moments compete for the peak of a run: the end of loading, when the checkpoint is mapped and
+//! the model holds a copy of it; the backward pass of the largest batch; an evaluation. What the
+//! blocks keep follows from which of their products carry adapters; a handful of constants were
+//! fitted to measured peaks (`docs/runs/plan-memory.md`, written by `cargo xtask plan-check`).
+
+use serde::Serialize;
+
+use super::work::Work;
+
+/// Resident bytes of the process before any model: code, threads, allocator.
+const PROCESS: usize = 18_000_000;
+
+/// Bytes that the tokenizer takes for each entry of its vocabulary.
+const VOCABULARY_ENTRY: usize = 215;
+
+/// Bytes of a value of the computation.
+const VALUE: usize = 4;
+
+/// Estimated resident memory of a run on the CPU, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct MemoryPlan {
+    /// The largest of the three moments below.
+    pub peak: usize,
+    /// While the model is loaded.
+    pub load: usize,
+    /// In a training step with the largest batch.
+    pub step: usize,
+    /// In an evaluation.
+    pub evaluation: usize,
+    /// Of all three: the process, the tokenizer and the rows.
+    pub process: usize,
+    /// Of all three: the weights as they are kept.
+    pub weights: usize,
+    /// Of a step: what is kept for the backward pass, and what that needs on its way.
+    pub activations: usize,
+    /// Of a step: adapters, and the optimiser's state of all that is trained.
+    pub trained: usize,
+}
+
+impl MemoryPlan {
+    /// `eval_rows` is the number of rows that are evaluated together.
+    pub(super) fn of(work: &Work, adapters: usize, head: usize, eval_rows: usize) -> Self {
+        let (hidden, wide) = (work.config.hidden_size, work.config.intermediate_size);
+        let process = PROCESS + VOCABULARY_ENTRY * work.config.vocab_size + work.rows;
+        let bytes =
+            |tokens: usize, values: usize| tokens.saturating_mul(values).saturating_mul(VALUE);
+        let activations = bytes(work.largest.tokens, kept(work));
+        // Two moments of each trained value, and the values of adapters themselves.
+        let trained = VALUE * (3 * adapters + 2 * head);
+        // At its end a step holds the gradients, and the old values beside the new ones.
+        let update = VALUE * 2 * (adapters + head);
+        let always = process + work.weights + trained;
+        // Beside the widest pair, the allocator holds on to narrow values that were just given back.
+        let rows = eval_rows.min(work.selection_rows);
+        let evaluated = bytes(rows.saturating_mul(work.longest), 2 * wide + 3 * hidden);
+        let load = process + work.weights + work.mapped;
+        let step = always.saturating_add(activations.max(update));
+        let evaluation = always.saturating_add(evaluated);
+        Self {
+            peak: load.max(step).max(evaluation),
+            load,
+            step,
+            evaluation,
+            process,
+            weights: work.weights,
+            activations,
+            trained,
+        }
+    }
+}
+
+/// Values of a token that are in memory at the worst moment of the backward pass.
+fn kept(work: &Work) -> usize {
+    let (hidden, wide) = (work.config.hidden_size, work.config.intermediate_size);
+    let passing = 2 * wide + hidden;
+    let Some(last) = work.blocks.last().filter(|last| last.kept > 0) else {
+        // Nothing goes backward: a block's own values come and go.
+        return passing;
+    };
+    // The gradients to both sides of the nonlinearity. By then, the input of the last product has been
+    // given back, if it was kept.
+    let passing = match last.keeps_wide {
+        true => wide + hidden,
+        false => passing,
+    };
+    if work.recompute {
+        // The inputs of all blocks, one block, and the product that carries a gradient into it.
+        let block = work.blocks.iter().map(|block| block.kept_alone).max();
+        return (work.blocks.len() + 2) * hidden + block.unwrap_or(0) + passing;
+    }
+    let blocks = work.blocks.iter();
+    let kept = blocks.map(|b| b.kept + if b.keeps_input { hidden } else { 0 });
+    kept.sum::<usize>() + passing
+}

@@ -1,0 +1,208 @@
+//! `cargo xtask plan-check`: the memory that `peft plan` estimates, held against that of real runs.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::{fetch, files, process, workspace};
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Folder of the all-MiniLM-L6-v2 model, instead of the cache
+    #[arg(long, value_name = "DIR")]
+    model: Option<PathBuf>,
+    /// Measure the release build; memory is the same in both
+    #[arg(long)]
+    release: bool,
+    /// File to write
+    #[arg(long, default_value = "docs/runs/plan-memory.md")]
+    output: PathBuf,
+}
+
+/// What an estimate may be off by.
+const TOLERANCE: f64 = 0.15;
+
+/// Rows of a run: enough for three steps of the largest batch.
+const ROWS: usize = 128;
+
+/// Words that are one token each in the vocabulary of BERT.
+const WORDS: [&str; 16] = [
+    "good", "bad", "film", "story", "great", "actor", "music", "light", "house", "water", "river",
+    "stone", "tree", "green", "blue", "red",
+];
+
+/// Rows a batch, tokens a row, and other flags.
+const CASES: &[(usize, usize, &str)] = &[
+    (1, 32, ""),
+    (8, 32, ""),
+    (8, 128, ""),
+    (32, 32, ""),
+    (32, 64, ""),
+    (32, 128, ""),
+    (8, 32, "--target-modules all-linear"),
+    (8, 128, "--target-modules all-linear"),
+    (32, 64, "--target-modules all-linear"),
+    (32, 128, "--target-modules all-linear"),
+    (32, 64, "--target-modules all-linear --rank 64"),
+    (32, 64, "--target-modules all-linear --adapter-dropout 0.1"),
+    (32, 64, "--layers 5"),
+    (8, 128, "--recompute"),
+    (32, 128, "--recompute"),
+    (32, 128, "--recompute --target-modules all-linear"),
+    (8, 32, "--base-dtype bf16"),
+    (32, 128, "--base-dtype bf16"),
+];
+
+/// Bytes of one case.
+struct Measured {
+    case: String,
+    load: f64,
+    step: f64,
+    evaluation: f64,
+    estimate: f64,
+    steps: f64,
+    run: f64,
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let model = match &arguments.model {
+        Some(path) => path.clone(),
+        None => fetch::everything()?.join("minilm"),
+    };
+    let peft = workspace::build("peft", arguments.release)?;
+    let folder = workspace::target().join("plan-check");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let mut found = Vec::new();
+    for (batch, length, flags) in CASES {
+        let measured = measure(&peft, &model, &folder, *batch, *length, flags)?;
+        eprintln!(
+            "{}: {:.0} MB estimated, {:.0} MB measured",
+            measured.case,
+            measured.estimate / 1e6,
+            measured.run / 1e6
+        );
+        found.push(measured);
+    }
+    let output = workspace::root().join(&arguments.output);
+    files::write_atomic(&output, table(&found, arguments.release).as_bytes())?;
+    println!("{}", output.display());
+    let off = |m: &&Measured| (m.estimate / m.run - 1.0).abs() > TOLERANCE;
+    let wrong: Vec<&str> = found.iter().filter(off).map(|m| m.case.as_str()).collect();
+    ensure!(
+        wrong.is_empty(),
+        "estimates more than {:.0} % off: {}",
+        100.0 * TOLERANCE,
+        wrong.join(", ")
+    );
+    Ok(())
+}
+
+fn measure(
+    peft: &Path,
+    model: &Path,
+    folder: &Path,
+    batch: usize,
+    length: usize,
+    flags: &str,
+) -> Result<Measured> {
+    let rows = folder.join(format!("rows-{length}.csv"));
+    files::write_atomic(&rows, sentences(length).as_bytes())?;
+    let arguments = |command: &mut Command| {
+        command.arg("--model").arg(model).arg("--data").arg(&rows);
+        // All rows evaluate, so that a whole batch of an evaluation is among what is measured.
+        command.arg("--select-data").arg(&rows);
+        command.args(["--batch-size", &batch.to_string()]);
+        command.args(["--max-length", &length.to_string(), "--steps", "3"]);
+        command.args(flags.split_whitespace());
+    };
+    let mut plan = Command::new(peft);
+    plan.args(["plan", "--json"]);
+    arguments(&mut plan);
+    let planned = plan.output().context("cannot start peft")?;
+    ensure!(
+        planned.status.success(),
+        "peft plan failed: {}",
+        String::from_utf8_lossy(&planned.stderr)
+    );
+    let planned: Value = serde_json::from_slice(&planned.stdout)?;
+    ensure!(
+        planned["batch_tokens"] == batch * length,
+        "rows of {length} tokens were asked for, {} tokens came",
+        planned["batch_tokens"]
+    );
+
+    let output = folder.join("out");
+    let mut train = Command::new(peft);
+    train.arg("train").arg("--output").arg(&output);
+    arguments(&mut train);
+    process::run_measured(&mut train, &folder.join("train.log"))?;
+    let events = files::read(&output.join("metrics.jsonl"))?;
+    let peak = |kind: &str| -> Result<f64> {
+        let events = events
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let mut events = events.filter(|event| event["event"] == kind);
+        let last = events.next_back();
+        let bytes = last.and_then(|event| event["peak_memory"].as_f64());
+        bytes.with_context(|| format!("no {kind} event with peak_memory"))
+    };
+    let memory = |part: &str| planned["memory"][part].as_f64().context("no such estimate");
+    Ok(Measured {
+        case: format!("{batch} × {length} {flags}").trim().to_owned(),
+        load: memory("load")?,
+        step: memory("step")?,
+        evaluation: memory("evaluation")?,
+        estimate: memory("peak")?,
+        steps: peak("step")?,
+        run: peak("final")?,
+    })
+}
+
+/// Rows of two labels, each of `length` tokens with the two special ones.
+fn sentences(length: usize) -> String {
+    let mut text = "text,label\n".to_owned();
+    for row in 0..ROWS {
+        let words = (0..length - 2).map(|i| WORDS[(row * 7 + i * 5 + i / 11) % WORDS.len()]);
+        let label = ["praise", "blame"][row % 2];
+        let _ = writeln!(text, "{},{label}", words.collect::<Vec<_>>().join(" "));
+    }
+    text
+}
+
+fn table(found: &[Measured], release: bool) -> String {
+    let profile = if release { "release" } else { "dev" };
+    let mut text = format!(
+        "# Estimated and measured memory\n\n\
+         Written by `cargo xtask plan-check`; {profile} build, all-MiniLM-L6-v2, three steps on rows that are \
+         as long as allowed, then an evaluation of {ROWS} rows.\n\n\
+         - *estimate*: `memory.peak` of `peft plan`, the largest of loading, a step and an evaluation.\n\
+         - *steps*, *run*: `peak_memory` of the last step and of the `final` event: the kernel's high-water mark \
+         of the resident set (`VmHWM`), mapped files included.\n\
+         - *off*: the estimate against *run*; more than {:.0} % fails the command.\n\n\
+         Megabytes. The constants of the estimate (process, tokenizer, what passes through a backward pass and \
+         an evaluation) were fitted to runs on this model.\n\n\
+         | rows × tokens, flags | loading | step | evaluation | estimate | steps | run | off |\n\
+         |---|---|---|---|---|---|---|---|\n",
+        100.0 * TOLERANCE
+    );
+    let mb = |bytes: f64| format!("{:.0}", bytes / 1e6);
+    for m in found {
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {} | {} | {} | {:+.1} % |",
+            m.case,
+            mb(m.load),
+            mb(m.step),
+            mb(m.evaluation),
+            mb(m.estimate),
+            mb(m.steps),
+            mb(m.run),
+            100.0 * (m.estimate / m.run - 1.0)
+        );
+    }
+    text
+}
