@@ -57,10 +57,16 @@ pub fn difference(a: &Content, b: &Content) -> Option<String> {
         .map(|path| format!("{} differs", path.display()))
 }
 
-/// The settings of a run without where it was written and by how many threads.
+/// The settings of a run without what cannot change a bit of the result: where it is written, how
+/// often it is saved, and by how many threads it is computed.
 fn unplaced(settings: &[u8]) -> Vec<u8> {
     let text = String::from_utf8_lossy(settings);
-    let placed = ["# peft train --config ", "output = ", "threads = "];
+    let placed = [
+        "# peft train --config ",
+        "output = ",
+        "threads = ",
+        "save_steps = ",
+    ];
     let kept = text
         .lines()
         .filter(|line| !placed.iter().any(|start| line.starts_with(start)));

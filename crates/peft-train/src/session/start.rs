@@ -147,7 +147,7 @@ impl<'a> Session<'a> {
         if resumed {
             session.go_on(&plan)?;
         } else {
-            record(&session.config)?;
+            record(&session.config).map_err(|error| session.failed(error))?;
             session.recorder.event(&plan)?;
             // What cannot be saved should fail now, not after an hour.
             let saved = session.save_checkpoint();
