@@ -38,8 +38,8 @@ pub fn described(
         cost: Cost {
             parameters: count,
             flops_per_row: 2 * transforms as usize + 6 * count,
-            // Every coefficient in a column of its own.
-            saved_per_row: count.min(inner),
+            // Every coefficient in a column of its own, or two: cosines and sines.
+            saved_per_row: 2 * count.min(inner),
         },
         keeps_input: false,
         tensors,

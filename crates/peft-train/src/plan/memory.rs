@@ -55,7 +55,7 @@ impl MemoryPlan {
         // Beside the widest pair, the allocator holds on to narrow values that were just given back.
         let rows = eval_rows.min(work.selection_rows);
         let evaluated = bytes(rows.saturating_mul(work.longest), 2 * wide + 3 * hidden);
-        let load = process + work.weights + work.mapped;
+        let load = process + work.loading + work.mapped;
         let step = always.saturating_add(activations.max(update));
         let evaluation = always.saturating_add(evaluated);
         Self {

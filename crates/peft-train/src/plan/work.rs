@@ -20,6 +20,8 @@ pub struct Work {
     pub mean: Batch,
     /// Bytes of the weights as they are kept.
     pub weights: usize,
+    /// The most bytes of weights while they are loaded: one that is narrowed is there twice.
+    pub loading: usize,
     /// Bytes of the checkpoint's files, which are mapped while the model is loaded.
     pub mapped: usize,
     /// Bytes of the tokenized rows.
@@ -103,14 +105,13 @@ impl Work {
                 .iter()
                 .any(|head| name.starts_with(&format!("{head}.")))
         };
-        let weights = layout.parameters.iter().map(|(name, shape)| {
-            let width = if shape.len() == 2 && !head(name) {
-                narrow
-            } else {
-                4
-            };
-            shape.iter().product::<usize>() * width
-        });
+        let (mut weights, mut loading) = (0, 0);
+        for (name, shape) in &layout.parameters {
+            let values: usize = shape.iter().product();
+            let narrowed = narrow < 4 && shape.len() == 2 && !head(name);
+            weights += values * if narrowed { narrow } else { 4 };
+            loading = loading.max(weights + if narrowed { 4 * values } else { 0 });
+        }
         let checkpoint = folder.checkpoint();
         let mapped = checkpoint
             .names()
@@ -121,7 +122,8 @@ impl Work {
             parts: run.grad_accumulation,
             largest,
             mean,
-            weights: weights.sum(),
+            weights,
+            loading,
             mapped: mapped.sum(),
             rows: data.map_or(0, Data::resident),
             longest,
