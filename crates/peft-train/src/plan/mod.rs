@@ -180,6 +180,7 @@ fn targets(
     choice: &Choice,
 ) -> Result<(Vec<String>, Vec<Unmatched>), TrainError> {
     let spec = match &choice.source {
+        Source::Fresh(_) if !choice.method.adapts_weights() => return Ok(Default::default()),
         Source::Fresh(spec) => spec,
         Source::Continued(loaded) => {
             loaded.expect_places(&layout.linear_names(), &layout.parameter_names())?;
