@@ -79,7 +79,8 @@ fn columns<T: Real>(sandwich: &Sandwich, a: &[T], gamma: f64) -> Vec<f64> {
             let places = core.row(column);
             wide.fill(0.0);
             for (&row, &value) in core.columns()[places.clone()].iter().zip(&values[places]) {
-                wide[sandwich.out_rows()[row as usize] as usize] = value;
+                // A place may be listed more than once.
+                wide[sandwich.out_rows()[row as usize] as usize] += value;
             }
             along_out.synthesise_line(wide, out, scratch);
         },

@@ -34,6 +34,9 @@ pub struct Loca {
     /// How the update is applied.
     #[module(skip)]
     pub evaluation: Evaluation,
+    /// Whether the places are trained.
+    #[module(skip)]
+    pub train_locations: bool,
     #[module(skip)]
     layout: Cached,
 }
@@ -69,6 +72,7 @@ impl Loca {
             shape,
             gamma,
             evaluation,
+            train_locations,
             layout: Cached::default(),
         }
     }
@@ -170,11 +174,7 @@ impl WeightAdapter for Loca {
     fn cost(&self, _: usize, _: usize) -> Cost {
         let (layout, _) = self.entries();
         let n = self.coefficients.lazy_shape()[0];
-        let trained = if self.locations.val().is_require_grad() {
-            3
-        } else {
-            1
-        };
+        let trained = if self.train_locations { 3 } else { 1 };
         Cost {
             parameters: trained * n,
             ..layout.cost()
