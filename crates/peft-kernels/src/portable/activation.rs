@@ -23,7 +23,9 @@ pub fn gelu<const D: usize>(x: Tensor<D>, kind: GeluKind) -> Tensor<D> {
 
 /// [`silu`](crate::silu) by Burn's operations.
 pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    x.clone() * burn::tensor::activation::sigmoid(x)
+    // Burn's sigmoid rounds to single precision on some backends; this form overflows for no x.
+    let half = x.mul_scalar(0.5);
+    half.clone() * half.tanh().add_scalar(1.0)
 }
 
 /// An activation by Burn's operations.
