@@ -9,8 +9,8 @@ use peft_config::{Setting, schema_of};
 use peft_core::{AdapterError, Method, format::AdapterConfig};
 use peft_lowrank::{LoraConfig, LoraMethod};
 use peft_spectral::{
-    C3aConfig, C3aMethod, FourierFtConfig, FourierFtMethod, LocaConfig, LocaMethod, SdctftMethod,
-    SelectedConfig, SshMethod, WaveFtConfig, WaveFtMethod,
+    C3aConfig, C3aMethod, FourierFtConfig, FourierFtMethod, LocaConfig, LocaMethod, SelectedConfig,
+    SelectedKind, SelectedMethod, WaveFtConfig, WaveFtMethod,
 };
 use serde_json::{Map, Value, json};
 
@@ -82,8 +82,13 @@ pub const METHODS: &[Entry] = &[
         keys: SelectedConfig::KEYS,
         type_schema: schema_of::<SelectedConfig>,
         learning_rate: SPECTRAL_RATE,
-        defaults: SdctftMethod::defaults,
-        build: |map| Ok(Box::new(SdctftMethod::from_json(map)?)),
+        defaults: || SelectedMethod::defaults(SelectedKind::Sdctft),
+        build: |map| {
+            Ok(Box::new(SelectedMethod::from_json(
+                SelectedKind::Sdctft,
+                map,
+            )?))
+        },
     },
     Entry {
         name: "ssh",
@@ -92,8 +97,8 @@ pub const METHODS: &[Entry] = &[
         keys: SelectedConfig::KEYS,
         type_schema: schema_of::<SelectedConfig>,
         learning_rate: SPECTRAL_RATE,
-        defaults: SshMethod::defaults,
-        build: |map| Ok(Box::new(SshMethod::from_json(map)?)),
+        defaults: || SelectedMethod::defaults(SelectedKind::Ssh),
+        build: |map| Ok(Box::new(SelectedMethod::from_json(SelectedKind::Ssh, map)?)),
     },
     Entry {
         name: "fourierft",

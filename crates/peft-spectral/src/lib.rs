@@ -18,8 +18,8 @@
 //! | WaveFT (2505.12532) | [`Basis::Wavelet`] | [`support::waveft_support`] |
 //! | C3A (2407.19342) | [`circulant`] blocks, no support | |
 //!
-//! As adapters they are [`Spectral`], [`Loca`] and [`Circulant`], made by the methods [`SdctftMethod`],
-//! [`SshMethod`], [`FourierFtMethod`], [`WaveFtMethod`], [`LocaMethod`] and [`C3aMethod`];
+//! As adapters they are [`Spectral`], [`Loca`] and [`Circulant`], made by the methods [`SelectedMethod`]
+//! (sDCTFT, SSH), [`FourierFtMethod`], [`WaveFtMethod`], [`LocaMethod`] and [`C3aMethod`];
 //! `peft_core::attach` puts them on any Burn module.
 //!
 //! Below them is the numerical core, on slices of `f32` and `f64`. Weights are in PyTorch's layout
@@ -53,9 +53,9 @@ pub mod transform;
 pub use adapter::{Circulant, Evaluation, Loca, Spectral, SpectralParts};
 pub use error::SpectralError;
 pub use method::{
-    C3aConfig, C3aInit, C3aMethod, CoefficientInit, Distance, Farthest, FourierFtConfig,
-    FourierFtMethod, LocaConfig, LocaMethod, SdctftMethod, SelectedConfig, Selection, SshMethod,
-    WaveFtConfig, WaveFtMethod,
+    C3aConfig, C3aInit, C3aMethod, CoefficientInit, Distance, DrawnMethod, Farthest,
+    FourierFtConfig, FourierFtMethod, LocaConfig, LocaMethod, SelectedConfig, SelectedKind,
+    SelectedMethod, Selection, WaveFtConfig, WaveFtMethod,
 };
 pub use real::Real;
 pub use sandwich::Sandwich;

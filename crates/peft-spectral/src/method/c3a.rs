@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::common::{Counts, coefficients_tensor, fault, pattern_value, unfit};
+use super::common::{Counts, coefficients_tensor, fault, to_map, unfit};
 use crate::{Circulant, SpectralError};
 
 const NAME: &str = "c3a";
@@ -39,6 +39,7 @@ pub struct C3aConfig {
     /// Side `b` of the circulant blocks; it must divide both widths of every module.
     pub block_size: usize,
     /// Block sizes of single modules, by name or regular expression.
+    #[serde(skip_serializing_if = "IndexMap::is_empty")]
     pub block_size_pattern: IndexMap<String, usize>,
     /// `true` for zeros, `false` or `"xavier_uniform"`, `"gaussian"`, `"kaiming_uniform"`.
     pub init_weights: Value,
@@ -79,14 +80,7 @@ impl C3aConfig {
 
     /// The fewest keys that reproduce these settings in any PEFT version that knows them.
     pub fn to_json(&self) -> Map<String, Value> {
-        let mut map = Map::new();
-        map.insert("block_size".into(), self.block_size.into());
-        if !self.block_size_pattern.is_empty() {
-            let pattern = pattern_value(&self.block_size_pattern);
-            map.insert("block_size_pattern".into(), pattern);
-        }
-        map.insert("init_weights".into(), self.init_weights.clone());
-        map
+        to_map(self)
     }
 }
 

@@ -7,6 +7,7 @@ use peft_core::{
     format::{Dtype, TensorInfo, targets::PatternMap},
     kernels::{key_of, normal},
 };
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::{Basis, Spectral, SpectralError, SpectralParts};
@@ -94,10 +95,17 @@ impl Counts {
     }
 }
 
-/// `{pattern: number}` as a file holds it.
-pub fn pattern_value(pattern: &IndexMap<String, usize>) -> Value {
-    let entries = pattern.iter().map(|(k, v)| (k.clone(), Value::from(*v)));
-    Value::Object(entries.collect::<Map<_, _>>())
+/// Settings as a file holds them.
+pub fn to_map(settings: &impl Serialize) -> Map<String, Value> {
+    match serde_json::to_value(settings) {
+        Ok(Value::Object(map)) => map,
+        _ => unreachable!("a struct of plain values"),
+    }
+}
+
+/// For fields that files leave out where they say nothing.
+pub fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// `count` normal values times `deviation`, a function of seed and path.
@@ -126,16 +134,6 @@ pub fn stored_coefficients(
         .stored(tensors, suffix)?
         .expect_shape(&name, &[count])?
         .to_float(&name, target.dtype)
-}
-
-/// A file of nothing but the coefficients.
-pub fn export_coefficients(
-    target: &Target,
-    mut fields: Fields<TensorData>,
-    suffix: &str,
-) -> Result<Fields<HostTensor>, AdapterError> {
-    let tensor = target.to_store(&mut fields, "coefficients", suffix)?;
-    Ok(Fields::from([(suffix.to_owned(), tensor)]))
 }
 
 /// The adapter of checked parts.

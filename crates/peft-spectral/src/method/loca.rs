@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::common::{
-    Counts, check_factor, coefficients_tensor, described, fault, pattern_value,
-    stored_coefficients, zeros,
+    Counts, check_factor, coefficients_tensor, described, fault, is_default, stored_coefficients,
+    to_map, zeros,
 };
 use crate::{
     Basis, Evaluation, Loca, Support,
@@ -33,6 +33,7 @@ pub struct LocaConfig {
     /// Coefficients `n` of each module.
     pub n_frequency: usize,
     /// Numbers of coefficients of single modules, by name or regular expression.
+    #[serde(skip_serializing_if = "IndexMap::is_empty")]
     pub n_frequency_pattern: IndexMap<String, usize>,
     /// The factor `γ` on the orthonormal transform.
     pub gamma: f64,
@@ -45,6 +46,7 @@ pub struct LocaConfig {
     /// Learning rate of the places, as a share of that of the coefficients.
     pub location_rate: f64,
     /// How updates are applied.
+    #[serde(skip_serializing_if = "is_default")]
     pub evaluation: Evaluation,
 }
 
@@ -78,20 +80,7 @@ impl LocaConfig {
 
     /// The settings as a file holds them.
     pub fn to_json(&self) -> Map<String, Value> {
-        let mut map = match serde_json::to_value(self) {
-            Ok(Value::Object(map)) => map,
-            _ => unreachable!("a struct of plain values"),
-        };
-        if self.evaluation == Evaluation::Auto {
-            map.remove("evaluation");
-        }
-        if self.n_frequency_pattern.is_empty() {
-            map.remove("n_frequency_pattern");
-        } else {
-            let pattern = pattern_value(&self.n_frequency_pattern);
-            map.insert("n_frequency_pattern".into(), pattern);
-        }
-        map
+        to_map(self)
     }
 
     fn check(&self) -> Result<(), AdapterError> {

@@ -24,56 +24,74 @@ use crate::{
     transform::spectrum,
 };
 
-/// What tells the methods of this file apart.
-#[derive(Debug, Clone, Copy)]
-struct Kind {
-    name: &'static str,
-    peft_type: &'static str,
-    basis: Basis,
-    /// Coefficients, then places.
-    suffixes: &'static [&'static str; 2],
+/// Which of the methods that choose their coefficients from the weight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SelectedKind {
+    /// sDCTFT, also called MaCP (2410.09103, 2505.23870): `ΔW = γ · C_outᵀ S C_in` with the orthonormal
+    /// DCT-II, its coefficients chosen by energy and at random in bands of the weight's spectrum.
+    Sdctft,
+    /// SSH (2502.05539): the same with the discrete Hartley transform and, by default, one band.
+    Ssh,
+}
+
+impl SelectedKind {
+    /// The name on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sdctft => "sdctft",
+            Self::Ssh => "ssh",
+        }
+    }
+
+    /// The basis of both sides.
+    pub const fn basis(self) -> Basis {
+        match self {
+            Self::Sdctft => Basis::Dct,
+            Self::Ssh => Basis::Hartley,
+        }
+    }
+
+    /// The default settings.
+    pub fn defaults(self) -> SelectedConfig {
+        match self {
+            Self::Sdctft => SelectedConfig::sdctft(),
+            Self::Ssh => SelectedConfig::ssh(),
+        }
+    }
+
+    /// Suffixes of the coefficients and of the places in a file.
+    const fn suffixes(self) -> &'static [&'static str; 2] {
+        match self {
+            Self::Sdctft => &["sdctft_coef", "sdctft_idx"],
+            Self::Ssh => &["ssh_coef", "ssh_idx"],
+        }
+    }
 }
 
 /// A method that chooses its coefficients from the weight, or from its gradient.
 #[derive(Debug, Clone)]
-struct Selected {
-    kind: Kind,
+pub struct SelectedMethod {
+    kind: SelectedKind,
     config: SelectedConfig,
     counts: Counts,
 }
 
-/// sDCTFT, also called MaCP (2410.09103, 2505.23870): `ΔW = γ · C_outᵀ S C_in` with the orthonormal
-/// DCT-II, its coefficients chosen by energy and at random in bands of the weight's spectrum.
-#[derive(Debug, Clone)]
-pub struct SdctftMethod(Selected);
-
-/// SSH (2502.05539): as sDCTFT with the discrete Hartley transform and, by default, one band.
-#[derive(Debug, Clone)]
-pub struct SshMethod(Selected);
-
-const SDCTFT: Kind = Kind {
-    name: "sdctft",
-    peft_type: "SDCTFT",
-    basis: Basis::Dct,
-    suffixes: &["sdctft_coef", "sdctft_idx"],
-};
-
-const SSH: Kind = Kind {
-    name: "ssh",
-    peft_type: "SSH",
-    basis: Basis::Hartley,
-    suffixes: &["ssh_coef", "ssh_idx"],
-};
-
 /// Stream of a target's random places; its coefficients use stream 0.
 const PLACES: u64 = 1;
 
-impl Selected {
-    fn new(kind: Kind, config: SelectedConfig) -> Result<Self, AdapterError> {
-        config.check(kind.name)?;
+/// Batches whose gradient `select = "grad"` looks at.
+const GRADIENT_BATCHES: usize = 8;
+
+impl SelectedMethod {
+    /// The method with these settings.
+    ///
+    /// # Errors
+    /// If a setting makes no sense.
+    pub fn new(kind: SelectedKind, config: SelectedConfig) -> Result<Self, AdapterError> {
+        config.check(kind.name())?;
         let pattern = &config.n_frequency_pattern;
         let counts = Counts::new(
-            kind.name,
+            kind.name(),
             "n_frequency_pattern",
             config.n_frequency,
             pattern,
@@ -85,14 +103,19 @@ impl Selected {
         })
     }
 
-    fn read(
-        kind: Kind,
-        defaults: &SelectedConfig,
-        map: &Map<String, Value>,
-    ) -> Result<Self, AdapterError> {
-        let mut all = defaults.to_json();
+    /// The method with the settings of an `adapter_config.json`.
+    ///
+    /// # Errors
+    /// If a value has the wrong type or makes no sense.
+    pub fn from_json(kind: SelectedKind, map: &Map<String, Value>) -> Result<Self, AdapterError> {
+        let mut all = Self::defaults(kind);
         all.extend(map.clone());
-        Self::new(kind, own_settings(kind.name, &all, SelectedConfig::KEYS)?)
+        Self::new(kind, own_settings(kind.name(), &all, SelectedConfig::KEYS)?)
+    }
+
+    /// The default settings, as a file holds them.
+    pub fn defaults(kind: SelectedKind) -> Map<String, Value> {
+        kind.defaults().to_json()
     }
 
     fn adapter(
@@ -103,7 +126,7 @@ impl Selected {
         device: &Device,
     ) -> Result<DynAdapter, AdapterError> {
         let parts = SpectralParts {
-            basis: self.kind.basis,
+            basis: self.kind.basis(),
             shape: [target.out_features, target.in_features],
             support,
             coefficients,
@@ -111,7 +134,7 @@ impl Selected {
             rate: 1.0 / self.config.gamma.abs(),
             evaluation: self.config.evaluation,
         };
-        adapter(self.kind.name, target, parts, device)
+        adapter(self.kind.name(), target, parts, device)
     }
 
     /// The places to train.
@@ -127,7 +150,7 @@ impl Selected {
             let values: Vec<f64> = (matrix.clone().transpose().into_data())
                 .iter::<f64>()
                 .collect();
-            spectrum(self.kind.basis, &values, out, inner)
+            spectrum(self.kind.basis(), &values, out, inner)
         };
         let settings = self.config.hierarchical();
         let chosen = match self.config.select {
@@ -146,7 +169,7 @@ impl Selected {
             Selection::Grad => {
                 let gradient = start.gradient.ok_or_else(|| {
                     fault(
-                        self.kind.name,
+                        self.kind.name(),
                         format!("select = \"grad\" needs the gradient of `{}`", target.path),
                         "give attach the gradients of the weights on a few batches",
                     )
@@ -154,11 +177,35 @@ impl Selected {
                 strongest(&spectrum_of(gradient), out, inner, count)
             }
         };
-        chosen.map_err(|error| unfit(self.kind.name, target, &error))
+        chosen.map_err(|error| unfit(self.kind.name(), target, &error))
+    }
+}
+
+impl Method for SelectedMethod {
+    fn name(&self) -> &'static str {
+        self.kind.name()
+    }
+
+    fn peft_type(&self) -> &'static str {
+        match self.kind {
+            SelectedKind::Sdctft => "SDCTFT",
+            SelectedKind::Ssh => "SSH",
+        }
+    }
+
+    fn config(&self) -> Map<String, Value> {
+        self.config.to_json()
+    }
+
+    fn gradient_batches(&self) -> usize {
+        match self.config.select {
+            Selection::Grad => GRADIENT_BATCHES,
+            _ => 0,
+        }
     }
 
     fn describe(&self, target: &Target) -> Result<AdapterSpec, AdapterError> {
-        let [values, places] = *self.kind.suffixes;
+        let [values, places] = *self.kind.suffixes();
         let count = self.counts.of(target)?;
         let mut tensors = coefficients_tensor(target, values, &[count]);
         let info = TensorInfo {
@@ -166,7 +213,11 @@ impl Selected {
             shape: vec![2, count],
         };
         tensors.insert(places.to_owned(), info);
-        Ok(described(self.kind.basis, target, count, tensors))
+        Ok(described(self.kind.basis(), target, count, tensors))
+    }
+
+    fn suffixes(&self) -> &'static [&'static str] {
+        self.kind.suffixes()
     }
 
     fn init(&self, target: &Target, start: &InitContext) -> Result<DynAdapter, AdapterError> {
@@ -193,7 +244,7 @@ impl Selected {
         tensors: &Fields<HostTensor>,
         device: &Device,
     ) -> Result<DynAdapter, AdapterError> {
-        let [values, places] = *self.kind.suffixes;
+        let [values, places] = *self.kind.suffixes();
         let count = self.counts.of(target)?;
         let coefficients = stored_coefficients(target, tensors, values, count)?;
         let name = target.tensor_name(places);
@@ -202,7 +253,7 @@ impl Selected {
             .expect_shape(&name, &[2, count])?
             .to_ints(&name)?;
         let shape = [target.out_features, target.in_features];
-        let support = support_of(self.kind.basis, shape, &places).map_err(|error| {
+        let support = support_of(self.kind.basis(), shape, &places).map_err(|error| {
             let problem = error.to_string();
             AdapterError::Places { name, problem }
         })?;
@@ -214,7 +265,7 @@ impl Selected {
         target: &Target,
         mut fields: Fields<TensorData>,
     ) -> Result<Fields<HostTensor>, AdapterError> {
-        let [values, places] = *self.kind.suffixes;
+        let [values, places] = *self.kind.suffixes();
         if let Some(data) = fields.remove("places") {
             // 32 bits, whatever integers the device computes with.
             fields.insert("places".into(), data.convert::<i32>());
@@ -229,87 +280,3 @@ impl Selected {
         Ok(out)
     }
 }
-
-macro_rules! selected_method {
-    ($method:ident, $kind:ident, $defaults:path, $what:literal) => {
-        impl $method {
-            #[doc = concat!($what, " with these settings.")]
-            ///
-            /// # Errors
-            /// If a setting makes no sense.
-            pub fn new(config: SelectedConfig) -> Result<Self, AdapterError> {
-                Ok(Self(Selected::new($kind, config)?))
-            }
-
-            #[doc = concat!($what, " with the settings of an `adapter_config.json`.")]
-            ///
-            /// # Errors
-            /// If a value has the wrong type or makes no sense.
-            pub fn from_json(map: &Map<String, Value>) -> Result<Self, AdapterError> {
-                Ok(Self(Selected::read($kind, &$defaults(), map)?))
-            }
-
-            #[doc = concat!("The default settings of ", $what, ", as a file holds them.")]
-            pub fn defaults() -> Map<String, Value> {
-                $defaults().to_json()
-            }
-        }
-
-        impl Method for $method {
-            fn name(&self) -> &'static str {
-                self.0.kind.name
-            }
-
-            fn peft_type(&self) -> &'static str {
-                self.0.kind.peft_type
-            }
-
-            fn config(&self) -> Map<String, Value> {
-                self.0.config.to_json()
-            }
-
-            fn gradient_batches(&self) -> usize {
-                match self.0.config.select {
-                    Selection::Grad => 8,
-                    _ => 0,
-                }
-            }
-
-            fn init(
-                &self,
-                target: &Target,
-                start: &InitContext,
-            ) -> Result<DynAdapter, AdapterError> {
-                self.0.init(target, start)
-            }
-
-            fn describe(&self, target: &Target) -> Result<AdapterSpec, AdapterError> {
-                self.0.describe(target)
-            }
-
-            fn suffixes(&self) -> &'static [&'static str] {
-                self.0.kind.suffixes
-            }
-
-            fn restore(
-                &self,
-                target: &Target,
-                tensors: &Fields<HostTensor>,
-                device: &Device,
-            ) -> Result<DynAdapter, AdapterError> {
-                self.0.restore(target, tensors, device)
-            }
-
-            fn export(
-                &self,
-                target: &Target,
-                fields: Fields<TensorData>,
-            ) -> Result<Fields<HostTensor>, AdapterError> {
-                self.0.export(target, fields)
-            }
-        }
-    };
-}
-
-selected_method!(SdctftMethod, SDCTFT, SelectedConfig::sdctft, "sDCTFT");
-selected_method!(SshMethod, SSH, SelectedConfig::ssh, "SSH");

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::common::{check_factor, fault, pattern_value};
+use super::common::{check_factor, fault, is_default, to_map};
 use crate::{
     Evaluation,
     support::{Hierarchical, Metric, Reach},
@@ -76,6 +76,7 @@ pub struct SelectedConfig {
     /// Coefficients `n` of each module.
     pub n_frequency: usize,
     /// Numbers of coefficients of single modules, by name or regular expression.
+    #[serde(skip_serializing_if = "IndexMap::is_empty")]
     pub n_frequency_pattern: IndexMap<String, usize>,
     /// Which coefficients are trained.
     pub select: Selection,
@@ -96,6 +97,7 @@ pub struct SelectedConfig {
     /// How coefficients start.
     pub init: CoefficientInit,
     /// How updates are applied.
+    #[serde(skip_serializing_if = "is_default")]
     pub evaluation: Evaluation,
 }
 
@@ -165,23 +167,11 @@ impl SelectedConfig {
     }
 
     pub(super) fn to_json(&self) -> Map<String, Value> {
-        let mut map = match serde_json::to_value(self) {
-            Ok(Value::Object(map)) => map,
-            _ => unreachable!("a struct of plain values"),
-        };
+        let mut map = to_map(self);
         // What does nothing is left out.
         if self.select != Selection::Product {
             map.remove("max_rows");
             map.remove("max_cols");
-        }
-        if self.evaluation == Evaluation::Auto {
-            map.remove("evaluation");
-        }
-        if self.n_frequency_pattern.is_empty() {
-            map.remove("n_frequency_pattern");
-        } else {
-            let pattern = pattern_value(&self.n_frequency_pattern);
-            map.insert("n_frequency_pattern".into(), pattern);
         }
         map
     }
