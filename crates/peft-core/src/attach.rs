@@ -7,7 +7,7 @@ use burn::{
     module::{Module, ModuleMapper, Param, Reparameterizer},
     tensor::FloatDType,
 };
-use peft_format::{ModuleInfo, ModuleKind, TargetSpec, targets::ResolveOptions};
+use peft_format::TargetSpec;
 
 use crate::{
     AdapterError, Cost, DynAdapter, InitContext, Method, NameMap, Target, linear_sites, walk,
@@ -106,15 +106,9 @@ pub fn matched_modules<M: Module>(
     names: &NameMap,
     heads: &[&str],
 ) -> Result<BTreeSet<String>, AdapterError> {
-    let sites: Vec<ModuleInfo> = linear_sites(model)
-        .into_iter()
-        .map(|site| ModuleInfo::new(names.to_hf(&site.path), ModuleKind::Linear))
-        .collect();
-    let resolve = ResolveOptions {
-        heads,
-        ..ResolveOptions::default()
-    };
-    let resolved = targets.resolve(&sites, resolve)?;
+    let sites = linear_sites(model);
+    let paths = sites.iter().map(|site| names.to_hf(&site.path));
+    let resolved = targets.resolve_linears(paths, heads)?;
     if let Some(near) = resolved.near {
         let names = resolved.unmatched.join("`, `");
         return Err(AdapterError::Unmatched {

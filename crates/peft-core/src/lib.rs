@@ -19,7 +19,7 @@ pub mod nn;
 mod tensors;
 mod walk;
 
-pub use adapter::{AdapterContext, BaseLinear, Cost, DynAdapter, WeightAdapter};
+pub use adapter::{AdapterContext, BaseLinear, Cost, DynAdapter, WeightAdapter, add_delta};
 pub use attach::{
     AttachOptions, AttachReport, AttachedTarget, attach, attach_built, is_saved, matched_modules,
     train_modules, train_weights,

@@ -2,7 +2,7 @@ use burn::{
     Tensor,
     module::{Module, Param},
 };
-use peft_core::{AdapterContext, BaseLinear, Cost, WeightAdapter, kernels};
+use peft_core::{AdapterContext, BaseLinear, Cost, WeightAdapter, add_delta, kernels};
 
 /// A low-rank adapter: `W' = W + s · A B`.
 ///
@@ -49,9 +49,7 @@ impl WeightAdapter for Lora {
 
     fn effective(&self, weight: Tensor<2>) -> Tensor<2> {
         let delta = self.a.val().mul_scalar(self.scale).matmul(self.b.val());
-        let dtype = weight.dtype();
-        // A half-precision base is widened for the sum and rounded once.
-        (weight.cast(delta.dtype()) + delta).cast(dtype)
+        add_delta(weight, delta)
     }
 
     fn cost(&self, in_features: usize, out_features: usize) -> Cost {

@@ -29,6 +29,13 @@ pub trait WeightAdapter: Module + Sync + 'static {
     }
 }
 
+/// `weight + delta` in the type of `weight`: a half-precision weight is widened for the sum, which is
+/// rounded once.
+pub fn add_delta(weight: Tensor<2>, delta: Tensor<2>) -> Tensor<2> {
+    let dtype = weight.dtype();
+    (weight.cast(delta.dtype()) + delta).cast(dtype)
+}
+
 /// What an adapter costs on top of the frozen product.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Cost {

@@ -5,5 +5,5 @@ mod contract;
 mod dynamic;
 
 pub use context::AdapterContext;
-pub use contract::{BaseLinear, Cost, WeightAdapter};
+pub use contract::{BaseLinear, Cost, WeightAdapter, add_delta};
 pub use dynamic::DynAdapter;

@@ -38,6 +38,24 @@ pub struct Resolved {
 }
 
 impl TargetSpec {
+    /// [`resolve`](Self::resolve) among linear layers, of which `heads` are the task's.
+    ///
+    /// # Errors
+    /// As for [`resolve`](Self::resolve).
+    pub fn resolve_linears(
+        &self,
+        paths: impl IntoIterator<Item = String>,
+        heads: &[&str],
+    ) -> Result<Resolved, TargetError> {
+        let linear = |path| ModuleInfo::new(path, ModuleKind::Linear);
+        let modules: Vec<ModuleInfo> = paths.into_iter().map(linear).collect();
+        let options = ResolveOptions {
+            heads,
+            ..ResolveOptions::default()
+        };
+        self.resolve(&modules, options)
+    }
+
     /// The modules of a model that this chooses.
     ///
     /// `modules` should hold every module that has a path, containers included: PEFT refuses a

@@ -4,7 +4,7 @@ use burn::{
     tensor::{Device, FloatDType, Int, TensorData},
 };
 use peft_core::{
-    AdapterContext, BaseLinear, Cost, WeightAdapter,
+    AdapterContext, BaseLinear, Cost, WeightAdapter, add_delta,
     kernels::{Applied, HostUpdate, RowUpdate},
 };
 
@@ -87,9 +87,7 @@ impl WeightAdapter for Circulant {
             .permute([1, 2, 0, 3])
             .reshape([q * b, p * b])
             .mul_scalar(self.scale);
-        let dtype = weight.dtype();
-        // A half-precision base is widened for the sum and rounded once.
-        (weight.cast(delta.dtype()) + delta).cast(dtype)
+        add_delta(weight, delta)
     }
 
     fn cost(&self, _: usize, _: usize) -> Cost {

@@ -8,7 +8,7 @@ use burn::{
     tensor::{Device, FloatDType, IndexingUpdateOp, Int, TensorData},
 };
 use peft_core::{
-    BaseLinear, Cost,
+    BaseLinear, Cost, add_delta,
     kernels::{self, Applied, HostUpdate, RowUpdate},
 };
 use schemars::JsonSchema;
@@ -121,9 +121,7 @@ impl Layout {
             };
             Tensor::from_data(data, (&device, dtype.into()))
         };
-        let dtype = weight.dtype();
-        // A half-precision base is widened for the sum and rounded once.
-        (weight.cast(delta.dtype()) + delta).cast(dtype)
+        add_delta(weight, delta)
     }
 
     pub fn cost(&self) -> Cost {

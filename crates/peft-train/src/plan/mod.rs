@@ -11,9 +11,8 @@ use peft_config::Problems;
 use peft_core::{AdapterSpec, Target, is_saved};
 use peft_data::{Task, TextTokenizer};
 use peft_format::{
-    Dtype, ModuleInfo, ModuleKind, TensorSpec,
+    Dtype, TensorSpec,
     adapter::{adapter_size, join_key},
-    targets::ResolveOptions,
 };
 use peft_models::{HeadState, ModelFolder, ModelLayout};
 use serde::Serialize;
@@ -187,16 +186,8 @@ fn targets(
             return Ok((loaded.modules.keys().cloned().collect(), Vec::new()));
         }
     };
-    let sites = layout.linears.iter();
-    let sites: Vec<ModuleInfo> = sites
-        .map(|site| ModuleInfo::new(site.path.clone(), ModuleKind::Linear))
-        .collect();
-    let options = ResolveOptions {
-        heads: folder.head_modules(),
-        ..ResolveOptions::default()
-    };
     let resolved = spec
-        .resolve(&sites, options)
+        .resolve_linears(layout.linear_names(), folder.head_modules())
         .map_err(peft_core::AdapterError::from)?;
     let unmatched = resolved.near.map(|near| near.suggestions);
     let unmatched = unmatched.unwrap_or_default().into_iter();

@@ -4,9 +4,7 @@ use std::collections::BTreeSet;
 
 use burn::tensor::FloatDType;
 use peft_core::{Fields, HostTensor, LinearSite, LoadedAdapter, Method, Target, is_saved};
-use peft_format::{
-    ModuleInfo, ModuleKind, TargetError, Targets, adapter::join_key, near, targets::ResolveOptions,
-};
+use peft_format::{TargetError, Targets, adapter::join_key, near};
 use peft_models::{ModelFolder, ModelLayout};
 
 use super::{VerifyReport, target_of};
@@ -67,15 +65,8 @@ fn targeted(
     if spec.modules == Targets::Unspecified {
         spec.modules = family_targets(&folder.config().model_type);
     }
-    let sites = layout.linears.iter();
-    let sites: Vec<ModuleInfo> = sites
-        .map(|site| ModuleInfo::new(site.path.clone(), ModuleKind::Linear))
-        .collect();
-    let options = ResolveOptions {
-        heads: folder.head_modules(),
-        ..ResolveOptions::default()
-    };
-    match spec.resolve(&sites, options) {
+    let paths = layout.linear_names();
+    match spec.resolve_linears(paths, folder.head_modules()) {
         Ok(resolved) => {
             // An entry that is there, but excluded or saved in full, is no typing error.
             let there = |name: &&String| {
