@@ -171,12 +171,7 @@ pub fn attach_built<M: Module>(
     let linears: BTreeMap<String, Target> = linear_sites(&model)
         .into_iter()
         .map(|site| {
-            let target = Target {
-                path: names.to_hf(&site.path),
-                in_features: site.in_features,
-                out_features: site.out_features,
-                dtype: FloatDType::F32,
-            };
+            let target = site.target(names.to_hf(&site.path));
             (format!("{}.weight", site.path), target)
         })
         .collect();

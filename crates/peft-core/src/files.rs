@@ -164,12 +164,7 @@ pub fn adapter_tensors<M: Module>(
         let Some(fields) = collect.fields.remove(&site.path) else {
             continue;
         };
-        let target = Target {
-            path: names.to_hf(&site.path),
-            in_features: site.in_features,
-            out_features: site.out_features,
-            dtype: FloatDType::F32,
-        };
+        let target = site.target(names.to_hf(&site.path));
         for (suffix, tensor) in method.export(&target, fields)? {
             tensors.insert(join_key(&target.path, &suffix), tensor);
         }

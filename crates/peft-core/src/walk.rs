@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use burn::{
     Tensor,
     module::{Module, ModuleVisitor, Param, Reparameterization},
+    tensor::FloatDType,
 };
 
-use crate::DynAdapter;
+use crate::{DynAdapter, Target};
 
 /// A linear layer: a module named `Linear` with a matrix called `weight`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +19,18 @@ pub struct LinearSite {
     pub in_features: usize,
     /// Width of the output.
     pub out_features: usize,
+}
+
+impl LinearSite {
+    /// The target at this layer, by the checkpoint's name `path`, trained in single precision.
+    pub fn target(&self, path: String) -> Target {
+        Target {
+            path,
+            in_features: self.in_features,
+            out_features: self.out_features,
+            dtype: FloatDType::F32,
+        }
+    }
 }
 
 /// A floating-point parameter.

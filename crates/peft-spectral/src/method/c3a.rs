@@ -36,7 +36,8 @@ pub enum C3aInit {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct C3aConfig {
-    /// Side `b` of the circulant blocks; it must divide both widths of every module.
+    /// Side `b` of the circulant blocks; it must divide both widths of every module. PEFT's own default
+    /// is 256, which does not divide widths of 384.
     pub block_size: usize,
     /// Block sizes of single modules, by name or regular expression.
     #[serde(skip_serializing_if = "IndexMap::is_empty")]
@@ -48,7 +49,7 @@ pub struct C3aConfig {
 impl Default for C3aConfig {
     fn default() -> Self {
         Self {
-            block_size: 256,
+            block_size: 128,
             block_size_pattern: IndexMap::new(),
             init_weights: Value::Bool(true),
         }
@@ -119,8 +120,9 @@ impl C3aMethod {
     /// If a value has the wrong type or makes no sense.
     pub fn from_json(map: &Map<String, Value>) -> Result<Self, AdapterError> {
         let mut map = map.clone();
-        // PEFT's own default, which differs from the one this crate recommends.
+        // PEFT's own defaults, which differ from those this crate recommends.
         map.entry("init_weights").or_insert(Value::Bool(false));
+        map.entry("block_size").or_insert_with(|| 256.into());
         Self::new(own_settings(NAME, &map, C3aConfig::KEYS)?)
     }
 

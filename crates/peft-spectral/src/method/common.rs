@@ -73,11 +73,9 @@ impl Counts {
         pattern: &IndexMap<String, usize>,
     ) -> Result<Self, AdapterError> {
         if usual == 0 || pattern.values().any(|count| *count == 0) {
-            return Err(fault(
-                method,
-                format!("{key}, or its usual value, is 0"),
-                "use 1 or more",
-            ));
+            let setting = key.trim_end_matches("_pattern");
+            let problem = format!("{setting} is 0, of all modules or by {key}");
+            return Err(fault(method, problem, "use 1 or more"));
         }
         let entries = pattern.iter().map(|(key, count)| (key.clone(), *count));
         Ok(Self {
@@ -92,6 +90,17 @@ impl Counts {
             .get(&target.path)?
             .copied()
             .unwrap_or(self.usual))
+    }
+
+    /// The same for numbers of coefficients, which are at most those of the weight.
+    pub fn coefficients(&self, method: &str, target: &Target) -> Result<usize, AdapterError> {
+        let count = self.of(target)?;
+        let (rows, cols) = (target.out_features, target.in_features);
+        if count as u128 > rows as u128 * cols as u128 {
+            let error = SpectralError::Count { count, rows, cols };
+            return Err(unfit(method, target, &error));
+        }
+        Ok(count)
     }
 }
 

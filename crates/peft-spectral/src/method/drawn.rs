@@ -145,7 +145,7 @@ impl<C: Drawn> Method for DrawnMethod<C> {
     }
 
     fn init(&self, target: &Target, start: &InitContext) -> Result<DynAdapter, AdapterError> {
-        let count = self.counts.of(target)?;
+        let count = self.counts.coefficients(C::NAME, target)?;
         let coefficients = if self.config.common().init_weights {
             zeros(target, count)
         } else {
@@ -155,7 +155,7 @@ impl<C: Drawn> Method for DrawnMethod<C> {
     }
 
     fn describe(&self, target: &Target) -> Result<AdapterSpec, AdapterError> {
-        let count = self.counts.of(target)?;
+        let count = self.counts.coefficients(C::NAME, target)?;
         let tensors = coefficients_tensor(target, C::SUFFIX[0], &[count]);
         Ok(described(self.basis, target, count, tensors))
     }
@@ -170,7 +170,7 @@ impl<C: Drawn> Method for DrawnMethod<C> {
         tensors: &Fields<HostTensor>,
         device: &Device,
     ) -> Result<DynAdapter, AdapterError> {
-        let count = self.counts.of(target)?;
+        let count = self.counts.coefficients(C::NAME, target)?;
         let coefficients = stored_coefficients(target, tensors, C::SUFFIX[0], count)?;
         self.adapter(target, count, coefficients, device)
     }

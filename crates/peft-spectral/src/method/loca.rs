@@ -165,7 +165,7 @@ impl Method for LocaMethod {
     }
 
     fn init(&self, target: &Target, start: &InitContext) -> Result<DynAdapter, AdapterError> {
-        let count = self.counts.of(target)?;
+        let count = self.counts.coefficients(NAME, target)?;
         let shares: Vec<f32> = uniform(key_of(start.seed, &target.path, 0), 2 * count);
         let locations = TensorData::new(shares, [2, count]).convert_dtype(target.dtype.into());
         let parts = [zeros(target, count), locations];
@@ -174,7 +174,7 @@ impl Method for LocaMethod {
     }
 
     fn describe(&self, target: &Target) -> Result<AdapterSpec, AdapterError> {
-        let count = self.counts.of(target)?;
+        let count = self.counts.coefficients(NAME, target)?;
         let learn = self.config.location_share > 0.0;
         let mut tensors = coefficients_tensor(target, COEFFICIENTS, &[count]);
         let places = TensorInfo {
@@ -200,7 +200,7 @@ impl Method for LocaMethod {
         tensors: &Fields<HostTensor>,
         device: &Device,
     ) -> Result<DynAdapter, AdapterError> {
-        let count = self.counts.of(target)?;
+        let count = self.counts.coefficients(NAME, target)?;
         let coefficients = stored_coefficients(target, tensors, COEFFICIENTS, count)?;
         let name = target.tensor_name(PLACES);
         let stored = target

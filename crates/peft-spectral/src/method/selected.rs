@@ -206,7 +206,7 @@ impl Method for SelectedMethod {
 
     fn describe(&self, target: &Target) -> Result<AdapterSpec, AdapterError> {
         let [values, places] = *self.kind.suffixes();
-        let count = self.counts.of(target)?;
+        let count = self.counts.coefficients(self.kind.name(), target)?;
         let mut tensors = coefficients_tensor(target, values, &[count]);
         let info = TensorInfo {
             dtype: Dtype::I32,
@@ -221,7 +221,7 @@ impl Method for SelectedMethod {
     }
 
     fn init(&self, target: &Target, start: &InitContext) -> Result<DynAdapter, AdapterError> {
-        let count = self.counts.of(target)?;
+        let count = self.counts.coefficients(self.kind.name(), target)?;
         let support = self.select(target, start, count)?;
         let coefficients = match self.config.init {
             CoefficientInit::Zeros => zeros(target, count),
@@ -245,7 +245,7 @@ impl Method for SelectedMethod {
         device: &Device,
     ) -> Result<DynAdapter, AdapterError> {
         let [values, places] = *self.kind.suffixes();
-        let count = self.counts.of(target)?;
+        let count = self.counts.coefficients(self.kind.name(), target)?;
         let coefficients = stored_coefficients(target, tensors, values, count)?;
         let name = target.tensor_name(places);
         let places = target

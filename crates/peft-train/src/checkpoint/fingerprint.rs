@@ -2,16 +2,10 @@
 
 use std::{collections::BTreeMap, fmt, path::Path};
 
-use peft_models::ModelFolder;
 use serde::{Deserialize, Serialize};
 
 use super::hash;
-use crate::{RunConfig, TrainError, event::fault};
-
-/// Parts of a weight file that are looked at: its beginning, where the header is, and places all
-/// over it. Reading all of it would double the time of opening a large model.
-const PLACES: u64 = 64;
-const PLACE_BYTES: u64 = 4096;
+use crate::{BaseFile, RunConfig, TrainError, event::fault};
 
 /// Files that a tokenizer may come from.
 const TOKENIZER: &[&str] = &[
@@ -24,31 +18,26 @@ const TOKENIZER: &[&str] = &[
     "merges.txt",
 ];
 
-/// Length and content of a file.
+/// Length and content of a file, or of a model's weights.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fingerprint {
     length: u64,
-    sha256: String,
-}
-
-impl Fingerprint {
-    fn new((length, sha256): (u64, String)) -> Self {
-        Self { length, sha256 }
-    }
+    /// The name of the hash, a colon, and its digits.
+    hash: String,
 }
 
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let start = self.sha256.get(..12).unwrap_or(&self.sha256);
-        write!(f, "{} bytes (sha256 {start}…)", self.length)
+        let start = self.hash.get(..18).unwrap_or(&self.hash);
+        write!(f, "{} bytes ({start}…)", self.length)
     }
 }
 
 /// Fingerprints of everything that a run reads, by the flag that names it.
 pub fn inputs(
     config: &RunConfig,
-    folder: &ModelFolder,
+    base: &BaseFile,
 ) -> Result<BTreeMap<String, Fingerprint>, TrainError> {
     let mut found = BTreeMap::new();
     let data = [
@@ -61,11 +50,11 @@ pub fn inputs(
             found.insert(flag.to_owned(), whole(path)?);
         }
     }
-    let name = |path: &Path| path.file_name().map(|n| n.to_string_lossy().into_owned());
-    for path in folder.checkpoint().files() {
-        let key = format!("--model ({})", name(path).unwrap_or_default());
-        found.insert(key, sampled(path)?);
-    }
+    let weights = Fingerprint {
+        length: base.fingerprint.bytes,
+        hash: base.fingerprint.hash.clone(),
+    };
+    found.insert("--model (weights)".to_owned(), weights);
     for file in ["config.json"].iter().chain(TOKENIZER) {
         let path = config.model.join(file);
         if path.is_file() {
@@ -99,12 +88,7 @@ fn same_place(a: &Path, b: &Path) -> bool {
 
 /// All of a file.
 fn whole(path: &Path) -> Result<Fingerprint, TrainError> {
-    let found = hash::file(path);
-    found.map(Fingerprint::new).map_err(|e| fault(path, &e))
-}
-
-/// The length of a file, and blocks spread over it.
-fn sampled(path: &Path) -> Result<Fingerprint, TrainError> {
-    let found = hash::sample(path, PLACES, PLACE_BYTES);
-    found.map(Fingerprint::new).map_err(|e| fault(path, &e))
+    let (length, digest) = hash::file(path).map_err(|error| fault(path, &error))?;
+    let hash = format!("sha256:{digest}");
+    Ok(Fingerprint { length, hash })
 }

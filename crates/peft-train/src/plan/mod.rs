@@ -6,9 +6,8 @@ mod modules;
 mod time;
 mod work;
 
-use burn::tensor::FloatDType;
 use peft_config::Problems;
-use peft_core::{AdapterSpec, Target, is_saved};
+use peft_core::{AdapterSpec, is_saved};
 use peft_data::{Task, TextTokenizer};
 use peft_format::{
     Dtype, TensorSpec,
@@ -119,12 +118,7 @@ impl Plan {
         let (matched, unmatched) = targets(folder, &layout, choice)?;
         let mut specs: Vec<Option<AdapterSpec>> = Vec::with_capacity(layout.linears.len());
         for site in &layout.linears {
-            let target = Target {
-                path: site.path.clone(),
-                in_features: site.in_features,
-                out_features: site.out_features,
-                dtype: FloatDType::F32,
-            };
+            let target = site.target(site.path.clone());
             let wanted = matched.contains(&site.path);
             let spec = wanted.then(|| choice.method.describe(&target));
             specs.push(spec.transpose()?);

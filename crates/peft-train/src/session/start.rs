@@ -100,7 +100,7 @@ impl<'a> Session<'a> {
             total_steps,
             guards::digests(&model)?,
             checkpoint::settings(&config, &resolved),
-            checkpoint::inputs(&config, &folder)?,
+            checkpoint::inputs(&config, &base)?,
         );
         let (resumed, state) = match start {
             Start::Afresh => (false, begun),

@@ -5,7 +5,7 @@ mod report;
 
 use std::path::Path;
 
-use burn::tensor::{Device, FloatDType};
+use burn::tensor::Device;
 use peft_core::{LinearSite, LoadedAdapter, Method, Target};
 use peft_models::{HeadState, ModelFolder};
 
@@ -129,10 +129,5 @@ fn weigh(
 
 /// A linear layer as a target of the adapter's own type.
 fn target_of(site: &LinearSite) -> Target {
-    Target {
-        path: site.path.clone(),
-        in_features: site.in_features,
-        out_features: site.out_features,
-        dtype: FloatDType::F32,
-    }
+    site.target(site.path.clone())
 }
