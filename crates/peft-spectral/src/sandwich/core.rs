@@ -1,12 +1,8 @@
 use std::ops::Range;
 
+use peft_fft::{LANES, Lanes};
+
 use crate::Real;
-
-/// Activation rows that are mixed together: the core's indices are read once for all of them.
-pub(crate) const LANES: usize = 16;
-
-/// One frequency of [`LANES`] activation rows.
-pub(crate) type Lanes<T> = [T; LANES];
 
 /// The sparse core `K` of a sandwich, `[p, q]` in compressed rows: which coefficient, with which
 /// sign, sits where.
@@ -172,7 +168,8 @@ impl Core {
         }
     }
 
-    /// [`mix`](Self::mix) of several activation rows at once.
+    /// [`mix`](Self::mix) of several activation rows at once: the indices are read once for all of them.
+    #[inline(always)]
     pub(crate) fn mix_lanes<T: Real>(&self, values: &[T], q: &[Lanes<T>], z: &mut [Lanes<T>]) {
         for (row, out) in z.iter_mut().enumerate() {
             let mut sum = [T::zero(); LANES];
@@ -187,6 +184,7 @@ impl Core {
     }
 
     /// [`mix_transposed`](Self::mix_transposed) of several activation rows at once.
+    #[inline(always)]
     pub(crate) fn mix_transposed_lanes<T: Real>(
         &self,
         values: &[T],
@@ -206,6 +204,7 @@ impl Core {
 
     /// [`accumulate`](Self::accumulate) over several activation rows at once: their products are
     /// added up in `T`, then to the total in `f64`.
+    #[inline(always)]
     pub(crate) fn accumulate_lanes<T: Real>(
         &self,
         z: &[Lanes<T>],

@@ -19,7 +19,6 @@ mod parallel;
 mod product;
 mod real;
 mod rms_norm;
-mod simd;
 mod softmax;
 mod stacked;
 mod updated;
@@ -28,6 +27,7 @@ mod view;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::tensor::DType;
 use burn_flex::Flex;
+use peft_simd as simd;
 
 use crate::ops::{AttentionPlan, AttentionSaved, KernelGrads, KernelOps};
 use crate::{Activation, Dropout, RowUpdate};
