@@ -40,6 +40,8 @@ struct Slot {
 }
 
 fn main() -> Result<()> {
+    // As the `peft` binary does.
+    peft_train::keep_freed_memory();
     let device = std::env::var("PEFT_BENCH_DEVICE").unwrap_or_else(|_| "cpu".into());
     let device: DeviceChoice = device.parse().map_err(anyhow::Error::msg)?;
     let selected = device.select()?;

@@ -141,9 +141,11 @@ impl<T: FftNum> LaneFft<T> {
         let points = &work.from;
         let half = half::<T>();
         for (k, (bin, turn)) in bins.iter_mut().zip(&self.turns).enumerate() {
-            let (a, b) = (
-                &points[k % points.len()],
-                &points[(points.len() - k) % points.len()],
+            // Values and not references: what is written must not be in the way of reading on.
+            let (a, b, turn) = (
+                points[k % points.len()],
+                points[(points.len() - k) % points.len()],
+                *turn,
             );
             for i in 0..LANES {
                 // Spectra of the even and of the odd places.
@@ -180,7 +182,7 @@ impl<T: FftNum> LaneFft<T> {
         }
         let points = work.from.len();
         for (k, (point, turn)) in work.from.iter_mut().zip(&self.turns).enumerate() {
-            let (a, b) = (&bins[k], &bins[points - k]);
+            let (a, b, turn) = (bins[k], bins[points - k], *turn);
             // The first and the last bin of a real line are real.
             let real = if k == 0 { T::zero() } else { T::one() };
             for i in 0..LANES {

@@ -4,25 +4,39 @@ use realfft::{FftNum, num_complex::Complex};
 
 use super::{Bin, LANES, turn};
 
-#[inline(always)]
-pub fn two<T: FftNum>([a, b]: [Bin<T>; 2]) -> [Bin<T>; 2] {
-    [sum(&a, &b), difference(&a, &b)]
+/// The DFT of `R` values. A trait and not closures: those are not always compiled with the caller's
+/// instructions.
+pub trait Butterfly<T, const R: usize> {
+    fn of(&self, a: [Bin<T>; R]) -> [Bin<T>; R];
 }
 
-#[inline(always)]
-pub fn four<T: FftNum>([a, b, c, d]: [Bin<T>; 4]) -> [Bin<T>; 4] {
-    let (even, even_turned) = (sum(&a, &c), difference(&a, &c));
-    let (odd, odd_turned) = (sum(&b, &d), difference(&b, &d));
-    // −i times the difference.
-    let mut low = Bin::zero();
-    let mut high = Bin::zero();
-    for i in 0..LANES {
-        low.re[i] = even_turned.re[i] + odd_turned.im[i];
-        low.im[i] = even_turned.im[i] - odd_turned.re[i];
-        high.re[i] = even_turned.re[i] - odd_turned.im[i];
-        high.im[i] = even_turned.im[i] + odd_turned.re[i];
+pub struct Two;
+
+impl<T: FftNum> Butterfly<T, 2> for Two {
+    #[inline(always)]
+    fn of(&self, [a, b]: [Bin<T>; 2]) -> [Bin<T>; 2] {
+        [sum(&a, &b), difference(&a, &b)]
     }
-    [sum(&even, &odd), low, difference(&even, &odd), high]
+}
+
+pub struct Four;
+
+impl<T: FftNum> Butterfly<T, 4> for Four {
+    #[inline(always)]
+    fn of(&self, [a, b, c, d]: [Bin<T>; 4]) -> [Bin<T>; 4] {
+        let (even, even_turned) = (sum(&a, &c), difference(&a, &c));
+        let (odd, odd_turned) = (sum(&b, &d), difference(&b, &d));
+        // −i times the difference.
+        let mut low = Bin::zero();
+        let mut high = Bin::zero();
+        for i in 0..LANES {
+            low.re[i] = even_turned.re[i] + odd_turned.im[i];
+            low.im[i] = even_turned.im[i] - odd_turned.re[i];
+            high.re[i] = even_turned.re[i] - odd_turned.im[i];
+            high.im[i] = even_turned.im[i] + odd_turned.re[i];
+        }
+        [sum(&even, &odd), low, difference(&even, &odd), high]
+    }
 }
 
 /// The DFT of an odd prime, its pairs of conjugate roots done together.
@@ -37,9 +51,11 @@ impl<T: FftNum> Odd<T> {
         let roots = (0..radix).map(|j| turn(j, radix)).collect();
         Self { roots }
     }
+}
 
+impl<T: FftNum, const R: usize> Butterfly<T, R> for Odd<T> {
     #[inline(always)]
-    pub fn butterfly<const R: usize>(&self, a: [Bin<T>; R]) -> [Bin<T>; R] {
+    fn of(&self, a: [Bin<T>; R]) -> [Bin<T>; R] {
         let roots: &[Complex<T>] = &self.roots[..R];
         let mut out = [a[0]; R];
         for j in 1..=R / 2 {

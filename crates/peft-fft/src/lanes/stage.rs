@@ -2,7 +2,7 @@ use realfft::{FftNum, num_complex::Complex};
 
 use super::{
     Bin, LANES,
-    radix::{Odd, four, two},
+    radix::{Butterfly, Four, Odd, Two},
     turn,
 };
 
@@ -65,13 +65,13 @@ impl<T: FftNum> Stage<T> {
     #[inline(always)]
     pub fn run(&self, x: &[Bin<T>], y: &mut [Bin<T>]) {
         match self.radix {
-            2 => self.pass(x, y, two),
-            4 => self.pass(x, y, four),
-            3 => self.pass(x, y, |a: [Bin<T>; 3]| self.odd.butterfly(a)),
-            5 => self.pass(x, y, |a: [Bin<T>; 5]| self.odd.butterfly(a)),
-            7 => self.pass(x, y, |a: [Bin<T>; 7]| self.odd.butterfly(a)),
-            11 => self.pass(x, y, |a: [Bin<T>; 11]| self.odd.butterfly(a)),
-            13 => self.pass(x, y, |a: [Bin<T>; 13]| self.odd.butterfly(a)),
+            2 => self.pass::<2>(x, y, &Two),
+            4 => self.pass::<4>(x, y, &Four),
+            3 => self.pass::<3>(x, y, &self.odd),
+            5 => self.pass::<5>(x, y, &self.odd),
+            7 => self.pass::<7>(x, y, &self.odd),
+            11 => self.pass::<11>(x, y, &self.odd),
+            13 => self.pass::<13>(x, y, &self.odd),
             other => unreachable!("no code for radix {other}"),
         }
     }
@@ -81,16 +81,20 @@ impl<T: FftNum> Stage<T> {
         &self,
         x: &[Bin<T>],
         y: &mut [Bin<T>],
-        butterfly: impl Fn([Bin<T>; R]) -> [Bin<T>; R],
+        butterfly: &impl Butterfly<T, R>,
     ) {
         let (m, s) = (self.groups, self.stride);
         let turns = self.turns.chunks_exact(R - 1);
         for (p, (turns, y)) in turns.zip(y.chunks_exact_mut(s * R)).enumerate() {
             for q in 0..s {
-                let b = butterfly(std::array::from_fn(|j| x[q + s * (p + j * m)]));
+                let mut a = [Bin::zero(); R];
+                for (j, a) in a.iter_mut().enumerate() {
+                    *a = x[q + s * (p + j * m)];
+                }
+                let b = butterfly.of(a);
                 y[q] = b[0];
                 for k in 1..R {
-                    y[q + s * k] = turned(&b[k], turns[k - 1]);
+                    y[q + s * k] = turned(b[k], turns[k - 1]);
                 }
             }
         }
@@ -98,7 +102,7 @@ impl<T: FftNum> Stage<T> {
 }
 
 #[inline(always)]
-fn turned<T: FftNum>(bin: &Bin<T>, turn: Complex<T>) -> Bin<T> {
+fn turned<T: FftNum>(bin: Bin<T>, turn: Complex<T>) -> Bin<T> {
     let mut out = Bin::zero();
     for i in 0..LANES {
         out.re[i] = bin.re[i] * turn.re - bin.im[i] * turn.im;

@@ -174,9 +174,9 @@ impl Core {
         for (row, out) in z.iter_mut().enumerate() {
             let mut sum = [T::zero(); LANES];
             for place in self.row(row) {
-                let (value, q) = (values[place], &q[self.columns[place] as usize]);
-                for (sum, &q) in sum.iter_mut().zip(q) {
-                    *sum += value * q;
+                let (value, q) = (values[place], q[self.columns[place] as usize]);
+                for i in 0..LANES {
+                    sum[i] += value * q[i];
                 }
             }
             *out = sum;
@@ -192,11 +192,12 @@ impl Core {
         q: &mut [Lanes<T>],
     ) {
         q.fill([T::zero(); LANES]);
-        for (row, z) in z.iter().enumerate() {
+        for (row, &z) in z.iter().enumerate() {
             for place in self.row(row) {
                 let value = values[place];
-                for (q, &z) in q[self.columns[place] as usize].iter_mut().zip(z) {
-                    *q += value * z;
+                let out = &mut q[self.columns[place] as usize];
+                for i in 0..LANES {
+                    out[i] += value * z[i];
                 }
             }
         }
@@ -212,14 +213,19 @@ impl Core {
         scale: f64,
         da: &mut [f64],
     ) {
-        for (row, z) in z.iter().enumerate() {
+        for (row, &z) in z.iter().enumerate() {
             for place in self.row(row) {
-                let q = &q[self.columns[place] as usize];
-                let mut products = [T::zero(); LANES];
-                for ((product, &z), &q) in products.iter_mut().zip(z).zip(q) {
-                    *product = z * q;
+                let q = q[self.columns[place] as usize];
+                // Pairwise: the sum's order is fixed, and one vector operation a level.
+                let mut eight = [T::zero(); LANES / 2];
+                for i in 0..LANES / 2 {
+                    eight[i] = z[i] * q[i] + z[i + LANES / 2] * q[i + LANES / 2];
                 }
-                let sum: T = products.into_iter().sum();
+                let mut four = [T::zero(); LANES / 4];
+                for i in 0..LANES / 4 {
+                    four[i] = eight[i] + eight[i + LANES / 4];
+                }
+                let sum = (four[0] + four[2]) + (four[1] + four[3]);
                 let signed = f64::from(self.signs[place]) * scale * sum.wide();
                 da[self.indices[place] as usize] += signed;
             }

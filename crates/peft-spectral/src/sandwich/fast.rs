@@ -4,7 +4,10 @@ use peft_fft::{LANES, Lanes};
 use peft_simd::{Kernel, dispatch};
 use rayon::prelude::*;
 
-use super::Sandwich;
+use super::{
+    Sandwich,
+    turn::{add_turned, turn},
+};
 use crate::{
     Real,
     reduce::{add_blocks, blocks_of, part_rows},
@@ -225,38 +228,6 @@ impl<T: Real> Kernel for Backward<'_, '_, T> {
         if let Some(dx) = self.dx {
             core.mix_transposed_lanes(self.values, &work.z, &mut work.dq);
             work.along_in.synthesise(&work.dq, dx);
-        }
-    }
-}
-
-/// Columns of a tile of rows that is turned at a time: its rows stay in the first-level cache.
-const TILE: usize = 64;
-
-/// `lanes[j][i] = rows[i][j]`, and zero in lanes that have no row.
-#[inline(always)]
-fn turn<T: Real>(rows: &[T], lanes: &mut [Lanes<T>]) {
-    let width = lanes.len();
-    if rows.len() < LANES * width {
-        lanes.fill([T::zero(); LANES]);
-    }
-    for (tile, lanes) in lanes.chunks_mut(TILE).enumerate() {
-        for (i, row) in rows.chunks_exact(width).enumerate() {
-            for (lanes, &value) in lanes.iter_mut().zip(&row[tile * TILE..]) {
-                lanes[i] = value;
-            }
-        }
-    }
-}
-
-/// `rows[i][j] += lanes[j][i]`, for the rows that there are.
-#[inline(always)]
-fn add_turned<T: Real>(lanes: &[Lanes<T>], rows: &mut [T]) {
-    let width = lanes.len();
-    for (tile, lanes) in lanes.chunks(TILE).enumerate() {
-        for (i, row) in rows.chunks_exact_mut(width).enumerate() {
-            for (value, lanes) in row[tile * TILE..].iter_mut().zip(lanes) {
-                *value += lanes[i];
-            }
         }
     }
 }

@@ -78,7 +78,7 @@ impl<T: Real> Transform<T> {
                 }
                 fft.analyse(&space.line, &mut space.bins, &mut space.work);
                 for (k, (bin, turn)) in space.bins.iter().zip(&plan.twiddles).enumerate() {
-                    let (low, high) = split(bin, turn);
+                    let (low, high) = split(*bin, *turn);
                     // Bin 0 gives one value, and so does the middle one of an even length.
                     if k > 0 {
                         out[n - k] = high;
@@ -90,9 +90,9 @@ impl<T: Real> Transform<T> {
                 fft.analyse(x, &mut space.bins, &mut space.work);
                 for (k, bin) in space.bins.iter().enumerate() {
                     if k > 0 {
-                        out[n - k] = both(bin, |re, im| (re + im) * plan.unit);
+                        out[n - k] = both(*bin, |re, im| (re + im) * plan.unit);
                     }
-                    out[k] = both(bin, |re, im| (re - im) * plan.unit);
+                    out[k] = both(*bin, |re, im| (re - im) * plan.unit);
                 }
             }
             Kind::Fourier(plan) => {
@@ -100,11 +100,11 @@ impl<T: Real> Transform<T> {
                 let (cos, sin) = out.split_at_mut(n);
                 for (k, bin) in space.bins.iter().enumerate() {
                     if k > 0 {
-                        cos[n - k] = both(bin, |re, _| re * plan.unit);
-                        sin[n - k] = both(bin, |_, im| im * plan.unit);
+                        cos[n - k] = both(*bin, |re, _| re * plan.unit);
+                        sin[n - k] = both(*bin, |_, im| im * plan.unit);
                     }
-                    cos[k] = both(bin, |re, _| re * plan.unit);
-                    sin[k] = both(bin, |_, im| -(im * plan.unit));
+                    cos[k] = both(*bin, |re, _| re * plan.unit);
+                    sin[k] = both(*bin, |_, im| -(im * plan.unit));
                 }
                 // Sine rows of self-conjugate frequencies are zero, not rounding.
                 sin[0] = [T::zero(); LANES];
@@ -139,7 +139,8 @@ impl<T: Real> Transform<T> {
         let half = T::of(0.5);
         match &self.kind {
             Kind::Cosine(plan) => {
-                for (k, (bin, turn)) in space.bins.iter_mut().zip(&plan.twiddles).enumerate() {
+                let turns = plan.twiddles.iter().copied();
+                for (k, (bin, turn)) in space.bins.iter_mut().zip(turns).enumerate() {
                     if k == 0 {
                         *bin = Bin::zero();
                         for i in 0..LANES {
@@ -147,7 +148,7 @@ impl<T: Real> Transform<T> {
                         }
                         continue;
                     }
-                    let (low, high) = (&z[k], &z[n - k]);
+                    let (low, high) = (z[k], z[n - k]);
                     for i in 0..LANES {
                         // (low − i high) / 2, turned back.
                         let (re, im) = (low[i] * half, high[i] * half);
@@ -167,9 +168,11 @@ impl<T: Real> Transform<T> {
                 let scale = plan.unit * half;
                 for (k, bin) in space.bins.iter_mut().enumerate() {
                     let partner = (n - k) % n;
+                    let [a, b] = [cos[k], cos[partner]];
+                    let [c, d] = [sin[partner], sin[k]];
                     for i in 0..LANES {
-                        bin.re[i] = (cos[k][i] + cos[partner][i]) * scale;
-                        bin.im[i] = (sin[partner][i] - sin[k][i]) * scale;
+                        bin.re[i] = (a[i] + b[i]) * scale;
+                        bin.im[i] = (c[i] - d[i]) * scale;
                     }
                 }
                 fft.synthesise(&space.bins, out, &mut space.work);
@@ -181,7 +184,7 @@ impl<T: Real> Transform<T> {
 
 /// Values `k` and `n − k` of the cosine transform.
 #[inline(always)]
-fn split<T: Real>(bin: &Bin<T>, turn: &Complex<T>) -> (Lanes<T>, Lanes<T>) {
+fn split<T: Real>(bin: Bin<T>, turn: Complex<T>) -> (Lanes<T>, Lanes<T>) {
     let (mut low, mut high) = ([T::zero(); LANES], [T::zero(); LANES]);
     for i in 0..LANES {
         low[i] = bin.re[i] * turn.re - bin.im[i] * turn.im;
@@ -191,7 +194,7 @@ fn split<T: Real>(bin: &Bin<T>, turn: &Complex<T>) -> (Lanes<T>, Lanes<T>) {
 }
 
 #[inline(always)]
-fn both<T: Real>(bin: &Bin<T>, of: impl Fn(T, T) -> T) -> Lanes<T> {
+fn both<T: Real>(bin: Bin<T>, of: impl Fn(T, T) -> T) -> Lanes<T> {
     let mut out = [T::zero(); LANES];
     for i in 0..LANES {
         out[i] = of(bin.re[i], bin.im[i]);
