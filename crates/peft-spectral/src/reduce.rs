@@ -7,17 +7,19 @@ pub(crate) fn part_rows(rows: usize) -> usize {
     rows.div_ceil(32).max(64)
 }
 
-/// Adds what `part` sums up of every block into `total`, in the blocks' order.
-pub(crate) fn add_blocks<B: Send>(
+/// Adds what `part` sums up of every block into `total`, in the blocks' order. Blocks that one thread
+/// does in a row share the buffers that `work` makes.
+pub(crate) fn add_blocks<B: Send, W>(
     total: &mut [f64],
     blocks: impl IndexedParallelIterator<Item = B>,
-    part: impl Fn(B, &mut [f64]) + Sync + Send,
+    work: impl Fn() -> W + Sync + Send,
+    part: impl Fn(&mut W, B, &mut [f64]) + Sync + Send,
 ) {
     let count = total.len();
     let parts: Vec<Vec<f64>> = blocks
-        .map(|block| {
+        .map_init(work, |work, block| {
             let mut sum = vec![0.0; count];
-            part(block, &mut sum);
+            part(work, block, &mut sum);
             sum
         })
         .collect();

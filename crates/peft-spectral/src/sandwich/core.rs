@@ -203,32 +203,45 @@ impl Core {
         }
     }
 
-    /// [`accumulate`](Self::accumulate) over several activation rows at once: their products are
-    /// added up in `T`, then to the total in `f64`.
+    /// `sums[place] += z[i] q[j]`, lane by lane: [`accumulate`](Self::accumulate) of several activation
+    /// rows at once, but for what [`add_lanes`](Self::add_lanes) does for all blocks together.
     #[inline(always)]
     pub(crate) fn accumulate_lanes<T: Real>(
         &self,
         z: &[Lanes<T>],
         q: &[Lanes<T>],
-        scale: f64,
-        da: &mut [f64],
+        sums: &mut [Lanes<T>],
     ) {
         for (row, &z) in z.iter().enumerate() {
-            for place in self.row(row) {
-                let q = q[self.columns[place] as usize];
-                // Pairwise: the sum's order is fixed, and one vector operation a level.
-                let mut eight = [T::zero(); LANES / 2];
-                for i in 0..LANES / 2 {
-                    eight[i] = z[i] * q[i] + z[i + LANES / 2] * q[i + LANES / 2];
+            let places = self.row(row);
+            let columns = &self.columns[places.clone()];
+            for (sum, &column) in sums[places].iter_mut().zip(columns) {
+                let q = q[column as usize];
+                for i in 0..LANES {
+                    sum[i] += z[i] * q[i];
                 }
-                let mut four = [T::zero(); LANES / 4];
-                for i in 0..LANES / 4 {
-                    four[i] = eight[i] + eight[i + LANES / 4];
-                }
-                let sum = (four[0] + four[2]) + (four[1] + four[3]);
-                let signed = f64::from(self.signs[place]) * scale * sum.wide();
-                da[self.indices[place] as usize] += signed;
             }
+        }
+    }
+
+    /// Adds the places' sums to the gradients of their coefficients, `da[l] += scale · Σ ± sum`, and
+    /// clears them.
+    #[inline(always)]
+    pub(crate) fn add_lanes<T: Real>(&self, sums: &mut [Lanes<T>], scale: f64, da: &mut [f64]) {
+        let places = self.indices.iter().zip(&self.signs);
+        for (lanes, (&index, &sign)) in sums.iter_mut().zip(places) {
+            // Pairwise, in an order of its own, and a vector operation a level.
+            let mut eight = [T::zero(); LANES / 2];
+            for i in 0..LANES / 2 {
+                eight[i] = lanes[i] + lanes[i + LANES / 2];
+            }
+            let mut four = [T::zero(); LANES / 4];
+            for i in 0..LANES / 4 {
+                four[i] = eight[i] + eight[i + LANES / 4];
+            }
+            let sum = (four[0] + four[2]) + (four[1] + four[3]);
+            da[index as usize] += f64::from(sign) * scale * sum.wide();
+            *lanes = [T::zero(); LANES];
         }
     }
 }

@@ -84,15 +84,14 @@ impl<'a, T: Real> Factored<'a, T> {
             .par_chunks(part * core.cols())
             .zip(g.par_chunks(part * m))
             .zip(blocks_of(dx, rows, part, n));
-        add_blocks(da, blocks, |((q, g), mut dx), da| {
-            let mut p = vec![T::zero(); core.rows()];
-            let mut dq = vec![T::zero(); core.cols()];
+        let work = || (vec![T::zero(); core.rows()], vec![T::zero(); core.cols()]);
+        add_blocks(da, blocks, work, |(p, dq), ((q, g), mut dx), da| {
             for (row, (q, g)) in q.chunks(core.cols()).zip(g.chunks(m)).enumerate() {
-                products(&self.out_basis, g, &mut p);
-                core.accumulate(&p, q, gamma.wide(), da);
+                products(&self.out_basis, g, p);
+                core.accumulate(p, q, gamma.wide(), da);
                 if let Some(dx) = dx.as_deref_mut() {
-                    core.mix_transposed(&values, &p, &mut dq);
-                    combine(&self.in_basis, &dq, &mut dx[row * n..][..n]);
+                    core.mix_transposed(&values, p, dq);
+                    combine(&self.in_basis, dq, &mut dx[row * n..][..n]);
                 }
             }
         });

@@ -5,7 +5,7 @@ use peft_simd::{Kernel, dispatch};
 use rayon::prelude::*;
 
 use super::{
-    Sandwich,
+    Core, Sandwich,
     turn::{add_turned, turn},
 };
 use crate::{
@@ -82,6 +82,8 @@ struct Work<'a, T> {
     q: Vec<Lanes<T>>,
     z: Vec<Lanes<T>>,
     dq: Vec<Lanes<T>>,
+    /// Of the gradients of the places, over the blocks of a part.
+    sums: Vec<Lanes<T>>,
 }
 
 impl<'a, T: Real> Fast<'a, T> {
@@ -104,6 +106,7 @@ impl<'a, T: Real> Fast<'a, T> {
             q: lanes(core.cols()),
             z: lanes(core.rows()),
             dq: lanes(core.cols()),
+            sums: lanes(core.places()),
         }
     }
 
@@ -162,26 +165,34 @@ impl<'a, T: Real> Fast<'a, T> {
             .par_chunks(part * core.cols())
             .zip(g.par_chunks(part * m))
             .zip(blocks_of(dx, rows, part, n));
-        add_blocks(da, blocks, |((q, g), mut dx), da| {
-            let work = &mut self.work();
-            let blocks = q.chunks(LANES * core.cols()).zip(g.chunks(LANES * m));
-            for (block, (q, g)) in blocks.enumerate() {
-                let rows = g.len() / m;
-                let dx = dx
-                    .as_deref_mut()
-                    .map(|dx| &mut dx[block * LANES * n..][..rows * n]);
-                dispatch(Backward {
-                    sandwich: self.sandwich,
-                    values: &values,
+        add_blocks(
+            da,
+            blocks,
+            || self.work(),
+            |work, ((q, g), mut dx), da| {
+                let blocks = q.chunks(LANES * core.cols()).zip(g.chunks(LANES * m));
+                for (block, (q, g)) in blocks.enumerate() {
+                    let rows = g.len() / m;
+                    let dx = dx
+                        .as_deref_mut()
+                        .map(|dx| &mut dx[block * LANES * n..][..rows * n]);
+                    dispatch(Backward {
+                        sandwich: self.sandwich,
+                        values: &values,
+                        work,
+                        q,
+                        g,
+                        dx,
+                    });
+                }
+                dispatch(Sum {
+                    core,
                     gamma: gamma.wide(),
-                    work,
-                    q,
-                    g,
-                    dx,
+                    sums: &mut work.sums,
                     da,
                 });
-            }
-        });
+            },
+        );
     }
 }
 
@@ -210,12 +221,10 @@ impl<T: Real> Kernel for Forward<'_, '_, T> {
 struct Backward<'a, 'b, T> {
     sandwich: &'a Sandwich,
     values: &'a [T],
-    gamma: f64,
     work: &'a mut Work<'b, T>,
     q: &'a [T],
     g: &'a [T],
     dx: Option<&'a mut [T]>,
-    da: &'a mut [f64],
 }
 
 impl<T: Real> Kernel for Backward<'_, '_, T> {
@@ -224,11 +233,26 @@ impl<T: Real> Kernel for Backward<'_, '_, T> {
         let (core, work) = (self.sandwich.core(), self.work);
         load(self.q, &mut work.q);
         work.along_out.analyse(self.g, &mut work.z);
-        core.accumulate_lanes(&work.z, &work.q, self.gamma, self.da);
+        core.accumulate_lanes(&work.z, &work.q, &mut work.sums);
         if let Some(dx) = self.dx {
             core.mix_transposed_lanes(self.values, &work.z, &mut work.dq);
             work.along_in.synthesise(&work.dq, dx);
         }
+    }
+}
+
+/// The end of a part's backward pass.
+struct Sum<'a, T> {
+    core: &'a Core,
+    gamma: f64,
+    sums: &'a mut [Lanes<T>],
+    da: &'a mut [f64],
+}
+
+impl<T: Real> Kernel for Sum<'_, T> {
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        self.core.add_lanes(self.sums, self.gamma, self.da);
     }
 }
 
