@@ -6,6 +6,7 @@ mod machine;
 mod measure;
 #[cfg(test)]
 mod measure_tests;
+mod profile;
 mod report;
 mod server;
 
@@ -27,6 +28,8 @@ use crate::{fetch, python, workspace};
 enum Part {
     /// Time each operation of peft-kernels against the machine's bandwidth and product rate
     Kernels(kernels::Arguments),
+    /// Sample where the processor time of training steps goes
+    Profile(profile::Arguments),
 }
 
 #[derive(clap::Args)]
@@ -93,8 +96,10 @@ impl Programs {
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    if let Some(Part::Kernels(arguments)) = &arguments.part {
-        return kernels::run(arguments);
+    match &arguments.part {
+        Some(Part::Kernels(arguments)) => return kernels::run(arguments),
+        Some(Part::Profile(arguments)) => return profile::run(arguments),
+        None => {}
     }
     let wanted = |case: &Case| {
         (arguments.against_torch || !case.needs_torch())

@@ -79,6 +79,11 @@ impl Server {
         pairs.collect()
     }
 
+    /// Its process, for a look from outside.
+    pub fn process(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sets a slot up; returns the number of trained parameters.
     pub fn set_up(&mut self, slot: &str, setup: &Value) -> Result<u64> {
         let mut setup = setup.clone();

@@ -4,6 +4,70 @@ use peft_kernels::*;
 use crate::Bench;
 use crate::bench::{Work, random};
 
+/// The least that an update can do, `y += x ∘ a`: what is measured is the way around it.
+#[derive(Debug)]
+struct Diagonal(usize);
+
+macro_rules! applied {
+    ($type:ty) => {
+        impl Applied<$type> for Diagonal {
+            fn forward(&self, x: &[$type], a: &[$type], y: &mut [$type], saved: &mut [$type]) {
+                saved.copy_from_slice(x);
+                for (y, x) in y.chunks_mut(self.0).zip(x.chunks(self.0)) {
+                    for ((y, &x), &a) in y.iter_mut().zip(x).zip(a) {
+                        *y += x * a;
+                    }
+                }
+            }
+
+            fn backward(
+                &self,
+                saved: &[$type],
+                dy: &[$type],
+                a: &[$type],
+                dx: Option<&mut [$type]>,
+                da: &mut [f64],
+            ) {
+                for (x, dy) in saved.chunks(self.0).zip(dy.chunks(self.0)) {
+                    for ((da, &x), &dy) in da.iter_mut().zip(x).zip(dy) {
+                        *da += f64::from(x * dy);
+                    }
+                }
+                for (dx, dy) in dx
+                    .into_iter()
+                    .flat_map(|dx| dx.chunks_mut(self.0))
+                    .zip(dy.chunks(self.0))
+                {
+                    for ((dx, &dy), &a) in dx.iter_mut().zip(dy).zip(a) {
+                        *dx += dy * a;
+                    }
+                }
+            }
+        }
+    };
+}
+
+applied!(f32);
+applied!(f64);
+
+impl HostUpdate for Diagonal {
+    fn in_features(&self) -> usize {
+        self.0
+    }
+
+    fn out_features(&self) -> usize {
+        self.0
+    }
+
+    fn coefficients(&self) -> usize {
+        self.0
+    }
+
+    fn saved_per_row(&self) -> usize {
+        self.0
+    }
+}
+
 pub fn run(bench: &mut Bench) {
     let (rows, d, ffn) = (bench.sizes.rows(), bench.sizes.d(), bench.sizes.ffn);
     let device = Device::flex();
@@ -55,6 +119,23 @@ pub fn run(bench: &mut Bench) {
         },
         &[[rows, d], [rows, rank], [rank, d]],
         [Work::Flops(dense + thin), Work::Flops(dense + 2 * thin)],
+    );
+    let update = RowUpdate::new(Diagonal(d));
+    bench.both(
+        &format!("linear_updated {rows}×{d}×{d}, a diagonal"),
+        &|x| {
+            let [x, a] = x.try_into().expect("two");
+            linear_updated(&x, weight(&x), None, a.reshape([d]), &update).expect("a CPU")
+        },
+        &|x| {
+            let [x, a] = x.try_into().expect("two");
+            portable::linear(x.clone(), weight(&x), None) + x * a
+        },
+        &[[rows, d], [1, d]],
+        [
+            Work::Flops(dense + 2 * rows * d),
+            Work::Flops(dense + 4 * rows * d),
+        ],
     );
     let (rows, classes) = (rows / 4, bench.sizes.words);
     let targets = Tensor::<1, Int>::from_ints(vec![7; rows].as_slice(), &device);
