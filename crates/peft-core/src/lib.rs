@@ -7,6 +7,7 @@
 //! - [`attach`], [`save_adapter`], [`load_adapter`]: the same three steps for the model zoo and for
 //!   a user's own model, with a [`NameMap`] between Burn paths and Hugging Face names.
 //! - [`nn::Linear`]: a linear layer that takes the factored path.
+//! - [`places`], [`randperm`]: choosing entries of a matrix, by size or by a seed, also as torch draws.
 
 mod adapter;
 mod attach;
@@ -16,6 +17,8 @@ mod files;
 mod method;
 mod names;
 pub mod nn;
+pub mod places;
+pub mod randperm;
 mod tensors;
 mod walk;
 

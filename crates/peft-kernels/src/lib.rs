@@ -23,10 +23,11 @@
 //! | [`linear`] | product with a weight, plus bias |
 //! | [`linear_low_rank`], [`linear_plus`] | the same plus a product of narrow matrices |
 //! | [`linear_updated`] | the same plus a trained change of the weight that is not formed |
+//! | [`SparsePattern`], [`SparseUpdate`] | products with a sparse matrix, and such a change that is sparse |
 //! | [`cross_entropy`] | mean negative log-likelihood |
 //! | [`adamw`] | a step of AdamW for all trained tensors at once |
 //! | [`norms`] | the norm of each of many tensors |
-//! | [`mix_key`], [`key_of`] | keys of random streams |
+//! | [`mix_key`], [`key_of`], [`word`] | keys of random streams, and their words |
 //! | [`uniform`], [`normal`], [`keep`] | random numbers as pure functions of key and index |
 //!
 //! Results of the CPU bodies do not depend on the number of threads: work is split over rows, or
@@ -41,10 +42,13 @@ pub mod portable;
 mod random;
 mod route;
 mod rows;
+mod simd;
+mod sparse;
 mod update;
 
 pub use functions::*;
 pub use random::*;
 pub use route::has_fast_body;
 pub use rows::RowLayout;
+pub use sparse::{Scalar, SparsePattern, SparseUpdate};
 pub use update::{Applied, HostUpdate, RowUpdate};

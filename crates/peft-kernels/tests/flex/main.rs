@@ -14,6 +14,7 @@ mod layer_norm;
 mod linear;
 mod rms_norm;
 mod softmax;
+mod sparse;
 
 use burn::tensor::{DType, Tensor};
 use common::*;

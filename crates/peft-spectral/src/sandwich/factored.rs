@@ -46,7 +46,7 @@ impl<'a, T: Real> Factored<'a, T> {
                 || vec![T::zero(); core.rows()],
                 |z, ((x, y), q)| {
                     products(&self.in_basis, x, q);
-                    core.mix(&values, q, z);
+                    core.mix(&values, single(q), z.as_chunks_mut::<1>().0);
                     combine(&self.out_basis, z, y);
                 },
             );
@@ -89,9 +89,9 @@ impl<'a, T: Real> Factored<'a, T> {
             let mut dq = vec![T::zero(); core.cols()];
             for (row, (q, g)) in q.chunks(core.cols()).zip(g.chunks(m)).enumerate() {
                 products(&self.out_basis, g, &mut p);
-                core.accumulate(&p, q, gamma.wide(), da);
+                core.accumulate(single(&p), single(q), gamma.wide(), da);
                 if let Some(dx) = dx.as_deref_mut() {
-                    core.mix_transposed(&values, &p, &mut dq);
+                    core.mix_transposed(&values, single(&p), dq.as_chunks_mut::<1>().0);
                     combine(&self.in_basis, &dq, &mut dx[row * n..][..n]);
                 }
             }
@@ -117,6 +117,11 @@ impl Sandwich {
             self.core().cols()
         );
     }
+}
+
+/// A row as one lane.
+fn single<T>(row: &[T]) -> &[[T; 1]] {
+    row.as_chunks::<1>().0
 }
 
 /// `out[i] = ⟨rows[i], x⟩`.

@@ -87,7 +87,7 @@ impl<'a, T: Real> Fast<'a, T> {
                         gather(&work.in_wide, self.sandwich.in_rows(), lane, &mut work.q);
                     }
                     store(&work.q, q);
-                    core.mix_lanes(&values, &work.q, &mut work.z);
+                    core.mix(&values, &work.q, &mut work.z);
                     for (lane, y) in y.chunks_mut(m).enumerate() {
                         // Frequencies outside the support are zero since the buffer was made.
                         scatter(&work.z, self.sandwich.out_rows(), lane, &mut work.out_wide);
@@ -142,11 +142,11 @@ impl<'a, T: Real> Fast<'a, T> {
                         .analyse_line(g, &mut work.out_wide, &mut work.out_scratch);
                     gather(&work.out_wide, self.sandwich.out_rows(), lane, &mut work.z);
                 }
-                core.accumulate_lanes(&work.z, &work.q, gamma.wide(), da);
+                core.accumulate(&work.z, &work.q, gamma.wide(), da);
                 let Some(dx) = dx.as_deref_mut() else {
                     continue;
                 };
-                core.mix_transposed_lanes(&values, &work.z, &mut work.dq);
+                core.mix_transposed(&values, &work.z, &mut work.dq);
                 let dx = &mut dx[block * LANES * n..][..g.len() / m * n];
                 for (lane, dx) in dx.chunks_mut(n).enumerate() {
                     scatter(&work.dq, self.sandwich.in_rows(), lane, &mut work.in_wide);

@@ -19,7 +19,6 @@ mod parallel;
 mod product;
 mod real;
 mod rms_norm;
-mod simd;
 mod softmax;
 mod stacked;
 mod updated;
@@ -30,7 +29,7 @@ use burn::tensor::DType;
 use burn_flex::Flex;
 
 use crate::ops::{AttentionPlan, AttentionSaved, KernelGrads, KernelOps};
-use crate::{Activation, Dropout, RowUpdate};
+use crate::{Activation, Dropout, RowUpdate, simd};
 
 /// Runs a generic body for the element type of a tensor.
 macro_rules! by_type {
