@@ -7,10 +7,10 @@ use burn::{
     module::{Module, ModuleMapper, ModuleVisitor, Param},
     tensor::Int,
 };
-use peft_core::{AdapterStep, FieldStep, ParamPath, Values};
+use peft_core::{AdapterStep, FieldChange, FieldStep, ParamPath, Values};
 
 use super::Trainer;
-use crate::GradientSet;
+use crate::{AdamW, GradientSet};
 
 impl Trainer {
     /// The adapters of a model as they are after a step, with what the method remembers of them.
@@ -40,36 +40,26 @@ impl Trainer {
         model: M,
         adapters: BTreeMap<String, AdapterStep>,
     ) -> M {
-        let mut write = Write {
-            path: ParamPath::default(),
-            values: BTreeMap::new(),
-            moments: BTreeMap::new(),
-        };
+        let mut changes = BTreeMap::new();
         for (module, AdapterStep { fields, memory }) in adapters {
             for (field, step) in fields {
                 let change = step.into_change();
-                let place = (module.clone(), field);
-                if let Some(moments) = change.moments {
-                    write.moments.insert(place.clone(), moments);
-                }
-                if let Some(value) = change.value {
-                    write.values.insert(place, value);
+                if change.value.is_some() || change.moments.is_some() {
+                    changes.insert((module.clone(), field), change);
                 }
             }
             if !memory.is_empty() {
                 self.memory.insert(module, memory);
             }
         }
-        if write.values.is_empty() && write.moments.is_empty() {
+        if changes.is_empty() {
             return model;
         }
-        let Write { moments, .. } = &write;
-        for (path, place) in float_fields(&model) {
-            if let Some(from) = moments.get(&place) {
-                self.optimizer.rearrange(&path, from);
-            }
-        }
-        model.map(&mut write)
+        model.map(&mut Write {
+            path: ParamPath::default(),
+            optimizer: &mut self.optimizer,
+            changes,
+        })
     }
 
     /// Whether the method remembers anything but zeros of an adapter: one that updates a field by itself
@@ -138,60 +128,56 @@ impl ModuleVisitor for Read<'_> {
     }
 }
 
-/// Module and field of an adapter's parameter.
-type Place = (String, String);
-
-/// The paths of the floating-point fields of a model's adapters.
-fn float_fields<M: Module>(model: &M) -> Vec<(String, Place)> {
-    #[derive(Default)]
-    struct Fields {
-        path: ParamPath,
-        found: Vec<(String, Place)>,
-    }
-    impl ModuleVisitor for Fields {
-        follow_path!();
-
-        fn visit_float<const D: usize>(&mut self, _: &Param<Tensor<D>>) {
-            if let Some(place) = self.path.adapter_field() {
-                self.found.push((self.path.text(), place));
-            }
-        }
-    }
-    let mut fields = Fields::default();
-    model.visit(&mut fields);
-    fields.found
-}
-
-struct Write {
+struct Write<'a> {
     path: ParamPath,
-    values: BTreeMap<Place, Values>,
-    moments: BTreeMap<Place, Vec<Option<usize>>>,
+    optimizer: &'a mut AdamW,
+    /// By module and field.
+    changes: BTreeMap<(String, String), FieldChange>,
 }
 
-impl ModuleMapper for Write {
+impl Write<'_> {
+    fn change(&mut self) -> Option<FieldChange> {
+        let place = self.path.adapter_field()?;
+        self.changes.remove(&place)
+    }
+}
+
+impl ModuleMapper for Write<'_> {
     follow_path!();
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let place = self.path.adapter_field();
-        match place.and_then(|place| self.values.remove(&place)) {
-            None => param,
-            Some(new) => param.map(|old| {
-                let trained = old.is_require_grad();
-                let new = new.float().cast(old.dtype()).reshape(old.dims());
-                let new = if old.is_autodiff() { new.autodiff() } else { new };
-                new.set_require_grad(trained)
-            }),
+        let Some(change) = self.change() else {
+            return param;
+        };
+        if let Some(from) = change.moments {
+            self.optimizer.rearrange(&self.path.text(), &from);
         }
+        let Some(new) = change.value else {
+            return param;
+        };
+        param.map(|old| {
+            let trained = old.is_require_grad();
+            let new = new.float().cast(old.dtype()).reshape(old.dims());
+            let new = if old.is_autodiff() {
+                new.autodiff()
+            } else {
+                new
+            };
+            new.set_require_grad(trained)
+        })
     }
 
     fn map_int<const D: usize>(&mut self, param: Param<Tensor<D, Int>>) -> Param<Tensor<D, Int>> {
-        let place = self.path.adapter_field();
-        match place.and_then(|place| self.values.remove(&place)) {
-            None => param,
-            Some(new) => param.map(|old| {
-                let new = new.int().cast(old.dtype()).reshape(old.dims());
-                if old.is_autodiff() { new.autodiff() } else { new }
-            }),
-        }
+        let Some(new) = self.change().and_then(|change| change.value) else {
+            return param;
+        };
+        param.map(|old| {
+            let new = new.int().cast(old.dtype()).reshape(old.dims());
+            if old.is_autodiff() {
+                new.autodiff()
+            } else {
+                new
+            }
+        })
     }
 }
