@@ -19,6 +19,7 @@ mod names;
 pub mod nn;
 pub mod places;
 pub mod randperm;
+mod step;
 mod tensors;
 mod walk;
 
@@ -31,9 +32,11 @@ pub use error::AdapterError;
 pub use files::{LoadedAdapter, adapter_tensors, load_adapter, read_adapter, save_adapter};
 pub use method::{AdapterSpec, Fields, InitContext, Method, Target, own_settings};
 pub use names::NameMap;
+pub use step::{AdapterStep, AfterStep, FieldChange, FieldStep, Values};
 pub use tensors::{HostTensor, transpose};
 pub use walk::{
-    LinearSite, ParamPath, ParamSite, learning_rate_factors, linear_sites, trainable_parameters,
+    LinearSite, ParamPath, ParamSite, learning_rate_factors, linear_sites, mean_penalty,
+    trainable_parameters,
 };
 
 pub use peft_format as format;

@@ -10,7 +10,7 @@ use peft_format::TensorInfo;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::{AdapterError, Cost, DynAdapter, HostTensor};
+use crate::{AdapterError, AfterStep, Cost, DynAdapter, HostTensor};
 
 /// One weight to adapt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,8 +120,9 @@ pub struct AdapterSpec {
 
 /// A family of adapters: how one is made for a target, and what its files hold.
 ///
-/// A method is stateless; all that training changes lives in the adapters' parameters. Files are
-/// described in PyTorch's layout (`[out, in]`), fields in the adapter's own.
+/// A method is stateless; all that training changes lives in the adapters' parameters, and in the
+/// memory that the trainer keeps for it. Files are described in PyTorch's layout (`[out, in]`), fields
+/// in the adapter's own.
 pub trait Method: Debug + Send + Sync {
     /// The name on the command line and in study tables, such as `lora`.
     fn name(&self) -> &'static str;
@@ -185,5 +186,21 @@ pub trait Method: Debug + Send + Sync {
     /// too.
     fn learning_rate_factor(&self, _field: &str, _step: u64, _total: u64) -> f64 {
         1.0
+    }
+
+    /// Whether [`after_step`](Self::after_step) has anything to do after step `step` of `total`; nothing
+    /// is gathered for it otherwise.
+    fn acts_after(&self, _step: u64, _total: u64) -> bool {
+        false
+    }
+
+    /// Look at the adapters after an optimiser step, and change them: for methods that prune, grow or
+    /// select again while they train (AdaLoRA, SparseGrad). What it depends on beside the arguments
+    /// belongs into [`AdapterStep::memory`](crate::AdapterStep), so that a resumed run has it.
+    ///
+    /// # Errors
+    /// If the method cannot go on.
+    fn after_step(&self, _now: &mut AfterStep) -> Result<(), AdapterError> {
+        Ok(())
     }
 }

@@ -6,6 +6,7 @@ mod end_to_end;
 mod families;
 mod guards;
 mod head;
+mod hooks;
 mod library;
 mod memory;
 mod plan;
