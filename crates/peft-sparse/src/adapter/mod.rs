@@ -1,0 +1,6 @@
+//! The family as adapters.
+
+mod delta;
+mod layout;
+
+pub use delta::SparseDelta;
