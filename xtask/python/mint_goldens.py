@@ -30,7 +30,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import numpy as np
 import torch
 import transformers as hf
-from peft import C3AConfig, FourierFTConfig, LoraConfig, PeftModel, WaveFTConfig, get_peft_model
+from peft import C3AConfig, FourierFTConfig, LoraConfig, PeftModel, ShiraConfig, WaveFTConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
 from textdata import schedule_factor
@@ -220,7 +220,19 @@ def adapter_cases():
         "c3a_qv": ("bert", dict(block_size=8, target_modules=["query", "value"]), C3AConfig),
         "c3a_all_linear": ("bert", dict(block_size=16, block_size_pattern={r"layer\.0\..*query": 4},
                                         target_modules=["query", "intermediate.dense", "output.dense"]), C3AConfig),
+        "shira_qv": ("bert", dict(r=3, random_seed=42, target_modules=["query", "value"]), ShiraConfig),
+        "shira_feed_forward": ("distilbert", dict(r=2, random_seed=7, target_modules=["q_lin", "lin1", "lin2"]), ShiraConfig),
+        "shira_magnitude": ("bert", dict(r=2, mask_type="magnitude", target_modules=["key", "intermediate.dense"]), ShiraConfig),
     }
+
+
+def largest_weights(layer, r, **_):
+    """SHiRA's mask by magnitude, which PEFT leaves to its users; of equal entries the first."""
+    weight = layer.weight.detach().abs().flatten()
+    order = torch.sort(weight, descending=True, stable=True).indices
+    mask = torch.zeros_like(weight)
+    mask[order[: r * sum(layer.weight.shape)]] = 1
+    return mask.view(layer.weight.shape)
 
 
 # PEFT computes these updates in single precision whatever the model's type.
@@ -233,6 +245,8 @@ def mint_adapters(out, sets):
         folder = out / "adapters" / case
         config = (config or [LoraConfig])[0](task_type="SEQ_CLS", **arguments)
         kind = config.peft_type.value
+        if arguments.get("mask_type") == "magnitude":
+            config.mask_fn = largest_weights
         model = get_peft_model(load(out, base, False), config).eval()
         # DoRA's magnitudes stay near the norms they start from.
         magnitudes = [p for n, p in model.named_parameters() if "magnitude" in n]

@@ -10,8 +10,8 @@ use burn::{
 use peft_format::TargetSpec;
 
 use crate::{
-    AdapterError, Cost, DynAdapter, InitContext, Method, NameMap, Target, linear_sites, walk,
-    walk::ParamPath,
+    AdapterError, Cost, DynAdapter, InitContext, Method, NameMap, Target, WeightGradients,
+    linear_sites, walk, walk::ParamPath,
 };
 
 /// Where adapters go.
@@ -27,9 +27,8 @@ pub struct AttachOptions<'a> {
     pub heads: &'a [&'a str],
     /// Seed of the initial values.
     pub seed: u64,
-    /// Gradients of the weights, `[in, out]`, by the checkpoint's names of their modules, for a method
-    /// that [wants them](Method::gradient_batches).
-    pub gradients: Option<&'a BTreeMap<String, Tensor<2>>>,
+    /// Gradients of the weights, for a method that [wants them](Method::gradient_batches).
+    pub gradients: Option<&'a WeightGradients>,
 }
 
 /// One adapted weight.
@@ -88,7 +87,10 @@ pub fn attach<M: Module>(
             }
             let start = InitContext {
                 weight,
-                gradient: options.gradients.and_then(|all| all.get(&target.path)),
+                gradient: options.gradients.and_then(|all| all.sums.get(&target.path)),
+                moments: (options.gradients)
+                    .and_then(|all| all.moments.get(&target.path))
+                    .map(AsRef::as_ref),
                 seed: options.seed,
             };
             method.init(target, &start).map(Some)

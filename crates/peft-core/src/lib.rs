@@ -14,6 +14,7 @@ mod attach;
 mod erased;
 mod error;
 mod files;
+mod gradients;
 mod method;
 mod names;
 pub mod nn;
@@ -30,7 +31,8 @@ pub use attach::{
 };
 pub use error::AdapterError;
 pub use files::{LoadedAdapter, adapter_tensors, load_adapter, read_adapter, save_adapter};
-pub use method::{AdapterSpec, Fields, InitContext, Method, Target, own_settings};
+pub use gradients::{GradientMoments, MomentScope, WeightGradients, layer_type};
+pub use method::{AdapterSpec, DefaultTargets, Fields, InitContext, Method, Target, own_settings};
 pub use names::NameMap;
 pub use step::{AdapterStep, AfterStep, FieldChange, FieldStep, Values};
 pub use tensors::{HostTensor, transpose};

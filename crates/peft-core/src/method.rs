@@ -10,7 +10,9 @@ use peft_format::TensorInfo;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::{AdapterError, AfterStep, Cost, DynAdapter, HostTensor};
+use crate::{
+    AdapterError, AfterStep, Cost, DynAdapter, GradientMoments, HostTensor, MomentScope,
+};
 
 /// One weight to adapt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,8 +80,19 @@ pub struct InitContext<'a> {
     pub weight: &'a Tensor<2>,
     /// The gradient of the loss to it, `[in, out]`, summed over a few batches.
     pub gradient: Option<&'a Tensor<2>>,
+    /// The second moments of such gradients.
+    pub moments: Option<&'a GradientMoments>,
     /// Seed of everything random.
     pub seed: u64,
+}
+
+/// The linear layers that a method adapts where nothing is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DefaultTargets {
+    /// Queries and values, as PEFT.
+    Attention,
+    /// The linear layers of the feed-forward blocks.
+    FeedForward,
 }
 
 /// A method's own settings out of an `adapter_config.json`; absent keys take the defaults of `C`, and
@@ -143,6 +156,17 @@ pub trait Method: Debug + Send + Sync {
     /// wants none.
     fn gradient_batches(&self) -> usize {
         0
+    }
+
+    /// Whether [`init`](Self::init) wants second moments of the gradients of those batches, and over
+    /// what.
+    fn gradient_moments(&self) -> Option<MomentScope> {
+        None
+    }
+
+    /// What it adapts where nothing is said.
+    fn default_targets(&self) -> DefaultTargets {
+        DefaultTargets::Attention
     }
 
     /// A fresh adapter, a function of what is given only.

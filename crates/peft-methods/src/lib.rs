@@ -8,6 +8,7 @@ mod head;
 use peft_config::{Setting, schema_of};
 use peft_core::{AdapterError, Method, format::AdapterConfig};
 use peft_lowrank::{LoraConfig, LoraMethod};
+use peft_sparse::{ShiraConfig, ShiraMethod, SparseGradConfig, SparseGradMethod};
 use peft_spectral::{
     C3aConfig, C3aMethod, FourierFtConfig, FourierFtMethod, LocaConfig, LocaMethod, SelectedConfig,
     SelectedKind, SelectedMethod, WaveFtConfig, WaveFtMethod,
@@ -62,6 +63,9 @@ pub type Build = fn(&Map<String, Value>) -> Result<Box<dyn Method>, AdapterError
 /// Learning rate of coefficients in an orthonormal basis; methods of other normalisations rescale it
 /// themselves.
 const SPECTRAL_RATE: f64 = 2e-2;
+
+/// Learning rate of single entries of a weight.
+const ENTRY_RATE: f64 = 1e-3;
 
 /// All methods that adapt weights.
 pub const METHODS: &[Entry] = &[
@@ -139,6 +143,26 @@ pub const METHODS: &[Entry] = &[
         learning_rate: SPECTRAL_RATE,
         defaults: C3aMethod::defaults,
         build: |map| Ok(Box::new(C3aMethod::from_json(map)?)),
+    },
+    Entry {
+        name: "shira",
+        peft_type: "SHIRA",
+        summary: "sparse high-rank adapters: a fixed set of the weight's own entries (2406.13175)",
+        keys: ShiraConfig::KEYS,
+        type_schema: schema_of::<ShiraConfig>,
+        learning_rate: ENTRY_RATE,
+        defaults: ShiraMethod::defaults,
+        build: |map| Ok(Box::new(ShiraMethod::from_json(map)?)),
+    },
+    Entry {
+        name: "sparsegrad",
+        peft_type: "SPARSEGRAD",
+        summary: "the weight's strongest entries in a basis of its gradients (2410.07383)",
+        keys: SparseGradConfig::KEYS,
+        type_schema: schema_of::<SparseGradConfig>,
+        learning_rate: ENTRY_RATE,
+        defaults: SparseGradMethod::defaults,
+        build: |map| Ok(Box::new(SparseGradMethod::from_json(map)?)),
     },
 ];
 

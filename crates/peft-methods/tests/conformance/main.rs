@@ -71,6 +71,28 @@ fn variants(
             with(json!({ "block_size": 1 })),
             with(json!({ "block_size": block })),
         ],
+        "shira" => {
+            // `r` takes at least as many entries as both widths together.
+            let smallest = match inputs + outputs <= inputs * outputs {
+                true => json!({ "r": 1, "random_seed": 3 }),
+                false => json!({ "density": 0.5 }),
+            };
+            vec![
+                with(smallest),
+                with(json!({ "density": 0.1, "mask_type": "magnitude" })),
+                with(json!({ "density": 0.3, "mask_type": "gradient" })),
+                with(json!({ "density": 1e-9, "mask_type": "snip" })),
+                with(json!({ "density": 1.0 })),
+            ]
+        }
+        "sparsegrad" => vec![
+            with(json!({ "density": 0.1 })),
+            with(json!({ "density": 1.0, "shared_basis": false })),
+            with(json!({ "density": 0.05, "mask": "topk_fixed" })),
+            with(json!({ "density": 0.05, "mask": "topk_refresh", "refresh": 2 })),
+            with(json!({ "density": 0.02, "mask": "topk_each_step", "window": 3.0 })),
+            with(json!({ "density": 0.1, "mask": "topk_each_step", "legacy": true })),
+        ],
         other => panic!("{other}: say here which of its settings to test"),
     }
 }

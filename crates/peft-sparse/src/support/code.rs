@@ -2,8 +2,8 @@
 //!
 //! Of `n` numbers below `u` that rise, the low `l = ⌊log₂(u / n)⌋` bits are written as they are, the
 //! rest as gaps in unary: `2 + l` bits a number at most, and their size is known from `n` and `u`
-//! alone. At 1 % of the entries that is a ninth of two 32-bit numbers. A checksum of the numbers
-//! follows in four bytes.
+//! alone. At 1 % of the entries that is a seventh of two 32-bit numbers. A checksum of the numbers and
+//! of the weight's shape follows in four bytes.
 
 use super::{Support, tiles::tile_count};
 use crate::SparseError;
@@ -25,9 +25,11 @@ fn upper_bits(count: usize, below: usize, low: usize) -> usize {
     count + (below >> low) + 1
 }
 
-/// FNV-1a over the numbers' bytes.
-fn checksum(numbers: &[u32]) -> u32 {
-    let bytes = numbers.iter().flat_map(|number| number.to_le_bytes());
+/// FNV-1a over the bytes of the sides and the numbers.
+fn checksum(shape: [usize; 2], tile: [usize; 2], numbers: &[u32]) -> u32 {
+    let sides = shape.into_iter().chain(tile).map(|side| side as u32);
+    let all = sides.chain(numbers.iter().copied());
+    let bytes = all.flat_map(u32::to_le_bytes);
     bytes.fold(0x811c_9dc5, |hash: u32, byte| {
         (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
     })
@@ -52,7 +54,7 @@ impl Support {
             set(&mut bytes, 8 * lower + (number as usize >> low) + index);
         }
         let end = bytes.len() - CHECK;
-        bytes[end..].copy_from_slice(&checksum(numbers).to_le_bytes());
+        bytes[end..].copy_from_slice(&checksum(self.shape(), self.tile(), numbers).to_le_bytes());
         bytes
     }
 
@@ -90,7 +92,7 @@ impl Support {
             let number = ((bit - index) << low) + rest.map(|bit| 1 << bit).sum::<usize>();
             numbers.push(u32::try_from(number).map_err(|_| SparseError::Code("a number is too large"))?);
         }
-        if numbers.len() < count || check != checksum(&numbers).to_le_bytes() {
+        if numbers.len() < count || check != checksum(shape, tile, &numbers).to_le_bytes() {
             return Err(SparseError::Code("its checksum is another"));
         }
         Self::new(shape, tile, numbers.into_iter().map(u64::from))

@@ -5,5 +5,5 @@ mod select;
 mod tiles;
 
 pub use code::code_len;
-pub use select::{random, strongest, strongest_tiles, torch_random};
+pub use select::{largest, random, strongest, strongest_tiles, torch_random};
 pub use tiles::Support;

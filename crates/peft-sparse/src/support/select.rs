@@ -67,3 +67,52 @@ pub fn strongest_tiles(
     })?;
     Support::new(shape, tile, chosen)
 }
+
+/// The places of the `count` values of largest magnitude, rising, of equal ones the first; all, if there
+/// are no more.
+///
+/// In time proportional to their number, on one thread.
+#[must_use]
+pub fn largest(values: &[f64], count: usize) -> Vec<usize> {
+    if count >= values.len() {
+        return (0..values.len()).collect();
+    }
+    if count == 0 {
+        return Vec::new();
+    }
+    // The bits of a non-negative double, inverted, fall as it grows.
+    let weakness = |value: &f64| !value.abs().to_bits();
+    let mut order: Vec<u64> = values.iter().map(weakness).collect();
+    let bound = *order.select_nth_unstable(count - 1).1;
+    let stronger = order[..count].iter().filter(|&&one| one < bound).count();
+    let mut ties = count - stronger;
+    let mut chosen = Vec::with_capacity(count);
+    for (place, value) in values.iter().enumerate() {
+        match weakness(value).cmp(&bound) {
+            std::cmp::Ordering::Less => chosen.push(place),
+            std::cmp::Ordering::Equal if ties > 0 => {
+                ties -= 1;
+                chosen.push(place);
+            }
+            _ => {}
+        }
+    }
+    chosen
+}
+
+#[cfg(test)]
+mod tests {
+    use peft_core::kernels::normal;
+
+    use super::*;
+
+    #[test]
+    fn the_largest_are_the_strongest() {
+        let values: Vec<f64> = normal(8, 300).into_iter().map(|v| f64::from(v).round()).collect();
+        for count in [0, 1, 17, 299, 300, 400] {
+            let found: Vec<u64> = largest(&values, count).iter().map(|&p| p as u64).collect();
+            let wanted = peft_core::places::strongest([10, 30], count.min(300), |p| values[p]);
+            assert_eq!(Ok(found), wanted, "{count}");
+        }
+    }
+}

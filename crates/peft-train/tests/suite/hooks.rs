@@ -92,7 +92,7 @@ impl Method for Moving {
         let places = Tensor::from_ints([0, 3, 4, 9], &device);
         Ok(DynAdapter::new(Entries {
             values: Param::from_tensor(values),
-            places: Param::from_tensor(places),
+            places: Param::initialized(burn::module::ParamId::new(), places),
             penalty: self.penalty,
             factor: self.factor,
         }))

@@ -1,0 +1,129 @@
+//! What the methods have in common.
+
+use burn::{
+    Tensor,
+    tensor::{FloatDType, TensorData},
+};
+use peft_core::{
+    AdapterError, Fields, HostTensor, InitContext, Target,
+    format::{Dtype, TensorInfo},
+    kernels::{key_of, normal},
+};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::{SparseError, Support, support};
+
+/// Stream of the places that are drawn for a weight.
+const PLACES: u64 = 1;
+
+pub fn fault(method: &str, problem: impl ToString, fix: &str) -> AdapterError {
+    AdapterError::Config {
+        method: method.into(),
+        problem: problem.to_string(),
+        fix: fix.into(),
+    }
+}
+
+/// The fault of a target that the settings do not fit.
+pub fn unfit(method: &str, target: &Target, error: &SparseError) -> AdapterError {
+    let fix = "change the setting, or leave this module out";
+    fault(method, format!("`{}`: {error}", target.path), fix)
+}
+
+/// Settings as a file holds them.
+pub fn to_map(settings: &impl Serialize) -> Map<String, Value> {
+    match serde_json::to_value(settings) {
+        Ok(Value::Object(map)) => map,
+        _ => unreachable!("a struct of plain values"),
+    }
+}
+
+/// Outputs and inputs of a target.
+pub fn shape_of(target: &Target) -> [usize; 2] {
+    [target.out_features, target.in_features]
+}
+
+/// A share of a weight's entries, as a number of them: one at least.
+pub fn share_of([out, inner]: [usize; 2], density: f64) -> usize {
+    let entries = out as f64 * inner as f64;
+    ((density * entries).round() as usize).max(1)
+}
+
+/// Require a share of entries, more than none.
+pub fn check_density(method: &str, density: f64) -> Result<(), AdapterError> {
+    match density > 0.0 && density <= 1.0 {
+        true => Ok(()),
+        false => {
+            let problem = format!("density = {density} is no share of a weight's entries");
+            Err(fault(method, problem, "use more than 0, and 1 at most"))
+        }
+    }
+}
+
+/// A tensor of trained values.
+pub fn values_info(target: &Target, shape: &[usize]) -> TensorInfo {
+    let dtype = match target.dtype {
+        FloatDType::F64 => Dtype::F64,
+        _ => Dtype::F32,
+    };
+    let shape = shape.to_vec();
+    TensorInfo { dtype, shape }
+}
+
+/// Values that start at nothing.
+pub fn zeros(target: &Target, count: usize) -> TensorData {
+    TensorData::zeros::<f32, _>([count]).convert_dtype(target.dtype.into())
+}
+
+/// Standard normal values, a function of seed and path.
+pub fn normals(target: &Target, seed: u64, count: usize) -> TensorData {
+    let values = normal(key_of(seed, &target.path, 0), count);
+    TensorData::new(values, [count]).convert_dtype(target.dtype.into())
+}
+
+/// The values of a file.
+pub fn stored_values(
+    target: &Target,
+    tensors: &Fields<HostTensor>,
+    suffix: &str,
+    shape: &[usize],
+) -> Result<TensorData, AdapterError> {
+    let name = target.tensor_name(suffix);
+    target
+        .stored(tensors, suffix)?
+        .expect_shape(&name, shape)?
+        .to_float(&name, target.dtype)
+}
+
+/// The entries of a matrix `[in, out]`, in PyTorch's order.
+pub fn host(matrix: &Tensor<2>) -> Vec<f64> {
+    let turned = matrix.clone().transpose().into_data();
+    turned.iter::<f64>().collect()
+}
+
+/// The gradient that a choice by gradients needs.
+pub fn gradient<'a>(
+    method: &str,
+    target: &Target,
+    start: &InitContext<'a>,
+) -> Result<&'a Tensor<2>, AdapterError> {
+    start.gradient.ok_or_else(|| {
+        fault(
+            method,
+            format!("the gradient of `{}` is needed", target.path),
+            "give attach the gradients of the weights on a few batches",
+        )
+    })
+}
+
+/// Entries at random: a function of seed and path.
+pub fn random_entries(
+    method: &str,
+    target: &Target,
+    start: &InitContext,
+    count: usize,
+) -> Result<Support, AdapterError> {
+    let key = key_of(start.seed, &target.path, PLACES);
+    support::random(shape_of(target), count, key).map_err(|error| unfit(method, target, &error))
+}
