@@ -77,17 +77,29 @@ pub fn attach<M: Module>(
         true => matched_modules(&model, options.targets, options.names, options.heads)?,
         false => BTreeSet::new(),
     };
+    let targets: Vec<Target> = linear_sites(&model)
+        .iter()
+        .map(|site| site.target(options.names.to_hf(&site.path)))
+        .filter(|target| matched.contains(&target.path))
+        .collect();
+    let allotted = method.allot(&targets, options.gradients)?;
     attach_built(
         model,
         options.names,
         options.modules_to_save,
         |target, weight| {
-            if !matched.contains(&target.path) {
+            let share = allotted
+                .as_ref()
+                .map(|shares| shares.get(&target.path).copied().unwrap_or(0));
+            if !matched.contains(&target.path) || share == Some(0) {
                 return Ok(None);
             }
             let start = InitContext {
                 weight,
                 gradient: options.gradients.and_then(|all| all.sums.get(&target.path)),
+                magnitude: (options.gradients)
+                    .and_then(|all| all.magnitudes.get(&target.path)),
+                allotted: share,
                 moments: (options.gradients)
                     .and_then(|all| all.moments.get(&target.path))
                     .map(AsRef::as_ref),

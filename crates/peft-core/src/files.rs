@@ -16,7 +16,7 @@ use peft_format::{
 
 use crate::{
     AdapterError, AttachReport, DynAdapter, Fields, HostTensor, Method, NameMap, Target,
-    attach::is_saved, attach_built, linear_sites, walk, walk::ParamPath,
+    attach::is_saved, attach_built, gradients::layer_type, linear_sites, walk, walk::ParamPath,
 };
 
 /// An adapter as its files hold it.
@@ -105,7 +105,51 @@ pub fn read_adapter(
             }
         }
     }
+    for suffix in method.shared_suffixes() {
+        give_all(suffix, &mut loaded.modules);
+    }
     Ok(loaded)
+}
+
+/// The modules of each layer type.
+fn by_type<'a>(modules: impl Iterator<Item = &'a String>) -> Vec<Vec<String>> {
+    let mut types: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for module in modules {
+        types.entry(layer_type(module)).or_default().push(module.clone());
+    }
+    types.into_values().collect()
+}
+
+/// Give a shared tensor to all modules of the type of the one that has it.
+fn give_all(suffix: &str, modules: &mut BTreeMap<String, Fields<HostTensor>>) {
+    for kin in by_type(modules.keys()) {
+        let mut owners = kin.iter().filter(|module| modules[*module].contains_key(suffix));
+        let (Some(owner), None) = (owners.next(), owners.next()) else {
+            continue;
+        };
+        let tensor = modules[owner][suffix].clone();
+        for module in &kin {
+            let tensors = modules.get_mut(module).expect("listed just above");
+            tensors.entry(suffix.to_owned()).or_insert_with(|| tensor.clone());
+        }
+    }
+}
+
+/// Leave a tensor to the first of the modules of a type, where all have the same.
+fn keep_one(suffix: &str, modules: &mut IndexMap<String, Fields<HostTensor>>) {
+    for kin in by_type(modules.keys()) {
+        let [first, others @ ..] = kin.as_slice() else {
+            continue;
+        };
+        let Some(tensor) = modules[first].get(suffix).cloned() else {
+            continue;
+        };
+        if others.iter().all(|module| modules[module].get(suffix) == Some(&tensor)) {
+            for module in others {
+                modules[module].remove(suffix);
+            }
+        }
+    }
 }
 
 /// Freeze a model and put an adapter from files on it, ready to be trained on or used.
@@ -159,14 +203,22 @@ pub fn adapter_tensors<M: Module>(
         saved: BTreeMap::new(),
     };
     model.visit(&mut collect);
-    let mut tensors = IndexMap::new();
+    let mut modules = IndexMap::new();
     for site in linear_sites(model) {
         let Some(fields) = collect.fields.remove(&site.path) else {
             continue;
         };
         let target = site.target(names.to_hf(&site.path));
-        for (suffix, tensor) in method.export(&target, fields)? {
-            tensors.insert(join_key(&target.path, &suffix), tensor);
+        let exported = method.export(&target, fields)?;
+        modules.insert(target.path, exported);
+    }
+    for suffix in method.shared_suffixes() {
+        keep_one(suffix, &mut modules);
+    }
+    let mut tensors = IndexMap::new();
+    for (module, exported) in modules {
+        for (suffix, tensor) in exported {
+            tensors.insert(join_key(&module, &suffix), tensor);
         }
     }
     for (name, (data, transposed)) in collect.saved {

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     AdapterError, AfterStep, Cost, DynAdapter, GradientMoments, HostTensor, MomentScope,
+    WeightGradients,
 };
 
 /// One weight to adapt.
@@ -80,8 +81,12 @@ pub struct InitContext<'a> {
     pub weight: &'a Tensor<2>,
     /// The gradient of the loss to it, `[in, out]`, summed over a few batches.
     pub gradient: Option<&'a Tensor<2>>,
+    /// The sum of the gradients' magnitudes, entry by entry.
+    pub magnitude: Option<&'a Tensor<2>>,
     /// The second moments of such gradients.
     pub moments: Option<&'a GradientMoments>,
+    /// What the method [allotted](Method::allot) to this target.
+    pub allotted: Option<usize>,
     /// Seed of everything random.
     pub seed: u64,
 }
@@ -93,6 +98,8 @@ pub enum DefaultTargets {
     Attention,
     /// The linear layers of the feed-forward blocks.
     FeedForward,
+    /// All linear layers but the head.
+    AllLinear,
 }
 
 /// A method's own settings out of an `adapter_config.json`; absent keys take the defaults of `C`, and
@@ -164,6 +171,25 @@ pub trait Method: Debug + Send + Sync {
         None
     }
 
+    /// Whether [`init`](Self::init) wants the magnitudes of the gradients of those batches summed, too.
+    fn gradient_magnitudes(&self) -> bool {
+        false
+    }
+
+    /// How much of a budget that is shared out over the whole model goes to each target, in units of the
+    /// method's own, by their paths; a target with nothing gets no adapter. `None` if every target has
+    /// its own budget.
+    ///
+    /// # Errors
+    /// If the method lacks what it shares out by.
+    fn allot(
+        &self,
+        _targets: &[Target],
+        _gradients: Option<&WeightGradients>,
+    ) -> Result<Option<BTreeMap<String, usize>>, AdapterError> {
+        Ok(None)
+    }
+
     /// What it adapts where nothing is said.
     fn default_targets(&self) -> DefaultTargets {
         DefaultTargets::Attention
@@ -183,6 +209,12 @@ pub trait Method: Debug + Send + Sync {
 
     /// Suffixes of this method's tensors in a file, such as `lora_A.weight`.
     fn suffixes(&self) -> &'static [&'static str];
+
+    /// Those of them that modules of one [`layer_type`](crate::layer_type) may share: where all have the
+    /// same, a file holds it once, with the first of the modules.
+    fn shared_suffixes(&self) -> &'static [&'static str] {
+        &[]
+    }
 
     /// The adapter of a file: tensors by suffix.
     ///

@@ -20,6 +20,7 @@
 //! | [`embedding_layer_norm`] | rows of tables, summed and normalised |
 //! | [`attention`], [`prefix_attention`] | softmax attention over rows packed without padding |
 //! | [`dropout`] | inverted dropout with a counter-based mask |
+//! | [`top_gradient`] | nothing, but only the largest gradients come back |
 //! | [`linear`] | product with a weight, plus bias |
 //! | [`linear_low_rank`], [`linear_plus`] | the same plus a product of narrow matrices |
 //! | [`linear_updated`] | the same plus a trained change of the weight that is not formed |

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, backend_extension};
 
-use crate::{Activation, Dropout, RowUpdate};
+use crate::{Activation, Dropout, RowUpdate, TopGradient};
 
 /// Everything the attention bodies need besides the tensors.
 #[derive(Clone, Debug)]
@@ -93,6 +93,9 @@ pub trait KernelOps: Backend {
     /// See [`dropout`](crate::dropout).
     fn keyed_dropout(x: FloatTensor<Self>, dropout: Dropout) -> FloatTensor<Self>;
 
+    /// See [`top_gradient`](crate::top_gradient).
+    fn kept_gradient(x: FloatTensor<Self>, rule: TopGradient) -> FloatTensor<Self>;
+
     /// See [`linear`](crate::linear).
     fn product(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self>;
 
@@ -155,6 +158,9 @@ pub trait KernelOps: Backend {
 /// What the backward passes call on the inner backend. Not routed: a gradient of a gradient is not
 /// offered.
 pub trait KernelGrads: KernelOps {
+    /// `grad` with all but its largest values put to zero.
+    fn largest_only(grad: FloatTensor<Self>, rule: TopGradient) -> FloatTensor<Self>;
+
     /// `grad · activation'(x)`.
     fn activation_grad(
         x: FloatTensor<Self>,

@@ -8,7 +8,10 @@ mod head;
 use peft_config::{Setting, schema_of};
 use peft_core::{AdapterError, Method, format::AdapterConfig};
 use peft_lowrank::{LoraConfig, LoraMethod};
-use peft_sparse::{ShiraConfig, ShiraMethod, SparseGradConfig, SparseGradMethod};
+use peft_sparse::{
+    MaskedConfig, MaskedKind, MaskedMethod, MePropConfig, MePropMethod, ShiraConfig, ShiraMethod, SiftConfig, SiftMethod,
+    SmtConfig, SmtMethod, SparseGradConfig, SparseGradMethod, SpielConfig, SpielMethod,
+};
 use peft_spectral::{
     C3aConfig, C3aMethod, FourierFtConfig, FourierFtMethod, LocaConfig, LocaMethod, SelectedConfig,
     SelectedKind, SelectedMethod, WaveFtConfig, WaveFtMethod,
@@ -63,6 +66,9 @@ pub type Build = fn(&Map<String, Value>) -> Result<Box<dyn Method>, AdapterError
 /// Learning rate of coefficients in an orthonormal basis; methods of other normalisations rescale it
 /// themselves.
 const SPECTRAL_RATE: f64 = 2e-2;
+
+/// Learning rate of all entries of a weight.
+const WEIGHT_RATE: f64 = 5e-5;
 
 /// Learning rate of single entries of a weight.
 const ENTRY_RATE: f64 = 1e-3;
@@ -155,6 +161,36 @@ pub const METHODS: &[Entry] = &[
         build: |map| Ok(Box::new(ShiraMethod::from_json(map)?)),
     },
     Entry {
+        name: "sift",
+        peft_type: "SIFT",
+        summary: "entries chosen by the first batch's gradient (2312.11875)",
+        keys: SiftConfig::KEYS,
+        type_schema: schema_of::<SiftConfig>,
+        learning_rate: ENTRY_RATE,
+        defaults: SiftMethod::defaults,
+        build: |map| Ok(Box::new(SiftMethod::from_json(map)?)),
+    },
+    Entry {
+        name: "spiel",
+        peft_type: "SPIEL",
+        summary: "entries that come and go, by what rows and columns saw of gradients (2401.16405)",
+        keys: SpielConfig::KEYS,
+        type_schema: schema_of::<SpielConfig>,
+        learning_rate: ENTRY_RATE,
+        defaults: SpielMethod::defaults,
+        build: |map| Ok(Box::new(SpielMethod::from_json(map)?)),
+    },
+    Entry {
+        name: "smt",
+        peft_type: "SMT",
+        summary: "sparse matrix tuning: the blocks of largest gradient in the whole model (2405.15525)",
+        keys: SmtConfig::KEYS,
+        type_schema: schema_of::<SmtConfig>,
+        learning_rate: ENTRY_RATE,
+        defaults: SmtMethod::defaults,
+        build: |map| Ok(Box::new(SmtMethod::from_json(map)?)),
+    },
+    Entry {
         name: "sparsegrad",
         peft_type: "SPARSEGRAD",
         summary: "the weight's strongest entries in a basis of its gradients (2410.07383)",
@@ -163,6 +199,36 @@ pub const METHODS: &[Entry] = &[
         learning_rate: ENTRY_RATE,
         defaults: SparseGradMethod::defaults,
         build: |map| Ok(Box::new(SparseGradMethod::from_json(map)?)),
+    },
+    Entry {
+        name: "gmt",
+        peft_type: "GMT",
+        summary: "gradient-mask tuning: all entries, of each step's gradients the largest (2406.15330)",
+        keys: MaskedConfig::KEYS,
+        type_schema: schema_of::<MaskedConfig>,
+        learning_rate: WEIGHT_RATE,
+        defaults: || MaskedMethod::defaults(MaskedKind::Gmt),
+        build: |map| Ok(Box::new(MaskedMethod::from_json(MaskedKind::Gmt, map)?)),
+    },
+    Entry {
+        name: "topk_grad",
+        peft_type: "TOPK_GRAD",
+        summary: "the same with the largest hundredth: SparseGrad's paper calls it meProp (2410.07383)",
+        keys: MaskedConfig::KEYS,
+        type_schema: schema_of::<MaskedConfig>,
+        learning_rate: WEIGHT_RATE,
+        defaults: || MaskedMethod::defaults(MaskedKind::TopkGrad),
+        build: |map| Ok(Box::new(MaskedMethod::from_json(MaskedKind::TopkGrad, map)?)),
+    },
+    Entry {
+        name: "meprop",
+        peft_type: "MEPROP",
+        summary: "all entries, of the outputs' gradients the largest (1706.06197)",
+        keys: MePropConfig::KEYS,
+        type_schema: schema_of::<MePropConfig>,
+        learning_rate: WEIGHT_RATE,
+        defaults: MePropMethod::defaults,
+        build: |map| Ok(Box::new(MePropMethod::from_json(map)?)),
     },
 ];
 

@@ -65,6 +65,8 @@ impl AgedAdam {
         learning_rate: f64,
         clock: Clock,
     ) {
+        // Neighbours are mostly of one age, and powers are dear.
+        let mut known = (0, 1.0, 1.0);
         for (place, slot) in at.into_iter().zip(slots) {
             let g = gradient[place];
             let (m, v) = (&mut self.mean[slot], &mut self.square[slot]);
@@ -76,8 +78,10 @@ impl AgedAdam {
                 Clock::Run(step) => step as i64,
             };
             let t = t.min(i64::from(i32::MAX)) as i32;
-            let mean = *m / (1.0 - BETA1.powi(t));
-            let root = (*v / (1.0 - BETA2.powi(t))).sqrt();
+            if known.0 != t {
+                known = (t, 1.0 - BETA1.powi(t), 1.0 - BETA2.powi(t));
+            }
+            let (mean, root) = (*m / known.1, (*v / known.2).sqrt());
             values[place] -= learning_rate * mean / (root + EPS);
         }
     }
@@ -129,9 +133,13 @@ pub(crate) fn remember_ints(
     numbers: &[i64],
     like: &Tensor<1>,
 ) {
+    memory.insert(name.to_owned(), whole(numbers, like));
+}
+
+/// Integers where other values are.
+pub(crate) fn whole(numbers: &[i64], like: &Tensor<1>) -> Values {
     let data = TensorData::new(numbers.to_vec(), [numbers.len()]);
-    let tensor = Tensor::<1, Int>::from_data(data, &like.device());
-    memory.insert(name.to_owned(), Values::Int(tensor));
+    Values::Int(Tensor::<1, Int>::from_data(data, &like.device()))
 }
 
 /// Floating-point values like others.

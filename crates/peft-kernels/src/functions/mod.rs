@@ -12,6 +12,7 @@ mod low_rank;
 mod norms;
 mod rms_norm;
 mod softmax;
+mod top_gradient;
 mod updated;
 
 pub use activation::{Activation, GeluKind, bias_activation, gated, gelu, silu};
@@ -26,4 +27,5 @@ pub use low_rank::{linear_low_rank, linear_plus};
 pub use norms::norms;
 pub use rms_norm::{add_rms_norm, rms_norm};
 pub use softmax::softmax;
+pub use top_gradient::{TopGradient, top_gradient};
 pub use updated::linear_updated;

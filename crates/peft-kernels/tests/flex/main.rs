@@ -15,6 +15,7 @@ mod linear;
 mod rms_norm;
 mod softmax;
 mod sparse;
+mod top_gradient;
 
 use burn::tensor::{DType, Tensor};
 use common::*;

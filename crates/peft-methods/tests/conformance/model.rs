@@ -121,7 +121,7 @@ impl Case {
         let mut all = WeightGradients::new();
         for batch in ["gradient", "another"] {
             let gradient = self.random(batch, shape, self.dtype(), &device.clone().inner());
-            all.add([("layer".into(), gradient)], self.method.gradient_moments());
+            all.add([("layer".into(), gradient)], self.method.as_ref());
         }
         all
     }

@@ -124,7 +124,9 @@ pub fn initial_values(case: &Case) {
         let start = InitContext {
             weight: &weight,
             gradient: gradients.sums.get("layer"),
+            magnitude: gradients.magnitudes.get("layer"),
             moments: gradients.moments.get("layer").map(AsRef::as_ref),
+            allotted: None,
             seed,
         };
         let adapter = case.method.init(&target, &start).unwrap();

@@ -20,6 +20,11 @@ pub struct SparseDelta {
     pub values: Param<Tensor<1>>,
     /// Numbers of the support's tiles, rising.
     pub tiles: Param<Tensor<1, Int>>,
+    /// Outputs and inputs of the weight, `[2]`.
+    pub shape: Param<Tensor<1, Int>>,
+    /// Whether the support changes while training goes on.
+    #[module(skip)]
+    pub moving: bool,
     #[module(skip)]
     layout: LayoutCell,
 }
@@ -32,34 +37,48 @@ impl SparseDelta {
     pub fn new(support: Support, values: TensorData, dtype: FloatDType, device: &Device) -> Self {
         let (found, wanted) = (values.num_elements(), support.len());
         assert_eq!(found, wanted, "one value for each entry of the support");
-        let tiles: Vec<i64> = support.tiles().iter().map(|&t| i64::from(t)).collect();
-        let tiles = TensorData::new(tiles, [support.tiles().len()]);
-        let tiles = Param::initialized(ParamId::new(), Tensor::from_data(tiles, device));
+        let ints = |numbers: Vec<i64>| {
+            let data = TensorData::new(numbers.clone(), [numbers.len()]);
+            Param::initialized(ParamId::new(), Tensor::from_data(data, device))
+        };
+        let tiles = ints(support.tiles().iter().map(|&t| i64::from(t)).collect());
+        let shape = ints(support.shape().map(|side| side as i64).to_vec());
         Self {
             values: Param::from_tensor(Tensor::from_data(values, (device, dtype.into()))),
             layout: LayoutCell::new(&tiles, support),
             tiles,
+            shape,
+            moving: false,
+        }
+    }
+
+    /// The same, with a support that a method changes between two steps.
+    #[must_use]
+    pub fn moving(self) -> Self {
+        Self {
+            moving: true,
+            ..self
         }
     }
 
     /// Where the values are.
     pub fn support(&self) -> Support {
-        self.layout.get(&self.tiles).support.clone()
+        self.layout.get(&self.tiles, self.moving).support.clone()
     }
 }
 
 impl WeightAdapter for SparseDelta {
     fn forward(&self, x: Tensor<2>, base: &BaseLinear, _: &AdapterContext) -> Tensor<2> {
-        let layout = self.layout.get(&self.tiles);
+        let layout = self.layout.get(&self.tiles, self.moving);
         layout.apply(x, base, self.values.val())
     }
 
     fn effective(&self, weight: Tensor<2>) -> Tensor<2> {
-        let layout = self.layout.get(&self.tiles);
+        let layout = self.layout.get(&self.tiles, self.moving);
         layout.merged(weight, self.values.val())
     }
 
     fn cost(&self, _: usize, _: usize) -> Cost {
-        self.layout.get(&self.tiles).cost()
+        self.layout.get(&self.tiles, self.moving).cost()
     }
 }

@@ -36,7 +36,7 @@ pub struct CoreParts {
     pub places: Option<Vec<u32>>,
     /// `U`, `[in, q]`.
     pub input_basis: Tensor<2>,
-    /// `V`, `[out, p]`.
+    /// `Vᵀ`, `[p, out]`.
     pub output_basis: Tensor<2>,
 }
 
@@ -47,7 +47,7 @@ impl GradientCore {
     /// # Panics
     /// If there is not one value for each place.
     pub fn new(parts: CoreParts, dtype: FloatDType, device: &Device) -> Self {
-        let ([_, q], [_, p]) = (parts.input_basis.dims(), parts.output_basis.dims());
+        let ([_, q], [p, _]) = (parts.input_basis.dims(), parts.output_basis.dims());
         let places = parts.places.map(|places| {
             let places: Vec<i64> = places.into_iter().map(i64::from).collect();
             let places = TensorData::new(places.clone(), [places.len()]);
@@ -66,7 +66,7 @@ impl GradientCore {
             core: Param::from_tensor(Tensor::from_data(parts.core, (device, dtype.into()))),
             places,
             input_basis: frozen(parts.input_basis),
-            output_basis: frozen(parts.output_basis.transpose()),
+            output_basis: frozen(parts.output_basis),
         }
     }
 

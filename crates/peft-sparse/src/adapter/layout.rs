@@ -151,17 +151,24 @@ impl LayoutCell {
         ))))
     }
 
+    /// The layout of tiles that stay the same as long as the parameter is, or of tiles that `move`: then
+    /// they are compared with those known at every call.
+    ///
     /// # Panics
     /// If the tiles are not tiles of the weight that rise.
-    pub fn get(&self, tiles: &Param<Tensor<1, Int>>) -> Arc<Layout> {
+    pub fn get(&self, tiles: &Param<Tensor<1, Int>>, moving: bool) -> Arc<Layout> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.0 != tiles.id {
+        if moving || known.0 != tiles.id {
             let old = &known.1.support;
             let numbers: Vec<i64> = tiles.val().into_data().iter::<i64>().collect();
-            let numbers = numbers.into_iter().map(|number| number as u64);
-            let support = Support::new(old.shape(), old.tile(), numbers)
-                .unwrap_or_else(|error| panic!("the tiles of a sparse adapter: {error}"));
-            *known = (tiles.id, Arc::new(Layout::new(support)));
+            let same = numbers.iter().copied().eq(old.tiles().iter().map(|&t| i64::from(t)));
+            if !same {
+                let numbers = numbers.into_iter().map(|number| number as u64);
+                let support = Support::new(old.shape(), old.tile(), numbers)
+                    .unwrap_or_else(|error| panic!("the tiles of a sparse adapter: {error}"));
+                known.1 = Arc::new(Layout::new(support));
+            }
+            known.0 = tiles.id;
         }
         known.1.clone()
     }

@@ -9,8 +9,8 @@ const MORE: usize = 8;
 /// so that each of these counts as two power iterations of the usual range finder.
 const POWERS: usize = 3;
 
-/// The first `count` eigenvectors of a symmetric matrix without negative eigenvalues, as columns
-/// `[n, count]`, those of largest eigenvalues first; `None` if it is not finite.
+/// The first `count` eigenvectors of a symmetric matrix without negative eigenvalues, as rows
+/// `[count, n]`, those of largest eigenvalues first; `None` if it is not finite.
 ///
 /// Where few are wanted, by the randomised range finder (Halko, Martinsson and Tropp, 0909.4061) with
 /// random numbers of the stream `key`: products with the matrix, and eigenvectors of a matrix of
@@ -27,7 +27,7 @@ pub fn leading(matrix: &Tensor<2>, count: usize, key: u64) -> Option<Tensor<2>> 
         false => eigen(&host(matrix.clone()), n)?.1,
     };
     let kept = TensorData::new(rows[..count * n].to_vec(), [count, n]);
-    Some(device(kept, matrix).transpose())
+    Some(device(kept, matrix))
 }
 
 /// Approximate eigenvectors as rows, `[size, n]`.
@@ -130,7 +130,7 @@ mod tests {
     }
 
     fn energy(matrix: &Tensor<2>, basis: &Tensor<2>) -> f64 {
-        let inside = basis.clone().transpose().matmul(matrix.clone()).matmul(basis.clone());
+        let inside = basis.clone().matmul(matrix.clone()).matmul(basis.clone().transpose());
         let trace = |m: &Tensor<2>| {
             let [n, _] = m.dims();
             let values = host(m.clone());
@@ -146,10 +146,10 @@ mod tests {
             let few = leading(&matrix, 20, 3).unwrap();
             let (_, all) = eigen(&host(matrix.clone()), 150).unwrap();
             let all = device(TensorData::new(all[..20 * 150].to_vec(), [20, 150]), &matrix);
-            let best = energy(&matrix, &all.transpose());
+            let best = energy(&matrix, &all);
             let caught = energy(&matrix, &few);
             assert!((best - caught).abs() < 1e-4, "{dtype:?}: {caught} of {best}");
-            let square = host(few.clone().transpose().matmul(few.clone()));
+            let square = host(few.clone().matmul(few.clone().transpose()));
             for (place, value) in square.iter().enumerate() {
                 let wanted = if place % 21 == 0 { 1.0 } else { 0.0 };
                 assert!((value - wanted).abs() < tolerance, "{dtype:?}: {value}");
@@ -164,12 +164,12 @@ mod tests {
         let row = Tensor::<2>::from_floats([[3.0; 90]], &Device::default());
         let matrix = row.clone().transpose().matmul(row);
         let basis = leading(&matrix, 5, 1).unwrap();
-        let square = host(basis.clone().transpose().matmul(basis.clone()));
+        let square = host(basis.clone().matmul(basis.clone().transpose()));
         for (place, value) in square.iter().enumerate() {
             let wanted = if place % 6 == 0 { 1.0 } else { 0.0 };
             assert!((value - wanted).abs() < 1e-5, "{square:?}");
         }
-        let first = host(basis.narrow(1, 0, 1));
+        let first = host(basis.narrow(0, 0, 1));
         assert!(first.iter().all(|v| (v - 90f64.sqrt().recip()).abs() < 1e-5));
         assert!(leading(&Tensor::<2>::zeros([70, 70], &Device::default()), 4, 1).is_some());
         let broken = Tensor::<2>::full([70, 70], f32::NAN, &Device::default());

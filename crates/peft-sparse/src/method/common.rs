@@ -2,17 +2,20 @@
 
 use burn::{
     Tensor,
-    tensor::{FloatDType, TensorData},
+    tensor::{Device, FloatDType, TensorData},
 };
 use peft_core::{
-    AdapterError, Fields, HostTensor, InitContext, Target,
+    AdapterError, AdapterSpec, Cost, Fields, HostTensor, InitContext, Target,
     format::{Dtype, TensorInfo},
     kernels::{key_of, normal},
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::{SparseError, Support, support};
+use crate::{
+    SparseDelta, SparseError, Support,
+    support::{self, code_len},
+};
 
 /// Stream of the places that are drawn for a weight.
 const PLACES: u64 = 1;
@@ -126,4 +129,101 @@ pub fn random_entries(
 ) -> Result<Support, AdapterError> {
     let key = key_of(start.seed, &target.path, PLACES);
     support::random(shape_of(target), count, key).map_err(|error| unfit(method, target, &error))
+}
+
+/// What entries cost that nothing is known of but their number.
+pub fn entry_cost(target: &Target, count: usize) -> Cost {
+    Cost {
+        parameters: count,
+        flops_per_row: 6 * count,
+        // The inputs of the entries, unless those are many: then the input itself is kept.
+        saved_per_row: count.min(target.in_features / 2),
+    }
+}
+
+/// The code of the entries that a file holds.
+pub fn stored_entries(
+    target: &Target,
+    tensors: &Fields<HostTensor>,
+    suffix: &str,
+    shape: [usize; 2],
+    count: usize,
+) -> Result<Support, AdapterError> {
+    let name = target.tensor_name(suffix);
+    let code = target.stored(tensors, suffix)?;
+    let code = code.expect_shape(&name, &[code_len(count, shape[0] * shape[1])])?;
+    Support::decode(shape, [1, 1], count, &code.bytes).map_err(|error| AdapterError::Places {
+        name,
+        problem: error.to_string(),
+    })
+}
+
+/// A field of flat places, as the code of a file.
+pub fn entries_to_store(
+    target: &Target,
+    fields: &mut Fields<TensorData>,
+    field: &str,
+    suffix: &str,
+    shape: [usize; 2],
+) -> Result<HostTensor, AdapterError> {
+    let name = target.tensor_name(suffix);
+    let places = target.to_store(fields, field, suffix)?.to_ints(&name)?;
+    let support = Support::entries(shape, places.into_iter().map(|place| place as u64));
+    let support = support.map_err(|error| AdapterError::Places {
+        name,
+        problem: error.to_string(),
+    })?;
+    let bytes = support.encode();
+    Ok(HostTensor {
+        dtype: Dtype::U8,
+        shape: vec![bytes.len()],
+        bytes,
+    })
+}
+
+/// What is known of such a code.
+pub fn code_info(shape: [usize; 2], count: usize) -> TensorInfo {
+    TensorInfo {
+        dtype: Dtype::U8,
+        shape: vec![code_len(count, shape[0] * shape[1])],
+    }
+}
+
+/// What is known of an adapter of single entries whose file holds values and the code of their places.
+pub fn coded_spec(target: &Target, [values, indices]: [&str; 2], count: usize) -> AdapterSpec {
+    AdapterSpec {
+        cost: entry_cost(target, count),
+        keeps_input: 2 * count > target.in_features,
+        tensors: Fields::from([
+            (values.to_owned(), values_info(target, &[count])),
+            (indices.to_owned(), code_info(shape_of(target), count)),
+        ]),
+    }
+}
+
+/// Such an adapter out of a file.
+pub fn coded_adapter(
+    target: &Target,
+    tensors: &Fields<HostTensor>,
+    [values, indices]: [&str; 2],
+    count: usize,
+    device: &Device,
+) -> Result<SparseDelta, AdapterError> {
+    let values = stored_values(target, tensors, values, &[count])?;
+    let support = stored_entries(target, tensors, indices, shape_of(target), count)?;
+    Ok(SparseDelta::new(support, values, target.dtype, device))
+}
+
+/// Such an adapter for a file.
+pub fn coded_tensors(
+    target: &Target,
+    mut fields: Fields<TensorData>,
+    [values, indices]: [&str; 2],
+) -> Result<Fields<HostTensor>, AdapterError> {
+    let stored = target.to_store(&mut fields, "values", values)?;
+    let code = entries_to_store(target, &mut fields, "tiles", indices, shape_of(target))?;
+    Ok(Fields::from([
+        (values.to_owned(), stored),
+        (indices.to_owned(), code),
+    ]))
 }

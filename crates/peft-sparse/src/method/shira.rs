@@ -1,6 +1,6 @@
 use burn::tensor::{Device, TensorData};
 use peft_core::{
-    AdapterError, AdapterSpec, Cost, DynAdapter, Fields, HostTensor, InitContext, Method, Target,
+    AdapterError, AdapterSpec, DynAdapter, Fields, HostTensor, InitContext, Method, Target,
     format::{Dtype, TensorInfo},
     own_settings,
 };
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::common::{
-    check_density, fault, gradient, host, normals, random_entries, shape_of, share_of,
+    check_density, entry_cost, fault, gradient, host, normals, random_entries, shape_of, share_of,
     stored_values, to_map, unfit, values_info, zeros,
 };
 use crate::{SparseDelta, Support, support};
@@ -256,16 +256,6 @@ impl Method for ShiraMethod {
             (VALUES.to_owned(), values),
             (INDICES.to_owned(), indices),
         ]))
-    }
-}
-
-/// What entries cost that nothing is known of but their number.
-fn entry_cost(target: &Target, count: usize) -> Cost {
-    Cost {
-        parameters: count,
-        flops_per_row: 6 * count,
-        // The inputs of the entries, unless those are many: then the input itself is kept.
-        saved_per_row: count.min(target.in_features / 2),
     }
 }
 

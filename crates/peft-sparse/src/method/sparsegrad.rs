@@ -5,7 +5,6 @@ use burn::{
 use peft_core::{
     AdapterError, AdapterSpec, AdapterStep, AfterStep, DefaultTargets, DynAdapter, Fields,
     HostTensor, InitContext, Method, MomentScope, Target,
-    format::{Dtype, TensorInfo},
     kernels::mix_key,
     own_settings,
 };
@@ -13,15 +12,18 @@ use rayon::prelude::*;
 use serde_json::{Map, Value};
 
 use super::{
-    common::{fault, gradient, shape_of, share_of, stored_values, values_info, zeros},
+    common::{
+        code_info, entries_to_store, fault, gradient, shape_of, share_of, stored_entries,
+        stored_values, values_info, zeros,
+    },
     window::{SparseGradConfig, SparseGradMask},
 };
 use crate::{
-    CoreParts, GradientCore, Support,
+    CoreParts, GradientCore,
     adam::{AgedAdam, Clock, floats, ints, remember_ints},
     adapter::core_cost,
     basis::leading,
-    support::{code_len, largest},
+    support::largest,
 };
 
 const INPUTS: &str = "sparsegrad_U";
@@ -78,7 +80,8 @@ impl SparseGradMethod {
         }
     }
 
-    /// `U: [in, q]` and `V: [out, p]`.
+    /// `U: [in, q]` and `Vᵀ: [p, out]`, both row-major: so they come out of files and checkpoints, too, and
+    /// products with them give the same bits.
     fn bases(&self, target: &Target, start: &InitContext) -> Result<[Tensor<2>; 2], AdapterError> {
         let moments = start.moments.ok_or_else(|| {
             fault(
@@ -93,8 +96,8 @@ impl SparseGradMethod {
             let input = leading(&moments.input(), q, key(0))?;
             let output = leading(&moments.output(), p, key(1))?;
             Some(match self.config.legacy {
-                true => [input.transpose(), output],
-                false => [input, output],
+                true => [input, output],
+                false => [turned(&input), output],
             })
         });
         bases.ok_or_else(|| {
@@ -117,8 +120,8 @@ impl SparseGradMethod {
             return Ok(None);
         }
         let gradient = gradient(Self::NAME, target, start)?.clone().transpose();
-        let turned = output.clone().transpose().matmul(gradient).matmul(input.clone());
-        let values: Vec<f64> = turned.into_data().iter::<f64>().collect();
+        let core = output.clone().matmul(gradient).matmul(input.clone());
+        let values: Vec<f64> = core.into_data().iter::<f64>().collect();
         let chosen = largest(&values, self.config.count(target));
         Ok(Some(chosen.into_iter().map(|place| place as u32).collect()))
     }
@@ -239,11 +242,7 @@ impl Method for SparseGradMethod {
             (OUTPUTS.to_owned(), values_info(target, &[out, p])),
         ]);
         if self.config.mask == SparseGradMask::TopkFixed {
-            let code = TensorInfo {
-                dtype: Dtype::U8,
-                shape: vec![code_len(held, p * q)],
-            };
-            tensors.insert(INDICES.to_owned(), code);
+            tensors.insert(INDICES.to_owned(), code_info([p, q], held));
             tensors.insert(CORE.to_owned(), values_info(target, &[held]));
         } else {
             tensors.insert(CORE.to_owned(), values_info(target, &[p, q]));
@@ -259,6 +258,10 @@ impl Method for SparseGradMethod {
         &[INPUTS, OUTPUTS, CORE, INDICES]
     }
 
+    fn shared_suffixes(&self) -> &'static [&'static str] {
+        &[INPUTS, OUTPUTS]
+    }
+
     fn restore(
         &self,
         target: &Target,
@@ -267,30 +270,23 @@ impl Method for SparseGradMethod {
     ) -> Result<DynAdapter, AdapterError> {
         let ([out, inner], [p, q]) = (shape_of(target), self.config.sides(target));
         let held = self.held(target);
-        let matrix = |suffix: &str, shape: [usize; 2]| -> Result<Tensor<2>, AdapterError> {
-            let data = stored_values(target, tensors, suffix, &shape)?;
-            Ok(Tensor::from_data(data, (device, target.dtype.into())))
-        };
+        let matrix = |data: TensorData| Tensor::from_data(data, (device, target.dtype.into()));
         let (core, places) = match self.config.mask {
             SparseGradMask::TopkFixed => {
                 let core = stored_values(target, tensors, CORE, &[held])?;
-                let name = target.tensor_name(INDICES);
-                let code = target.stored(tensors, INDICES)?;
-                let code = code.expect_shape(&name, &[code_len(held, p * q)])?;
-                let support = Support::decode([p, q], [1, 1], held, &code.bytes);
-                let support = support.map_err(|error| AdapterError::Places {
-                    name,
-                    problem: error.to_string(),
-                })?;
+                let support = stored_entries(target, tensors, INDICES, [p, q], held)?;
                 (core, Some(support.tiles().to_vec()))
             }
             _ => (stored_values(target, tensors, CORE, &[p, q])?, None),
         };
+        let name = target.tensor_name(OUTPUTS);
+        let output = target.stored(tensors, OUTPUTS)?.expect_shape(&name, &[out, p])?;
+        let output = output.transposed().to_float(&name, target.dtype)?;
         let parts = CoreParts {
             core: flat(core),
             places,
-            input_basis: matrix(INPUTS, [inner, q])?,
-            output_basis: matrix(OUTPUTS, [out, p])?,
+            input_basis: matrix(stored_values(target, tensors, INPUTS, &[inner, q])?),
+            output_basis: matrix(output),
         };
         Ok(DynAdapter::new(GradientCore::new(parts, target.dtype, device)))
     }
@@ -306,20 +302,7 @@ impl Method for SparseGradMethod {
         let input = target.to_store(&mut fields, "input_basis", INPUTS)?;
         let output = target.to_store(&mut fields, "output_basis", OUTPUTS)?;
         if self.config.mask == SparseGradMask::TopkFixed {
-            let name = target.tensor_name(INDICES);
-            let places = target.to_store(&mut fields, "places", INDICES)?.to_ints(&name)?;
-            let places = places.into_iter().map(|place| place as u64);
-            let support = Support::entries([p, q], places);
-            let support = support.map_err(|error| AdapterError::Places {
-                name,
-                problem: error.to_string(),
-            })?;
-            let bytes = support.encode();
-            let code = HostTensor {
-                dtype: Dtype::U8,
-                shape: vec![bytes.len()],
-                bytes,
-            };
+            let code = entries_to_store(target, &mut fields, "places", INDICES, [p, q])?;
             out.insert(INDICES.to_owned(), code);
         } else {
             core.shape = vec![p, q];
@@ -347,6 +330,17 @@ impl Method for SparseGradMethod {
         (now.adapters.par_iter_mut()).for_each(|(_, adapter)| self.step(adapter, rate, step));
         Ok(())
     }
+}
+
+/// The transpose, row-major.
+fn turned(matrix: &Tensor<2>) -> Tensor<2> {
+    let [rows, cols] = matrix.dims();
+    let values: Vec<f64> = matrix.clone().into_data().iter::<f64>().collect();
+    let turned: Vec<f64> = (0..rows * cols)
+        .map(|place| values[place % rows * cols + place / rows])
+        .collect();
+    let data = TensorData::new(turned, [cols, rows]).convert_dtype(matrix.dtype());
+    Tensor::from_data(data, (&matrix.device(), matrix.dtype()))
 }
 
 /// Values in one line.

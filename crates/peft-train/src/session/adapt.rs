@@ -34,6 +34,7 @@ pub fn resolve(config: &RunConfig, folder: &ModelFolder, entry: &Entry) -> RunCo
             config.target_modules = match method.default_targets() {
                 DefaultTargets::Attention => family_targets(model_type),
                 DefaultTargets::FeedForward => feed_forward_targets(model_type),
+                DefaultTargets::AllLinear => Targets::AllLinear,
             };
         }
     }
@@ -153,6 +154,10 @@ impl Choice {
                 Some(probe.weight_gradients(&model, names, &modules, method.as_ref())?)
             }
         };
+        let matched = match method.adapts_weights() {
+            true => matched_modules(&model, &spec, names, heads)?.len(),
+            false => 0,
+        };
         let options = AttachOptions {
             targets: &spec,
             names,
@@ -162,8 +167,10 @@ impl Choice {
             gradients: gradients.as_ref(),
         };
         let (model, report) = attach(model, method.as_ref(), &options)?;
-        // Old PEFT knows neither `all-linear` nor exclusions: say what they came to.
-        if spec.modules == Targets::AllLinear || spec.exclude.is_some() {
+        // Old PEFT knows neither `all-linear` nor exclusions, and a shared budget may leave modules out:
+        // say what they came to.
+        let left_out = report.targets.len() < matched;
+        if spec.modules == Targets::AllLinear || spec.exclude.is_some() || left_out {
             let paths = report
                 .targets
                 .iter()

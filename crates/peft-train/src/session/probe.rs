@@ -44,7 +44,7 @@ impl Probe<'_> {
                 let shape = [site.in_features, site.out_features];
                 Some((names.to_hf(&site.path), gradient.reshape(shape)))
             });
-            all.add(gradients, method.gradient_moments());
+            all.add(gradients, method);
         }
         Ok(all)
     }

@@ -12,6 +12,8 @@ mod memory;
 mod plan;
 mod real;
 mod resume;
+mod sparse;
+mod sparse_runs;
 mod tiny;
 mod trace;
 

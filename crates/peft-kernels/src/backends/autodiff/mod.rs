@@ -14,6 +14,7 @@ mod low_rank;
 mod product;
 mod rms_norm;
 mod softmax;
+mod top_gradient;
 mod updated;
 
 use burn::backend::Backend;
@@ -22,7 +23,7 @@ use burn_autodiff::Autodiff;
 use burn_autodiff::checkpoint::strategy::CheckpointStrategy;
 
 use crate::ops::{AttentionPlan, KernelGrads, KernelOps};
-use crate::{Activation, Dropout, RowUpdate};
+use crate::{Activation, Dropout, RowUpdate, TopGradient};
 
 type F<B, C> = FloatTensor<Autodiff<B, C>>;
 
@@ -83,6 +84,10 @@ impl<B: Backend + KernelGrads, C: CheckpointStrategy> KernelOps for Autodiff<B, 
 
     fn keyed_dropout(x: F<B, C>, dropout: Dropout) -> F<B, C> {
         dropout::dropout::<B, C>(x, dropout)
+    }
+
+    fn kept_gradient(x: F<B, C>, rule: TopGradient) -> F<B, C> {
+        top_gradient::kept_gradient::<B, C>(x, rule)
     }
 
     fn product(x: F<B, C>, weight: F<B, C>) -> F<B, C> {

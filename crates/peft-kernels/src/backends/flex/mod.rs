@@ -21,6 +21,7 @@ mod real;
 mod rms_norm;
 mod softmax;
 mod stacked;
+mod top_gradient;
 mod updated;
 mod view;
 
@@ -29,7 +30,7 @@ use burn::tensor::DType;
 use burn_flex::Flex;
 
 use crate::ops::{AttentionPlan, AttentionSaved, KernelGrads, KernelOps};
-use crate::{Activation, Dropout, RowUpdate, simd};
+use crate::{Activation, Dropout, RowUpdate, TopGradient, simd};
 
 /// Runs a generic body for the element type of a tensor.
 macro_rules! by_type {
@@ -57,6 +58,7 @@ pub use norms::norms;
 use product::{product, product_sum};
 use rms_norm::{add_rms_norm, rms_norm, rms_norm_gamma_grad, rms_norm_grad};
 use softmax::{softmax, softmax_grad};
+use top_gradient::largest_only;
 use updated::{updated_product, updated_product_grads};
 
 type F = FloatTensor<Flex>;
@@ -103,6 +105,10 @@ impl KernelOps for Flex {
         by_type!(x, dropout(&x, rule))
     }
 
+    fn kept_gradient(x: F, _: TopGradient) -> F {
+        x
+    }
+
     fn product(x: F, weight: F) -> F {
         by_type!(x, product(&x, &weight, None, 1.0))
     }
@@ -142,6 +148,10 @@ impl KernelOps for Flex {
 }
 
 impl KernelGrads for Flex {
+    fn largest_only(grad: F, rule: TopGradient) -> F {
+        by_type!(grad, largest_only(&grad, rule))
+    }
+
     fn low_rank_saving(x: F, weight: F, bias: F, a: F, b: F, scale: f64) -> (F, F) {
         let low = Self::product_scaled(x.clone(), a, scale);
         let y = Self::product_with_addend(x, weight, bias, low.clone(), b);
