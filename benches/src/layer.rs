@@ -1,25 +1,24 @@
 //! One encoder layer of BERT-base size on a full batch.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use burn::{
     module::{Module, Param},
     tensor::{Device, Tensor, TensorData},
 };
 use peft_train::{
     core::{
-        AdapterContext, AttachOptions, Method, NameMap, attach,
-        format::{TargetSpec, Targets},
+        AdapterContext,
+        format::Targets,
         kernels::{RowLayout, normal},
         nn::Linear,
         trainable_parameters,
     },
-    methods,
     models::{Activation, EncoderConfig, Family, Layer, LayerNorm},
 };
-use serde_json::{Map, json};
 
 use crate::{
     Case,
+    adapter::{adapted, named},
     protocol::{Measured, Setup},
 };
 
@@ -49,9 +48,8 @@ impl LayerCase {
         let (layer, full) = match setup.adapter.as_str() {
             "none" => (layer.no_grad(), false),
             "full" => (layer, true),
-            "lora" => (adapted(layer, setup, named(&["query", "value"]))?, false),
             "all-linear" => (adapted(layer, setup, Targets::AllLinear)?, false),
-            other => bail!("unknown adapter `{other}`; known: none, lora, all-linear, full"),
+            _ => (adapted(layer, setup, named(&["query", "value"]))?, false),
         };
         let tokens = setup.batch * setup.seq;
         let starts = (0..=setup.batch).map(|row| row * setup.seq).collect();
@@ -105,26 +103,6 @@ impl Case for LayerCase {
             loss: Some(loss.into_scalar::<f64>()),
         })
     }
-}
-
-fn named(names: &[&str]) -> Targets {
-    Targets::List(names.iter().map(|name| (*name).to_owned()).collect())
-}
-
-fn adapted(layer: Layer, setup: &Setup, targets: Targets) -> Result<Layer> {
-    let mut settings = Map::new();
-    settings.insert("r".into(), setup.rank.into());
-    settings.insert("lora_alpha".into(), json!(setup.alpha()));
-    let method: Box<dyn Method> = (methods::by_name("lora")?.build)(&settings)?;
-    let options = AttachOptions {
-        targets: &TargetSpec::new(targets),
-        names: &NameMap::identity(),
-        modules_to_save: &[],
-        heads: &[],
-        seed: 0,
-        gradients: None,
-    };
-    Ok(attach(layer, method.as_ref(), &options)?.0)
 }
 
 pub fn random<const D: usize>(key: u64, shape: [usize; D], std: f32, device: &Device) -> Tensor<D> {

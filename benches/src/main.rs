@@ -1,10 +1,12 @@
 //! Our side of a benchmark: one JSON command a line on standard input, one JSON answer a line on
 //! standard output, in the protocol of `xtask/python/torch_bench.py`, which a driver alternates with.
 
+mod adapter;
 mod base;
 mod layer;
 mod memory;
 mod protocol;
+mod single;
 mod step;
 mod training;
 
@@ -38,6 +40,8 @@ struct Slot {
 }
 
 fn main() -> Result<()> {
+    // As the `peft` binary does.
+    peft_train::keep_freed_memory();
     let device = std::env::var("PEFT_BENCH_DEVICE").unwrap_or_else(|_| "cpu".into());
     let device: DeviceChoice = device.parse().map_err(anyhow::Error::msg)?;
     let selected = device.select()?;
@@ -88,9 +92,11 @@ fn set_up(
         }
         "minilm_step" => Ok(Box::new(step::StepCase::new(&setup, device)?) as _),
         "bert_base_step" => Ok(Box::new(base::BaseCase::new(&setup, device)?) as _),
-        other => {
-            bail!("unknown case `{other}`; known: bert_layer, minilm_step, bert_base_step")
-        }
+        "linear" => Ok(Box::new(single::LinearCase::new(&setup, device)?) as _),
+        "merge" => Ok(Box::new(single::MergeCase::new(&setup, device)?) as _),
+        other => bail!(
+            "unknown case `{other}`; known: bert_layer, minilm_step, bert_base_step, linear, merge"
+        ),
     })?;
     let answer = json!({
         "ok": true,

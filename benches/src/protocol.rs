@@ -1,6 +1,7 @@
 //! The commands of a driver.
 
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 #[derive(Deserialize)]
 #[serde(tag = "op", rename_all = "lowercase")]
@@ -27,6 +28,7 @@ pub struct Setup {
     pub case: String,
     #[serde(default = "two")]
     pub threads: usize,
+    #[serde(default)]
     pub batch: usize,
     #[serde(default)]
     pub seq: usize,
@@ -37,6 +39,12 @@ pub struct Setup {
     #[serde(default = "eight")]
     pub rank: usize,
     pub alpha: Option<f64>,
+    /// The method's own settings, by their keys in `adapter_config.json`.
+    #[serde(default)]
+    pub settings: Map<String, Value>,
+    /// Inputs and outputs of a single layer.
+    #[serde(default)]
+    pub features: usize,
     #[serde(default)]
     pub model: std::path::PathBuf,
     #[serde(default)]

@@ -1,21 +1,20 @@
-//! A model with LoRA, a trainer, and whole steps of it.
+//! A model with adapters, a trainer, and whole steps of it.
 
 use anyhow::Result;
 use burn::tensor::Device;
 use peft_train::{
     AdamWConfig, Schedule, ScheduleKind, Trainer, TrainerConfig,
-    core::{
-        AttachOptions, Method, attach,
-        format::{TargetSpec, Targets},
-    },
+    core::{AttachOptions, Method, attach, format::TargetSpec},
     data::Labels,
-    differentiate, loss, methods,
+    differentiate, loss,
     models::{PackedBatch, SequenceModel},
     targets,
 };
-use serde_json::{Map, json};
 
-use crate::protocol::{Measured, Setup};
+use crate::{
+    adapter::{method, named},
+    protocol::{Measured, Setup},
+};
 
 /// What a step reads: token ids and segments, the rows' starts, and labels.
 pub struct Inputs<'a> {
@@ -40,16 +39,13 @@ impl Training {
         let names = model.names();
         let heads = model.head_modules();
         let saved: Vec<String> = heads.iter().map(|head| (*head).to_owned()).collect();
-        let mut settings = Map::new();
-        settings.insert("r".into(), setup.rank.into());
-        settings.insert("lora_alpha".into(), json!(setup.alpha()));
-        let method = (methods::by_name("lora")?.build)(&settings)?;
-        let names_of_targets = match setup.targets.as_slice() {
-            [] => vec!["query".to_owned(), "value".to_owned()],
-            given => given.to_vec(),
+        let method = method(setup)?;
+        let targets = match setup.targets.as_slice() {
+            [] => named(&["query", "value"]),
+            given => named(given),
         };
         let options = AttachOptions {
-            targets: &TargetSpec::new(Targets::List(names_of_targets)),
+            targets: &TargetSpec::new(targets),
             names: &names,
             modules_to_save: &saved,
             heads,

@@ -23,6 +23,9 @@ At start it prints {"ready":true,"versions":{…},"pid":N,"cpu_capability":"AVX5
  "targets":["query","value"]?,"recompute":false?,"dropout":true?,"seed":0?,"attention":"sdpa"?,"threads":2}
     The same step, without collating, of a model of BERT-base's size with random weights on one batch of random tokens. recompute:
     transformers' gradient checkpointing, which keeps the inputs of the layers and computes the layers a second time.
+{"op":"setup","name":S?,"case":"linear","features":D,"batch":B,"seq":S,"adapter":…,"settings":{…}?,"threads":2}
+    One frozen Linear of D inputs and D outputs in the middle of a stack: forward, loss = mean(output * probe), backward.
+In every case "adapter" may also be another method of PEFT by its peft_type in lower case, with "settings" for its configuration.
 {"op":"run","name":S?,"iterations":N,"sample_memory":true?}
     -> {"ok":true,"name":S,"times_s":[…],"real_tokens":[…],"padded_tokens":[…],"losses":[…]?,"rss_anon_peak_bytes":N,
         "rss_anon_before_bytes":N}      peak = RssAnon of /proc/self/status, sampled every 2 ms during the run
@@ -48,7 +51,8 @@ os.dup2(2, 1)
 
 import torch
 import transformers as hf
-from peft import LoraConfig, get_peft_model
+from peft import PeftType, get_peft_model
+from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from transformers.models.bert.modeling_bert import BertLayer
 
 from rss import Sampler, rss_anon
@@ -60,18 +64,20 @@ hf.utils.logging.disable_progress_bar()
 
 def adapt(model, adapter, command, task=None):
     """Wraps the model with PEFT, or sets which of its parameters are trained."""
-    rank = command.get("rank", 8)
+    if adapter in ("none", "full"):
+        for name, p in model.named_parameters():
+            p.requires_grad_(adapter == "full" or (task is not None and name.startswith("classifier")))
+        return model
+    settings = dict(command.get("settings", {}))
+    targets = command.get("targets", ["query", "value"])
+    kind = adapter
     if adapter in ("lora", "all-linear"):
-        targets = command.get("targets", ["query", "value"])
+        rank = command.get("rank", 8)
+        kind, settings = "lora", {"r": rank, "lora_alpha": command.get("alpha", 2 * rank), "lora_dropout": 0.0, **settings}
         if adapter == "all-linear":
             targets = r".*(query|key|value|dense)" if task is None else "all-linear"
-        config = LoraConfig(task_type=task, r=rank, lora_alpha=command.get("alpha", 2 * rank), target_modules=targets, lora_dropout=0.0)
-        return get_peft_model(model, config)
-    if adapter not in ("none", "full"):
-        raise ValueError(f"unknown adapter {adapter!r}; known: none, lora, all-linear, full")
-    for name, p in model.named_parameters():
-        p.requires_grad_(adapter == "full" or (task is not None and name.startswith("classifier")))
-    return model
+    config = PEFT_TYPE_TO_CONFIG_MAPPING[PeftType(kind.upper())](task_type=task, target_modules=targets, **settings)
+    return get_peft_model(model, config)
 
 
 class Layer(torch.nn.Module):
@@ -112,6 +118,36 @@ class BertLayerCase:
         if self.optimizer:
             self.optimizer.step()
         for p in self.trained:
+            p.grad = None
+        self.input.grad = None
+        return self.tokens, self.tokens, loss.item()
+
+
+class Single(torch.nn.Module):
+    """A linear layer with a parent, for PEFT to replace it in."""
+
+    def __init__(self, features):
+        super().__init__()
+        self.linear = torch.nn.Linear(features, features)
+        torch.nn.init.normal_(self.linear.weight, std=0.02)
+
+    def forward(self, x):
+        return self.linear(x)
+
+
+class LinearCase:
+    def __init__(self, command):
+        torch.manual_seed(0)
+        features, shape = command["features"], (command["batch"], command["seq"])
+        self.model = adapt(Single(features), command["adapter"], {"targets": ["linear"], **command}).train()
+        self.input = torch.randn(*shape, features, requires_grad=True)
+        self.probe = torch.randn(*shape, features)
+        self.tokens = shape[0] * shape[1]
+
+    def iteration(self):
+        loss = (self.model(self.input) * self.probe).mean()
+        loss.backward()
+        for p in self.model.parameters():
             p.grad = None
         self.input.grad = None
         return self.tokens, self.tokens, loss.item()
@@ -189,7 +225,7 @@ def step(model, batch, trained, optimizer):
     return loss.item()
 
 
-CASES = {"bert_layer": BertLayerCase, "minilm_step": MinilmStepCase, "bert_base_step": BertBaseStepCase}
+CASES = {"bert_layer": BertLayerCase, "linear": LinearCase, "minilm_step": MinilmStepCase, "bert_base_step": BertBaseStepCase}
 slots = {}
 
 

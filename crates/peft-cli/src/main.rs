@@ -36,6 +36,13 @@ fn run(mut cli: Cli) -> anyhow::Result<ExitCode> {
     if let Some(named) = cli.command.model() {
         *named = model::resolve(named, cli.offline)?;
     }
+    let computes = matches!(
+        cli.command,
+        Command::Quickstart(_) | Command::Train(_) | Command::Eval(_) | Command::Predict(_)
+    );
+    if computes {
+        peft_train::keep_freed_memory();
+    }
     match cli.command {
         Command::Quickstart(args) => commands::quickstart(&args, cli.offline),
         Command::Train(args) => commands::train(&args, cli.offline),

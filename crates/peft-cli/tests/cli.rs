@@ -207,24 +207,8 @@ fn rows_may_have_several_labels() {
 #[test]
 fn memory_saving_flags_train_the_same_task() {
     let work = Workspace::new();
-    let [model, rows] = ["model", "rows.csv"].map(|name| work.path(name));
     let train = |name: &str, flags: &[&str]| {
-        let out = work.path(name);
-        let mut arguments = vec![
-            "train",
-            "--model",
-            &model,
-            "--data",
-            &rows,
-            "--output",
-            &out,
-            "--steps",
-            "4",
-            "--threads",
-            "1",
-        ];
-        arguments.extend(flags);
-        done(&arguments);
+        work.train(name, &[&["--steps", "4", "--threads", "1"], flags].concat());
         std::fs::read(work.path(name) + "/last/adapter_model.safetensors").unwrap()
     };
     let plain = train("plain", &[]);

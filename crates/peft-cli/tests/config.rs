@@ -33,15 +33,7 @@ fn adapter(work: &Workspace, output: &str) -> [Vec<u8>; 3] {
 #[test]
 fn the_file_of_a_run_makes_the_same_bits() {
     let work = Workspace::new();
-    let [model, rows, out] = ["model", "rows.csv", "out"].map(|name| work.path(name));
-    done(&[
-        "train",
-        "--model",
-        &model,
-        "--data",
-        &rows,
-        "--output",
-        &out,
+    let flags = [
         "--steps",
         "7",
         "--rank",
@@ -66,7 +58,8 @@ fn the_file_of_a_run_makes_the_same_bits() {
         "0.123456789012345678",
         "--threads",
         "1",
-    ]);
+    ];
+    work.train("out", &flags);
     let record = work.path("out/run.toml");
     let again = work.path("again");
     done(&["train", "--config", &record, &format!("output={again}")]);
@@ -84,7 +77,7 @@ fn the_file_of_a_run_makes_the_same_bits() {
     }
     // The two records differ in what they must differ in.
     let other = std::fs::read_to_string(work.path("again/run.toml")).unwrap();
-    assert_eq!(text.replace(&out, &again), other);
+    assert_eq!(text.replace(&work.path("out"), &again), other);
     assert_eq!(
         done(&["config", "validate", &record]),
         format!("{record}: OK\n")

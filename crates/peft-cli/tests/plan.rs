@@ -193,3 +193,53 @@ fn several_labels_may_stand_in_one_text() {
     assert_eq!(measured["rows"], 40);
     assert!(refused(&[&train[..], &flags[..5], &["||"]].concat()).contains("--label-separator"));
 }
+
+#[test]
+fn a_plan_refuses_what_training_refuses() {
+    let work = Workspace::new();
+    let [model, rows, out] = ["model", "rows.csv", "out"].map(|name| work.path(name));
+    let run = ["--model", &model, "--data", &rows, "--output", &out];
+    let impossible: [&[&str]; 6] = [
+        &["--method", "sdctft", "--n-frequency", "999999999"],
+        &["--method", "fourierft", "--n-frequency", "999999999"],
+        &["--method", "loca", "--n-frequency", "999999999"],
+        &["--method", "sdctft", "--n-frequency", "0"],
+        &["--method", "c3a", "--block-size", "7"],
+        &["--rank", "0"],
+    ];
+    for flags in impossible {
+        let lines = ["plan", "train"].map(|verb| refused(&[&[verb], &run[..], flags].concat()));
+        assert_eq!(lines[0], lines[1]);
+        assert!(!Path::new(&out).exists(), "{flags:?}");
+    }
+}
+
+#[test]
+fn an_adapter_to_continue_keeps_its_targets() {
+    let work = Workspace::new();
+    work.train("first", &["--steps", "1"]);
+    let [model, rows, first, out] =
+        ["model", "rows.csv", "first", "out"].map(|name| work.path(name));
+    let run = [
+        "--model",
+        &model,
+        "--data",
+        &rows,
+        "--output",
+        &out,
+        "--adapter",
+        &first,
+    ];
+    let flags: [[&str; 2]; 4] = [
+        ["--target-modules", "key"],
+        ["--exclude-modules", "key"],
+        ["--layers", "0"],
+        ["--modules-to-save", "pooler"],
+    ];
+    for flag in flags {
+        for verb in ["plan", "train"] {
+            let line = refused(&[&[verb], &run[..], &flag].concat());
+            assert!(line.contains("--adapter"), "{line}");
+        }
+    }
+}

@@ -10,20 +10,7 @@ use serde_json::Value;
 /// A workspace with an adapter of a few steps in `out`.
 fn trained() -> Workspace {
     let work = Workspace::new();
-    let [model, rows, out] = ["model", "rows.csv", "out"].map(|name| work.path(name));
-    done(&[
-        "train",
-        "--model",
-        &model,
-        "--data",
-        &rows,
-        "--output",
-        &out,
-        "--steps",
-        "3",
-        "--threads",
-        "1",
-    ]);
+    work.train("out", &["--steps", "3", "--threads", "1"]);
     work
 }
 

@@ -1,12 +1,16 @@
 #![warn(missing_docs)]
-//! Plans of real FFTs for `f32` and `f64`.
+//! Plans of real FFTs for `f32` and `f64`: of single lines ([`RealFft`]), and of sixteen lines side by side
+//! ([`LaneFft`]).
 //!
 //! A crate of its own because these few lines are where RustFFT's code for both types is compiled, which
 //! takes longer than the rest of the workspace's own code together: here that happens once, and not again
 //! in every crate and test that names an FFT.
 
+mod lanes;
+
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
+pub use lanes::{Bin, LANES, LaneFft, LaneWork, Lanes};
 pub use realfft::{self, num_complex, num_traits};
 use realfft::{ComplexToReal, FftNum, RealFftPlanner, RealToComplex};
 
@@ -22,6 +26,14 @@ pub struct RealFft<T> {
 pub trait Planned: FftNum {
     /// The plan of a length; plans are shared by all who ask.
     fn real_fft(len: usize) -> RealFft<Self>;
+
+    /// [`LaneFft::analyse`], compiled in this crate.
+    #[doc(hidden)]
+    fn analyse(work: lanes::Forward<'_, Self>);
+
+    /// [`LaneFft::synthesise`], compiled in this crate.
+    #[doc(hidden)]
+    fn synthesise(work: lanes::Inverse<'_, Self>);
 }
 
 macro_rules! planned {
@@ -36,6 +48,14 @@ macro_rules! planned {
                     forward: planner.plan_fft_forward(len),
                     inverse: planner.plan_fft_inverse(len),
                 }
+            }
+
+            fn analyse(work: lanes::Forward<'_, Self>) {
+                peft_simd::dispatch(work);
+            }
+
+            fn synthesise(work: lanes::Inverse<'_, Self>) {
+                peft_simd::dispatch(work);
             }
         }
     };

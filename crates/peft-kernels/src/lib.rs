@@ -43,7 +43,6 @@ pub mod portable;
 mod random;
 mod route;
 mod rows;
-mod simd;
 mod sparse;
 mod update;
 

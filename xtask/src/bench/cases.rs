@@ -10,10 +10,14 @@ pub enum Kind {
     Alone,
     /// Ours and PyTorch on the same task.
     AgainstTorch,
-    /// Ours with an adapter and ours frozen, in one process.
+    /// Ours with an adapter and ours without, or with another one, in one process.
     Overhead,
     /// The same within PyTorch.
     TorchOverhead,
+    /// What an adapter adds to a frozen model, in time and in memory: ours against PyTorch's.
+    Added,
+    /// The same of two adapters of ours.
+    AddedAlone,
 }
 
 pub struct Case {
@@ -28,7 +32,10 @@ pub struct Case {
 
 impl Case {
     pub fn needs_torch(&self) -> bool {
-        matches!(self.kind, Kind::AgainstTorch | Kind::TorchOverhead)
+        matches!(
+            self.kind,
+            Kind::AgainstTorch | Kind::TorchOverhead | Kind::Added
+        )
     }
 }
 
@@ -45,12 +52,17 @@ impl Places {
     pub fn fill(&self, setup: &Value) -> Value {
         let mut setup = setup.clone();
         setup["op"] = "setup".into();
-        setup["threads"] = self.threads.into();
+        if setup.get("threads").is_none() {
+            setup["threads"] = self.threads.into();
+        }
         if setup["case"] == "minilm_step" {
             let path =
                 |name: &str| Value::from(self.data.join(name).to_string_lossy().into_owned());
             setup["model"] = path("minilm");
             setup["data"] = path("rotten_tomatoes/fit.csv");
+        }
+        if self.quick && setup["case"] == "linear" {
+            setup["batch"] = 1.into();
         }
         if self.quick && setup["case"] == "bert_base_step" {
             for (size, small) in [("batch", 4), ("seq", 16), ("layers", 2)] {
@@ -70,6 +82,19 @@ fn layer(mode: &str, adapter: &str) -> Value {
 fn minilm(padding: &str) -> Value {
     json!({"case": "minilm_step", "batch": 32, "max_length": 64, "padding": padding, "mode": "train",
         "adapter": "lora", "rank": 8, "alpha": 16, "targets": ["query", "value"]})
+}
+
+/// sDCTFT on query and value of a setup, in place of LoRA.
+fn sdctft(mut setup: Value) -> Value {
+    setup["adapter"] = "sdctft".into();
+    setup["settings"] = json!({"n_frequency": 1200});
+    setup
+}
+
+/// One square linear layer in the middle of a stack, 1024 rows.
+fn single(features: u32, adapter: &str, settings: Value) -> Value {
+    json!({"case": "linear", "features": features, "batch": 8, "seq": 128, "mode": "train", "adapter": adapter,
+        "settings": settings})
 }
 
 /// A whole training step of BERT-base with LoRA on query and value, random weights and tokens.
@@ -145,6 +170,54 @@ pub fn all() -> Vec<Case> {
             add(name, kind, adapted, Some(layer("train", "none")), 3);
         }
     }
+    for (name, step, iterations) in [
+        ("minilm-step", minilm("grouped"), 8),
+        ("bert-base-step", bert_base(false), 1),
+    ] {
+        let name = format!("{name}-sdctft-vs-lora");
+        add(
+            name,
+            Kind::Overhead,
+            sdctft(step.clone()),
+            Some(step),
+            iterations,
+        );
+    }
+    let count = json!({"n_frequency": 1000});
+    for features in [768, 2048, 4096] {
+        add(
+            format!("added-sdctft-{features}-vs-fourierft"),
+            Kind::Added,
+            single(features, "sdctft", count.clone()),
+            Some(single(features, "fourierft", count.clone())),
+            1,
+        );
+        let structured =
+            json!({"n_frequency": 1000, "select": "product", "max_rows": 32, "max_cols": 32});
+        add(
+            format!("added-sdctft-product-{features}-vs-lora"),
+            Kind::AddedAlone,
+            single(features, "sdctft", structured),
+            Some(single(features, "lora", json!({"r": 8, "lora_alpha": 16}))),
+            1,
+        );
+    }
+    for features in [384, 768, 4096] {
+        for rank in [8, 64] {
+            let setup = single(features, "lora", json!({"r": rank, "lora_alpha": 2 * rank}));
+            add(
+                format!("added-lora-r{rank}-{features}-vs-torch"),
+                Kind::Added,
+                setup.clone(),
+                Some(setup),
+                if features < 1000 { 8 } else { 1 },
+            );
+        }
+    }
+    let mut merge = single(4096, "sdctft", json!({"n_frequency": 1000}));
+    merge["case"] = "merge".into();
+    merge["threads"] = 1.into();
+    add("merge-sdctft-4096".into(), Kind::Alone, merge, None, 1);
     cases
 }
 

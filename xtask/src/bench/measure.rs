@@ -28,6 +28,21 @@ pub struct Measurement {
     pub ratio: Option<Spread>,
     /// First side minus second, milliseconds a step, pair by pair.
     pub difference_ms: Option<Spread>,
+    /// What adapters add to their frozen models.
+    pub added: Option<Added>,
+}
+
+/// What two adapters add to frozen models, and the first by the second.
+#[derive(Debug, Serialize)]
+pub struct Added {
+    /// Milliseconds a step beyond the frozen model, of each side.
+    pub time_ms: [Spread; 2],
+    /// Median of the first's over median of the second's.
+    pub time_ratio: f64,
+    /// Bytes at the peak beyond the frozen model's peak, of each side.
+    pub memory_bytes: [Option<i64>; 2],
+    /// The first's over the second's.
+    pub memory_ratio: Option<f64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -109,6 +124,7 @@ pub fn alone(
         sides: vec![side(server.name.to_owned(), trained, &turns, peak)],
         ratio: None,
         difference_ms: None,
+        added: None,
     })
 }
 
@@ -142,10 +158,11 @@ pub fn pairs(
         sides: both,
         ratio: Some(each(&turns[0], &turns[1], |a, b| a.cost() / b.cost())),
         difference_ms: None,
+        added: None,
     })
 }
 
-/// Adapted and frozen within one process, ABAB….
+/// Adapted and frozen, or two adapters, within one process, ABAB….
 pub fn overhead(
     case: &str,
     server: &mut Server,
@@ -172,11 +189,98 @@ pub fn overhead(
         case: case.to_owned(),
         pairs: budget.pairs,
         sides: sides
-            .map(|((slot, turns), count)| {
-                side(format!("{} {slot}", server.name), count, turns, None)
+            .zip(setups)
+            .map(|(((slot, turns), count), setup)| {
+                let adapter = setup["adapter"].as_str().unwrap_or(slot);
+                side(format!("{} {adapter}", server.name), count, turns, None)
             })
             .collect(),
         ratio: Some(each(&turns[0], &turns[1], |a, b| a.cost() / b.cost())),
         difference_ms: Some(each(&turns[0], &turns[1], difference)),
+        added: None,
     })
+}
+
+/// Starts a process of one side.
+pub type Start<'a> = &'a dyn Fn() -> Result<Server>;
+
+/// Adapted and frozen within each of two processes, ABCDABCD…; then each alone, for its memory.
+pub fn added(
+    case: &str,
+    starts: [Start<'_>; 2],
+    setups: [&Value; 2],
+    iterations: u32,
+    budget: Budget,
+) -> Result<(Measurement, Vec<(String, String)>)> {
+    let slots = ["adapted", "frozen"];
+    let frozen = setups.map(|setup| {
+        let mut frozen = setup.clone();
+        frozen["adapter"] = "none".into();
+        frozen
+    });
+    let mut servers = [starts[0]()?, starts[1]()?];
+    let mut trained = [[0; 2]; 2];
+    for (side, server) in servers.iter_mut().enumerate() {
+        for (slot, setup) in [setups[side], &frozen[side]].into_iter().enumerate() {
+            trained[side][slot] = server.set_up(slots[slot], setup)?;
+        }
+    }
+    let mut turns: [[Vec<Turn>; 2]; 2] = Default::default();
+    for count in 0..WARM_UP + budget.pairs {
+        for (server, turns) in servers.iter_mut().zip(&mut turns) {
+            for (slot, turns) in slots.into_iter().zip(turns) {
+                let found = turn(server, slot, iterations)?;
+                turns.extend((count >= WARM_UP).then_some(found));
+            }
+        }
+    }
+    let names = [0, 1].map(|side| servers[side].name);
+    let versions = [servers[0].versions(), servers[1].versions()].concat();
+    drop(servers);
+    let mut peaks = [[None; 2]; 2];
+    for side in 0..2 {
+        for (slot, setup) in [setups[side], &frozen[side]].into_iter().enumerate() {
+            let mut server = starts[side]()?;
+            server.set_up("default", setup)?;
+            // The first step makes what later ones reuse.
+            server.run("default", 1, false)?;
+            peaks[side][slot] = server.run("default", 3, true)?.peak_anonymous;
+        }
+    }
+    let each_step = |a: &Turn, b: &Turn| (a.seconds() - b.seconds()) * 1e3 / a.times_s.len() as f64;
+    let time_ms = [0, 1].map(|side: usize| each(&turns[side][0], &turns[side][1], each_step));
+    let memory_bytes = peaks.map(|[adapted, frozen]| Some(adapted? as i64 - frozen? as i64));
+    let memory_ratio = match memory_bytes {
+        [Some(ours), Some(theirs)] => Some(ours as f64 / theirs as f64),
+        _ => None,
+    };
+    let mut sides = Vec::new();
+    for side in 0..2 {
+        for slot in 0..2 {
+            let adapter = match slot {
+                0 => setups[side]["adapter"].as_str().unwrap_or("adapted"),
+                _ => "frozen",
+            };
+            sides.push(self::side(
+                format!("{} {adapter}", names[side]),
+                trained[side][slot],
+                &turns[side][slot],
+                peaks[side][slot],
+            ));
+        }
+    }
+    let found = Measurement {
+        case: case.to_owned(),
+        pairs: budget.pairs,
+        sides,
+        ratio: None,
+        difference_ms: None,
+        added: Some(Added {
+            time_ms,
+            time_ratio: time_ms[0].median / time_ms[1].median,
+            memory_bytes,
+            memory_ratio,
+        }),
+    };
+    Ok((found, versions))
 }

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use serde_json::json;
 
-use super::measure::{Budget, overhead, pairs};
+use super::measure::{Budget, added, overhead, pairs};
 use super::server::Server;
 
 /// Answers runs of the slots `adapted` and `frozen` with 30 and 20 ms a step, others with `ms`.
@@ -53,6 +53,22 @@ fn overhead_is_a_difference_within_one_process() {
     .unwrap();
     assert!((found.difference_ms.unwrap().median - 10.0).abs() < 1e-9);
     assert!((found.ratio.unwrap().p90 - 1.5).abs() < 1e-9);
+}
+
+#[test]
+fn what_adapters_add_is_compared() {
+    let setup = json!({"op": "setup", "adapter": "lora"});
+    let starts: [super::measure::Start; 2] =
+        [&|| Ok(fake("peft", "40")), &|| Ok(fake("torch", "20"))];
+    let (found, versions) =
+        added("case", starts, [&setup, &setup], 2, Budget { pairs: 3 }).unwrap();
+    let added = found.added.unwrap();
+    assert!((added.time_ms[0].median - 10.0).abs() < 1e-9);
+    assert!((added.time_ratio - 1.0).abs() < 1e-9);
+    assert_eq!(added.memory_bytes, [Some(0), Some(0)]);
+    assert_eq!(found.sides[0].name, "peft lora");
+    assert_eq!(found.sides[3].name, "torch frozen");
+    assert_eq!(versions.len(), 2);
 }
 
 #[test]

@@ -205,6 +205,20 @@ fn measure(
             )?;
             Ok((found, server.versions()))
         }
+        (Kind::Added | Kind::AddedAlone, Some(theirs)) => {
+            let other = || match case.kind {
+                Kind::Added => programs.torch(),
+                _ => programs.ours(),
+            };
+            let starts: [measure::Start; 2] = [&|| programs.ours(), &other];
+            measure::added(
+                &case.name,
+                starts,
+                [&ours, &theirs],
+                case.iterations,
+                budget,
+            )
+        }
         (_, None) => bail!("case {} has nothing to be held against", case.name),
     }
 }

@@ -40,6 +40,10 @@ pub fn line(measurement: &Measurement) -> String {
             .ratio
             .map(|ratio| format!("ratio {}", spread(ratio, 2))),
     );
+    text.extend(measurement.added.as_ref().map(|added| {
+        let memory = added.memory_ratio.unwrap_or(f64::NAN);
+        format!("added ratio {:.3}, of memory {memory:.3}", added.time_ratio)
+    }));
     text.join("; ")
 }
 
@@ -109,7 +113,10 @@ impl Report {
         self.table(&mut text, "What an adapter adds", |found| {
             found.difference_ms.is_some()
         });
-        self.table(&mut text, "Alone", |found| found.ratio.is_none());
+        self.table(&mut text, "Alone", |found| {
+            found.ratio.is_none() && found.added.is_none()
+        });
+        self.added(&mut text);
         text.push_str(
             "\nEach figure is a median, with the 10th to 90th percentile in parentheses. A ratio is the \
              median over pairs of turns, first line over second, by seconds a real token (padding is not \
@@ -117,6 +124,44 @@ impl Report {
              this case only.\n",
         );
         text
+    }
+
+    /// Adapters against each other by what they add to the frozen model.
+    fn added(&self, text: &mut String) {
+        let found: Vec<_> = self
+            .measurements
+            .iter()
+            .filter_map(|found| Some((found, found.added.as_ref()?)))
+            .collect();
+        if found.is_empty() {
+            return;
+        }
+        text.push_str(
+            "\n## Beyond the frozen layer\n\n| case | side | trained | step, ms | beyond frozen, ms | ratio | peak \
+             beyond frozen, MB | ratio |\n|---|---|--:|--:|--:|--:|--:|--:|\n",
+        );
+        for (found, added) in found {
+            for (place, side) in found.sides.iter().step_by(2).enumerate() {
+                let once = |value: Option<f64>| {
+                    let value = value.filter(|_| place == 0);
+                    value.map(|value| format!("{value:.3}")).unwrap_or_default()
+                };
+                let memory = added.memory_bytes[place]
+                    .map(|bytes| format!("{:.1}", bytes as f64 / 1e6))
+                    .unwrap_or_default();
+                let _ = writeln!(
+                    text,
+                    "| {} | {} | {} | {} | {} | {} | {memory} | {} |",
+                    if place == 0 { found.case.as_str() } else { "" },
+                    side.name,
+                    side.trained_parameters,
+                    spread(side.step_ms, 1),
+                    spread(added.time_ms[place], 2),
+                    once(Some(added.time_ratio)),
+                    once(added.memory_ratio),
+                );
+            }
+        }
     }
 
     fn table(&self, text: &mut String, title: &str, wanted: fn(&Measurement) -> bool) {

@@ -77,6 +77,16 @@ impl Workspace {
         Self { dir }
     }
 
+    /// What a run on the model and the rows, into the folder `output`, prints.
+    #[track_caller]
+    pub fn train(&self, output: &str, flags: &[&str]) -> String {
+        let [model, rows, out] = ["model", "rows.csv", output].map(|name| self.path(name));
+        let paths = [
+            "train", "--model", &model, "--data", &rows, "--output", &out,
+        ];
+        done(&[&paths[..], flags].concat())
+    }
+
     pub fn path(&self, name: &str) -> String {
         self.dir.path().join(name).to_string_lossy().into_owned()
     }

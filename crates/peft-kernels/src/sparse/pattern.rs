@@ -1,6 +1,6 @@
 use core::ops::Range;
 
-use super::scalar::{Scalar, pairwise};
+use super::scalar::{Scalar, dot};
 
 /// Which entries of a matrix `[rows, cols]` may be other than zero, in compressed rows.
 ///
@@ -157,7 +157,8 @@ impl SparsePattern {
             let places = self.row(row);
             let mut sum = [T::default(); L];
             for (&value, &column) in values[places.clone()].iter().zip(&self.columns[places]) {
-                let q = &q[column as usize];
+                // By value: then it is loaded once, as a vector.
+                let q = q[column as usize];
                 for lane in 0..L {
                     sum[lane] = value.fma::<FMA>(q[lane], sum[lane]);
                 }
@@ -179,7 +180,7 @@ impl SparsePattern {
     ) {
         assert!(values.len() == self.places() && q.len() == self.cols && z.len() == self.rows());
         q.fill([T::default(); L]);
-        for (row, z) in z.iter().enumerate() {
+        for (row, &z) in z.iter().enumerate() {
             for place in self.row(row) {
                 let (value, q) = (values[place], &mut q[self.columns[place] as usize]);
                 for lane in 0..L {
@@ -195,7 +196,7 @@ impl SparsePattern {
     /// # Panics
     /// If the lengths do not fit the pattern.
     #[inline(always)]
-    pub fn accumulate<T: Scalar, const L: usize, const FMA: bool>(
+    pub fn accumulate<T: Scalar, const L: usize>(
         &self,
         rows: Range<usize>,
         z: &[[T; L]],
@@ -204,14 +205,9 @@ impl SparsePattern {
     ) {
         assert!(q.len() == self.cols && z.len() == self.rows());
         for row in rows {
-            let z = &z[row];
+            let z = z[row];
             for place in self.row(row) {
-                let q = &q[self.columns[place] as usize];
-                let mut products = [T::default(); L];
-                for lane in 0..L {
-                    products[lane] = z[lane] * q[lane];
-                }
-                add(place, pairwise(products));
+                add(place, dot(z, q[self.columns[place] as usize]));
             }
         }
     }
@@ -265,7 +261,7 @@ mod tests {
             }
         }
         let mut sums = [0.0; 5];
-        pattern.accumulate::<f64, 2, false>(0..3, &z, &q, |place, sum| sums[place] += sum);
+        pattern.accumulate::<f64, 2>(0..3, &z, &q, |place, sum| sums[place] += sum);
         let places = [[0, 1], [0, 3], [2, 0], [2, 1], [2, 1]];
         let wanted = places.map(|[i, j]: [usize; 2]| z[i][0] * q[j][0] + z[i][1] * q[j][1]);
         assert_eq!(sums, wanted);

@@ -39,16 +39,26 @@ macro_rules! scalar {
 scalar!(f32);
 scalar!(f64);
 
-/// The sum of some values, added pairwise: an order that vectorises and does not depend on anything.
+/// `Σ aᵢ bᵢ`, in an order that vectorises and depends on nothing but the length.
 #[inline(always)]
-pub(super) fn pairwise<T: Scalar, const L: usize>(mut lanes: [T; L]) -> T {
-    let mut width = L;
-    while width > 1 {
-        let half = width.div_ceil(2);
-        for i in 0..width - half {
-            lanes[i] = lanes[i] + lanes[i + half];
+pub(super) fn dot<T: Scalar, const L: usize>(a: [T; L], b: [T; L]) -> T {
+    const EIGHT: usize = 8;
+    if L < EIGHT || !L.is_multiple_of(EIGHT) {
+        let mut sum = T::default();
+        for i in 0..L {
+            sum += a[i] * b[i];
         }
-        width = half;
+        return sum;
     }
-    lanes[0]
+    let mut eight = [T::default(); EIGHT];
+    for block in 0..L / EIGHT {
+        for i in 0..EIGHT {
+            eight[i] += a[block * EIGHT + i] * b[block * EIGHT + i];
+        }
+    }
+    let mut four = [T::default(); 4];
+    for i in 0..4 {
+        four[i] = eight[i] + eight[i + 4];
+    }
+    (four[0] + four[2]) + (four[1] + four[3])
 }

@@ -1,13 +1,11 @@
+use peft_simd::{Kernel, dispatch};
 use rayon::prelude::*;
 
 use super::{
     Scalar, SparsePattern,
     tile::{LANES, Lanes, add, pack},
 };
-use crate::{
-    Applied, HostUpdate,
-    simd::{Kernel, dispatch},
-};
+use crate::{Applied, HostUpdate};
 
 /// Places that one task works out the gradients of.
 const GROUP: usize = 2048;
@@ -271,7 +269,7 @@ impl<T: Scalar> Kernel for Gradients<'_, T> {
     #[inline(always)]
     fn run<const FMA: bool>(self) {
         let Self { first, da, .. } = self;
-        (self.pattern).accumulate::<T, LANES, FMA>(self.rows, self.z, self.q, |place, sum| {
+        (self.pattern).accumulate::<T, LANES>(self.rows, self.z, self.q, |place, sum| {
             da[place - first] += sum.into();
         });
     }

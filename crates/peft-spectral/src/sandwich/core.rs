@@ -2,12 +2,6 @@ use peft_core::kernels::SparsePattern;
 
 use crate::Real;
 
-/// Activation rows that are mixed together: the core's indices are read once for all of them.
-pub(crate) const LANES: usize = 16;
-
-/// One frequency of [`LANES`] activation rows.
-pub(crate) type Lanes<T> = [T; LANES];
-
 /// The sparse core `K` of a sandwich, `[p, q]` in compressed rows: which coefficient, with which
 /// sign, sits where.
 ///
@@ -128,6 +122,7 @@ impl Core {
     }
 
     /// `z[i] = Σ_j K[i, j] q[j]`, with the places' `values`, for `L` activation rows at once.
+    #[inline(always)]
     pub(crate) fn mix<T: Real, const L: usize>(
         &self,
         values: &[T],
@@ -138,6 +133,7 @@ impl Core {
     }
 
     /// `q[j] = Σ_i K[i, j] z[i]`.
+    #[inline(always)]
     pub(crate) fn mix_transposed<T: Real, const L: usize>(
         &self,
         values: &[T],
@@ -149,6 +145,7 @@ impl Core {
 
     /// `da[l] += scale · Σ ± z[i] q[j]` over the places of coefficient `l`: the products of the
     /// activation rows are added up in `T`, then to the total in `f64`.
+    #[inline(always)]
     pub(crate) fn accumulate<T: Real, const L: usize>(
         &self,
         z: &[[T; L]],
@@ -156,7 +153,7 @@ impl Core {
         scale: f64,
         da: &mut [f64],
     ) {
-        (self.pattern).accumulate::<T, L, false>(0..self.rows(), z, q, |place, sum| {
+        (self.pattern).accumulate::<T, L>(0..self.rows(), z, q, |place, sum| {
             let signed = f64::from(self.signs[place]) * scale * sum.wide();
             da[self.indices[place] as usize] += signed;
         });

@@ -1,15 +1,17 @@
 use std::sync::Arc;
 
+use peft_fft::{LANES, Lanes};
+use peft_simd::{Kernel, dispatch};
 use rayon::prelude::*;
 
 use super::{
     Sandwich,
-    core::{LANES, Lanes},
+    turn::{add_turned, turn},
 };
 use crate::{
     Real,
     reduce::{add_blocks, blocks_of, part_rows},
-    transform::{Scratch, Transform},
+    transform::{LaneScratch, Transform},
 };
 
 /// The update's product by fast transforms: analyse the row, mix the trained frequencies,
@@ -18,21 +20,65 @@ use crate::{
 /// `O(N log N + M log M + places)` operations a row whatever the support: the cheapest way on a CPU
 /// for large scattered supports, and the only reasonable one for wavelets. Same interface and same
 /// results (to rounding) as [`Factored`](super::Factored), but `q` holds its rows in blocks of 16,
-/// frequency by frequency.
+/// frequency by frequency: so many rows go through all of it side by side.
 pub struct Fast<'a, T> {
     sandwich: &'a Sandwich,
     along_in: Arc<Transform<T>>,
     along_out: Arc<Transform<T>>,
 }
 
+/// One side of the sandwich, for a block of rows.
+struct Side<'a, T> {
+    transform: &'a Transform<T>,
+    /// The frequencies in use.
+    used: &'a [u32],
+    features: Vec<Lanes<T>>,
+    /// Frequencies that are not in use stay zero in what is synthesised.
+    wide: Vec<Lanes<T>>,
+    spectrum: Vec<Lanes<T>>,
+    scratch: LaneScratch<T>,
+}
+
+impl<'a, T: Real> Side<'a, T> {
+    fn new(transform: &'a Transform<T>, used: &'a [u32]) -> Self {
+        let zeros = |n: usize| vec![[T::zero(); LANES]; n];
+        Self {
+            transform,
+            used,
+            features: zeros(transform.features()),
+            wide: zeros(transform.width()),
+            spectrum: zeros(transform.width()),
+            scratch: transform.lane_scratch(),
+        }
+    }
+
+    /// The used frequencies of up to [`LANES`] rows; lanes without a row are zero.
+    #[inline(always)]
+    fn analyse(&mut self, rows: &[T], out: &mut [Lanes<T>]) {
+        turn(rows, &mut self.features);
+        self.transform
+            .analyse_lanes(&self.features, &mut self.spectrum, &mut self.scratch);
+        for (out, &row) in out.iter_mut().zip(self.used) {
+            *out = self.spectrum[row as usize];
+        }
+    }
+
+    /// Adds what the used frequencies come to, to as many rows as there are.
+    #[inline(always)]
+    fn synthesise(&mut self, values: &[Lanes<T>], rows: &mut [T]) {
+        for (value, &row) in values.iter().zip(self.used) {
+            self.wide[row as usize] = *value;
+        }
+        self.transform
+            .synthesise_lanes(&self.wide, &mut self.features, &mut self.scratch);
+        add_turned(&self.features, rows);
+    }
+}
+
 /// The buffers of a block of rows.
-struct Work<T> {
-    in_scratch: Scratch<T>,
-    out_scratch: Scratch<T>,
-    in_wide: Vec<T>,
-    out_wide: Vec<T>,
-    in_line: Vec<T>,
-    out_line: Vec<T>,
+struct Work<'a, T> {
+    along_in: Side<'a, T>,
+    along_out: Side<'a, T>,
     q: Vec<Lanes<T>>,
     z: Vec<Lanes<T>>,
     dq: Vec<Lanes<T>>,
@@ -49,17 +95,12 @@ impl<'a, T: Real> Fast<'a, T> {
         }
     }
 
-    fn work(&self) -> Work<T> {
-        let zeros = |n: usize| vec![T::zero(); n];
+    fn work(&self) -> Work<'_, T> {
         let lanes = |n: usize| vec![[T::zero(); LANES]; n];
         let core = self.sandwich.core();
         Work {
-            in_scratch: self.along_in.scratch(),
-            out_scratch: self.along_out.scratch(),
-            in_wide: zeros(self.along_in.width()),
-            out_wide: zeros(self.along_out.width()),
-            in_line: zeros(self.along_in.features()),
-            out_line: zeros(self.along_out.features()),
+            along_in: Side::new(&self.along_in, self.sandwich.in_rows()),
+            along_out: Side::new(&self.along_out, self.sandwich.out_rows()),
             q: lanes(core.cols()),
             z: lanes(core.rows()),
             dq: lanes(core.cols()),
@@ -81,23 +122,14 @@ impl<'a, T: Real> Fast<'a, T> {
             .for_each_init(
                 || self.work(),
                 |work, ((x, y), q)| {
-                    for (lane, x) in x.chunks(n).enumerate() {
-                        self.along_in
-                            .analyse_line(x, &mut work.in_wide, &mut work.in_scratch);
-                        gather(&work.in_wide, self.sandwich.in_rows(), lane, &mut work.q);
-                    }
-                    store(&work.q, q);
-                    core.mix(&values, &work.q, &mut work.z);
-                    for (lane, y) in y.chunks_mut(m).enumerate() {
-                        // Frequencies outside the support are zero since the buffer was made.
-                        scatter(&work.z, self.sandwich.out_rows(), lane, &mut work.out_wide);
-                        self.along_out.synthesise_line(
-                            &work.out_wide,
-                            &mut work.out_line,
-                            &mut work.out_scratch,
-                        );
-                        add(&work.out_line, y);
-                    }
+                    dispatch(Forward {
+                        sandwich: self.sandwich,
+                        values: &values,
+                        work,
+                        x,
+                        y,
+                        q,
+                    });
                 },
             );
     }
@@ -134,47 +166,74 @@ impl<'a, T: Real> Fast<'a, T> {
             let work = &mut self.work();
             let blocks = q.chunks(LANES * core.cols()).zip(g.chunks(LANES * m));
             for (block, (q, g)) in blocks.enumerate() {
-                load(q, &mut work.q);
-                // Rows that the last block lacks must not count.
-                work.z.fill([T::zero(); LANES]);
-                for (lane, g) in g.chunks(m).enumerate() {
-                    self.along_out
-                        .analyse_line(g, &mut work.out_wide, &mut work.out_scratch);
-                    gather(&work.out_wide, self.sandwich.out_rows(), lane, &mut work.z);
-                }
-                core.accumulate(&work.z, &work.q, gamma.wide(), da);
-                let Some(dx) = dx.as_deref_mut() else {
-                    continue;
-                };
-                core.mix_transposed(&values, &work.z, &mut work.dq);
-                let dx = &mut dx[block * LANES * n..][..g.len() / m * n];
-                for (lane, dx) in dx.chunks_mut(n).enumerate() {
-                    scatter(&work.dq, self.sandwich.in_rows(), lane, &mut work.in_wide);
-                    self.along_in.synthesise_line(
-                        &work.in_wide,
-                        &mut work.in_line,
-                        &mut work.in_scratch,
-                    );
-                    add(&work.in_line, dx);
-                }
+                let rows = g.len() / m;
+                let dx = dx
+                    .as_deref_mut()
+                    .map(|dx| &mut dx[block * LANES * n..][..rows * n]);
+                dispatch(Backward {
+                    sandwich: self.sandwich,
+                    values: &values,
+                    gamma: gamma.wide(),
+                    work,
+                    q,
+                    g,
+                    dx,
+                    da,
+                });
             }
         });
     }
 }
 
-fn gather<T: Real>(wide: &[T], rows: &[u32], lane: usize, out: &mut [Lanes<T>]) {
-    for (out, &row) in out.iter_mut().zip(rows) {
-        out[lane] = wide[row as usize];
+/// The forward pass of a block of rows.
+struct Forward<'a, 'b, T> {
+    sandwich: &'a Sandwich,
+    values: &'a [T],
+    work: &'a mut Work<'b, T>,
+    x: &'a [T],
+    y: &'a mut [T],
+    q: &'a mut [T],
+}
+
+impl<T: Real> Kernel for Forward<'_, '_, T> {
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let (core, work) = (self.sandwich.core(), self.work);
+        work.along_in.analyse(self.x, &mut work.q);
+        store(&work.q, self.q);
+        core.mix(self.values, &work.q, &mut work.z);
+        work.along_out.synthesise(&work.z, self.y);
     }
 }
 
-fn scatter<T: Real>(values: &[Lanes<T>], rows: &[u32], lane: usize, wide: &mut [T]) {
-    for (value, &row) in values.iter().zip(rows) {
-        wide[row as usize] = value[lane];
+/// The backward pass of a block of rows.
+struct Backward<'a, 'b, T> {
+    sandwich: &'a Sandwich,
+    values: &'a [T],
+    gamma: f64,
+    work: &'a mut Work<'b, T>,
+    q: &'a [T],
+    g: &'a [T],
+    dx: Option<&'a mut [T]>,
+    da: &'a mut [f64],
+}
+
+impl<T: Real> Kernel for Backward<'_, '_, T> {
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let (core, work) = (self.sandwich.core(), self.work);
+        load(self.q, &mut work.q);
+        work.along_out.analyse(self.g, &mut work.z);
+        core.accumulate(&work.z, &work.q, self.gamma, self.da);
+        if let Some(dx) = self.dx {
+            core.mix_transposed(self.values, &work.z, &mut work.dq);
+            work.along_in.synthesise(&work.dq, dx);
+        }
     }
 }
 
 /// Keeps the lanes in use: all of them, except in the last block.
+#[inline(always)]
 fn store<T: Real>(lanes: &[Lanes<T>], out: &mut [T]) {
     let used = out.len() / lanes.len();
     for (out, lanes) in out.chunks_mut(used).zip(lanes) {
@@ -183,16 +242,11 @@ fn store<T: Real>(lanes: &[Lanes<T>], out: &mut [T]) {
 }
 
 /// Undoes [`store`]; lanes not in use are zero.
+#[inline(always)]
 fn load<T: Real>(stored: &[T], lanes: &mut [Lanes<T>]) {
     let used = stored.len() / lanes.len();
     for (lanes, stored) in lanes.iter_mut().zip(stored.chunks(used)) {
         lanes[used..].fill(T::zero());
         lanes[..used].copy_from_slice(stored);
-    }
-}
-
-fn add<T: Real>(line: &[T], out: &mut [T]) {
-    for (out, &value) in out.iter_mut().zip(line) {
-        *out += value;
     }
 }

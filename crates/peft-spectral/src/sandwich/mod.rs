@@ -4,6 +4,7 @@ mod core;
 mod factored;
 mod fast;
 mod layout;
+mod turn;
 
 pub use core::Core;
 pub use factored::Factored;

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use peft_fft::{
-    RealFft,
+    LaneFft, RealFft,
     num_complex::Complex,
     realfft::{ComplexToReal, RealToComplex},
 };
@@ -11,17 +11,20 @@ use crate::real::Real;
 
 /// Real FFTs of one length, and what the trigonometric bases add to them.
 ///
-/// Each line is transformed on its own. Packing two lines into one complex FFT would be as fast
-/// for odd lengths, but would leak the rounding of a large row (and any NaN) into its neighbour.
+/// Each line is transformed on its own, also where many go side by side. Packing two lines into one
+/// complex FFT would be as fast for odd lengths, but would leak the rounding of a large row (and any
+/// NaN) into its neighbour.
 #[derive(Clone)]
 pub(crate) struct Fft<T> {
     len: usize,
     forward: Arc<dyn RealToComplex<T>>,
     inverse: Arc<dyn ComplexToReal<T>>,
     /// `e^{−iπk/2n}` times the row's norm, for the cosine transform.
-    twiddles: Vec<Complex<T>>,
+    pub(super) twiddles: Vec<Complex<T>>,
     /// `1/√n`.
-    unit: T,
+    pub(super) unit: T,
+    /// For many lines at once, where the length allows it.
+    pub(super) lanes: Option<LaneFft<T>>,
 }
 
 impl<T: Real> Fft<T> {
@@ -41,6 +44,7 @@ impl<T: Real> Fft<T> {
             inverse,
             twiddles,
             unit: T::of(1.0 / n.sqrt()),
+            lanes: LaneFft::new(len),
         }
     }
 

@@ -11,10 +11,10 @@ use crate::Real;
 pub struct Transform<T> {
     basis: Basis,
     features: usize,
-    kind: Kind<T>,
+    pub(super) kind: Kind<T>,
 }
 
-enum Kind<T> {
+pub(super) enum Kind<T> {
     Copy,
     Filter(Filter<T>),
     Cosine(Fft<T>),

@@ -9,6 +9,7 @@ mod angle;
 mod basis;
 mod fft;
 mod filter;
+mod lanes;
 mod lines;
 mod planar;
 mod rows;
@@ -22,5 +23,6 @@ pub use rows::{BasisRows, basis_row};
 pub use wavelet::Wavelet;
 
 pub(crate) use angle::cos_sin;
+pub(crate) use lanes::LaneScratch;
 pub(crate) use lines::Scratch;
 pub(crate) use planar::Columns;

@@ -94,6 +94,13 @@ impl Choice {
                     "leave them out, for an adapter keeps its own, or start afresh without it",
                 ));
             }
+            if target_spec(config) != TargetSpec::new(Targets::Unspecified) {
+                return Err(TrainError::setting(
+                    "--adapter",
+                    "targets, layers or modules to save are given, too",
+                    "leave them out, for an adapter keeps its own, or start afresh without it",
+                ));
+            }
             let mut saved = loaded.config.modules_to_save().to_vec();
             to_save.retain(|name| !saved.contains(name));
             saved.extend(to_save);

@@ -28,9 +28,10 @@ mod view;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::tensor::DType;
 use burn_flex::Flex;
+use peft_simd as simd;
 
 use crate::ops::{AttentionPlan, AttentionSaved, KernelGrads, KernelOps};
-use crate::{Activation, Dropout, RowUpdate, TopGradient, simd};
+use crate::{Activation, Dropout, RowUpdate, TopGradient};
 
 /// Runs a generic body for the element type of a tensor.
 macro_rules! by_type {

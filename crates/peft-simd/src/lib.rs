@@ -1,4 +1,25 @@
+#![warn(missing_docs)]
 //! One binary, the widest vectors of the machine it runs on.
+//!
+//! Code is written once, over slices and arrays, and compiled for each instruction set; which of them
+//! runs is decided by what the processor has.
+//!
+//! ```
+//! struct Scale<'a>(&'a mut [f32], f32);
+//!
+//! impl peft_simd::Kernel for Scale<'_> {
+//!     #[inline(always)]
+//!     fn run<const FMA: bool>(self) {
+//!         for x in self.0 {
+//!             *x *= self.1;
+//!         }
+//!     }
+//! }
+//!
+//! let mut values = [1.0, 2.0, 3.0];
+//! peft_simd::dispatch(Scale(&mut values, 2.0));
+//! assert_eq!(values, [2.0, 4.0, 6.0]);
+//! ```
 
 /// A piece of work whose body the compiler vectorises for each instruction set.
 ///

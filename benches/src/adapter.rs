@@ -1,0 +1,45 @@
+//! The adapters that a setup asks for.
+
+use anyhow::Result;
+use burn::module::Module;
+use peft_train::{
+    core::{
+        AttachOptions, Method, NameMap, attach,
+        format::{TargetSpec, Targets},
+    },
+    methods,
+};
+use serde_json::json;
+
+use crate::protocol::Setup;
+
+/// The method: LoRA with the setup's rank and alpha, or another by its name and its settings.
+pub fn method(setup: &Setup) -> Result<Box<dyn Method>> {
+    let lora = matches!(setup.adapter.as_str(), "lora" | "all-linear");
+    let entry = methods::by_name(if lora { "lora" } else { &setup.adapter })?;
+    let mut settings = (entry.defaults)();
+    if lora {
+        settings.insert("r".into(), setup.rank.into());
+        settings.insert("lora_alpha".into(), json!(setup.alpha()));
+    }
+    settings.extend(setup.settings.clone());
+    Ok((entry.build)(&settings)?)
+}
+
+/// A model with nothing trained but the adapters on its `targets`.
+pub fn adapted<M: Module>(model: M, setup: &Setup, targets: Targets) -> Result<M> {
+    let options = AttachOptions {
+        targets: &TargetSpec::new(targets),
+        names: &NameMap::identity(),
+        modules_to_save: &[],
+        heads: &[],
+        seed: 0,
+        gradients: None,
+    };
+    Ok(attach(model, method(setup)?.as_ref(), &options)?.0)
+}
+
+/// Modules by name.
+pub fn named<S: AsRef<str>>(names: &[S]) -> Targets {
+    Targets::List(names.iter().map(|name| name.as_ref().to_owned()).collect())
+}
