@@ -145,6 +145,13 @@ pub trait KernelOps: Backend {
         update: RowUpdate,
     ) -> FloatTensor<Self>;
 
+    /// See [`rescale`](crate::rescale). An empty centre is none.
+    fn rescaled(
+        x: FloatTensor<Self>,
+        center: FloatTensor<Self>,
+        factor: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
+
     /// See [`cross_entropy`](crate::cross_entropy).
     fn fused_cross_entropy(
         logits: FloatTensor<Self>,
@@ -277,6 +284,21 @@ pub trait KernelGrads: KernelOps {
         coefficients: FloatTensor<Self>,
         update: &RowUpdate,
     ) -> (Option<FloatTensor<Self>>, FloatTensor<Self>);
+
+    /// The rescaled rows, what their gradients need, and whether that is the output and not `x`.
+    fn rescaled_saving(
+        x: FloatTensor<Self>,
+        center: FloatTensor<Self>,
+        factor: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, bool);
+
+    /// `grad ∘ factor`, and the sums of the columns of `grad ∘ (kept − center)`.
+    fn rescaled_grads(
+        kept: FloatTensor<Self>,
+        center: FloatTensor<Self>,
+        factor: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
 
     /// Sums of the columns of a matrix.
     fn column_sums(x: FloatTensor<Self>) -> FloatTensor<Self>;

@@ -12,6 +12,7 @@ mod dropout;
 mod embedding;
 mod linear;
 mod norm;
+mod rescale;
 
 pub use activation::{activation, bias_activation, gated, gelu, silu, softmax};
 pub use adamw::{adamw, norms};
@@ -21,3 +22,4 @@ pub use dropout::dropout;
 pub use embedding::embedding_layer_norm;
 pub use linear::{linear, linear_low_rank, linear_plus};
 pub use norm::{add_layer_norm, add_rms_norm, layer_norm, rms_norm};
+pub use rescale::{rescale, squared_column_norms};

@@ -12,6 +12,7 @@ mod dropout;
 mod embedding;
 mod layer_norm;
 mod linear;
+mod rescale;
 mod rms_norm;
 mod softmax;
 

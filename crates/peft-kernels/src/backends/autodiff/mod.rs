@@ -12,6 +12,7 @@ mod embedding;
 mod layer_norm;
 mod low_rank;
 mod product;
+mod rescale;
 mod rms_norm;
 mod softmax;
 mod updated;
@@ -138,6 +139,10 @@ impl<B: Backend + KernelGrads, C: CheckpointStrategy> KernelOps for Autodiff<B, 
         update: RowUpdate,
     ) -> F<B, C> {
         updated::updated_product::<B, C>(x, weight, bias, coefficients, update)
+    }
+
+    fn rescaled(x: F<B, C>, center: F<B, C>, factor: F<B, C>) -> F<B, C> {
+        rescale::rescaled::<B, C>(x, center, factor)
     }
 
     fn fused_cross_entropy(logits: F<B, C>, targets: IntTensor<Self>) -> F<B, C> {
