@@ -38,6 +38,13 @@ pub struct LoraConfig {
     /// How A starts: true (uniform) or gaussian.
     #[schemars(extend("x-value" = "HOW"))]
     pub init_lora_weights: Value,
+    /// Train the lengths of the weight's outputs beside their directions (DoRA).
+    pub use_dora: bool,
+    /// Whether DoRA's norms count as constants in the gradient, as in PEFT. Concerns training only.
+    pub dora_detach_norm: bool,
+    /// Learning rate of B over that of A (LoRA+): above 1, with a learning rate somewhat lower than
+    /// otherwise. Concerns training only.
+    pub loraplus_lr_ratio: f64,
 }
 
 impl Default for LoraConfig {
@@ -50,6 +57,9 @@ impl Default for LoraConfig {
             rank_pattern: IndexMap::new(),
             alpha_pattern: IndexMap::new(),
             init_lora_weights: Value::Bool(true),
+            use_dora: false,
+            dora_detach_norm: true,
+            loraplus_lr_ratio: 1.0,
         }
     }
 }
@@ -64,6 +74,9 @@ impl LoraConfig {
         "rank_pattern",
         "alpha_pattern",
         "init_lora_weights",
+        "use_dora",
+        "dora_detach_norm",
+        "loraplus_lr_ratio",
     ];
 
     /// Settings of a rank and an alpha, all else as PEFT's defaults.
@@ -71,6 +84,14 @@ impl LoraConfig {
         Self {
             r,
             lora_alpha,
+            ..Self::default()
+        }
+    }
+
+    /// The defaults, as DoRA.
+    pub fn dora() -> Self {
+        Self {
+            use_dora: true,
             ..Self::default()
         }
     }
@@ -96,6 +117,9 @@ impl LoraConfig {
         map.insert("lora_dropout".into(), number(self.lora_dropout));
         if self.use_rslora {
             map.insert("use_rslora".into(), true.into());
+        }
+        if self.use_dora {
+            map.insert("use_dora".into(), true.into());
         }
         if !self.rank_pattern.is_empty() {
             let ranks = self
@@ -137,6 +161,13 @@ impl LoraConfig {
             let problem = format!("lora_dropout = {} is not in [0, 1)", self.lora_dropout);
             return Err(fault(problem, "use a probability below 1"));
         }
+        if !(self.loraplus_lr_ratio.is_finite() && self.loraplus_lr_ratio > 0.0) {
+            let problem = format!("loraplus_lr_ratio = {}", self.loraplus_lr_ratio);
+            return Err(fault(
+                problem,
+                "use a ratio above 0; 1 trains A and B alike",
+            ));
+        }
         let alphas = self.alpha_pattern.values().chain([&self.lora_alpha]);
         if let Some(alpha) = alphas
             .into_iter()
@@ -150,7 +181,7 @@ impl LoraConfig {
 }
 
 /// Whole numbers are written as integers: older PEFT types `lora_alpha` as an int.
-fn number(value: f64) -> Value {
+pub(crate) fn number(value: f64) -> Value {
     if value.fract() == 0.0 && value.abs() < 1e15 {
         Value::from(value as i64)
     } else {

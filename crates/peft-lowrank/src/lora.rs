@@ -4,26 +4,63 @@ use burn::{
 };
 use peft_core::{AdapterContext, BaseLinear, Cost, WeightAdapter, add_delta, kernels};
 
+/// What low-rank adapters have in common beside their factors.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LowRank {
+    /// Factor on the product: `α / r`, or `α / √r` when rank stabilised.
+    pub scale: f64,
+    /// Probability with which an input of `A` is dropped in training.
+    pub dropout: f64,
+    /// Hash of the layer's path: where its dropout is drawn from.
+    pub place: u64,
+    /// Learning rate of `B` over that of `A` (LoRA+,
+    /// [2402.12354](https://arxiv.org/abs/2402.12354)).
+    pub rate_of_b: f64,
+}
+
+impl LowRank {
+    /// `x W + bias + s · x A B`, where the input of `A` may be dropped.
+    pub(crate) fn forward(
+        &self,
+        x: Tensor<2>,
+        a: Tensor<2>,
+        b: Tensor<2>,
+        base: &BaseLinear,
+        context: &AdapterContext,
+    ) -> Tensor<2> {
+        match context.dropout(self.dropout, self.place) {
+            None => base.forward_low_rank(x, a, b, self.scale),
+            Some(dropout) => {
+                let dropped = kernels::dropout(x.clone(), dropout);
+                // The scale goes on the narrow side, where it costs r multiplications a row.
+                let low = kernels::linear(dropped, a, None).mul_scalar(self.scale);
+                base.forward_plus(x, low, b)
+            }
+        }
+    }
+
+    pub(crate) fn learning_rate_factor(&self, field: &str) -> f64 {
+        match field {
+            "b" => self.rate_of_b,
+            _ => 1.0,
+        }
+    }
+}
+
 /// A low-rank adapter: `W' = W + s · A B`.
 ///
 /// In Burn's layout `W` is `[in, out]`, `A` is `[in, r]` and `B` is `[r, out]`: the transposes of
-/// PEFT's `lora_A.weight` and `lora_B.weight`. The scale `s` is `α / r`, or `α / √r` when rank
-/// stabilised. With `B = 0` at the start the adapted layer computes exactly what the base does.
+/// PEFT's `lora_A.weight` and `lora_B.weight`. With `B = 0` at the start the adapted layer computes
+/// exactly what the base does.
 #[derive(Module, Debug)]
 pub struct Lora {
     /// Projection in, `[in, r]`.
     pub a: Param<Tensor<2>>,
     /// Projection out, `[r, out]`.
     pub b: Param<Tensor<2>>,
-    /// Factor on the product.
+    /// What does not change.
     #[module(skip)]
-    pub scale: f64,
-    /// Probability with which an input of `A` is dropped in training.
-    #[module(skip)]
-    pub dropout: f64,
-    /// Hash of the layer's path: where its dropout is drawn from.
-    #[module(skip)]
-    pub place: u64,
+    pub rules: LowRank,
 }
 
 impl Lora {
@@ -36,24 +73,20 @@ impl Lora {
 impl WeightAdapter for Lora {
     fn forward(&self, x: Tensor<2>, base: &BaseLinear, context: &AdapterContext) -> Tensor<2> {
         let (a, b) = (self.a.val(), self.b.val());
-        match context.dropout(self.dropout, self.place) {
-            None => base.forward_low_rank(x, a, b, self.scale),
-            Some(dropout) => {
-                let dropped = kernels::dropout(x.clone(), dropout);
-                // The scale goes on the narrow side, where it costs r multiplications a row.
-                let low = kernels::linear(dropped, a, None).mul_scalar(self.scale);
-                base.forward_plus(x, low, b)
-            }
-        }
+        self.rules.forward(x, a, b, base, context)
     }
 
     fn effective(&self, weight: Tensor<2>) -> Tensor<2> {
-        let delta = self.a.val().mul_scalar(self.scale).matmul(self.b.val());
-        add_delta(weight, delta)
+        let delta = self.a.val().mul_scalar(self.rules.scale);
+        add_delta(weight, delta.matmul(self.b.val()))
     }
 
     fn cost(&self, in_features: usize, out_features: usize) -> Cost {
-        cost(self.rank(), self.dropout, in_features, out_features)
+        cost(self.rank(), self.rules.dropout, in_features, out_features)
+    }
+
+    fn learning_rate_factor(&self, field: &str) -> f64 {
+        self.rules.learning_rate_factor(field)
     }
 }
 

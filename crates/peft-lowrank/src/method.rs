@@ -10,12 +10,13 @@ use peft_core::{
 };
 use serde_json::{Map, Value};
 
-use crate::{Lora, LoraConfig, LoraInit, lora::cost};
+use crate::{Dora, Lora, LoraConfig, LoraInit, dora, lora, lora::LowRank};
 
 const A: &str = "lora_A.weight";
 const B: &str = "lora_B.weight";
+const MAGNITUDE: &str = "lora_magnitude_vector";
 
-/// LoRA as a [`Method`].
+/// LoRA as a [`Method`]; with `use_dora`, DoRA.
 #[derive(Debug, Clone)]
 pub struct LoraMethod {
     config: LoraConfig,
@@ -57,6 +58,22 @@ impl LoraMethod {
         Self::new(LoraConfig::from_json(map)?)
     }
 
+    /// DoRA with the settings of an `adapter_config.json`.
+    ///
+    /// # Errors
+    /// If a value has the wrong type or makes no sense, or `use_dora` is false.
+    pub fn dora(map: &Map<String, Value>) -> Result<Self, AdapterError> {
+        let mut map = map.clone();
+        if map.entry("use_dora").or_insert(Value::Bool(true)) == &Value::Bool(false) {
+            return Err(AdapterError::Config {
+                method: "dora".into(),
+                problem: "use_dora is false".into(),
+                fix: "leave it out, or choose the method lora".into(),
+            });
+        }
+        Self::from_json(&map)
+    }
+
     /// The settings.
     pub fn settings(&self) -> &LoraConfig {
         &self.config
@@ -89,25 +106,36 @@ impl LoraMethod {
             })
     }
 
+    /// The adapter of such factors, for which DoRA needs lengths, too.
     fn adapter(
         &self,
         target: &Target,
-        a: Tensor<2>,
-        b: Tensor<2>,
+        [a, b]: [Tensor<2>; 2],
+        magnitude: Option<Tensor<1>>,
     ) -> Result<DynAdapter, AdapterError> {
-        Ok(DynAdapter::new(Lora {
-            a: Param::from_tensor(a),
-            b: Param::from_tensor(b),
+        let (a, b) = (Param::from_tensor(a), Param::from_tensor(b));
+        let rules = LowRank {
             scale: self.scale_of(&target.path)?,
             dropout: self.config.lora_dropout,
             place: key_of(0, &target.path, 0),
-        }))
+            rate_of_b: self.config.loraplus_lr_ratio,
+        };
+        Ok(match magnitude {
+            None => DynAdapter::new(Lora { a, b, rules }),
+            Some(magnitude) => DynAdapter::new(Dora {
+                a,
+                b,
+                magnitude: Param::from_tensor(magnitude),
+                rules,
+                detach_norm: self.config.dora_detach_norm,
+            }),
+        })
     }
 }
 
 impl Method for LoraMethod {
     fn name(&self) -> &'static str {
-        "lora"
+        if self.config.use_dora { "dora" } else { "lora" }
     }
 
     fn peft_type(&self) -> &'static str {
@@ -138,34 +166,45 @@ impl Method for LoraMethod {
         let options = (&start.weight.device(), target.dtype.into());
         let a = Tensor::from_data(TensorData::new(a, [inputs, rank]), options);
         let b = Tensor::zeros([rank, outputs], options);
-        self.adapter(target, a, b)
+        let dora = self.config.use_dora;
+        // Norms are taken without autodiff; on the weight's device they are trained.
+        let lengths = || dora::column_norms(start.weight, target.dtype).into_data();
+        let magnitude = dora.then(|| Tensor::from_data(lengths(), options));
+        self.adapter(target, [a, b], magnitude)
     }
 
     fn describe(&self, target: &Target) -> Result<AdapterSpec, AdapterError> {
         let rank = self.rank_of(&target.path)?;
         let (inputs, outputs) = (target.in_features, target.out_features);
         let dropout = self.config.lora_dropout;
-        let dtype = match target.dtype {
-            FloatDType::F64 => Dtype::F64,
-            _ => Dtype::F32,
-        };
-        let tensor = |shape: [usize; 2]| TensorInfo {
+        let dtype = stored_dtype(target);
+        let tensor = |shape: &[usize]| TensorInfo {
             dtype,
             shape: shape.to_vec(),
         };
+        let mut tensors = Fields::from([
+            (A.to_owned(), tensor(&[rank, inputs])),
+            (B.to_owned(), tensor(&[outputs, rank])),
+        ]);
+        let mut cost = lora::cost(rank, dropout, inputs, outputs);
+        if self.config.use_dora {
+            tensors.insert(MAGNITUDE.to_owned(), tensor(&[outputs]));
+            cost = dora::cost(rank, dropout, inputs, outputs);
+        }
         Ok(AdapterSpec {
-            cost: cost(rank, dropout, inputs, outputs),
+            cost,
             // With dropout, what was left of the input is kept in its place.
             keeps_input: dropout == 0.0,
-            tensors: Fields::from([
-                (A.to_owned(), tensor([rank, inputs])),
-                (B.to_owned(), tensor([outputs, rank])),
-            ]),
+            tensors,
         })
     }
 
     fn suffixes(&self) -> &'static [&'static str] {
-        &[A, B]
+        if self.config.use_dora {
+            &[A, B, MAGNITUDE]
+        } else {
+            &[A, B]
+        }
     }
 
     fn restore(
@@ -175,16 +214,21 @@ impl Method for LoraMethod {
         device: &Device,
     ) -> Result<DynAdapter, AdapterError> {
         let rank = self.rank_of(&target.path)?;
-        let load = |suffix: &str, shape: [usize; 2]| -> Result<Tensor<2>, AdapterError> {
+        let load = |suffix: &str, shape: &[usize]| -> Result<TensorData, AdapterError> {
             let tensor = target.stored(tensors, suffix)?;
             let name = target.tensor_name(suffix);
-            let data = tensor.expect_shape(&name, &shape)?.transposed();
-            let data = data.to_float(&name, target.dtype)?;
-            Ok(Tensor::from_data(data, (device, target.dtype.into())))
+            let data = tensor.expect_shape(&name, shape)?.transposed();
+            data.to_float(&name, target.dtype)
         };
-        let a = load(A, [rank, target.in_features])?;
-        let b = load(B, [target.out_features, rank])?;
-        self.adapter(target, a, b)
+        let options = (device, target.dtype.into());
+        let (inputs, outputs) = (target.in_features, target.out_features);
+        let a = Tensor::from_data(load(A, &[rank, inputs])?, options);
+        let b = Tensor::from_data(load(B, &[outputs, rank])?, options);
+        let magnitude = match self.config.use_dora {
+            true => Some(Tensor::from_data(load(MAGNITUDE, &[outputs])?, options)),
+            false => None,
+        };
+        self.adapter(target, [a, b], magnitude)
     }
 
     fn export(
@@ -197,6 +241,18 @@ impl Method for LoraMethod {
             let tensor = target.to_store(&mut fields, field, suffix)?;
             out.insert(suffix.to_owned(), tensor.transposed());
         }
+        if self.config.use_dora {
+            let tensor = target.to_store(&mut fields, "magnitude", MAGNITUDE)?;
+            out.insert(MAGNITUDE.to_owned(), tensor);
+        }
         Ok(out)
+    }
+}
+
+/// The element type of a target's tensors in a file.
+pub(crate) fn stored_dtype(target: &Target) -> Dtype {
+    match target.dtype {
+        FloatDType::F64 => Dtype::F64,
+        _ => Dtype::F32,
     }
 }

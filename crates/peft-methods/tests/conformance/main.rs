@@ -40,6 +40,14 @@ fn variants(
                 json!({ "r": 2, "rank_pattern": { "layer": 4 }, "alpha_pattern": { "layer": 3.5 } }),
             ),
         ],
+        "dora" => vec![
+            with(json!({ "r": 3, "lora_alpha": 6 })),
+            with(json!({ "r": 2, "dora_detach_norm": false, "loraplus_lr_ratio": 4.0 })),
+        ],
+        "adalora" => vec![
+            with(json!({ "init_r": 3, "target_r": 2 })),
+            with(json!({ "init_r": 2, "target_r": 1, "lora_alpha": 0, "orth_reg_weight": 0 })),
+        ],
         "sdctft" => vec![
             with(json!({ "n_frequency": few, "evaluation": "fast" })),
             with(json!({ "n_frequency": few, "evaluation": "factored", "gamma": 0.3 })),

@@ -10,6 +10,7 @@ mod hooks;
 mod library;
 mod memory;
 mod plan;
+mod ranks;
 mod real;
 mod resume;
 mod tiny;
