@@ -55,6 +55,10 @@ impl WeightAdapter for Lora {
     fn cost(&self, in_features: usize, out_features: usize) -> Cost {
         cost(self.rank(), self.dropout, in_features, out_features)
     }
+
+    fn low_rank(&self) -> Option<[Tensor<2>; 2]> {
+        Some([self.a.val(), self.b.val().mul_scalar(self.scale)])
+    }
 }
 
 /// What a low-rank adapter costs.

@@ -7,7 +7,7 @@ mod head;
 
 use peft_config::{Setting, schema_of};
 use peft_core::{AdapterError, Method, format::AdapterConfig};
-use peft_lowrank::{LoraConfig, LoraMethod};
+use peft_lowrank::{DeepLoraConfig, DeepLoraMethod, LoraConfig, LoraMethod};
 use peft_spectral::{
     C3aConfig, C3aMethod, FourierFtConfig, FourierFtMethod, LocaConfig, LocaMethod, SelectedConfig,
     SelectedKind, SelectedMethod, WaveFtConfig, WaveFtMethod,
@@ -74,6 +74,16 @@ pub const METHODS: &[Entry] = &[
         learning_rate: 2e-3,
         defaults: || LoraConfig::default().to_json(),
         build: |map| Ok(Box::new(LoraMethod::from_json(map)?)),
+    },
+    Entry {
+        name: "deep_lora",
+        peft_type: "DEEP_LORA",
+        summary: "a deep product in the subspaces of the first gradient (2406.04112)",
+        keys: DeepLoraConfig::KEYS,
+        type_schema: schema_of::<DeepLoraConfig>,
+        learning_rate: 1e-2,
+        defaults: || DeepLoraConfig::default().to_json(),
+        build: |map| Ok(Box::new(DeepLoraMethod::from_json(map)?)),
     },
     Entry {
         name: "sdctft",

@@ -50,6 +50,11 @@ impl DynAdapter {
     pub fn learning_rate_factor(&self, field: &str) -> f64 {
         self.inner.learning_rate_factor_erased(field)
     }
+
+    /// See [`WeightAdapter::low_rank`].
+    pub fn low_rank(&self) -> Option<[Tensor<2>; 2]> {
+        self.inner.low_rank_erased()
+    }
 }
 
 impl Reparameterization for DynAdapter {

@@ -40,6 +40,16 @@ fn variants(
                 json!({ "r": 2, "rank_pattern": { "layer": 4 }, "alpha_pattern": { "layer": 3.5 } }),
             ),
         ],
+        "deep_lora" => {
+            let most = inputs.min(outputs);
+            vec![
+                with(json!({ "r": most.min(4) })),
+                with(json!({ "r": most.min(3), "outer_rate": 0.0, "epsilon": 0.1 })),
+                with(json!({ "r": 1, "rank_pattern": { "layer": most } })),
+                with(json!({ "compressed": false })),
+                with(json!({ "compressed": false, "width": 3 })),
+            ]
+        }
         "sdctft" => vec![
             with(json!({ "n_frequency": few, "evaluation": "fast" })),
             with(json!({ "n_frequency": few, "evaluation": "factored", "gamma": 0.3 })),
