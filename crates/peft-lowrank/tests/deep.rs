@@ -23,10 +23,7 @@ fn device() -> Device {
 }
 
 fn tensor(matrix: &Dense, device: &Device) -> Tensor<2> {
-    let data = TensorData::new(
-        matrix.values().to_vec(),
-        [matrix.rows(), matrix.columns()],
-    );
+    let data = TensorData::new(matrix.values().to_vec(), [matrix.rows(), matrix.columns()]);
     Tensor::from_data(data, (device, DType::F64))
 }
 
@@ -122,7 +119,12 @@ fn pair([inputs, outputs]: [usize; 2], rank: usize, r: usize, epsilon: f64) -> P
 
 #[test]
 fn the_compressed_adapter_follows_the_full_network_to_rounding() {
-    for (shape, rank, r) in [([9, 9], 2, 4), ([12, 7], 2, 4), ([7, 12], 1, 3), ([5, 8], 2, 5)] {
+    for (shape, rank, r) in [
+        ([9, 9], 2, 4),
+        ([12, 7], 2, 4),
+        ([7, 12], 1, 3),
+        ([5, 8], 2, 5),
+    ] {
         let Pair {
             weight,
             goal,
@@ -228,7 +230,11 @@ fn gradients_without_a_direction_are_refused() {
         (config(), None, "need its gradient"),
         (config(), Some(&Dense::zeros(6, 5)), "zero"),
         (config(), Some(&broken), "not finite"),
-        (too_wide, Some(&random(6, 5, 2)), "no 6 orthogonal directions"),
+        (
+            too_wide,
+            Some(&random(6, 5, 2)),
+            "no 6 orthogonal directions",
+        ),
     ] {
         let error = init(config, [6, 5], gradient).unwrap_err().to_string();
         assert!(error.contains(says) && error.contains("layer"), "{error}");

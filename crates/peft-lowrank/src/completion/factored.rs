@@ -113,8 +113,8 @@ impl Factored {
         let blocks: Vec<_> = blocks(size)
             .zip(outs)
             .map(|(block, out)| {
-                let count = problem.entries_of(block.end - 1).end
-                    - problem.entries_of(block.start).start;
+                let count =
+                    problem.entries_of(block.end - 1).end - problem.entries_of(block.start).start;
                 let (own, others) = std::mem::take(&mut rest).split_at_mut(count);
                 rest = others;
                 (block, own, out)

@@ -142,11 +142,7 @@ mod tests {
     #[test]
     fn rows_and_columns_tell_the_same_entries() {
         let problem = Problem::random(17, 2, 0.3, 5);
-        let whole = product(
-            problem.left.factor(),
-            problem.right.turned(),
-            Threads::One,
-        );
+        let whole = product(problem.left.factor(), problem.right.turned(), Threads::One);
         let mut from_rows = Vec::new();
         for row in 0..17 {
             for (column, value) in problem.row(row) {

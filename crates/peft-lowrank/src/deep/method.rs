@@ -143,16 +143,17 @@ impl DeepLoraMethod {
         }
         let gradient = Dense::new(target.in_features, target.out_features, values);
         // Of norm 1, so that nothing underflows.
-        let largest = gradient.values().iter().fold(0.0, |m: f64, v| m.max(v.abs()));
+        let largest = gradient
+            .values()
+            .iter()
+            .fold(0.0, |m: f64, v| m.max(v.abs()));
         Ok(gradient.scaled(largest.recip()))
     }
 
     fn adapter(&self, mut tensors: Vec<Tensor<2>>) -> DynAdapter {
         let last = tensors.pop();
         match (<[Tensor<2>; 3]>::try_from(tensors), last) {
-            (Ok(factors), Some(start)) => {
-                DynAdapter::new(DeepLoraFull::with_start(factors, start))
-            }
+            (Ok(factors), Some(start)) => DynAdapter::new(DeepLoraFull::with_start(factors, start)),
             (Err(rest), Some(left)) => {
                 let [right, core1, core2, core3] =
                     <[Tensor<2>; 4]>::try_from(rest).expect("five tensors of the compressed form");

@@ -273,8 +273,8 @@ mod tests {
         let alone = product(a.factor(), b.factor(), Threads::One);
         for threads in [1, 2, 3] {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
-            let found = (pool.build().unwrap())
-                .install(|| product(a.factor(), b.factor(), Threads::All));
+            let found =
+                (pool.build().unwrap()).install(|| product(a.factor(), b.factor(), Threads::All));
             assert_eq!(found, alone, "{threads} threads");
         }
     }

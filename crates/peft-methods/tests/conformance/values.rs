@@ -133,8 +133,8 @@ pub fn initial_values(case: &Case) {
     assert_eq!(first, dense("layer", 1));
     // A method that starts at nothing, or at a function of the weight, has nothing to draw.
     // In one or two dimensions a random direction beside another is a sign, and may be the same again.
-    let signs = case.entry.name == "deep_lora"
-        && (case.inputs == 1 || case.inputs.max(case.outputs) == 2);
+    let signs =
+        case.entry.name == "deep_lora" && (case.inputs == 1 || case.inputs.max(case.outputs) == 2);
     if first.floats.iter().any(|value| *value != 0.0) && !signs {
         assert_ne!(first, dense("layer", 2));
         assert_ne!(first, dense("other", 1));
