@@ -2,18 +2,29 @@
 //! Low-rank adapters in the files of Hugging Face PEFT: LoRA
 //! ([2106.09685](https://arxiv.org/abs/2106.09685)), rank-stabilised LoRA
 //! ([2312.03732](https://arxiv.org/abs/2312.03732)), LoRA+
-//! ([2402.12354](https://arxiv.org/abs/2402.12354)), DoRA
+//! ([2402.12354](https://arxiv.org/abs/2402.12354)), PiSSA
+//! ([2404.02948](https://arxiv.org/abs/2404.02948)) and OLoRA
+//! ([2406.01775](https://arxiv.org/abs/2406.01775)) as starts of LoRA, DoRA
 //! ([2402.09353](https://arxiv.org/abs/2402.09353)) and AdaLoRA
-//! ([2303.10512](https://arxiv.org/abs/2303.10512)).
+//! ([2303.10512](https://arxiv.org/abs/2303.10512)); Deep LoRA
+//! ([2406.04112](https://arxiv.org/abs/2406.04112)), and the [deep matrix completion](completion) of the
+//! same paper.
 
 mod adalora;
+pub mod completion;
 mod config;
+mod deep;
+pub mod dense;
 mod dora;
+mod init;
 mod lora;
 mod method;
+mod offset;
 
 pub use adalora::{AdaLora, AdaLoraConfig, AdaLoraMethod, Budget};
 pub use config::{LoraConfig, LoraInit};
+pub use deep::{Bases, DeepLora, DeepLoraConfig, DeepLoraFull, DeepLoraMethod, gradient_bases};
 pub use dora::Dora;
 pub use lora::{Lora, LowRank};
 pub use method::LoraMethod;
+pub use offset::OffsetLora;

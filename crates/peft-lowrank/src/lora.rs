@@ -64,6 +64,15 @@ pub struct Lora {
 }
 
 impl Lora {
+    /// An adapter of these factors.
+    pub fn new(a: Tensor<2>, b: Tensor<2>, rules: LowRank) -> Self {
+        Self {
+            a: Param::from_tensor(a),
+            b: Param::from_tensor(b),
+            rules,
+        }
+    }
+
     /// The rank.
     pub fn rank(&self) -> usize {
         self.a.lazy_shape()[1]
@@ -87,6 +96,10 @@ impl WeightAdapter for Lora {
 
     fn learning_rate_factor(&self, field: &str) -> f64 {
         self.rules.learning_rate_factor(field)
+    }
+
+    fn low_rank(&self) -> Option<[Tensor<2>; 2]> {
+        Some([self.a.val(), self.b.val().mul_scalar(self.rules.scale)])
     }
 }
 

@@ -6,17 +6,23 @@ use burn::{
 use peft_core::{
     AdapterError, AdapterSpec, DynAdapter, Fields, HostTensor, InitContext, Method, Target,
     format::{Dtype, TensorInfo, targets::PatternMap},
-    kernels::{key_of, normal, uniform},
+    kernels::key_of,
 };
 use serde_json::{Map, Value};
 
-use crate::{Dora, Lora, LoraConfig, LoraInit, dora, lora, lora::LowRank};
+use crate::{
+    Dora, Lora, LoraConfig, LoraInit, LowRank, OffsetLora,
+    config::fault,
+    dora,
+    init::{self, Start},
+    lora, offset,
+};
 
 const A: &str = "lora_A.weight";
 const B: &str = "lora_B.weight";
 const MAGNITUDE: &str = "lora_magnitude_vector";
 
-/// LoRA as a [`Method`]; with `use_dora`, DoRA.
+/// LoRA as a [`Method`]; with `use_dora`, DoRA; with `init_lora_weights`, PiSSA and OLoRA.
 #[derive(Debug, Clone)]
 pub struct LoraMethod {
     config: LoraConfig,
@@ -106,30 +112,47 @@ impl LoraMethod {
             })
     }
 
-    /// The adapter of such factors, for which DoRA needs lengths, too.
-    fn adapter(
-        &self,
-        target: &Target,
-        [a, b]: [Tensor<2>; 2],
-        magnitude: Option<Tensor<1>>,
-    ) -> Result<DynAdapter, AdapterError> {
-        let (a, b) = (Param::from_tensor(a), Param::from_tensor(b));
-        let rules = LowRank {
+    fn rules(&self, target: &Target) -> Result<LowRank, AdapterError> {
+        Ok(LowRank {
             scale: self.scale_of(&target.path)?,
             dropout: self.config.lora_dropout,
             place: key_of(0, &target.path, 0),
             rate_of_b: self.config.loraplus_lr_ratio,
-        };
-        Ok(match magnitude {
-            None => DynAdapter::new(Lora { a, b, rules }),
-            Some(magnitude) => DynAdapter::new(Dora {
-                a,
-                b,
-                magnitude: Param::from_tensor(magnitude),
-                rules,
-                detach_norm: self.config.dora_detach_norm,
-            }),
         })
+    }
+
+    fn dora_of(&self, [a, b]: [Tensor<2>; 2], magnitude: Tensor<1>, rules: LowRank) -> DynAdapter {
+        DynAdapter::new(Dora {
+            a: Param::from_tensor(a),
+            b: Param::from_tensor(b),
+            magnitude: Param::from_tensor(magnitude),
+            rules,
+            detach_norm: self.config.dora_detach_norm,
+        })
+    }
+
+    /// Ranks of a file's factors over those that are trained: the start is held beside them, or not.
+    fn held(&self) -> usize {
+        if self.init.is_offset() { 2 } else { 1 }
+    }
+
+    /// A factor of PiSSA or OLoRA as PEFT saves it without conversion, for a base that it has changed.
+    fn expect_converted(
+        &self,
+        target: &Target,
+        tensors: &Fields<HostTensor>,
+        rank: usize,
+    ) -> Result<(), AdapterError> {
+        if !self.init.is_offset() || target.stored(tensors, A)?.shape.first() != Some(&rank) {
+            return Ok(());
+        }
+        Err(fault(
+            format!(
+                "`{}` has no start beside its factors: it belongs to a base that PEFT has changed",
+                target.tensor_name(A)
+            ),
+            "save it in PEFT with path_initial_model_for_weight_conversion, which makes LoRA of it",
+        ))
     }
 }
 
@@ -148,51 +171,48 @@ impl Method for LoraMethod {
 
     fn init(&self, target: &Target, start: &InitContext) -> Result<DynAdapter, AdapterError> {
         let rank = self.rank_of(&target.path)?;
-        let (inputs, outputs) = (target.in_features, target.out_features);
-        let key = key_of(start.seed, &target.path, 0);
-        let a: Vec<f32> = match self.init {
-            LoraInit::Kaiming => {
-                let bound = 1.0 / (inputs as f32).sqrt();
-                uniform(key, inputs * rank)
-                    .iter()
-                    .map(|u| (2.0 * u - 1.0) * bound)
-                    .collect()
-            }
-            LoraInit::Gaussian => normal(key, inputs * rank)
-                .iter()
-                .map(|z| z / rank as f32)
-                .collect(),
-        };
+        let rules = self.rules(target)?;
         let options = (&start.weight.device(), target.dtype.into());
-        let a = Tensor::from_data(TensorData::new(a, [inputs, rank]), options);
-        let b = Tensor::zeros([rank, outputs], options);
-        let dora = self.config.use_dora;
-        // Norms are taken without autodiff; on the weight's device they are trained.
-        let lengths = || dora::column_norms(start.weight, target.dtype).into_data();
-        let magnitude = dora.then(|| Tensor::from_data(lengths(), options));
-        self.adapter(target, [a, b], magnitude)
+        let Start { a, b } = init::start(self.init, target, start, (rank, rules.scale))?;
+        let a = Tensor::from_data(a, options);
+        let b = match b {
+            Some(b) => Tensor::from_data(b, options),
+            None => Tensor::zeros([rank, target.out_features], options),
+        };
+        Ok(if self.config.use_dora {
+            // Norms are taken without autodiff; on the weight's device they are trained.
+            let lengths = dora::column_norms(start.weight, target.dtype).into_data();
+            self.dora_of([a, b], Tensor::from_data(lengths, options), rules)
+        } else if self.init.is_offset() {
+            DynAdapter::new(OffsetLora::new(a, b, rules))
+        } else {
+            DynAdapter::new(Lora::new(a, b, rules))
+        })
     }
 
     fn describe(&self, target: &Target) -> Result<AdapterSpec, AdapterError> {
         let rank = self.rank_of(&target.path)?;
         let (inputs, outputs) = (target.in_features, target.out_features);
         let dropout = self.config.lora_dropout;
-        let dtype = stored_dtype(target);
         let tensor = |shape: &[usize]| TensorInfo {
-            dtype,
+            dtype: stored_dtype(target),
             shape: shape.to_vec(),
         };
+        let stored = self.held() * rank;
         let mut tensors = Fields::from([
-            (A.to_owned(), tensor(&[rank, inputs])),
-            (B.to_owned(), tensor(&[outputs, rank])),
+            (A.to_owned(), tensor(&[stored, inputs])),
+            (B.to_owned(), tensor(&[outputs, stored])),
         ]);
-        let mut cost = lora::cost(rank, dropout, inputs, outputs);
-        if self.config.use_dora {
+        let cost = if self.config.use_dora {
             tensors.insert(MAGNITUDE.to_owned(), tensor(&[outputs]));
-            cost = dora::cost(rank, dropout, inputs, outputs);
-        }
+            dora::cost
+        } else if self.init.is_offset() {
+            offset::cost
+        } else {
+            lora::cost
+        };
         Ok(AdapterSpec {
-            cost,
+            cost: cost(rank, dropout, inputs, outputs),
             // With dropout, what was left of the input is kept in its place.
             keeps_input: dropout == 0.0,
             tensors,
@@ -214,6 +234,8 @@ impl Method for LoraMethod {
         device: &Device,
     ) -> Result<DynAdapter, AdapterError> {
         let rank = self.rank_of(&target.path)?;
+        let rules = self.rules(target)?;
+        self.expect_converted(target, tensors, rank)?;
         let load = |suffix: &str, shape: &[usize]| -> Result<TensorData, AdapterError> {
             let tensor = target.stored(tensors, suffix)?;
             let name = target.tensor_name(suffix);
@@ -222,13 +244,21 @@ impl Method for LoraMethod {
         };
         let options = (device, target.dtype.into());
         let (inputs, outputs) = (target.in_features, target.out_features);
-        let a = Tensor::from_data(load(A, &[rank, inputs])?, options);
-        let b = Tensor::from_data(load(B, &[outputs, rank])?, options);
-        let magnitude = match self.config.use_dora {
-            true => Some(Tensor::from_data(load(MAGNITUDE, &[outputs])?, options)),
-            false => None,
-        };
-        self.adapter(target, [a, b], magnitude)
+        let stored = self.held() * rank;
+        let a = Tensor::<2>::from_data(load(A, &[stored, inputs])?, options);
+        let b = Tensor::<2>::from_data(load(B, &[outputs, stored])?, options);
+        Ok(if self.config.use_dora {
+            let lengths = load(MAGNITUDE, &[outputs])?;
+            self.dora_of([a, b], Tensor::from_data(lengths, options), rules)
+        } else if self.init.is_offset() {
+            let [now, start] = [0..rank, rank..stored].map(|part| {
+                let a = a.clone().slice([0..inputs, part.clone()]);
+                (a, b.clone().slice([part, 0..outputs]))
+            });
+            DynAdapter::new(OffsetLora::moved(now, start, rules))
+        } else {
+            DynAdapter::new(Lora::new(a, b, rules))
+        })
     }
 
     fn export(
@@ -236,16 +266,27 @@ impl Method for LoraMethod {
         target: &Target,
         mut fields: Fields<TensorData>,
     ) -> Result<Fields<HostTensor>, AdapterError> {
-        let mut out = Fields::new();
-        for (field, suffix) in [("a", A), ("b", B)] {
-            let tensor = target.to_store(&mut fields, field, suffix)?;
-            out.insert(suffix.to_owned(), tensor.transposed());
+        let mut take = |field: &str, suffix: &str| target.to_store(&mut fields, field, suffix);
+        // Rows of the rank, in either.
+        let (mut a, mut b) = (take("a", A)?.transposed(), take("b", B)?);
+        if self.init.is_offset() {
+            a = stacked(a, take("start_a", A)?.transposed());
+            b = stacked(b, take("start_b", B)?);
         }
+        let mut out = Fields::from([(A.to_owned(), a), (B.to_owned(), b.transposed())]);
         if self.config.use_dora {
-            let tensor = target.to_store(&mut fields, "magnitude", MAGNITUDE)?;
-            out.insert(MAGNITUDE.to_owned(), tensor);
+            out.insert(MAGNITUDE.to_owned(), take("magnitude", MAGNITUDE)?);
         }
         Ok(out)
+    }
+}
+
+/// The rows of both.
+fn stacked(above: HostTensor, below: HostTensor) -> HostTensor {
+    HostTensor {
+        shape: vec![above.shape[0] + below.shape[0], above.shape[1]],
+        bytes: [above.bytes, below.bytes].concat(),
+        dtype: above.dtype,
     }
 }
 

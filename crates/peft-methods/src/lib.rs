@@ -7,7 +7,9 @@ mod head;
 
 use peft_config::{Setting, schema_of};
 use peft_core::{AdapterError, Method, format::AdapterConfig};
-use peft_lowrank::{AdaLoraConfig, AdaLoraMethod, LoraConfig, LoraMethod};
+use peft_lowrank::{
+    AdaLoraConfig, AdaLoraMethod, DeepLoraConfig, DeepLoraMethod, LoraConfig, LoraMethod,
+};
 use peft_spectral::{
     C3aConfig, C3aMethod, FourierFtConfig, FourierFtMethod, LocaConfig, LocaMethod, SelectedConfig,
     SelectedKind, SelectedMethod, WaveFtConfig, WaveFtMethod,
@@ -95,6 +97,16 @@ pub const METHODS: &[Entry] = &[
         learning_rate: 2e-3,
         defaults: || AdaLoraConfig::default().to_json(),
         build: |map| Ok(Box::new(AdaLoraMethod::from_json(map)?)),
+    },
+    Entry {
+        name: "deep_lora",
+        peft_type: "DEEP_LORA",
+        summary: "a deep product in the subspaces of the first gradient (2406.04112)",
+        keys: DeepLoraConfig::KEYS,
+        type_schema: schema_of::<DeepLoraConfig>,
+        learning_rate: 1e-2,
+        defaults: || DeepLoraConfig::default().to_json(),
+        build: |map| Ok(Box::new(DeepLoraMethod::from_json(map)?)),
     },
     Entry {
         name: "sdctft",

@@ -74,6 +74,10 @@ impl WeightAdapter for AdaLora {
         cost(self.held, self.rules.dropout, in_features, out_features)
     }
 
+    fn low_rank(&self) -> Option<[Tensor<2>; 2]> {
+        Some([self.a.val().mul_scalar(self.rules.scale), self.stretched()])
+    }
+
     fn penalty(&self) -> Option<Tensor<1>> {
         if self.orthogonality == 0.0 {
             return None;

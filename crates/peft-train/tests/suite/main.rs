@@ -2,6 +2,7 @@
 
 mod adapters;
 mod common;
+mod convert;
 mod end_to_end;
 mod families;
 mod guards;
