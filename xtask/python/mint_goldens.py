@@ -230,6 +230,61 @@ def adapter_cases():
     }
 
 
+def offset_cases():
+    """case -> arguments of a LoRA whose start PEFT takes off the base weight, converted to plain LoRA when saved."""
+    qv = dict(r=4, lora_alpha=6, target_modules=["query", "value"])
+    return {
+        "pissa_converted": dict(qv, init_lora_weights="pissa"),
+        "pissa_niter_rslora_converted": dict(qv, init_lora_weights="pissa_niter_16", use_rslora=True),
+        "olora_converted": dict(qv, init_lora_weights="olora"),
+    }
+
+
+def mint_offset(out, sets, case, arguments):
+    """The start is kept in the file: rows r.. of lora_A and, negated, columns r.. of lora_B.
+
+    No task type: PEFT's conversion leaves the head out of the file, and cannot read it again then.
+    """
+    cases = json.loads((out / "cases.json").read_text())["models"]
+    folder, start = out / "adapters" / case, out / "start"
+    torch.manual_seed(0)  # pissa_niter draws
+    model = get_peft_model(load(out, "bert", False), LoraConfig(**arguments)).eval()
+    kept = model.peft_config["default"].init_lora_weights
+    # As PEFT's documentation says: the start is saved as what it is, without being made anew when it is read.
+    model.peft_config["default"].init_lora_weights = True
+    model.save_pretrained(start)
+    model.peft_config["default"].init_lora_weights = kept
+    moved = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+    rng = generator(case)
+    with torch.no_grad():
+        for _, p in sorted(moved):
+            p.add_(torch.from_numpy(0.15 * rng.standard_normal(tuple(p.shape)).astype(np.float32)))
+    base = model.peft_config["default"]
+    base.base_model_name_or_path = "models/bert"
+    shutil.rmtree(folder, ignore_errors=True)
+    rows = sets["bert"]
+    direct = logits(model, rows)
+    model.save_pretrained(folder, path_initial_model_for_weight_conversion=str(start))
+    shutil.rmtree(start)
+    (folder / "README.md").unlink(missing_ok=True)
+    config = json.loads((folder / "adapter_config.json").read_text())
+    config["target_modules"] = sorted(config["target_modules"])
+    (folder / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    expected = {"base": "models/bert", "inputs": "bert", "start": {k: arguments[k] for k in arguments if k != "target_modules"}}
+    for tag in ("f64", "f32"):
+        loaded = PeftModel.from_pretrained(load(out, "bert", False), folder).eval()
+        loaded = loaded.double() if tag == "f64" else loaded
+        expected[f"logits_{tag}"] = logits(loaded, rows)
+        expected[f"merged_logits_{tag}"] = logits(loaded.merge_and_unload().eval(), rows)
+    gap = np.abs(np.array(expected["logits_f64"]) - np.array(direct)).max()
+    moved = np.abs(np.array(expected["logits_f64"]) - np.array(cases["bert"]["logits_f64"])).max()
+    assert moved > 0.1 and gap < 1e-3, (case, moved, gap)
+    tensors = load_file(folder / "adapter_model.safetensors")
+    expected["tensors"] = {k: list(v.shape) for k, v in sorted(tensors.items())}
+    write(folder / "expected.json", expected)
+    print(f"{case}: logits move by {moved:.3f}, {gap:.1e} beside the adapter over its changed base, {len(tensors)} tensors")
+
+
 # PEFT computes these updates in single precision whatever the model's type.
 SINGLE = ("FOURIERFT", "C3A")
 
@@ -427,6 +482,8 @@ def main():
     args = parser.parse_args()
     sets = mint_models(args.out)
     mint_adapters(args.out, sets)
+    for case, arguments in offset_cases().items():
+        mint_offset(args.out, sets, case, arguments)
     for case in traces():
         mint_trace(args.out, case)
     if args.minilm:

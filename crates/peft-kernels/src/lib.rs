@@ -23,6 +23,7 @@
 //! | [`linear`] | product with a weight, plus bias |
 //! | [`linear_low_rank`], [`linear_plus`] | the same plus a product of narrow matrices |
 //! | [`linear_updated`] | the same plus a trained change of the weight that is not formed |
+//! | [`linear_sine`] | product with a weight and with a sine of a low-rank matrix |
 //! | [`rescale`] | columns stretched about a centre |
 //! | [`squared_column_norms`] | the squared norm of every column of a matrix |
 //! | [`cross_entropy`] | mean negative log-likelihood |

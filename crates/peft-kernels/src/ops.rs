@@ -145,6 +145,18 @@ pub trait KernelOps: Backend {
         update: RowUpdate,
     ) -> FloatTensor<Self>;
 
+    /// See [`linear_sine`](crate::linear_sine). An empty bias is none.
+    #[allow(clippy::too_many_arguments)] // The routing takes tensors one by one.
+    fn sine_product(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        a: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        frequency: f64,
+        scale: f64,
+    ) -> FloatTensor<Self>;
+
     /// See [`rescale`](crate::rescale). An empty centre is none.
     fn rescaled(
         x: FloatTensor<Self>,

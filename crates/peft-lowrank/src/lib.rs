@@ -6,7 +6,8 @@
 //! ([2404.02948](https://arxiv.org/abs/2404.02948)) and OLoRA
 //! ([2406.01775](https://arxiv.org/abs/2406.01775)) as starts of LoRA, DoRA
 //! ([2402.09353](https://arxiv.org/abs/2402.09353)) and AdaLoRA
-//! ([2303.10512](https://arxiv.org/abs/2303.10512)); Deep LoRA
+//! ([2303.10512](https://arxiv.org/abs/2303.10512)); Sine-LoRA
+//! ([2403.19243](https://arxiv.org/abs/2403.19243)), Deep LoRA
 //! ([2406.04112](https://arxiv.org/abs/2406.04112)), and the [deep matrix completion](completion) of the
 //! same paper.
 
@@ -20,6 +21,7 @@ mod init;
 mod lora;
 mod method;
 mod offset;
+mod sine;
 
 pub use adalora::{AdaLora, AdaLoraConfig, AdaLoraMethod, Budget};
 pub use config::{LoraConfig, LoraInit};
@@ -28,3 +30,4 @@ pub use dora::Dora;
 pub use lora::{Lora, LowRank};
 pub use method::LoraMethod;
 pub use offset::OffsetLora;
+pub use sine::{SineLora, SineLoraConfig, SineLoraMethod};

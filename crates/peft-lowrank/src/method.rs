@@ -143,7 +143,8 @@ impl LoraMethod {
         tensors: &Fields<HostTensor>,
         rank: usize,
     ) -> Result<(), AdapterError> {
-        if !self.init.is_offset() || target.stored(tensors, A)?.shape.first() != Some(&rank) {
+        let bare = [rank, target.in_features];
+        if !self.init.is_offset() || target.stored(tensors, A)?.shape != bare {
             return Ok(());
         }
         Err(fault(

@@ -9,6 +9,7 @@ use peft_config::{Setting, schema_of};
 use peft_core::{AdapterError, Method, format::AdapterConfig};
 use peft_lowrank::{
     AdaLoraConfig, AdaLoraMethod, DeepLoraConfig, DeepLoraMethod, LoraConfig, LoraMethod,
+    SineLoraConfig, SineLoraMethod,
 };
 use peft_spectral::{
     C3aConfig, C3aMethod, FourierFtConfig, FourierFtMethod, LocaConfig, LocaMethod, SelectedConfig,
@@ -97,6 +98,16 @@ pub const METHODS: &[Entry] = &[
         learning_rate: 2e-3,
         defaults: || AdaLoraConfig::default().to_json(),
         build: |map| Ok(Box::new(AdaLoraMethod::from_json(map)?)),
+    },
+    Entry {
+        name: "sine_lora",
+        peft_type: "SINE_LORA",
+        summary: "low-rank factors below a sine, an update of full rank (2403.19243)",
+        keys: SineLoraConfig::KEYS,
+        type_schema: schema_of::<SineLoraConfig>,
+        learning_rate: 1e-3,
+        defaults: || SineLoraConfig::default().to_json(),
+        build: |map| Ok(Box::new(SineLoraMethod::from_json(map)?)),
     },
     Entry {
         name: "deep_lora",

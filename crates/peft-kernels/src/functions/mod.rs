@@ -12,6 +12,7 @@ mod low_rank;
 mod norms;
 mod rescale;
 mod rms_norm;
+mod sine;
 mod softmax;
 mod updated;
 
@@ -27,5 +28,6 @@ pub use low_rank::{linear_low_rank, linear_plus};
 pub use norms::norms;
 pub use rescale::{rescale, squared_column_norms};
 pub use rms_norm::{add_rms_norm, rms_norm};
+pub use sine::linear_sine;
 pub use softmax::softmax;
 pub use updated::linear_updated;

@@ -14,6 +14,7 @@ mod layer_norm;
 mod linear;
 mod rescale;
 mod rms_norm;
+mod sine;
 mod softmax;
 
 use burn::tensor::{DType, Tensor};

@@ -12,6 +12,7 @@ mod layer_norm;
 mod linear;
 mod rescale;
 mod rms_norm;
+mod sine;
 mod softmax;
 mod types;
 

@@ -57,6 +57,12 @@ fn variants(
             with(json!({ "init_r": 3, "target_r": 2 })),
             with(json!({ "init_r": 2, "target_r": 1, "lora_alpha": 0, "orth_reg_weight": 0 })),
         ],
+        "sine_lora" => vec![
+            with(json!({ "r": 3, "frequency": 5.0 })),
+            with(
+                json!({ "r": 2, "frequency": 2.5, "divisor": 3.0, "rank_pattern": { "layer": 4 } }),
+            ),
+        ],
         "deep_lora" => {
             let most = inputs.min(outputs);
             vec![

@@ -14,6 +14,7 @@ mod low_rank;
 mod product;
 mod rescale;
 mod rms_norm;
+mod sine;
 mod softmax;
 mod updated;
 
@@ -139,6 +140,18 @@ impl<B: Backend + KernelGrads, C: CheckpointStrategy> KernelOps for Autodiff<B, 
         update: RowUpdate,
     ) -> F<B, C> {
         updated::updated_product::<B, C>(x, weight, bias, coefficients, update)
+    }
+
+    fn sine_product(
+        x: F<B, C>,
+        weight: F<B, C>,
+        bias: F<B, C>,
+        a: F<B, C>,
+        b: F<B, C>,
+        frequency: f64,
+        scale: f64,
+    ) -> F<B, C> {
+        sine::sine_product::<B, C>(x, weight, bias, a, b, frequency, scale)
     }
 
     fn rescaled(x: F<B, C>, center: F<B, C>, factor: F<B, C>) -> F<B, C> {

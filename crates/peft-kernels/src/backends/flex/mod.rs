@@ -30,6 +30,7 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::tensor::DType;
 use burn_flex::Flex;
 
+use crate::backends::sine::Sine;
 use crate::ops::{AttentionPlan, AttentionSaved, KernelGrads, KernelOps};
 use crate::{Activation, Dropout, RowUpdate};
 
@@ -138,6 +139,18 @@ impl KernelOps for Flex {
 
     fn updated_product(x: F, weight: F, bias: F, coefficients: F, update: RowUpdate) -> F {
         Self::updated_product_saving(x, weight, bias, coefficients, &update).0
+    }
+
+    fn sine_product(x: F, weight: F, bias: F, a: F, b: F, frequency: f64, scale: f64) -> F {
+        let sine = Sine::<Self> {
+            x,
+            weight,
+            a,
+            b,
+            frequency,
+            scale,
+        };
+        sine.forward(bias)
     }
 
     fn rescaled(x: F, center: F, factor: F) -> F {
