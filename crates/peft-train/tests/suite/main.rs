@@ -10,6 +10,7 @@ mod head;
 mod hooks;
 mod library;
 mod memory;
+mod offset;
 mod plan;
 mod ranks;
 mod real;
