@@ -159,6 +159,23 @@ pub trait Method: Debug + Send + Sync {
     /// The method's own keys of `adapter_config.json`: the fewest that reproduce it.
     fn config(&self) -> Map<String, Value>;
 
+    /// Keys of the configuration that follow from the number of steps of a run (AdaLoRA's schedule).
+    ///
+    /// # Errors
+    /// If the method cannot be trained for so many steps as configured.
+    fn config_of_run(&self, _steps: u64) -> Result<Map<String, Value>, AdapterError> {
+        Ok(Map::new())
+    }
+
+    /// Keys of the configuration that only trained adapters tell (AdaLoRA's ranks): from the values of
+    /// their fields, by the checkpoint's names of their modules.
+    fn config_of_adapters(
+        &self,
+        _modules: &BTreeMap<String, Fields<TensorData>>,
+    ) -> Map<String, Value> {
+        Map::new()
+    }
+
     /// Batches over which [`init`](Self::init) wants the gradients of the weights summed; 0 if it
     /// wants none.
     fn gradient_batches(&self) -> usize {

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use burn::{Tensor, module::Module};
 use peft_core::{
-    AdapterContext, AfterStep, Fields, Method, ParamPath, Values, learning_rate_factors, mean_penalty,
+    AdapterContext, AfterStep, Fields, Method, ParamPath, Values, learning_rate_factors,
+    mean_penalty,
 };
 use serde::{Deserialize, Serialize};
 

@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: speed and memory, ours and PyTorch's, in alternation within one run.
 
 mod cases;
+mod completion;
 mod kernels;
 mod machine;
 mod measure;
@@ -27,6 +28,8 @@ use crate::{fetch, python, workspace};
 enum Part {
     /// Time each operation of peft-kernels against the machine's bandwidth and product rate
     Kernels(kernels::Arguments),
+    /// Deep matrix completion: the original network, the compressed one, and what they are compared with
+    MatrixCompletion(completion::Arguments),
 }
 
 #[derive(clap::Args)]
@@ -93,8 +96,10 @@ impl Programs {
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    if let Some(Part::Kernels(arguments)) = &arguments.part {
-        return kernels::run(arguments);
+    match &arguments.part {
+        Some(Part::Kernels(arguments)) => return kernels::run(arguments),
+        Some(Part::MatrixCompletion(arguments)) => return completion::run(arguments),
+        None => {}
     }
     let wanted = |case: &Case| {
         (arguments.against_torch || !case.needs_torch())

@@ -34,6 +34,12 @@ pub trait WeightAdapter: Module + Sync + 'static {
     fn penalty(&self) -> Option<Tensor<1>> {
         None
     }
+
+    /// The update as one product of narrow matrices, `A [in, r]` and `B [r, out]` with
+    /// `effective(W) = W + A B`, where it is one whatever the weight: what a plain LoRA file can hold.
+    fn low_rank(&self) -> Option<[Tensor<2>; 2]> {
+        None
+    }
 }
 
 /// `weight + delta` in the type of `weight`: a half-precision weight is widened for the sum, which is

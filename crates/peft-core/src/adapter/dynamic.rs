@@ -70,6 +70,11 @@ impl DynAdapter {
     pub fn penalty(&self) -> Option<Tensor<1>> {
         self.inner.penalty_erased()
     }
+
+    /// See [`WeightAdapter::low_rank`].
+    pub fn low_rank(&self) -> Option<[Tensor<2>; 2]> {
+        self.inner.low_rank_erased()
+    }
 }
 
 impl Reparameterization for DynAdapter {

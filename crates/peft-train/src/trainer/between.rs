@@ -69,7 +69,11 @@ impl Trainer {
             Values::Float(values) => values.clone().abs().max().into_scalar::<f64>() != 0.0,
             Values::Int(values) => values.clone().abs().max().into_scalar::<i64>() != 0,
         };
-        let memory = self.memory.get(module).into_iter().flat_map(|all| all.values());
+        let memory = self
+            .memory
+            .get(module)
+            .into_iter()
+            .flat_map(|all| all.values());
         memory.filter(|values| !values.is_empty()).any(nonzero)
     }
 }

@@ -2,7 +2,7 @@
 
 use burn::{
     Tensor,
-    module::{Module, Param},
+    module::{Module, Param, ParamId},
     nn,
     tensor::{Device, Distribution, Int, TensorData},
 };
@@ -92,7 +92,7 @@ impl Method for Moving {
         let places = Tensor::from_ints([0, 3, 4, 9], &device);
         Ok(DynAdapter::new(Entries {
             values: Param::from_tensor(values),
-            places: Param::initialized(burn::module::ParamId::new(), places),
+            places: Param::initialized(ParamId::new(), places),
             penalty: self.penalty,
             factor: self.factor,
         }))
@@ -111,13 +111,16 @@ impl Method for Moving {
                 Some(heat) => heat.float() + gradient,
                 None => gradient,
             };
-            adapter.memory.insert("heat".into(), Values::Float(heat.clone()));
+            adapter
+                .memory
+                .insert("heat".into(), Values::Float(heat.clone()));
             assert!(adapter.field("places").gradient().is_none());
             if now.step % 3 != 0 {
                 continue;
             }
             let order = [1, 2, 3, 0].map(|at| at as i64);
-            let order = Tensor::<1, Int>::from_data(TensorData::new(order.to_vec(), [4]), &heat.device());
+            let order =
+                Tensor::<1, Int>::from_data(TensorData::new(order.to_vec(), [4]), &heat.device());
             // The last one starts anew, where the first was, at what the memory says.
             let last = heat.clone().slice([0..1]).mul_scalar(0.01);
             let field = adapter.field_mut("values");
@@ -251,7 +254,12 @@ fn a_method_moves_values_places_and_moments() {
     assert_eq!(new[..3], old[1..]);
     let heat_now = numbers(&moved.memory, "first.heat");
     assert_close("new value", &new[3..], &[heat_now[0] * 0.01], 1e-7);
-    assert!(heat_now.iter().zip(&heat).all(|(now, before)| now >= before));
+    assert!(
+        heat_now
+            .iter()
+            .zip(&heat)
+            .all(|(now, before)| now >= before)
+    );
     assert_eq!(numbers(&moved.memory, "first.moved"), [3.0]);
     for moments in [
         |state: &TrainerState| state.optimizer.means.clone(),
@@ -395,7 +403,9 @@ fn the_factor_of_an_adapter_is_on_its_learning_rate() {
         let model = work.steps(&mut trainer, &method, fresh, 1);
         let end = values(model.first.weight.val());
         let pairs = start.iter().zip(&end);
-        pairs.map(|(start, end)| (end - start).abs()).fold(0.0, f64::max)
+        pairs
+            .map(|(start, end)| (end - start).abs())
+            .fold(0.0, f64::max)
     };
     // Adam's first step is the rate itself.
     assert_close("one", &[distance(1.0)], &[1e-2], 1e-5);

@@ -2,6 +2,7 @@
 
 mod adapters;
 mod common;
+mod convert;
 mod end_to_end;
 mod families;
 mod guards;
@@ -9,7 +10,9 @@ mod head;
 mod hooks;
 mod library;
 mod memory;
+mod offset;
 mod plan;
+mod ranks;
 mod real;
 mod resume;
 mod sparse;
