@@ -41,17 +41,13 @@ impl WeightAdapter for MeProp {
     /// # Panics
     /// If gradients are to be taken on another device than the CPU, which cannot cut them.
     fn forward(&self, x: Tensor<2>, base: &BaseLinear, _: &AdapterContext) -> Tensor<2> {
-        let plain = BaseLinear::new(base.weight(), None);
-        let y = plain.forward_plus(x.clone(), x, self.delta.val());
-        let y = kernels::top_gradient(&y, self.rule).unwrap_or_else(|| {
+        // The bias is frozen: that its gradient is cut, too, changes nothing.
+        let y = base.forward_plus(x.clone(), x, self.delta.val());
+        kernels::top_gradient(&y, self.rule).unwrap_or_else(|| {
             let trained = self.delta.val().is_require_grad();
             assert!(!trained, "meProp trains on the CPU only");
             y
-        });
-        match base.bias() {
-            Some(bias) => y + bias.unsqueeze::<2>(),
-            None => y,
-        }
+        })
     }
 
     fn effective(&self, weight: Tensor<2>) -> Tensor<2> {
