@@ -50,6 +50,7 @@ fn run(mut cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Eval(args) => commands::eval(args),
         Command::Predict(args) => commands::predict(args),
         Command::Merge(args) => commands::merge(args),
+        Command::Convert(args) => commands::convert(&args),
         Command::Verify(args) => commands::verify(&args),
         Command::Inspect(args) => commands::inspect(&args),
         Command::Data(DataCommand::Preview(args)) => commands::preview(&args),

@@ -19,6 +19,7 @@ fn the_verbs_and_flags_of_the_contract_are_there() {
         ("eval", "--model --adapter --data --task"),
         ("predict", "--model --adapter --data --output"),
         ("merge", "--model --adapter --output --offline"),
+        ("convert", "--model --adapter --output --any-base"),
         (
             "quickstart",
             "--model --output --steps --seed --threads --resume --offline",

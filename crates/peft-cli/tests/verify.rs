@@ -89,10 +89,11 @@ fn another_base_is_refused_by_every_verb_unless_asked_for() {
         stdout(&shown)
     );
 
-    let verbs: [&[&str]; 4] = [
+    let verbs: [&[&str]; 5] = [
         &["eval", "--data", &rows],
         &["predict", "--data", &rows],
         &["merge", "--output", &target],
+        &["convert", "--output", &target],
         &[
             "train", "--data", &rows, "--output", &target, "--steps", "1",
         ],

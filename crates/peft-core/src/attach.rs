@@ -10,8 +10,8 @@ use burn::{
 use peft_format::TargetSpec;
 
 use crate::{
-    AdapterError, Cost, DynAdapter, InitContext, Method, NameMap, Target, linear_sites, walk,
-    walk::ParamPath,
+    AdapterError, Cost, DynAdapter, InitContext, Method, NameMap, Target, WeightGradients,
+    linear_sites, walk, walk::ParamPath,
 };
 
 /// Where adapters go.
@@ -27,9 +27,8 @@ pub struct AttachOptions<'a> {
     pub heads: &'a [&'a str],
     /// Seed of the initial values.
     pub seed: u64,
-    /// Gradients of the weights, `[in, out]`, by the checkpoint's names of their modules, for a method
-    /// that [wants them](Method::gradient_batches).
-    pub gradients: Option<&'a BTreeMap<String, Tensor<2>>>,
+    /// Gradients of the weights, for a method that [wants them](Method::gradient_batches).
+    pub gradients: Option<&'a WeightGradients>,
 }
 
 /// One adapted weight.
@@ -78,17 +77,32 @@ pub fn attach<M: Module>(
         true => matched_modules(&model, options.targets, options.names, options.heads)?,
         false => BTreeSet::new(),
     };
+    let targets: Vec<Target> = linear_sites(&model)
+        .iter()
+        .map(|site| site.target(options.names.to_hf(&site.path)))
+        .filter(|target| matched.contains(&target.path))
+        .collect();
+    let allotted = method.allot(&targets, options.gradients)?;
     attach_built(
         model,
         options.names,
         options.modules_to_save,
         |target, weight| {
-            if !matched.contains(&target.path) {
+            let share = allotted
+                .as_ref()
+                .map(|shares| shares.get(&target.path).copied().unwrap_or(0));
+            if !matched.contains(&target.path) || share == Some(0) {
                 return Ok(None);
             }
             let start = InitContext {
                 weight,
-                gradient: options.gradients.and_then(|all| all.get(&target.path)),
+                gradient: options.gradients.and_then(|all| all.sums.get(&target.path)),
+                magnitude: (options.gradients)
+                    .and_then(|all| all.magnitudes.get(&target.path)),
+                allotted: share,
+                moments: (options.gradients)
+                    .and_then(|all| all.moments.get(&target.path))
+                    .map(AsRef::as_ref),
                 seed: options.seed,
             };
             method.init(target, &start).map(Some)

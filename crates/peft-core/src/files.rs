@@ -16,7 +16,7 @@ use peft_format::{
 
 use crate::{
     AdapterError, AttachReport, DynAdapter, Fields, HostTensor, Method, NameMap, Target,
-    attach::is_saved, attach_built, linear_sites, walk, walk::ParamPath,
+    attach::is_saved, attach_built, gradients::layer_type, linear_sites, walk, walk::ParamPath,
 };
 
 /// An adapter as its files hold it.
@@ -105,7 +105,51 @@ pub fn read_adapter(
             }
         }
     }
+    for suffix in method.shared_suffixes() {
+        give_all(suffix, &mut loaded.modules);
+    }
     Ok(loaded)
+}
+
+/// The modules of each layer type.
+fn by_type<'a>(modules: impl Iterator<Item = &'a String>) -> Vec<Vec<String>> {
+    let mut types: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for module in modules {
+        types.entry(layer_type(module)).or_default().push(module.clone());
+    }
+    types.into_values().collect()
+}
+
+/// Give a shared tensor to all modules of the type of the one that has it.
+fn give_all(suffix: &str, modules: &mut BTreeMap<String, Fields<HostTensor>>) {
+    for kin in by_type(modules.keys()) {
+        let mut owners = kin.iter().filter(|module| modules[*module].contains_key(suffix));
+        let (Some(owner), None) = (owners.next(), owners.next()) else {
+            continue;
+        };
+        let tensor = modules[owner][suffix].clone();
+        for module in &kin {
+            let tensors = modules.get_mut(module).expect("listed just above");
+            tensors.entry(suffix.to_owned()).or_insert_with(|| tensor.clone());
+        }
+    }
+}
+
+/// Leave a tensor to the first of the modules of a type, where all have the same.
+fn keep_one(suffix: &str, modules: &mut IndexMap<String, Fields<HostTensor>>) {
+    for kin in by_type(modules.keys()) {
+        let [first, others @ ..] = kin.as_slice() else {
+            continue;
+        };
+        let Some(tensor) = modules[first].get(suffix).cloned() else {
+            continue;
+        };
+        if others.iter().all(|module| modules[module].get(suffix) == Some(&tensor)) {
+            for module in others {
+                modules[module].remove(suffix);
+            }
+        }
+    }
 }
 
 /// Freeze a model and put an adapter from files on it, ready to be trained on or used.
@@ -151,6 +195,16 @@ pub fn adapter_tensors<M: Module>(
     names: &NameMap,
     modules_to_save: &[String],
 ) -> Result<IndexMap<String, HostTensor>, AdapterError> {
+    exported(model, collect(model, names, modules_to_save), method, names)
+}
+
+/// The values of a model that its adapter file holds: fields of adapters by the checkpoint's names of
+/// their modules, and parameters saved in full.
+fn collect<'a, M: Module>(
+    model: &M,
+    names: &'a NameMap,
+    modules_to_save: &'a [String],
+) -> Collect<'a> {
     let mut collect = Collect {
         path: ParamPath::default(),
         names,
@@ -159,14 +213,31 @@ pub fn adapter_tensors<M: Module>(
         saved: BTreeMap::new(),
     };
     model.visit(&mut collect);
-    let mut tensors = IndexMap::new();
+    collect
+}
+
+fn exported<M: Module>(
+    model: &M,
+    mut collect: Collect,
+    method: &dyn Method,
+    names: &NameMap,
+) -> Result<IndexMap<String, HostTensor>, AdapterError> {
+    let mut modules = IndexMap::new();
     for site in linear_sites(model) {
-        let Some(fields) = collect.fields.remove(&site.path) else {
+        let target = site.target(names.to_hf(&site.path));
+        let Some(fields) = collect.fields.remove(&target.path) else {
             continue;
         };
-        let target = site.target(names.to_hf(&site.path));
-        for (suffix, tensor) in method.export(&target, fields)? {
-            tensors.insert(join_key(&target.path, &suffix), tensor);
+        let tensors = method.export(&target, fields)?;
+        modules.insert(target.path, tensors);
+    }
+    for suffix in method.shared_suffixes() {
+        keep_one(suffix, &mut modules);
+    }
+    let mut tensors = IndexMap::new();
+    for (module, stored) in modules {
+        for (suffix, tensor) in stored {
+            tensors.insert(join_key(&module, &suffix), tensor);
         }
     }
     for (name, (data, transposed)) in collect.saved {
@@ -196,7 +267,12 @@ pub fn save_adapter<M: Module>(
     method: &dyn Method,
     names: &NameMap,
 ) -> Result<(), AdapterError> {
-    let tensors = adapter_tensors(model, method, names, config.modules_to_save())?
+    let collected = collect(model, names, config.modules_to_save());
+    let mut config = config.clone();
+    for (key, value) in method.config_of_adapters(&collected.fields) {
+        config.set(&key, value)?;
+    }
+    let tensors = exported(model, collected, method, names)?
         .into_iter()
         .map(|(name, t)| {
             (
@@ -209,7 +285,7 @@ pub fn save_adapter<M: Module>(
             )
         })
         .collect();
-    peft_format::save_adapter(dir, config, &tensors)?;
+    peft_format::save_adapter(dir, &config, &tensors)?;
     Ok(())
 }
 
@@ -255,7 +331,7 @@ impl ModuleVisitor for Collect<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some((module, field)) = self.path.adapter_field() {
             self.fields
-                .entry(module)
+                .entry(self.names.to_hf(&module))
                 .or_default()
                 .insert(field, param.base().into_data());
             return;
@@ -271,7 +347,7 @@ impl ModuleVisitor for Collect<'_> {
     fn visit_int<const D: usize>(&mut self, param: &Param<Tensor<D, burn::tensor::Int>>) {
         if let Some((module, field)) = self.path.adapter_field() {
             self.fields
-                .entry(module)
+                .entry(self.names.to_hf(&module))
                 .or_default()
                 .insert(field, param.base().into_data());
         }

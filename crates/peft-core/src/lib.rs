@@ -7,15 +7,20 @@
 //! - [`attach`], [`save_adapter`], [`load_adapter`]: the same three steps for the model zoo and for
 //!   a user's own model, with a [`NameMap`] between Burn paths and Hugging Face names.
 //! - [`nn::Linear`]: a linear layer that takes the factored path.
+//! - [`places`], [`randperm`]: choosing entries of a matrix, by size or by a seed, also as torch draws.
 
 mod adapter;
 mod attach;
 mod erased;
 mod error;
 mod files;
+mod gradients;
 mod method;
 mod names;
 pub mod nn;
+pub mod places;
+pub mod randperm;
+mod step;
 mod tensors;
 mod walk;
 
@@ -26,11 +31,14 @@ pub use attach::{
 };
 pub use error::AdapterError;
 pub use files::{LoadedAdapter, adapter_tensors, load_adapter, read_adapter, save_adapter};
-pub use method::{AdapterSpec, Fields, InitContext, Method, Target, own_settings};
+pub use gradients::{GradientMoments, MomentScope, WeightGradients, layer_type};
+pub use method::{AdapterSpec, DefaultTargets, Fields, InitContext, Method, Target, own_settings};
 pub use names::NameMap;
+pub use step::{AdapterStep, AfterStep, FieldChange, FieldStep, Values};
 pub use tensors::{HostTensor, transpose};
 pub use walk::{
-    LinearSite, ParamPath, ParamSite, learning_rate_factors, linear_sites, trainable_parameters,
+    LinearSite, ParamPath, ParamSite, learning_rate_factors, linear_sites, mean_penalty,
+    trainable_parameters,
 };
 
 pub use peft_format as format;

@@ -10,7 +10,10 @@ use peft_format::TensorInfo;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::{AdapterError, Cost, DynAdapter, HostTensor};
+use crate::{
+    AdapterError, AfterStep, Cost, DynAdapter, GradientMoments, HostTensor, MomentScope,
+    WeightGradients,
+};
 
 /// One weight to adapt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,8 +81,25 @@ pub struct InitContext<'a> {
     pub weight: &'a Tensor<2>,
     /// The gradient of the loss to it, `[in, out]`, summed over a few batches.
     pub gradient: Option<&'a Tensor<2>>,
+    /// The sum of the gradients' magnitudes, entry by entry.
+    pub magnitude: Option<&'a Tensor<2>>,
+    /// The second moments of such gradients.
+    pub moments: Option<&'a GradientMoments>,
+    /// What the method [allotted](Method::allot) to this target.
+    pub allotted: Option<usize>,
     /// Seed of everything random.
     pub seed: u64,
+}
+
+/// The linear layers that a method adapts where nothing is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DefaultTargets {
+    /// Queries and values, as PEFT.
+    Attention,
+    /// The linear layers of the feed-forward blocks.
+    FeedForward,
+    /// All linear layers but the head.
+    AllLinear,
 }
 
 /// A method's own settings out of an `adapter_config.json`; absent keys take the defaults of `C`, and
@@ -120,8 +140,9 @@ pub struct AdapterSpec {
 
 /// A family of adapters: how one is made for a target, and what its files hold.
 ///
-/// A method is stateless; all that training changes lives in the adapters' parameters. Files are
-/// described in PyTorch's layout (`[out, in]`), fields in the adapter's own.
+/// A method is stateless; all that training changes lives in the adapters' parameters, and in the
+/// memory that the trainer keeps for it. Files are described in PyTorch's layout (`[out, in]`), fields
+/// in the adapter's own.
 pub trait Method: Debug + Send + Sync {
     /// The name on the command line and in study tables, such as `lora`.
     fn name(&self) -> &'static str;
@@ -138,10 +159,57 @@ pub trait Method: Debug + Send + Sync {
     /// The method's own keys of `adapter_config.json`: the fewest that reproduce it.
     fn config(&self) -> Map<String, Value>;
 
+    /// Keys of the configuration that follow from the number of steps of a run (AdaLoRA's schedule).
+    ///
+    /// # Errors
+    /// If the method cannot be trained for so many steps as configured.
+    fn config_of_run(&self, _steps: u64) -> Result<Map<String, Value>, AdapterError> {
+        Ok(Map::new())
+    }
+
+    /// Keys of the configuration that only trained adapters tell (AdaLoRA's ranks): from the values of
+    /// their fields, by the checkpoint's names of their modules.
+    fn config_of_adapters(
+        &self,
+        _modules: &BTreeMap<String, Fields<TensorData>>,
+    ) -> Map<String, Value> {
+        Map::new()
+    }
+
     /// Batches over which [`init`](Self::init) wants the gradients of the weights summed; 0 if it
     /// wants none.
     fn gradient_batches(&self) -> usize {
         0
+    }
+
+    /// Whether [`init`](Self::init) wants second moments of the gradients of those batches, and over
+    /// what.
+    fn gradient_moments(&self) -> Option<MomentScope> {
+        None
+    }
+
+    /// Whether [`init`](Self::init) wants the magnitudes of the gradients of those batches summed, too.
+    fn gradient_magnitudes(&self) -> bool {
+        false
+    }
+
+    /// How much of a budget that is shared out over the whole model goes to each target, in units of the
+    /// method's own, by their paths; a target with nothing gets no adapter. `None` if every target has
+    /// its own budget.
+    ///
+    /// # Errors
+    /// If the method lacks what it shares out by.
+    fn allot(
+        &self,
+        _targets: &[Target],
+        _gradients: Option<&WeightGradients>,
+    ) -> Result<Option<BTreeMap<String, usize>>, AdapterError> {
+        Ok(None)
+    }
+
+    /// What it adapts where nothing is said.
+    fn default_targets(&self) -> DefaultTargets {
+        DefaultTargets::Attention
     }
 
     /// A fresh adapter, a function of what is given only.
@@ -158,6 +226,12 @@ pub trait Method: Debug + Send + Sync {
 
     /// Suffixes of this method's tensors in a file, such as `lora_A.weight`.
     fn suffixes(&self) -> &'static [&'static str];
+
+    /// Those of them that modules of one [`layer_type`](crate::layer_type) may share: where all have the
+    /// same, a file holds it once, with the first of the modules.
+    fn shared_suffixes(&self) -> &'static [&'static str] {
+        &[]
+    }
 
     /// The adapter of a file: tensors by suffix.
     ///
@@ -185,5 +259,21 @@ pub trait Method: Debug + Send + Sync {
     /// too.
     fn learning_rate_factor(&self, _field: &str, _step: u64, _total: u64) -> f64 {
         1.0
+    }
+
+    /// Whether [`after_step`](Self::after_step) has anything to do after step `step` of `total`; nothing
+    /// is gathered for it otherwise.
+    fn acts_after(&self, _step: u64, _total: u64) -> bool {
+        false
+    }
+
+    /// Look at the adapters after an optimiser step, and change them: for methods that prune, grow or
+    /// select again while they train (AdaLoRA, SparseGrad). What it depends on beside the arguments
+    /// belongs into [`AdapterStep::memory`](crate::AdapterStep), so that a resumed run has it.
+    ///
+    /// # Errors
+    /// If the method cannot go on.
+    fn after_step(&self, _now: &mut AfterStep) -> Result<(), AdapterError> {
+        Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! Tensor operations that Burn lacks or does slowly.
 //!
 //! Every operation is a plain function over Burn's [`Tensor`](burn::tensor::Tensor) and, but for
-//! [`adamw`] and [`norms`], differentiates like any other. It has two bodies:
+//! [`adamw`], [`norms`] and [`squared_column_norms`], differentiates like any other. It has two bodies:
 //!
 //! - [`portable`]: composed of Burn operations, so it runs on every backend (flex, ndarray, wgpu,
 //!   cuda …) and every float type, and Burn differentiates it;
@@ -20,13 +20,18 @@
 //! | [`embedding_layer_norm`] | rows of tables, summed and normalised |
 //! | [`attention`], [`prefix_attention`] | softmax attention over rows packed without padding |
 //! | [`dropout`] | inverted dropout with a counter-based mask |
+//! | [`top_gradient`] | nothing, but only the largest gradients come back |
 //! | [`linear`] | product with a weight, plus bias |
 //! | [`linear_low_rank`], [`linear_plus`] | the same plus a product of narrow matrices |
 //! | [`linear_updated`] | the same plus a trained change of the weight that is not formed |
+//! | [`SparsePattern`], [`SparseUpdate`] | products with a sparse matrix, and such a change that is sparse |
+//! | [`linear_sine`] | product with a weight and with a sine of a low-rank matrix |
+//! | [`rescale`] | columns stretched about a centre |
+//! | [`squared_column_norms`] | the squared norm of every column of a matrix |
 //! | [`cross_entropy`] | mean negative log-likelihood |
 //! | [`adamw`] | a step of AdamW for all trained tensors at once |
 //! | [`norms`] | the norm of each of many tensors |
-//! | [`mix_key`], [`key_of`] | keys of random streams |
+//! | [`mix_key`], [`key_of`], [`word`] | keys of random streams, and their words |
 //! | [`uniform`], [`normal`], [`keep`] | random numbers as pure functions of key and index |
 //!
 //! Results of the CPU bodies do not depend on the number of threads: work is split over rows, or
@@ -41,10 +46,12 @@ pub mod portable;
 mod random;
 mod route;
 mod rows;
+mod sparse;
 mod update;
 
 pub use functions::*;
 pub use random::*;
 pub use route::has_fast_body;
 pub use rows::RowLayout;
+pub use sparse::{Scalar, SparsePattern, SparseUpdate};
 pub use update::{Applied, HostUpdate, RowUpdate};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, backend_extension};
 
-use crate::{Activation, Dropout, RowUpdate};
+use crate::{Activation, Dropout, RowUpdate, TopGradient};
 
 /// Everything the attention bodies need besides the tensors.
 #[derive(Clone, Debug)]
@@ -93,6 +93,9 @@ pub trait KernelOps: Backend {
     /// See [`dropout`](crate::dropout).
     fn keyed_dropout(x: FloatTensor<Self>, dropout: Dropout) -> FloatTensor<Self>;
 
+    /// See [`top_gradient`](crate::top_gradient).
+    fn kept_gradient(x: FloatTensor<Self>, rule: TopGradient) -> FloatTensor<Self>;
+
     /// See [`linear`](crate::linear).
     fn product(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self>;
 
@@ -145,6 +148,25 @@ pub trait KernelOps: Backend {
         update: RowUpdate,
     ) -> FloatTensor<Self>;
 
+    /// See [`linear_sine`](crate::linear_sine). An empty bias is none.
+    #[allow(clippy::too_many_arguments)] // The routing takes tensors one by one.
+    fn sine_product(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        a: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        frequency: f64,
+        scale: f64,
+    ) -> FloatTensor<Self>;
+
+    /// See [`rescale`](crate::rescale). An empty centre is none.
+    fn rescaled(
+        x: FloatTensor<Self>,
+        center: FloatTensor<Self>,
+        factor: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
+
     /// See [`cross_entropy`](crate::cross_entropy).
     fn fused_cross_entropy(
         logits: FloatTensor<Self>,
@@ -155,6 +177,9 @@ pub trait KernelOps: Backend {
 /// What the backward passes call on the inner backend. Not routed: a gradient of a gradient is not
 /// offered.
 pub trait KernelGrads: KernelOps {
+    /// `grad` with all but its largest values put to zero.
+    fn largest_only(grad: FloatTensor<Self>, rule: TopGradient) -> FloatTensor<Self>;
+
     /// `grad · activation'(x)`.
     fn activation_grad(
         x: FloatTensor<Self>,
@@ -277,6 +302,21 @@ pub trait KernelGrads: KernelOps {
         coefficients: FloatTensor<Self>,
         update: &RowUpdate,
     ) -> (Option<FloatTensor<Self>>, FloatTensor<Self>);
+
+    /// The rescaled rows, what their gradients need, and whether that is the output and not `x`.
+    fn rescaled_saving(
+        x: FloatTensor<Self>,
+        center: FloatTensor<Self>,
+        factor: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, bool);
+
+    /// `grad ∘ factor`, and the sums of the columns of `grad ∘ (kept − center)`.
+    fn rescaled_grads(
+        kept: FloatTensor<Self>,
+        center: FloatTensor<Self>,
+        factor: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
 
     /// Sums of the columns of a matrix.
     fn column_sums(x: FloatTensor<Self>) -> FloatTensor<Self>;

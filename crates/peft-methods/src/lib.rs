@@ -7,7 +7,14 @@ mod head;
 
 use peft_config::{Setting, schema_of};
 use peft_core::{AdapterError, Method, format::AdapterConfig};
-use peft_lowrank::{LoraConfig, LoraMethod};
+use peft_lowrank::{
+    AdaLoraConfig, AdaLoraMethod, DeepLoraConfig, DeepLoraMethod, LoraConfig, LoraMethod,
+    SineLoraConfig, SineLoraMethod,
+};
+use peft_sparse::{
+    MaskedConfig, MaskedKind, MaskedMethod, MePropConfig, MePropMethod, ShiraConfig, ShiraMethod, SiftConfig, SiftMethod,
+    SmtConfig, SmtMethod, SparseGradConfig, SparseGradMethod, SpielConfig, SpielMethod,
+};
 use peft_spectral::{
     C3aConfig, C3aMethod, FourierFtConfig, FourierFtMethod, LocaConfig, LocaMethod, SelectedConfig,
     SelectedKind, SelectedMethod, WaveFtConfig, WaveFtMethod,
@@ -63,17 +70,64 @@ pub type Build = fn(&Map<String, Value>) -> Result<Box<dyn Method>, AdapterError
 /// themselves.
 const SPECTRAL_RATE: f64 = 2e-2;
 
+/// Learning rate of all entries of a weight.
+const WEIGHT_RATE: f64 = 5e-5;
+
+/// Learning rate of single entries of a weight.
+const ENTRY_RATE: f64 = 1e-3;
+
 /// All methods that adapt weights.
 pub const METHODS: &[Entry] = &[
     Entry {
         name: "lora",
         peft_type: "LORA",
-        summary: "low-rank adaptation (2106.09685), rank-stabilised with use_rslora (2312.03732)",
+        summary: "low-rank adaptation (2106.09685), rank-stabilised with use_rslora (2312.03732), LoRA+ \
+                  with loraplus_lr_ratio (2402.12354)",
         keys: LoraConfig::KEYS,
         type_schema: schema_of::<LoraConfig>,
         learning_rate: 2e-3,
         defaults: || LoraConfig::default().to_json(),
         build: |map| Ok(Box::new(LoraMethod::from_json(map)?)),
+    },
+    Entry {
+        name: "dora",
+        peft_type: "LORA",
+        summary: "LoRA with the lengths of the weight's outputs trained apart (2402.09353)",
+        keys: LoraConfig::KEYS,
+        type_schema: schema_of::<LoraConfig>,
+        learning_rate: 2e-3,
+        defaults: || LoraConfig::dora().to_json(),
+        build: |map| Ok(Box::new(LoraMethod::dora(map)?)),
+    },
+    Entry {
+        name: "adalora",
+        peft_type: "ADALORA",
+        summary: "LoRA whose ranks are shared out over the weights while they are trained (2303.10512)",
+        keys: AdaLoraConfig::KEYS,
+        type_schema: schema_of::<AdaLoraConfig>,
+        learning_rate: 2e-3,
+        defaults: || AdaLoraConfig::default().to_json(),
+        build: |map| Ok(Box::new(AdaLoraMethod::from_json(map)?)),
+    },
+    Entry {
+        name: "sine_lora",
+        peft_type: "SINE_LORA",
+        summary: "low-rank factors below a sine, an update of full rank (2403.19243)",
+        keys: SineLoraConfig::KEYS,
+        type_schema: schema_of::<SineLoraConfig>,
+        learning_rate: 1e-3,
+        defaults: || SineLoraConfig::default().to_json(),
+        build: |map| Ok(Box::new(SineLoraMethod::from_json(map)?)),
+    },
+    Entry {
+        name: "deep_lora",
+        peft_type: "DEEP_LORA",
+        summary: "a deep product in the subspaces of the first gradient (2406.04112)",
+        keys: DeepLoraConfig::KEYS,
+        type_schema: schema_of::<DeepLoraConfig>,
+        learning_rate: 1e-2,
+        defaults: || DeepLoraConfig::default().to_json(),
+        build: |map| Ok(Box::new(DeepLoraMethod::from_json(map)?)),
     },
     Entry {
         name: "sdctft",
@@ -139,6 +193,86 @@ pub const METHODS: &[Entry] = &[
         learning_rate: SPECTRAL_RATE,
         defaults: C3aMethod::defaults,
         build: |map| Ok(Box::new(C3aMethod::from_json(map)?)),
+    },
+    Entry {
+        name: "shira",
+        peft_type: "SHIRA",
+        summary: "sparse high-rank adapters: a fixed set of the weight's own entries (2406.13175)",
+        keys: ShiraConfig::KEYS,
+        type_schema: schema_of::<ShiraConfig>,
+        learning_rate: ENTRY_RATE,
+        defaults: ShiraMethod::defaults,
+        build: |map| Ok(Box::new(ShiraMethod::from_json(map)?)),
+    },
+    Entry {
+        name: "sift",
+        peft_type: "SIFT",
+        summary: "entries chosen by the first batch's gradient (2312.11875)",
+        keys: SiftConfig::KEYS,
+        type_schema: schema_of::<SiftConfig>,
+        learning_rate: ENTRY_RATE,
+        defaults: SiftMethod::defaults,
+        build: |map| Ok(Box::new(SiftMethod::from_json(map)?)),
+    },
+    Entry {
+        name: "spiel",
+        peft_type: "SPIEL",
+        summary: "entries that come and go, by what rows and columns saw of gradients (2401.16405)",
+        keys: SpielConfig::KEYS,
+        type_schema: schema_of::<SpielConfig>,
+        learning_rate: ENTRY_RATE,
+        defaults: SpielMethod::defaults,
+        build: |map| Ok(Box::new(SpielMethod::from_json(map)?)),
+    },
+    Entry {
+        name: "smt",
+        peft_type: "SMT",
+        summary: "sparse matrix tuning: the blocks of largest gradient in the whole model (2405.15525)",
+        keys: SmtConfig::KEYS,
+        type_schema: schema_of::<SmtConfig>,
+        learning_rate: ENTRY_RATE,
+        defaults: SmtMethod::defaults,
+        build: |map| Ok(Box::new(SmtMethod::from_json(map)?)),
+    },
+    Entry {
+        name: "sparsegrad",
+        peft_type: "SPARSEGRAD",
+        summary: "the weight's strongest entries in a basis of its gradients (2410.07383)",
+        keys: SparseGradConfig::KEYS,
+        type_schema: schema_of::<SparseGradConfig>,
+        learning_rate: ENTRY_RATE,
+        defaults: SparseGradMethod::defaults,
+        build: |map| Ok(Box::new(SparseGradMethod::from_json(map)?)),
+    },
+    Entry {
+        name: "gmt",
+        peft_type: "GMT",
+        summary: "gradient-mask tuning: all entries, of each step's gradients the largest (2406.15330)",
+        keys: MaskedConfig::KEYS,
+        type_schema: schema_of::<MaskedConfig>,
+        learning_rate: WEIGHT_RATE,
+        defaults: || MaskedMethod::defaults(MaskedKind::Gmt),
+        build: |map| Ok(Box::new(MaskedMethod::from_json(MaskedKind::Gmt, map)?)),
+    },
+    Entry {
+        name: "topk_grad",
+        peft_type: "TOPK_GRAD",
+        summary: "the same with the largest hundredth: SparseGrad's paper calls it meProp (2410.07383)",
+        keys: MaskedConfig::KEYS,
+        type_schema: schema_of::<MaskedConfig>,
+        learning_rate: WEIGHT_RATE,
+        defaults: || MaskedMethod::defaults(MaskedKind::TopkGrad),
+        build: |map| Ok(Box::new(MaskedMethod::from_json(MaskedKind::TopkGrad, map)?)),
+    },
+    Entry {
+        name: "meprop",
+        peft_type: "MEPROP",
+        summary: "all entries, of the outputs' gradients the largest (1706.06197)",
+        keys: MePropConfig::KEYS,
+        type_schema: schema_of::<MePropConfig>,
+        learning_rate: WEIGHT_RATE,
+        defaults: MePropMethod::defaults,
+        build: |map| Ok(Box::new(MePropMethod::from_json(map)?)),
     },
 ];
 

@@ -29,7 +29,6 @@
 //! |---|---|
 //! | [`transform`] | the bases, as explicit rows and as fast transforms of any length |
 //! | [`support`] | which coefficients are trained |
-//! | [`randperm`] | `torch.randperm`, which foreign checkpoints imply |
 //! | [`sandwich`] | the product of the update with activations, and its gradients, two ways |
 //! | [`plan`] | which way is cheapest |
 //! | [`merge`] | the update itself |
@@ -43,7 +42,6 @@ pub mod gain;
 pub mod merge;
 mod method;
 pub mod plan;
-pub mod randperm;
 mod real;
 mod reduce;
 pub mod sandwich;

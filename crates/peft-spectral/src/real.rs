@@ -5,13 +5,23 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use peft_core::kernels::Scalar;
 use peft_fft::Planned;
 
 use crate::transform::{Basis, Transform};
 
 /// The element types of this crate: `f32` and `f64`.
 pub trait Real:
-    Planned + Default + Debug + PartialOrd + AddAssign + SubAssign + MulAssign + Sum + sealed::Shared
+    Planned
+    + Scalar
+    + Default
+    + Debug
+    + PartialOrd
+    + AddAssign
+    + SubAssign
+    + MulAssign
+    + Sum
+    + sealed::Shared
 {
     /// The nearest value of this type.
     fn of(value: f64) -> Self;

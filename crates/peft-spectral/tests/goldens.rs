@@ -3,12 +3,12 @@
 mod common;
 
 use common::{Tensors, error, json};
+use peft_core::randperm::randperm_prefix;
 use peft_spectral::{
     Basis, Sandwich, Support,
     circulant::{self, BlockCirculant, peft_scale},
     gain::Convention,
     merge::delta_weight,
-    randperm::randperm_prefix,
     support::{
         Bands, Hierarchical, Metric, Reach, fourierft_support, hierarchical, waveft_support,
     },

@@ -5,10 +5,10 @@ mod common;
 use std::{hint::black_box, time::Instant};
 
 use common::noise;
+use peft_core::randperm::randperm_prefix;
 use peft_spectral::{
     Basis, Sandwich,
     merge::merge_into,
-    randperm::randperm_prefix,
     sandwich::Fast,
     support::{Hierarchical, hierarchical, random},
     transform::{Transform, Wavelet, spectrum},

@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: speed and memory, ours and PyTorch's, in alternation within one run.
 
 mod cases;
+mod completion;
 mod kernels;
 mod machine;
 mod measure;
@@ -30,6 +31,8 @@ enum Part {
     Kernels(kernels::Arguments),
     /// Sample where the processor time of training steps goes
     Profile(profile::Arguments),
+    /// Deep matrix completion: the original network, the compressed one, and what they are compared with
+    MatrixCompletion(completion::Arguments),
 }
 
 #[derive(clap::Args)]
@@ -99,6 +102,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.part {
         Some(Part::Kernels(arguments)) => return kernels::run(arguments),
         Some(Part::Profile(arguments)) => return profile::run(arguments),
+        Some(Part::MatrixCompletion(arguments)) => return completion::run(arguments),
         None => {}
     }
     let wanted = |case: &Case| {

@@ -38,6 +38,8 @@ pub enum Command {
     Predict(PredictArgs),
     /// Write an adapter into its base, as a model folder.
     Merge(MergeArgs),
+    /// Write an adapter as plain LoRA, which other tools load.
+    Convert(ConvertArgs),
     /// Hold an adapter against a base: coverage, shapes, what it changes and what a merge would lose.
     Verify(VerifyArgs),
     /// Show what a checkpoint or an adapter holds.
@@ -67,6 +69,7 @@ impl Command {
             Self::Eval(args) => Some(&mut args.model),
             Self::Predict(args) => Some(&mut args.model),
             Self::Merge(args) => Some(&mut args.model),
+            Self::Convert(args) => Some(&mut args.model),
             Self::Verify(args) => Some(&mut args.model),
             Self::Data(DataCommand::Preview(args)) => Some(&mut args.model),
             // A run's model may be named in a file: it is looked up when all settings are known.
@@ -273,6 +276,24 @@ pub struct MergeArgs {
     /// Merge even if rounding swallows more than 5 % of a change.
     #[arg(long)]
     pub allow_loss: bool,
+    /// Go on even if the adapter was trained on another base.
+    #[arg(long)]
+    pub any_base: bool,
+    #[command(flatten)]
+    pub compute: ComputeArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct ConvertArgs {
+    /// Hugging Face model folder, or its name on the hub: the base that the adapter was trained on.
+    #[arg(long, value_name = "MODEL")]
+    pub model: PathBuf,
+    /// Adapter folder.
+    #[arg(long, value_name = "DIR")]
+    pub adapter: PathBuf,
+    /// Adapter folder to write.
+    #[arg(long, value_name = "DIR")]
+    pub output: PathBuf,
     /// Go on even if the adapter was trained on another base.
     #[arg(long)]
     pub any_base: bool,

@@ -2,6 +2,7 @@
 
 mod completions;
 mod config;
+mod convert;
 mod devices;
 mod eval;
 mod inspect;
@@ -25,6 +26,7 @@ use crate::args::{ColumnArgs, ComputeArgs};
 
 pub use completions::completions;
 pub use config::config;
+pub use convert::convert;
 pub use devices::devices;
 pub use eval::eval;
 pub use inspect::inspect;

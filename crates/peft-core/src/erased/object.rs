@@ -15,6 +15,8 @@ pub(crate) trait ErasedAdapter: Debug + Send + Sync {
     fn effective_erased(&self, weight: Tensor<2>) -> Tensor<2>;
     fn cost_erased(&self, in_features: usize, out_features: usize) -> Cost;
     fn learning_rate_factor_erased(&self, field: &str) -> f64;
+    fn penalty_erased(&self) -> Option<Tensor<1>>;
+    fn low_rank_erased(&self) -> Option<[Tensor<2>; 2]>;
     fn visit_erased(&self, visitor: &mut dyn ErasedVisitor);
     fn map_erased(self: Box<Self>, mapper: &mut dyn ErasedMapper) -> Box<dyn ErasedAdapter>;
     fn collect_devices_erased(&self, devices: Devices) -> Devices;
@@ -47,6 +49,14 @@ impl<A: WeightAdapter> ErasedAdapter for A {
 
     fn learning_rate_factor_erased(&self, field: &str) -> f64 {
         self.learning_rate_factor(field)
+    }
+
+    fn penalty_erased(&self) -> Option<Tensor<1>> {
+        self.penalty()
+    }
+
+    fn low_rank_erased(&self) -> Option<[Tensor<2>; 2]> {
+        self.low_rank()
     }
 
     fn visit_erased(&self, visitor: &mut dyn ErasedVisitor) {

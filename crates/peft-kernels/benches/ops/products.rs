@@ -1,4 +1,4 @@
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData};
 use peft_kernels::*;
 
 use crate::Bench;
@@ -137,6 +137,7 @@ pub fn run(bench: &mut Bench) {
             Work::Flops(dense + 4 * rows * d),
         ],
     );
+    sparse(bench);
     let (rows, classes) = (rows / 4, bench.sizes.words);
     let targets = Tensor::<1, Int>::from_ints(vec![7; rows].as_slice(), &device);
     let logits = rows * classes * 4;
@@ -146,5 +147,44 @@ pub fn run(bench: &mut Bench) {
         &|mut x| portable::cross_entropy(x.remove(0), targets.clone()).unsqueeze(),
         &[[rows, classes]],
         [Work::Bytes(logits), Work::Bytes(2 * logits)],
+    );
+}
+
+/// A frozen product plus a hundredth of the weight's entries, at random places.
+fn sparse(bench: &mut Bench) {
+    let (rows, d, ffn) = (bench.sizes.rows(), bench.sizes.d(), bench.sizes.ffn);
+    let device = Device::flex();
+    let chosen = uniform(7, ffn * d);
+    let places: Vec<[u32; 2]> = (0..ffn * d)
+        .filter(|&place| chosen[place] < 0.01)
+        .map(|place| [(place / d) as u32, (place % d) as u32])
+        .collect();
+    let count = places.len();
+    let flat: Vec<i64> = places
+        .iter()
+        .map(|&[out, inner]| i64::from(inner) * ffn as i64 + i64::from(out))
+        .collect();
+    let update = RowUpdate::new(SparseUpdate::new(ffn, d, places));
+    let weight = random([ffn, d], &device);
+    let weight = |x: &Tensor<2>| Tensor::<2>::from_data(weight.to_data(), &x.device()).transpose();
+    let (dense, own) = (2 * rows * d * ffn, 2 * rows * count);
+    bench.both(
+        &format!("linear_updated {rows}×{d}×{ffn}, {count} entries"),
+        &|mut x| {
+            let (values, x) = (x.remove(1).flatten(0, 1), x.remove(0));
+            linear_updated(&x, weight(&x), None, values, &update).expect("flex has a body")
+        },
+        &|mut x| {
+            let (values, x) = (x.remove(1).flatten(0, 1), x.remove(0));
+            let flat = TensorData::new(flat.clone(), [count]);
+            let flat = Tensor::<1, Int>::from_data(flat, &x.device());
+            let change = Tensor::<1>::zeros([d * ffn], (&x.device(), x.dtype()))
+                .scatter(0, flat, values, IndexingUpdateOp::Add)
+                .reshape([d, ffn]);
+            let weight = weight(&x) + change;
+            portable::linear(x, weight, None)
+        },
+        &[[rows, d], [1, count]],
+        [Work::Flops(dense + own), Work::Flops(dense + 2 * own)],
     );
 }

@@ -11,9 +11,10 @@ fn permute(mut z: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// Word `index` of the stream `key`: output `index` of SplitMix64 seeded with `key`.
+/// Word `index` of the stream `key`: output `index` of SplitMix64 seeded with `key`, fixed forever.
 #[inline(always)]
-pub(crate) fn word(key: u64, index: u64) -> u64 {
+#[must_use]
+pub fn word(key: u64, index: u64) -> u64 {
     permute(key.wrapping_add(index.wrapping_add(1).wrapping_mul(GAMMA)))
 }
 

@@ -3,5 +3,5 @@
 mod key;
 mod sample;
 
-pub use key::{key_of, mix_key};
+pub use key::{key_of, mix_key, word};
 pub use sample::{Keep, attention_keep, keep, normal, uniform};

@@ -12,8 +12,12 @@ mod dropout;
 mod embedding;
 mod layer_norm;
 mod linear;
+mod rescale;
 mod rms_norm;
+mod sine;
 mod softmax;
+mod sparse;
+mod top_gradient;
 
 use burn::tensor::{DType, Tensor};
 use common::*;

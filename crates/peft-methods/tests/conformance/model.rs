@@ -1,14 +1,13 @@
 //! One adapted layer, and its unadapted twin.
 
-use std::collections::BTreeMap;
-
 use burn::{
     Tensor,
     module::{Module, ModuleMapper, Param},
     tensor::{Device, FloatDType, TensorData},
 };
 use peft_core::{
-    AdapterContext, AttachOptions, DynAdapter, Method, NameMap, ParamPath, Target, attach,
+    AdapterContext, AttachOptions, DynAdapter, Method, NameMap, ParamPath, Target,
+    WeightGradients, attach,
     format::{TargetSpec, Targets},
     kernels::{key_of, normal},
     nn::Linear,
@@ -45,6 +44,7 @@ pub struct Net {
 pub struct Case {
     pub entry: &'static Entry,
     pub method: Box<dyn Method>,
+    pub settings: Map<String, Value>,
     pub inputs: usize,
     pub outputs: usize,
     pub rows: usize,
@@ -64,6 +64,7 @@ impl Case {
         Self {
             entry,
             method,
+            settings: settings.clone(),
             inputs,
             outputs,
             rows,
@@ -117,10 +118,14 @@ impl Case {
     }
 
     /// A gradient of the weight, for methods that look at it.
-    pub fn gradients(&self, device: &Device) -> BTreeMap<String, Tensor<2>> {
+    pub fn gradients(&self, device: &Device) -> WeightGradients {
         let shape = [self.inputs, self.outputs];
-        let gradient = self.random("gradient", shape, self.dtype(), &device.clone().inner());
-        BTreeMap::from([("layer".into(), gradient)])
+        let mut all = WeightGradients::new();
+        for batch in ["gradient", "another"] {
+            let gradient = self.random(batch, shape, self.dtype(), &device.clone().inner());
+            all.add([("layer".into(), gradient)], self.method.as_ref());
+        }
+        all
     }
 
     /// The unadapted model.

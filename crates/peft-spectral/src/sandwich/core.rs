@@ -1,5 +1,4 @@
-use std::ops::Range;
-
+use peft_core::kernels::SparsePattern;
 use peft_fft::{LANES, Lanes};
 
 use crate::Real;
@@ -11,11 +10,8 @@ use crate::Real;
 /// row, columns rise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Core {
-    cols: usize,
     coefficients: usize,
-    /// `[p + 1]`: row `i` is `starts[i] .. starts[i + 1]` of the arrays below.
-    starts: Vec<u32>,
-    columns: Vec<u32>,
+    pattern: SparsePattern,
     indices: Vec<u32>,
     signs: Vec<i8>,
 }
@@ -31,18 +27,9 @@ impl Core {
         mut places: Vec<Place>,
     ) -> Self {
         places.sort_unstable();
-        let mut starts = vec![0; rows + 1];
-        for ([row, _], ..) in &places {
-            starts[*row as usize + 1] += 1;
-        }
-        for i in 0..rows {
-            starts[i + 1] += starts[i];
-        }
         Self {
-            cols,
             coefficients,
-            starts,
-            columns: places.iter().map(|place| place.0[1]).collect(),
+            pattern: SparsePattern::new(rows, cols, places.iter().map(|place| place.0)),
             indices: places.iter().map(|place| place.1).collect(),
             signs: places.iter().map(|place| place.2).collect(),
         }
@@ -51,13 +38,13 @@ impl Core {
     /// Rows `p`.
     #[must_use]
     pub fn rows(&self) -> usize {
-        self.starts.len() - 1
+        self.pattern.rows()
     }
 
     /// Columns `q`.
     #[must_use]
     pub fn cols(&self) -> usize {
-        self.cols
+        self.pattern.cols()
     }
 
     /// Number of coefficients.
@@ -69,19 +56,19 @@ impl Core {
     /// Occupied places: the number of coefficients, up to twice that for `Fourier`.
     #[must_use]
     pub fn places(&self) -> usize {
-        self.columns.len()
+        self.pattern.places()
     }
 
     /// Where each row starts in the arrays below, and where the last one ends.
     #[must_use]
     pub fn starts(&self) -> &[u32] {
-        &self.starts
+        self.pattern.starts()
     }
 
     /// Column of every place, row by row.
     #[must_use]
     pub fn columns(&self) -> &[u32] {
-        &self.columns
+        self.pattern.columns()
     }
 
     /// Coefficient of every place.
@@ -99,19 +86,19 @@ impl Core {
     /// Row of every place: with [`columns`](Self::columns), the coordinates of a scatter.
     #[must_use]
     pub fn row_of_places(&self) -> Vec<u32> {
-        (0..self.rows())
-            .flat_map(|row| self.row(row).map(move |_| row as u32))
-            .collect()
+        self.pattern.row_of_places()
     }
 
     /// `Kᵀ`, over the same coefficients.
     #[must_use]
     pub fn transposed(&self) -> Self {
-        let rows = self.row_of_places();
-        let places = (0..self.places())
-            .map(|i| ([self.columns[i], rows[i]], self.indices[i], self.signs[i]))
-            .collect();
-        Self::new(self.cols, self.rows(), self.coefficients, places)
+        let (pattern, order) = self.pattern.transposed();
+        Self {
+            coefficients: self.coefficients,
+            pattern,
+            indices: order.iter().map(|&i| self.indices[i as usize]).collect(),
+            signs: order.iter().map(|&i| self.signs[i as usize]).collect(),
+        }
     }
 
     /// The values of all places for coefficients `a`, times `scale`.
@@ -131,80 +118,50 @@ impl Core {
             .collect()
     }
 
-    pub(crate) fn row(&self, row: usize) -> Range<usize> {
-        self.starts[row] as usize..self.starts[row + 1] as usize
+    pub(crate) fn row(&self, row: usize) -> std::ops::Range<usize> {
+        self.pattern.row(row)
     }
 
-    /// `z[i] = Σ_j K[i, j] q[j]`, with the places' `values`.
-    pub(crate) fn mix<T: Real>(&self, values: &[T], q: &[T], z: &mut [T]) {
-        for (row, out) in z.iter_mut().enumerate() {
-            let places = self.row(row);
-            *out = self.columns[places.clone()]
-                .iter()
-                .zip(&values[places])
-                .map(|(&col, &value)| value * q[col as usize])
-                .sum();
-        }
+    /// `z[i] = Σ_j K[i, j] q[j]`, with the places' `values`, for `L` activation rows at once.
+    #[inline(always)]
+    pub(crate) fn mix<T: Real, const L: usize>(
+        &self,
+        values: &[T],
+        q: &[[T; L]],
+        z: &mut [[T; L]],
+    ) {
+        self.pattern.mix::<T, L, false>(values, q, z);
     }
 
     /// `q[j] = Σ_i K[i, j] z[i]`.
-    pub(crate) fn mix_transposed<T: Real>(&self, values: &[T], z: &[T], q: &mut [T]) {
-        q.fill(T::zero());
-        for (row, &z) in z.iter().enumerate() {
-            for place in self.row(row) {
-                q[self.columns[place] as usize] += values[place] * z;
-            }
-        }
-    }
-
-    /// `da[l] += scale · Σ ± z[i] q[j]` over the places of coefficient `l`.
-    pub(crate) fn accumulate<T: Real>(&self, z: &[T], q: &[T], scale: f64, da: &mut [f64]) {
-        for (row, z) in z.iter().enumerate() {
-            let z = z.wide() * scale;
-            for place in self.row(row) {
-                let product = z * q[self.columns[place] as usize].wide();
-                da[self.indices[place] as usize] += f64::from(self.signs[place]) * product;
-            }
-        }
-    }
-
-    /// [`mix`](Self::mix) of several activation rows at once: the indices are read once for all of them.
     #[inline(always)]
-    pub(crate) fn mix_lanes<T: Real>(&self, values: &[T], q: &[Lanes<T>], z: &mut [Lanes<T>]) {
-        for (row, out) in z.iter_mut().enumerate() {
-            let mut sum = [T::zero(); LANES];
-            for place in self.row(row) {
-                let (value, q) = (values[place], q[self.columns[place] as usize]);
-                for i in 0..LANES {
-                    sum[i] += value * q[i];
-                }
-            }
-            *out = sum;
-        }
-    }
-
-    /// [`mix_transposed`](Self::mix_transposed) of several activation rows at once.
-    #[inline(always)]
-    pub(crate) fn mix_transposed_lanes<T: Real>(
+    pub(crate) fn mix_transposed<T: Real, const L: usize>(
         &self,
         values: &[T],
-        z: &[Lanes<T>],
-        q: &mut [Lanes<T>],
+        z: &[[T; L]],
+        q: &mut [[T; L]],
     ) {
-        q.fill([T::zero(); LANES]);
-        for (row, &z) in z.iter().enumerate() {
-            for place in self.row(row) {
-                let value = values[place];
-                let out = &mut q[self.columns[place] as usize];
-                for i in 0..LANES {
-                    out[i] += value * z[i];
-                }
-            }
-        }
+        self.pattern.mix_transposed::<T, L, false>(values, z, q);
     }
 
-    /// `sums[place] += z[i] q[j]`, lane by lane: [`accumulate`](Self::accumulate) of several activation
-    /// rows at once, but for what [`add_lanes`](Self::add_lanes) does for all blocks together.
+    /// `da[l] += scale · Σ ± z[i] q[j]` over the places of coefficient `l`: the products of the
+    /// activation rows are added up in `T`, then to the total in `f64`.
+    #[inline(always)]
+    pub(crate) fn accumulate<T: Real, const L: usize>(
+        &self,
+        z: &[[T; L]],
+        q: &[[T; L]],
+        scale: f64,
+        da: &mut [f64],
+    ) {
+        (self.pattern).accumulate::<T, L>(0..self.rows(), z, q, |place, sum| {
+            let signed = f64::from(self.signs[place]) * scale * sum.wide();
+            da[self.indices[place] as usize] += signed;
+        });
+    }
+
+    /// `sums[place] += z[i] q[j]`, lane by lane: [`accumulate`](Self::accumulate) but for what
+    /// [`add_lanes`](Self::add_lanes) does for many blocks of activation rows together.
     #[inline(always)]
     pub(crate) fn accumulate_lanes<T: Real>(
         &self,
@@ -214,7 +171,7 @@ impl Core {
     ) {
         for (row, &z) in z.iter().enumerate() {
             let places = self.row(row);
-            let columns = &self.columns[places.clone()];
+            let columns = &self.columns()[places.clone()];
             for (sum, &column) in sums[places].iter_mut().zip(columns) {
                 let q = q[column as usize];
                 for i in 0..LANES {

@@ -46,7 +46,7 @@ impl<'a, T: Real> Factored<'a, T> {
                 || vec![T::zero(); core.rows()],
                 |z, ((x, y), q)| {
                     products(&self.in_basis, x, q);
-                    core.mix(&values, q, z);
+                    core.mix(&values, single(q), z.as_chunks_mut::<1>().0);
                     combine(&self.out_basis, z, y);
                 },
             );
@@ -88,9 +88,9 @@ impl<'a, T: Real> Factored<'a, T> {
         add_blocks(da, blocks, work, |(p, dq), ((q, g), mut dx), da| {
             for (row, (q, g)) in q.chunks(core.cols()).zip(g.chunks(m)).enumerate() {
                 products(&self.out_basis, g, p);
-                core.accumulate(p, q, gamma.wide(), da);
+                core.accumulate(single(p), single(q), gamma.wide(), da);
                 if let Some(dx) = dx.as_deref_mut() {
-                    core.mix_transposed(&values, p, dq);
+                    core.mix_transposed(&values, single(p), dq.as_chunks_mut::<1>().0);
                     combine(&self.in_basis, dq, &mut dx[row * n..][..n]);
                 }
             }
@@ -116,6 +116,11 @@ impl Sandwich {
             self.core().cols()
         );
     }
+}
+
+/// A row as one lane.
+fn single<T>(row: &[T]) -> &[[T; 1]] {
+    row.as_chunks::<1>().0
 }
 
 /// `out[i] = ⟨rows[i], x⟩`.

@@ -212,7 +212,7 @@ impl<T: Real> Kernel for Forward<'_, '_, T> {
         let (core, work) = (self.sandwich.core(), self.work);
         work.along_in.analyse(self.x, &mut work.q);
         store(&work.q, self.q);
-        core.mix_lanes(self.values, &work.q, &mut work.z);
+        core.mix(self.values, &work.q, &mut work.z);
         work.along_out.synthesise(&work.z, self.y);
     }
 }
@@ -235,7 +235,7 @@ impl<T: Real> Kernel for Backward<'_, '_, T> {
         work.along_out.analyse(self.g, &mut work.z);
         core.accumulate_lanes(&work.z, &work.q, &mut work.sums);
         if let Some(dx) = self.dx {
-            core.mix_transposed_lanes(self.values, &work.z, &mut work.dq);
+            core.mix_transposed(self.values, &work.z, &mut work.dq);
             work.along_in.synthesise(&work.dq, dx);
         }
     }

@@ -1,7 +1,8 @@
+use peft_core::randperm::randperm_prefix;
+
 use super::{Support, list::check_count};
 use crate::{
     SpectralError,
-    randperm::randperm_prefix,
     transform::{Basis, Wavelet},
 };
 

@@ -1,8 +1,11 @@
+use peft_core::{
+    kernels::word,
+    places::{Smallest, Strong, over_rows},
+};
+
 use super::{
     Bands, Metric, Reach, Support,
-    key::word,
     list::{check_count, check_scores},
-    pick::{Smallest, Strong, over_rows},
     simple::{finite, sorted},
 };
 use crate::{Real, SpectralError};

@@ -3,9 +3,7 @@
 mod bands;
 mod foreign;
 mod hierarchical;
-mod key;
 mod list;
-mod pick;
 mod product;
 mod simple;
 

@@ -1,6 +1,7 @@
+use peft_core::places::Strong;
+
 use super::{
     Hierarchical, Support, hierarchical::budgets, hierarchical::within, list::check_scores,
-    pick::Strong,
 };
 use crate::{Real, SpectralError};
 

@@ -1,8 +1,8 @@
+use peft_core::places::drawn;
+
 use super::{
     Support,
-    key::word,
     list::{check_count, check_scores},
-    pick::{Smallest, Strong, over_rows},
 };
 use crate::{Real, SpectralError};
 
@@ -22,23 +22,13 @@ pub fn strongest<T: Real>(
 ) -> Result<Support, SpectralError> {
     check_count(rows, cols, count)?;
     check_scores(rows, cols, scores.len())?;
-    let best = over_rows(
-        rows,
-        || Smallest::new(count),
-        |best, row| {
-            let first = row * cols;
-            for (col, &score) in scores[first..first + cols].iter().enumerate() {
-                best.offer(Strong::new(finite(score, row, col)?, (first + col) as u64));
-            }
-            Ok(())
-        },
-        Smallest::absorb,
-    )?;
-    sorted(
-        rows,
-        cols,
-        best.into_sorted().into_iter().map(|item| item.place),
-    )
+    let score = |place: usize| scores[place].wide();
+    let places = peft_core::places::strongest([rows, cols], count, score);
+    let places = places.map_err(|place| {
+        let (row, col) = ((place / cols as u64) as usize, (place % cols as u64) as usize);
+        SpectralError::NotFinite { row, col }
+    })?;
+    Support::from_flat(rows, cols, places)
 }
 
 /// `count` entries, every set of them equally likely: those of the smallest words of the stream
@@ -51,23 +41,7 @@ pub fn strongest<T: Real>(
 /// If `count` does not fit.
 pub fn random(rows: usize, cols: usize, count: usize, key: u64) -> Result<Support, SpectralError> {
     check_count(rows, cols, count)?;
-    let kept = over_rows(
-        rows,
-        || Smallest::new(count),
-        |kept, row| {
-            let first = row as u64 * cols as u64;
-            for place in first..first + cols as u64 {
-                kept.offer((word(key, place), place));
-            }
-            Ok::<_, SpectralError>(())
-        },
-        Smallest::absorb,
-    )?;
-    sorted(
-        rows,
-        cols,
-        kept.into_sorted().into_iter().map(|(_, place)| place),
-    )
+    Support::from_flat(rows, cols, drawn([rows, cols], count, key))
 }
 
 /// The `count` lowest frequencies as a block: `⌈√(count · rows / cols)⌉` rows (at least as many as

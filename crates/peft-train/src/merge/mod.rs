@@ -14,7 +14,7 @@ use serde::Serialize;
 use self::folder::{copy_tokenizer, expect_replaceable, write_config};
 pub(crate) use self::{
     change::{LOSS_LIMIT, Rounding, round},
-    places::{Places, change, outputs, saved_outputs},
+    places::{Places, change, outputs, saved_outputs, target_of},
 };
 use crate::{BaseFile, TaskFile, TrainError, open::read_with_method};
 

@@ -7,7 +7,7 @@ use burn::{
     tensor::{Device, FloatDType},
 };
 use peft_core::{HostTensor, LoadedAdapter, Method, Target};
-use peft_format::Dtype;
+use peft_format::{Dtype, TensorInfo};
 use peft_models::{HeadState, ModelFolder};
 
 use super::change::Change;
@@ -70,26 +70,11 @@ pub fn change(
     };
     let base = HostTensor {
         dtype: info.dtype,
-        shape: info.shape,
+        shape: info.shape.clone(),
         bytes: checkpoint.bytes(name)?.into_owned(),
     };
-    let &[out_features, in_features] = base.shape.as_slice() else {
-        return Err(TrainError::setting(
-            "--model",
-            format!("`{name}` has shape {:?}, not that of a matrix", base.shape),
-            "give the base that the adapter was trained on",
-        ));
-    };
-    let dtype = match base.dtype {
-        Dtype::F64 => FloatDType::F64,
-        _ => FloatDType::F32,
-    };
-    let target = Target {
-        path: module.to_owned(),
-        in_features,
-        out_features,
-        dtype,
-    };
+    let target = target_of(name, module, &info)?;
+    let dtype = target.dtype;
     let Some(adapter) = loaded.restore(method, &target, device)? else {
         return Ok(None);
     };
@@ -100,6 +85,29 @@ pub fn change(
         before: weight.transpose().into_data(),
         stored: base.dtype,
     }))
+}
+
+/// The target at the weight that the checkpoint calls `name`.
+///
+/// # Errors
+/// If it is no matrix.
+pub fn target_of(name: &str, module: &str, info: &TensorInfo) -> Result<Target, TrainError> {
+    let &[out_features, in_features] = info.shape.as_slice() else {
+        return Err(TrainError::setting(
+            "--model",
+            format!("`{name}` has shape {:?}, not that of a matrix", info.shape),
+            "give the base that the adapter was trained on",
+        ));
+    };
+    Ok(Target {
+        path: module.to_owned(),
+        in_features,
+        out_features,
+        dtype: match info.dtype {
+            Dtype::F64 => FloatDType::F64,
+            _ => FloatDType::F32,
+        },
+    })
 }
 
 /// Outputs of a checkpoint's own head; 1 where there is none and the number changes nothing.

@@ -1,8 +1,8 @@
 //! Putting the adapter of a run on its model.
 
 use peft_core::{
-    AttachOptions, AttachReport, LoadedAdapter, Method, NameMap, attach, load_adapter,
-    matched_modules,
+    AttachOptions, AttachReport, DefaultTargets, LoadedAdapter, Method, NameMap, attach,
+    load_adapter, matched_modules,
 };
 use peft_format::{
     AdapterConfig, TargetSpec, Targets,
@@ -26,9 +26,16 @@ pub fn resolve(config: &RunConfig, folder: &ModelFolder, entry: &Entry) -> RunCo
         settings.extend(config.method_config);
         config.method_config = settings;
         // Settings that make no method are refused where it is made.
-        let adapts = (entry.build)(&config.method_config).is_ok_and(|one| one.adapts_weights());
-        if adapts && config.target_modules == Targets::Unspecified {
-            config.target_modules = family_targets(&folder.config().model_type);
+        let method = (entry.build)(&config.method_config).ok();
+        if let Some(method) = method.filter(|one| one.adapts_weights())
+            && config.target_modules == Targets::Unspecified
+        {
+            let model_type = &folder.config().model_type;
+            config.target_modules = match method.default_targets() {
+                DefaultTargets::Attention => family_targets(model_type),
+                DefaultTargets::FeedForward => feed_forward_targets(model_type),
+                DefaultTargets::AllLinear => Targets::AllLinear,
+            };
         }
     }
     config
@@ -149,10 +156,14 @@ impl Choice {
         };
         let gradients = match method.gradient_batches() {
             0 => None,
-            batches => {
+            _ => {
                 let modules = matched_modules(&model, &spec, names, heads)?;
-                Some(probe.weight_gradients(&model, names, &modules, batches)?)
+                Some(probe.weight_gradients(&model, names, &modules, method.as_ref())?)
             }
+        };
+        let matched = match method.adapts_weights() {
+            true => matched_modules(&model, &spec, names, heads)?.len(),
+            false => 0,
         };
         let options = AttachOptions {
             targets: &spec,
@@ -163,8 +174,10 @@ impl Choice {
             gradients: gradients.as_ref(),
         };
         let (model, report) = attach(model, method.as_ref(), &options)?;
-        // Old PEFT knows neither `all-linear` nor exclusions: say what they came to.
-        if spec.modules == Targets::AllLinear || spec.exclude.is_some() {
+        // Old PEFT knows neither `all-linear` nor exclusions, and a shared budget may leave modules out:
+        // say what they came to.
+        let left_out = report.targets.len() < matched;
+        if spec.modules == Targets::AllLinear || spec.exclude.is_some() || left_out {
             let paths = report
                 .targets
                 .iter()
@@ -210,4 +223,15 @@ pub fn family_targets(model_type: &str) -> Targets {
         };
         Targets::List(names.iter().map(|name| (*name).to_owned()).collect())
     })
+}
+
+/// The linear layers of the feed-forward blocks, by the names of the family.
+pub fn feed_forward_targets(model_type: &str) -> Targets {
+    let names = |names: &[&str]| Targets::List(names.iter().map(|&name| name.to_owned()).collect());
+    match model_type {
+        "distilbert" => names(&["lin1", "lin2"]),
+        "albert" => names(&["ffn", "ffn_output"]),
+        // A name alone would take in the attention's `output.dense`, too.
+        _ => Targets::Regex(r".*\.layer\.\d+\.(intermediate|output)\.dense".into()),
+    }
 }

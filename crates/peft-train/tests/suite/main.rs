@@ -2,15 +2,21 @@
 
 mod adapters;
 mod common;
+mod convert;
 mod end_to_end;
 mod families;
 mod guards;
 mod head;
+mod hooks;
 mod library;
 mod memory;
+mod offset;
 mod plan;
+mod ranks;
 mod real;
 mod resume;
+mod sparse;
+mod sparse_runs;
 mod tiny;
 mod trace;
 

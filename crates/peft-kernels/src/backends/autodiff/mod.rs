@@ -12,8 +12,11 @@ mod embedding;
 mod layer_norm;
 mod low_rank;
 mod product;
+mod rescale;
 mod rms_norm;
+mod sine;
 mod softmax;
+mod top_gradient;
 mod updated;
 
 use burn::backend::Backend;
@@ -22,7 +25,7 @@ use burn_autodiff::Autodiff;
 use burn_autodiff::checkpoint::strategy::CheckpointStrategy;
 
 use crate::ops::{AttentionPlan, KernelGrads, KernelOps};
-use crate::{Activation, Dropout, RowUpdate};
+use crate::{Activation, Dropout, RowUpdate, TopGradient};
 
 type F<B, C> = FloatTensor<Autodiff<B, C>>;
 
@@ -85,6 +88,10 @@ impl<B: Backend + KernelGrads, C: CheckpointStrategy> KernelOps for Autodiff<B, 
         dropout::dropout::<B, C>(x, dropout)
     }
 
+    fn kept_gradient(x: F<B, C>, rule: TopGradient) -> F<B, C> {
+        top_gradient::kept_gradient::<B, C>(x, rule)
+    }
+
     fn product(x: F<B, C>, weight: F<B, C>) -> F<B, C> {
         product::product::<B, C>(x, weight)
     }
@@ -138,6 +145,22 @@ impl<B: Backend + KernelGrads, C: CheckpointStrategy> KernelOps for Autodiff<B, 
         update: RowUpdate,
     ) -> F<B, C> {
         updated::updated_product::<B, C>(x, weight, bias, coefficients, update)
+    }
+
+    fn sine_product(
+        x: F<B, C>,
+        weight: F<B, C>,
+        bias: F<B, C>,
+        a: F<B, C>,
+        b: F<B, C>,
+        frequency: f64,
+        scale: f64,
+    ) -> F<B, C> {
+        sine::sine_product::<B, C>(x, weight, bias, a, b, frequency, scale)
+    }
+
+    fn rescaled(x: F<B, C>, center: F<B, C>, factor: F<B, C>) -> F<B, C> {
+        rescale::rescaled::<B, C>(x, center, factor)
     }
 
     fn fused_cross_entropy(logits: F<B, C>, targets: IntTensor<Self>) -> F<B, C> {

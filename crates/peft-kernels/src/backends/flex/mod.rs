@@ -18,9 +18,11 @@ mod norms;
 mod parallel;
 mod product;
 mod real;
+mod rescale;
 mod rms_norm;
 mod softmax;
 mod stacked;
+mod top_gradient;
 mod updated;
 mod view;
 
@@ -29,8 +31,9 @@ use burn::tensor::DType;
 use burn_flex::Flex;
 use peft_simd as simd;
 
+use crate::backends::sine::Sine;
 use crate::ops::{AttentionPlan, AttentionSaved, KernelGrads, KernelOps};
-use crate::{Activation, Dropout, RowUpdate};
+use crate::{Activation, Dropout, RowUpdate, TopGradient};
 
 /// Runs a generic body for the element type of a tensor.
 macro_rules! by_type {
@@ -56,8 +59,11 @@ use layer_norm::{add_layer_norm, layer_norm};
 use layer_norm_grad::{column_sums, layer_norm_grad, layer_norm_param_grads};
 pub use norms::norms;
 use product::{product, product_sum};
+pub use rescale::{holds, squared_column_norms};
+use rescale::{rescaled, rescaled_grads};
 use rms_norm::{add_rms_norm, rms_norm, rms_norm_gamma_grad, rms_norm_grad};
 use softmax::{softmax, softmax_grad};
+use top_gradient::largest_only;
 use updated::{updated_product, updated_product_grads};
 
 type F = FloatTensor<Flex>;
@@ -104,6 +110,10 @@ impl KernelOps for Flex {
         by_type!(x, dropout(&x, rule))
     }
 
+    fn kept_gradient(x: F, _: TopGradient) -> F {
+        x
+    }
+
     fn product(x: F, weight: F) -> F {
         by_type!(x, product(&x, &weight, None, 1.0))
     }
@@ -137,12 +147,32 @@ impl KernelOps for Flex {
         Self::updated_product_saving(x, weight, bias, coefficients, &update).0
     }
 
+    fn sine_product(x: F, weight: F, bias: F, a: F, b: F, frequency: f64, scale: f64) -> F {
+        let sine = Sine::<Self> {
+            x,
+            weight,
+            a,
+            b,
+            frequency,
+            scale,
+        };
+        sine.forward(bias)
+    }
+
+    fn rescaled(x: F, center: F, factor: F) -> F {
+        Self::rescaled_saving(x, center, factor).0
+    }
+
     fn fused_cross_entropy(logits: F, targets: IntTensor<Flex>) -> F {
         by_type!(logits, cross_entropy(&logits, targets)).0
     }
 }
 
 impl KernelGrads for Flex {
+    fn largest_only(grad: F, rule: TopGradient) -> F {
+        by_type!(grad, largest_only(&grad, rule))
+    }
+
     fn low_rank_saving(x: F, weight: F, bias: F, a: F, b: F, scale: f64) -> (F, F) {
         let low = Self::product_scaled(x.clone(), a, scale);
         let y = Self::product_with_addend(x, weight, bias, low.clone(), b);
@@ -222,6 +252,14 @@ impl KernelGrads for Flex {
             grad,
             updated_product_grads(&saved, &grad, weight.as_ref(), &a, update)
         )
+    }
+
+    fn rescaled_saving(x: F, center: F, factor: F) -> (F, F, bool) {
+        by_type!(x, rescaled(&x, &center, &factor))
+    }
+
+    fn rescaled_grads(kept: F, center: F, factor: F, grad: F) -> (F, F) {
+        by_type!(grad, rescaled_grads(&kept, &center, &factor, &grad))
     }
 
     fn column_sums(x: F) -> F {

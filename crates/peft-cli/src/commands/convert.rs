@@ -1,0 +1,21 @@
+use std::process::ExitCode;
+
+use anyhow::Result;
+use peft_train::{ConvertOptions, convert as convert_adapter};
+
+use super::compute;
+use crate::args::ConvertArgs;
+
+/// `peft convert`: what was written, and the measured error, on standard output.
+pub fn convert(args: &ConvertArgs) -> Result<ExitCode> {
+    let selected = compute(&args.compute)?;
+    let report = convert_adapter(&ConvertOptions {
+        model: &args.model,
+        adapter: &args.adapter,
+        output: &args.output,
+        any_base: args.any_base,
+        device: &selected.device,
+    })?;
+    println!("{}", serde_json::to_string(&report)?);
+    Ok(ExitCode::SUCCESS)
+}

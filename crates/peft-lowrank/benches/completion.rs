@@ -1,0 +1,128 @@
+//! Deep matrix completion: iterations and time of the original network, the compressed one, a random
+//! narrow one, and the compressed one with frozen subspaces, all from one seed.
+//!
+//! `cargo bench --workspace --bench completion -- --size 200`; `cargo xtask bench matrix-completion` makes
+//! a report of it. Arguments come as `--name value`; `--json` prints one JSON object.
+//! `RAYON_NUM_THREADS` sets the threads.
+
+use std::process::ExitCode;
+
+use peft_lowrank::completion::{
+    CompletionSettings, Curve, Factored, Full, Network, Problem, complete,
+};
+use serde_json::{Value, json};
+
+/// What is asked for.
+struct Setup {
+    size: usize,
+    rank: usize,
+    depth: usize,
+    observed: f64,
+    epsilon: f64,
+    gamma: f64,
+    seed: u64,
+    settings: CompletionSettings,
+}
+
+/// The value of an argument, or its default.
+fn argument<T: std::str::FromStr>(name: &str, default: T) -> Result<T, String> {
+    let mut arguments = std::env::args().skip_while(|argument| argument != name);
+    match (arguments.next(), arguments.next()) {
+        (None, _) => Ok(default),
+        (Some(_), Some(text)) => text.parse().map_err(|_| format!("{name}: `{text}`")),
+        (Some(_), None) => Err(format!("{name}: no value")),
+    }
+}
+
+impl Setup {
+    fn read() -> Result<Self, String> {
+        let size = argument("--size", 200usize)?;
+        let setup = Self {
+            size,
+            rank: argument("--rank", 5)?,
+            depth: argument("--depth", 3)?,
+            observed: argument("--observed", 0.2)?,
+            epsilon: argument("--epsilon", 1e-3)?,
+            gamma: argument("--gamma", 0.01)?,
+            seed: argument("--seed", 0)?,
+            settings: CompletionSettings {
+                // The loss is a mean over all entries: this is the paper's 5e3 at its size of 1000.
+                rate: argument("--rate", 5e-3 * (size * size) as f64)?,
+                iterations: argument("--iterations", 30_000)?,
+                tolerance: argument("--tolerance", 1e-12)?,
+                every: argument("--every", 50)?,
+            },
+        };
+        if setup.rank == 0 || 2 * setup.rank > size || setup.depth < 2 {
+            return Err("--rank: 1 to half of --size; --depth: 2 or more".into());
+        }
+        if !(0.0..=1.0).contains(&setup.observed) {
+            return Err("--observed: a share".into());
+        }
+        Ok(setup)
+    }
+}
+
+fn arm(name: &str, width: usize, mut network: impl Network, problem: &Problem, s: &Setup) -> Value {
+    eprintln!("{name} …");
+    let parameters = network.parameters();
+    let curve: Curve = complete(&mut network, problem, &s.settings);
+    let done = curve.points.last().map_or(0, |point| point.iteration);
+    let error = curve.points.last().map_or(f64::NAN, |point| point.error);
+    let seconds = curve.steps_took.as_secs_f64();
+    eprintln!("{name}: {done} iterations, {seconds:.1} s, error {error:.1e}");
+    let points: Vec<_> = (curve.points.iter())
+        .map(|point| (point.iteration, point.error))
+        .collect();
+    json!({
+        "name": name,
+        "width": width,
+        "parameters": parameters,
+        "found_after": curve.found_after,
+        "iterations": done,
+        "error": error,
+        "seconds": seconds,
+        "points": points,
+    })
+}
+
+fn main() -> ExitCode {
+    let setup = match Setup::read() {
+        Ok(setup) => setup,
+        Err(problem) => {
+            eprintln!("completion: {problem}");
+            return ExitCode::from(2);
+        }
+    };
+    let s = &setup;
+    let problem = Problem::random(s.size, s.rank, s.observed, s.seed);
+    let original = Full::new(s.size, s.depth, s.epsilon, s.seed);
+    let compress = |gamma| Factored::compress(&original, &problem, s.rank, gamma, s.seed);
+    let (compressed, frozen) = (compress(s.gamma), compress(0.0));
+    let width = 2 * s.rank;
+    let narrow = Factored::narrow(s.size, width, s.depth, s.epsilon, s.seed);
+    let arms = [
+        arm("compressed", width, compressed, &problem, s),
+        arm("compressed, γ = 0", width, frozen, &problem, s),
+        arm("random narrow", width, narrow, &problem, s),
+        arm("original", s.size, original, &problem, s),
+    ];
+    let report = json!({
+        "threads": rayon::current_num_threads(),
+        "size": s.size,
+        "rank": s.rank,
+        "depth": s.depth,
+        "observed_entries": problem.observed(),
+        "epsilon": s.epsilon,
+        "gamma": s.gamma,
+        "rate": s.settings.rate,
+        "tolerance": s.settings.tolerance,
+        "every": s.settings.every,
+        "seed": s.seed,
+        "arms": arms,
+    });
+    if std::env::args().any(|argument| argument == "--json") {
+        println!("{report}");
+    }
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,221 @@
+use burn::{
+    Tensor,
+    tensor::{Device, TensorData},
+};
+use peft_core::{
+    AdapterError, AdapterSpec, AdapterStep, AfterStep, DynAdapter, Fields, HostTensor, InitContext,
+    Method, Target, own_settings,
+};
+use rayon::prelude::*;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::common::{check_density, shape_of, share_of, stored_values, to_map, values_info};
+use crate::{
+    DenseDelta,
+    adam::{AgedAdam, Clock, floats},
+    adapter::dense_cost,
+    support::largest,
+};
+
+/// A method that trains all entries with masked gradients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MaskedKind {
+    /// Gradient-Mask Tuning ([2406.15330](https://arxiv.org/abs/2406.15330)).
+    Gmt,
+    /// The largest hundredth of the gradient: what SparseGrad's paper (2410.07383) compares with under the
+    /// name of meProp, which is something else.
+    TopkGrad,
+}
+
+impl MaskedKind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Gmt => "gmt",
+            Self::TopkGrad => "topk_grad",
+        }
+    }
+
+    fn suffixes(self) -> &'static [&'static str; 1] {
+        match self {
+            Self::Gmt => &["gmt_delta"],
+            Self::TopkGrad => &["topk_grad_delta"],
+        }
+    }
+}
+
+/// The settings of the methods that mask gradients.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct MaskedConfig {
+    /// Share of a weight's entries whose gradients a step keeps: those of largest magnitude in the whole
+    /// batch.
+    pub density: f64,
+    /// Move the kept entries only, each with an Adam of its own age; else the masked gradient goes into
+    /// an ordinary Adam, whose means move the other entries, too.
+    pub mask_update: bool,
+}
+
+impl Default for MaskedConfig {
+    fn default() -> Self {
+        Self {
+            density: 0.2,
+            mask_update: false,
+        }
+    }
+}
+
+impl MaskedConfig {
+    /// Keys of `adapter_config.json` that this configuration understands.
+    pub const KEYS: &'static [&'static str] = &["density", "mask_update"];
+}
+
+/// Training of all entries of the weights with all but the largest gradients masked.
+///
+/// What is trained, and remembered of it, is as large as the weights: a yardstick for the methods that
+/// choose before they train.
+#[derive(Debug, Clone)]
+pub struct MaskedMethod {
+    kind: MaskedKind,
+    config: MaskedConfig,
+}
+
+impl MaskedMethod {
+    /// A method with these settings.
+    ///
+    /// # Errors
+    /// If a setting makes no sense.
+    pub fn new(kind: MaskedKind, config: MaskedConfig) -> Result<Self, AdapterError> {
+        check_density(kind.name(), config.density)?;
+        Ok(Self { kind, config })
+    }
+
+    /// The method with the settings of an `adapter_config.json`.
+    ///
+    /// # Errors
+    /// If a value has the wrong type or makes no sense.
+    pub fn from_json(kind: MaskedKind, map: &Map<String, Value>) -> Result<Self, AdapterError> {
+        let mut all = Self::defaults(kind);
+        all.extend(map.clone());
+        Self::new(kind, own_settings(kind.name(), &all, MaskedConfig::KEYS)?)
+    }
+
+    /// The default settings, as a file holds them.
+    pub fn defaults(kind: MaskedKind) -> Map<String, Value> {
+        to_map(&match kind {
+            MaskedKind::Gmt => MaskedConfig::default(),
+            MaskedKind::TopkGrad => MaskedConfig {
+                density: 0.0119,
+                ..MaskedConfig::default()
+            },
+        })
+    }
+
+    fn step(&self, adapter: &mut AdapterStep, rate: f64, step: u64) {
+        let field = adapter.field("delta");
+        let Some(gradient) = field.gradient() else {
+            return;
+        };
+        let &[inner, out] = field.shape() else {
+            unreachable!("a change is a matrix");
+        };
+        let like = field.value().float();
+        let mut values: Vec<f64> = like.clone().into_data().iter::<f64>().collect();
+        let mut gradient: Vec<f64> = gradient.into_data().iter::<f64>().collect();
+        let kept = largest(&gradient, share_of([out, inner], self.config.density));
+        let memory = AgedAdam::recall(&adapter.memory);
+        let mut adam = memory.unwrap_or_else(|| AgedAdam::new(values.len()));
+        if self.config.mask_update {
+            adam.step(&mut values, &gradient, kept.clone(), kept, rate, Clock::Age);
+        } else {
+            let mut masked = vec![0.0; gradient.len()];
+            for place in kept {
+                masked[place] = gradient[place];
+            }
+            gradient = masked;
+            let all = 0..values.len();
+            adam.step(&mut values, &gradient, all.clone(), all, rate, Clock::Run(step));
+        }
+        adam.remember(&mut adapter.memory, &like);
+        adapter.field_mut("delta").set(floats(&values, &like));
+    }
+}
+
+impl Method for MaskedMethod {
+    fn name(&self) -> &'static str {
+        self.kind.name()
+    }
+
+    fn peft_type(&self) -> &'static str {
+        match self.kind {
+            MaskedKind::Gmt => "GMT",
+            MaskedKind::TopkGrad => "TOPK_GRAD",
+        }
+    }
+
+    fn config(&self) -> Map<String, Value> {
+        to_map(&self.config)
+    }
+
+    fn init(&self, target: &Target, start: &InitContext) -> Result<DynAdapter, AdapterError> {
+        let [out, inner] = shape_of(target);
+        let options = (&start.weight.device(), target.dtype.into());
+        let zeros = Tensor::zeros([inner, out], options);
+        Ok(DynAdapter::new(DenseDelta::new(zeros)))
+    }
+
+    fn describe(&self, target: &Target) -> Result<AdapterSpec, AdapterError> {
+        let shape = shape_of(target);
+        let [suffix] = *self.kind.suffixes();
+        Ok(AdapterSpec {
+            cost: dense_cost(shape),
+            keeps_input: true,
+            tensors: Fields::from([(suffix.to_owned(), values_info(target, &shape))]),
+        })
+    }
+
+    fn suffixes(&self) -> &'static [&'static str] {
+        self.kind.suffixes()
+    }
+
+    fn restore(
+        &self,
+        target: &Target,
+        tensors: &Fields<HostTensor>,
+        device: &Device,
+    ) -> Result<DynAdapter, AdapterError> {
+        let [suffix] = *self.kind.suffixes();
+        let delta = stored_values(target, tensors, suffix, &shape_of(target))?;
+        let delta = Tensor::<2>::from_data(delta, (device, target.dtype.into()));
+        Ok(DynAdapter::new(DenseDelta::new(delta.transpose())))
+    }
+
+    fn export(
+        &self,
+        target: &Target,
+        mut fields: Fields<TensorData>,
+    ) -> Result<Fields<HostTensor>, AdapterError> {
+        let [suffix] = *self.kind.suffixes();
+        let delta = target.to_store(&mut fields, "delta", suffix)?;
+        Ok(Fields::from([(suffix.to_owned(), delta.transposed())]))
+    }
+
+    fn learning_rate_factor(&self, field: &str, _: u64, _: u64) -> f64 {
+        // The method takes the steps.
+        match field {
+            "delta" => 0.0,
+            _ => 1.0,
+        }
+    }
+
+    fn acts_after(&self, _: u64, _: u64) -> bool {
+        true
+    }
+
+    fn after_step(&self, now: &mut AfterStep) -> Result<(), AdapterError> {
+        let (rate, step) = (now.learning_rate, now.step);
+        (now.adapters.par_iter_mut()).for_each(|(_, adapter)| self.step(adapter, rate, step));
+        Ok(())
+    }
+}
