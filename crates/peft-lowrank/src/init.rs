@@ -122,3 +122,65 @@ fn factors(a: &Dense, b: Dense) -> Start {
         b: Some(TensorData::new(b.into_values(), [rank, outputs])),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dense::semi_orthogonal;
+
+    const VALUES: [f64; 5] = [5.0, 3.0, 2.9, 1.0, 0.5];
+
+    /// `[in, out]` of these singular values.
+    fn weight(inputs: usize, outputs: usize) -> Dense {
+        let left = semi_orthogonal(VALUES.len(), inputs, 1);
+        let mut right = semi_orthogonal(VALUES.len(), outputs, 2);
+        for (row, value) in right.values_mut().chunks_exact_mut(outputs).zip(VALUES) {
+            row.iter_mut().for_each(|one| *one *= value);
+        }
+        product(left.turned(), right.factor(), Threads::One)
+    }
+
+    /// What is left of a weight without `scale · A B`.
+    fn rest(weight: &Dense, start: Start, scale: f64) -> Dense {
+        let dense = |data: TensorData| {
+            let (rows, columns) = (data.shape()[0], data.shape()[1]);
+            Dense::new(rows, columns, data.iter::<f64>().collect())
+        };
+        let (a, b) = (dense(start.a), dense(start.b.unwrap()));
+        let mut rest = weight.clone();
+        rest.add_scaled(-scale, &product(a.factor(), b.factor(), Threads::One));
+        rest
+    }
+
+    fn energy(matrix: &Dense) -> f64 {
+        matrix.values().iter().map(|value| value * value).sum()
+    }
+
+    #[test]
+    fn pissa_takes_the_leading_singular_directions() {
+        for (inputs, outputs) in [(12, 9), (9, 12), (30, 30)] {
+            let weight = weight(inputs, outputs);
+            for rank in 1..=4 {
+                let wanted: f64 = VALUES[rank..].iter().map(|value| value * value).sum();
+                for turns in [None, Some(8)] {
+                    let start = pissa(&weight, rank, 1.5, turns, 7);
+                    let left = energy(&rest(&weight, start, 1.5));
+                    assert!((left - wanted).abs() < 1e-9, "{rank}, {turns:?}: {left}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn olora_takes_all_that_the_first_inputs_lead_to() {
+        for (inputs, outputs) in [(12, 9), (9, 12)] {
+            let weight = weight(inputs, outputs);
+            let rank = 3;
+            let rest = rest(&weight, olora(&weight, rank, 7), 1.0);
+            let first = energy(&rest.first_rows(rank));
+            assert!(first < 1e-20, "{first}");
+            // Nothing is added: it is a projection.
+            assert!(energy(&rest) < energy(&weight));
+        }
+    }
+}

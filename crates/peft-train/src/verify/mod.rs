@@ -110,7 +110,8 @@ fn weigh(
         return Ok(None);
     }
     let zero = sums.change() == 0.0;
-    if zero {
+    // AdaLoRA may have taken all rank from a weight: then nothing is there to do anything.
+    if zero && method.describe(target)?.cost.parameters > 0 {
         let problem = "the adapter changes nothing here: it was never trained, or training died";
         report.problem(module, "zero", problem.to_owned());
     }

@@ -115,16 +115,20 @@ impl Method for Moving {
                 .memory
                 .insert("heat".into(), Values::Float(heat.clone()));
             assert!(adapter.field("places").gradient().is_none());
-            if now.step % 3 != 0 {
+            if !now.step.is_multiple_of(3) {
                 continue;
             }
             let order = [1, 2, 3, 0].map(|at| at as i64);
             let order =
                 Tensor::<1, Int>::from_data(TensorData::new(order.to_vec(), [4]), &heat.device());
             // The last one starts anew, where the first was, at what the memory says.
-            let last = heat.clone().slice([0..1]).mul_scalar(0.01);
+            let last = heat.clone().narrow(0, 0, 1).mul_scalar(0.01);
             let field = adapter.field_mut("values");
-            let kept = field.value().float().select(0, order.clone()).slice([0..3]);
+            let kept = field
+                .value()
+                .float()
+                .select(0, order.clone())
+                .narrow(0, 0, 3);
             field.set(Values::Float(Tensor::cat(vec![kept, last], 0)));
             field.rearrange_moments(vec![Some(1), Some(2), Some(3), None]);
             let field = adapter.field_mut("places");
