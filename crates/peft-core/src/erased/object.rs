@@ -7,7 +7,10 @@ use burn::{
 };
 
 use super::bridge::{ErasedMapper, ErasedVisitor, MapperBridge, VisitorBridge};
-use crate::adapter::{AdapterContext, BaseLinear, Cost, WeightAdapter};
+use crate::{
+    Fields, HostTensor,
+    adapter::{AdapterContext, BaseLinear, Cost, WeightAdapter},
+};
 
 /// The object-safe face of a [`WeightAdapter`].
 pub(crate) trait ErasedAdapter: Debug + Send + Sync {
@@ -16,6 +19,7 @@ pub(crate) trait ErasedAdapter: Debug + Send + Sync {
     fn cost_erased(&self, in_features: usize, out_features: usize) -> Cost;
     fn learning_rate_factor_erased(&self, field: &str) -> f64;
     fn low_rank_erased(&self) -> Option<[Tensor<2>; 2]>;
+    fn shared_erased(&self) -> Fields<HostTensor>;
     fn visit_erased(&self, visitor: &mut dyn ErasedVisitor);
     fn map_erased(self: Box<Self>, mapper: &mut dyn ErasedMapper) -> Box<dyn ErasedAdapter>;
     fn collect_devices_erased(&self, devices: Devices) -> Devices;
@@ -52,6 +56,10 @@ impl<A: WeightAdapter> ErasedAdapter for A {
 
     fn low_rank_erased(&self) -> Option<[Tensor<2>; 2]> {
         self.low_rank()
+    }
+
+    fn shared_erased(&self) -> Fields<HostTensor> {
+        self.shared()
     }
 
     fn visit_erased(&self, visitor: &mut dyn ErasedVisitor) {
