@@ -6,7 +6,7 @@
 OUT/models/<name>/        config.json + model.safetensors (save_pretrained) of tiny random models
 OUT/cases.json            input rows and every model's outputs
 OUT/adapters/<case>/      a PEFT folder (adapter_config.json, adapter_model.safetensors) + expected.json
-OUT/traces/lora_bert/     init/ (PEFT folder), trace.json, final/ (PEFT folder), final_f64.safetensors
+OUT/traces/<case>/        init/ (PEFT folder), trace.json, final/ (PEFT folder), final_f64.safetensors
 OUT/minilm.json           with --minilm: sentence vectors of all-MiniLM-L6-v2
 
 Numbers: *_f64 is model.double() (the float32 weights converted), *_f32 the float32 model; one row at a time, no padding, attention
@@ -30,7 +30,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import numpy as np
 import torch
 import transformers as hf
-from peft import C3AConfig, FourierFTConfig, LoraConfig, PeftModel, VeraConfig, WaveFTConfig, get_peft_model
+from peft import AdaLoraConfig, C3AConfig, FourierFTConfig, LoraConfig, PeftModel, VeraConfig, WaveFTConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
 from textdata import schedule_factor
@@ -197,6 +197,8 @@ def save_adapter(model, folder, base):
 def adapter_cases():
     """case -> (base model, arguments of the configuration, its class if not LoRA's)."""
     qv = dict(r=4, lora_alpha=8, target_modules=["query", "value"])
+    adalora = dict(init_r=5, target_r=3, tinit=10, tfinal=20, deltaT=5, total_step=100, lora_alpha=100,
+                   target_modules=["query", "value"])
     return {
         "lora_qv": ("bert", qv),
         "rslora_qv": ("bert", dict(qv, use_rslora=True)),
@@ -219,6 +221,11 @@ def adapter_cases():
         "waveft_db3_qv": ("bert", dict(n_frequency=70, scaling=4.0, wavelet_family="db3", random_loc_seed=5,
                                           target_modules=["query", "value"]), WaveFTConfig),
         "waveft_no_idwt": ("bert", dict(n_frequency=50, scaling=3.0, use_idwt=False, target_modules=["query"]), WaveFTConfig),
+        "adalora_qv": ("bert", dict(adalora), AdaLoraConfig),
+        "adalora_pruned": ("bert", dict(adalora, rank_pattern={
+            f"bert.encoder.layer.{layer}.attention.self.{name}.lora_E": kept for layer, name, kept in [
+                (0, "query", [True, False, True, True, False]), (0, "value", [True] * 5),
+                (1, "query", [False] * 5), (1, "value", [False, False, False, True, False])]}), AdaLoraConfig),
         "c3a_qv": ("bert", dict(block_size=8, target_modules=["query", "value"]), C3AConfig),
         "c3a_all_linear": ("bert", dict(block_size=16, block_size_pattern={r"layer\.0\..*query": 4},
                                         target_modules=["query", "intermediate.dense", "output.dense"]), C3AConfig),
@@ -229,6 +236,61 @@ def adapter_cases():
         "vera_feed_forward": ("distilbert", dict(r=5, projection_prng_key=3, d_initial=0.5, target_modules=["q_lin", "lin1", "lin2"]),
                               VeraConfig),
     }
+
+
+def offset_cases():
+    """case -> arguments of a LoRA whose start PEFT takes off the base weight, converted to plain LoRA when saved."""
+    qv = dict(r=4, lora_alpha=6, target_modules=["query", "value"])
+    return {
+        "pissa_converted": dict(qv, init_lora_weights="pissa"),
+        "pissa_niter_rslora_converted": dict(qv, init_lora_weights="pissa_niter_16", use_rslora=True),
+        "olora_converted": dict(qv, init_lora_weights="olora"),
+    }
+
+
+def mint_offset(out, sets, case, arguments):
+    """The start is kept in the file: rows r.. of lora_A and, negated, columns r.. of lora_B.
+
+    No task type: PEFT's conversion leaves the head out of the file, and cannot read it again then.
+    """
+    cases = json.loads((out / "cases.json").read_text())["models"]
+    folder, start = out / "adapters" / case, out / "start"
+    torch.manual_seed(0)  # pissa_niter draws
+    model = get_peft_model(load(out, "bert", False), LoraConfig(**arguments)).eval()
+    kept = model.peft_config["default"].init_lora_weights
+    # As PEFT's documentation says: the start is saved as what it is, without being made anew when it is read.
+    model.peft_config["default"].init_lora_weights = True
+    model.save_pretrained(start)
+    model.peft_config["default"].init_lora_weights = kept
+    moved = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+    rng = generator(case)
+    with torch.no_grad():
+        for _, p in sorted(moved):
+            p.add_(torch.from_numpy(0.15 * rng.standard_normal(tuple(p.shape)).astype(np.float32)))
+    base = model.peft_config["default"]
+    base.base_model_name_or_path = "models/bert"
+    shutil.rmtree(folder, ignore_errors=True)
+    rows = sets["bert"]
+    direct = logits(model, rows)
+    model.save_pretrained(folder, path_initial_model_for_weight_conversion=str(start))
+    shutil.rmtree(start)
+    (folder / "README.md").unlink(missing_ok=True)
+    config = json.loads((folder / "adapter_config.json").read_text())
+    config["target_modules"] = sorted(config["target_modules"])
+    (folder / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    expected = {"base": "models/bert", "inputs": "bert", "start": {k: arguments[k] for k in arguments if k != "target_modules"}}
+    for tag in ("f64", "f32"):
+        loaded = PeftModel.from_pretrained(load(out, "bert", False), folder).eval()
+        loaded = loaded.double() if tag == "f64" else loaded
+        expected[f"logits_{tag}"] = logits(loaded, rows)
+        expected[f"merged_logits_{tag}"] = logits(loaded.merge_and_unload().eval(), rows)
+    gap = np.abs(np.array(expected["logits_f64"]) - np.array(direct)).max()
+    moved = np.abs(np.array(expected["logits_f64"]) - np.array(cases["bert"]["logits_f64"])).max()
+    assert moved > 0.1 and gap < 1e-3, (case, moved, gap)
+    tensors = load_file(folder / "adapter_model.safetensors")
+    expected["tensors"] = {k: list(v.shape) for k, v in sorted(tensors.items())}
+    write(folder / "expected.json", expected)
+    print(f"{case}: logits move by {moved:.3f}, {gap:.1e} beside the adapter over its changed base, {len(tensors)} tensors")
 
 
 # PEFT computes these updates in single precision whatever the model's type.
@@ -249,6 +311,9 @@ def mint_adapters(out, sets):
         with torch.no_grad():
             for p in magnitudes:
                 p.mul_(torch.from_numpy(1 + 0.2 * rng.standard_normal(tuple(p.shape)).astype(np.float32)))
+        for name, kept in (arguments.get("rank_pattern") or {}).items() if kind == "ADALORA" else ():
+            with torch.no_grad():
+                model.get_parameter(f"base_model.model.{name}.default")[~torch.tensor(kept)] = 0.0
         save_adapter(model, folder, base)
         rows = sets[cases[base]["inputs"]]
         expected = {"base": f"models/{base}", "inputs": cases[base]["inputs"], "scaling": {}}
@@ -289,17 +354,31 @@ def mint_adapters(out, sets):
         print(f"{case}: logits move by {moved:.3f}, by LoRA alone {effect:.3f}, merged gap {gap:.1e}, {len(tensors)} tensors")
 
 
-def mint_trace(out):
-    folder = out / "traces" / "lora_bert"
+def traces():
+    """case -> (name that seeds the first adapter, class of the configuration, its arguments)."""
+    rank = dict(r=4, lora_alpha=8)
+    return {
+        "lora_bert": ("trace", LoraConfig, rank),
+        "dora_bert": ("trace/dora", LoraConfig, dict(rank, use_dora=True)),
+        "adalora_bert": ("trace/adalora", AdaLoraConfig, dict(
+            init_r=5, target_r=2, tinit=6, tfinal=12, deltaT=4, total_step=50, lora_alpha=20, orth_reg_weight=0.1)),
+    }
+
+
+def mint_trace(out, case):
+    seed, config, arguments = traces()[case]
+    folder = out / "traces" / case
     shutil.rmtree(folder, ignore_errors=True)
     steps, batch_size, warmup, clip = 50, 8, 5, 1.0
     rates, decay = {"adapter": 1e-2, "head": 5e-3}, 0.01
     no_dropout = dict(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
     base = load(out, "bert", False, **no_dropout)
-    model = get_peft_model(base, LoraConfig(task_type="SEQ_CLS", r=4, lora_alpha=8, target_modules=["query", "value"]))
-    fill([(n, p) for n, p in model.named_parameters() if p.requires_grad], "trace")
+    model = get_peft_model(base, config(task_type="SEQ_CLS", target_modules=["query", "value"], **arguments))
+    # DoRA's magnitudes start at the norms of the base, where they start in training.
+    drawn = [(n, p) for n, p in model.named_parameters() if p.requires_grad and "magnitude" not in n]
+    fill(drawn, seed)
     with torch.no_grad():
-        for n, p in model.named_parameters():
+        for n, p in drawn:
             if "lora_" in n:
                 p.mul_(0.2)
     save_adapter(model, folder / "init", "bert")
@@ -323,6 +402,7 @@ def mint_trace(out):
     optimizer = torch.optim.AdamW(
         [{"params": groups[g], "lr": rates[g]} for g in groups], betas=(0.9, 0.999), eps=1e-8, weight_decay=decay)
     losses, norms, factors = [], [], []
+    allocates = hasattr(model.base_model, "update_and_allocate")
     for step in range(steps):
         start = step * batch_size % len(rows)
         part = rows[start : start + batch_size]
@@ -336,11 +416,13 @@ def mint_trace(out):
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(trainable.values(), clip)
         optimizer.step()
+        if allocates:
+            model.base_model.update_and_allocate(step + 1)
         optimizer.zero_grad()
         losses.append(loss.item())
         norms.append(norm.item())
         factors.append(factor)
-    print(f"trace: loss {losses[0]:.4f} -> {losses[-1]:.4f}; {sum(n > clip for n in norms)} of {steps} steps clipped")
+    print(f"{case}: loss {losses[0]:.4f} -> {losses[-1]:.4f}; {sum(n > clip for n in norms)} of {steps} steps clipped")
     save_file({k: v.clone() for k, v in _peft_state(model).items()}, folder / "final_f64.safetensors")
     rows_eval = input_sets()["bert"]
     final_logits = logits(model.eval(), rows_eval)
@@ -357,6 +439,7 @@ def mint_trace(out):
                      "rule": "factor at 0-based step k of T: k/W for k < W, else (T-k)/(T-W); the first step has factor 0",
                      "factors": factors},
         "clip": {"max_norm": clip, "rule": "gradients of adapter and head together, times min(1, max_norm/(norm+1e-6))"},
+        **({"allocation": "update_and_allocate(k + 1) after the optimizer's 0-based step k"} if allocates else {}),
         "losses": losses, "grad_norms_before_clip": norms,
         "final": "final (float32), final_f64.safetensors (float64, same names)",
         "final_logits_f64": final_logits, "final_inputs": "bert",
@@ -407,7 +490,10 @@ def main():
     args = parser.parse_args()
     sets = mint_models(args.out)
     mint_adapters(args.out, sets)
-    mint_trace(args.out)
+    for case, arguments in offset_cases().items():
+        mint_offset(args.out, sets, case, arguments)
+    for case in traces():
+        mint_trace(args.out, case)
     if args.minilm:
         mint_minilm(args.out, args.minilm)
 

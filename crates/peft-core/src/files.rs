@@ -184,6 +184,16 @@ pub fn adapter_tensors<M: Module>(
     names: &NameMap,
     modules_to_save: &[String],
 ) -> Result<IndexMap<String, HostTensor>, AdapterError> {
+    exported(model, collect(model, names, modules_to_save), method, names)
+}
+
+/// The values of a model that its adapter file holds: fields of adapters by the checkpoint's names of
+/// their modules, and parameters saved in full.
+fn collect<'a, M: Module>(
+    model: &M,
+    names: &'a NameMap,
+    modules_to_save: &'a [String],
+) -> Collect<'a> {
     let mut collect = Collect {
         path: ParamPath::default(),
         names,
@@ -193,15 +203,24 @@ pub fn adapter_tensors<M: Module>(
         shared: None,
     };
     model.visit(&mut collect);
+    collect
+}
+
+fn exported<M: Module>(
+    model: &M,
+    mut collect: Collect,
+    method: &dyn Method,
+    names: &NameMap,
+) -> Result<IndexMap<String, HostTensor>, AdapterError> {
     let mut tensors = IndexMap::new();
     for (name, tensor) in collect.shared.unwrap_or_default() {
         tensors.insert(shared_key(&name), tensor);
     }
     for site in linear_sites(model) {
-        let Some(fields) = collect.fields.remove(&site.path) else {
+        let target = site.target(names.to_hf(&site.path));
+        let Some(fields) = collect.fields.remove(&target.path) else {
             continue;
         };
-        let target = site.target(names.to_hf(&site.path));
         for (suffix, tensor) in method.export(&target, fields)? {
             tensors.insert(join_key(&target.path, &suffix), tensor);
         }
@@ -233,7 +252,12 @@ pub fn save_adapter<M: Module>(
     method: &dyn Method,
     names: &NameMap,
 ) -> Result<(), AdapterError> {
-    let tensors = adapter_tensors(model, method, names, config.modules_to_save())?
+    let collected = collect(model, names, config.modules_to_save());
+    let mut config = config.clone();
+    for (key, value) in method.config_of_adapters(&collected.fields) {
+        config.set(&key, value)?;
+    }
+    let tensors = exported(model, collected, method, names)?
         .into_iter()
         .map(|(name, t)| {
             (
@@ -246,7 +270,7 @@ pub fn save_adapter<M: Module>(
             )
         })
         .collect();
-    peft_format::save_adapter(dir, config, &tensors)?;
+    peft_format::save_adapter(dir, &config, &tensors)?;
     Ok(())
 }
 
@@ -294,7 +318,7 @@ impl ModuleVisitor for Collect<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some((module, field)) = self.path.adapter_field() {
             self.fields
-                .entry(module)
+                .entry(self.names.to_hf(&module))
                 .or_default()
                 .insert(field, param.base().into_data());
             return;
@@ -315,7 +339,7 @@ impl ModuleVisitor for Collect<'_> {
     fn visit_int<const D: usize>(&mut self, param: &Param<Tensor<D, burn::tensor::Int>>) {
         if let Some((module, field)) = self.path.adapter_field() {
             self.fields
-                .entry(module)
+                .entry(self.names.to_hf(&module))
                 .or_default()
                 .insert(field, param.base().into_data());
         }

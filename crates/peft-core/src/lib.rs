@@ -17,6 +17,7 @@ mod files;
 mod method;
 mod names;
 pub mod nn;
+mod step;
 mod tensors;
 mod walk;
 
@@ -30,9 +31,11 @@ pub use error::AdapterError;
 pub use files::{LoadedAdapter, adapter_tensors, load_adapter, read_adapter, save_adapter};
 pub use method::{AdapterSpec, Fields, InitContext, Method, Target, own_settings};
 pub use names::NameMap;
+pub use step::{AdapterStep, AfterStep, FieldChange, FieldStep, Values};
 pub use tensors::{HostTensor, transpose};
 pub use walk::{
-    LinearSite, ParamPath, ParamSite, learning_rate_factors, linear_sites, trainable_parameters,
+    LinearSite, ParamPath, ParamSite, learning_rate_factors, linear_sites, mean_penalty,
+    trainable_parameters,
 };
 
 pub use peft_format as format;

@@ -10,7 +10,7 @@ use peft_format::TensorInfo;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::{AdapterError, Common, Cost, DynAdapter, HostTensor};
+use crate::{AdapterError, AfterStep, Common, Cost, DynAdapter, HostTensor};
 
 /// One weight to adapt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,8 +120,9 @@ pub struct AdapterSpec {
 
 /// A family of adapters: how one is made for a target, and what its files hold.
 ///
-/// A method is stateless; all that training changes lives in the adapters' parameters. Files are
-/// described in PyTorch's layout (`[out, in]`), fields in the adapter's own.
+/// A method is stateless; all that training changes lives in the adapters' parameters, and in the
+/// memory that the trainer keeps for it. Files are described in PyTorch's layout (`[out, in]`), fields
+/// in the adapter's own.
 pub trait Method: Debug + Send + Sync {
     /// The name on the command line and in study tables, such as `lora`.
     fn name(&self) -> &'static str;
@@ -137,6 +138,23 @@ pub trait Method: Debug + Send + Sync {
 
     /// The method's own keys of `adapter_config.json`: the fewest that reproduce it.
     fn config(&self) -> Map<String, Value>;
+
+    /// Keys of the configuration that follow from the number of steps of a run (AdaLoRA's schedule).
+    ///
+    /// # Errors
+    /// If the method cannot be trained for so many steps as configured.
+    fn config_of_run(&self, _steps: u64) -> Result<Map<String, Value>, AdapterError> {
+        Ok(Map::new())
+    }
+
+    /// Keys of the configuration that only trained adapters tell (AdaLoRA's ranks): from the values of
+    /// their fields, by the checkpoint's names of their modules.
+    fn config_of_adapters(
+        &self,
+        _modules: &BTreeMap<String, Fields<TensorData>>,
+    ) -> Map<String, Value> {
+        Map::new()
+    }
 
     /// Batches over which [`init`](Self::init) wants the gradients of the weights summed; 0 if it
     /// wants none.
@@ -223,5 +241,21 @@ pub trait Method: Debug + Send + Sync {
     /// too.
     fn learning_rate_factor(&self, _field: &str, _step: u64, _total: u64) -> f64 {
         1.0
+    }
+
+    /// Whether [`after_step`](Self::after_step) has anything to do after step `step` of `total`; nothing
+    /// is gathered for it otherwise.
+    fn acts_after(&self, _step: u64, _total: u64) -> bool {
+        false
+    }
+
+    /// Look at the adapters after an optimiser step, and change them: for methods that prune, grow or
+    /// select again while they train (AdaLoRA, SparseGrad). What it depends on beside the arguments
+    /// belongs into [`AdapterStep::memory`](crate::AdapterStep), so that a resumed run has it.
+    ///
+    /// # Errors
+    /// If the method cannot go on.
+    fn after_step(&self, _now: &mut AfterStep) -> Result<(), AdapterError> {
+        Ok(())
     }
 }

@@ -151,16 +151,38 @@ pub fn linear_sites<M: Module>(model: &M) -> Vec<LinearSite> {
     visitor.sites
 }
 
+/// The adapters of a model, by the paths of their parameters up to the field:
+/// `<module>.weight.adapter`.
+fn adapters<M: Module>(model: &M) -> Vec<(String, DynAdapter)> {
+    #[derive(Default)]
+    struct Visitor {
+        path: ParamPath,
+        paths: Vec<String>,
+    }
+    impl ModuleVisitor for Visitor {
+        fn enter_module(&mut self, name: &str, container: &str) {
+            self.path.enter(name, container);
+            if name == DynAdapter::NAME && container == "Reparameterization" {
+                self.paths.push(self.path.text());
+            }
+        }
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.path.exit();
+        }
+    }
+    let mut visitor = Visitor::default();
+    let adapters = DynAdapter::met(|| model.visit(&mut visitor));
+    visitor.paths.into_iter().zip(adapters).collect()
+}
+
 /// The factors that adapters put on the learning rates of their fields, by parameter path.
 ///
 /// Fields that are not listed have factor 1.
 pub fn learning_rate_factors<M: Module>(model: &M) -> BTreeMap<String, f64> {
-    /// First pass: adapters by module. Second pass: their fields.
     #[derive(Default)]
     struct Visitor {
         path: ParamPath,
-        adapters: BTreeMap<String, DynAdapter>,
-        factors: BTreeMap<String, f64>,
+        fields: Vec<String>,
     }
     impl ModuleVisitor for Visitor {
         fn enter_module(&mut self, name: &str, container: &str) {
@@ -169,26 +191,32 @@ pub fn learning_rate_factors<M: Module>(model: &M) -> BTreeMap<String, f64> {
         fn exit_module(&mut self, _: &str, _: &str) {
             self.path.exit();
         }
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            if let Some((module, field)) = self.path.adapter_field() {
-                let factor = self
-                    .adapters
-                    .get(&module)
-                    .map_or(1.0, |adapter| adapter.learning_rate_factor(&field));
-                if factor != 1.0 {
-                    self.factors.insert(self.path.text(), factor);
-                }
-            } else if let Some(adapter) = param.reparameterization::<DynAdapter>()
-                && let Some((module, _)) = self.path.text().rsplit_once('.')
-            {
-                self.adapters.insert(module.to_owned(), adapter.clone());
+        fn visit_float<const D: usize>(&mut self, _: &Param<Tensor<D>>) {
+            self.fields.push(self.path.text());
+        }
+    }
+    let mut factors = BTreeMap::new();
+    for (path, adapter) in adapters(model) {
+        let mut visitor = Visitor::default();
+        adapter.visit(&mut visitor);
+        for field in visitor.fields {
+            let factor = adapter.learning_rate_factor(&field);
+            if factor != 1.0 {
+                factors.insert(format!("{path}.{field}"), factor);
             }
         }
     }
-    let mut visitor = Visitor::default();
-    model.visit(&mut visitor);
-    model.visit(&mut visitor);
-    visitor.factors
+    factors
+}
+
+/// The mean of the [penalties](crate::WeightAdapter::penalty) of a model's adapters over those that have
+/// one, `[1]`; `None` if there are none.
+pub fn mean_penalty<M: Module>(model: &M) -> Option<Tensor<1>> {
+    let all: Vec<Tensor<1>> = adapters(model)
+        .iter()
+        .filter_map(|(_, adapter)| adapter.penalty())
+        .collect();
+    (!all.is_empty()).then(|| Tensor::cat(all, 0).mean())
 }
 
 /// Every floating-point parameter for which gradients are taken.

@@ -1,7 +1,7 @@
 //! Tensor operations that Burn lacks or does slowly.
 //!
 //! Every operation is a plain function over Burn's [`Tensor`](burn::tensor::Tensor) and, but for
-//! [`adamw`] and [`norms`], differentiates like any other. It has two bodies:
+//! [`adamw`], [`norms`] and [`squared_column_norms`], differentiates like any other. It has two bodies:
 //!
 //! - [`portable`]: composed of Burn operations, so it runs on every backend (flex, ndarray, wgpu,
 //!   cuda …) and every float type, and Burn differentiates it;
@@ -23,6 +23,9 @@
 //! | [`linear`] | product with a weight, plus bias |
 //! | [`linear_low_rank`], [`linear_plus`] | the same plus a product of narrow matrices |
 //! | [`linear_updated`] | the same plus a trained change of the weight that is not formed |
+//! | [`linear_sine`] | product with a weight and with a sine of a low-rank matrix |
+//! | [`rescale`] | columns stretched about a centre |
+//! | [`squared_column_norms`] | the squared norm of every column of a matrix |
 //! | [`cross_entropy`] | mean negative log-likelihood |
 //! | [`adamw`] | a step of AdamW for all trained tensors at once |
 //! | [`norms`] | the norm of each of many tensors |

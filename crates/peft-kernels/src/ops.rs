@@ -145,6 +145,25 @@ pub trait KernelOps: Backend {
         update: RowUpdate,
     ) -> FloatTensor<Self>;
 
+    /// See [`linear_sine`](crate::linear_sine). An empty bias is none.
+    #[allow(clippy::too_many_arguments)] // The routing takes tensors one by one.
+    fn sine_product(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        a: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        frequency: f64,
+        scale: f64,
+    ) -> FloatTensor<Self>;
+
+    /// See [`rescale`](crate::rescale). An empty centre is none.
+    fn rescaled(
+        x: FloatTensor<Self>,
+        center: FloatTensor<Self>,
+        factor: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
+
     /// See [`cross_entropy`](crate::cross_entropy).
     fn fused_cross_entropy(
         logits: FloatTensor<Self>,
@@ -277,6 +296,21 @@ pub trait KernelGrads: KernelOps {
         coefficients: FloatTensor<Self>,
         update: &RowUpdate,
     ) -> (Option<FloatTensor<Self>>, FloatTensor<Self>);
+
+    /// The rescaled rows, what their gradients need, and whether that is the output and not `x`.
+    fn rescaled_saving(
+        x: FloatTensor<Self>,
+        center: FloatTensor<Self>,
+        factor: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, bool);
+
+    /// `grad ∘ factor`, and the sums of the columns of `grad ∘ (kept − center)`.
+    fn rescaled_grads(
+        kept: FloatTensor<Self>,
+        center: FloatTensor<Self>,
+        factor: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
 
     /// Sums of the columns of a matrix.
     fn column_sums(x: FloatTensor<Self>) -> FloatTensor<Self>;

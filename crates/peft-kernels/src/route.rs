@@ -22,7 +22,7 @@ pub(crate) fn is_fast<const D: usize>(x: &Tensor<D>) -> bool {
 }
 
 #[cfg(feature = "flex")]
-fn on_flex(device: &Device) -> bool {
+pub(crate) fn on_flex(device: &Device) -> bool {
     use burn::backend::DispatchDevice;
     match device.as_dispatch() {
         DispatchDevice::Flex(_) => true,

@@ -4,14 +4,30 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// How `A` starts; `B` starts at zero.
+/// How `A` and `B` start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LoraInit {
-    /// Uniform on `±1/√in`, PEFT's default (Kaiming with a = √5).
+    /// `A` uniform on `±1/√in`, PEFT's default (Kaiming with a = √5); `B` zero.
     #[default]
     Kaiming,
-    /// Normal with standard deviation `1/r`.
+    /// `A` normal with standard deviation `1/r`; `B` zero.
     Gaussian,
+    /// At the weight's leading singular directions (PiSSA,
+    /// [2404.02948](https://arxiv.org/abs/2404.02948)).
+    Pissa {
+        /// Turns of a randomised range finder; without a number, as many as the values take to settle.
+        turns: Option<usize>,
+    },
+    /// At the weight's orthogonal decomposition (OLoRA,
+    /// [2406.01775](https://arxiv.org/abs/2406.01775)).
+    Olora,
+}
+
+impl LoraInit {
+    /// Whether it starts at an update that is taken off again.
+    pub const fn is_offset(self) -> bool {
+        matches!(self, Self::Pissa { .. } | Self::Olora)
+    }
 }
 
 /// The settings of LoRA, by PEFT's names.
@@ -35,9 +51,17 @@ pub struct LoraConfig {
     /// Alpha of some modules, by name or regular expression.
     #[schemars(extend("x-value" = "PATTERN=F"))]
     pub alpha_pattern: IndexMap<String, f64>,
-    /// How A starts: true (uniform) or gaussian.
+    /// How A and B start: true (A uniform, B zero), gaussian, pissa or pissa_niter_N (at the weight's
+    /// leading singular directions, exactly or by N turns) or olora (at its orthogonal decomposition).
     #[schemars(extend("x-value" = "HOW"))]
     pub init_lora_weights: Value,
+    /// Train the lengths of the weight's outputs beside their directions (DoRA).
+    pub use_dora: bool,
+    /// Whether DoRA's norms count as constants in the gradient, as in PEFT. Concerns training only.
+    pub dora_detach_norm: bool,
+    /// Learning rate of B over that of A (LoRA+): above 1, with a learning rate somewhat lower than
+    /// otherwise. Concerns training only.
+    pub loraplus_lr_ratio: f64,
 }
 
 impl Default for LoraConfig {
@@ -50,6 +74,9 @@ impl Default for LoraConfig {
             rank_pattern: IndexMap::new(),
             alpha_pattern: IndexMap::new(),
             init_lora_weights: Value::Bool(true),
+            use_dora: false,
+            dora_detach_norm: true,
+            loraplus_lr_ratio: 1.0,
         }
     }
 }
@@ -64,6 +91,9 @@ impl LoraConfig {
         "rank_pattern",
         "alpha_pattern",
         "init_lora_weights",
+        "use_dora",
+        "dora_detach_norm",
+        "loraplus_lr_ratio",
     ];
 
     /// Settings of a rank and an alpha, all else as PEFT's defaults.
@@ -71,6 +101,14 @@ impl LoraConfig {
         Self {
             r,
             lora_alpha,
+            ..Self::default()
+        }
+    }
+
+    /// The defaults, as DoRA.
+    pub fn dora() -> Self {
+        Self {
+            use_dora: true,
             ..Self::default()
         }
     }
@@ -88,14 +126,21 @@ impl LoraConfig {
         Ok(config)
     }
 
-    /// The fewest keys that reproduce these settings in any PEFT version that knows them.
+    /// The fewest keys that reproduce the adapter in any PEFT version that knows them.
     pub fn to_json(&self) -> Map<String, Value> {
+        self.stored().keys()
+    }
+
+    fn keys(&self) -> Map<String, Value> {
         let mut map = Map::new();
         map.insert("r".into(), self.r.into());
         map.insert("lora_alpha".into(), number(self.lora_alpha));
         map.insert("lora_dropout".into(), number(self.lora_dropout));
         if self.use_rslora {
             map.insert("use_rslora".into(), true.into());
+        }
+        if self.use_dora {
+            map.insert("use_dora".into(), true.into());
         }
         if !self.rank_pattern.is_empty() {
             let ranks = self
@@ -122,11 +167,48 @@ impl LoraConfig {
         match &self.init_lora_weights {
             Value::Bool(true) => Ok(LoraInit::Kaiming),
             Value::String(name) if name == "gaussian" => Ok(LoraInit::Gaussian),
-            other => Err(fault(
-                format!("init_lora_weights = {other} is not known"),
-                "use true or \"gaussian\"",
-            )),
+            Value::String(name) if name == "pissa" => Ok(LoraInit::Pissa { turns: None }),
+            Value::String(name) if name == "olora" => Ok(LoraInit::Olora),
+            other => {
+                let turns = other
+                    .as_str()
+                    .and_then(|name| name.strip_prefix("pissa_niter_"));
+                let turns = turns.and_then(|turns| turns.parse::<usize>().ok());
+                let turns = turns.filter(|turns| (1..=1000).contains(turns));
+                turns
+                    .map(|turns| LoraInit::Pissa { turns: Some(turns) })
+                    .ok_or_else(|| {
+                        fault(
+                            format!("init_lora_weights = {other} is not known"),
+                            "use true, \"gaussian\", \"pissa\", \"pissa_niter_16\" or \"olora\"",
+                        )
+                    })
+            }
         }
+    }
+
+    /// These settings as those of the LoRA that a file holds: of twice the rank, where the adapter
+    /// holds what it started from, too.
+    fn stored(&self) -> Self {
+        if !self.init().is_ok_and(LoraInit::is_offset) {
+            return self.clone();
+        }
+        // The scale stays: α / r, or α / √r.
+        let alpha = if self.use_rslora {
+            std::f64::consts::SQRT_2
+        } else {
+            2.0
+        };
+        let mut stored = self.clone();
+        stored.init_lora_weights = Value::Bool(true);
+        stored.r *= 2;
+        stored.lora_alpha *= alpha;
+        stored.rank_pattern.values_mut().for_each(|rank| *rank *= 2);
+        stored
+            .alpha_pattern
+            .values_mut()
+            .for_each(|one| *one *= alpha);
+        stored
     }
 
     fn validate(&self) -> Result<(), AdapterError> {
@@ -136,6 +218,22 @@ impl LoraConfig {
         if !(0.0..1.0).contains(&self.lora_dropout) {
             let problem = format!("lora_dropout = {} is not in [0, 1)", self.lora_dropout);
             return Err(fault(problem, "use a probability below 1"));
+        }
+        if !(self.loraplus_lr_ratio.is_finite() && self.loraplus_lr_ratio > 0.0) {
+            let problem = format!("loraplus_lr_ratio = {}", self.loraplus_lr_ratio);
+            return Err(fault(
+                problem,
+                "use a ratio above 0; 1 trains A and B alike",
+            ));
+        }
+        if self.use_dora && self.init()?.is_offset() {
+            return Err(fault(
+                format!(
+                    "use_dora with init_lora_weights = {}",
+                    self.init_lora_weights
+                ),
+                "use one of them: the lengths are those of the weight as it is",
+            ));
         }
         let alphas = self.alpha_pattern.values().chain([&self.lora_alpha]);
         if let Some(alpha) = alphas
@@ -150,7 +248,7 @@ impl LoraConfig {
 }
 
 /// Whole numbers are written as integers: older PEFT types `lora_alpha` as an int.
-fn number(value: f64) -> Value {
+pub(crate) fn number(value: f64) -> Value {
     if value.fract() == 0.0 && value.abs() < 1e15 {
         Value::from(value as i64)
     } else {
@@ -158,7 +256,7 @@ fn number(value: f64) -> Value {
     }
 }
 
-fn fault(problem: String, fix: &str) -> AdapterError {
+pub(crate) fn fault(problem: String, fix: &str) -> AdapterError {
     AdapterError::Config {
         method: "lora".into(),
         problem,

@@ -4,38 +4,30 @@ use burn::{
 };
 use peft_core::{AdapterContext, BaseLinear, Cost, WeightAdapter, add_delta, kernels};
 
-/// A low-rank adapter: `W' = W + s · A B`.
-///
-/// In Burn's layout `W` is `[in, out]`, `A` is `[in, r]` and `B` is `[r, out]`: the transposes of
-/// PEFT's `lora_A.weight` and `lora_B.weight`. The scale `s` is `α / r`, or `α / √r` when rank
-/// stabilised. With `B = 0` at the start the adapted layer computes exactly what the base does.
-#[derive(Module, Debug)]
-pub struct Lora {
-    /// Projection in, `[in, r]`.
-    pub a: Param<Tensor<2>>,
-    /// Projection out, `[r, out]`.
-    pub b: Param<Tensor<2>>,
-    /// Factor on the product.
-    #[module(skip)]
+/// What low-rank adapters have in common beside their factors.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LowRank {
+    /// Factor on the product: `α / r`, or `α / √r` when rank stabilised.
     pub scale: f64,
     /// Probability with which an input of `A` is dropped in training.
-    #[module(skip)]
     pub dropout: f64,
     /// Hash of the layer's path: where its dropout is drawn from.
-    #[module(skip)]
     pub place: u64,
+    /// Learning rate of `B` over that of `A` (LoRA+,
+    /// [2402.12354](https://arxiv.org/abs/2402.12354)).
+    pub rate_of_b: f64,
 }
 
-impl Lora {
-    /// The rank.
-    pub fn rank(&self) -> usize {
-        self.a.lazy_shape()[1]
-    }
-}
-
-impl WeightAdapter for Lora {
-    fn forward(&self, x: Tensor<2>, base: &BaseLinear, context: &AdapterContext) -> Tensor<2> {
-        let (a, b) = (self.a.val(), self.b.val());
+impl LowRank {
+    /// `x W + bias + s · x A B`, where the input of `A` may be dropped.
+    pub(crate) fn forward(
+        &self,
+        x: Tensor<2>,
+        a: Tensor<2>,
+        b: Tensor<2>,
+        base: &BaseLinear,
+        context: &AdapterContext,
+    ) -> Tensor<2> {
         match context.dropout(self.dropout, self.place) {
             None => base.forward_low_rank(x, a, b, self.scale),
             Some(dropout) => {
@@ -47,17 +39,67 @@ impl WeightAdapter for Lora {
         }
     }
 
+    pub(crate) fn learning_rate_factor(&self, field: &str) -> f64 {
+        match field {
+            "b" => self.rate_of_b,
+            _ => 1.0,
+        }
+    }
+}
+
+/// A low-rank adapter: `W' = W + s · A B`.
+///
+/// In Burn's layout `W` is `[in, out]`, `A` is `[in, r]` and `B` is `[r, out]`: the transposes of
+/// PEFT's `lora_A.weight` and `lora_B.weight`. With `B = 0` at the start the adapted layer computes
+/// exactly what the base does.
+#[derive(Module, Debug)]
+pub struct Lora {
+    /// Projection in, `[in, r]`.
+    pub a: Param<Tensor<2>>,
+    /// Projection out, `[r, out]`.
+    pub b: Param<Tensor<2>>,
+    /// What does not change.
+    #[module(skip)]
+    pub rules: LowRank,
+}
+
+impl Lora {
+    /// An adapter of these factors.
+    pub fn new(a: Tensor<2>, b: Tensor<2>, rules: LowRank) -> Self {
+        Self {
+            a: Param::from_tensor(a),
+            b: Param::from_tensor(b),
+            rules,
+        }
+    }
+
+    /// The rank.
+    pub fn rank(&self) -> usize {
+        self.a.lazy_shape()[1]
+    }
+}
+
+impl WeightAdapter for Lora {
+    fn forward(&self, x: Tensor<2>, base: &BaseLinear, context: &AdapterContext) -> Tensor<2> {
+        let (a, b) = (self.a.val(), self.b.val());
+        self.rules.forward(x, a, b, base, context)
+    }
+
     fn effective(&self, weight: Tensor<2>) -> Tensor<2> {
-        let delta = self.a.val().mul_scalar(self.scale).matmul(self.b.val());
-        add_delta(weight, delta)
+        let delta = self.a.val().mul_scalar(self.rules.scale);
+        add_delta(weight, delta.matmul(self.b.val()))
     }
 
     fn cost(&self, in_features: usize, out_features: usize) -> Cost {
-        cost(self.rank(), self.dropout, in_features, out_features)
+        cost(self.rank(), self.rules.dropout, in_features, out_features)
+    }
+
+    fn learning_rate_factor(&self, field: &str) -> f64 {
+        self.rules.learning_rate_factor(field)
     }
 
     fn low_rank(&self) -> Option<[Tensor<2>; 2]> {
-        Some([self.a.val(), self.b.val().mul_scalar(self.scale)])
+        Some([self.a.val(), self.b.val().mul_scalar(self.rules.scale)])
     }
 }
 

@@ -6,16 +6,23 @@ use burn::{
 use peft_core::{
     AdapterError, AdapterSpec, DynAdapter, Fields, HostTensor, InitContext, Method, Target,
     format::{Dtype, TensorInfo, targets::PatternMap},
-    kernels::{key_of, normal, uniform},
+    kernels::key_of,
 };
 use serde_json::{Map, Value};
 
-use crate::{Lora, LoraConfig, LoraInit, lora::cost};
+use crate::{
+    Dora, Lora, LoraConfig, LoraInit, LowRank, OffsetLora,
+    config::fault,
+    dora,
+    init::{self, Start},
+    lora, offset,
+};
 
 const A: &str = "lora_A.weight";
 const B: &str = "lora_B.weight";
+const MAGNITUDE: &str = "lora_magnitude_vector";
 
-/// LoRA as a [`Method`].
+/// LoRA as a [`Method`]; with `use_dora`, DoRA; with `init_lora_weights`, PiSSA and OLoRA.
 #[derive(Debug, Clone)]
 pub struct LoraMethod {
     config: LoraConfig,
@@ -57,6 +64,22 @@ impl LoraMethod {
         Self::new(LoraConfig::from_json(map)?)
     }
 
+    /// DoRA with the settings of an `adapter_config.json`.
+    ///
+    /// # Errors
+    /// If a value has the wrong type or makes no sense, or `use_dora` is false.
+    pub fn dora(map: &Map<String, Value>) -> Result<Self, AdapterError> {
+        let mut map = map.clone();
+        if map.entry("use_dora").or_insert(Value::Bool(true)) == &Value::Bool(false) {
+            return Err(AdapterError::Config {
+                method: "dora".into(),
+                problem: "use_dora is false".into(),
+                fix: "leave it out, or choose the method lora".into(),
+            });
+        }
+        Self::from_json(&map)
+    }
+
     /// The settings.
     pub fn settings(&self) -> &LoraConfig {
         &self.config
@@ -89,25 +112,54 @@ impl LoraMethod {
             })
     }
 
-    fn adapter(
-        &self,
-        target: &Target,
-        a: Tensor<2>,
-        b: Tensor<2>,
-    ) -> Result<DynAdapter, AdapterError> {
-        Ok(DynAdapter::new(Lora {
-            a: Param::from_tensor(a),
-            b: Param::from_tensor(b),
+    fn rules(&self, target: &Target) -> Result<LowRank, AdapterError> {
+        Ok(LowRank {
             scale: self.scale_of(&target.path)?,
             dropout: self.config.lora_dropout,
             place: key_of(0, &target.path, 0),
-        }))
+            rate_of_b: self.config.loraplus_lr_ratio,
+        })
+    }
+
+    fn dora_of(&self, [a, b]: [Tensor<2>; 2], magnitude: Tensor<1>, rules: LowRank) -> DynAdapter {
+        DynAdapter::new(Dora {
+            a: Param::from_tensor(a),
+            b: Param::from_tensor(b),
+            magnitude: Param::from_tensor(magnitude),
+            rules,
+            detach_norm: self.config.dora_detach_norm,
+        })
+    }
+
+    /// Ranks of a file's factors over those that are trained: the start is held beside them, or not.
+    fn held(&self) -> usize {
+        if self.init.is_offset() { 2 } else { 1 }
+    }
+
+    /// A factor of PiSSA or OLoRA as PEFT saves it without conversion, for a base that it has changed.
+    fn expect_converted(
+        &self,
+        target: &Target,
+        tensors: &Fields<HostTensor>,
+        rank: usize,
+    ) -> Result<(), AdapterError> {
+        let bare = [rank, target.in_features];
+        if !self.init.is_offset() || target.stored(tensors, A)?.shape != bare {
+            return Ok(());
+        }
+        Err(fault(
+            format!(
+                "`{}` has no start beside its factors: it belongs to a base that PEFT has changed",
+                target.tensor_name(A)
+            ),
+            "save it in PEFT with path_initial_model_for_weight_conversion, which makes LoRA of it",
+        ))
     }
 }
 
 impl Method for LoraMethod {
     fn name(&self) -> &'static str {
-        "lora"
+        if self.config.use_dora { "dora" } else { "lora" }
     }
 
     fn peft_type(&self) -> &'static str {
@@ -120,52 +172,60 @@ impl Method for LoraMethod {
 
     fn init(&self, target: &Target, start: &InitContext) -> Result<DynAdapter, AdapterError> {
         let rank = self.rank_of(&target.path)?;
-        let (inputs, outputs) = (target.in_features, target.out_features);
-        let key = key_of(start.seed, &target.path, 0);
-        let a: Vec<f32> = match self.init {
-            LoraInit::Kaiming => {
-                let bound = 1.0 / (inputs as f32).sqrt();
-                uniform(key, inputs * rank)
-                    .iter()
-                    .map(|u| (2.0 * u - 1.0) * bound)
-                    .collect()
-            }
-            LoraInit::Gaussian => normal(key, inputs * rank)
-                .iter()
-                .map(|z| z / rank as f32)
-                .collect(),
-        };
+        let rules = self.rules(target)?;
         let options = (&start.weight.device(), target.dtype.into());
-        let a = Tensor::from_data(TensorData::new(a, [inputs, rank]), options);
-        let b = Tensor::zeros([rank, outputs], options);
-        self.adapter(target, a, b)
+        let Start { a, b } = init::start(self.init, target, start, (rank, rules.scale))?;
+        let a = Tensor::from_data(a, options);
+        let b = match b {
+            Some(b) => Tensor::from_data(b, options),
+            None => Tensor::zeros([rank, target.out_features], options),
+        };
+        Ok(if self.config.use_dora {
+            // Norms are taken without autodiff; on the weight's device they are trained.
+            let lengths = dora::column_norms(start.weight, target.dtype).into_data();
+            self.dora_of([a, b], Tensor::from_data(lengths, options), rules)
+        } else if self.init.is_offset() {
+            DynAdapter::new(OffsetLora::new(a, b, rules))
+        } else {
+            DynAdapter::new(Lora::new(a, b, rules))
+        })
     }
 
     fn describe(&self, target: &Target) -> Result<AdapterSpec, AdapterError> {
         let rank = self.rank_of(&target.path)?;
         let (inputs, outputs) = (target.in_features, target.out_features);
         let dropout = self.config.lora_dropout;
-        let dtype = match target.dtype {
-            FloatDType::F64 => Dtype::F64,
-            _ => Dtype::F32,
-        };
-        let tensor = |shape: [usize; 2]| TensorInfo {
-            dtype,
+        let tensor = |shape: &[usize]| TensorInfo {
+            dtype: stored_dtype(target),
             shape: shape.to_vec(),
+        };
+        let stored = self.held() * rank;
+        let mut tensors = Fields::from([
+            (A.to_owned(), tensor(&[stored, inputs])),
+            (B.to_owned(), tensor(&[outputs, stored])),
+        ]);
+        let cost = if self.config.use_dora {
+            tensors.insert(MAGNITUDE.to_owned(), tensor(&[outputs]));
+            dora::cost
+        } else if self.init.is_offset() {
+            offset::cost
+        } else {
+            lora::cost
         };
         Ok(AdapterSpec {
             cost: cost(rank, dropout, inputs, outputs),
             // With dropout, what was left of the input is kept in its place.
             keeps_input: dropout == 0.0,
-            tensors: Fields::from([
-                (A.to_owned(), tensor([rank, inputs])),
-                (B.to_owned(), tensor([outputs, rank])),
-            ]),
+            tensors,
         })
     }
 
     fn suffixes(&self) -> &'static [&'static str] {
-        &[A, B]
+        if self.config.use_dora {
+            &[A, B, MAGNITUDE]
+        } else {
+            &[A, B]
+        }
     }
 
     fn restore(
@@ -175,16 +235,31 @@ impl Method for LoraMethod {
         device: &Device,
     ) -> Result<DynAdapter, AdapterError> {
         let rank = self.rank_of(&target.path)?;
-        let load = |suffix: &str, shape: [usize; 2]| -> Result<Tensor<2>, AdapterError> {
+        let rules = self.rules(target)?;
+        self.expect_converted(target, tensors, rank)?;
+        let load = |suffix: &str, shape: &[usize]| -> Result<TensorData, AdapterError> {
             let tensor = target.stored(tensors, suffix)?;
             let name = target.tensor_name(suffix);
-            let data = tensor.expect_shape(&name, &shape)?.transposed();
-            let data = data.to_float(&name, target.dtype)?;
-            Ok(Tensor::from_data(data, (device, target.dtype.into())))
+            let data = tensor.expect_shape(&name, shape)?.transposed();
+            data.to_float(&name, target.dtype)
         };
-        let a = load(A, [rank, target.in_features])?;
-        let b = load(B, [target.out_features, rank])?;
-        self.adapter(target, a, b)
+        let options = (device, target.dtype.into());
+        let (inputs, outputs) = (target.in_features, target.out_features);
+        let stored = self.held() * rank;
+        let a = Tensor::<2>::from_data(load(A, &[stored, inputs])?, options);
+        let b = Tensor::<2>::from_data(load(B, &[outputs, stored])?, options);
+        Ok(if self.config.use_dora {
+            let lengths = load(MAGNITUDE, &[outputs])?;
+            self.dora_of([a, b], Tensor::from_data(lengths, options), rules)
+        } else if self.init.is_offset() {
+            let [now, start] = [0..rank, rank..stored].map(|part| {
+                let a = a.clone().slice([0..inputs, part.clone()]);
+                (a, b.clone().slice([part, 0..outputs]))
+            });
+            DynAdapter::new(OffsetLora::moved(now, start, rules))
+        } else {
+            DynAdapter::new(Lora::new(a, b, rules))
+        })
     }
 
     fn export(
@@ -192,11 +267,34 @@ impl Method for LoraMethod {
         target: &Target,
         mut fields: Fields<TensorData>,
     ) -> Result<Fields<HostTensor>, AdapterError> {
-        let mut out = Fields::new();
-        for (field, suffix) in [("a", A), ("b", B)] {
-            let tensor = target.to_store(&mut fields, field, suffix)?;
-            out.insert(suffix.to_owned(), tensor.transposed());
+        let mut take = |field: &str, suffix: &str| target.to_store(&mut fields, field, suffix);
+        // Rows of the rank, in either.
+        let (mut a, mut b) = (take("a", A)?.transposed(), take("b", B)?);
+        if self.init.is_offset() {
+            a = stacked(a, take("start_a", A)?.transposed());
+            b = stacked(b, take("start_b", B)?);
+        }
+        let mut out = Fields::from([(A.to_owned(), a), (B.to_owned(), b.transposed())]);
+        if self.config.use_dora {
+            out.insert(MAGNITUDE.to_owned(), take("magnitude", MAGNITUDE)?);
         }
         Ok(out)
+    }
+}
+
+/// The rows of both.
+fn stacked(above: HostTensor, below: HostTensor) -> HostTensor {
+    HostTensor {
+        shape: vec![above.shape[0] + below.shape[0], above.shape[1]],
+        bytes: [above.bytes, below.bytes].concat(),
+        dtype: above.dtype,
+    }
+}
+
+/// The element type of a target's tensors in a file.
+pub(crate) fn stored_dtype(target: &Target) -> Dtype {
+    match target.dtype {
+        FloatDType::F64 => Dtype::F64,
+        _ => Dtype::F32,
     }
 }

@@ -8,7 +8,8 @@ mod head;
 use peft_config::{Setting, schema_of};
 use peft_core::{AdapterError, Method, format::AdapterConfig};
 use peft_lowrank::{
-    DeepLoraConfig, DeepLoraMethod, LoraConfig, LoraMethod, VeraConfig, VeraMethod,
+    AdaLoraConfig, AdaLoraMethod, DeepLoraConfig, DeepLoraMethod, LoraConfig, LoraMethod,
+    SineLoraConfig, SineLoraMethod, VeraConfig, VeraMethod,
 };
 use peft_spectral::{
     C3aConfig, C3aMethod, FourierFtConfig, FourierFtMethod, LocaConfig, LocaMethod, SelectedConfig,
@@ -70,12 +71,43 @@ pub const METHODS: &[Entry] = &[
     Entry {
         name: "lora",
         peft_type: "LORA",
-        summary: "low-rank adaptation (2106.09685), rank-stabilised with use_rslora (2312.03732)",
+        summary: "low-rank adaptation (2106.09685), rank-stabilised with use_rslora (2312.03732), LoRA+ \
+                  with loraplus_lr_ratio (2402.12354)",
         keys: LoraConfig::KEYS,
         type_schema: schema_of::<LoraConfig>,
         learning_rate: 2e-3,
         defaults: || LoraConfig::default().to_json(),
         build: |map| Ok(Box::new(LoraMethod::from_json(map)?)),
+    },
+    Entry {
+        name: "dora",
+        peft_type: "LORA",
+        summary: "LoRA with the lengths of the weight's outputs trained apart (2402.09353)",
+        keys: LoraConfig::KEYS,
+        type_schema: schema_of::<LoraConfig>,
+        learning_rate: 2e-3,
+        defaults: || LoraConfig::dora().to_json(),
+        build: |map| Ok(Box::new(LoraMethod::dora(map)?)),
+    },
+    Entry {
+        name: "adalora",
+        peft_type: "ADALORA",
+        summary: "LoRA whose ranks are shared out over the weights while they are trained (2303.10512)",
+        keys: AdaLoraConfig::KEYS,
+        type_schema: schema_of::<AdaLoraConfig>,
+        learning_rate: 2e-3,
+        defaults: || AdaLoraConfig::default().to_json(),
+        build: |map| Ok(Box::new(AdaLoraMethod::from_json(map)?)),
+    },
+    Entry {
+        name: "sine_lora",
+        peft_type: "SINE_LORA",
+        summary: "low-rank factors below a sine, an update of full rank (2403.19243)",
+        keys: SineLoraConfig::KEYS,
+        type_schema: schema_of::<SineLoraConfig>,
+        learning_rate: 1e-3,
+        defaults: || SineLoraConfig::default().to_json(),
+        build: |map| Ok(Box::new(SineLoraMethod::from_json(map)?)),
     },
     Entry {
         name: "deep_lora",

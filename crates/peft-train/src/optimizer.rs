@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use burn::{
     Tensor,
     module::{Module, ModuleMapper, Param},
-    tensor::Shape,
+    tensor::{Bool, Int, Shape, TensorData},
 };
 use peft_core::{
     ParamPath,
@@ -131,6 +131,32 @@ impl AdamW {
             path: ParamPath::default(),
             values,
         })
+    }
+
+    /// Re-index what is remembered of a parameter: what belonged to value `from[i]` belongs to value
+    /// `i`; without a source there is nothing to remember.
+    pub(crate) fn rearrange(&mut self, path: &str, from: &[Option<usize>]) {
+        let Some(Moments { mean, square }) = self.moments.remove(path) else {
+            return;
+        };
+        if from.iter().all(Option::is_none) {
+            return;
+        }
+        let device = mean.device();
+        let length = [from.len()];
+        let sources: Vec<i64> = from.iter().map(|at| at.unwrap_or(0) as i64).collect();
+        let sources = Tensor::<1, Int>::from_data(TensorData::new(sources, length), &device);
+        let unknown: Vec<bool> = from.iter().map(Option::is_none).collect();
+        let unknown = Tensor::<1, Bool>::from_data(TensorData::new(unknown, length), &device);
+        let pick = |tensor: Tensor<1>| {
+            let picked = tensor.select(0, sources.clone());
+            picked.mask_fill(unknown.clone(), 0.0)
+        };
+        let moments = Moments {
+            mean: pick(mean),
+            square: pick(square),
+        };
+        self.moments.insert(path.to_owned(), moments);
     }
 
     /// The moments of a parameter, no longer held here: only then can they be written in place.

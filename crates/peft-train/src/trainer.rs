@@ -1,11 +1,15 @@
 //! One optimiser step, for any Burn model with adapters.
 
+mod between;
 mod state;
 
 use std::collections::BTreeMap;
 
 use burn::{Tensor, module::Module};
-use peft_core::{AdapterContext, Method, ParamPath, learning_rate_factors};
+use peft_core::{
+    AdapterContext, AfterStep, Fields, Method, ParamPath, Values, learning_rate_factors,
+    mean_penalty,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -59,6 +63,10 @@ pub struct Trainer {
     step: u64,
     /// What adapters put on the rates of their fields; known from the first step on.
     factors: Option<BTreeMap<String, f64>>,
+    /// Whether adapters penalise their own parameters; known from the first step on.
+    penalised: Option<bool>,
+    /// What the method remembers of each adapter, by the Burn path of its module.
+    memory: BTreeMap<String, Fields<Values>>,
 }
 
 impl Trainer {
@@ -70,6 +78,8 @@ impl Trainer {
             optimizer: AdamW::new(config.optimizer),
             step: 0,
             factors: None,
+            penalised: None,
+            memory: BTreeMap::new(),
         }
     }
 
@@ -90,8 +100,8 @@ impl Trainer {
     ///
     /// # Errors
     /// Those of `loss`; if the loss or a gradient is not finite; if on the first step every gradient
-    /// is zero; if within the first ten an adapter has had none. The trainer stands where it stood,
-    /// except in the last case.
+    /// is zero; if within the first ten an adapter has had none; those of
+    /// [`Method::after_step`]. The trainer stands where it stood, except in the last two cases.
     pub fn step<M: Module>(
         &mut self,
         model: M,
@@ -138,6 +148,10 @@ impl Trainer {
             total.add(gradients);
             mean_loss += value.into_scalar::<f64>();
         }
+        if self.step == 0 && mean_loss.is_finite() {
+            expect_any(&total)?;
+        }
+        mean_loss += self.penalise(&model, &mut total);
         let norm = self.check(&model, &total, mean_loss, learning_rate)?;
         self.step += 1;
         // PyTorch's ε, so that runs can be compared number by number.
@@ -157,7 +171,17 @@ impl Trainer {
             }
             None => Some(self.config.head_learning_rate * factor),
         };
-        let model = self.optimizer.step(model, &total, scale, &rate);
+        let mut model = self.optimizer.step(model, &total, scale, &rate);
+        if method.acts_after(self.step, total_steps) {
+            let mut now = AfterStep {
+                step: self.step,
+                total: total_steps,
+                learning_rate,
+                adapters: self.adapters(&model, &total, scale),
+            };
+            method.after_step(&mut now)?;
+            model = self.take_over(model, now.adapters);
+        }
         if self.step == SILENT_STEPS.min(self.schedule.total()) {
             self.expect_gradients(&model)?;
         }
@@ -174,6 +198,22 @@ impl Trainer {
     pub(crate) fn context(&self, part: usize, parts: usize) -> AdapterContext {
         let place = self.step * parts as u64 + part as u64;
         AdapterContext::training(self.config.seed, place)
+    }
+
+    /// Add the gradients of the penalties that adapters put on their own parameters; their mean.
+    ///
+    /// A backward pass of its own, so that nothing of it lives through those of the batch.
+    fn penalise<M: Module>(&mut self, model: &M, total: &mut GradientSet) -> f64 {
+        if self.penalised == Some(false) {
+            return 0.0;
+        }
+        let penalty = mean_penalty(model);
+        self.penalised = Some(penalty.is_some());
+        let Some(penalty) = penalty else {
+            return 0.0;
+        };
+        total.add(gradients(model, &mut penalty.backward()));
+        penalty.into_scalar::<f64>()
     }
 
     /// The norm of all gradients, if they make sense.
@@ -202,10 +242,6 @@ impl Trainer {
         {
             return Err(broken(BadTensor::Gradient(path.to_owned())));
         }
-        if step == 1 && norms.iter().all(|norm| *norm == 0.0) {
-            let first = total.paths().next().unwrap_or("nothing").to_owned();
-            return Err(TrainError::NoGradient { first });
-        }
         Ok(norms.iter().map(|norm| norm * norm).sum::<f64>().sqrt())
     }
 
@@ -215,7 +251,9 @@ impl Trainer {
         let moved = self.optimizer.moved(adapters.values().flatten());
         let modules: Vec<String> = adapters
             .iter()
-            .filter(|(_, paths)| paths.iter().all(|path| !moved.contains(&path)))
+            .filter(|(module, paths)| {
+                paths.iter().all(|path| !moved.contains(&path)) && !self.remembers(module)
+            })
             .map(|(module, _)| module.clone())
             .collect();
         if modules.is_empty() {
@@ -224,4 +262,13 @@ impl Trainer {
         let step = self.step;
         Err(TrainError::SilentAdapters { step, modules })
     }
+}
+
+/// Refuse to begin where nothing that is trained has a gradient.
+fn expect_any(total: &GradientSet) -> Result<(), TrainError> {
+    if total.norms().iter().any(|norm| *norm != 0.0) {
+        return Ok(());
+    }
+    let first = total.paths().next().unwrap_or("nothing").to_owned();
+    Err(TrainError::NoGradient { first })
 }

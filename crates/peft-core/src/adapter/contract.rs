@@ -29,6 +29,13 @@ pub trait WeightAdapter: Module + Sync + 'static {
         1.0
     }
 
+    /// A penalty on the adapter's own parameters, `[1]` (AdaLoRA's orthogonality). Its mean over all
+    /// adapters that have one is added to the loss. `None` from an adapter says that no adapter of its
+    /// type and settings ever has one.
+    fn penalty(&self) -> Option<Tensor<1>> {
+        None
+    }
+
     /// The update as one product of narrow matrices, `A [in, r]` and `B [r, out]` with
     /// `effective(W) = W + A B`, where it is one whatever the weight: what a plain LoRA file can hold.
     fn low_rank(&self) -> Option<[Tensor<2>; 2]> {

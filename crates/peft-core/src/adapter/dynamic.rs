@@ -1,3 +1,5 @@
+use std::cell::RefCell;
+
 use burn::{
     Tensor,
     module::{Devices, Module, ModuleMapper, ModuleVisitor, Reparameterization},
@@ -21,7 +23,20 @@ pub struct DynAdapter {
     inner: Box<dyn ErasedAdapter>,
 }
 
+thread_local! {
+    /// The adapters that a traversal of this thread has met, if it asked for them.
+    static MET: RefCell<Option<Vec<DynAdapter>>> = const { RefCell::new(None) };
+}
+
 impl DynAdapter {
+    /// The adapters that a traversal meets, in its order. Burn's visitors are shown the parameters of
+    /// an adapter, but never the adapter: it must step forward by itself.
+    pub(crate) fn met(traverse: impl FnOnce()) -> Vec<Self> {
+        let outer = MET.replace(Some(Vec::new()));
+        traverse();
+        MET.replace(outer).unwrap_or_default()
+    }
+
     /// Erase the type of `adapter`.
     pub fn new<A: WeightAdapter>(adapter: A) -> Self {
         Self {
@@ -54,6 +69,11 @@ impl DynAdapter {
         self.inner.learning_rate_factor_erased(field)
     }
 
+    /// See [`WeightAdapter::penalty`].
+    pub fn penalty(&self) -> Option<Tensor<1>> {
+        self.inner.penalty_erased()
+    }
+
     /// See [`WeightAdapter::low_rank`].
     pub fn low_rank(&self) -> Option<[Tensor<2>; 2]> {
         self.inner.low_rank_erased()
@@ -83,6 +103,11 @@ impl Reparameterization for DynAdapter {
 
 impl Module for DynAdapter {
     fn visit<V: ModuleVisitor>(&self, visitor: &mut V) {
+        MET.with_borrow_mut(|met| {
+            if let Some(met) = met {
+                met.push(self.clone());
+            }
+        });
         erased::visit(self.inner.as_ref(), visitor);
     }
 

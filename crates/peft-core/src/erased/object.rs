@@ -18,6 +18,7 @@ pub(crate) trait ErasedAdapter: Debug + Send + Sync {
     fn effective_erased(&self, weight: Tensor<2>) -> Tensor<2>;
     fn cost_erased(&self, in_features: usize, out_features: usize) -> Cost;
     fn learning_rate_factor_erased(&self, field: &str) -> f64;
+    fn penalty_erased(&self) -> Option<Tensor<1>>;
     fn low_rank_erased(&self) -> Option<[Tensor<2>; 2]>;
     fn shared_erased(&self) -> Fields<HostTensor>;
     fn visit_erased(&self, visitor: &mut dyn ErasedVisitor);
@@ -52,6 +53,10 @@ impl<A: WeightAdapter> ErasedAdapter for A {
 
     fn learning_rate_factor_erased(&self, field: &str) -> f64 {
         self.learning_rate_factor(field)
+    }
+
+    fn penalty_erased(&self) -> Option<Tensor<1>> {
+        self.penalty()
     }
 
     fn low_rank_erased(&self) -> Option<[Tensor<2>; 2]> {

@@ -2,3 +2,4 @@
 
 mod autodiff;
 pub mod flex;
+mod sine;

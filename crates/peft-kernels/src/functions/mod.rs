@@ -10,7 +10,9 @@ mod layer_norm;
 mod linear;
 mod low_rank;
 mod norms;
+mod rescale;
 mod rms_norm;
+mod sine;
 mod softmax;
 mod updated;
 
@@ -24,6 +26,8 @@ pub use layer_norm::{add_layer_norm, layer_norm};
 pub use linear::linear;
 pub use low_rank::{linear_low_rank, linear_plus};
 pub use norms::norms;
+pub use rescale::{rescale, squared_column_norms};
 pub use rms_norm::{add_rms_norm, rms_norm};
+pub use sine::linear_sine;
 pub use softmax::softmax;
 pub use updated::linear_updated;

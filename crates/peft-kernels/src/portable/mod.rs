@@ -12,6 +12,8 @@ mod dropout;
 mod embedding;
 mod linear;
 mod norm;
+mod rescale;
+mod sine;
 
 pub use activation::{activation, bias_activation, gated, gelu, silu, softmax};
 pub use adamw::{adamw, norms};
@@ -21,3 +23,5 @@ pub use dropout::dropout;
 pub use embedding::embedding_layer_norm;
 pub use linear::{linear, linear_low_rank, linear_plus};
 pub use norm::{add_layer_norm, add_rms_norm, layer_norm, rms_norm};
+pub use rescale::{rescale, squared_column_norms};
+pub use sine::linear_sine;

@@ -12,7 +12,9 @@ mod dropout;
 mod embedding;
 mod layer_norm;
 mod linear;
+mod rescale;
 mod rms_norm;
+mod sine;
 mod softmax;
 
 use burn::tensor::{DType, Tensor};

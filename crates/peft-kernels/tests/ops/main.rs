@@ -10,7 +10,9 @@ mod dropout;
 mod embedding;
 mod layer_norm;
 mod linear;
+mod rescale;
 mod rms_norm;
+mod sine;
 mod softmax;
 mod types;
 

@@ -24,6 +24,7 @@ fn variants(
         settings.extend(json.as_object().expect("an object").clone());
         settings
     };
+    let smaller = inputs.min(outputs);
     // A few coefficients, or as many as there are.
     let few = (inputs * outputs).min(11);
     let many = inputs * outputs;
@@ -38,6 +39,28 @@ fn variants(
             with(json!({ "r": 5, "init_lora_weights": "gaussian" })),
             with(
                 json!({ "r": 2, "rank_pattern": { "layer": 4 }, "alpha_pattern": { "layer": 3.5 } }),
+            ),
+            with(json!({ "r": smaller.min(3), "init_lora_weights": "pissa" })),
+            with(json!({
+                "r": smaller.min(2), "init_lora_weights": "pissa_niter_4", "use_rslora": true,
+                "alpha_pattern": { "layer": 3.5 },
+            })),
+            with(json!({
+                "r": 1, "init_lora_weights": "olora", "rank_pattern": { "layer": smaller.min(4) },
+            })),
+        ],
+        "dora" => vec![
+            with(json!({ "r": 3, "lora_alpha": 6 })),
+            with(json!({ "r": 2, "dora_detach_norm": false, "loraplus_lr_ratio": 4.0 })),
+        ],
+        "adalora" => vec![
+            with(json!({ "init_r": 3, "target_r": 2 })),
+            with(json!({ "init_r": 2, "target_r": 1, "lora_alpha": 0, "orth_reg_weight": 0 })),
+        ],
+        "sine_lora" => vec![
+            with(json!({ "r": 3, "frequency": 5.0 })),
+            with(
+                json!({ "r": 2, "frequency": 2.5, "divisor": 3.0, "rank_pattern": { "layer": 4 } }),
             ),
         ],
         "deep_lora" => {

@@ -45,6 +45,7 @@ pub struct Net {
 pub struct Case {
     pub entry: &'static Entry,
     pub method: Box<dyn Method>,
+    pub settings: Map<String, Value>,
     pub inputs: usize,
     pub outputs: usize,
     pub rows: usize,
@@ -64,6 +65,7 @@ impl Case {
         Self {
             entry,
             method,
+            settings: settings.clone(),
             inputs,
             outputs,
             rows,

@@ -135,8 +135,12 @@ pub fn initial_values(case: &Case) {
     // In one or two dimensions a random direction beside another is a sign, and may be the same again.
     let signs =
         case.entry.name == "deep_lora" && (case.inputs == 1 || case.inputs.max(case.outputs) == 2);
+    let init = case.settings.get("init_lora_weights");
+    let of_weight = init
+        .and_then(|init| init.as_str())
+        .is_some_and(|init| init != "gaussian");
     // VeRA starts at constants between projections of a seed of their own.
-    let drawn = !signs && case.entry.name != "vera";
+    let drawn = !signs && !of_weight && case.entry.name != "vera";
     if first.floats.iter().any(|value| *value != 0.0) && drawn {
         assert_ne!(first, dense("layer", 2));
         assert_ne!(first, dense("other", 1));

@@ -153,6 +153,7 @@ fn digest(state: &TrainerState) -> String {
         &state.parameters,
         &state.optimizer.means,
         &state.optimizer.squares,
+        &state.memory,
     ];
     let tensors = named.into_iter().flatten();
     let parts = tensors.flat_map(|(path, tensor)| [path.as_bytes(), &tensor.bytes]);

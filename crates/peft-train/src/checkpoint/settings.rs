@@ -55,6 +55,12 @@ pub fn settings(config: &RunConfig, resolved: &Resolved) -> Map<String, Value> {
             set(&format!("`{key}` of the adapter"), value.clone());
         }
     }
+    // What concerns training only is not in the adapter's files.
+    for (key, value) in &config.method_config {
+        if !resolved.adapter.fields().contains_key(key) {
+            set(&format!("`{key}` of the method"), value.clone());
+        }
+    }
     map
 }
 

@@ -85,9 +85,12 @@ impl<'a> Session<'a> {
         };
         let choice = Choice::of(&config, &folder, &loaded.created)?;
         let plan = Plan::of(&config, &folder, &choice, data.task.outputs(), Some(&data))?;
-        let (model, method, adapter_config, _) = choice.adapt(&config, model, &names, probe)?;
-
         let total_steps = config.total_steps(data.fit.len());
+        let of_run = choice.method.config_of_run(total_steps)?;
+        let (model, method, mut adapter_config, _) = choice.adapt(&config, model, &names, probe)?;
+        for (key, value) in of_run {
+            adapter_config.set(&key, value)?;
+        }
         let schedule = Schedule::new(config.schedule, config.warmup, total_steps);
         let resolved = Resolved {
             task: &data.task,

@@ -1,19 +1,22 @@
 //! Where a trainer stands, in memory and as a file.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
-use burn::module::Module;
-use peft_core::HostTensor;
+use burn::{Tensor, module::Module, tensor::Device};
+use peft_core::{Fields, HostTensor, Values};
 use peft_format::{AdapterFile, Metadata, SafetensorsWriter, TensorSpec};
 
 use super::Trainer;
-use crate::{AdamWState, HostTensors, TrainError, restore_parameters, trained_parameters};
+use crate::{
+    AdamWState, HostTensors, TrainError, parameters::adapter_parameters, restore_parameters,
+    trained_parameters,
+};
 
 /// What the file's metadata call its format.
 const FORMAT: (&str, &str) = ("format", "peft-trainer-1");
 
 /// All that the steps to come depend on beside the data and the frozen model: trained parameters,
-/// moments and the number of steps done. Dropout and the schedule are functions of that number, so
+/// moments, the method's memory and the number of steps done. Dropout and the schedule are functions of that number, so
 /// a [`Trainer`] of the same [`TrainerConfig`](crate::TrainerConfig) and schedule that takes it over
 /// goes on to the same bits.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,6 +27,9 @@ pub struct TrainerState {
     pub parameters: HostTensors,
     /// The optimiser's memory.
     pub optimizer: AdamWState,
+    /// What the method remembers of adapters, by the Burn path of the adapted module and a name of the
+    /// method's own: `<module>.<name>`.
+    pub memory: HostTensors,
 }
 
 impl Trainer {
@@ -36,6 +42,7 @@ impl Trainer {
             step: self.step,
             parameters: trained_parameters(model)?,
             optimizer: self.optimizer.state()?,
+            memory: self.remembered()?,
         })
     }
 
@@ -58,15 +65,66 @@ impl Trainer {
         }
         let device = model.devices().into_iter().next().unwrap_or_default();
         let model = restore_parameters(model, &state.parameters)?;
-        self.optimizer.restore(&state.optimizer, &device.inner())?;
+        let device = device.inner();
+        let memory = recall(&model, &state.memory, &device)?;
+        self.optimizer.restore(&state.optimizer, &device)?;
+        self.memory = memory;
         self.step = state.step;
         Ok(model)
     }
 }
 
+impl Trainer {
+    /// The method's memory, on the host.
+    fn remembered(&self) -> Result<HostTensors, TrainError> {
+        let mut tensors = HostTensors::new();
+        for (module, memory) in &self.memory {
+            for (name, values) in memory {
+                let path = format!("{module}.{name}");
+                let data = match values {
+                    Values::Float(values) => values.clone().into_data(),
+                    Values::Int(values) => values.clone().into_data(),
+                };
+                let tensor = HostTensor::from_data(&path, data)?;
+                tensors.insert(path, tensor);
+            }
+        }
+        Ok(tensors)
+    }
+}
+
+/// The method's memory of a model's adapters, back on a device.
+fn recall<M: Module>(
+    model: &M,
+    stored: &HostTensors,
+    device: &Device,
+) -> Result<BTreeMap<String, Fields<Values>>, TrainError> {
+    let known = adapter_parameters(model);
+    let mut memory = BTreeMap::<String, Fields<Values>>::new();
+    for (path, tensor) in stored {
+        let place = path.rsplit_once('.');
+        let Some((module, name)) = place.filter(|(module, _)| known.contains_key(*module)) else {
+            return Err(TrainError::state(path, "this model has no such adapter"));
+        };
+        let data = tensor.to_data(path)?;
+        if data.shape().num_dims() != 1 {
+            return Err(TrainError::state(path, "it is not flat"));
+        }
+        let dtype = data.dtype();
+        let values = if dtype.is_float() {
+            Values::Float(Tensor::from_data(data, (device, dtype)))
+        } else {
+            Values::Int(Tensor::from_data(data, (device, dtype)))
+        };
+        let all = memory.entry(module.to_owned()).or_default();
+        all.insert(name.to_owned(), values);
+    }
+    Ok(memory)
+}
+
 impl TrainerState {
-    /// Write a safetensors file: `parameter.<path>`, `mean.<path>`, `square.<path>`, and the numbers
-    /// of steps in the metadata. It appears whole or not at all.
+    /// Write a safetensors file: `parameter.<path>`, `mean.<path>`, `square.<path>`,
+    /// `memory.<module>.<name>`, and the numbers of steps in the metadata. It appears whole or not at all.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -75,6 +133,7 @@ impl TrainerState {
             ("parameter", &self.parameters),
             ("mean", &self.optimizer.means),
             ("square", &self.optimizer.squares),
+            ("memory", &self.memory),
         ];
         let mut tensors = std::collections::HashMap::new();
         for (part, named) in parts {
@@ -130,6 +189,7 @@ impl TrainerState {
                 "parameter" => &mut state.parameters,
                 "mean" => &mut state.optimizer.means,
                 "square" => &mut state.optimizer.squares,
+                "memory" => &mut state.memory,
                 _ => return Err(fault(format!("tensor `{name}` has no place in it"))),
             };
             let tensor = HostTensor {

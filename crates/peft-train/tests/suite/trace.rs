@@ -3,7 +3,11 @@
 use burn::tensor::{Device, FloatDType, Int, Tensor, TensorData};
 use peft_train::{
     AdamWConfig, Schedule, ScheduleKind, Targets, Trainer, TrainerConfig,
-    core::{adapter_tensors, format::AdapterConfig, load_adapter, read_adapter},
+    core::{
+        adapter_tensors,
+        format::{AdapterConfig, Checkpoint},
+        load_adapter, read_adapter,
+    },
     loss, methods,
     models::{HeadSpec, SequenceModel},
 };
@@ -18,11 +22,18 @@ struct Run {
     logits: Vec<f64>,
 }
 
-/// Repeat the recorded run, each batch in `parts` parts.
-fn follow(dtype: FloatDType, parts: usize) -> Run {
-    let trace = json("traces/lora_bert/trace.json");
+/// The recorded runs.
+const CASES: [&str; 3] = ["lora_bert", "dora_bert", "adalora_bert"];
+
+fn trace(case: &str) -> Value {
+    json(&format!("traces/{case}/trace.json"))
+}
+
+/// Repeat a recorded run, each batch in `parts` parts.
+fn follow(case: &str, dtype: FloatDType, parts: usize) -> Run {
+    let trace = trace(case);
     let device = cpu().autodiff();
-    let dir = goldens().join("traces/lora_bert/init");
+    let dir = goldens().join("traces").join(case).join("init");
     let config = AdapterConfig::read(&dir).unwrap();
     let method = methods::from_config(&config).unwrap();
     let adapter = read_adapter(&dir, config.clone(), method.as_ref()).unwrap();
@@ -114,43 +125,43 @@ fn labels(rows: &[Value], device: &Device) -> Targets {
 
 #[test]
 fn fifty_steps_follow_peft() {
-    let trace = json("traces/lora_bert/trace.json");
-    let run = follow(FloatDType::F64, 1);
-    assert_close("losses", &run.losses, &flat(&trace["losses"]), 1e-9);
-    assert_close(
-        "norms",
-        &run.norms,
-        &flat(&trace["grad_norms_before_clip"]),
-        1e-8,
-    );
-    assert_close(
-        "logits",
-        &run.logits,
-        &flat(&trace["final_logits_f64"]),
-        1e-8,
-    );
-    let path = goldens().join("traces/lora_bert/final_f64.safetensors");
-    let expected = peft_train::core::format::Checkpoint::open(&path).unwrap();
-    for (name, values) in &run.tensors {
-        let view = expected.view(name).unwrap();
-        let wanted: Vec<f64> = (view.bytes.chunks_exact(8))
-            .map(|bytes| f64::from_le_bytes(bytes.try_into().unwrap()))
-            .collect();
-        assert_close(name, values, &wanted, 1e-8);
+    for case in CASES {
+        let trace = trace(case);
+        let run = follow(case, FloatDType::F64, 1);
+        let close = |what: &str, values: &[f64], key: &str, tolerance: f64| {
+            let what = format!("{case}: {what}");
+            assert_close(&what, values, &flat(&trace[key]), tolerance);
+        };
+        close("losses", &run.losses, "losses", 1e-9);
+        close("norms", &run.norms, "grad_norms_before_clip", 1e-8);
+        close("logits", &run.logits, "final_logits_f64", 1e-8);
+        let dir = goldens().join("traces").join(case);
+        let expected = Checkpoint::open(&dir.join("final_f64.safetensors")).unwrap();
+        assert_eq!(run.tensors.len(), expected.names().count(), "{case}");
+        for (name, values) in &run.tensors {
+            let view = expected.view(name).unwrap();
+            let wanted: Vec<f64> = (view.bytes.chunks_exact(8))
+                .map(|bytes| f64::from_le_bytes(bytes.try_into().unwrap()))
+                .collect();
+            assert_close(&format!("{case}: {name}"), values, &wanted, 1e-8);
+        }
     }
 }
 
 #[test]
 fn single_precision_follows_within_a_thousandth() {
-    let trace = json("traces/lora_bert/trace.json");
-    let run = follow(FloatDType::F32, 1);
-    assert_close("losses", &run.losses, &flat(&trace["losses"]), 1e-3);
+    for case in CASES {
+        let run = follow(case, FloatDType::F32, 1);
+        assert_close(case, &run.losses, &flat(&trace(case)["losses"]), 1e-3);
+    }
 }
 
 #[test]
 fn accumulated_parts_equal_the_whole_batch() {
-    let whole = follow(FloatDType::F64, 1);
-    let parts = follow(FloatDType::F64, 4);
-    assert_close("losses", &parts.losses, &whole.losses, 1e-9);
-    assert_close("logits", &parts.logits, &whole.logits, 1e-8);
+    for case in CASES {
+        let whole = follow(case, FloatDType::F64, 1);
+        let parts = follow(case, FloatDType::F64, 4);
+        assert_close(case, &parts.losses, &whole.losses, 1e-9);
+        assert_close(case, &parts.logits, &whole.logits, 1e-8);
+    }
 }

@@ -12,7 +12,9 @@ mod embedding;
 mod layer_norm;
 mod low_rank;
 mod product;
+mod rescale;
 mod rms_norm;
+mod sine;
 mod softmax;
 mod updated;
 
@@ -138,6 +140,22 @@ impl<B: Backend + KernelGrads, C: CheckpointStrategy> KernelOps for Autodiff<B, 
         update: RowUpdate,
     ) -> F<B, C> {
         updated::updated_product::<B, C>(x, weight, bias, coefficients, update)
+    }
+
+    fn sine_product(
+        x: F<B, C>,
+        weight: F<B, C>,
+        bias: F<B, C>,
+        a: F<B, C>,
+        b: F<B, C>,
+        frequency: f64,
+        scale: f64,
+    ) -> F<B, C> {
+        sine::sine_product::<B, C>(x, weight, bias, a, b, frequency, scale)
+    }
+
+    fn rescaled(x: F<B, C>, center: F<B, C>, factor: F<B, C>) -> F<B, C> {
+        rescale::rescaled::<B, C>(x, center, factor)
     }
 
     fn fused_cross_entropy(logits: F<B, C>, targets: IntTensor<Self>) -> F<B, C> {

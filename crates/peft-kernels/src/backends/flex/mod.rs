@@ -18,6 +18,7 @@ mod norms;
 mod parallel;
 mod product;
 mod real;
+mod rescale;
 mod rms_norm;
 mod simd;
 mod softmax;
@@ -29,6 +30,7 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::tensor::DType;
 use burn_flex::Flex;
 
+use crate::backends::sine::Sine;
 use crate::ops::{AttentionPlan, AttentionSaved, KernelGrads, KernelOps};
 use crate::{Activation, Dropout, RowUpdate};
 
@@ -56,6 +58,8 @@ use layer_norm::{add_layer_norm, layer_norm};
 use layer_norm_grad::{column_sums, layer_norm_grad, layer_norm_param_grads};
 pub use norms::norms;
 use product::{product, product_sum};
+pub use rescale::{holds, squared_column_norms};
+use rescale::{rescaled, rescaled_grads};
 use rms_norm::{add_rms_norm, rms_norm, rms_norm_gamma_grad, rms_norm_grad};
 use softmax::{softmax, softmax_grad};
 use updated::{updated_product, updated_product_grads};
@@ -135,6 +139,22 @@ impl KernelOps for Flex {
 
     fn updated_product(x: F, weight: F, bias: F, coefficients: F, update: RowUpdate) -> F {
         Self::updated_product_saving(x, weight, bias, coefficients, &update).0
+    }
+
+    fn sine_product(x: F, weight: F, bias: F, a: F, b: F, frequency: f64, scale: f64) -> F {
+        let sine = Sine::<Self> {
+            x,
+            weight,
+            a,
+            b,
+            frequency,
+            scale,
+        };
+        sine.forward(bias)
+    }
+
+    fn rescaled(x: F, center: F, factor: F) -> F {
+        Self::rescaled_saving(x, center, factor).0
     }
 
     fn fused_cross_entropy(logits: F, targets: IntTensor<Flex>) -> F {
@@ -222,6 +242,14 @@ impl KernelGrads for Flex {
             grad,
             updated_product_grads(&saved, &grad, weight.as_ref(), &a, update)
         )
+    }
+
+    fn rescaled_saving(x: F, center: F, factor: F) -> (F, F, bool) {
+        by_type!(x, rescaled(&x, &center, &factor))
+    }
+
+    fn rescaled_grads(kept: F, center: F, factor: F, grad: F) -> (F, F) {
+        by_type!(grad, rescaled_grads(&kept, &center, &factor, &grad))
     }
 
     fn column_sums(x: F) -> F {
