@@ -200,7 +200,6 @@ fn collect<'a, M: Module>(
         modules_to_save,
         fields: BTreeMap::new(),
         saved: BTreeMap::new(),
-        shared: None,
     };
     model.visit(&mut collect);
     collect
@@ -213,8 +212,11 @@ fn exported<M: Module>(
     names: &NameMap,
 ) -> Result<IndexMap<String, HostTensor>, AdapterError> {
     let mut tensors = IndexMap::new();
-    for (name, tensor) in collect.shared.unwrap_or_default() {
-        tensors.insert(shared_key(&name), tensor);
+    // All adapters give the same.
+    if let Some((_, adapter)) = walk::adapters(model).first() {
+        for (name, tensor) in adapter.shared() {
+            tensors.insert(shared_key(&name), tensor);
+        }
     }
     for site in linear_sites(model) {
         let target = site.target(names.to_hf(&site.path));
@@ -302,8 +304,6 @@ struct Collect<'a> {
     modules_to_save: &'a [String],
     fields: BTreeMap<String, Fields<TensorData>>,
     saved: BTreeMap<String, (TensorData, bool)>,
-    /// Of the first adapter, for all have the same.
-    shared: Option<Fields<HostTensor>>,
 }
 
 impl ModuleVisitor for Collect<'_> {
@@ -322,11 +322,6 @@ impl ModuleVisitor for Collect<'_> {
                 .or_default()
                 .insert(field, param.base().into_data());
             return;
-        }
-        if self.shared.is_none()
-            && let Some(adapter) = param.reparameterization::<DynAdapter>()
-        {
-            self.shared = Some(adapter.shared());
         }
         let name = self.names.to_hf(&self.path.torch_leaves());
         if is_saved(&name, self.modules_to_save) {
