@@ -31,7 +31,7 @@ import numpy as np
 import torch
 import transformers as hf
 from peft import (
-    AdaLoraConfig, C3AConfig, FourierFTConfig, LoraConfig, PeftModel, ShiraConfig, WaveFTConfig, get_peft_model,
+    AdaLoraConfig, C3AConfig, FourierFTConfig, LoraConfig, PeftModel, ShiraConfig, VeraConfig, WaveFTConfig, get_peft_model,
 )
 from safetensors.torch import load_file, save_file
 
@@ -88,6 +88,8 @@ def fill(named, name):
             value = 0.5 * noise
         elif "lora_" in key:
             value = 0.3 * noise
+        elif "vera_lambda" in key:
+            value = noise
         else:
             value = 0.15 * noise
         with torch.no_grad():
@@ -232,6 +234,12 @@ def adapter_cases():
         "shira_qv": ("bert", dict(r=3, random_seed=42, target_modules=["query", "value"]), ShiraConfig),
         "shira_feed_forward": ("distilbert", dict(r=2, random_seed=7, target_modules=["q_lin", "lin1", "lin2"]), ShiraConfig),
         "shira_magnitude": ("bert", dict(r=2, mask_type="magnitude", target_modules=["key", "intermediate.dense"]), ShiraConfig),
+        "vera_qv": ("bert", dict(r=6, target_modules=["query", "value"]), VeraConfig),
+        # Layers of several widths share one pair of projections, which the file does not hold.
+        "vera_all_linear_drawn": ("bert", dict(r=8, projection_prng_key=2**33 + 11, save_projection=False,
+                                               target_modules="all-linear"), VeraConfig),
+        "vera_feed_forward": ("distilbert", dict(r=5, projection_prng_key=3, d_initial=0.5, target_modules=["q_lin", "lin1", "lin2"]),
+                              VeraConfig),
     }
 
 

@@ -11,7 +11,7 @@ use peft_format::TargetSpec;
 
 use crate::{
     AdapterError, Cost, DynAdapter, InitContext, Method, NameMap, Target, WeightGradients,
-    linear_sites, walk, walk::ParamPath,
+    linear_sites, walk, walk::ParamPath, widest,
 };
 
 /// Where adapters go.
@@ -83,6 +83,11 @@ pub fn attach<M: Module>(
         .filter(|target| matched.contains(&target.path))
         .collect();
     let allotted = method.allot(&targets, options.gradients)?;
+    let widest = widest(
+        linear_sites(&model)
+            .iter()
+            .filter(|site| matched.contains(&options.names.to_hf(&site.path))),
+    );
     attach_built(
         model,
         options.names,
@@ -97,15 +102,14 @@ pub fn attach<M: Module>(
             let start = InitContext {
                 weight,
                 gradient: options.gradients.and_then(|all| all.sums.get(&target.path)),
-                magnitude: (options.gradients)
-                    .and_then(|all| all.magnitudes.get(&target.path)),
+                magnitude: (options.gradients).and_then(|all| all.magnitudes.get(&target.path)),
                 allotted: share,
                 moments: (options.gradients)
                     .and_then(|all| all.moments.get(&target.path))
                     .map(AsRef::as_ref),
                 seed: options.seed,
             };
-            method.init(target, &start).map(Some)
+            method.init_among(target, &start, widest).map(Some)
         },
     )
 }

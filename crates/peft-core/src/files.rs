@@ -15,8 +15,15 @@ use peft_format::{
 };
 
 use crate::{
-    AdapterError, AttachReport, DynAdapter, Fields, HostTensor, Method, NameMap, Target,
-    attach::is_saved, attach_built, gradients::layer_type, linear_sites, walk, walk::ParamPath,
+    AdapterError, AttachReport, Common, DynAdapter, Fields, HostTensor, LinearSite, Method,
+    NameMap, Target,
+    attach::is_saved,
+    attach_built,
+    common::{shared_key, shared_name},
+    gradients::layer_type,
+    linear_sites, walk,
+    walk::ParamPath,
+    widest,
 };
 
 /// An adapter as its files hold it.
@@ -26,12 +33,15 @@ pub struct LoadedAdapter {
     pub config: AdapterConfig,
     /// Tensors by the checkpoint's name of the adapted module, then by suffix.
     pub modules: BTreeMap<String, Fields<HostTensor>>,
+    /// Tensors that all adapted modules share, by name.
+    pub shared: Fields<HostTensor>,
     /// Parameters saved in full, by the checkpoint's names.
     pub saved: BTreeMap<String, HostTensor>,
 }
 
 impl LoadedAdapter {
-    /// The adapter of one weight; `None` where the file has none.
+    /// The adapter of one weight; `None` where the file has none. `widest` is that of the base's layers
+    /// that the file adapts, see [`widest`](Self::widest).
     ///
     /// # Errors
     /// Those of [`Method::restore`].
@@ -39,12 +49,26 @@ impl LoadedAdapter {
         &self,
         method: &dyn Method,
         target: &Target,
+        widest: [usize; 2],
         device: &Device,
     ) -> Result<Option<DynAdapter>, AdapterError> {
+        let common = Common {
+            widest,
+            tensors: &self.shared,
+        };
         match self.modules.get(&target.path) {
             None => Ok(None),
-            Some(tensors) => method.restore(target, tensors, device).map(Some),
+            Some(tensors) => method
+                .restore_among(target, tensors, &common, device)
+                .map(Some),
         }
+    }
+
+    /// The largest widths of the layers that the file adapts, of those of a base in the checkpoint's
+    /// names.
+    pub fn widest<'a>(&self, sites: impl IntoIterator<Item = &'a LinearSite>) -> [usize; 2] {
+        let adapted = |site: &&LinearSite| self.modules.contains_key(&site.path);
+        widest(sites.into_iter().filter(adapted))
     }
 
     /// Refuse an adapter with tensors for modules that are not among `linears`, or with saved
@@ -86,6 +110,7 @@ pub fn read_adapter(
     let mut loaded = LoadedAdapter {
         config,
         modules: BTreeMap::new(),
+        shared: Fields::new(),
         saved: BTreeMap::new(),
     };
     for (key, tensor) in file.tensors {
@@ -94,6 +119,10 @@ pub fn read_adapter(
             shape: tensor.shape,
             bytes: tensor.bytes,
         };
+        if let Some(name) = shared_name(&key, method.shared_names()) {
+            loaded.shared.insert(name.to_owned(), tensor);
+            continue;
+        }
         match split_key(&key, method.suffixes()) {
             Some(split) => {
                 let module = loaded.modules.entry(split.module.to_owned()).or_default();
@@ -115,7 +144,10 @@ pub fn read_adapter(
 fn by_type<'a>(modules: impl Iterator<Item = &'a String>) -> Vec<Vec<String>> {
     let mut types: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for module in modules {
-        types.entry(layer_type(module)).or_default().push(module.clone());
+        types
+            .entry(layer_type(module))
+            .or_default()
+            .push(module.clone());
     }
     types.into_values().collect()
 }
@@ -123,14 +155,18 @@ fn by_type<'a>(modules: impl Iterator<Item = &'a String>) -> Vec<Vec<String>> {
 /// Give a shared tensor to all modules of the type of the one that has it.
 fn give_all(suffix: &str, modules: &mut BTreeMap<String, Fields<HostTensor>>) {
     for kin in by_type(modules.keys()) {
-        let mut owners = kin.iter().filter(|module| modules[*module].contains_key(suffix));
+        let mut owners = kin
+            .iter()
+            .filter(|module| modules[*module].contains_key(suffix));
         let (Some(owner), None) = (owners.next(), owners.next()) else {
             continue;
         };
         let tensor = modules[owner][suffix].clone();
         for module in &kin {
             let tensors = modules.get_mut(module).expect("listed just above");
-            tensors.entry(suffix.to_owned()).or_insert_with(|| tensor.clone());
+            tensors
+                .entry(suffix.to_owned())
+                .or_insert_with(|| tensor.clone());
         }
     }
 }
@@ -144,7 +180,10 @@ fn keep_one(suffix: &str, modules: &mut IndexMap<String, Fields<HostTensor>>) {
         let Some(tensor) = modules[first].get(suffix).cloned() else {
             continue;
         };
-        if others.iter().all(|module| modules[module].get(suffix) == Some(&tensor)) {
+        if others
+            .iter()
+            .all(|module| modules[module].get(suffix) == Some(&tensor))
+        {
             for module in others {
                 modules[module].remove(suffix);
             }
@@ -163,14 +202,19 @@ pub fn load_adapter<M: Module>(
     names: &NameMap,
     device: &Device,
 ) -> Result<(M, AttachReport), AdapterError> {
-    let linears: Vec<String> = linear_sites(&model)
-        .iter()
-        .map(|site| names.to_hf(&site.path))
+    let sites: Vec<LinearSite> = linear_sites(&model)
+        .into_iter()
+        .map(|site| LinearSite {
+            path: names.to_hf(&site.path),
+            ..site
+        })
         .collect();
+    let linears: Vec<String> = sites.iter().map(|site| site.path.clone()).collect();
     adapter.expect_places(&linears, &hf_parameter_names(&model, names))?;
+    let widest = adapter.widest(&sites);
     let saved = modules_of(&adapter.saved);
     let (model, report) = attach_built(model, names, &saved, |target, _| {
-        adapter.restore(method, target, device)
+        adapter.restore(method, target, widest, device)
     })?;
     let mut restore = RestoreSaved {
         path: ParamPath::default(),
@@ -222,19 +266,25 @@ fn exported<M: Module>(
     method: &dyn Method,
     names: &NameMap,
 ) -> Result<IndexMap<String, HostTensor>, AdapterError> {
+    let mut tensors = IndexMap::new();
+    // All adapters give the same.
+    if let Some((_, adapter)) = walk::adapters(model).first() {
+        for (name, tensor) in adapter.shared() {
+            tensors.insert(shared_key(&name), tensor);
+        }
+    }
     let mut modules = IndexMap::new();
     for site in linear_sites(model) {
         let target = site.target(names.to_hf(&site.path));
         let Some(fields) = collect.fields.remove(&target.path) else {
             continue;
         };
-        let tensors = method.export(&target, fields)?;
-        modules.insert(target.path, tensors);
+        let stored = method.export(&target, fields)?;
+        modules.insert(target.path, stored);
     }
     for suffix in method.shared_suffixes() {
         keep_one(suffix, &mut modules);
     }
-    let mut tensors = IndexMap::new();
     for (module, stored) in modules {
         for (suffix, tensor) in stored {
             tensors.insert(join_key(&module, &suffix), tensor);

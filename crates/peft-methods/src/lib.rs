@@ -9,11 +9,12 @@ use peft_config::{Setting, schema_of};
 use peft_core::{AdapterError, Method, format::AdapterConfig};
 use peft_lowrank::{
     AdaLoraConfig, AdaLoraMethod, DeepLoraConfig, DeepLoraMethod, LoraConfig, LoraMethod,
-    SineLoraConfig, SineLoraMethod,
+    SineLoraConfig, SineLoraMethod, VeraConfig, VeraMethod,
 };
 use peft_sparse::{
-    MaskedConfig, MaskedKind, MaskedMethod, MePropConfig, MePropMethod, ShiraConfig, ShiraMethod, SiftConfig, SiftMethod,
-    SmtConfig, SmtMethod, SparseGradConfig, SparseGradMethod, SpielConfig, SpielMethod,
+    MaskedConfig, MaskedKind, MaskedMethod, MePropConfig, MePropMethod, ShiraConfig, ShiraMethod,
+    SiftConfig, SiftMethod, SmtConfig, SmtMethod, SparseGradConfig, SparseGradMethod, SpielConfig,
+    SpielMethod,
 };
 use peft_spectral::{
     C3aConfig, C3aMethod, FourierFtConfig, FourierFtMethod, LocaConfig, LocaMethod, SelectedConfig,
@@ -128,6 +129,16 @@ pub const METHODS: &[Entry] = &[
         learning_rate: 1e-2,
         defaults: || DeepLoraConfig::default().to_json(),
         build: |map| Ok(Box::new(DeepLoraMethod::from_json(map)?)),
+    },
+    Entry {
+        name: "vera",
+        peft_type: "VERA",
+        summary: "vectors between random projections that all layers share (2310.11454)",
+        keys: VeraConfig::KEYS,
+        type_schema: schema_of::<VeraConfig>,
+        learning_rate: 1e-2,
+        defaults: || VeraConfig::default().to_json(),
+        build: |map| Ok(Box::new(VeraMethod::from_json(map)?)),
     },
     Entry {
         name: "sdctft",
@@ -262,7 +273,12 @@ pub const METHODS: &[Entry] = &[
         type_schema: schema_of::<MaskedConfig>,
         learning_rate: WEIGHT_RATE,
         defaults: || MaskedMethod::defaults(MaskedKind::TopkGrad),
-        build: |map| Ok(Box::new(MaskedMethod::from_json(MaskedKind::TopkGrad, map)?)),
+        build: |map| {
+            Ok(Box::new(MaskedMethod::from_json(
+                MaskedKind::TopkGrad,
+                map,
+            )?))
+        },
     },
     Entry {
         name: "meprop",
