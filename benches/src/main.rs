@@ -3,6 +3,7 @@
 
 mod adapter;
 mod base;
+mod energy;
 mod layer;
 mod memory;
 mod protocol;
@@ -62,6 +63,7 @@ fn main() -> Result<()> {
                 slots.remove(&name);
                 Ok(json!({ "ok": true }))
             }
+            Ok(Command::Energy(command)) => energy::energy(&command, &selected.device),
             Ok(Command::Setup(setup)) => set_up(*setup, &selected.device, &mut slots),
             Ok(Command::Run {
                 name,
@@ -98,6 +100,7 @@ fn set_up(
             "unknown case `{other}`; known: bert_layer, minilm_step, bert_base_step, linear, merge"
         ),
     })?;
+    peft_train::release_freed_memory();
     let answer = json!({
         "ok": true,
         "name": setup.name,

@@ -18,7 +18,22 @@ pub enum Command {
         #[serde(default = "default_name")]
         name: String,
     },
+    Energy(Box<Energy>),
     Quit,
+}
+
+/// Shares of the gradient's energy: of which model, on which data.
+#[derive(Deserialize)]
+pub struct Energy {
+    pub model: std::path::PathBuf,
+    pub data: std::path::PathBuf,
+    pub max_length: usize,
+    pub batch: usize,
+    /// Batches that a rule may see, and batches that it is judged by.
+    pub probe: usize,
+    pub held_out: usize,
+    pub counts: Vec<usize>,
+    pub targets: Vec<String>,
 }
 
 #[derive(Deserialize)]

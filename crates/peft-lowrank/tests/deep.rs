@@ -209,6 +209,9 @@ fn init(
     let start = InitContext {
         weight: &weight,
         gradient: gradient.as_ref(),
+        magnitude: None,
+        moments: None,
+        allotted: None,
         seed: 3,
     };
     DeepLoraMethod::new(config)?.init(&target(shape[0], shape[1]), &start)

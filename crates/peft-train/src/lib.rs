@@ -49,7 +49,7 @@ pub use evaluate::{Evaluation, Prediction, evaluate, evaluate_parts, predict};
 pub use event::{Event, Progress};
 pub use gradients::{GradientSet, gradients};
 pub use loss::{Targets, differentiate, loss, targets};
-pub use memory::{keep_freed_memory, peak_memory, resident_anonymous};
+pub use memory::{keep_freed_memory, peak_memory, release_freed_memory, resident_anonymous};
 pub use merge::{MergeOptions, MergeReport, merge};
 pub use metrics::{Metrics, classification, multi_label, regression};
 pub use open::{Adapted, OpenOptions, open};

@@ -251,7 +251,8 @@ pub fn added(
     let time_ms = [0, 1].map(|side: usize| each(&turns[side][0], &turns[side][1], each_step));
     let memory_bytes = peaks.map(|[adapted, frozen]| Some(adapted? as i64 - frozen? as i64));
     let memory_ratio = match memory_bytes {
-        [Some(ours), Some(theirs)] => Some(ours as f64 / theirs as f64),
+        // Less than nothing is the allocator's slack, and no ratio.
+        [Some(ours), Some(theirs)] if ours > 0 && theirs > 0 => Some(ours as f64 / theirs as f64),
         _ => None,
     };
     let mut sides = Vec::new();

@@ -2,6 +2,7 @@
 
 mod cases;
 mod completion;
+mod energy;
 mod kernels;
 mod machine;
 mod measure;
@@ -33,6 +34,8 @@ enum Part {
     Profile(profile::Arguments),
     /// Deep matrix completion: the original network, the compressed one, and what they are compared with
     MatrixCompletion(completion::Arguments),
+    /// How much of the gradient of unseen batches lies where sDCTFT trains, by rule of selection
+    GradientEnergy(energy::Arguments),
 }
 
 #[derive(clap::Args)]
@@ -103,6 +106,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         Some(Part::Kernels(arguments)) => return kernels::run(arguments),
         Some(Part::Profile(arguments)) => return profile::run(arguments),
         Some(Part::MatrixCompletion(arguments)) => return completion::run(arguments),
+        Some(Part::GradientEnergy(arguments)) => return energy::run(arguments),
         None => {}
     }
     let wanted = |case: &Case| {

@@ -119,7 +119,8 @@ impl Server {
         })
     }
 
-    fn ask(&mut self, command: &Value) -> Result<Value> {
+    /// Sends a command and waits for its answer.
+    pub fn ask(&mut self, command: &Value) -> Result<Value> {
         writeln!(self.input, "{command}")
             .and_then(|()| self.input.flush())
             .with_context(|| format!("{} does not listen any more", self.name))?;

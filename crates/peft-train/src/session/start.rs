@@ -24,6 +24,7 @@ use crate::{
     checkpoint::{self, CHECKPOINT, CheckpointFolder, Ending, Resolved, RunState},
     config::record,
     event::Recorder,
+    release_freed_memory,
 };
 
 /// A run that is about to go, or one that has been to its end before.
@@ -88,6 +89,8 @@ impl<'a> Session<'a> {
         let total_steps = config.total_steps(data.fit.len());
         let of_run = choice.method.config_of_run(total_steps)?;
         let (model, method, mut adapter_config, _) = choice.adapt(&config, model, &names, probe)?;
+        // Gradients and spectra of the weights, which training has no use for.
+        release_freed_memory();
         for (key, value) in of_run {
             adapter_config.set(&key, value)?;
         }
