@@ -242,9 +242,9 @@ pub fn added(
         for (slot, setup) in [setups[side], &frozen[side]].into_iter().enumerate() {
             let mut server = starts[side]()?;
             server.set_up("default", setup)?;
-            // The first step makes what later ones reuse.
-            server.run("default", 1, false)?;
-            peaks[side][slot] = server.run("default", 3, true)?.peak_anonymous;
+            // The first steps make what later ones reuse.
+            server.run("default", iterations, false)?;
+            peaks[side][slot] = server.run("default", iterations, true)?.peak_anonymous;
         }
     }
     let each_step = |a: &Turn, b: &Turn| (a.seconds() - b.seconds()) * 1e3 / a.times_s.len() as f64;
