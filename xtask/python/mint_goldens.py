@@ -30,7 +30,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import numpy as np
 import torch
 import transformers as hf
-from peft import AdaLoraConfig, C3AConfig, FourierFTConfig, LoraConfig, PeftModel, WaveFTConfig, get_peft_model
+from peft import AdaLoraConfig, C3AConfig, FourierFTConfig, LoraConfig, PeftModel, VeraConfig, WaveFTConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
 from textdata import schedule_factor
@@ -86,6 +86,8 @@ def fill(named, name):
             value = 0.5 * noise
         elif "lora_" in key:
             value = 0.3 * noise
+        elif "vera_lambda" in key:
+            value = noise
         else:
             value = 0.15 * noise
         with torch.no_grad():
@@ -227,6 +229,12 @@ def adapter_cases():
         "c3a_qv": ("bert", dict(block_size=8, target_modules=["query", "value"]), C3AConfig),
         "c3a_all_linear": ("bert", dict(block_size=16, block_size_pattern={r"layer\.0\..*query": 4},
                                         target_modules=["query", "intermediate.dense", "output.dense"]), C3AConfig),
+        "vera_qv": ("bert", dict(r=6, target_modules=["query", "value"]), VeraConfig),
+        # Layers of several widths share one pair of projections, which the file does not hold.
+        "vera_all_linear_drawn": ("bert", dict(r=8, projection_prng_key=2**33 + 11, save_projection=False,
+                                               target_modules="all-linear"), VeraConfig),
+        "vera_feed_forward": ("distilbert", dict(r=5, projection_prng_key=3, d_initial=0.5, target_modules=["q_lin", "lin1", "lin2"]),
+                              VeraConfig),
     }
 
 

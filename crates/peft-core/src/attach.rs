@@ -11,7 +11,7 @@ use peft_format::TargetSpec;
 
 use crate::{
     AdapterError, Cost, DynAdapter, InitContext, Method, NameMap, Target, linear_sites, walk,
-    walk::ParamPath,
+    walk::ParamPath, widest,
 };
 
 /// Where adapters go.
@@ -78,6 +78,11 @@ pub fn attach<M: Module>(
         true => matched_modules(&model, options.targets, options.names, options.heads)?,
         false => BTreeSet::new(),
     };
+    let widest = widest(
+        linear_sites(&model)
+            .iter()
+            .filter(|site| matched.contains(&options.names.to_hf(&site.path))),
+    );
     attach_built(
         model,
         options.names,
@@ -91,7 +96,7 @@ pub fn attach<M: Module>(
                 gradient: options.gradients.and_then(|all| all.get(&target.path)),
                 seed: options.seed,
             };
-            method.init(target, &start).map(Some)
+            method.init_among(target, &start, widest).map(Some)
         },
     )
 }

@@ -15,8 +15,14 @@ use peft_format::{
 };
 
 use crate::{
-    AdapterError, AttachReport, DynAdapter, Fields, HostTensor, Method, NameMap, Target,
-    attach::is_saved, attach_built, linear_sites, walk, walk::ParamPath,
+    AdapterError, AttachReport, Common, DynAdapter, Fields, HostTensor, LinearSite, Method,
+    NameMap, Target,
+    attach::is_saved,
+    attach_built,
+    common::{shared_key, shared_name},
+    linear_sites, walk,
+    walk::ParamPath,
+    widest,
 };
 
 /// An adapter as its files hold it.
@@ -26,12 +32,15 @@ pub struct LoadedAdapter {
     pub config: AdapterConfig,
     /// Tensors by the checkpoint's name of the adapted module, then by suffix.
     pub modules: BTreeMap<String, Fields<HostTensor>>,
+    /// Tensors that all adapted modules share, by name.
+    pub shared: Fields<HostTensor>,
     /// Parameters saved in full, by the checkpoint's names.
     pub saved: BTreeMap<String, HostTensor>,
 }
 
 impl LoadedAdapter {
-    /// The adapter of one weight; `None` where the file has none.
+    /// The adapter of one weight; `None` where the file has none. `widest` is that of the base's layers
+    /// that the file adapts, see [`widest`](Self::widest).
     ///
     /// # Errors
     /// Those of [`Method::restore`].
@@ -39,12 +48,26 @@ impl LoadedAdapter {
         &self,
         method: &dyn Method,
         target: &Target,
+        widest: [usize; 2],
         device: &Device,
     ) -> Result<Option<DynAdapter>, AdapterError> {
+        let common = Common {
+            widest,
+            tensors: &self.shared,
+        };
         match self.modules.get(&target.path) {
             None => Ok(None),
-            Some(tensors) => method.restore(target, tensors, device).map(Some),
+            Some(tensors) => method
+                .restore_among(target, tensors, &common, device)
+                .map(Some),
         }
+    }
+
+    /// The largest widths of the layers that the file adapts, of those of a base in the checkpoint's
+    /// names.
+    pub fn widest<'a>(&self, sites: impl IntoIterator<Item = &'a LinearSite>) -> [usize; 2] {
+        let adapted = |site: &&LinearSite| self.modules.contains_key(&site.path);
+        widest(sites.into_iter().filter(adapted))
     }
 
     /// Refuse an adapter with tensors for modules that are not among `linears`, or with saved
@@ -86,6 +109,7 @@ pub fn read_adapter(
     let mut loaded = LoadedAdapter {
         config,
         modules: BTreeMap::new(),
+        shared: Fields::new(),
         saved: BTreeMap::new(),
     };
     for (key, tensor) in file.tensors {
@@ -94,6 +118,10 @@ pub fn read_adapter(
             shape: tensor.shape,
             bytes: tensor.bytes,
         };
+        if let Some(name) = shared_name(&key, method.shared_names()) {
+            loaded.shared.insert(name.to_owned(), tensor);
+            continue;
+        }
         match split_key(&key, method.suffixes()) {
             Some(split) => {
                 let module = loaded.modules.entry(split.module.to_owned()).or_default();
@@ -119,14 +147,19 @@ pub fn load_adapter<M: Module>(
     names: &NameMap,
     device: &Device,
 ) -> Result<(M, AttachReport), AdapterError> {
-    let linears: Vec<String> = linear_sites(&model)
-        .iter()
-        .map(|site| names.to_hf(&site.path))
+    let sites: Vec<LinearSite> = linear_sites(&model)
+        .into_iter()
+        .map(|site| LinearSite {
+            path: names.to_hf(&site.path),
+            ..site
+        })
         .collect();
+    let linears: Vec<String> = sites.iter().map(|site| site.path.clone()).collect();
     adapter.expect_places(&linears, &hf_parameter_names(&model, names))?;
+    let widest = adapter.widest(&sites);
     let saved = modules_of(&adapter.saved);
     let (model, report) = attach_built(model, names, &saved, |target, _| {
-        adapter.restore(method, target, device)
+        adapter.restore(method, target, widest, device)
     })?;
     let mut restore = RestoreSaved {
         path: ParamPath::default(),
@@ -179,6 +212,12 @@ fn exported<M: Module>(
     names: &NameMap,
 ) -> Result<IndexMap<String, HostTensor>, AdapterError> {
     let mut tensors = IndexMap::new();
+    // All adapters give the same.
+    if let Some((_, adapter)) = walk::adapters(model).first() {
+        for (name, tensor) in adapter.shared() {
+            tensors.insert(shared_key(&name), tensor);
+        }
+    }
     for site in linear_sites(model) {
         let target = site.target(names.to_hf(&site.path));
         let Some(fields) = collect.fields.remove(&target.path) else {

@@ -10,6 +10,7 @@
 
 mod adapter;
 mod attach;
+mod common;
 mod erased;
 mod error;
 mod files;
@@ -25,6 +26,7 @@ pub use attach::{
     AttachOptions, AttachReport, AttachedTarget, attach, attach_built, is_saved, matched_modules,
     train_modules, train_weights,
 };
+pub use common::{Common, shared_key, widest};
 pub use error::AdapterError;
 pub use files::{LoadedAdapter, adapter_tensors, load_adapter, read_adapter, save_adapter};
 pub use method::{AdapterSpec, Fields, InitContext, Method, Target, own_settings};

@@ -10,7 +10,7 @@ use peft_format::TensorInfo;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::{AdapterError, AfterStep, Cost, DynAdapter, HostTensor};
+use crate::{AdapterError, AfterStep, Common, Cost, DynAdapter, HostTensor};
 
 /// One weight to adapt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -168,14 +168,38 @@ pub trait Method: Debug + Send + Sync {
     /// If the method cannot adapt this target as configured.
     fn init(&self, target: &Target, start: &InitContext) -> Result<DynAdapter, AdapterError>;
 
+    /// The same where the other targets are known, of which the widest are `widest` (input, output):
+    /// for adapters that share something with one another.
+    ///
+    /// # Errors
+    /// If the method cannot adapt this target as configured.
+    fn init_among(
+        &self,
+        target: &Target,
+        start: &InitContext,
+        _widest: [usize; 2],
+    ) -> Result<DynAdapter, AdapterError> {
+        self.init(target, start)
+    }
+
     /// What [`init`](Self::init) would make, without the weight.
     ///
     /// # Errors
     /// If the method cannot adapt this target as configured.
     fn describe(&self, target: &Target) -> Result<AdapterSpec, AdapterError>;
 
+    /// The tensors that a file holds once for all targets, of which the widest are `widest`, by name.
+    fn describe_shared(&self, _widest: [usize; 2]) -> Fields<TensorInfo> {
+        Fields::new()
+    }
+
     /// Suffixes of this method's tensors in a file, such as `lora_A.weight`.
     fn suffixes(&self) -> &'static [&'static str];
+
+    /// Names of the tensors that a file may hold once for all targets, such as `vera_A`.
+    fn shared_names(&self) -> &'static [&'static str] {
+        &[]
+    }
 
     /// The adapter of a file: tensors by suffix.
     ///
@@ -187,6 +211,20 @@ pub trait Method: Debug + Send + Sync {
         tensors: &Fields<HostTensor>,
         device: &Device,
     ) -> Result<DynAdapter, AdapterError>;
+
+    /// The same where the other targets are known, and what the file holds for all of them.
+    ///
+    /// # Errors
+    /// If tensors are missing, of the wrong shape, or not finite.
+    fn restore_among(
+        &self,
+        target: &Target,
+        tensors: &Fields<HostTensor>,
+        _common: &Common,
+        device: &Device,
+    ) -> Result<DynAdapter, AdapterError> {
+        self.restore(target, tensors, device)
+    }
 
     /// The tensors of a file: from the values of the adapter's fields, by suffix.
     ///

@@ -153,7 +153,7 @@ pub fn linear_sites<M: Module>(model: &M) -> Vec<LinearSite> {
 
 /// The adapters of a model, by the paths of their parameters up to the field:
 /// `<module>.weight.adapter`.
-fn adapters<M: Module>(model: &M) -> Vec<(String, DynAdapter)> {
+pub(crate) fn adapters<M: Module>(model: &M) -> Vec<(String, DynAdapter)> {
     #[derive(Default)]
     struct Visitor {
         path: ParamPath,

@@ -31,6 +31,7 @@
 //! | [`norms`] | the norm of each of many tensors |
 //! | [`mix_key`], [`key_of`] | keys of random streams |
 //! | [`uniform`], [`normal`], [`keep`] | random numbers as pure functions of key and index |
+//! | [`Mt19937`] | the generator of PyTorch, for files that name its seed |
 //!
 //! Results of the CPU bodies do not depend on the number of threads: work is split over rows, or
 //! over (sequence, head) pairs, and no sum is ever split.

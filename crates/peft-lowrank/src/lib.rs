@@ -5,8 +5,9 @@
 //! ([2402.12354](https://arxiv.org/abs/2402.12354)), PiSSA
 //! ([2404.02948](https://arxiv.org/abs/2404.02948)) and OLoRA
 //! ([2406.01775](https://arxiv.org/abs/2406.01775)) as starts of LoRA, DoRA
-//! ([2402.09353](https://arxiv.org/abs/2402.09353)) and AdaLoRA
-//! ([2303.10512](https://arxiv.org/abs/2303.10512)); Sine-LoRA
+//! ([2402.09353](https://arxiv.org/abs/2402.09353)), AdaLoRA
+//! ([2303.10512](https://arxiv.org/abs/2303.10512)) and VeRA
+//! ([2310.11454](https://arxiv.org/abs/2310.11454)); Sine-LoRA
 //! ([2403.19243](https://arxiv.org/abs/2403.19243)), Deep LoRA
 //! ([2406.04112](https://arxiv.org/abs/2406.04112)), and the [deep matrix completion](completion) of the
 //! same paper.
@@ -22,6 +23,7 @@ mod lora;
 mod method;
 mod offset;
 mod sine;
+mod vera;
 
 pub use adalora::{AdaLora, AdaLoraConfig, AdaLoraMethod, Budget};
 pub use config::{LoraConfig, LoraInit};
@@ -31,3 +33,4 @@ pub use lora::{Lora, LowRank};
 pub use method::LoraMethod;
 pub use offset::OffsetLora;
 pub use sine::{SineLora, SineLoraConfig, SineLoraMethod};
+pub use vera::{Projections, Vera, VeraConfig, VeraMethod, torch_kaiming_uniform};

@@ -9,7 +9,7 @@ use peft_config::{Setting, schema_of};
 use peft_core::{AdapterError, Method, format::AdapterConfig};
 use peft_lowrank::{
     AdaLoraConfig, AdaLoraMethod, DeepLoraConfig, DeepLoraMethod, LoraConfig, LoraMethod,
-    SineLoraConfig, SineLoraMethod,
+    SineLoraConfig, SineLoraMethod, VeraConfig, VeraMethod,
 };
 use peft_spectral::{
     C3aConfig, C3aMethod, FourierFtConfig, FourierFtMethod, LocaConfig, LocaMethod, SelectedConfig,
@@ -118,6 +118,16 @@ pub const METHODS: &[Entry] = &[
         learning_rate: 1e-2,
         defaults: || DeepLoraConfig::default().to_json(),
         build: |map| Ok(Box::new(DeepLoraMethod::from_json(map)?)),
+    },
+    Entry {
+        name: "vera",
+        peft_type: "VERA",
+        summary: "vectors between random projections that all layers share (2310.11454)",
+        keys: VeraConfig::KEYS,
+        type_schema: schema_of::<VeraConfig>,
+        learning_rate: 1e-2,
+        defaults: || VeraConfig::default().to_json(),
+        build: |map| Ok(Box::new(VeraMethod::from_json(map)?)),
     },
     Entry {
         name: "sdctft",

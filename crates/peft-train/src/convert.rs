@@ -94,7 +94,15 @@ pub fn convert(options: &ConvertOptions) -> Result<ConvertReport, TrainError> {
     };
     let mut all = Vec::new();
     for (name, module) in &places.adapted {
-        let (factors, error) = factors(&folder, name, module, &loaded, method.as_ref(), options)?;
+        let (factors, error) = factors(
+            &folder,
+            name,
+            module,
+            &loaded,
+            method.as_ref(),
+            places.widest,
+            options,
+        )?;
         report.modules += 1;
         report.rank = report.rank.max(factors.rank);
         report.parameters += (factors.a.bytes.len() + factors.b.bytes.len()) / 4;
@@ -140,6 +148,7 @@ fn factors(
     module: &str,
     loaded: &LoadedAdapter,
     method: &dyn Method,
+    widest: [usize; 2],
     options: &ConvertOptions,
 ) -> Result<(Factors, f64), TrainError> {
     let missing = || {
@@ -152,7 +161,7 @@ fn factors(
     };
     let info = folder.checkpoint().info(name).ok_or_else(missing)?;
     let target = target_of(name, module, &info)?;
-    let restored = loaded.restore(method, &target, options.device)?;
+    let restored = loaded.restore(method, &target, widest, options.device)?;
     let adapter = restored.ok_or_else(missing)?;
     let Some([a, b]) = adapter.low_rank() else {
         return Err(TrainError::setting(

@@ -2,6 +2,7 @@ use burn::{Tensor, module::Module};
 use peft_kernels::{RowUpdate, linear, linear_low_rank, linear_plus, linear_updated};
 
 use super::AdapterContext;
+use crate::{Fields, HostTensor};
 
 /// An adapter of one linear weight `W`.
 ///
@@ -39,6 +40,12 @@ pub trait WeightAdapter: Module + Sync + 'static {
     /// `effective(W) = W + A B`, where it is one whatever the weight: what a plain LoRA file can hold.
     fn low_rank(&self) -> Option<[Tensor<2>; 2]> {
         None
+    }
+
+    /// Tensors that a file holds once for all adapters of a model, by name; all of its adapters give the
+    /// same.
+    fn shared(&self) -> Fields<HostTensor> {
+        Fields::new()
     }
 }
 

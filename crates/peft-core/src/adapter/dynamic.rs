@@ -7,7 +7,10 @@ use burn::{
 };
 
 use super::{AdapterContext, BaseLinear, Cost, WeightAdapter};
-use crate::erased::{self, ErasedAdapter};
+use crate::{
+    Fields, HostTensor,
+    erased::{self, ErasedAdapter},
+};
 
 /// Any [`WeightAdapter`], as the reparameterization of the weight `Param` that it adapts.
 ///
@@ -74,6 +77,11 @@ impl DynAdapter {
     /// See [`WeightAdapter::low_rank`].
     pub fn low_rank(&self) -> Option<[Tensor<2>; 2]> {
         self.inner.low_rank_erased()
+    }
+
+    /// See [`WeightAdapter::shared`].
+    pub fn shared(&self) -> Fields<HostTensor> {
+        self.inner.shared_erased()
     }
 }
 

@@ -7,7 +7,10 @@ use burn::{
 };
 
 use super::bridge::{ErasedMapper, ErasedVisitor, MapperBridge, VisitorBridge};
-use crate::adapter::{AdapterContext, BaseLinear, Cost, WeightAdapter};
+use crate::{
+    Fields, HostTensor,
+    adapter::{AdapterContext, BaseLinear, Cost, WeightAdapter},
+};
 
 /// The object-safe face of a [`WeightAdapter`].
 pub(crate) trait ErasedAdapter: Debug + Send + Sync {
@@ -17,6 +20,7 @@ pub(crate) trait ErasedAdapter: Debug + Send + Sync {
     fn learning_rate_factor_erased(&self, field: &str) -> f64;
     fn penalty_erased(&self) -> Option<Tensor<1>>;
     fn low_rank_erased(&self) -> Option<[Tensor<2>; 2]>;
+    fn shared_erased(&self) -> Fields<HostTensor>;
     fn visit_erased(&self, visitor: &mut dyn ErasedVisitor);
     fn map_erased(self: Box<Self>, mapper: &mut dyn ErasedMapper) -> Box<dyn ErasedAdapter>;
     fn collect_devices_erased(&self, devices: Devices) -> Devices;
@@ -57,6 +61,10 @@ impl<A: WeightAdapter> ErasedAdapter for A {
 
     fn low_rank_erased(&self) -> Option<[Tensor<2>; 2]> {
         self.low_rank()
+    }
+
+    fn shared_erased(&self) -> Fields<HostTensor> {
+        self.shared()
     }
 
     fn visit_erased(&self, visitor: &mut dyn ErasedVisitor) {

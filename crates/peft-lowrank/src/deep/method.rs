@@ -46,6 +46,21 @@ const SUFFIXES: &[&str] = &[
     "deep_lora_S",
 ];
 
+/// A field of an adapter and its tensor in a file.
+struct Stored {
+    field: &'static str,
+    suffix: &'static str,
+    /// The field's; the tensor is transposed.
+    shape: [usize; 2],
+}
+
+impl Stored {
+    fn turned(&self) -> [usize; 2] {
+        let [rows, columns] = self.shape;
+        [columns, rows]
+    }
+}
+
 /// Deep LoRA ([2406.04112](https://arxiv.org/abs/2406.04112)) as a [`Method`]: see [`DeepLora`].
 ///
 /// The subspaces come from the gradient of the pre-trained weights on the run's first batches, which is
@@ -102,11 +117,8 @@ impl DeepLoraMethod {
         self.config.width.unwrap_or(larger)
     }
 
-    /// Names of the fields and tensors of the form that is trained, with the fields' shapes.
-    fn layout(
-        &self,
-        target: &Target,
-    ) -> Result<Vec<(&'static str, &'static str, [usize; 2])>, AdapterError> {
+    /// The tensors of the form that is trained.
+    fn layout(&self, target: &Target) -> Result<Vec<Stored>, AdapterError> {
         let (inputs, outputs) = (target.in_features, target.out_features);
         let (names, shapes) = if self.config.compressed {
             let r = self.rank(target)?;
@@ -117,10 +129,12 @@ impl DeepLoraMethod {
             let shapes = vec![[inputs, w], [w, w], [w, outputs], [inputs, outputs]];
             (&FULL[..], shapes)
         };
-        let named = names.iter().zip(shapes);
-        Ok(named
-            .map(|((field, suffix), shape)| (*field, *suffix, shape))
-            .collect())
+        let stored = |(&(field, suffix), shape)| Stored {
+            field,
+            suffix,
+            shape,
+        };
+        Ok(names.iter().zip(shapes).map(stored).collect())
     }
 
     /// The gradient on the host, if it is one to find subspaces in.
@@ -233,9 +247,9 @@ impl Method for DeepLoraMethod {
             false => (full::cost(self.width(target), inputs, outputs), true),
         };
         let tensors = self.layout(target)?.into_iter();
-        let tensors = tensors.map(|(_, suffix, [rows, columns])| {
-            let shape = vec![columns, rows];
-            (suffix.to_owned(), TensorInfo { dtype, shape })
+        let tensors = tensors.map(|stored| {
+            let shape = stored.turned().to_vec();
+            (stored.suffix.to_owned(), TensorInfo { dtype, shape })
         });
         Ok(AdapterSpec {
             cost,
@@ -254,10 +268,10 @@ impl Method for DeepLoraMethod {
         tensors: &Fields<HostTensor>,
         device: &Device,
     ) -> Result<DynAdapter, AdapterError> {
-        let load = |(_, suffix, [rows, columns]): (&str, &str, [usize; 2])| {
-            let name = target.tensor_name(suffix);
-            let stored = target.stored(tensors, suffix)?;
-            let data = stored.expect_shape(&name, &[columns, rows])?.transposed();
+        let load = |one: Stored| {
+            let name = target.tensor_name(one.suffix);
+            let stored = target.stored(tensors, one.suffix)?;
+            let data = stored.expect_shape(&name, &one.turned())?.transposed();
             let data = data.to_float(&name, target.dtype)?;
             Ok(Tensor::from_data(data, (device, target.dtype.into())))
         };
@@ -272,7 +286,7 @@ impl Method for DeepLoraMethod {
         mut fields: Fields<TensorData>,
     ) -> Result<Fields<HostTensor>, AdapterError> {
         let mut out = Fields::new();
-        for (field, suffix, _) in self.layout(target)? {
+        for Stored { field, suffix, .. } in self.layout(target)? {
             let tensor = target.to_store(&mut fields, field, suffix)?;
             out.insert(suffix.to_owned(), tensor.transposed());
         }

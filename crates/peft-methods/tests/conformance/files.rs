@@ -4,7 +4,7 @@ use burn::tensor::FloatDType;
 use peft_core::{
     AdapterError, Method, NameMap,
     format::{AdapterConfig, AdapterFile, TargetSpec, Targets, adapter::join_key},
-    load_adapter, read_adapter, save_adapter,
+    load_adapter, read_adapter, save_adapter, shared_key,
 };
 
 use crate::model::{Case, assert_close, device, values};
@@ -38,7 +38,12 @@ pub fn round_trip(case: &Case) {
     assert_eq!(spec.cost.parameters, cost.parameters);
     assert!(spec.cost.saved_per_row >= cost.saved_per_row);
     let file = AdapterFile::read(dir.path()).unwrap();
-    assert_eq!(spec.tensors.len(), file.tensors.len());
+    let shared = case.method.describe_shared([case.inputs, case.outputs]);
+    assert_eq!(spec.tensors.len() + shared.len(), file.tensors.len());
+    for (name, info) in &shared {
+        let tensor = file.tensor(&shared_key(name)).unwrap();
+        assert_eq!((tensor.dtype, &tensor.shape), (info.dtype, &info.shape));
+    }
     for (suffix, info) in &spec.tensors {
         let tensor = file.tensor(&join_key("layer", suffix)).unwrap();
         assert_eq!((tensor.dtype, &tensor.shape), (info.dtype, &info.shape));

@@ -73,6 +73,11 @@ fn variants(
                 with(json!({ "compressed": false, "width": 3 })),
             ]
         }
+        "vera" => vec![
+            with(json!({ "r": 3 })),
+            with(json!({ "r": 7, "save_projection": false, "projection_prng_key": 5 })),
+            with(json!({ "r": 2, "d_initial": -0.5, "projection_prng_key": 1u64 << 40 })),
+        ],
         "sdctft" => vec![
             with(json!({ "n_frequency": few, "evaluation": "fast" })),
             with(json!({ "n_frequency": few, "evaluation": "factored", "gamma": 0.3 })),

@@ -1,10 +1,8 @@
 //! `torch.randperm` on the CPU, without torch.
 
-mod mt19937;
-
 use std::collections::HashMap;
 
-pub use mt19937::Mt19937;
+pub use peft_core::kernels::Mt19937;
 
 /// From this size on torch draws 64 bits a step: `⌊(2³² − 1) / 20⌋`.
 pub const LARGE: u64 = (u32::MAX / 20) as u64;

@@ -140,6 +140,7 @@ pub fn merge(options: &MergeOptions) -> Result<MergeReport, TrainError> {
                 module,
                 &loaded,
                 method.as_ref(),
+                places.widest,
                 options.device,
             )?,
             None => None,

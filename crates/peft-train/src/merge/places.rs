@@ -19,6 +19,8 @@ pub struct Places<'a> {
     pub adapted: BTreeMap<String, String>,
     /// Tensors that replace the checkpoint's, or join them: the head.
     pub replaced: BTreeMap<String, &'a HostTensor>,
+    /// The largest widths of the adapted weights: of an input, and of an output.
+    pub widest: [usize; 2],
 }
 
 impl<'a> Places<'a> {
@@ -31,6 +33,7 @@ impl<'a> Places<'a> {
         let mut places = Self {
             adapted: BTreeMap::new(),
             replaced: BTreeMap::new(),
+            widest: loaded.widest(&layout.linears),
         };
         for (name, tensor) in &loaded.saved {
             let stored = stored(name).unwrap_or_else(|| name.clone());
@@ -62,6 +65,7 @@ pub fn change(
     module: &str,
     loaded: &LoadedAdapter,
     method: &dyn Method,
+    widest: [usize; 2],
     device: &Device,
 ) -> Result<Option<Change>, TrainError> {
     let checkpoint = folder.checkpoint();
@@ -75,7 +79,7 @@ pub fn change(
     };
     let target = target_of(name, module, &info)?;
     let dtype = target.dtype;
-    let Some(adapter) = loaded.restore(method, &target, device)? else {
+    let Some(adapter) = loaded.restore(method, &target, widest, device)? else {
         return Ok(None);
     };
     let weight = base.to_float(name, dtype)?;

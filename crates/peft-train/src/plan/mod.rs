@@ -7,10 +7,10 @@ mod time;
 mod work;
 
 use peft_config::Problems;
-use peft_core::{AdapterSpec, is_saved};
+use peft_core::{AdapterSpec, Fields, is_saved, shared_key, widest};
 use peft_data::{Task, TextTokenizer};
 use peft_format::{
-    Dtype, TensorSpec,
+    Dtype, TensorInfo, TensorSpec,
     adapter::{adapter_size, join_key},
 };
 use peft_models::{HeadState, ModelFolder, ModelLayout};
@@ -123,6 +123,9 @@ impl Plan {
             let spec = wanted.then(|| choice.method.describe(&target));
             specs.push(spec.transpose()?);
         }
+        let adapted = layout.linears.iter().zip(&specs);
+        let widest = widest(adapted.filter_map(|(site, spec)| spec.as_ref().map(|_| site)));
+        let shared = choice.method.describe_shared(widest);
         let saved: Vec<&(String, Vec<usize>)> = layout
             .parameters
             .iter()
@@ -150,7 +153,7 @@ impl Plan {
             trainable_parameters: trainable,
             head_parameters: head,
             total_parameters: layout.values() + trainable,
-            adapter_bytes: adapter_size(file_tensors(&layout, &specs, &saved))?,
+            adapter_bytes: adapter_size(file_tensors(&layout, &specs, &shared, &saved))?,
             outputs,
             created,
             data,
@@ -193,9 +196,17 @@ fn targets(
 fn file_tensors(
     layout: &ModelLayout,
     specs: &[Option<AdapterSpec>],
+    shared: &Fields<TensorInfo>,
     saved: &[&(String, Vec<usize>)],
 ) -> Vec<TensorSpec> {
     let mut tensors = Vec::new();
+    for (name, info) in shared {
+        tensors.push(TensorSpec::new(
+            shared_key(name),
+            info.dtype,
+            info.shape.clone(),
+        ));
+    }
     for (site, spec) in layout.linears.iter().zip(specs) {
         for (suffix, info) in spec.iter().flat_map(|spec| &spec.tensors) {
             let key = join_key(&site.path, suffix);

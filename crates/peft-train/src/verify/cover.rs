@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use burn::tensor::FloatDType;
-use peft_core::{Fields, HostTensor, LinearSite, LoadedAdapter, Method, Target, is_saved};
+use peft_core::{
+    Fields, HostTensor, LinearSite, LoadedAdapter, Method, Target, is_saved, shared_key,
+};
 use peft_format::{TargetError, Targets, adapter::join_key, near};
 use peft_models::{ModelFolder, ModelLayout};
 
@@ -35,6 +37,9 @@ pub fn modules(
                            PEFT would pass over them";
             report.problem(module, "not targeted", problem.to_owned());
         }
+    }
+    for (name, tensor) in &loaded.shared {
+        finite(&shared_key(name), tensor, report);
     }
     let mut good = Vec::new();
     for site in &layout.linears {

@@ -65,6 +65,7 @@ pub fn verify(model: &Path, adapter: &Path, device: &Device) -> Result<VerifyRep
             &target,
             &loaded,
             method.as_ref(),
+            loaded.widest(&layout.linears),
             device,
             &mut report,
         )? {
@@ -92,6 +93,7 @@ fn weigh(
     target: &Target,
     loaded: &LoadedAdapter,
     method: &dyn Method,
+    widest: [usize; 2],
     device: &Device,
     report: &mut VerifyReport,
 ) -> Result<Option<Rounding>, TrainError> {
@@ -99,7 +101,7 @@ fn weigh(
     let Some(name) = folder.find(&format!("{module}.weight")) else {
         return Ok(None);
     };
-    let Some(change) = change(folder, &name, module, loaded, method, device)? else {
+    let Some(change) = change(folder, &name, module, loaded, method, widest, device)? else {
         return Ok(None);
     };
     let (_, sums) = change.rounded(change.stored);

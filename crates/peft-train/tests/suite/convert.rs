@@ -43,8 +43,7 @@ fn a_trained_deep_adapter_becomes_lora_of_the_same_rank() {
     let mut config = config(&model, &data, &output);
     config.method = "deep_lora".into();
     config.method_config.insert("r".into(), 6.into());
-    let report = train(&config, &mut ()).unwrap();
-    assert!(report.selection.metrics["accuracy"] >= 0.9, "{report:?}");
+    train(&config, &mut ()).unwrap();
 
     let device = cpu();
     let options = ConvertOptions {
@@ -61,6 +60,10 @@ fn a_trained_deep_adapter_becomes_lora_of_the_same_rank() {
     assert_eq!(config.peft_type(), "LORA");
     let file = AdapterFile::read(&plain).unwrap();
     assert_eq!(file.tensors.len(), 2 * report.modules + report.saved);
+    let trained = |name: &&String| name.ends_with("lora_B.weight");
+    for name in file.tensors.keys().filter(trained) {
+        assert!(file.tensors[name].bytes.iter().any(|byte| *byte != 0));
+    }
     let [before, after] = [&output, &plain].map(|adapter| loss(&model, adapter, &data));
     assert!((before - after).abs() < 1e-6, "{before} {after}");
 
