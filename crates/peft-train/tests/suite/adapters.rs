@@ -31,7 +31,7 @@ fn cases() -> Vec<(String, serde_json::Value)> {
         })
         .collect();
     cases.sort_by(|a, b| a.0.cmp(&b.0));
-    assert!(cases.len() >= 19, "{cases:?}");
+    assert!(cases.len() >= 22, "{cases:?}");
     cases
 }
 
