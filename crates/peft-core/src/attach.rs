@@ -97,8 +97,7 @@ pub fn attach<M: Module>(
             let start = InitContext {
                 weight,
                 gradient: options.gradients.and_then(|all| all.sums.get(&target.path)),
-                magnitude: (options.gradients)
-                    .and_then(|all| all.magnitudes.get(&target.path)),
+                magnitude: (options.gradients).and_then(|all| all.magnitudes.get(&target.path)),
                 allotted: share,
                 moments: (options.gradients)
                     .and_then(|all| all.moments.get(&target.path))

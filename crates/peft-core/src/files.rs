@@ -115,7 +115,10 @@ pub fn read_adapter(
 fn by_type<'a>(modules: impl Iterator<Item = &'a String>) -> Vec<Vec<String>> {
     let mut types: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for module in modules {
-        types.entry(layer_type(module)).or_default().push(module.clone());
+        types
+            .entry(layer_type(module))
+            .or_default()
+            .push(module.clone());
     }
     types.into_values().collect()
 }
@@ -123,14 +126,18 @@ fn by_type<'a>(modules: impl Iterator<Item = &'a String>) -> Vec<Vec<String>> {
 /// Give a shared tensor to all modules of the type of the one that has it.
 fn give_all(suffix: &str, modules: &mut BTreeMap<String, Fields<HostTensor>>) {
     for kin in by_type(modules.keys()) {
-        let mut owners = kin.iter().filter(|module| modules[*module].contains_key(suffix));
+        let mut owners = kin
+            .iter()
+            .filter(|module| modules[*module].contains_key(suffix));
         let (Some(owner), None) = (owners.next(), owners.next()) else {
             continue;
         };
         let tensor = modules[owner][suffix].clone();
         for module in &kin {
             let tensors = modules.get_mut(module).expect("listed just above");
-            tensors.entry(suffix.to_owned()).or_insert_with(|| tensor.clone());
+            tensors
+                .entry(suffix.to_owned())
+                .or_insert_with(|| tensor.clone());
         }
     }
 }
@@ -144,7 +151,10 @@ fn keep_one(suffix: &str, modules: &mut IndexMap<String, Fields<HostTensor>>) {
         let Some(tensor) = modules[first].get(suffix).cloned() else {
             continue;
         };
-        if others.iter().all(|module| modules[module].get(suffix) == Some(&tensor)) {
+        if others
+            .iter()
+            .all(|module| modules[module].get(suffix) == Some(&tensor))
+        {
             for module in others {
                 modules[module].remove(suffix);
             }

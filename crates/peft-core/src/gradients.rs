@@ -197,8 +197,14 @@ mod tests {
             all
         };
         let shared = gather(MomentScope::LayerType);
-        assert!(Arc::ptr_eq(&shared.moments[paths[0]], &shared.moments[paths[1]]));
-        assert!(!Arc::ptr_eq(&shared.moments[paths[0]], &shared.moments[paths[2]]));
+        assert!(Arc::ptr_eq(
+            &shared.moments[paths[0]],
+            &shared.moments[paths[1]]
+        ));
+        assert!(!Arc::ptr_eq(
+            &shared.moments[paths[0]],
+            &shared.moments[paths[2]]
+        ));
         let own = gather(MomentScope::Module);
         assert!(!Arc::ptr_eq(&own.moments[paths[0]], &own.moments[paths[1]]));
         let sum = own.moments[paths[0]].input() + own.moments[paths[1]].input();
@@ -208,8 +214,12 @@ mod tests {
         }
         // And by hand, for one of them.
         let [a, b] = [0, 10].map(gradient);
-        let wanted = a.clone().transpose().matmul(a.clone()) + b.clone().transpose().matmul(b.clone());
-        for (a, b) in values(own.moments[paths[0]].output()).iter().zip(values(wanted)) {
+        let wanted =
+            a.clone().transpose().matmul(a.clone()) + b.clone().transpose().matmul(b.clone());
+        for (a, b) in values(own.moments[paths[0]].output())
+            .iter()
+            .zip(values(wanted))
+        {
             assert!((a - b).abs() < 1e-5, "{a} {b}");
         }
     }

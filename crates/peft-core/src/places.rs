@@ -171,7 +171,11 @@ mod tests {
     fn the_strongest_are_those_of_a_full_sort() {
         let scores = peft_kernels::normal(3, 7 * 31);
         let mut order: Vec<u64> = (0..7 * 31).collect();
-        order.sort_by(|&a, &b| scores[b as usize].abs().total_cmp(&scores[a as usize].abs()));
+        order.sort_by(|&a, &b| {
+            scores[b as usize]
+                .abs()
+                .total_cmp(&scores[a as usize].abs())
+        });
         for count in [0, 1, 40, 217] {
             let mut wanted = order[..count].to_vec();
             wanted.sort_unstable();

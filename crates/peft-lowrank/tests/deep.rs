@@ -210,6 +210,9 @@ fn init(
         weight: &weight,
         gradient: gradient.as_ref(),
         seed: 3,
+        magnitude: None,
+        moments: None,
+        allotted: None,
     };
     DeepLoraMethod::new(config)?.init(&target(shape[0], shape[1]), &start)
 }

@@ -12,8 +12,9 @@ use peft_lowrank::{
     SineLoraConfig, SineLoraMethod,
 };
 use peft_sparse::{
-    MaskedConfig, MaskedKind, MaskedMethod, MePropConfig, MePropMethod, ShiraConfig, ShiraMethod, SiftConfig, SiftMethod,
-    SmtConfig, SmtMethod, SparseGradConfig, SparseGradMethod, SpielConfig, SpielMethod,
+    MaskedConfig, MaskedKind, MaskedMethod, MePropConfig, MePropMethod, ShiraConfig, ShiraMethod,
+    SiftConfig, SiftMethod, SmtConfig, SmtMethod, SparseGradConfig, SparseGradMethod, SpielConfig,
+    SpielMethod,
 };
 use peft_spectral::{
     C3aConfig, C3aMethod, FourierFtConfig, FourierFtMethod, LocaConfig, LocaMethod, SelectedConfig,
@@ -262,7 +263,12 @@ pub const METHODS: &[Entry] = &[
         type_schema: schema_of::<MaskedConfig>,
         learning_rate: WEIGHT_RATE,
         defaults: || MaskedMethod::defaults(MaskedKind::TopkGrad),
-        build: |map| Ok(Box::new(MaskedMethod::from_json(MaskedKind::TopkGrad, map)?)),
+        build: |map| {
+            Ok(Box::new(MaskedMethod::from_json(
+                MaskedKind::TopkGrad,
+                map,
+            )?))
+        },
     },
     Entry {
         name: "meprop",

@@ -104,7 +104,14 @@ impl AgedAdam {
     /// Out of a method's memory of an adapter; `None` before the first step.
     pub(crate) fn recall(memory: &Fields<Values>) -> Option<Self> {
         let floats = |name: &str| -> Option<Vec<f64>> {
-            Some(memory.get(name)?.float().into_data().iter::<f64>().collect())
+            Some(
+                memory
+                    .get(name)?
+                    .float()
+                    .into_data()
+                    .iter::<f64>()
+                    .collect(),
+            )
         };
         Some(Self {
             mean: floats("mean")?,
@@ -185,7 +192,11 @@ mod tests {
         }
         for i in 0..count {
             let wanted = dense(i as f64, &own[i], 0.01);
-            assert!((values[i] - wanted).abs() < 1e-12, "{i}: {} {wanted}", values[i]);
+            assert!(
+                (values[i] - wanted).abs() < 1e-12,
+                "{i}: {} {wanted}",
+                values[i]
+            );
             assert_eq!(adam.age[i], own[i].len() as i64);
         }
         // The first is chosen in every step: there the two clocks are one.
@@ -209,7 +220,14 @@ mod tests {
     fn memory_moves_with_its_values() {
         let mut adam = AgedAdam::new(3);
         let mut values = [0.0; 3];
-        adam.step(&mut values, &[1.0, 2.0, 3.0], [0, 2], [0, 2], 0.1, Clock::Age);
+        adam.step(
+            &mut values,
+            &[1.0, 2.0, 3.0],
+            [0, 2],
+            [0, 2],
+            0.1,
+            Clock::Age,
+        );
         let moved = adam.gathered(&[Some(2), None, Some(0), Some(1)]);
         assert_eq!(moved.age, [1, 0, 1, 0]);
         assert_eq!(moved.mean, [adam.mean[2], 0.0, adam.mean[0], 0.0]);

@@ -30,8 +30,8 @@ pub mod support;
 pub use adapter::{CoreParts, DenseDelta, GradientCore, MeProp, SparseDelta};
 pub use error::SparseError;
 pub use method::{
-    MaskedConfig, MaskedKind, MaskedMethod, MePropConfig, MePropMethod, ShiraConfig, ShiraMask, ShiraMethod, SiftConfig,
-    SiftMethod, SmtConfig, SmtMethod, SmtPools, SmtScore, SmtShape, SparseGradConfig,
-    SparseGradMask, SparseGradMethod, SpielConfig, SpielMethod,
+    MaskedConfig, MaskedKind, MaskedMethod, MePropConfig, MePropMethod, ShiraConfig, ShiraMask,
+    ShiraMethod, SiftConfig, SiftMethod, SmtConfig, SmtMethod, SmtPools, SmtScore, SmtShape,
+    SparseGradConfig, SparseGradMask, SparseGradMethod, SpielConfig, SpielMethod,
 };
 pub use support::Support;

@@ -15,7 +15,10 @@ fn matrix(key: u64, shape: [usize; 2]) -> Tensor<2> {
         .into_iter()
         .map(f64::from)
         .collect();
-    Tensor::from_data(TensorData::new(values, shape), (&Device::default(), DType::F64))
+    Tensor::from_data(
+        TensorData::new(values, shape),
+        (&Device::default(), DType::F64),
+    )
 }
 
 fn values(tensor: Tensor<2>) -> Vec<f64> {
@@ -42,7 +45,9 @@ fn falling(side: usize) -> Tensor<2> {
 fn gradient(batch: u64) -> Tensor<2> {
     let inputs = turned(1, INPUTS) * falling(INPUTS);
     let outputs = turned(2, OUTPUTS) * falling(OUTPUTS);
-    inputs.matmul(matrix(100 + batch, [INPUTS, OUTPUTS])).matmul(outputs.transpose())
+    inputs
+        .matmul(matrix(100 + batch, [INPUTS, OUTPUTS]))
+        .matmul(outputs.transpose())
 }
 
 fn share(values: &[f64], places: &[usize]) -> f64 {
@@ -66,7 +71,13 @@ fn gradients_are_concentrated_in_their_basis() {
     let plain = strongest(&values(unseen.clone()));
     // Row by row an output's direction, column by column an input's.
     let rotate = |input: Tensor<2>| {
-        values(output.clone().transpose().matmul(unseen.clone()).matmul(input))
+        values(
+            output
+                .clone()
+                .transpose()
+                .matmul(unseen.clone())
+                .matmul(input),
+        )
     };
     let core = rotate(input.clone());
     let hosvd = strongest(&core);

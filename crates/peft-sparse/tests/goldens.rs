@@ -33,7 +33,12 @@ fn modules(case: &str, base: &str, mut check: impl FnMut(&str, [usize; 2], &[f32
         let weight: Vec<f32> = (weight.data().chunks(4))
             .map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap()))
             .collect();
-        check(module, shape, &weight, Support::entries(shape, places).unwrap());
+        check(
+            module,
+            shape,
+            &weight,
+            Support::entries(shape, places).unwrap(),
+        );
         found += 1;
     }
     assert!(found >= 4, "{case}: {found} modules");
@@ -54,8 +59,12 @@ fn random_entries_are_pefts() {
 
 #[test]
 fn the_largest_weights_are_torchs() {
-    modules("shira_magnitude", "bert", |module, shape, weight, wanted| {
-        let largest = support::strongest(shape, wanted.len(), |place| f64::from(weight[place]));
-        assert_eq!(largest.unwrap(), wanted, "{module}");
-    });
+    modules(
+        "shira_magnitude",
+        "bert",
+        |module, shape, weight, wanted| {
+            let largest = support::strongest(shape, wanted.len(), |place| f64::from(weight[place]));
+            assert_eq!(largest.unwrap(), wanted, "{module}");
+        },
+    );
 }

@@ -145,21 +145,27 @@ impl SparseUpdate {
             });
             add(z, &self.outputs, self.out_features, y);
         };
-        let buffers = || (vec![zero; self.inputs.len()], vec![zero; self.outputs.len()]);
+        let buffers = || {
+            (
+                vec![zero; self.inputs.len()],
+                vec![zero; self.outputs.len()],
+            )
+        };
         if kept == 0 {
             tiles.for_each_init(buffers, |(q, z), (x, y)| work(q, z, x, y));
             return;
         }
-        tiles
-            .zip(saved.par_chunks_mut(LANES * kept))
-            .for_each_init(buffers, |(q, z), ((x, y), saved)| {
+        tiles.zip(saved.par_chunks_mut(LANES * kept)).for_each_init(
+            buffers,
+            |(q, z), ((x, y), saved)| {
                 work(q, z, x, y);
                 for (row, x) in saved.chunks_mut(kept).zip(x.chunks(self.in_features)) {
                     for (to, &input) in row.iter_mut().zip(&self.inputs) {
                         *to = x[input as usize];
                     }
                 }
-            });
+            },
+        );
     }
 
     fn backward<T: Scalar>(
@@ -217,14 +223,17 @@ impl SparseUpdate {
         let mut parts = Vec::with_capacity(self.groups.len());
         let mut rest = da;
         for group in &self.groups {
-            let places = self.by_output.row(group.end - 1).end - self.by_output.row(group.start).start;
+            let places =
+                self.by_output.row(group.end - 1).end - self.by_output.row(group.start).start;
             let (part, others) = rest.split_at_mut(places);
             parts.push((group.clone(), part));
             rest = others;
         }
         parts.into_par_iter().for_each(|(rows, da)| {
             let first = self.by_output.row(rows.start).start;
-            let tiles = q.chunks(self.inputs.len()).zip(z.chunks(self.outputs.len()));
+            let tiles = q
+                .chunks(self.inputs.len())
+                .zip(z.chunks(self.outputs.len()));
             for (q, z) in tiles {
                 dispatch(Gradients {
                     pattern: &self.by_output,

@@ -27,10 +27,7 @@ fn dense(places: &[[u32; 2]], values: Tensor<1>, shape: [usize; 2]) -> Tensor<2>
         .iter()
         .map(|&[o, i]| i64::from(i) * out as i64 + i64::from(o))
         .collect();
-    let flat = Tensor::from_data(
-        TensorData::new(flat, [places.len()]),
-        &values.device(),
-    );
+    let flat = Tensor::from_data(TensorData::new(flat, [places.len()]), &values.device());
     Tensor::<1>::zeros([inner * out], (&values.device(), values.dtype()))
         .scatter(0, flat, values, IndexingUpdateOp::Add)
         .reshape([inner, out])

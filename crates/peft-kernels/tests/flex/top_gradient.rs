@@ -33,7 +33,13 @@ fn the_largest_gradients_come_back() {
         .map(|v| (v * 4.0).round() / 4.0)
         .collect();
     for keep in [0, 1, 5, 12, 13, 20] {
-        let own = cut(&gradient, TopGradient { keep, unified: false });
+        let own = cut(
+            &gradient,
+            TopGradient {
+                keep,
+                unified: false,
+            },
+        );
         for (row, own) in gradient.chunks(WIDTH).zip(own.chunks(WIDTH)) {
             let sizes: Vec<f64> = row.iter().map(|v| v.abs()).collect();
             let kept = largest(&sizes, keep);
@@ -46,9 +52,19 @@ fn the_largest_gradients_come_back() {
             .map(|column| gradient.chunks(WIDTH).map(|row| row[column].abs()).sum())
             .collect();
         let kept = largest(&sums, keep);
-        let unified = cut(&gradient, TopGradient { keep, unified: true });
+        let unified = cut(
+            &gradient,
+            TopGradient {
+                keep,
+                unified: true,
+            },
+        );
         for (place, (value, found)) in gradient.iter().zip(&unified).enumerate() {
-            let wanted = if kept.contains(&(place % WIDTH)) { *value } else { 0.0 };
+            let wanted = if kept.contains(&(place % WIDTH)) {
+                *value
+            } else {
+                0.0
+            };
             assert_eq!(*found, wanted, "{keep}, {place}");
         }
     }

@@ -134,9 +134,15 @@ fn variants(
             with(json!({ "density": 0.2, "block_shape": "row", "score": "mean_abs" })),
             with(json!({ "density": 0.2, "block_shape": "column", "pools": "per_matrix" })),
         ],
-        "gmt" => vec![with(json!({})), with(json!({ "density": 1.0, "mask_update": true }))],
+        "gmt" => vec![
+            with(json!({})),
+            with(json!({ "density": 1.0, "mask_update": true })),
+        ],
         // With more of the gradient than there is: cut ones are not the loss's.
-        "meprop" => vec![with(json!({ "k": 64 })), with(json!({ "k": 64, "unified": false }))],
+        "meprop" => vec![
+            with(json!({ "k": 64 })),
+            with(json!({ "k": 64, "unified": false })),
+        ],
         "topk_grad" => vec![with(json!({ "mask_update": true }))],
         other => panic!("{other}: say here which of its settings to test"),
     }

@@ -6,8 +6,8 @@ use burn::{
     tensor::{Device, FloatDType, TensorData},
 };
 use peft_core::{
-    AdapterContext, AttachOptions, DynAdapter, Method, NameMap, ParamPath, Target,
-    WeightGradients, attach,
+    AdapterContext, AttachOptions, DynAdapter, Method, NameMap, ParamPath, Target, WeightGradients,
+    attach,
     format::{TargetSpec, Targets},
     kernels::{key_of, normal},
     nn::Linear,

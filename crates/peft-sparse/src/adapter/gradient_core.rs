@@ -53,7 +53,9 @@ impl GradientCore {
             let places = TensorData::new(places.clone(), [places.len()]);
             Param::initialized(ParamId::new(), Tensor::from_data(places, device))
         });
-        let wanted = places.as_ref().map_or(p * q, |places| places.lazy_shape()[0]);
+        let wanted = places
+            .as_ref()
+            .map_or(p * q, |places| places.lazy_shape()[0]);
         assert_eq!(parts.core.num_elements(), wanted, "a value for each place");
         let frozen = |basis: Tensor<2>| {
             let basis = match device.is_autodiff() && !basis.is_autodiff() {

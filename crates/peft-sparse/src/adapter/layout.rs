@@ -161,7 +161,10 @@ impl LayoutCell {
         if moving || known.0 != tiles.id {
             let old = &known.1.support;
             let numbers: Vec<i64> = tiles.val().into_data().iter::<i64>().collect();
-            let same = numbers.iter().copied().eq(old.tiles().iter().map(|&t| i64::from(t)));
+            let same = numbers
+                .iter()
+                .copied()
+                .eq(old.tiles().iter().map(|&t| i64::from(t)));
             if !same {
                 let numbers = numbers.into_iter().map(|number| number as u64);
                 let support = Support::new(old.shape(), old.tile(), numbers)

@@ -24,7 +24,9 @@ pub fn eigen(matrix: &[f64], n: usize) -> Option<(Vec<f64>, Vec<f64>)> {
     let values = order.iter().map(|&i| diagonal[i]).collect();
     let vectors = order.iter().flat_map(|&i| {
         let row = &rows[i * n..(i + 1) * n];
-        let largest = row.iter().fold(0.0, |m: f64, &v| if v.abs() > m.abs() { v } else { m });
+        let largest = row
+            .iter()
+            .fold(0.0, |m: f64, &v| if v.abs() > m.abs() { v } else { m });
         let sign = if largest < 0.0 { -1.0 } else { 1.0 };
         row.iter().map(move |value| sign * value)
     });

@@ -20,7 +20,10 @@ const POWERS: usize = 3;
 /// If the matrix is not square, or has fewer than `count` columns.
 pub fn leading(matrix: &Tensor<2>, count: usize, key: u64) -> Option<Tensor<2>> {
     let [n, columns] = matrix.dims();
-    assert!(n == columns && count <= n, "{count} eigenvectors of {n} x {columns}");
+    assert!(
+        n == columns && count <= n,
+        "{count} eigenvectors of {n} x {columns}"
+    );
     let size = count + MORE;
     let rows = match 3 * size < n {
         true => found(matrix, n, size, key)?,
@@ -130,7 +133,10 @@ mod tests {
     }
 
     fn energy(matrix: &Tensor<2>, basis: &Tensor<2>) -> f64 {
-        let inside = basis.clone().matmul(matrix.clone()).matmul(basis.clone().transpose());
+        let inside = basis
+            .clone()
+            .matmul(matrix.clone())
+            .matmul(basis.clone().transpose());
         let trace = |m: &Tensor<2>| {
             let [n, _] = m.dims();
             let values = host(m.clone());
@@ -145,10 +151,16 @@ mod tests {
             let matrix = moments(150, dtype);
             let few = leading(&matrix, 20, 3).unwrap();
             let (_, all) = eigen(&host(matrix.clone()), 150).unwrap();
-            let all = device(TensorData::new(all[..20 * 150].to_vec(), [20, 150]), &matrix);
+            let all = device(
+                TensorData::new(all[..20 * 150].to_vec(), [20, 150]),
+                &matrix,
+            );
             let best = energy(&matrix, &all);
             let caught = energy(&matrix, &few);
-            assert!((best - caught).abs() < 1e-4, "{dtype:?}: {caught} of {best}");
+            assert!(
+                (best - caught).abs() < 1e-4,
+                "{dtype:?}: {caught} of {best}"
+            );
             let square = host(few.clone().matmul(few.clone().transpose()));
             for (place, value) in square.iter().enumerate() {
                 let wanted = if place % 21 == 0 { 1.0 } else { 0.0 };
@@ -170,7 +182,11 @@ mod tests {
             assert!((value - wanted).abs() < 1e-5, "{square:?}");
         }
         let first = host(basis.narrow(0, 0, 1));
-        assert!(first.iter().all(|v| (v - 90f64.sqrt().recip()).abs() < 1e-5));
+        assert!(
+            first
+                .iter()
+                .all(|v| (v - 90f64.sqrt().recip()).abs() < 1e-5)
+        );
         assert!(leading(&Tensor::<2>::zeros([70, 70], &Device::default()), 4, 1).is_some());
         let broken = Tensor::<2>::full([70, 70], f32::NAN, &Device::default());
         assert!(leading(&broken, 4, 1).is_none());

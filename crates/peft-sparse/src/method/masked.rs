@@ -135,7 +135,14 @@ impl MaskedMethod {
             }
             gradient = masked;
             let all = 0..values.len();
-            adam.step(&mut values, &gradient, all.clone(), all, rate, Clock::Run(step));
+            adam.step(
+                &mut values,
+                &gradient,
+                all.clone(),
+                all,
+                rate,
+                Clock::Run(step),
+            );
         }
         adam.remember(&mut adapter.memory, &like);
         adapter.field_mut("delta").set(floats(&values, &like));

@@ -161,7 +161,12 @@ impl ShiraMethod {
         chosen.map_err(|error| unfit(Self::NAME, target, &error))
     }
 
-    fn adapter(support: Support, values: TensorData, target: &Target, device: &Device) -> DynAdapter {
+    fn adapter(
+        support: Support,
+        values: TensorData,
+        target: &Target,
+        device: &Device,
+    ) -> DynAdapter {
         DynAdapter::new(SparseDelta::new(support, values, target.dtype, device))
     }
 }

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::common::{
-    check_density, coded_adapter, coded_spec, coded_tensors, gradient, host, shape_of, to_map, unfit,
-    zeros,
+    check_density, coded_adapter, coded_spec, coded_tensors, gradient, host, shape_of, to_map,
+    unfit, zeros,
 };
 use crate::{SparseDelta, support::strongest};
 

@@ -121,7 +121,8 @@ fn divisor(side: usize, size: usize) -> usize {
 
 /// Whether a module belongs to the attention, by its name.
 fn is_attention(path: &str) -> bool {
-    path.split('.').any(|part| part.contains("attention") || part.contains("attn"))
+    path.split('.')
+        .any(|part| part.contains("attention") || part.contains("attn"))
 }
 
 impl SmtMethod {
@@ -213,7 +214,12 @@ impl SmtMethod {
         }
     }
 
-    fn adapter(support: Support, values: TensorData, target: &Target, device: &Device) -> DynAdapter {
+    fn adapter(
+        support: Support,
+        values: TensorData,
+        target: &Target,
+        device: &Device,
+    ) -> DynAdapter {
         DynAdapter::new(SparseDelta::new(support, values, target.dtype, device))
     }
 }
@@ -283,7 +289,11 @@ impl Method for SmtMethod {
             let chosen = chosen.map_err(|block| {
                 let target = members[owners[block as usize]];
                 let problem = format!("the gradient of `{}` is not finite", target.path);
-                fault(Self::NAME, problem, "look for NaN in the checkpoint and in the data")
+                fault(
+                    Self::NAME,
+                    problem,
+                    "look for NaN in the checkpoint and in the data",
+                )
             })?;
             for block in chosen {
                 let target = members[owners[block as usize]];
@@ -321,7 +331,10 @@ impl Method for SmtMethod {
             },
             keeps_input: 2 * inputs > target.in_features,
             tensors: Fields::from([
-                (VALUES.to_owned(), values_info(target, &[count * height, width])),
+                (
+                    VALUES.to_owned(),
+                    values_info(target, &[count * height, width]),
+                ),
                 (BLOCKS.to_owned(), blocks),
             ]),
         })
@@ -361,7 +374,10 @@ impl Method for SmtMethod {
         let support = Support::new(shape, tile, numbers);
         let support = support.map_err(|error| broken(error.to_string()))?;
         let stored: Vec<f64> = values.iter::<f64>().collect();
-        let values: Vec<f64> = block_order(&support).into_iter().map(|at| stored[at]).collect();
+        let values: Vec<f64> = block_order(&support)
+            .into_iter()
+            .map(|at| stored[at])
+            .collect();
         let values = TensorData::new(values, [stored.len()]).convert_dtype(target.dtype.into());
         Ok(Self::adapter(support, values, target, device))
     }
@@ -373,7 +389,9 @@ impl Method for SmtMethod {
     ) -> Result<Fields<HostTensor>, AdapterError> {
         let (shape, tile) = (shape_of(target), self.tile(target));
         let name = target.tensor_name(BLOCKS);
-        let numbers = target.to_store(&mut fields, "tiles", BLOCKS)?.to_ints(&name)?;
+        let numbers = target
+            .to_store(&mut fields, "tiles", BLOCKS)?
+            .to_ints(&name)?;
         let support = Support::new(shape, tile, numbers.iter().map(|&number| number as u64));
         let support = support.map_err(|error| AdapterError::Places {
             name,
@@ -388,11 +406,15 @@ impl Method for SmtMethod {
         values.bytes = bytes;
         values.shape = vec![numbers.len() * tile[0], tile[1]];
         let across = (shape[1] / tile[1]) as i64;
-        let pairs = numbers.iter().flat_map(|number| [number / across, number % across]);
+        let pairs = numbers
+            .iter()
+            .flat_map(|number| [number / across, number % across]);
         let blocks = HostTensor {
             dtype: Dtype::I32,
             shape: vec![numbers.len(), 2],
-            bytes: pairs.flat_map(|index| (index as i32).to_le_bytes()).collect(),
+            bytes: pairs
+                .flat_map(|index| (index as i32).to_le_bytes())
+                .collect(),
         };
         Ok(Fields::from([
             (VALUES.to_owned(), values),

@@ -4,9 +4,7 @@ use burn::{
 };
 use peft_core::{
     AdapterError, AdapterSpec, AdapterStep, AfterStep, DefaultTargets, DynAdapter, Fields,
-    HostTensor, InitContext, Method, MomentScope, Target,
-    kernels::mix_key,
-    own_settings,
+    HostTensor, InitContext, Method, MomentScope, Target, kernels::mix_key, own_settings,
 };
 use rayon::prelude::*;
 use serde_json::{Map, Value};
@@ -86,7 +84,10 @@ impl SparseGradMethod {
         let moments = start.moments.ok_or_else(|| {
             fault(
                 Self::NAME,
-                format!("the second moments of the gradient of `{}` are needed", target.path),
+                format!(
+                    "the second moments of the gradient of `{}` are needed",
+                    target.path
+                ),
                 "give attach the gradients of the weights on a few batches, with their moments",
             )
         })?;
@@ -175,7 +176,14 @@ impl SparseGradMethod {
                 }
             };
             let at = chosen.iter().map(|&place| place as usize);
-            adam.step(&mut values, &gradient, at, 0..chosen.len(), rate, Clock::Age);
+            adam.step(
+                &mut values,
+                &gradient,
+                at,
+                0..chosen.len(),
+                rate,
+                Clock::Age,
+            );
             adam.remember(&mut adapter.memory, &like);
         }
         adapter.field_mut("core").set(floats(&values, &like));
@@ -187,9 +195,13 @@ impl SparseGradMethod {
 fn signed_largest(values: &[f64], count: usize) -> Vec<usize> {
     let mut order = values.to_vec();
     let count = count.clamp(1, order.len());
-    let bound = *order.select_nth_unstable_by(count - 1, |a, b| b.total_cmp(a)).1;
+    let bound = *order
+        .select_nth_unstable_by(count - 1, |a, b| b.total_cmp(a))
+        .1;
     let all = values.iter().enumerate();
-    all.filter(|(_, value)| value.abs() >= bound).map(|(place, _)| place).collect()
+    all.filter(|(_, value)| value.abs() >= bound)
+        .map(|(place, _)| place)
+        .collect()
 }
 
 impl Method for SparseGradMethod {
@@ -231,7 +243,11 @@ impl Method for SparseGradMethod {
             output_basis,
         };
         let device = start.weight.device();
-        Ok(DynAdapter::new(GradientCore::new(parts, target.dtype, &device)))
+        Ok(DynAdapter::new(GradientCore::new(
+            parts,
+            target.dtype,
+            &device,
+        )))
     }
 
     fn describe(&self, target: &Target) -> Result<AdapterSpec, AdapterError> {
@@ -280,7 +296,9 @@ impl Method for SparseGradMethod {
             _ => (stored_values(target, tensors, CORE, &[p, q])?, None),
         };
         let name = target.tensor_name(OUTPUTS);
-        let output = target.stored(tensors, OUTPUTS)?.expect_shape(&name, &[out, p])?;
+        let output = target
+            .stored(tensors, OUTPUTS)?
+            .expect_shape(&name, &[out, p])?;
         let output = output.transposed().to_float(&name, target.dtype)?;
         let parts = CoreParts {
             core: flat(core),
@@ -288,7 +306,11 @@ impl Method for SparseGradMethod {
             input_basis: matrix(stored_values(target, tensors, INPUTS, &[inner, q])?),
             output_basis: matrix(output),
         };
-        Ok(DynAdapter::new(GradientCore::new(parts, target.dtype, device)))
+        Ok(DynAdapter::new(GradientCore::new(
+            parts,
+            target.dtype,
+            device,
+        )))
     }
 
     fn export(

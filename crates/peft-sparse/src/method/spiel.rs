@@ -125,7 +125,11 @@ impl SpielMethod {
         let mut values: Vec<f64> = like.clone().into_data().iter::<f64>().collect();
         let gradient: Vec<f64> = gradient.into_data().iter::<f64>().collect();
         let tiles = adapter.field("tiles").value().int();
-        let mut places: Vec<usize> = tiles.into_data().iter::<i64>().map(|p| p as usize).collect();
+        let mut places: Vec<usize> = tiles
+            .into_data()
+            .iter::<i64>()
+            .map(|p| p as usize)
+            .collect();
         let known = AgedAdam::recall(&adapter.memory);
         let mut adam = known.unwrap_or_else(|| AgedAdam::new(values.len()));
         let all = 0..values.len();
@@ -138,7 +142,10 @@ impl SpielMethod {
         if let Some(share) = replaced {
             let count = (share * places.len() as f64).round() as usize;
             let from = seen.exchange(&places, &values, count);
-            values = from.iter().map(|(_, old)| old.map_or(0.0, |at| values[at])).collect();
+            values = from
+                .iter()
+                .map(|(_, old)| old.map_or(0.0, |at| values[at]))
+                .collect();
             adam = adam.gathered(&from.iter().map(|(_, old)| *old).collect::<Vec<_>>());
             places = from.into_iter().map(|(place, _)| place).collect();
             let tiles: Vec<i64> = places.iter().map(|&place| place as i64).collect();

@@ -90,7 +90,9 @@ impl Support {
             }
             let rest = (0..low).filter(|&bit| get(code, index * low + bit));
             let number = ((bit - index) << low) + rest.map(|bit| 1 << bit).sum::<usize>();
-            numbers.push(u32::try_from(number).map_err(|_| SparseError::Code("a number is too large"))?);
+            numbers.push(
+                u32::try_from(number).map_err(|_| SparseError::Code("a number is too large"))?,
+            );
         }
         if numbers.len() < count || check != checksum(shape, tile, &numbers).to_le_bytes() {
             return Err(SparseError::Code("its checksum is another"));

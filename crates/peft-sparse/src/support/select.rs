@@ -108,7 +108,10 @@ mod tests {
 
     #[test]
     fn the_largest_are_the_strongest() {
-        let values: Vec<f64> = normal(8, 300).into_iter().map(|v| f64::from(v).round()).collect();
+        let values: Vec<f64> = normal(8, 300)
+            .into_iter()
+            .map(|v| f64::from(v).round())
+            .collect();
         for count in [0, 1, 17, 299, 300, 400] {
             let found: Vec<u64> = largest(&values, count).iter().map(|&p| p as u64).collect();
             let wanted = peft_core::places::strongest([10, 30], count.min(300), |p| values[p]);

@@ -25,7 +25,10 @@ pub fn strongest<T: Real>(
     let score = |place: usize| scores[place].wide();
     let places = peft_core::places::strongest([rows, cols], count, score);
     let places = places.map_err(|place| {
-        let (row, col) = ((place / cols as u64) as usize, (place % cols as u64) as usize);
+        let (row, col) = (
+            (place / cols as u64) as usize,
+            (place % cols as u64) as usize,
+        );
         SpectralError::NotFinite { row, col }
     })?;
     Support::from_flat(rows, cols, places)

@@ -94,9 +94,10 @@ fn trainer() -> Trainer {
 fn step(trainer: &mut Trainer, method: &dyn Method, model: Net) -> Net {
     let step = trainer.step(model, method, 1, |model: &Net, _, _| {
         let device = cpu().autodiff();
-        let y = model
-            .layer
-            .forward(random(1, [ROWS, INPUTS], &device), &AdapterContext::inference());
+        let y = model.layer.forward(
+            random(1, [ROWS, INPUTS], &device),
+            &AdapterContext::inference(),
+        );
         let error = y - random(2, [ROWS, OUTPUTS], &device);
         Ok((error.powi_scalar(2).mean(), 1.0))
     });
@@ -151,7 +152,12 @@ impl Dense {
 
 #[test]
 fn a_full_window_is_dense_training_in_the_rotated_basis() {
-    for mask in ["leading_block", "topk_fixed", "topk_refresh", "topk_each_step"] {
+    for mask in [
+        "leading_block",
+        "topk_fixed",
+        "topk_refresh",
+        "topk_each_step",
+    ] {
         let settings = json!({ "density": 1.0, "mask": mask, "refresh": 4 });
         let method = method("sparsegrad", &settings);
         let mut model = attached(method.as_ref());
@@ -164,7 +170,12 @@ fn a_full_window_is_dense_training_in_the_rotated_basis() {
         };
         let u = basis("input_basis", [INPUTS, INPUTS]);
         let vt = basis("output_basis", [OUTPUTS, OUTPUTS]);
-        let rotated = |w: Tensor<2>| u.clone().transpose().matmul(w).matmul(vt.clone().transpose());
+        let rotated = |w: Tensor<2>| {
+            u.clone()
+                .transpose()
+                .matmul(w)
+                .matmul(vt.clone().transpose())
+        };
         let back = |a: Tensor<2>| u.clone().matmul(a).matmul(vt.clone());
         let mut dense = Dense::new(rotated(start(&cpu())));
         assert_close(mask, &effective(&model), &values(start(&cpu())), 1e-15);
@@ -172,7 +183,12 @@ fn a_full_window_is_dense_training_in_the_rotated_basis() {
             model = step(&mut trainer, method.as_ref(), model);
             dense.step(rotated(gradient(&back(dense.value.clone()))));
             let wanted = values(back(dense.value.clone()));
-            assert_close(&format!("{mask}, {index}"), &effective(&model), &wanted, 1e-9);
+            assert_close(
+                &format!("{mask}, {index}"),
+                &effective(&model),
+                &wanted,
+                1e-9,
+            );
         }
     }
 }
@@ -188,7 +204,12 @@ fn masked_gradients_of_all_entries_are_dense_training() {
         for _ in 0..12 {
             model = step(&mut trainer, method.as_ref(), model);
             dense.step(gradient(&dense.value));
-            assert_close("gmt", &effective(&model), &values(dense.value.clone()), 1e-10);
+            assert_close(
+                "gmt",
+                &effective(&model),
+                &values(dense.value.clone()),
+                1e-10,
+            );
         }
         // The trainer's own optimiser keeps nothing beside.
         assert_eq!(trainer.optimizer().state_len(), 0);
@@ -201,7 +222,10 @@ fn a_step_moves_what_is_chosen_and_remembers_no_more() {
     let density = count as f64 / (INPUTS * OUTPUTS) as f64;
     let core = "layer.weight.adapter.core";
     let moved = |state: &TrainerState| -> usize {
-        numbers(&state.parameters, core).iter().filter(|v| **v != 0.0).count()
+        numbers(&state.parameters, core)
+            .iter()
+            .filter(|v| **v != 0.0)
+            .count()
     };
 
     let method_of = |mask: &str| {
@@ -251,11 +275,23 @@ fn a_step_moves_what_is_chosen_and_remembers_no_more() {
 #[test]
 fn sparse_runs_go_on_to_the_same_bits() {
     for (name, settings) in [
-        ("sparsegrad", json!({ "density": 0.1, "mask": "topk_refresh", "refresh": 3 })),
-        ("sparsegrad", json!({ "density": 0.1, "mask": "topk_each_step" })),
-        ("sparsegrad", json!({ "density": 0.2, "mask": "topk_each_step", "legacy": true })),
+        (
+            "sparsegrad",
+            json!({ "density": 0.1, "mask": "topk_refresh", "refresh": 3 }),
+        ),
+        (
+            "sparsegrad",
+            json!({ "density": 0.1, "mask": "topk_each_step" }),
+        ),
+        (
+            "sparsegrad",
+            json!({ "density": 0.2, "mask": "topk_each_step", "legacy": true }),
+        ),
         ("gmt", json!({})),
-        ("spiel", json!({ "density": 0.2, "select_every": 2, "replace": 0.5 })),
+        (
+            "spiel",
+            json!({ "density": 0.2, "select_every": 2, "replace": 0.5 }),
+        ),
         ("smt", json!({ "density": 0.3, "block_size": 2 })),
         ("sift", json!({})),
         ("topk_grad", json!({ "density": 0.1, "mask_update": true })),
@@ -272,7 +308,11 @@ fn sparse_runs_go_on_to_the_same_bits() {
             let mut second = trainer();
             let model = second.restore(attached(method.as_ref()), &state).unwrap();
             let model = steps(&mut second, method.as_ref(), model, 10 - stop);
-            assert_eq!(second.state(&model).unwrap(), expected, "{name} {settings} {stop}");
+            assert_eq!(
+                second.state(&model).unwrap(),
+                expected,
+                "{name} {settings} {stop}"
+            );
         }
     }
 }
@@ -319,7 +359,10 @@ fn bases_that_layers_share_are_stored_once() {
         let dir = tempfile::tempdir().unwrap();
         save_adapter(&model, dir.path(), &config, method.as_ref(), &names).unwrap();
         let file = AdapterFile::read(dir.path()).unwrap();
-        let bases = file.tensors.keys().filter(|key| key.ends_with("sparsegrad_U"));
+        let bases = file
+            .tensors
+            .keys()
+            .filter(|key| key.ends_with("sparsegrad_U"));
         assert_eq!(bases.count(), copies);
         let loaded = read_adapter(dir.path(), config, method.as_ref()).unwrap();
         let (again, _) = load_adapter(base(), &loaded, method.as_ref(), &names, &device).unwrap();
@@ -328,7 +371,14 @@ fn bases_that_layers_share_are_stored_once() {
         }
         // The same file, byte by byte.
         let second = tempfile::tempdir().unwrap();
-        save_adapter(&again, second.path(), &loaded.config, method.as_ref(), &names).unwrap();
+        save_adapter(
+            &again,
+            second.path(),
+            &loaded.config,
+            method.as_ref(),
+            &names,
+        )
+        .unwrap();
         let bytes = |dir: &tempfile::TempDir| {
             std::fs::read(dir.path().join("adapter_model.safetensors")).unwrap()
         };

@@ -16,11 +16,23 @@ fn every_sparse_method_trains_verifies_and_merges() {
         ("shira", json!({ "r": 2, "mask_type": "snip" })),
         ("sift", json!({ "density": 0.05 })),
         ("spiel", json!({ "density": 0.05, "select_every": 3 })),
-        ("smt", json!({ "density": 0.1, "block_size": 8, "probe_batches": 3 })),
+        (
+            "smt",
+            json!({ "density": 0.1, "block_size": 8, "probe_batches": 3 }),
+        ),
         ("sparsegrad", json!({ "density": 0.05 })),
-        ("sparsegrad", json!({ "density": 0.05, "mask": "topk_fixed", "shared_basis": false })),
-        ("sparsegrad", json!({ "density": 0.05, "mask": "topk_refresh", "refresh": 4 })),
-        ("sparsegrad", json!({ "density": 0.05, "mask": "topk_each_step" })),
+        (
+            "sparsegrad",
+            json!({ "density": 0.05, "mask": "topk_fixed", "shared_basis": false }),
+        ),
+        (
+            "sparsegrad",
+            json!({ "density": 0.05, "mask": "topk_refresh", "refresh": 4 }),
+        ),
+        (
+            "sparsegrad",
+            json!({ "density": 0.05, "mask": "topk_each_step" }),
+        ),
         ("gmt", json!({})),
         ("topk_grad", json!({ "mask_update": true })),
         ("meprop", json!({ "k": 4 })),
@@ -44,11 +56,18 @@ fn every_sparse_method_trains_verifies_and_merges() {
         assert!(bytes[0] == bytes[1], "{method} {settings}: other bytes");
 
         let report = verify(&model, &output, &device).unwrap();
-        assert!(report.is_good(), "{method} {settings}: {:?}", report.problems);
+        assert!(
+            report.is_good(),
+            "{method} {settings}: {:?}",
+            report.problems
+        );
         assert!(report.relative_change > 0.0);
         let merged = dir.path().join(format!("{method}-{index}-merged"));
         let report = merge(&MergeOptions::new(&model, &output, &merged, &device)).unwrap();
-        assert!(report.merged > 0 && report.largest_change > 0.0, "{method} {settings}");
+        assert!(
+            report.merged > 0 && report.largest_change > 0.0,
+            "{method} {settings}"
+        );
 
         let config = AdapterConfig::read(&output).unwrap();
         let targets = format!("{:?}", config.target().modules);
