@@ -99,6 +99,22 @@ pub fn stored_values(
         .to_float(&name, target.dtype)
 }
 
+/// The transpose of a matrix of a file, row-major: products with it give the bits that they gave when
+/// it was written.
+pub fn stored_transposed(
+    target: &Target,
+    tensors: &Fields<HostTensor>,
+    suffix: &str,
+    shape: [usize; 2],
+) -> Result<TensorData, AdapterError> {
+    let name = target.tensor_name(suffix);
+    target
+        .stored(tensors, suffix)?
+        .expect_shape(&name, &shape)?
+        .transposed()
+        .to_float(&name, target.dtype)
+}
+
 /// The entries of a matrix `[in, out]`, in PyTorch's order.
 pub fn host(matrix: &Tensor<2>) -> Vec<f64> {
     let turned = matrix.clone().transpose().into_data();

@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::common::{check_density, shape_of, share_of, stored_values, to_map, values_info};
+use super::common::{check_density, shape_of, share_of, stored_transposed, to_map, values_info};
 use crate::{
     DenseDelta,
     adam::{AgedAdam, Clock, floats},
@@ -193,9 +193,9 @@ impl Method for MaskedMethod {
         device: &Device,
     ) -> Result<DynAdapter, AdapterError> {
         let [suffix] = *self.kind.suffixes();
-        let delta = stored_values(target, tensors, suffix, &shape_of(target))?;
+        let delta = stored_transposed(target, tensors, suffix, shape_of(target))?;
         let delta = Tensor::<2>::from_data(delta, (device, target.dtype.into()));
-        Ok(DynAdapter::new(DenseDelta::new(delta.transpose())))
+        Ok(DynAdapter::new(DenseDelta::new(delta)))
     }
 
     fn export(

@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::common::{fault, shape_of, stored_values, to_map, values_info};
+use super::common::{fault, shape_of, stored_transposed, to_map, values_info};
 use crate::{MeProp, adapter::dense_cost};
 
 const DELTA: &str = "meprop_delta";
@@ -127,9 +127,9 @@ impl Method for MePropMethod {
         tensors: &Fields<HostTensor>,
         device: &Device,
     ) -> Result<DynAdapter, AdapterError> {
-        let delta = stored_values(target, tensors, DELTA, &shape_of(target))?;
+        let delta = stored_transposed(target, tensors, DELTA, shape_of(target))?;
         let delta = Tensor::<2>::from_data(delta, (device, target.dtype.into()));
-        Ok(self.adapter(delta.transpose()))
+        Ok(self.adapter(delta))
     }
 
     fn export(

@@ -77,6 +77,10 @@ pub struct SmtConfig {
     pub pools: SmtPools,
     /// Batches whose gradients they are ranked by.
     pub probe_batches: usize,
+    /// Blocks of single modules, by name: what the ranking came to, in the files of trained adapters.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("x-flag" = ""))]
+    pub block_counts: BTreeMap<String, usize>,
 }
 
 impl Default for SmtConfig {
@@ -88,6 +92,7 @@ impl Default for SmtConfig {
             score: SmtScore::AbsMean,
             pools: SmtPools::Separate,
             probe_batches: 32,
+            block_counts: BTreeMap::new(),
         }
     }
 }
@@ -101,6 +106,7 @@ impl SmtConfig {
         "score",
         "pools",
         "probe_batches",
+        "block_counts",
     ];
 }
 
@@ -251,6 +257,17 @@ impl Method for SmtMethod {
         to_map(&self.config)
     }
 
+    fn config_of_adapters(
+        &self,
+        modules: &BTreeMap<String, Fields<TensorData>>,
+    ) -> Map<String, Value> {
+        let counts = modules.iter().filter_map(|(module, fields)| {
+            let blocks = fields.get("tiles")?.num_elements();
+            Some((module.clone(), Value::from(blocks)))
+        });
+        Map::from_iter([("block_counts".to_owned(), Value::Object(counts.collect()))])
+    }
+
     fn gradient_batches(&self) -> usize {
         self.config.probe_batches
     }
@@ -314,9 +331,12 @@ impl Method for SmtMethod {
         Ok(Self::adapter(support, values, target, &device))
     }
 
-    /// Of a weight for itself: what the model's budget allots to it depends on the gradients of all.
+    /// Of a weight for itself, unless `block_counts` names it: what the model's budget allots to it
+    /// depends on the gradients of all.
     fn describe(&self, target: &Target) -> Result<AdapterSpec, AdapterError> {
-        let ([height, width], count) = (self.tile(target), self.share(self.blocks(target)));
+        let [height, width] = self.tile(target);
+        let known = self.config.block_counts.get(&target.path).copied();
+        let count = known.unwrap_or_else(|| self.share(self.blocks(target)));
         let entries = count * height * width;
         let blocks = TensorInfo {
             dtype: Dtype::I32,

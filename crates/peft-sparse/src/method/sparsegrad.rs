@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::{
     common::{
         code_info, entries_to_store, fault, gradient, shape_of, share_of, stored_entries,
-        stored_values, values_info, zeros,
+        stored_transposed, stored_values, values_info, zeros,
     },
     window::{SparseGradConfig, SparseGradMask},
 };
@@ -295,11 +295,7 @@ impl Method for SparseGradMethod {
             }
             _ => (stored_values(target, tensors, CORE, &[p, q])?, None),
         };
-        let name = target.tensor_name(OUTPUTS);
-        let output = target
-            .stored(tensors, OUTPUTS)?
-            .expect_shape(&name, &[out, p])?;
-        let output = output.transposed().to_float(&name, target.dtype)?;
+        let output = stored_transposed(target, tensors, OUTPUTS, [out, p])?;
         let parts = CoreParts {
             core: flat(core),
             places,
