@@ -8,13 +8,11 @@ mod sift;
 mod smt;
 mod sparsegrad;
 mod spiel;
-mod window;
 
 pub use masked::{MaskedConfig, MaskedKind, MaskedMethod};
 pub use meprop::{MePropConfig, MePropMethod};
 pub use shira::{ShiraConfig, ShiraMask, ShiraMethod};
 pub use sift::{SiftConfig, SiftMethod};
 pub use smt::{SmtConfig, SmtMethod, SmtPools, SmtScore, SmtShape};
-pub use sparsegrad::SparseGradMethod;
+pub use sparsegrad::{SparseGradConfig, SparseGradMask, SparseGradMethod};
 pub use spiel::{SpielConfig, SpielMethod};
-pub use window::{SparseGradConfig, SparseGradMask};

@@ -1,3 +1,5 @@
+mod settings;
+
 use burn::{
     Tensor,
     tensor::{Device, TensorData},
@@ -9,12 +11,9 @@ use peft_core::{
 use rayon::prelude::*;
 use serde_json::{Map, Value};
 
-use super::{
-    common::{
-        code_info, entries_to_store, fault, gradient, shape_of, share_of, stored_entries,
-        stored_transposed, stored_values, values_info, zeros,
-    },
-    window::{SparseGradConfig, SparseGradMask},
+use super::common::{
+    code_info, entries_to_store, fault, gradient, shape_of, share_of, stored_entries,
+    stored_transposed, stored_values, values_info, zeros,
 };
 use crate::{
     CoreParts, GradientCore,
@@ -23,6 +22,8 @@ use crate::{
     basis::leading,
     support::largest,
 };
+
+pub use settings::{SparseGradConfig, SparseGradMask};
 
 const INPUTS: &str = "sparsegrad_U";
 const OUTPUTS: &str = "sparsegrad_V";

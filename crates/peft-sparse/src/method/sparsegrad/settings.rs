@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::common::{check_density, fault, shape_of, share_of, to_map};
+use super::super::common::{check_density, fault, shape_of, share_of, to_map};
 
 /// Which entries of the window SparseGrad trains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
