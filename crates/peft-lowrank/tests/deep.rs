@@ -213,9 +213,6 @@ fn init(
         moments: None,
         allotted: None,
         seed: 3,
-        magnitude: None,
-        moments: None,
-        allotted: None,
     };
     DeepLoraMethod::new(config)?.init(&target(shape[0], shape[1]), &start)
 }

@@ -23,7 +23,7 @@
 //! let problem = Problem::random(30, 1, 0.6, 7);
 //! let original = Full::new(30, 3, 0.1, 7);
 //! let mut compressed = Factored::compress(&original, &problem, 1, 0.01, 7);
-//! let settings = CompletionSettings { rate: 90.0, iterations: 2000, ..CompletionSettings::default() };
+//! let settings = CompletionSettings { rate: 13.5, iterations: 4000, ..CompletionSettings::default() };
 //! let curve = complete(&mut compressed, &problem, &settings);
 //! assert!(curve.points.last().unwrap().error < curve.points[0].error);
 //! ```
