@@ -14,6 +14,7 @@ mod plan;
 mod ranks;
 mod real;
 mod resume;
+mod tied;
 mod tiny;
 mod trace;
 
