@@ -11,7 +11,7 @@ use peft_format::TargetSpec;
 
 use crate::{
     AdapterError, Cost, DynAdapter, InitContext, Method, NameMap, Target, WeightGradients,
-    linear_sites, walk, walk::ParamPath, widest,
+    linear_sites, tied_parameters, walk, walk::ParamPath, widest,
 };
 
 /// Where adapters go.
@@ -207,7 +207,9 @@ pub fn attach_built<M: Module>(
         return Err(error);
     }
     let (model, saved_parameters) = train_modules(model, names, modules_to_save);
-    let adapter_parameters = attached.iter().map(|target| target.cost.parameters).sum();
+    let copies: usize = tied_parameters(&model).iter().map(|one| one.values).sum();
+    let all: usize = attached.iter().map(|target| target.cost.parameters).sum();
+    let adapter_parameters = all - copies;
     if attached.is_empty() && saved_parameters == 0 {
         return Err(AdapterError::NothingTrained);
     }

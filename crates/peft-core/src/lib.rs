@@ -39,8 +39,8 @@ pub use names::NameMap;
 pub use step::{AdapterStep, AfterStep, FieldChange, FieldStep, Values};
 pub use tensors::{HostTensor, transpose};
 pub use walk::{
-    LinearSite, ParamPath, ParamSite, learning_rate_factors, linear_sites, mean_penalty,
-    trainable_parameters,
+    LinearSite, ParamPath, ParamSite, TiedParameter, learning_rate_factors, linear_sites,
+    mean_penalty, tied_parameters, trainable_parameters,
 };
 
 pub use peft_format as format;

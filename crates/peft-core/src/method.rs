@@ -243,6 +243,15 @@ pub trait Method: Debug + Send + Sync {
         Fields::new()
     }
 
+    /// Of the values that [`describe`](Self::describe) counts, those of parameters that adapters of other
+    /// targets are copies of, by the [name of the parameter](crate::WeightAdapter::tie).
+    ///
+    /// # Errors
+    /// If the method cannot adapt this target as configured.
+    fn tied(&self, _target: &Target) -> Result<Fields<usize>, AdapterError> {
+        Ok(Fields::new())
+    }
+
     /// Suffixes of this method's tensors in a file, such as `lora_A.weight`.
     fn suffixes(&self) -> &'static [&'static str];
 

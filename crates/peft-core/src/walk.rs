@@ -175,14 +175,12 @@ pub(crate) fn adapters<M: Module>(model: &M) -> Vec<(String, DynAdapter)> {
     visitor.paths.into_iter().zip(adapters).collect()
 }
 
-/// The factors that adapters put on the learning rates of their fields, by parameter path.
-///
-/// Fields that are not listed have factor 1.
-pub fn learning_rate_factors<M: Module>(model: &M) -> BTreeMap<String, f64> {
+/// The floating-point fields of an adapter, with the numbers of their values.
+fn fields_of(adapter: &DynAdapter) -> Vec<(String, usize)> {
     #[derive(Default)]
     struct Visitor {
         path: ParamPath,
-        fields: Vec<String>,
+        fields: Vec<(String, usize)>,
     }
     impl ModuleVisitor for Visitor {
         fn enter_module(&mut self, name: &str, container: &str) {
@@ -191,15 +189,23 @@ pub fn learning_rate_factors<M: Module>(model: &M) -> BTreeMap<String, f64> {
         fn exit_module(&mut self, _: &str, _: &str) {
             self.path.exit();
         }
-        fn visit_float<const D: usize>(&mut self, _: &Param<Tensor<D>>) {
-            self.fields.push(self.path.text());
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let values = param.lazy_shape().num_elements();
+            self.fields.push((self.path.text(), values));
         }
     }
+    let mut visitor = Visitor::default();
+    adapter.visit(&mut visitor);
+    visitor.fields
+}
+
+/// The factors that adapters put on the learning rates of their fields, by parameter path.
+///
+/// Fields that are not listed have factor 1.
+pub fn learning_rate_factors<M: Module>(model: &M) -> BTreeMap<String, f64> {
     let mut factors = BTreeMap::new();
     for (path, adapter) in adapters(model) {
-        let mut visitor = Visitor::default();
-        adapter.visit(&mut visitor);
-        for field in visitor.fields {
+        for (field, _) in fields_of(&adapter) {
             let factor = adapter.learning_rate_factor(&field);
             if factor != 1.0 {
                 factors.insert(format!("{path}.{field}"), factor);
@@ -207,6 +213,43 @@ pub fn learning_rate_factors<M: Module>(model: &M) -> BTreeMap<String, f64> {
         }
     }
     factors
+}
+
+/// A copy of a parameter that several adapters share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TiedParameter {
+    /// Its path.
+    pub path: String,
+    /// The path of the first of the copies, which is the one that is trained.
+    pub first: String,
+    /// Number of its values.
+    pub values: usize,
+}
+
+/// Every copy but the first of the parameters that adapters [share](crate::WeightAdapter::tie), in the
+/// model's order.
+pub fn tied_parameters<M: Module>(model: &M) -> Vec<TiedParameter> {
+    let mut firsts: BTreeMap<String, String> = BTreeMap::new();
+    let mut tied = Vec::new();
+    for (path, adapter) in adapters(model) {
+        for (field, values) in fields_of(&adapter) {
+            let Some(name) = adapter.tie(&field) else {
+                continue;
+            };
+            let path = format!("{path}.{field}");
+            match firsts.get(&name) {
+                Some(first) => tied.push(TiedParameter {
+                    path,
+                    first: first.clone(),
+                    values,
+                }),
+                None => {
+                    firsts.insert(name, path);
+                }
+            }
+        }
+    }
+    tied
 }
 
 /// The mean of the [penalties](crate::WeightAdapter::penalty) of a model's adapters over those that have

@@ -9,7 +9,7 @@ use peft_config::{Setting, schema_of};
 use peft_core::{AdapterError, Method, format::AdapterConfig};
 use peft_lowrank::{
     AdaLoraConfig, AdaLoraMethod, DeepLoraConfig, DeepLoraMethod, LoraConfig, LoraMethod,
-    SineLoraConfig, SineLoraMethod, VeraConfig, VeraMethod,
+    LortaConfig, LortaMethod, SineLoraConfig, SineLoraMethod, VeraConfig, VeraMethod,
 };
 use peft_sparse::{
     MaskedConfig, MaskedKind, MaskedMethod, MePropConfig, MePropMethod, ShiraConfig, ShiraMethod,
@@ -139,6 +139,16 @@ pub const METHODS: &[Entry] = &[
         learning_rate: 1e-2,
         defaults: || VeraConfig::default().to_json(),
         build: |map| Ok(Box::new(VeraMethod::from_json(map)?)),
+    },
+    Entry {
+        name: "lorta",
+        peft_type: "LORTA",
+        summary: "one low-rank tensor for all layers, matrices and heads (2410.04060)",
+        keys: LortaConfig::KEYS,
+        type_schema: schema_of::<LortaConfig>,
+        learning_rate: 1e-2,
+        defaults: || LortaConfig::default().to_json(),
+        build: |map| Ok(Box::new(LortaMethod::from_json(map)?)),
     },
     Entry {
         name: "sdctft",

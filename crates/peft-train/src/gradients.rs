@@ -37,6 +37,18 @@ impl GradientSet {
         }
     }
 
+    /// Add the gradient at a path to that at another, and keep the sum only.
+    pub(crate) fn fold(&mut self, path: &str, into: &str) {
+        let Some(gradient) = self.tensors.remove(path) else {
+            return;
+        };
+        let sum = match self.tensors.remove(into) {
+            Some(sum) => sum + gradient,
+            None => gradient,
+        };
+        self.tensors.insert(into.to_owned(), sum);
+    }
+
     /// The Euclidean norm of each tensor, in the order of [`paths`](Self::paths).
     pub fn norms(&self) -> Vec<f64> {
         let tensors: Vec<Tensor<1>> = self.tensors.values().cloned().collect();

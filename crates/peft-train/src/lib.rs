@@ -35,6 +35,7 @@ mod session;
 mod sidecar;
 mod summary;
 mod task;
+mod tied;
 mod trainer;
 mod verify;
 

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     AdamW, AdamWConfig, BadTensor, GradientSet, Schedule, TrainError, gradients,
     parameters::{adapter_parameters, first_not_finite},
+    tied::Ties,
 };
 
 pub use state::TrainerState;
@@ -63,6 +64,8 @@ pub struct Trainer {
     step: u64,
     /// What adapters put on the rates of their fields; known from the first step on.
     factors: Option<BTreeMap<String, f64>>,
+    /// Which parameters adapters share; known from the first step on.
+    ties: Option<Ties>,
     /// Whether adapters penalise their own parameters; known from the first step on.
     penalised: Option<bool>,
     /// What the method remembers of each adapter, by the Burn path of its module.
@@ -78,6 +81,7 @@ impl Trainer {
             optimizer: AdamW::new(config.optimizer),
             step: 0,
             factors: None,
+            ties: None,
             penalised: None,
             memory: BTreeMap::new(),
         }
@@ -152,6 +156,8 @@ impl Trainer {
             expect_any(&total)?;
         }
         mean_loss += self.penalise(&model, &mut total);
+        let ties = self.ties.take().unwrap_or_else(|| Ties::of(&model));
+        ties.gather(&mut total);
         let norm = self.check(&model, &total, mean_loss, learning_rate)?;
         self.step += 1;
         // PyTorch's ε, so that runs can be compared number by number.
@@ -182,6 +188,8 @@ impl Trainer {
             method.after_step(&mut now)?;
             model = self.take_over(model, now.adapters);
         }
+        model = ties.spread(model);
+        self.ties = Some(ties);
         if self.step == SILENT_STEPS.min(self.schedule.total()) {
             self.expect_gradients(&model)?;
         }
@@ -245,14 +253,21 @@ impl Trainer {
         Ok(norms.iter().map(|norm| norm * norm).sum::<f64>().sqrt())
     }
 
+    /// The path of the parameter that is trained for the one at `path`.
+    fn first<'a>(&'a self, path: &'a String) -> &'a String {
+        self.ties.as_ref().map_or(path, |ties| ties.first(path))
+    }
+
     /// Refuse adapters of which no tensor has had a gradient in any step so far.
     fn expect_gradients<M: Module>(&self, model: &M) -> Result<(), TrainError> {
         let adapters = adapter_parameters(model);
-        let moved = self.optimizer.moved(adapters.values().flatten());
+        let firsts = adapters.values().flatten().map(|path| self.first(path));
+        let moved = self.optimizer.moved(firsts);
         let modules: Vec<String> = adapters
             .iter()
             .filter(|(module, paths)| {
-                paths.iter().all(|path| !moved.contains(&path)) && !self.remembers(module)
+                let still = |path| !moved.contains(&self.first(path));
+                paths.iter().all(still) && !self.remembers(module)
             })
             .map(|(module, _)| module.clone())
             .collect();

@@ -42,6 +42,12 @@ pub trait WeightAdapter: Module + Sync + 'static {
         None
     }
 
+    /// The name of the parameter that a trained field is a copy of, where adapters of a model share one:
+    /// fields of equal names are one parameter, which starts and stays the same in all of them.
+    fn tie(&self, _field: &str) -> Option<String> {
+        None
+    }
+
     /// Tensors that a file holds once for all adapters of a model, by name; all of its adapters give the
     /// same.
     fn shared(&self) -> Fields<HostTensor> {

@@ -79,6 +79,11 @@ impl DynAdapter {
         self.inner.low_rank_erased()
     }
 
+    /// See [`WeightAdapter::tie`].
+    pub fn tie(&self, field: &str) -> Option<String> {
+        self.inner.tie_erased(field)
+    }
+
     /// See [`WeightAdapter::shared`].
     pub fn shared(&self) -> Fields<HostTensor> {
         self.inner.shared_erased()

@@ -20,6 +20,7 @@ pub(crate) trait ErasedAdapter: Debug + Send + Sync {
     fn learning_rate_factor_erased(&self, field: &str) -> f64;
     fn penalty_erased(&self) -> Option<Tensor<1>>;
     fn low_rank_erased(&self) -> Option<[Tensor<2>; 2]>;
+    fn tie_erased(&self, field: &str) -> Option<String>;
     fn shared_erased(&self) -> Fields<HostTensor>;
     fn visit_erased(&self, visitor: &mut dyn ErasedVisitor);
     fn map_erased(self: Box<Self>, mapper: &mut dyn ErasedMapper) -> Box<dyn ErasedAdapter>;
@@ -61,6 +62,10 @@ impl<A: WeightAdapter> ErasedAdapter for A {
 
     fn low_rank_erased(&self) -> Option<[Tensor<2>; 2]> {
         self.low_rank()
+    }
+
+    fn tie_erased(&self, field: &str) -> Option<String> {
+        self.tie(field)
     }
 
     fn shared_erased(&self) -> Fields<HostTensor> {

@@ -78,6 +78,13 @@ fn variants(
             with(json!({ "r": 7, "save_projection": false, "projection_prng_key": 5 })),
             with(json!({ "r": 2, "d_initial": -0.5, "projection_prng_key": 1u64 << 40 })),
         ],
+        "lorta" => {
+            let heads = (1..=outputs.min(4)).rev().find(|n| outputs % n == 0);
+            vec![
+                with(json!({ "r": 3, "num_heads": heads })),
+                with(json!({ "r": 5, "num_heads": outputs, "scaling": 2.5, "init_scale": 0.2 })),
+            ]
+        }
         "sdctft" => vec![
             with(json!({ "n_frequency": few, "evaluation": "fast" })),
             with(json!({ "n_frequency": few, "evaluation": "factored", "gamma": 0.3 })),

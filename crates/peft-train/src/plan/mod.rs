@@ -6,6 +6,8 @@ mod modules;
 mod time;
 mod work;
 
+use std::collections::BTreeSet;
+
 use peft_config::Problems;
 use peft_core::{AdapterSpec, Fields, is_saved, shared_key, widest};
 use peft_data::{Task, TextTokenizer};
@@ -117,11 +119,18 @@ impl Plan {
         let created = folder.check(&layout)?;
         let (matched, unmatched) = targets(folder, &layout, choice)?;
         let mut specs: Vec<Option<AdapterSpec>> = Vec::with_capacity(layout.linears.len());
+        // A parameter that several adapters share counts once.
+        let (mut known, mut copies) = (BTreeSet::new(), 0);
         for site in &layout.linears {
             let target = site.target(site.path.clone());
             let wanted = matched.contains(&site.path);
             let spec = wanted.then(|| choice.method.describe(&target));
             specs.push(spec.transpose()?);
+            if wanted {
+                for (name, values) in choice.method.tied(&target)? {
+                    copies += if known.insert(name) { 0 } else { values };
+                }
+            }
         }
         let adapted = layout.linears.iter().zip(&specs);
         let widest = widest(adapted.filter_map(|(site, spec)| spec.as_ref().map(|_| site)));
@@ -133,7 +142,8 @@ impl Plan {
             .collect();
         let size = |shape: &[usize]| shape.iter().product::<usize>();
         let adapters = specs.iter().flatten();
-        let trainable: usize = adapters.map(|spec| spec.cost.parameters).sum();
+        let all: usize = adapters.map(|spec| spec.cost.parameters).sum();
+        let trainable = all - copies;
         let head: usize = saved.iter().map(|(_, shape)| size(shape)).sum();
         let work = Work::new(config, folder, &layout, &specs, &choice.saved, data)?;
         let rates = Rates::cached(config.device);

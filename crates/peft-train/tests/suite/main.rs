@@ -17,6 +17,7 @@ mod real;
 mod resume;
 mod sparse;
 mod sparse_runs;
+mod tied;
 mod tiny;
 mod trace;
 

@@ -135,7 +135,12 @@ fn every_method_resumes_to_the_same_bits() {
             let mut config = config(&model, &data, &output);
             config.method = entry.name.to_owned();
             // Few enough for the tiny model's matrices.
-            for (key, value) in [("n_frequency", 24), ("block_size", 8), ("r", 8)] {
+            for (key, value) in [
+                ("n_frequency", 24),
+                ("block_size", 8),
+                ("r", 8),
+                ("num_heads", 4),
+            ] {
                 if entry.keys.contains(&key) {
                     config.method_config.insert(key.into(), value.into());
                 }
