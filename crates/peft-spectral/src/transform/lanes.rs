@@ -143,8 +143,8 @@ impl<T: Real> Transform<T> {
                 for (k, (bin, turn)) in space.bins.iter_mut().zip(turns).enumerate() {
                     if k == 0 {
                         *bin = Bin::zero();
-                        for i in 0..LANES {
-                            bin.re[i] = z[0][i] * turn.re;
+                        for (re, &value) in bin.re.iter_mut().zip(&z[0]) {
+                            *re = value * turn.re;
                         }
                         continue;
                     }
@@ -196,8 +196,8 @@ fn split<T: Real>(bin: Bin<T>, turn: Complex<T>) -> (Lanes<T>, Lanes<T>) {
 #[inline(always)]
 fn both<T: Real>(bin: Bin<T>, of: impl Fn(T, T) -> T) -> Lanes<T> {
     let mut out = [T::zero(); LANES];
-    for i in 0..LANES {
-        out[i] = of(bin.re[i], bin.im[i]);
+    for (out, (&re, &im)) in out.iter_mut().zip(bin.re.iter().zip(&bin.im)) {
+        *out = of(re, im);
     }
     out
 }
