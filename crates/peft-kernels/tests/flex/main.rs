@@ -23,20 +23,23 @@ use burn::tensor::{DType, Tensor};
 use common::*;
 use proptest::test_runner::Config;
 
-/// Forward and backward: `f64` at 1e-12 and `f32` at 1e-5, both against the portable body in `f64`.
+/// Forward and backward: `f64` at 1e-12 and `f32` at 1e-5, both against the portable body in `f64`. Where the
+/// terms of a gradient nearly cancel, no computation in `f32` is that close: there, the error may be up to
+/// four times that of Burn's own operations in `f32`.
 #[track_caller]
 fn agree(name: &str, fast: Op<'_>, portable: Op<'_>, inputs: &[Vec<f64>]) {
     let (want, want_grads) = run(portable, inputs, DType::F64);
+    let (_, single) = run(portable, inputs, DType::F32);
     for (dtype, tolerance) in [(DType::F64, 1e-12), (DType::F32, 1e-5)] {
         let (got, grads) = run(fast, inputs, dtype);
         assert_close(&format!("{name}, {dtype:?}"), &got, &want, tolerance);
         for (i, (got, want)) in grads.iter().zip(&want_grads).enumerate() {
-            assert_close(
-                &format!("{name}, {dtype:?}, gradient {i}"),
-                got,
-                want,
-                tolerance,
-            );
+            let tolerance = match dtype {
+                DType::F32 => tolerance.max(4.0 * distance(&single[i], want)),
+                _ => tolerance,
+            };
+            let name = format!("{name}, {dtype:?}, gradient {i}");
+            assert_close(&name, got, want, tolerance);
         }
     }
 }
