@@ -15,6 +15,11 @@ pub fn squared_column_norms(weight: Tensor<2>) -> Tensor<1> {
         DType::F64 => weight,
         _ => weight.cast(DType::F32),
     };
-    let [_, columns] = weight.dims();
-    weight.powi_scalar(2).sum_dim(0).reshape([columns])
+    let [rows, columns] = weight.dims();
+    // Through one dimension and back: the order of a sum may depend on how a view lies in memory.
+    let squares = weight
+        .powi_scalar(2)
+        .reshape([rows * columns])
+        .reshape([rows, columns]);
+    squares.sum_dim(0).reshape([columns])
 }

@@ -18,7 +18,8 @@ pub fn fresh_is_identity(case: &Case) {
     for dtype in [case.dtype(), FloatDType::F32] {
         let x = case.input(&device).cast(dtype);
         let plain = values(case.base(dtype, &device).forward(x.clone()));
-        assert_eq!(values(case.fresh(dtype, &device).forward(x)), plain);
+        let fresh = values(case.fresh(dtype, &device).forward(x));
+        assert_eq!(fresh, plain, "{} {:?}", case.entry.name, case.settings);
     }
 }
 
