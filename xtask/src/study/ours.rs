@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::metrics::Metrics;
 use super::outcome::Outcome;
 use super::runner::Tools;
-use super::settings::Run;
+use super::settings::{Run, recorded_as};
 use crate::{files, process};
 
 /// Arguments of `peft train` for a run that writes to `output`.
@@ -92,7 +92,10 @@ fn recorded(run: &Run) -> Result<Map<String, Value>> {
         ("report", protocol.report()),
     ];
     let data = data.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let all = run.flags()?.into_iter().chain(data);
+    let flags = run.flags()?.into_iter();
+    let all = flags
+        .map(|(name, value)| (recorded_as(&name), value))
+        .chain(data);
     Ok(all
         .map(|(name, value)| (name, Value::String(value)))
         .collect())

@@ -103,7 +103,7 @@ impl Run<'_> {
             }
         }
         for (name, value) in self.flags()? {
-            let found = find(&name).map(text).unwrap_or_default();
+            let found = find(&recorded_as(&name)).map(text).unwrap_or_default();
             if !same(&found, &value) {
                 return Ok(Some(format!(
                     "{name} was {found:?}, the study has {value:?}"
@@ -115,6 +115,15 @@ impl Run<'_> {
             return Ok(Some(format!("it stopped every epoch after {steps} steps")));
         }
         Ok(None)
+    }
+}
+
+/// The name under which a result records a flag: `fit`, `select` and `report` are its files.
+pub fn recorded_as(flag: &str) -> String {
+    if ["fit", "select", "report"].contains(&flag) {
+        format!("method-{flag}")
+    } else {
+        flag.to_owned()
     }
 }
 
@@ -173,6 +182,33 @@ mod tests {
                 .unwrap()
                 .starts_with("fit was")
         );
+    }
+
+    #[test]
+    fn a_flag_may_have_the_name_of_a_file() {
+        let text = EXAMPLE.replacen("rank = 8", "rank = 8, select = \"energy\"", 1);
+        let study = Study::parse(&text).unwrap();
+        let run = Run {
+            study: &study,
+            arm: &study.arms[0],
+            learning_rate: 2e-3,
+            seed: 1,
+        };
+        let flags = run.flags().unwrap().into_iter();
+        let mut recorded: Map<String, Value> = flags
+            .map(|(name, value)| (recorded_as(&name), Value::String(value)))
+            .collect();
+        for (name, file) in [
+            ("fit", "fit_small.csv"),
+            ("select", "select_small.csv"),
+            ("report", "report.csv"),
+        ] {
+            recorded.insert(name.into(), file.into());
+        }
+        assert_eq!(run.differs(&recorded).unwrap(), None);
+        recorded.insert("method-select".into(), "random".into());
+        let said = run.differs(&recorded).unwrap().unwrap();
+        assert!(said.starts_with("select was \"random\""), "{said}");
     }
 
     #[test]
