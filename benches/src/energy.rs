@@ -30,6 +30,12 @@ fn shares(
     let mut settings = Map::new();
     settings.insert("select".into(), rule.clone());
     settings.insert("n_frequency".into(), count.clone());
+    if rule == "product" {
+        // About half of the crossings.
+        let side = (2.0 * count.as_f64().unwrap_or_default()).sqrt().ceil() as u64;
+        settings.insert("max_rows".into(), side.into());
+        settings.insert("max_cols".into(), side.into());
+    }
     let method: Box<dyn Method> = (methods::by_name("sdctft")?.build)(&settings)?;
     let names = model.names();
     let options = AttachOptions {

@@ -127,7 +127,7 @@ fn markdown(arguments: &Arguments, commit: &str, modules: u64, shares: &[Share])
          hand are lost. -->\n\nThe share of the energy (sum of squares) of the loss's gradient, in the cosine spectrum of \
          a weight, that lies in the places that sDCTFT would train. MiniLM with a fresh head on rotten tomatoes; mean of \
          {modules} weights (queries and values; least to most in parentheses); gradient over {} batches of 32 rows that no \
-         rule has seen, `grad` looks at {} others. `best` are the strongest places of the held-out gradient itself, which \
+         rule has seen, `grad` looks at {} others, `product` takes half of the crossings of √2n rows and columns. `best` are the strongest places of the held-out gradient itself, which \
          no rule can know. Commit {commit}; figures: [gradient-energy.json](gradient-energy.json).\n\n\
          ![Shares by number of coefficients](gradient-energy.svg)\n\n| coefficients | of all |",
         arguments.held_out, arguments.probe,
