@@ -77,17 +77,14 @@ pub fn attach<M: Module>(
         true => matched_modules(&model, options.targets, options.names, options.heads)?,
         false => BTreeSet::new(),
     };
-    let targets: Vec<Target> = linear_sites(&model)
+    let mut sites = linear_sites(&model);
+    sites.retain(|site| matched.contains(&options.names.to_hf(&site.path)));
+    let widest = widest(&sites);
+    let targets: Vec<Target> = sites
         .iter()
         .map(|site| site.target(options.names.to_hf(&site.path)))
-        .filter(|target| matched.contains(&target.path))
         .collect();
     let allotted = method.allot(&targets, options.gradients)?;
-    let widest = widest(
-        linear_sites(&model)
-            .iter()
-            .filter(|site| matched.contains(&options.names.to_hf(&site.path))),
-    );
     attach_built(
         model,
         options.names,

@@ -18,7 +18,7 @@ const PACKAGES: [&str; 4] = ["peft-kernels", "peft-core", "peft-lowrank", "peft-
 
 /// All together leave the rest of CI half an hour.
 const NDARRAY_LIMIT: Duration = Duration::from_secs(10 * 60);
-const WGPU_LIMIT: Duration = Duration::from_secs(35 * 60);
+const WGPU_LIMIT: Duration = Duration::from_secs(25 * 60);
 const CUDA_LIMIT: Duration = Duration::from_secs(10 * 60);
 
 /// Tests on Burn's older CPU backend.
