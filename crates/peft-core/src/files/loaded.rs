@@ -1,0 +1,128 @@
+use std::{collections::BTreeMap, path::Path};
+
+use burn::tensor::Device;
+use peft_format::{
+    AdapterConfig, AdapterFile,
+    adapter::{split_key, strip_prefix},
+    near,
+};
+
+use super::shared::give_all;
+use crate::{
+    AdapterError, Common, DynAdapter, Fields, HostTensor, LinearSite, Method, Target,
+    common::shared_name, widest,
+};
+
+/// An adapter as its files hold it.
+#[derive(Debug, Clone)]
+pub struct LoadedAdapter {
+    /// `adapter_config.json`.
+    pub config: AdapterConfig,
+    /// Tensors by the checkpoint's name of the adapted module, then by suffix.
+    pub modules: BTreeMap<String, Fields<HostTensor>>,
+    /// Tensors that all adapted modules share, by name.
+    pub shared: Fields<HostTensor>,
+    /// Parameters saved in full, by the checkpoint's names.
+    pub saved: BTreeMap<String, HostTensor>,
+}
+
+impl LoadedAdapter {
+    /// The adapter of one weight; `None` where the file has none. `widest` is that of the base's layers
+    /// that the file adapts, see [`widest`](Self::widest).
+    ///
+    /// # Errors
+    /// Those of [`Method::restore`].
+    pub fn restore(
+        &self,
+        method: &dyn Method,
+        target: &Target,
+        widest: [usize; 2],
+        device: &Device,
+    ) -> Result<Option<DynAdapter>, AdapterError> {
+        let common = Common {
+            widest,
+            tensors: &self.shared,
+        };
+        match self.modules.get(&target.path) {
+            None => Ok(None),
+            Some(tensors) => method
+                .restore_among(target, tensors, &common, device)
+                .map(Some),
+        }
+    }
+
+    /// The largest widths of the layers that the file adapts, of those of a base in the checkpoint's
+    /// names.
+    pub fn widest<'a>(&self, sites: impl IntoIterator<Item = &'a LinearSite>) -> [usize; 2] {
+        let adapted = |site: &&LinearSite| self.modules.contains_key(&site.path);
+        widest(sites.into_iter().filter(adapted))
+    }
+
+    /// Refuse an adapter with tensors for modules that are not among `linears`, or with saved
+    /// parameters that are not among `parameters` (both in the checkpoint's names).
+    ///
+    /// # Errors
+    /// [`AdapterError::NoPlace`].
+    pub fn expect_places(
+        &self,
+        linears: &[String],
+        parameters: &[String],
+    ) -> Result<(), AdapterError> {
+        let lost: Vec<&String> = (self.modules.keys().filter(|name| !linears.contains(name)))
+            .chain(self.saved.keys().filter(|name| !parameters.contains(name)))
+            .collect();
+        let Some(first) = lost.first() else {
+            return Ok(());
+        };
+        let known = linears.iter().chain(parameters).map(String::as_str);
+        let hint = near::did_you_mean(&near::nearest(first, known, 3));
+        Err(AdapterError::NoPlace {
+            count: lost.len(),
+            first: (*first).clone(),
+            hint,
+        })
+    }
+}
+
+/// Read an adapter folder; `method` tells which tensors belong to it.
+///
+/// # Errors
+/// If the files are missing or broken.
+pub fn read_adapter(
+    dir: &Path,
+    config: AdapterConfig,
+    method: &dyn Method,
+) -> Result<LoadedAdapter, AdapterError> {
+    let file = AdapterFile::read(dir)?;
+    let mut loaded = LoadedAdapter {
+        config,
+        modules: BTreeMap::new(),
+        shared: Fields::new(),
+        saved: BTreeMap::new(),
+    };
+    for (key, tensor) in file.tensors {
+        let tensor = HostTensor {
+            dtype: tensor.dtype,
+            shape: tensor.shape,
+            bytes: tensor.bytes,
+        };
+        if let Some(name) = shared_name(&key, method.shared_names()) {
+            loaded.shared.insert(name.to_owned(), tensor);
+            continue;
+        }
+        match split_key(&key, method.suffixes()) {
+            Some(split) => {
+                let module = loaded.modules.entry(split.module.to_owned()).or_default();
+                module.insert(split.suffix.to_owned(), tensor);
+            }
+            None => {
+                let name = strip_prefix(&key).unwrap_or(&key).to_owned();
+                loaded.saved.insert(name, tensor);
+            }
+        }
+    }
+    for suffix in method.shared_suffixes() {
+        give_all(suffix, &mut loaded.modules);
+    }
+    Ok(loaded)
+}

@@ -1,0 +1,10 @@
+//! Adapters in the files of Hugging Face PEFT.
+
+mod load;
+mod loaded;
+mod save;
+mod shared;
+
+pub use load::load_adapter;
+pub use loaded::{LoadedAdapter, read_adapter};
+pub use save::{adapter_tensors, save_adapter};
