@@ -22,7 +22,7 @@
 //! | [`dropout`] | inverted dropout with a counter-based mask |
 //! | [`top_gradient`] | nothing, but only the largest gradients come back |
 //! | [`linear`] | product with a weight, plus bias |
-//! | [`linear_low_rank`], [`linear_plus`] | the same plus a product of narrow matrices |
+//! | [`linear_low_rank`], [`linear_core`], [`linear_plus`] | the same plus a product of narrow matrices |
 //! | [`linear_updated`] | the same plus a trained change of the weight that is not formed |
 //! | [`SparsePattern`], [`SparseUpdate`] | products with a sparse matrix, and such a change that is sparse |
 //! | [`linear_sine`] | product with a weight and with a sine of a low-rank matrix |

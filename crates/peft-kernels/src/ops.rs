@@ -116,6 +116,16 @@ pub trait KernelOps: Backend {
         scale: f64,
     ) -> FloatTensor<Self>;
 
+    /// See [`linear_core`](crate::linear_core). An empty bias is none.
+    fn core_product(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        a: FloatTensor<Self>,
+        core: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
+
     /// See [`linear_plus`](crate::linear_plus). An empty bias is none.
     fn product_with_addend(
         x: FloatTensor<Self>,

@@ -1,5 +1,5 @@
 use burn::{Tensor, module::Module};
-use peft_kernels::{RowUpdate, linear, linear_low_rank, linear_plus, linear_updated};
+use peft_kernels::{RowUpdate, linear, linear_core, linear_low_rank, linear_plus, linear_updated};
 
 use super::AdapterContext;
 use crate::{Fields, HostTensor};
@@ -111,6 +111,18 @@ impl BaseLinear {
         scale: f64,
     ) -> Tensor<2> {
         linear_low_rank(x, self.weight.clone(), self.bias.clone(), a, b, scale)
+    }
+
+    /// The output with a companion around a small core, `x W + b + x A K B`, for `A [in, q]`,
+    /// `K [q, p]` and `B [p, out]`, in one pass where the backend has one.
+    pub fn forward_core(
+        &self,
+        x: Tensor<2>,
+        a: Tensor<2>,
+        core: Tensor<2>,
+        b: Tensor<2>,
+    ) -> Tensor<2> {
+        linear_core(x, self.weight.clone(), self.bias.clone(), a, core, b)
     }
 
     /// The output plus another product, `x W + b + low · B`, for `low [rows, r]` and `B [r, out]`.

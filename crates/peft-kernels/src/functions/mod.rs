@@ -25,7 +25,7 @@ pub use dropout::{Dropout, dropout};
 pub use embedding::{Lookup, NormParameters, embedding_layer_norm};
 pub use layer_norm::{add_layer_norm, layer_norm};
 pub use linear::linear;
-pub use low_rank::{linear_low_rank, linear_plus};
+pub use low_rank::{linear_core, linear_low_rank, linear_plus};
 pub use norms::norms;
 pub use rescale::{rescale, squared_column_norms};
 pub use rms_norm::{add_rms_norm, rms_norm};

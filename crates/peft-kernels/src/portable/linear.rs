@@ -23,6 +23,19 @@ pub fn linear_low_rank(
     linear_plus(x, weight, bias, low, b)
 }
 
+/// [`linear_core`](crate::linear_core) by Burn's operations.
+pub fn linear_core(
+    x: Tensor<2>,
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+    a: Tensor<2>,
+    core: Tensor<2>,
+    b: Tensor<2>,
+) -> Tensor<2> {
+    let low = x.clone().matmul(a).matmul(core);
+    linear_plus(x, weight, bias, low, b)
+}
+
 /// [`linear_plus`](crate::linear_plus) by Burn's operations.
 pub fn linear_plus(
     x: Tensor<2>,

@@ -21,7 +21,7 @@ pub use attention::{attention, prefix_attention};
 pub use cross_entropy::cross_entropy;
 pub use dropout::dropout;
 pub use embedding::embedding_layer_norm;
-pub use linear::{linear, linear_low_rank, linear_plus};
+pub use linear::{linear, linear_core, linear_low_rank, linear_plus};
 pub use norm::{add_layer_norm, add_rms_norm, layer_norm, rms_norm};
 pub use rescale::{rescale, squared_column_norms};
 pub use sine::linear_sine;

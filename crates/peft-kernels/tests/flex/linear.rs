@@ -5,14 +5,13 @@ use proptest::prelude::*;
 use crate::common::*;
 use crate::{agree, few_cases, same_for_any_threads};
 
-#[test]
-fn a_low_rank_product_computes_only_the_wanted_gradients() {
+/// Gradients of a product of `leaves` are the same whichever others are asked for, and no others come.
+fn only_the_wanted_gradients(
+    shapes: &[[usize; 2]],
+    [rows, out]: [usize; 2],
+    product: impl Fn(Vec<Tensor<2>>) -> Tensor<2>,
+) {
     let device = Device::flex().autodiff();
-    let shapes = [[6, 5], [5, 7], [1, 7], [5, 2], [2, 7]];
-    let product = |x: Vec<Tensor<2>>| {
-        let [x, w, bias, a, b]: [Tensor<2>; 5] = x.try_into().expect("five");
-        linear_low_rank(x, w, Some(bias.flatten(0, 1)), a, b, 0.5)
-    };
     let gradients = |mask: u32| {
         let leaves: Vec<Tensor<2>> = shapes
             .iter()
@@ -26,15 +25,16 @@ fn a_low_rank_product_computes_only_the_wanted_gradients() {
             })
             .collect();
         let y = product(leaves.clone());
-        let probe = tensor(&numbers(9, 42), DType::F64, &device).reshape([6, 7]);
+        let probe = tensor(&numbers(9, rows * out), DType::F64, &device).reshape([rows, out]);
         let grads = (y * probe).sum().backward();
         leaves
             .iter()
             .map(|x| x.grad(&grads).map(values))
             .collect::<Vec<_>>()
     };
-    let all = gradients(31);
-    for mask in 1..31_u32 {
+    let every = (1_u32 << shapes.len()) - 1;
+    let all = gradients(every);
+    for mask in 1..every {
         for (i, got) in gradients(mask).into_iter().enumerate() {
             assert_eq!(got.is_some(), mask >> i & 1 == 1, "mask {mask}, input {i}");
             assert!(got.is_none() || got == all[i], "mask {mask}, input {i}");
@@ -42,10 +42,27 @@ fn a_low_rank_product_computes_only_the_wanted_gradients() {
     }
 }
 
+#[test]
+fn a_low_rank_product_computes_only_the_wanted_gradients() {
+    let shapes = [[6, 5], [5, 7], [1, 7], [5, 2], [2, 7]];
+    only_the_wanted_gradients(&shapes, [6, 7], |x| {
+        let [x, w, bias, a, b]: [Tensor<2>; 5] = x.try_into().expect("five");
+        linear_low_rank(x, w, Some(bias.flatten(0, 1)), a, b, 0.5)
+    });
+}
+
+#[test]
+fn a_product_around_a_core_computes_only_the_wanted_gradients() {
+    let shapes = [[6, 5], [5, 7], [1, 7], [5, 3], [3, 2], [2, 7]];
+    only_the_wanted_gradients(&shapes, [6, 7], |x| {
+        let [x, w, bias, a, core, b]: [Tensor<2>; 6] = x.try_into().expect("six");
+        linear_core(x, w, Some(bias.flatten(0, 1)), a, core, b)
+    });
+}
+
 proptest! {
     #![proptest_config(few_cases())]
 
-    #[test]
     #[test]
     fn any_linear_agrees(
         rows in 1_usize..70,
@@ -113,6 +130,41 @@ proptest! {
                 numbers(3, out),
                 numbers(4, inner * rank),
                 numbers(5, rank * out),
+            ],
+        );
+    }
+
+    #[test]
+    fn any_product_around_a_core_agrees(
+        rows in 1_usize..70,
+        inner in 1_usize..70,
+        out in 1_usize..70,
+        q in 1_usize..20,
+        p in 1_usize..20,
+    ) {
+        let product = move |mut t: Vec<Tensor<1>>, fused: bool| {
+            let b = t.remove(5).reshape([p, out]);
+            let core = t.remove(4).reshape([q, p]);
+            let a = t.remove(3).reshape([q, inner]).transpose();
+            let (bias, w) = (t.remove(2), t.remove(1).reshape([out, inner]).transpose());
+            let x = t.remove(0).reshape([rows, inner]);
+            let y = match fused {
+                true => linear_core(x, w, Some(bias), a, core, b),
+                false => portable::linear_core(x, w, Some(bias), a, core, b),
+            };
+            y.flatten(0, 1)
+        };
+        agree(
+            "around a core",
+            &move |t| product(t, true),
+            &move |t| product(t, false),
+            &[
+                numbers(1, rows * inner),
+                numbers(2, inner * out),
+                numbers(3, out),
+                numbers(4, inner * q),
+                numbers(5, q * p),
+                numbers(6, p * out),
             ],
         );
     }

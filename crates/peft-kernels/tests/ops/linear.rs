@@ -110,6 +110,28 @@ fn gradients_are_difference_quotients() {
         },
         &low_rank,
     );
+    let (q, p) = (3, 2);
+    let core = [
+        (1, rows * inner),
+        (2, inner * out),
+        (3, out),
+        (4, inner * q),
+        (5, q * p),
+        (6, p * out),
+    ]
+    .map(|(key, n)| numbers(key, n));
+    check_gradients(
+        "linear_core",
+        &move |mut t| {
+            let b = t.remove(5).reshape([p, out]);
+            let core = t.remove(4).reshape([q, p]);
+            let a = t.remove(3).reshape([q, inner]).transpose();
+            let (bias, w) = (t.remove(2), t.remove(1).reshape([out, inner]).transpose());
+            let x = t.remove(0).reshape([rows, inner]);
+            linear_core(x, w, Some(bias), a, core, b).flatten(0, 1)
+        },
+        &core,
+    );
     check_gradients(
         "linear_plus",
         &move |mut t| {

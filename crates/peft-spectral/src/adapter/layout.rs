@@ -98,9 +98,8 @@ impl Layout {
         }
         let device = a.device();
         let pieces = self.on_device(FloatDType::from(a.dtype()), &device);
-        let q = kernels::linear(x.clone(), pieces.in_rows(&device).transpose(), None);
-        let low = kernels::linear(q, pieces.core(a), None);
-        base.forward_plus(x, low, pieces.out_rows(&device))
+        let (right, left) = (pieces.in_rows(&device), pieces.out_rows(&device));
+        base.forward_core(x, right.transpose(), pieces.core(a), left)
     }
 
     /// `W + ΔW`, `[in, out]`, for coefficients `a`.

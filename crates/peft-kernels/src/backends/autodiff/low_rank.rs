@@ -9,7 +9,7 @@ use super::F;
 use super::product::factors;
 use crate::ops::KernelGrads;
 
-fn turned<B: KernelGrads>(x: FloatTensor<B>) -> FloatTensor<B> {
+pub(super) fn turned<B: KernelGrads>(x: FloatTensor<B>) -> FloatTensor<B> {
     B::float_swap_dims(x, 0, 1)
 }
 

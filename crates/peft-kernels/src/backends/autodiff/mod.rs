@@ -6,6 +6,7 @@
 
 mod activation;
 mod attention;
+mod core_product;
 mod cross_entropy;
 mod dropout;
 mod embedding;
@@ -109,6 +110,17 @@ impl<B: Backend + KernelGrads, C: CheckpointStrategy> KernelOps for Autodiff<B, 
         scale: f64,
     ) -> F<B, C> {
         low_rank::low_rank_product::<B, C>(x, weight, bias, a, b, scale)
+    }
+
+    fn core_product(
+        x: F<B, C>,
+        weight: F<B, C>,
+        bias: F<B, C>,
+        a: F<B, C>,
+        core: F<B, C>,
+        b: F<B, C>,
+    ) -> F<B, C> {
+        core_product::core_product::<B, C>(x, weight, bias, a, core, b)
     }
 
     fn product_with_addend(

@@ -126,6 +126,11 @@ impl KernelOps for Flex {
         Self::low_rank_saving(x, weight, bias, a, b, scale).0
     }
 
+    fn core_product(x: F, weight: F, bias: F, a: F, core: F, b: F) -> F {
+        let low = Self::product(Self::product(x.clone(), a), core);
+        Self::product_with_addend(x, weight, bias, low, b)
+    }
+
     fn product_with_addend(x: F, weight: F, bias: F, low: F, b: F) -> F {
         by_type!(x, product_sum(&x, &weight, &low, &b, Some(&bias)))
     }
