@@ -9,6 +9,7 @@ use super::definition::{Arm, Engine, Study};
 use super::ours;
 use super::outcome::Outcome;
 use super::settings::Run;
+use super::widen;
 use crate::{process, python};
 
 /// Programs and folders a study runs with.
@@ -60,6 +61,11 @@ impl Tools {
         Ok(None)
     }
 
+    /// The folder of the run's model.
+    pub fn model(&self, run: &Run) -> PathBuf {
+        widen::folder(&self.data, &run.study.model, run.arm.widen)
+    }
+
     /// The command line of a run's training, for reading.
     pub fn describe(&self, run: &Run) -> Result<String> {
         let folder = self.work.join(run.folder());
@@ -78,7 +84,7 @@ impl Tools {
         let mut arguments = Vec::new();
         for (flag, path) in [
             ("", python::scripts().join("hf_baseline.py")),
-            ("--model", self.data.join(&run.study.model)),
+            ("--model", self.model(run)),
             ("--fit", data.join(protocol.fit())),
             ("--select", data.join(protocol.select())),
             ("--report", data.join(protocol.report())),
@@ -95,6 +101,7 @@ impl Tools {
 
     /// Carries out a run and commits its result.
     pub fn execute(&self, run: &Run) -> Result<Outcome> {
+        widen::ensure(&self.data, &run.study.model, run.arm.widen)?;
         let folder = self.work.join(run.folder());
         let result = folder.join("result.json");
         match run.arm.engine {
