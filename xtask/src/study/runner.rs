@@ -126,6 +126,8 @@ pub struct Progress<'a> {
     pub arm: &'a Arm,
     /// The rate that selection chose; `None` until every rate has run on the first seed.
     pub rate: Option<f64>,
+    /// What is finished of the first seed, by rate.
+    pub swept: Vec<(f64, Outcome)>,
     /// Finished runs at that rate, in the order of the study's seeds.
     pub outcomes: Vec<Outcome>,
     /// Runs that can be carried out now.
@@ -140,13 +142,17 @@ pub fn progress<'a>(study: &'a Study, arm: &'a Arm, tools: &Tools) -> Result<Pro
         learning_rate,
         seed,
     };
-    let (mut open, mut best) = (Vec::new(), None);
+    let (mut open, mut swept, mut best) = (Vec::new(), Vec::new(), None);
     let rates = study.rates_of(arm);
     for &rate in &rates {
         let run = run(rate, study.seeds[0]);
         // Nothing is to be chosen among one.
         let score = match tools.finished(&run)? {
-            Some(outcome) => outcome.selection_accuracy(),
+            Some(outcome) => {
+                let accuracy = outcome.selection_accuracy();
+                swept.push((rate, outcome));
+                accuracy
+            }
             None => {
                 open.push(run);
                 f64::NEG_INFINITY
@@ -172,6 +178,7 @@ pub fn progress<'a>(study: &'a Study, arm: &'a Arm, tools: &Tools) -> Result<Pro
     Ok(Progress {
         arm,
         rate,
+        swept,
         outcomes,
         open,
     })
