@@ -132,7 +132,11 @@ fn rates(text: &mut String, study: &Study, arms: &[Progress]) {
         let tried = progress.swept.iter().filter_map(|(rate, outcome)| {
             let loss = outcome.epochs.last()?.train_loss;
             let accuracy = outcome.selection_accuracy() * 100.0;
-            let mark = if progress.rate == Some(*rate) { "**" } else { "" };
+            let mark = if progress.rate == Some(*rate) {
+                "**"
+            } else {
+                ""
+            };
             Some(format!("{mark}{rate:e}: {accuracy:.2} ({loss:.3}){mark}"))
         });
         let tried: Vec<String> = tried.collect();

@@ -89,7 +89,7 @@ impl Spectral {
 
     /// Whether activations are transformed as a whole, rather than projected on basis rows.
     pub fn is_fast(&self) -> bool {
-        self.layout.get(&self.places).fast
+        self.layout.get(&self.places).is_fast()
     }
 }
 
