@@ -238,6 +238,14 @@ pub trait Method: Debug + Send + Sync {
     /// If the method cannot adapt this target as configured.
     fn describe(&self, target: &Target) -> Result<AdapterSpec, AdapterError>;
 
+    /// How the product with the adapted weight is worked out, in a few words, where that is a choice.
+    ///
+    /// # Errors
+    /// If the method cannot adapt this target as configured.
+    fn evaluation(&self, _target: &Target) -> Result<Option<String>, AdapterError> {
+        Ok(None)
+    }
+
     /// The tensors that a file holds once for all targets, of which the widest are `widest`, by name.
     fn describe_shared(&self, _widest: [usize; 2]) -> Fields<TensorInfo> {
         Fields::new()

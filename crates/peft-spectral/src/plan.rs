@@ -1,6 +1,6 @@
 //! What the ways to apply an update cost, and which is cheapest.
 
-use crate::Sandwich;
+use crate::{Basis, Sandwich};
 
 /// A way to apply an update in training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +15,58 @@ pub enum Way {
     /// The update formed and added to a copy of the weight in either pass. Only for full-precision
     /// weights: an update is smaller than the last bit of most `bf16` weights.
     Merged,
+}
+
+/// How large the parts of an update are.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Extent {
+    /// The basis of both axes.
+    pub basis: Basis,
+    /// Outputs of the weight, `M`.
+    pub out_features: usize,
+    /// Inputs of the weight, `N`.
+    pub in_features: usize,
+    /// Basis rows in use along the outputs, `p`.
+    pub out_rows: usize,
+    /// Basis rows in use along the inputs, `q`.
+    pub in_rows: usize,
+    /// Occupied places of the core, `E`.
+    pub places: usize,
+}
+
+impl Extent {
+    /// What is to be expected of `count` coefficients drawn from the whole grid of a weight
+    /// `[out, in]`: of `d` frequencies, `d (1 − e^(−n/d))` are in use.
+    #[must_use]
+    pub fn scattered(basis: Basis, [out_features, in_features]: [usize; 2], count: usize) -> Self {
+        let places = basis.parts() * count;
+        let used = |features: usize| {
+            let width = basis.width(features) as f64;
+            (width * -(-(places as f64) / width).exp_m1()).ceil() as usize
+        };
+        Self {
+            basis,
+            out_features,
+            in_features,
+            out_rows: used(out_features),
+            in_rows: used(in_features),
+            places,
+        }
+    }
+}
+
+impl From<&Sandwich> for Extent {
+    fn from(sandwich: &Sandwich) -> Self {
+        let core = sandwich.core();
+        Self {
+            basis: sandwich.basis(),
+            out_features: sandwich.out_features(),
+            in_features: sandwich.in_features(),
+            out_rows: core.rows(),
+            in_rows: core.cols(),
+            places: core.places(),
+        }
+    }
 }
 
 /// What a device is good at. Only ratios matter to the choice.
@@ -94,17 +146,13 @@ impl Estimate {
 /// | `Fast` | | `2T(F(N) + F(M))` | `7TE` |
 /// | `Merged` | | `2(q F(M) + M F(N))` to form the update, `T(F(N) + F(M))` for the gradient | `3TE` |
 #[must_use]
-pub fn estimate(way: Way, sandwich: &Sandwich, rows: usize) -> Estimate {
+pub fn estimate(way: Way, extent: &Extent, rows: usize) -> Estimate {
     let rows = rows as f64;
-    let (m, n) = (
-        sandwich.out_features() as f64,
-        sandwich.in_features() as f64,
-    );
-    let core = sandwich.core();
-    let (p, q) = (core.rows() as f64, core.cols() as f64);
-    let places = core.places() as f64;
-    let along_in = sandwich.basis().transform_flops(sandwich.in_features());
-    let along_out = sandwich.basis().transform_flops(sandwich.out_features());
+    let (m, n) = (extent.out_features as f64, extent.in_features as f64);
+    let (p, q) = (extent.out_rows as f64, extent.in_rows as f64);
+    let places = extent.places as f64;
+    let along_in = extent.basis.transform_flops(extent.in_features);
+    let along_out = extent.basis.transform_flops(extent.out_features);
     // Both passes read one side's activations, and read and write the other's.
     let activations = 4.0 * rows * 3.0 * (m + n);
     let basis = q * n + p * m;
@@ -115,7 +163,7 @@ pub fn estimate(way: Way, sandwich: &Sandwich, rows: usize) -> Estimate {
         transform_flops: 0.0,
         sparse_flops: 0.0,
         bytes: activations + projected,
-        saved_per_row: core.cols(),
+        saved_per_row: extent.in_rows,
     };
     match way {
         Way::Factored => {
@@ -149,9 +197,25 @@ pub fn estimate(way: Way, sandwich: &Sandwich, rows: usize) -> Estimate {
 /// # Panics
 /// If there are no ways.
 #[must_use]
-pub fn choose(ways: &[Way], sandwich: &Sandwich, rows: usize, machine: &Machine) -> Estimate {
+pub fn choose(ways: &[Way], extent: &Extent, rows: usize, machine: &Machine) -> Estimate {
     ways.iter()
-        .map(|&way| estimate(way, sandwich, rows))
+        .map(|&way| estimate(way, extent, rows))
         .min_by(|a, b| a.seconds(machine).total_cmp(&b.seconds(machine)))
         .expect("there are ways to choose from")
+}
+
+/// The fewest activation rows for which [`Way::Merged`] is cheaper than [`Way::Fast`] on `machine`,
+/// if there are any: both costs are a constant and so much a row.
+#[must_use]
+pub fn merged_from(extent: &Extent, machine: &Machine) -> Option<usize> {
+    let costs = |way| {
+        let seconds = |rows| estimate(way, extent, rows).seconds(machine);
+        (
+            seconds(0),
+            (seconds(1 << 20) - seconds(0)) / f64::from(1 << 20),
+        )
+    };
+    let ((fixed, a_row), (fixed_merged, a_row_merged)) = (costs(Way::Fast), costs(Way::Merged));
+    let rows = (fixed_merged - fixed) / (a_row - a_row_merged);
+    (a_row > a_row_merged).then(|| rows.max(0.0).ceil() as usize)
 }

@@ -5,7 +5,7 @@ mod common;
 use common::scattered;
 use peft_spectral::{
     Basis, Sandwich, Support,
-    plan::{Machine, Way, choose, estimate},
+    plan::{Extent, Machine, Way, choose, estimate, merged_from},
 };
 
 const ALL: [Way; 4] = [Way::Factored, Way::Structured, Way::Fast, Way::Merged];
@@ -23,7 +23,7 @@ fn block(side: usize, rank: u32) -> Sandwich {
 
 #[test]
 fn a_cpu_transforms_scattered_supports_and_multiplies_small_blocks() {
-    let way = |sandwich: &Sandwich| choose(&ALL, sandwich, 1024, &Machine::CPU_CORE).way;
+    let way = |sandwich: &Sandwich| choose(&ALL, &sandwich.into(), 1024, &Machine::CPU_CORE).way;
     assert_eq!(way(&random(4096)), Way::Fast);
     assert!(matches!(
         way(&block(4096, 8)),
@@ -35,12 +35,45 @@ fn a_cpu_transforms_scattered_supports_and_multiplies_small_blocks() {
 fn merging_pays_for_more_rows_than_the_weight_has() {
     let way = |side, rows| {
         let ways = [Way::Fast, Way::Merged];
-        choose(&ways, &random(side), rows, &Machine::CPU_CORE).way
+        choose(&ways, &(&random(side)).into(), rows, &Machine::CPU_CORE).way
     };
     assert_eq!(way(4096, 1024), Way::Fast);
     assert_eq!(way(768, 256), Way::Fast);
     assert_eq!(way(768, 8192), Way::Merged);
     assert_eq!(way(384, 4096), Way::Merged);
+}
+
+#[test]
+fn the_number_of_rows_from_which_merging_pays_is_where_the_choice_turns() {
+    for side in [128, 384, 768, 2048] {
+        let extent = Extent::from(&random(side));
+        let from = merged_from(&extent, &Machine::CPU_CORE).expect("it pays for many rows");
+        let way = |rows| choose(&[Way::Fast, Way::Merged], &extent, rows, &Machine::CPU_CORE).way;
+        assert_eq!(
+            (way(from - 1), way(from + 1)),
+            (Way::Fast, Way::Merged),
+            "{side}: {from}"
+        );
+    }
+}
+
+#[test]
+fn a_scattered_support_is_as_large_as_expected() {
+    for (side, count) in [(384, 1200), (768, 1000), (4096, 1000)] {
+        let support = scattered(Basis::Dct, side, side, count, 3);
+        let found = Extent::from(&Sandwich::new(Basis::Dct, side, side, &support).unwrap());
+        let expected = Extent::scattered(Basis::Dct, [side, side], count);
+        let near = |a: usize, b: usize| (a as f64 / b as f64 - 1.0).abs() < 0.03;
+        assert!(
+            near(found.out_rows, expected.out_rows),
+            "{found:?} {expected:?}"
+        );
+        assert!(
+            near(found.in_rows, expected.in_rows),
+            "{found:?} {expected:?}"
+        );
+        assert_eq!(found.places, expected.places);
+    }
 }
 
 #[test]
@@ -55,7 +88,7 @@ fn distinct_rows_are_counted_as_the_specification_counts_them() {
                 "{side}: {lines}"
             );
         }
-        let cost = estimate(Way::Factored, &sandwich, 4096);
+        let cost = estimate(Way::Factored, &(&sandwich).into(), 4096);
         let per_row = 4.0 * (core.rows() + core.cols()) as f64 * side as f64;
         assert_eq!(cost.product_flops, 4096.0 * per_row);
         assert_eq!(cost.saved_per_row, core.cols());

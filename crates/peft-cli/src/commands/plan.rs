@@ -105,10 +105,13 @@ fn groups(out: &mut impl Write, what: &str, groups: &[ModuleGroup]) -> io::Resul
             "{what:13} {:3} × {} ({rows}×{columns})",
             group.count, group.name
         )?;
-        match group.trained {
-            0 => writeln!(out)?,
-            trained => writeln!(out, ", {trained} trained")?,
+        if group.trained > 0 {
+            write!(out, ", {} trained", group.trained)?;
         }
+        if let Some(evaluation) = &group.evaluation {
+            write!(out, ": {evaluation}")?;
+        }
+        writeln!(out)?;
     }
     Ok(())
 }

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::bases::{BasisTensor, lift};
 use crate::{
     Basis, Real, Sandwich, SpectralError, Support, merge,
-    plan::{self, Machine, Way},
+    plan::{self, Extent, Machine, Way},
     sandwich::{Fast, Formed},
 };
 
@@ -37,6 +37,32 @@ pub enum Evaluation {
     /// the weight has. A weight in half precision takes fast transforms instead, for the update would
     /// be lost in its last bit.
     Merged,
+}
+
+impl Evaluation {
+    /// `Auto` becomes `Factored` where products with basis rows are the cheapest: the rest of its
+    /// choice is made pass by pass.
+    fn settled(self, extent: &Extent) -> Self {
+        let ways = [Way::Structured, Way::Fast];
+        let cheapest = || plan::choose(&ways, extent, TYPICAL_ROWS, &Machine::CPU_CORE).way;
+        match self {
+            Self::Auto if cheapest() == Way::Structured => Self::Factored,
+            chosen => chosen,
+        }
+    }
+
+    /// What it comes to on a CPU for an update of this extent, in words.
+    pub(crate) fn described(self, extent: &Extent) -> String {
+        match self.settled(extent) {
+            Self::Factored => "products with basis rows".to_owned(),
+            Self::Fast => "fast transforms".to_owned(),
+            Self::Merged => "added to the weight".to_owned(),
+            Self::Auto => match plan::merged_from(extent, &Machine::CPU_CORE) {
+                Some(rows) => format!("fast transforms, added to the weight from {rows} tokens"),
+                None => "fast transforms".to_owned(),
+            },
+        }
+    }
 }
 
 /// Tokens a step for which products with basis rows are weighed against transforms; the choice hardly
@@ -67,17 +93,7 @@ pub struct OnDevice {
 
 impl Layout {
     pub fn new(sandwich: Sandwich, gamma: f64, evaluation: Evaluation) -> Self {
-        let evaluation = match evaluation {
-            Evaluation::Auto => {
-                let ways = [Way::Structured, Way::Fast];
-                let best = plan::choose(&ways, &sandwich, TYPICAL_ROWS, &Machine::CPU_CORE);
-                match best.way {
-                    Way::Structured => Evaluation::Factored,
-                    _ => Evaluation::Auto,
-                }
-            }
-            chosen => chosen,
-        };
+        let evaluation = evaluation.settled(&Extent::from(&sandwich));
         let sandwich = Arc::new(sandwich);
         let update = RowUpdate::new(SandwichUpdate {
             sandwich: sandwich.clone(),
@@ -252,9 +268,9 @@ impl<T: Real> Applied<T> for SandwichUpdate {
 
 impl<T: Real> FormedUpdate<T> for SandwichUpdate {
     fn pays(&self, rows: usize) -> bool {
-        let ways = [Way::Fast, Way::Merged];
-        self.evaluation == Evaluation::Merged
-            || plan::choose(&ways, &self.sandwich, rows, &Machine::CPU_CORE).way == Way::Merged
+        let extent = Extent::from(self.sandwich.as_ref());
+        let from = || plan::merged_from(&extent, &Machine::CPU_CORE);
+        self.evaluation == Evaluation::Merged || from().is_some_and(|from| rows >= from)
     }
 
     fn add_to(&self, a: &[T], weight: &mut [T]) {

@@ -13,7 +13,7 @@ use super::common::{
     Counts, adapter, check_factor, coefficients_tensor, described, normals, stored_coefficients,
     to_map, unfit, zeros,
 };
-use crate::{Basis, Evaluation, SpectralError, SpectralParts, Support};
+use crate::{Basis, Evaluation, SpectralError, SpectralParts, Support, plan::Extent};
 
 /// The settings of a method of PEFT's whose places are drawn from a seed, so that its files hold
 /// nothing but coefficients.
@@ -158,6 +158,13 @@ impl<C: Drawn> Method for DrawnMethod<C> {
         let count = self.counts.coefficients(C::NAME, target)?;
         let tensors = coefficients_tensor(target, C::SUFFIX[0], &[count]);
         Ok(described(self.basis, target, count, tensors))
+    }
+
+    fn evaluation(&self, target: &Target) -> Result<Option<String>, AdapterError> {
+        let count = self.counts.coefficients(C::NAME, target)?;
+        let shape = [target.out_features, target.in_features];
+        let extent = Extent::scattered(self.basis, shape, count);
+        Ok(Some(self.config.common().evaluation.described(&extent)))
     }
 
     fn suffixes(&self) -> &'static [&'static str] {

@@ -20,6 +20,7 @@ use super::common::{
 use crate::{
     Basis, Evaluation, Loca, Support,
     adapter::{entries_of, places, shares},
+    plan::Extent,
 };
 
 const NAME: &str = "loca";
@@ -149,6 +150,15 @@ impl LocaMethod {
             train_locations,
         ))
     }
+
+    /// Entries of the spectrum that `count` coefficients take part in: trained places bring four beside
+    /// each.
+    fn entries(&self, count: usize) -> usize {
+        match self.config.location_share > 0.0 {
+            true => 5 * count,
+            false => count,
+        }
+    }
 }
 
 impl Method for LocaMethod {
@@ -182,11 +192,16 @@ impl Method for LocaMethod {
             shape: vec![2, count],
         };
         tensors.insert(PLACES.to_owned(), places);
-        // Trained places bring four entries beside each.
-        let entries = if learn { 5 * count } else { count };
-        let mut spec = described(Basis::Dct, target, entries, tensors);
+        let mut spec = described(Basis::Dct, target, self.entries(count), tensors);
         spec.cost.parameters = if learn { 3 * count } else { count };
         Ok(spec)
+    }
+
+    fn evaluation(&self, target: &Target) -> Result<Option<String>, AdapterError> {
+        let count = self.entries(self.counts.coefficients(NAME, target)?);
+        let shape = [target.out_features, target.in_features];
+        let extent = Extent::scattered(Basis::Dct, shape, count);
+        Ok(Some(self.config.evaluation.described(&extent)))
     }
 
     fn suffixes(&self) -> &'static [&'static str] {

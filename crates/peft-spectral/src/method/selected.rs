@@ -21,7 +21,8 @@ use crate::{
     Basis, SpectralParts, Support,
     adapter::support_of,
     gain::rate_scale,
-    support::{hierarchical, low_block, product, random, strongest},
+    plan::Extent,
+    support::{hierarchical, low_block, low_block_size, product, random, strongest},
     transform::spectrum,
 };
 
@@ -219,6 +220,23 @@ impl Method for SelectedMethod {
         };
         tensors.insert(places.to_owned(), info);
         Ok(described(self.kind.basis(), target, count, tensors))
+    }
+
+    fn evaluation(&self, target: &Target) -> Result<Option<String>, AdapterError> {
+        let count = self.counts.coefficients(self.kind.name(), target)?;
+        let shape = [target.out_features, target.in_features];
+        let scattered = Extent::scattered(self.kind.basis(), shape, count);
+        let within = |[rows, cols]: [usize; 2]| Extent {
+            out_rows: rows.min(scattered.out_rows),
+            in_rows: cols.min(scattered.in_rows),
+            ..scattered
+        };
+        let extent = match self.config.select {
+            Selection::Product => within([self.config.max_rows, self.config.max_cols]),
+            Selection::LowBlock => within(low_block_size(shape, count)),
+            Selection::Random | Selection::Energy | Selection::Hier | Selection::Grad => scattered,
+        };
+        Ok(Some(self.config.evaluation.described(&extent)))
     }
 
     fn suffixes(&self) -> &'static [&'static str] {

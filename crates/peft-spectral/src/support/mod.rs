@@ -12,4 +12,4 @@ pub use foreign::{fourierft_support, waveft_support};
 pub use hierarchical::{Hierarchical, hierarchical};
 pub use list::Support;
 pub use product::product;
-pub use simple::{low_block, random, strongest};
+pub use simple::{low_block, low_block_size, random, strongest};

@@ -47,16 +47,22 @@ pub fn random(rows: usize, cols: usize, count: usize, key: u64) -> Result<Suppor
     Support::from_flat(rows, cols, drawn([rows, cols], count, key))
 }
 
-/// The `count` lowest frequencies as a block: `⌈√(count · rows / cols)⌉` rows (at least as many as
-/// make the columns suffice) by `⌈count / rows⌉` columns, filled row by row.
+/// Rows and columns of the [`low_block`] of `count` entries that fit: `⌈√(count · rows / cols)⌉` rows,
+/// at least as many as make the columns suffice, by `⌈count / rows⌉` columns.
+#[must_use]
+pub fn low_block_size([rows, cols]: [usize; 2], count: usize) -> [usize; 2] {
+    let wanted = (count as f64 * rows as f64 / cols as f64).sqrt().ceil() as usize;
+    let tall = wanted.clamp(count.div_ceil(cols), rows);
+    [tall, count.div_ceil(tall)]
+}
+
+/// The `count` lowest frequencies as a block of [`low_block_size`], filled row by row.
 ///
 /// # Errors
 /// If `count` does not fit.
 pub fn low_block(rows: usize, cols: usize, count: usize) -> Result<Support, SpectralError> {
     check_count(rows, cols, count)?;
-    let wanted = (count as f64 * rows as f64 / cols as f64).sqrt().ceil() as usize;
-    let tall = wanted.clamp(count.div_ceil(cols), rows);
-    let wide = count.div_ceil(tall);
+    let [_, wide] = low_block_size([rows, cols], count);
     let entries = (0..count).map(|i| [(i / wide) as u32, (i % wide) as u32]);
     Support::new(rows, cols, entries.collect())
 }

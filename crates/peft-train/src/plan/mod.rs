@@ -119,6 +119,7 @@ impl Plan {
         let created = folder.check(&layout)?;
         let (matched, unmatched) = targets(folder, &layout, choice)?;
         let mut specs: Vec<Option<AdapterSpec>> = Vec::with_capacity(layout.linears.len());
+        let mut evaluations = Vec::with_capacity(layout.linears.len());
         // A parameter that several adapters share counts once.
         let (mut known, mut copies) = (BTreeSet::new(), 0);
         for site in &layout.linears {
@@ -126,6 +127,8 @@ impl Plan {
             let wanted = matched.contains(&site.path);
             let spec = wanted.then(|| choice.method.describe(&target));
             specs.push(spec.transpose()?);
+            let evaluation = wanted.then(|| choice.method.evaluation(&target));
+            evaluations.push(evaluation.transpose()?.flatten());
             if wanted {
                 for (name, values) in choice.method.tied(&target)? {
                     copies += if known.insert(name) { 0 } else { values };
@@ -157,8 +160,8 @@ impl Plan {
         Ok(Self {
             method: choice.method.name().to_owned(),
             targets: matched.len(),
-            modules: groups(&layout, &specs, true),
-            left_alone: groups(&layout, &specs, false),
+            modules: groups(&layout, &specs, &evaluations, true),
+            left_alone: groups(&layout, &specs, &evaluations, false),
             unmatched,
             trainable_parameters: trainable,
             head_parameters: head,

@@ -15,6 +15,9 @@ pub struct ModuleGroup {
     pub shape: [usize; 2],
     /// Values trained in all of them; 0 where nothing is.
     pub trained: usize,
+    /// How products with the adapted weights are worked out, where the method has a choice.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evaluation: Option<String>,
 }
 
 /// A target that no module answers to.
@@ -30,10 +33,11 @@ pub struct Unmatched {
 pub fn groups(
     layout: &ModelLayout,
     specs: &[Option<AdapterSpec>],
+    evaluations: &[Option<String>],
     adapted: bool,
 ) -> Vec<ModuleGroup> {
     let mut groups: Vec<ModuleGroup> = Vec::new();
-    for (site, spec) in layout.linears.iter().zip(specs) {
+    for ((site, spec), evaluation) in layout.linears.iter().zip(specs).zip(evaluations) {
         if spec.is_some() != adapted {
             continue;
         }
@@ -46,7 +50,7 @@ pub fn groups(
         let (name, shape) = (parts.join("."), [site.out_features, site.in_features]);
         match groups
             .iter_mut()
-            .find(|g| g.name == name && g.shape == shape)
+            .find(|g| g.name == name && g.shape == shape && g.evaluation == *evaluation)
         {
             Some(group) => {
                 group.count += 1;
@@ -57,6 +61,7 @@ pub fn groups(
                 count: 1,
                 shape,
                 trained,
+                evaluation: evaluation.clone(),
             }),
         }
     }
