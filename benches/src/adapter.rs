@@ -4,7 +4,7 @@ use anyhow::Result;
 use burn::module::Module;
 use peft_train::{
     core::{
-        AttachOptions, Method, NameMap, attach,
+        AttachOptions, Method, NameMap, WeightGradients, attach,
         format::{TargetSpec, Targets},
     },
     methods,
@@ -28,18 +28,33 @@ pub fn method(setup: &Setup) -> Result<Box<dyn Method>> {
 
 /// A model with nothing trained but the adapters on its `targets`.
 pub fn adapted<M: Module>(model: M, setup: &Setup, targets: Targets) -> Result<M> {
+    adapted_by(model, method(setup)?.as_ref(), targets, None)
+}
+
+/// The same of a method that may want gradients.
+pub fn adapted_by<M: Module>(
+    model: M,
+    method: &dyn Method,
+    targets: Targets,
+    gradients: Option<&WeightGradients>,
+) -> Result<M> {
     let options = AttachOptions {
         targets: &TargetSpec::new(targets),
         names: &NameMap::identity(),
         modules_to_save: &[],
         heads: &[],
         seed: 0,
-        gradients: None,
+        gradients,
     };
-    Ok(attach(model, method(setup)?.as_ref(), &options)?.0)
+    Ok(attach(model, method, &options)?.0)
 }
 
-/// Modules by name.
+/// Modules by name, or by a regular expression where there is one alone with a backslash.
 pub fn named<S: AsRef<str>>(names: &[S]) -> Targets {
+    if let [only] = names
+        && only.as_ref().contains('\\')
+    {
+        return Targets::Regex(only.as_ref().to_owned());
+    }
     Targets::List(names.iter().map(|name| name.as_ref().to_owned()).collect())
 }

@@ -42,11 +42,20 @@ impl BaseCase {
         };
         let words = config.vocab_size as f32;
         let tokens = uniform(setup.seed, setup.batch * setup.seq);
+        let ids: Vec<u32> = tokens.iter().map(|u| (u * words) as u32).collect();
+        let starts: Vec<usize> = (0..=setup.batch).map(|row| row * setup.seq).collect();
+        let labels = Labels::Classes((0..setup.batch as u32).map(|row| row % 2).collect());
+        let inputs = Inputs {
+            ids: &ids,
+            type_ids: &[],
+            starts: &starts,
+            labels: &labels,
+        };
         Ok(Self {
-            training: Training::new(random_model(config, &device), setup, &device)?,
-            ids: tokens.iter().map(|u| (u * words) as u32).collect(),
-            starts: (0..=setup.batch).map(|row| row * setup.seq).collect(),
-            labels: Labels::Classes((0..setup.batch as u32).map(|row| row % 2).collect()),
+            training: Training::new(random_model(config, &device), setup, &device, &inputs)?,
+            ids,
+            starts,
+            labels,
         })
     }
 }

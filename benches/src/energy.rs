@@ -7,13 +7,13 @@ use burn::tensor::{Device, Tensor};
 use peft_spectral::{Basis, transform::spectrum};
 use peft_train::{
     core::{
-        AdapterContext, AttachOptions, Method, NameMap, WeightGradients, adapter_tensors, attach,
-        format::TargetSpec, linear_sites, matched_modules, train_weights,
+        AttachOptions, Method, WeightGradients, adapter_tensors, attach, format::TargetSpec,
+        matched_modules,
     },
     data::{BatchPlan, Dataset, LoadOptions, Task, TextTokenizer},
-    differentiate, loss, methods,
-    models::{HeadSpec, ModelFolder, PackedBatch, SequenceModel},
-    targets,
+    labelled_batch, methods,
+    models::{HeadSpec, ModelFolder, SequenceModel},
+    weight_gradients,
 };
 use serde_json::{Map, Value, json};
 
@@ -79,36 +79,78 @@ fn shares(
     Ok(json!({ "select": rule, "count": count, "mean": mean, "least": least, "most": most }))
 }
 
-pub fn energy(command: &Energy, device: &Device) -> Result<Value> {
-    let device = device.clone().autodiff();
-    let folder = ModelFolder::open(&command.model)?;
-    let tokenizer = TextTokenizer::from_dir(&command.model)?;
-    let options = LoadOptions::new(Task::Classify, command.max_length);
-    let (data, _) = Dataset::load(&command.data, &options, &tokenizer)?;
-    let head = HeadSpec {
-        outputs: data.label_map().map_or(1, |labels| labels.len()),
-        seed: 0,
-    };
-    let (model, _) = SequenceModel::load(&folder, &head, &device)?;
-    let spec = TargetSpec::new(named(&command.targets));
-    let names = model.names();
-    let modules = matched_modules(&model, &spec, &names, model.head_modules())?;
+/// A model, rows for it, and the linear layers that are looked at.
+pub struct Loaded {
+    model: SequenceModel,
+    data: Dataset,
+    spec: TargetSpec,
+    modules: BTreeSet<String>,
+    plan: BatchPlan,
+    device: Device,
+}
 
-    let plan = BatchPlan::new(&data.lengths(), command.batch, 0, 0)?;
-    let batches: Vec<&[usize]> = plan.iter_from(0).collect();
-    let wanted = command.probe + command.held_out;
-    ensure!(
-        batches.len() >= wanted,
-        "{} batches are fewer than {wanted}",
-        batches.len()
-    );
-    let gradient = |rows: &[&[usize]]| summed(&model, &names, &modules, &data, rows, &device);
-    let probe = WeightGradients {
-        sums: gradient(&batches[..command.probe])?,
-        ..WeightGradients::new()
+impl Loaded {
+    /// What a command names, with enough rows for it.
+    pub fn open(command: &Energy, device: &Device) -> Result<Self> {
+        let device = device.clone().autodiff();
+        let folder = ModelFolder::open(&command.model)?;
+        let tokenizer = TextTokenizer::from_dir(&command.model)?;
+        let options = LoadOptions::new(Task::Classify, command.max_length);
+        let (data, _) = Dataset::load(&command.data, &options, &tokenizer)?;
+        let head = HeadSpec {
+            outputs: data.label_map().map_or(1, |labels| labels.len()),
+            seed: 0,
+        };
+        let (model, _) = SequenceModel::load(&folder, &head, &device)?;
+        let spec = TargetSpec::new(named(&command.targets));
+        let modules = matched_modules(&model, &spec, &model.names(), model.head_modules())?;
+        let plan = BatchPlan::new(&data.lengths(), command.batch, 0, 0)?;
+        let (found, wanted) = (plan.iter_from(0).count(), command.probe + command.held_out);
+        ensure!(found >= wanted, "{found} batches are fewer than {wanted}");
+        Ok(Self {
+            model,
+            data,
+            spec,
+            modules,
+            plan,
+            device,
+        })
+    }
+
+    /// The gradients of `count` batches from `first` on, one after the other.
+    pub fn gradients(
+        &self,
+        first: usize,
+        count: usize,
+        take: impl FnMut(Vec<(String, Tensor<2>)>),
+    ) -> Result<()> {
+        let batches = self.plan.iter_from(first).take(count);
+        let batches =
+            batches.map(|rows| labelled_batch(&self.model, &self.data, rows, &self.device));
+        let names = self.model.names();
+        Ok(weight_gradients(
+            &self.model,
+            &names,
+            &self.modules,
+            false,
+            batches,
+            take,
+        )?)
+    }
+}
+
+pub fn energy(command: &Energy, device: &Device) -> Result<Value> {
+    let loaded = Loaded::open(command, device)?;
+    let entry = methods::by_name("sdctft")?;
+    let plain = (entry.build)(&(entry.defaults)())?;
+    let summed = |first, count| -> Result<WeightGradients> {
+        let mut all = WeightGradients::new();
+        loaded.gradients(first, count, |one| all.add(one, plain.as_ref()))?;
+        Ok(all)
     };
-    let held_out = gradient(&batches[command.probe..wanted])?;
-    let spectra: BTreeMap<String, (Vec<f64>, usize)> = held_out
+    let probe = summed(0, command.probe)?;
+    let held_out = summed(command.probe, command.held_out)?;
+    let spectra: BTreeMap<String, (Vec<f64>, usize)> = (held_out.sums)
         .into_iter()
         .map(|(module, gradient)| {
             let [inner, out] = gradient.dims();
@@ -121,16 +163,15 @@ pub fn energy(command: &Energy, device: &Device) -> Result<Value> {
     for rule in ["hier", "energy", "random", "lowblock", "product", "grad"] {
         for &count in &command.counts {
             let pair = [rule.into(), count.into()];
-            rows.push(shares(&model, &probe, &spectra, &spec, pair)?);
+            let Loaded { model, spec, .. } = &loaded;
+            rows.push(shares(model, &probe, &spectra, spec, pair)?);
         }
     }
     // The most that any support of so many entries could hold.
     for &count in &command.counts {
-        let best = spectra.values().map(|(values, _)| {
-            let mut squares: Vec<f64> = values.iter().map(|v| v * v).collect();
-            squares.sort_unstable_by(|a, b| b.total_cmp(a));
-            squares[..count].iter().sum::<f64>() / squares.iter().sum::<f64>()
-        });
+        let best = spectra
+            .values()
+            .map(|(values, _)| strongest(values, &[count])[0]);
         let best: Vec<f64> = best.collect();
         let mean = best.iter().sum::<f64>() / best.len() as f64;
         rows.push(json!({ "select": "best", "count": count, "mean": mean }));
@@ -138,44 +179,11 @@ pub fn energy(command: &Energy, device: &Device) -> Result<Value> {
     Ok(json!({ "ok": true, "modules": spectra.len(), "shares": rows }))
 }
 
-/// The gradients of the mean losses of batches to the weights of modules, `[in, out]`, summed.
-fn summed(
-    model: &SequenceModel,
-    names: &NameMap,
-    modules: &BTreeSet<String>,
-    data: &Dataset,
-    batches: &[&[usize]],
-    device: &Device,
-) -> Result<BTreeMap<String, Tensor<2>>> {
-    let model = train_weights(model.clone(), names, modules);
-    let context = AdapterContext::inference();
-    let mut sums: BTreeMap<String, Tensor<2>> = BTreeMap::new();
-    for rows in batches {
-        let batch = data.batch(rows)?;
-        let packed = PackedBatch::new(
-            model.config(),
-            &batch.ids,
-            &batch.type_ids,
-            &batch.row_starts,
-            device,
-        )?;
-        let wanted = targets(&batch.labels, device)?;
-        let mean = |outputs| loss(outputs, wanted);
-        let found = differentiate(&model, &packed, &context, false, mean).1;
-        for site in linear_sites(&model) {
-            let Some(gradient) = found.get(&format!("{}.weight", site.path)) else {
-                continue;
-            };
-            let gradient = gradient
-                .clone()
-                .reshape([site.in_features, site.out_features]);
-            let name = names.to_hf(&site.path);
-            let sum = match sums.remove(&name) {
-                Some(sum) => sum + gradient,
-                None => gradient,
-            };
-            sums.insert(name, sum);
-        }
-    }
-    Ok(sums)
+/// The shares of the energy that the strongest values hold, so many of them.
+pub fn strongest(values: &[f64], counts: &[usize]) -> Vec<f64> {
+    let mut squares: Vec<f64> = values.iter().map(|v| v * v).collect();
+    squares.sort_unstable_by(|a, b| b.total_cmp(a));
+    let all: f64 = squares.iter().sum();
+    let share = |&count: &usize| squares[..count].iter().sum::<f64>() / all;
+    counts.iter().map(share).collect()
 }

@@ -3,9 +3,11 @@
 
 mod adapter;
 mod base;
+mod concentration;
 mod energy;
 mod layer;
 mod memory;
+mod probe;
 mod protocol;
 mod single;
 mod step;
@@ -64,6 +66,9 @@ fn main() -> Result<()> {
                 Ok(json!({ "ok": true }))
             }
             Ok(Command::Energy(command)) => energy::energy(&command, &selected.device),
+            Ok(Command::Concentration(command)) => {
+                concentration::concentration(&command, &selected.device)
+            }
             Ok(Command::Setup(setup)) => set_up(*setup, &selected.device, &mut slots),
             Ok(Command::Run {
                 name,
@@ -94,10 +99,12 @@ fn set_up(
         }
         "minilm_step" => Ok(Box::new(step::StepCase::new(&setup, device)?) as _),
         "bert_base_step" => Ok(Box::new(base::BaseCase::new(&setup, device)?) as _),
+        "minilm_probe" => Ok(Box::new(probe::ProbeCase::new(&setup, device)?) as _),
         "linear" => Ok(Box::new(single::LinearCase::new(&setup, device)?) as _),
         "merge" => Ok(Box::new(single::MergeCase::new(&setup, device)?) as _),
         other => bail!(
-            "unknown case `{other}`; known: bert_layer, minilm_step, bert_base_step, linear, merge"
+            "unknown case `{other}`; known: bert_layer, minilm_step, minilm_probe, bert_base_step, \
+             linear, merge"
         ),
     })?;
     peft_train::release_freed_memory();

@@ -19,6 +19,7 @@ pub enum Command {
         name: String,
     },
     Energy(Box<Energy>),
+    Concentration(Box<Energy>),
     Quit,
 }
 
@@ -32,11 +33,16 @@ pub struct Energy {
     /// Batches that a rule may see, and batches that it is judged by.
     pub probe: usize,
     pub held_out: usize,
+    /// Numbers of coefficients.
+    #[serde(default)]
     pub counts: Vec<usize>,
+    /// Shares of a weight's entries.
+    #[serde(default)]
+    pub shares: Vec<f64>,
     pub targets: Vec<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 pub struct Setup {
     #[serde(default = "default_name")]
     pub name: String,
@@ -57,9 +63,14 @@ pub struct Setup {
     /// The method's own settings, by their keys in `adapter_config.json`.
     #[serde(default)]
     pub settings: Map<String, Value>,
-    /// Inputs and outputs of a single layer.
+    /// Inputs of a single layer, and outputs where there is no other number of them.
     #[serde(default)]
     pub features: usize,
+    /// Outputs of a single layer.
+    pub outputs: Option<usize>,
+    /// Whether a single layer takes AdamW's step, too.
+    #[serde(default)]
+    pub optimizer: bool,
     #[serde(default)]
     pub model: std::path::PathBuf,
     #[serde(default)]

@@ -5,13 +5,20 @@ use burn::{
     module::Module,
     tensor::{Device, Tensor},
 };
-use peft_train::core::{AdapterContext, DynAdapter, nn::Linear, trainable_parameters};
+use peft_train::{
+    Trainer,
+    core::{
+        AdapterContext, DynAdapter, Method, NameMap, WeightGradients, nn::Linear, train_weights,
+        trainable_parameters,
+    },
+};
 
 use crate::{
     Case,
-    adapter::{adapted, named},
+    adapter::{adapted_by, method, named},
     layer::{linear, random},
     protocol::{Measured, Setup},
+    training::trainer,
 };
 
 /// A module for the adapter's method to find the layer in.
@@ -20,35 +27,90 @@ struct Holder {
     linear: Linear,
 }
 
-fn holder(setup: &Setup, device: &Device) -> Result<Holder> {
-    let [inputs, outputs] = [setup.features, setup.features];
-    let holder = Holder {
-        linear: linear(11, inputs, outputs, device),
-    };
-    match setup.adapter.as_str() {
-        "none" => Ok(holder.no_grad()),
-        _ => adapted(holder, setup, named(&["linear"])),
+impl Holder {
+    fn frozen(setup: &Setup, device: &Device) -> Self {
+        let outputs = setup.outputs.unwrap_or(setup.features);
+        Self {
+            linear: linear(11, setup.features, outputs, device),
+        }
+        .no_grad()
+    }
+
+    fn weight_trained(self) -> Self {
+        train_weights(self, &NameMap::identity(), &["linear".to_owned()].into())
+    }
+
+    /// The loss of rows, and the gradient of the inputs taken, as in the middle of a stack.
+    fn loss(&self, input: &Tensor<2>, probe: &Tensor<2>, context: &AdapterContext) -> Tensor<1> {
+        let output = self.linear.forward(input.clone(), context);
+        (output * probe.clone()).mean()
     }
 }
 
-/// Forward and backward of a layer in the middle of a stack.
+/// Rows of inputs, and what the outputs are multiplied by: every use of a key is another draw.
+fn rows(setup: &Setup, key: u64, device: &Device) -> [Tensor<2>; 2] {
+    let count = setup.batch * setup.seq;
+    let outputs = setup.outputs.unwrap_or(setup.features);
+    [
+        random(2 * key + 1, [count, setup.features], 1.0, device),
+        random(2 * key + 2, [count, outputs], 1.0, device),
+    ]
+}
+
+/// A layer with the adapter that the setup asks for.
+fn adapted_holder(setup: &Setup, method: &dyn Method, device: &Device) -> Result<Holder> {
+    let holder = Holder::frozen(setup, device);
+    let mut gradients = WeightGradients::new();
+    let plain = holder.clone().weight_trained();
+    for batch in 0..method.gradient_batches() {
+        let [input, probe] = rows(setup, 1 + batch as u64, device);
+        let loss = plain.loss(&input, &probe, &AdapterContext::inference());
+        let found = plain.linear.weight.val().grad(&loss.backward());
+        let found = found.context("the weight got no gradient")?;
+        gradients.add([("linear".to_owned(), found)], method);
+    }
+    let known = (method.gradient_batches() > 0).then_some(&gradients);
+    adapted_by(holder, method, named(&["linear"]), known)
+}
+
+/// Forward and backward of a layer in the middle of a stack, with the optimiser's step where the setup
+/// says so.
 pub struct LinearCase {
-    holder: Holder,
+    holder: Option<Holder>,
     input: Tensor<2>,
     probe: Tensor<2>,
     trained: usize,
+    step: Option<(Trainer, Box<dyn Method>)>,
 }
 
 impl LinearCase {
     pub fn new(setup: &Setup, device: &Device) -> Result<Self> {
         let device = device.clone().autodiff();
-        let holder = holder(setup, &device)?;
-        let shape = [setup.batch * setup.seq, setup.features];
+        let [input, probe] = rows(setup, 0, &device);
+        let (holder, method) = match setup.adapter.as_str() {
+            "none" => (Holder::frozen(setup, &device), None),
+            "full" => {
+                let method = peft_train::methods::by_name("head")?;
+                let method = (method.build)(&(method.defaults)())?;
+                (
+                    Holder::frozen(setup, &device).weight_trained(),
+                    Some(method),
+                )
+            }
+            _ => {
+                let method = method(setup)?;
+                let holder = adapted_holder(setup, method.as_ref(), &device)?;
+                (holder, Some(method))
+            }
+        };
         Ok(Self {
             trained: trainable_parameters(&holder).iter().map(|p| p.len()).sum(),
-            holder,
-            input: random(1, shape, 1.0, &device),
-            probe: random(2, shape, 1.0, &device),
+            holder: Some(holder),
+            input,
+            probe,
+            step: method
+                .filter(|_| setup.optimizer)
+                .map(|method| (trainer(setup.seed), method)),
         })
     }
 }
@@ -60,14 +122,28 @@ impl Case for LinearCase {
 
     fn run(&mut self) -> Result<Measured> {
         let input = self.input.clone().detach().require_grad();
-        let context = AdapterContext::training(0, 0);
-        let output = self.holder.linear.forward(input.clone(), &context);
-        let loss = (output * self.probe.clone()).mean();
-        let grads = loss.backward();
-        input.grad(&grads).context("the input got no gradient")?;
+        let tokens = input.dims()[0];
+        let holder = self.holder.take().context("an earlier step failed")?;
+        let (holder, loss) = match &mut self.step {
+            None => {
+                let loss = holder.loss(&input, &self.probe, &AdapterContext::training(0, 0));
+                let grads = loss.backward();
+                input.grad(&grads).context("the input got no gradient")?;
+                (holder, loss.into_scalar::<f64>())
+            }
+            Some((trainer, method)) => {
+                let probe = &self.probe;
+                let (holder, report) =
+                    trainer.step(holder, method.as_ref(), 1, |holder: &Holder, _, context| {
+                        Ok((holder.loss(&input, probe, context), 1.0))
+                    })?;
+                (holder, report.loss)
+            }
+        };
+        self.holder = Some(holder);
         Ok(Measured {
-            tokens: input.dims()[0],
-            loss: Some(loss.into_scalar::<f64>()),
+            tokens,
+            loss: Some(loss),
         })
     }
 }
@@ -81,7 +157,7 @@ pub struct MergeCase {
 
 impl MergeCase {
     pub fn new(setup: &Setup, device: &Device) -> Result<Self> {
-        let holder = holder(setup, device)?;
+        let holder = adapted_holder(setup, method(setup)?.as_ref(), device)?;
         let adapter = holder.linear.weight.reparameterization::<DynAdapter>();
         let adapter = adapter.context("the case merge needs an adapter")?.clone();
         Ok(Self {

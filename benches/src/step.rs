@@ -1,6 +1,6 @@
 //! A whole training step of a real model on real text.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use burn::tensor::Device;
 use peft_train::{
     data::{BatchPlan, Dataset, LoadOptions, Task, TextTokenizer},
@@ -23,25 +23,37 @@ pub struct StepCase {
     next: usize,
 }
 
+/// The model and the rows that a setup names.
+pub fn load(setup: &Setup, device: &Device) -> Result<(SequenceModel, Dataset)> {
+    let mut folder = ModelFolder::open(&setup.model)?;
+    if !setup.dropout {
+        folder.set_dropout(0.0);
+    }
+    let tokenizer = TextTokenizer::from_dir(&setup.model)?;
+    let options = LoadOptions::new(Task::Classify, setup.max_length);
+    let (data, _) = Dataset::load(&setup.data, &options, &tokenizer)?;
+    let head = HeadSpec {
+        outputs: data.label_map().map_or(1, |labels| labels.len()),
+        seed: setup.seed,
+    };
+    let (model, _) = SequenceModel::load(&folder, &head, device)?;
+    Ok((model, data))
+}
+
 impl StepCase {
     pub fn new(setup: &Setup, device: &Device) -> Result<Self> {
         let device = device.clone().autodiff();
-        let mut folder = ModelFolder::open(&setup.model)?;
-        if !setup.dropout {
-            folder.set_dropout(0.0);
-        }
-        let tokenizer = TextTokenizer::from_dir(&setup.model)?;
-        let options = LoadOptions::new(Task::Classify, setup.max_length);
-        let (data, _) = Dataset::load(&setup.data, &options, &tokenizer)?;
-        let outputs = data.label_map().map_or(1, |labels| labels.len());
-        let head = HeadSpec {
-            outputs,
-            seed: setup.seed,
-        };
-        let (model, _) = SequenceModel::load(&folder, &head, &device)?;
+        let (model, data) = load(setup, &device)?;
         let plan = BatchPlan::new(&data.lengths(), setup.batch, setup.seed, 0)?;
+        let first = data.batch(plan.get(0).context("no batch")?)?;
+        let inputs = Inputs {
+            ids: &first.ids,
+            type_ids: &first.type_ids,
+            starts: &first.row_starts,
+            labels: &first.labels,
+        };
         Ok(Self {
-            training: Training::new(model, setup, &device)?,
+            training: Training::new(model, setup, &device, &inputs)?,
             data,
             batch: setup.batch,
             seed: setup.seed,

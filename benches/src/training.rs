@@ -1,14 +1,18 @@
 //! A model with adapters, a trainer, and whole steps of it.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use burn::tensor::Device;
 use peft_train::{
-    AdamWConfig, Schedule, ScheduleKind, Trainer, TrainerConfig,
-    core::{AttachOptions, Method, attach, format::TargetSpec},
+    AdamWConfig, Schedule, ScheduleKind, Targets, TrainError, Trainer, TrainerConfig,
+    core::{
+        AttachOptions, Method, WeightGradients, attach,
+        format::{self, TargetSpec},
+        matched_modules,
+    },
     data::Labels,
-    differentiate, loss,
+    differentiate, loss, methods,
     models::{PackedBatch, SequenceModel},
-    targets,
+    targets, weight_gradients,
 };
 
 use crate::{
@@ -24,6 +28,23 @@ pub struct Inputs<'a> {
     pub labels: &'a Labels,
 }
 
+impl Inputs<'_> {
+    fn packed(
+        &self,
+        model: &SequenceModel,
+        device: &Device,
+    ) -> Result<(PackedBatch, Targets), TrainError> {
+        let Self {
+            ids,
+            type_ids,
+            starts,
+            labels,
+        } = self;
+        let packed = PackedBatch::new(model.config(), ids, type_ids, starts, device)?;
+        Ok((packed, targets(labels, device)?))
+    }
+}
+
 pub struct Training {
     model: Option<SequenceModel>,
     method: Box<dyn Method>,
@@ -33,37 +54,68 @@ pub struct Training {
     pub trained: usize,
 }
 
+/// A trainer of long runs.
+pub fn trainer(seed: u64) -> Trainer {
+    let config = TrainerConfig {
+        learning_rate: 2e-3,
+        head_learning_rate: 2e-3,
+        clip_norm: Some(1.0),
+        optimizer: AdamWConfig::default(),
+        seed,
+    };
+    Trainer::new(config, Schedule::new(ScheduleKind::Constant, 0.0, u64::MAX))
+}
+
 impl Training {
-    /// Attaches the adapters that the setup asks for to a model on `device`.
-    pub fn new(model: SequenceModel, setup: &Setup, device: &Device) -> Result<Self> {
+    /// Attaches the adapters that the setup asks for to a model on `device`: none trains the head alone,
+    /// full the targets' weights in place of adapters. A method that wants gradients is shown those of
+    /// `inputs`, as often as it wants some.
+    pub fn new(
+        model: SequenceModel,
+        setup: &Setup,
+        device: &Device,
+        inputs: &Inputs<'_>,
+    ) -> Result<Self> {
         let names = model.names();
         let heads = model.head_modules();
-        let saved: Vec<String> = heads.iter().map(|head| (*head).to_owned()).collect();
-        let method = method(setup)?;
-        let targets = match setup.targets.as_slice() {
+        let mut saved: Vec<String> = heads.iter().map(|head| (*head).to_owned()).collect();
+        let mut wanted = match setup.targets.as_slice() {
             [] => named(&["query", "value"]),
             given => named(given),
         };
+        let method = match setup.adapter.as_str() {
+            "none" | "full" => {
+                let entry = methods::by_name("head")?;
+                (entry.build)(&(entry.defaults)())?
+            }
+            _ => method(setup)?,
+        };
+        let modules = matched_modules(&model, &TargetSpec::new(wanted.clone()), &names, heads)?;
+        if setup.adapter == "full" {
+            saved.extend(modules.iter().cloned());
+        }
+        if !method.adapts_weights() {
+            wanted = format::Targets::Unspecified;
+        }
+        let count = method.gradient_batches();
+        let mut gradients = WeightGradients::new();
+        let batches = (0..count).map(|_| inputs.packed(&model, device));
+        weight_gradients(&model, &names, &modules, setup.recompute, batches, |one| {
+            gradients.add(one, method.as_ref());
+        })?;
         let options = AttachOptions {
-            targets: &TargetSpec::new(targets),
+            targets: &TargetSpec::new(wanted),
             names: &names,
             modules_to_save: &saved,
             heads,
             seed: setup.seed,
-            gradients: None,
+            gradients: (count > 0).then_some(&gradients),
         };
         let (model, report) = attach(model, method.as_ref(), &options)?;
-        let config = TrainerConfig {
-            learning_rate: 2e-3,
-            head_learning_rate: 2e-3,
-            clip_norm: Some(1.0),
-            optimizer: AdamWConfig::default(),
-            seed: setup.seed,
-        };
         Ok(Self {
             model: Some(model),
             method,
-            trainer: Trainer::new(config, Schedule::new(ScheduleKind::Constant, 0.0, u64::MAX)),
+            trainer: trainer(setup.seed),
             device: device.clone(),
             recompute: setup.recompute,
             trained: report.trainable_parameters(),
@@ -73,20 +125,12 @@ impl Training {
     /// Forward, backward, clipping and AdamW.
     pub fn step(&mut self, inputs: &Inputs<'_>) -> Result<Measured> {
         let device = &self.device;
-        let model = self.model.take().expect("put back after every step");
-        let config = model.config().clone();
+        let model = self.model.take().context("an earlier step failed")?;
         let recompute = self.recompute;
         let (model, report) =
             self.trainer
                 .step_with(model, self.method.as_ref(), 1, |model, _, context| {
-                    let Inputs {
-                        ids,
-                        type_ids,
-                        starts,
-                        labels,
-                    } = inputs;
-                    let packed = PackedBatch::new(&config, ids, type_ids, starts, device)?;
-                    let targets = targets(labels, device)?;
+                    let (packed, targets) = inputs.packed(model, device)?;
                     let loss = |outputs| loss(outputs, targets);
                     Ok(differentiate(model, &packed, context, recompute, loss))
                 })?;

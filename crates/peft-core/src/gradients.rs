@@ -27,6 +27,9 @@ pub struct WeightGradients {
     /// Sums of their magnitudes, entry by entry, by the same names, for methods that [want
     /// them](crate::Method::gradient_magnitudes).
     pub magnitudes: BTreeMap<String, Tensor<2>>,
+    /// Sums of their squares, entry by entry, for methods that [want
+    /// them](crate::Method::gradient_squares).
+    pub squares: BTreeMap<String, Tensor<2>>,
     /// Second moments, by the same names, for methods that [want
     /// them](crate::Method::gradient_moments).
     pub moments: BTreeMap<String, Arc<GradientMoments>>,
@@ -58,6 +61,10 @@ impl WeightGradients {
             }
             if method.gradient_magnitudes() {
                 add(&mut self.magnitudes, &path, gradient.clone().abs());
+            }
+            if method.gradient_squares() {
+                let square = gradient.clone().powi_scalar(2);
+                add(&mut self.squares, &path, square);
             }
             add(&mut self.sums, &path, gradient);
         }

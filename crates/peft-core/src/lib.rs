@@ -36,7 +36,7 @@ pub use files::{LoadedAdapter, adapter_tensors, load_adapter, read_adapter, save
 pub use gradients::{GradientMoments, MomentScope, WeightGradients, layer_type};
 pub use method::{AdapterSpec, DefaultTargets, Fields, InitContext, Method, Target, own_settings};
 pub use names::NameMap;
-pub use step::{AdapterStep, AfterStep, FieldChange, FieldStep, Values};
+pub use step::{AdamWConfig, AdapterStep, AfterStep, FieldChange, FieldStep, Values};
 pub use tensors::{HostTensor, transpose};
 pub use walk::{
     LinearSite, ParamPath, ParamSite, TiedParameter, learning_rate_factors, linear_sites,

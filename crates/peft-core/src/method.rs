@@ -193,6 +193,11 @@ pub trait Method: Debug + Send + Sync {
         false
     }
 
+    /// Whether it wants the squares of the gradients of batches summed, too.
+    fn gradient_squares(&self) -> bool {
+        false
+    }
+
     /// How much of a budget that is shared out over the whole model goes to each target, in units of the
     /// method's own, by their paths; a target with nothing gets no adapter. `None` if every target has
     /// its own budget.
@@ -329,6 +334,22 @@ pub trait Method: Debug + Send + Sync {
     /// # Errors
     /// If the method cannot go on.
     fn after_step(&self, _now: &mut AfterStep) -> Result<(), AdapterError> {
+        Ok(())
+    }
+
+    /// Batches over which [`look`](Self::look) wants the gradients of the weights after step `step` of
+    /// `total`; 0 if it is not to be called.
+    fn looks_after(&self, _step: u64, _total: u64) -> usize {
+        0
+    }
+
+    /// Look at the gradients of the loss to the adapted weights, `W + ΔW` as a whole, by the Burn paths of
+    /// their modules, and change the adapters: for methods that choose bases or entries anew among all
+    /// (SparseGrad, SpIEL). Fields come without gradients of their own.
+    ///
+    /// # Errors
+    /// If the method cannot go on.
+    fn look(&self, _now: &mut AfterStep, _gradients: &WeightGradients) -> Result<(), AdapterError> {
         Ok(())
     }
 }

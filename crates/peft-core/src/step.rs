@@ -3,8 +3,33 @@
 use std::collections::BTreeMap;
 
 use burn::{Tensor, tensor::Int};
+use serde::{Deserialize, Serialize};
 
 use crate::Fields;
+
+/// Settings of AdamW.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct AdamWConfig {
+    /// Decay of the mean of the gradients.
+    pub beta1: f64,
+    /// Decay of the mean of their squares.
+    pub beta2: f64,
+    /// Added to the denominator.
+    pub eps: f64,
+    /// Decoupled weight decay, multiplied by the learning rate.
+    pub weight_decay: f64,
+}
+
+impl Default for AdamWConfig {
+    fn default() -> Self {
+        Self {
+            beta1: 0.9,
+            beta2: 0.999,
+            eps: 1e-8,
+            weight_decay: 0.0,
+        }
+    }
+}
 
 /// Values flattened in row-major order, without autodiff.
 #[derive(Debug, Clone)]
@@ -27,6 +52,15 @@ impl Values {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Bytes that they take.
+    pub fn bytes(&self) -> usize {
+        let dtype = match self {
+            Self::Float(values) => values.dtype(),
+            Self::Int(values) => values.dtype(),
+        };
+        self.len() * dtype.size()
     }
 
     /// The values.
@@ -62,6 +96,8 @@ pub struct AfterStep {
     pub total: u64,
     /// Learning rate of adapters in this step, before the factors of fields.
     pub learning_rate: f64,
+    /// Settings of the optimiser, for methods that take its steps themselves.
+    pub optimizer: AdamWConfig,
     /// The adapters, by the Burn paths of their modules.
     pub adapters: BTreeMap<String, AdapterStep>,
 }

@@ -85,10 +85,10 @@ const SPECTRAL_RATE: f64 = 2e-2;
 const SELECTED_RATE: f64 = 4e-2;
 
 /// Learning rate of all entries of a weight.
-const WEIGHT_RATE: f64 = 5e-5;
+const WEIGHT_RATE: f64 = 1e-4;
 
 /// Learning rate of single entries of a weight.
-const ENTRY_RATE: f64 = 1e-3;
+const ENTRY_RATE: f64 = 2e-3;
 
 /// All methods that adapt weights.
 pub const METHODS: &[Entry] = &[

@@ -2,13 +2,9 @@
 
 use burn::{
     Tensor,
-    tensor::{Int, TensorData},
+    tensor::{DType, Int, TensorData},
 };
-use peft_core::{Fields, Values};
-
-const BETA1: f64 = 0.9;
-const BETA2: f64 = 0.999;
-const EPS: f64 = 1e-8;
+use peft_core::{AdamWConfig, AfterStep, Fields, Values};
 
 /// What says how many steps a value's moments have seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,15 +17,37 @@ pub enum Clock {
     Run(u64),
 }
 
-/// Adam's memory of some values (1412.6980), one age each:
+/// How a step is taken.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AdamStep {
+    /// `η`.
+    pub learning_rate: f64,
+    /// `β₁`, `β₂`, `ε` and the weight decay `λ`.
+    pub config: AdamWConfig,
+    /// Where `t` comes from.
+    pub clock: Clock,
+}
+
+impl AdamStep {
+    /// As the run's optimiser takes them, with values of their own ages.
+    pub(crate) fn of(now: &AfterStep) -> Self {
+        Self {
+            learning_rate: now.learning_rate,
+            config: now.optimizer,
+            clock: Clock::Age,
+        }
+    }
+}
+
+/// AdamW's memory of some values (1711.05101), one age each:
 ///
 /// ```text
 /// t ← t + 1      m ← β₁ m + (1 − β₁) g      v ← β₂ v + (1 − β₂) g²
-/// w ← w − η (m / (1 − β₁ᵗ)) / (√(v / (1 − β₂ᵗ)) + ε)
+/// w ← w − η λ w − η (m / (1 − β₁ᵗ)) / (√(v / (1 − β₂ᵗ)) + ε)
 /// ```
 ///
-/// with β₁ = 0.9, β₂ = 0.999, ε = 1e-8. A step touches the values it is given and no other: their
-/// moments neither decay nor move a value meanwhile.
+/// A step touches the values it is given and no other: these neither move nor decay meanwhile, nor do
+/// their moments.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct AgedAdam {
     /// Means of the gradients, `m`.
@@ -62,16 +80,26 @@ impl AgedAdam {
         gradient: &[f64],
         at: impl IntoIterator<Item = usize>,
         slots: impl IntoIterator<Item = usize>,
-        learning_rate: f64,
-        clock: Clock,
+        step: &AdamStep,
     ) {
+        let &AdamStep {
+            learning_rate,
+            config,
+            clock,
+        } = step;
+        let AdamWConfig {
+            beta1,
+            beta2,
+            eps,
+            weight_decay,
+        } = config;
         // Neighbours are mostly of one age, and powers are dear.
         let mut known = (0, 1.0, 1.0);
         for (place, slot) in at.into_iter().zip(slots) {
             let g = gradient[place];
             let (m, v) = (&mut self.mean[slot], &mut self.square[slot]);
-            *m = BETA1 * *m + (1.0 - BETA1) * g;
-            *v = BETA2 * *v + (1.0 - BETA2) * g * g;
+            *m = beta1 * *m + (1.0 - beta1) * g;
+            *v = beta2 * *v + (1.0 - beta2) * g * g;
             self.age[slot] += 1;
             let t = match clock {
                 Clock::Age => self.age[slot],
@@ -79,10 +107,10 @@ impl AgedAdam {
             };
             let t = t.min(i64::from(i32::MAX)) as i32;
             if known.0 != t {
-                known = (t, 1.0 - BETA1.powi(t), 1.0 - BETA2.powi(t));
+                known = (t, 1.0 - beta1.powi(t), 1.0 - beta2.powi(t));
             }
             let (mean, root) = (*m / known.1, (*v / known.2).sqrt());
-            values[place] -= learning_rate * mean / (root + EPS);
+            values[place] -= learning_rate * (weight_decay * values[place] + mean / (root + eps));
         }
     }
 
@@ -101,7 +129,8 @@ impl AgedAdam {
         new
     }
 
-    /// Out of a method's memory of an adapter; `None` before the first step.
+    /// Out of a method's memory of an adapter; `None` before the first step. Ages that were not worth
+    /// remembering are 0.
     pub(crate) fn recall(memory: &Fields<Values>) -> Option<Self> {
         let floats = |name: &str| -> Option<Vec<f64>> {
             Some(
@@ -113,18 +142,19 @@ impl AgedAdam {
                     .collect(),
             )
         };
-        Some(Self {
-            mean: floats("mean")?,
-            square: floats("square")?,
-            age: ints(memory, "age")?,
-        })
+        let (mean, square) = (floats("mean")?, floats("square")?);
+        let age = ints(memory, "age").unwrap_or_else(|| vec![0; mean.len()]);
+        Some(Self { mean, square, age })
     }
 
-    /// Into a method's memory, in the type and on the device of the values.
-    pub(crate) fn remember(&self, memory: &mut Fields<Values>, like: &Tensor<1>) {
+    /// Into a method's memory, in the type and on the device of the values; ages only where `clock` looks
+    /// at them.
+    pub(crate) fn remember(&self, memory: &mut Fields<Values>, like: &Tensor<1>, clock: Clock) {
         memory.insert("mean".into(), floats(&self.mean, like));
         memory.insert("square".into(), floats(&self.square, like));
-        remember_ints(memory, "age", &self.age, like);
+        if clock == Clock::Age {
+            remember_ints(memory, "age", &self.age, like);
+        }
     }
 }
 
@@ -133,14 +163,16 @@ pub(crate) fn ints(memory: &Fields<Values>, name: &str) -> Option<Vec<i64>> {
     Some(memory.get(name)?.int().into_data().iter::<i64>().collect())
 }
 
-/// Integers into a method's memory.
+/// Integers into a method's memory, in 32 bits: ages and places fit.
 pub(crate) fn remember_ints(
     memory: &mut Fields<Values>,
     name: &str,
     numbers: &[i64],
     like: &Tensor<1>,
 ) {
-    memory.insert(name.to_owned(), whole(numbers, like));
+    let data = TensorData::new(numbers.to_vec(), [numbers.len()]).convert_dtype(DType::I32);
+    let values = Tensor::<1, Int>::from_data(data, (&like.device(), DType::I32));
+    memory.insert(name.to_owned(), Values::Int(values));
 }
 
 /// Integers where other values are.
@@ -161,53 +193,75 @@ mod tests {
 
     use super::*;
 
-    /// PyTorch's AdamW without decay, for one value and the gradients of its own steps.
-    fn dense(start: f64, gradients: &[f64], rate: f64) -> f64 {
+    fn by(learning_rate: f64, clock: Clock) -> AdamStep {
+        AdamStep {
+            learning_rate,
+            config: AdamWConfig::default(),
+            clock,
+        }
+    }
+
+    /// PyTorch's AdamW, for one value and the gradients of its own steps.
+    fn dense(start: f64, gradients: &[f64], rate: f64, config: AdamWConfig) -> f64 {
+        let (b1, b2) = (config.beta1, config.beta2);
         let (mut w, mut m, mut v) = (start, 0.0, 0.0);
         for (t, g) in (1..).zip(gradients) {
-            m = 0.9 * m + 0.1 * g;
-            v = 0.999 * v + 0.001 * g * g;
-            let (c1, c2) = (1.0 - 0.9f64.powi(t), 1.0 - 0.999f64.powi(t));
-            w -= rate / c1 * m / (f64::sqrt(v) / f64::sqrt(c2) + 1e-8);
+            w *= 1.0 - rate * config.weight_decay;
+            m = b1 * m + (1.0 - b1) * g;
+            v = b2 * v + (1.0 - b2) * g * g;
+            let (c1, c2) = (1.0 - b1.powi(t), 1.0 - b2.powi(t));
+            w -= rate / c1 * m / (f64::sqrt(v) / f64::sqrt(c2) + config.eps);
         }
         w
     }
 
     #[test]
     fn a_value_moves_as_if_trained_densely_in_its_own_steps() {
-        let (count, steps) = (7, 60);
-        let mut adam = AgedAdam::new(count);
-        let mut values: Vec<f64> = (0..count).map(|i| i as f64).collect();
-        let mut own = vec![Vec::new(); count];
-        for step in 0..steps {
-            let gradient: Vec<f64> = normal(step, count).into_iter().map(f64::from).collect();
-            let chosen: Vec<usize> = (0..count)
-                .filter(|&i| uniform(1000 + step, count)[i] < 0.4 || i == 0)
-                .collect();
-            for &i in &chosen {
-                own[i].push(gradient[i]);
+        let other = AdamWConfig {
+            beta1: 0.7,
+            beta2: 0.95,
+            eps: 1e-3,
+            weight_decay: 0.2,
+        };
+        for config in [AdamWConfig::default(), other] {
+            let (count, steps) = (7, 60);
+            let mut adam = AgedAdam::new(count);
+            let mut values: Vec<f64> = (0..count).map(|i| i as f64).collect();
+            let mut own = vec![Vec::new(); count];
+            let by = AdamStep {
+                config,
+                ..by(0.01, Clock::Age)
+            };
+            for step in 0..steps {
+                let gradient: Vec<f64> = normal(step, count).into_iter().map(f64::from).collect();
+                let chosen: Vec<usize> = (0..count)
+                    .filter(|&i| uniform(1000 + step, count)[i] < 0.4 || i == 0)
+                    .collect();
+                for &i in &chosen {
+                    own[i].push(gradient[i]);
+                }
+                let slots = chosen.clone();
+                adam.step(&mut values, &gradient, chosen, slots, &by);
             }
-            let slots = chosen.clone();
-            adam.step(&mut values, &gradient, chosen, slots, 0.01, Clock::Age);
+            for i in 0..count {
+                let wanted = dense(i as f64, &own[i], 0.01, config);
+                assert!(
+                    (values[i] - wanted).abs() < 1e-12,
+                    "{i}: {} {wanted}",
+                    values[i]
+                );
+                assert_eq!(adam.age[i], own[i].len() as i64);
+            }
+            // The first is chosen in every step: there the two clocks are one.
+            assert_eq!(own[0].len(), steps as usize);
         }
-        for i in 0..count {
-            let wanted = dense(i as f64, &own[i], 0.01);
-            assert!(
-                (values[i] - wanted).abs() < 1e-12,
-                "{i}: {} {wanted}",
-                values[i]
-            );
-            assert_eq!(adam.age[i], own[i].len() as i64);
-        }
-        // The first is chosen in every step: there the two clocks are one.
-        assert_eq!(own[0].len(), steps as usize);
     }
 
     #[test]
     fn the_runs_clock_makes_late_first_steps_too_long() {
         let first = |clock| {
             let mut values = [0.0];
-            AgedAdam::new(1).step(&mut values, &[0.5], [0], [0], 1.0, clock);
+            AgedAdam::new(1).step(&mut values, &[0.5], [0], [0], &by(1.0, clock));
             -values[0]
         };
         assert!((first(Clock::Age) - 1.0).abs() < 1e-6);
@@ -225,8 +279,7 @@ mod tests {
             &[1.0, 2.0, 3.0],
             [0, 2],
             [0, 2],
-            0.1,
-            Clock::Age,
+            &by(0.1, Clock::Age),
         );
         let moved = adam.gathered(&[Some(2), None, Some(0), Some(1)]);
         assert_eq!(moved.age, [1, 0, 1, 0]);

@@ -32,6 +32,6 @@ pub use error::SparseError;
 pub use method::{
     MaskedConfig, MaskedKind, MaskedMethod, MePropConfig, MePropMethod, ShiraConfig, ShiraMask,
     ShiraMethod, SiftConfig, SiftMethod, SmtConfig, SmtMethod, SmtPools, SmtScore, SmtShape,
-    SparseGradConfig, SparseGradMask, SparseGradMethod, SpielConfig, SpielMethod,
+    SparseGradConfig, SparseGradMask, SparseGradMethod, SpielConfig, SpielGrowth, SpielMethod,
 };
 pub use support::Support;

@@ -107,6 +107,14 @@ pub enum TrainError {
         /// The adapted modules.
         modules: Vec<String>,
     },
+    /// The method was not shown the gradients that it wants between two steps.
+    #[error(
+        "after step {step} the method wants to look at gradients: call Trainer::look before going on"
+    )]
+    LookDue {
+        /// Steps done.
+        step: u64,
+    },
     /// Some adapters hold the bits that they started with.
     #[error(
         "after {step} steps the adapters of {} are what they were before the first, bit by bit: {cause}",

@@ -73,6 +73,8 @@ pub enum Event {
         train_time_s: f64,
         /// Largest resident set of the run, in bytes.
         peak_memory: Option<u64>,
+        /// What the optimiser and the method remember from step to step, in bytes.
+        optimizer_bytes: usize,
         /// The task's metrics.
         #[serde(flatten)]
         metrics: Metrics,

@@ -54,18 +54,20 @@ pub use memory::{keep_freed_memory, peak_memory, release_freed_memory, resident_
 pub use merge::{MergeOptions, MergeReport, merge};
 pub use metrics::{Metrics, classification, multi_label, regression};
 pub use open::{Adapted, OpenOptions, open};
-pub use optimizer::{AdamW, AdamWConfig, AdamWState};
+pub use optimizer::{AdamW, AdamWState};
 pub use parameters::{HostTensors, restore_parameters, trained_parameters};
 pub use plan::{
     DataPlan, MemoryPlan, ModuleGroup, Plan, Rates, TimePlan, Unmatched, calibrate, plan,
 };
 pub use run::{RunConfig, RunReport, train};
 pub use schedule::{Schedule, ScheduleKind};
+pub use session::{labelled_batch, weight_gradients};
 pub use task::TaskFile;
 pub use trainer::{StepReport, Trainer, TrainerConfig, TrainerState};
 pub use verify::{BaseVerdict, ModuleCheck, Problem, VerifyReport, verify};
 
 pub use peft_core as core;
+pub use peft_core::AdamWConfig;
 pub use peft_data as data;
 pub use peft_methods as methods;
 pub use peft_models as models;

@@ -10,38 +10,13 @@ use burn::{
     tensor::{Bool, Int, Shape, TensorData},
 };
 use peft_core::{
-    ParamPath,
+    AdamWConfig, ParamPath,
     kernels::{AdamWStep, AdamWTensor, adamw},
 };
-use serde::{Deserialize, Serialize};
 
 use crate::GradientSet;
 
 pub use state::AdamWState;
-
-/// Settings of [`AdamW`].
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct AdamWConfig {
-    /// Decay of the mean of the gradients.
-    pub beta1: f64,
-    /// Decay of the mean of their squares.
-    pub beta2: f64,
-    /// Added to the denominator.
-    pub eps: f64,
-    /// Decoupled weight decay, multiplied by the learning rate.
-    pub weight_decay: f64,
-}
-
-impl Default for AdamWConfig {
-    fn default() -> Self {
-        Self {
-            beta1: 0.9,
-            beta2: 0.999,
-            eps: 1e-8,
-            weight_decay: 0.0,
-        }
-    }
-}
 
 /// Decoupled weight decay Adam ([1711.05101](https://arxiv.org/abs/1711.05101)):
 ///
@@ -80,6 +55,12 @@ impl AdamW {
             .values()
             .map(|m| 2 * m.mean.shape().num_elements())
             .sum()
+    }
+
+    /// Bytes of state held.
+    pub fn state_bytes(&self) -> usize {
+        let both = |m: &Moments| 2 * m.mean.shape().num_elements() * m.mean.dtype().size();
+        self.moments.values().map(both).sum()
     }
 
     /// Update every parameter that has a gradient, which is first multiplied by `scale`; `rate` is its

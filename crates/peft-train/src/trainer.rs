@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use burn::{Tensor, module::Module};
 use peft_core::{
-    AdapterContext, AfterStep, Fields, Method, ParamPath, Values, learning_rate_factors,
-    mean_penalty,
+    AdapterContext, AfterStep, Fields, Method, ParamPath, Values, WeightGradients,
+    learning_rate_factors, mean_penalty,
 };
 use serde::{Deserialize, Serialize};
 
@@ -68,6 +68,8 @@ pub struct Trainer {
     ties: Option<Ties>,
     /// Whether adapters penalise their own parameters; known from the first step on.
     penalised: Option<bool>,
+    /// Batches whose gradients the method wants to look at before the next step.
+    due: usize,
     /// What the method remembers of each adapter, by the Burn path of its module.
     memory: BTreeMap<String, Fields<Values>>,
 }
@@ -83,6 +85,7 @@ impl Trainer {
             factors: None,
             ties: None,
             penalised: None,
+            due: 0,
             memory: BTreeMap::new(),
         }
     }
@@ -95,6 +98,13 @@ impl Trainer {
     /// The optimiser.
     pub fn optimizer(&self) -> &AdamW {
         &self.optimizer
+    }
+
+    /// Bytes that the steps so far have left to remember: the optimiser's moments and the method's
+    /// memory.
+    pub fn state_bytes(&self) -> usize {
+        let memory = self.memory.values().flat_map(Fields::values);
+        self.optimizer.state_bytes() + memory.map(Values::bytes).sum::<usize>()
     }
 
     /// Take a step on a batch that comes in `parts`, whose loss Burn differentiates.
@@ -142,6 +152,9 @@ impl Trainer {
             &AdapterContext,
         ) -> Result<(Tensor<1>, GradientSet), TrainError>,
     ) -> Result<(M, StepReport), TrainError> {
+        if self.due > 0 {
+            return Err(TrainError::LookDue { step: self.step });
+        }
         let factor = self.schedule.factor(self.step);
         let learning_rate = self.config.learning_rate * factor;
         let mut total = GradientSet::default();
@@ -183,6 +196,7 @@ impl Trainer {
                 step: self.step,
                 total: total_steps,
                 learning_rate,
+                optimizer: self.config.optimizer,
                 adapters: self.adapters(&model, &total, scale),
             };
             method.after_step(&mut now)?;
@@ -190,6 +204,7 @@ impl Trainer {
         }
         model = ties.spread(model);
         self.ties = Some(ties);
+        self.due = method.looks_after(self.step, total_steps);
         if self.step == SILENT_STEPS.min(self.schedule.total()) {
             self.expect_gradients(&model)?;
         }
@@ -200,6 +215,36 @@ impl Trainer {
             learning_rate,
         };
         Ok((model, report))
+    }
+
+    /// Show the method the gradients of the adapted weights, where it wants to
+    /// [look](Method::look) at them before the next step; else nothing is done.
+    ///
+    /// `gradients(model, batches)` gives those of the loss to the effective weights, over so many batches,
+    /// by the Burn paths of their modules.
+    ///
+    /// # Errors
+    /// Those of `gradients` and of [`Method::look`].
+    pub fn look<M: Module>(
+        &mut self,
+        model: M,
+        method: &dyn Method,
+        gradients: impl FnOnce(&M, usize) -> Result<WeightGradients, TrainError>,
+    ) -> Result<M, TrainError> {
+        if self.due == 0 {
+            return Ok(model);
+        }
+        let gradients = gradients(&model, self.due)?;
+        let mut now = AfterStep {
+            step: self.step,
+            total: self.schedule.total(),
+            learning_rate: self.config.learning_rate * self.schedule.factor(self.step - 1),
+            optimizer: self.config.optimizer,
+            adapters: self.adapters(&model, &GradientSet::default(), 1.0),
+        };
+        method.look(&mut now, &gradients)?;
+        self.due = 0;
+        Ok(self.take_over(model, now.adapters))
     }
 
     /// What the parts of the next step compute in: its dropout, most of all.

@@ -55,7 +55,7 @@ impl Places {
         if setup.get("threads").is_none() {
             setup["threads"] = self.threads.into();
         }
-        if setup["case"] == "minilm_step" {
+        if setup["case"] == "minilm_step" || setup["case"] == "minilm_probe" {
             let path =
                 |name: &str| Value::from(self.data.join(name).to_string_lossy().into_owned());
             setup["model"] = path("minilm");
@@ -218,6 +218,7 @@ pub fn all() -> Vec<Case> {
     merge["case"] = "merge".into();
     merge["threads"] = 1.into();
     add("merge-sdctft-4096".into(), Kind::Alone, merge, None, 1);
+    cases.extend(super::sparse_cases::all());
     cases
 }
 

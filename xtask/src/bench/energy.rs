@@ -10,12 +10,24 @@ use peft_plot::{Chart, Look, Series};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::concentration;
 use super::machine::Machine;
 use super::server::Server;
 use crate::{fetch, files, workspace};
 
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// Where sDCTFT's rules of selection lie
+    Sdctft,
+    /// How concentrated gradients are in SparseGrad's bases
+    Sparsegrad,
+}
+
 #[derive(clap::Args)]
 pub struct Arguments {
+    /// What is looked at, instead of all
+    #[arg(long, value_enum)]
+    only: Option<Part>,
     /// Batches of 32 rows whose gradient `select = "grad"` sees
     #[arg(long, default_value_t = 8)]
     probe: usize,
@@ -49,6 +61,16 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         None => workspace::build("peft-bench", true)?,
     };
     let mut server = Server::start("peft", &mut Command::new(binary))?;
+    let out = arguments
+        .out
+        .clone()
+        .unwrap_or_else(|| workspace::root().join("docs/benchmarks"));
+    if arguments.only != Some(Part::Sdctft) {
+        concentration::run(&mut server, &data, &out, &commit)?;
+    }
+    if arguments.only == Some(Part::Sparsegrad) {
+        return Ok(());
+    }
     let answer = server.ask(&json!({
         "op": "energy",
         "model": data.join("minilm"),
@@ -63,10 +85,6 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let modules = answer["modules"].as_u64().unwrap_or_default();
     let shares: Vec<Share> =
         serde_json::from_value(answer["shares"].clone()).context("not the shares expected")?;
-    let out = arguments
-        .out
-        .clone()
-        .unwrap_or_else(|| workspace::root().join("docs/benchmarks"));
     let json = json!({
         "commit": commit,
         "probe": arguments.probe,
@@ -85,7 +103,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-fn pretty(value: &Value) -> Result<String> {
+pub fn pretty(value: &Value) -> Result<String> {
     Ok(serde_json::to_string_pretty(value).context("cannot write the figures")? + "\n")
 }
 

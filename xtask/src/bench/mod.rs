@@ -2,6 +2,7 @@
 
 mod cases;
 mod completion;
+mod concentration;
 mod energy;
 mod kernels;
 mod machine;
@@ -11,6 +12,7 @@ mod measure_tests;
 mod profile;
 mod report;
 mod server;
+mod sparse_cases;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -34,7 +36,8 @@ enum Part {
     Profile(profile::Arguments),
     /// Deep matrix completion: the original network, the compressed one, and what they are compared with
     MatrixCompletion(completion::Arguments),
-    /// How much of the gradient of unseen batches lies where sDCTFT trains, by rule of selection
+    /// How much of the gradient of unseen batches lies where sDCTFT trains, by rule of selection, and in the
+    /// strongest entries in SparseGrad's bases
     GradientEnergy(energy::Arguments),
 }
 

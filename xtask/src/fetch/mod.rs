@@ -35,6 +35,7 @@ pub struct Arguments {
 enum Name {
     Minilm,
     RottenTomatoes,
+    Tweets,
     All,
 }
 
@@ -52,6 +53,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         let name = match product {
             Product::Minilm => Name::Minilm,
             Product::RottenTomatoes => Name::RottenTomatoes,
+            Product::Tweets => Name::Tweets,
         };
         if wanted(name) {
             product.ensure(out, &sources)?;

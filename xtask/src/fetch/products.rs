@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use peft_hub::{Bundle, MINILM, Made, Sources, from_zip, minilm_files};
 
-use super::{rotten_tomatoes, rows, table};
+use super::{rotten_tomatoes, rows, table, tweets};
 
 #[derive(Clone, Copy)]
 pub enum Product {
@@ -13,15 +13,18 @@ pub enum Product {
     Minilm,
     /// Rotten Tomatoes to fit and select on, VADER's movie snippets to report on.
     RottenTomatoes,
+    /// Tweets rated by twenty people each.
+    Tweets,
 }
 
 impl Product {
-    pub const ALL: [Self; 2] = [Self::Minilm, Self::RottenTomatoes];
+    pub const ALL: [Self; 3] = [Self::Minilm, Self::RottenTomatoes, Self::Tweets];
 
     fn bundle(self) -> Bundle {
         match self {
             Self::Minilm => MINILM,
             Self::RottenTomatoes => table::ROTTEN_TOMATOES,
+            Self::Tweets => table::TWEETS,
         }
     }
 
@@ -43,6 +46,7 @@ impl Product {
                 let snippets = rows::ground_truth("movieReviewSnippets", sources)?;
                 rotten_tomatoes::files(&reviews, &snippets)
             }
+            Self::Tweets => tweets::files(sources),
         }
     }
 

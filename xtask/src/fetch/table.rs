@@ -49,3 +49,30 @@ pub const ROTTEN_TOMATOES: Bundle = Bundle {
         ),
     ],
 };
+
+/// VADER's rated tweets, those of `peft quickstart` with a selection split of their own.
+pub const TWEETS: Bundle = Bundle {
+    folder: "tweets",
+    files: &[
+        (
+            "fit.csv",
+            "68a44ae0e036cba5f2f1149afcdaf7c94ecdbbc1457e7eb564f8a10ad9f2884f",
+        ),
+        (
+            "fit_small.csv",
+            "a9b289713ed4beaadc15268cc413ded9830147ffc1b1a902335406a60ade8e6d",
+        ),
+        (
+            "report.csv",
+            "28d35fc111fa8c335c72c853d078258f3400351d40d02c8d7b908b79421d5bac",
+        ),
+        (
+            "select.csv",
+            "e61de69075d553e5904be188058f66ae36f2d7142bc15d1e469176535f9f62c4",
+        ),
+        (
+            "select_small.csv",
+            "e61de69075d553e5904be188058f66ae36f2d7142bc15d1e469176535f9f62c4",
+        ),
+    ],
+};

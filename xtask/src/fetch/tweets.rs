@@ -9,13 +9,18 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
-use peft_hub::Sources;
+use peft_hub::{Made, Sources};
 use sha2::{Digest, Sha256};
 
 use super::rows::{Rated, Row, csv, ground_truth, normal_form};
 use crate::{files, workspace};
 
 const HELD_OUT: usize = 1000;
+
+/// Rows that studies select on, the first of those to fit.
+const SELECT: usize = 400;
+/// Rows that the small protocol fits on, those that follow.
+const FIT_SMALL: usize = 2000;
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -58,6 +63,24 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         println!("{}  {} rows", path.display(), rows.len());
     }
     Ok(())
+}
+
+/// The files of a study: the quickstart's rows, with some of those to fit taken out to select on.
+pub fn files(sources: &Sources) -> Result<Made> {
+    let (rows, report) = split(&ground_truth("tweets", sources)?);
+    ensure!(
+        rows.len() >= SELECT + FIT_SMALL,
+        "expected more rows than {}",
+        rows.len()
+    );
+    let (select, fit) = rows.split_at(SELECT);
+    Ok(Made::from([
+        ("report.csv", csv(&report)),
+        ("select.csv", csv(select)),
+        ("fit.csv", csv(fit)),
+        ("select_small.csv", csv(select)),
+        ("fit_small.csv", csv(&fit[..FIT_SMALL])),
+    ]))
 }
 
 /// The rows to fit and the rows held out.

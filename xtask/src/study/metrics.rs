@@ -16,6 +16,7 @@ pub struct Metrics {
     pub steps: u64,
     pub step_time_s: f64,
     pub tokens_per_s: f64,
+    pub optimizer_bytes: Option<u64>,
     pub epochs: Vec<Epoch>,
 }
 
@@ -25,7 +26,7 @@ impl Metrics {
     }
 
     fn parse(text: &str) -> Result<Self> {
-        let (mut plan, mut epochs) = (None, Vec::new());
+        let (mut plan, mut epochs, mut optimizer_bytes) = (None, Vec::new(), None);
         let (mut times, mut tokens, mut losses, mut steps) = (Vec::new(), 0.0, Vec::new(), 0);
         for (line, text) in text.lines().enumerate() {
             let event: Value = serde_json::from_str(text)
@@ -58,6 +59,7 @@ impl Metrics {
                         selection_accuracy: number("accuracy")?,
                     });
                 }
+                Some("final") => optimizer_bytes = event["optimizer_bytes"].as_u64(),
                 _ => {}
             }
         }
@@ -69,6 +71,7 @@ impl Metrics {
             steps,
             step_time_s: statistics::median(&times),
             tokens_per_s: tokens / times.iter().sum::<f64>(),
+            optimizer_bytes,
             epochs,
         })
     }
@@ -100,11 +103,12 @@ mod tests {
 {"event":"eval","step":1,"split":"selection","accuracy":0.5}
 {"event":"step","step":2,"loss":0.5,"tokens_per_s":50.0,"step_time_s":0.3}
 {"event":"eval","step":2,"split":"selection","accuracy":0.5}
-{"event":"final","split":"report","accuracy":0.9}"#;
+{"event":"final","split":"report","accuracy":0.9,"optimizer_bytes":80}"#;
         let metrics = Metrics::parse(text).unwrap();
         assert_eq!((metrics.trainable_parameters, metrics.steps), (10, 2));
         assert!((metrics.tokens_per_s - 25.0 / 0.4).abs() < 1e-9);
         assert!((metrics.step_time_s - 0.2).abs() < 1e-12);
+        assert_eq!(metrics.optimizer_bytes, Some(80));
         assert_eq!(metrics.kept_epoch().unwrap(), 1);
         assert_eq!(metrics.epochs[1].train_loss, 0.5);
         assert!(Metrics::parse("{\"event\":\"plan\"}").is_err());

@@ -68,6 +68,7 @@ pub fn execute(run: &Run, tools: &Tools, folder: &Path) -> Result<Outcome> {
         real_tokens_per_s: metrics.tokens_per_s,
         peak_rss_bytes: usage.peak_rss_bytes,
         peak_rss_anon_bytes: usage.peak_rss_anon_bytes,
+        optimizer_bytes: metrics.optimizer_bytes,
         epochs,
         kept_epoch,
         report_accuracy_last: accuracy(&last),

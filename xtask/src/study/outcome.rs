@@ -30,6 +30,9 @@ pub struct Outcome {
     pub real_tokens_per_s: f64,
     pub peak_rss_bytes: Option<u64>,
     pub peak_rss_anon_bytes: Option<u64>,
+    /// What is remembered from step to step, of the head, too; unknown of runs before it was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub optimizer_bytes: Option<u64>,
     pub epochs: Vec<Epoch>,
     pub kept_epoch: u32,
     pub report_accuracy_last: f64,

@@ -75,20 +75,27 @@ fn protocol(text: &mut String, study: &Study) {
 }
 
 fn table(text: &mut String, study: &Study, arms: &[ArmSummary]) {
-    text.push_str(
+    // Older results do not know it.
+    let optimizer = arms.iter().any(|arm| arm.optimizer.is_some());
+    let (name, rule) = match optimizer {
+        true => (" optimizer, kB |", "--:|"),
+        false => ("", ""),
+    };
+    let _ = write!(
+        text,
         "\n## Results\n\n| arm | engine, method | runs | trained | bytes | rate | selection % \
-         | report %, last | report %, kept | step, ms | tokens/s | peak, MB |\n\
-         |---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n",
+         | report %, last | report %, kept | step, ms | tokens/s | peak, MB |{name}\n\
+         |---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|{rule}\n",
     );
     for arm in arms {
         let mark = if arm.contended { " †" } else { "" };
-        let megabytes = |bytes: Option<u64>| {
+        let scaled = |bytes: Option<u64>, unit: f64| {
             bytes.map_or_else(
                 || "–".to_owned(),
-                |bytes| format!("{:.0}", bytes as f64 / 1e6),
+                |bytes| grouped((bytes as f64 / unit).round() as u64),
             )
         };
-        let _ = writeln!(
+        let _ = write!(
             text,
             "| {} | {}, {} | {} of {} | {} | {} | {:e} | {:.2} | {} | {} | {:.1}{mark} | {:.0}{mark} | {} ({}) |",
             arm.name,
@@ -104,9 +111,13 @@ fn table(text: &mut String, study: &Study, arms: &[ArmSummary]) {
             percent(&arm.kept),
             arm.step_time_s * 1e3,
             arm.tokens_per_s,
-            megabytes(arm.peak_anonymous),
-            megabytes(arm.peak_resident),
+            scaled(arm.peak_anonymous, 1e6),
+            scaled(arm.peak_resident, 1e6),
         );
+        if optimizer {
+            let _ = write!(text, " {} |", scaled(arm.optimizer, 1e3));
+        }
+        text.push('\n');
     }
     text.push_str(
         "\nTrained parameters leave out the head, bytes are those of `adapter_model.safetensors` with \
@@ -114,6 +125,12 @@ fn table(text: &mut String, study: &Study, arms: &[ArmSummary]) {
          *kept* the epoch of the best selection accuracy. Steps, tokens (without padding) and peaks are \
          of training; the peak is of anonymous memory, in parentheses of all resident memory.\n",
     );
+    if optimizer {
+        text.push_str(
+            "\nThe optimizer's bytes are what is remembered from step to step: moments, of the head, too, \
+             ages and places.\n",
+        );
+    }
     if arms.iter().any(|arm| arm.contended) {
         text.push_str("\n† Other work shared the machine: not a measurement of speed.\n");
     }

@@ -68,12 +68,16 @@ impl Run<'_> {
         Ok(flags)
     }
 
-    /// The flags as arguments. `true` is a flag without a value, `false` leaves it out.
+    /// The flags as arguments. `true` is a flag without a value; `false` turns one of ours off, which may
+    /// be on by default, and leaves out PEFT's.
     pub fn arguments(&self) -> Result<Vec<String>> {
         let mut arguments = Vec::new();
         for (name, value) in self.flags()? {
             match value.as_str() {
                 "true" => arguments.push(format!("--{name}")),
+                "false" if self.arm.engine == Engine::Peft => {
+                    arguments.push(format!("--{name}=false"));
+                }
                 "false" => {}
                 _ => arguments.extend([format!("--{name}"), value]),
             }
@@ -226,6 +230,15 @@ mod tests {
             arguments.contains("--rslora --schedule linear"),
             "{arguments}"
         );
-        assert!(!arguments.contains("dora"));
+        assert!(arguments.contains("--dora=false"), "{arguments}");
+        let mut theirs = study.clone();
+        theirs.arms[0].engine = Engine::HfPeft;
+        let run = Run {
+            study: &theirs,
+            arm: &theirs.arms[0],
+            ..run
+        };
+        let arguments = run.arguments().unwrap().join(" ");
+        assert!(!arguments.contains("dora"), "{arguments}");
     }
 }

@@ -25,6 +25,7 @@ pub struct ArmSummary {
     pub tokens_per_s: f64,
     pub peak_anonymous: Option<u64>,
     pub peak_resident: Option<u64>,
+    pub optimizer: Option<u64>,
     pub contended: bool,
 }
 
@@ -69,6 +70,7 @@ impl ArmSummary {
             tokens_per_s: median(&all(|run| run.real_tokens_per_s)),
             peak_anonymous: runs.iter().filter_map(|run| run.peak_rss_anon_bytes).max(),
             peak_resident: runs.iter().filter_map(|run| run.peak_rss_bytes).max(),
+            optimizer: runs.iter().filter_map(|run| run.optimizer_bytes).max(),
             contended: runs.iter().any(|run| run.contended),
         })
     }

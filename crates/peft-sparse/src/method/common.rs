@@ -5,7 +5,7 @@ use burn::{
     tensor::{Device, FloatDType, TensorData},
 };
 use peft_core::{
-    AdapterError, AdapterSpec, Cost, Fields, HostTensor, InitContext, Target,
+    AdapterError, Cost, DynAdapter, Fields, HostTensor, InitContext, Target,
     format::{Dtype, TensorInfo},
     kernels::{key_of, normal},
 };
@@ -77,6 +77,16 @@ pub fn values_info(target: &Target, shape: &[usize]) -> TensorInfo {
 /// Values that start at nothing.
 pub fn zeros(target: &Target, count: usize) -> TensorData {
     TensorData::zeros::<f32, _>([count]).convert_dtype(target.dtype.into())
+}
+
+/// A fresh or restored adapter of some entries.
+pub fn entries_adapter(
+    support: Support,
+    values: TensorData,
+    target: &Target,
+    device: &Device,
+) -> DynAdapter {
+    DynAdapter::new(SparseDelta::new(support, values, target.dtype, device))
 }
 
 /// Standard normal values, a function of seed and path.
@@ -203,43 +213,4 @@ pub fn code_info(shape: [usize; 2], count: usize) -> TensorInfo {
         dtype: Dtype::U8,
         shape: vec![code_len(count, shape[0] * shape[1])],
     }
-}
-
-/// What is known of an adapter of single entries whose file holds values and the code of their places.
-pub fn coded_spec(target: &Target, [values, indices]: [&str; 2], count: usize) -> AdapterSpec {
-    AdapterSpec {
-        cost: entry_cost(target, count),
-        keeps_input: 2 * count > target.in_features,
-        tensors: Fields::from([
-            (values.to_owned(), values_info(target, &[count])),
-            (indices.to_owned(), code_info(shape_of(target), count)),
-        ]),
-    }
-}
-
-/// Such an adapter out of a file.
-pub fn coded_adapter(
-    target: &Target,
-    tensors: &Fields<HostTensor>,
-    [values, indices]: [&str; 2],
-    count: usize,
-    device: &Device,
-) -> Result<SparseDelta, AdapterError> {
-    let values = stored_values(target, tensors, values, &[count])?;
-    let support = stored_entries(target, tensors, indices, shape_of(target), count)?;
-    Ok(SparseDelta::new(support, values, target.dtype, device))
-}
-
-/// Such an adapter for a file.
-pub fn coded_tensors(
-    target: &Target,
-    mut fields: Fields<TensorData>,
-    [values, indices]: [&str; 2],
-) -> Result<Fields<HostTensor>, AdapterError> {
-    let stored = target.to_store(&mut fields, "values", values)?;
-    let code = entries_to_store(target, &mut fields, "tiles", indices, shape_of(target))?;
-    Ok(Fields::from([
-        (values.to_owned(), stored),
-        (indices.to_owned(), code),
-    ]))
 }

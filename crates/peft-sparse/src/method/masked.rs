@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use super::common::{check_density, shape_of, share_of, stored_transposed, to_map, values_info};
 use crate::{
     DenseDelta,
-    adam::{AgedAdam, Clock, floats},
+    adam::{AdamStep, AgedAdam, Clock, floats},
     adapter::dense_cost,
     support::largest,
 };
@@ -112,7 +112,12 @@ impl MaskedMethod {
         })
     }
 
-    fn step(&self, adapter: &mut AdapterStep, rate: f64, step: u64) {
+    /// Whether every entry's gradient is kept: an ordinary optimiser's work.
+    fn keeps_all(&self) -> bool {
+        self.config.density == 1.0
+    }
+
+    fn step(&self, adapter: &mut AdapterStep, by: &AdamStep, step: u64) {
         let field = adapter.field("delta");
         let Some(gradient) = field.gradient() else {
             return;
@@ -126,8 +131,15 @@ impl MaskedMethod {
         let kept = largest(&gradient, share_of([out, inner], self.config.density));
         let memory = AgedAdam::recall(&adapter.memory);
         let mut adam = memory.unwrap_or_else(|| AgedAdam::new(values.len()));
+        let by = AdamStep {
+            clock: match self.config.mask_update {
+                true => Clock::Age,
+                false => Clock::Run(step),
+            },
+            ..*by
+        };
         if self.config.mask_update {
-            adam.step(&mut values, &gradient, kept.clone(), kept, rate, Clock::Age);
+            adam.step(&mut values, &gradient, kept.clone(), kept, &by);
         } else {
             let mut masked = vec![0.0; gradient.len()];
             for place in kept {
@@ -135,16 +147,9 @@ impl MaskedMethod {
             }
             gradient = masked;
             let all = 0..values.len();
-            adam.step(
-                &mut values,
-                &gradient,
-                all.clone(),
-                all,
-                rate,
-                Clock::Run(step),
-            );
+            adam.step(&mut values, &gradient, all.clone(), all, &by);
         }
-        adam.remember(&mut adapter.memory, &like);
+        adam.remember(&mut adapter.memory, &like, by.clock);
         adapter.field_mut("delta").set(floats(&values, &like));
     }
 }
@@ -211,18 +216,18 @@ impl Method for MaskedMethod {
     fn learning_rate_factor(&self, field: &str, _: u64, _: u64) -> f64 {
         // The method takes the steps.
         match field {
-            "delta" => 0.0,
+            "delta" if !self.keeps_all() => 0.0,
             _ => 1.0,
         }
     }
 
     fn acts_after(&self, _: u64, _: u64) -> bool {
-        true
+        !self.keeps_all()
     }
 
     fn after_step(&self, now: &mut AfterStep) -> Result<(), AdapterError> {
-        let (rate, step) = (now.learning_rate, now.step);
-        (now.adapters.par_iter_mut()).for_each(|(_, adapter)| self.step(adapter, rate, step));
+        let (by, step) = (AdamStep::of(now), now.step);
+        (now.adapters.par_iter_mut()).for_each(|(_, adapter)| self.step(adapter, &by, step));
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! The family's methods: settings, masks, files.
 
+mod coded;
 mod common;
 mod masked;
 mod meprop;
@@ -15,4 +16,4 @@ pub use shira::{ShiraConfig, ShiraMask, ShiraMethod};
 pub use sift::{SiftConfig, SiftMethod};
 pub use smt::{SmtConfig, SmtMethod, SmtPools, SmtScore, SmtShape};
 pub use sparsegrad::{SparseGradConfig, SparseGradMask, SparseGradMethod};
-pub use spiel::{SpielConfig, SpielMethod};
+pub use spiel::{SpielConfig, SpielGrowth, SpielMethod};

@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::common::{
-    check_density, entry_cost, fault, gradient, host, normals, random_entries, shape_of, share_of,
-    stored_values, to_map, unfit, values_info, zeros,
+    check_density, entries_adapter, entry_cost, fault, gradient, host, normals, random_entries,
+    shape_of, share_of, stored_values, to_map, unfit, values_info, zeros,
 };
-use crate::{SparseDelta, Support, support};
+use crate::{Support, support};
 
 const VALUES: &str = "shira_weight";
 const INDICES: &str = "shira_indices";
@@ -160,15 +160,6 @@ impl ShiraMethod {
         };
         chosen.map_err(|error| unfit(Self::NAME, target, &error))
     }
-
-    fn adapter(
-        support: Support,
-        values: TensorData,
-        target: &Target,
-        device: &Device,
-    ) -> DynAdapter {
-        DynAdapter::new(SparseDelta::new(support, values, target.dtype, device))
-    }
 }
 
 impl Method for ShiraMethod {
@@ -199,7 +190,7 @@ impl Method for ShiraMethod {
             false => normals(target, start.seed, count),
         };
         let device = start.weight.device();
-        Ok(Self::adapter(support, values, target, &device))
+        Ok(entries_adapter(support, values, target, &device))
     }
 
     fn describe(&self, target: &Target) -> Result<AdapterSpec, AdapterError> {
@@ -234,7 +225,7 @@ impl Method for ShiraMethod {
         let indices = target.stored(tensors, INDICES)?;
         let indices = whole_numbers(&name, indices.expect_shape(&name, &[2, count])?)?;
         let (support, values) = entries_of(target, &name, &indices, values)?;
-        Ok(Self::adapter(support, values, target, device))
+        Ok(entries_adapter(support, values, target, device))
     }
 
     fn export(

@@ -7,9 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::common::{
-    check_density, coded_adapter, coded_spec, coded_tensors, gradient, host, shape_of, to_map,
-    unfit, zeros,
+use super::{
+    coded::coded_files,
+    common::{check_density, gradient, host, shape_of, to_map, unfit, zeros},
 };
 use crate::{SparseDelta, support::strongest};
 
@@ -103,29 +103,5 @@ impl Method for SiftMethod {
         Ok(DynAdapter::new(adapter))
     }
 
-    fn describe(&self, target: &Target) -> Result<AdapterSpec, AdapterError> {
-        Ok(coded_spec(target, TENSORS, self.count(target)))
-    }
-
-    fn suffixes(&self) -> &'static [&'static str] {
-        &TENSORS
-    }
-
-    fn restore(
-        &self,
-        target: &Target,
-        tensors: &Fields<HostTensor>,
-        device: &Device,
-    ) -> Result<DynAdapter, AdapterError> {
-        let count = self.count(target);
-        coded_adapter(target, tensors, TENSORS, count, device).map(DynAdapter::new)
-    }
-
-    fn export(
-        &self,
-        target: &Target,
-        fields: Fields<TensorData>,
-    ) -> Result<Fields<HostTensor>, AdapterError> {
-        coded_tensors(target, fields, TENSORS)
-    }
+    coded_files!(TENSORS, std::convert::identity);
 }

@@ -17,6 +17,7 @@ use peft_data::{Batch, Cursor, Dataset};
 use peft_format::AdapterConfig;
 use peft_models::{PackedBatch, SequenceModel};
 
+use self::probe::Probe;
 use crate::{
     BaseFile, RunConfig, RunReport, TaskFile, TrainError, Trainer,
     checkpoint::{CheckpointFolder, RunState},
@@ -25,6 +26,7 @@ use crate::{
     loss, peak_memory, targets,
 };
 
+pub use self::probe::{labelled_batch, weight_gradients};
 pub(crate) use self::{
     adapt::{Choice, Source, family_targets, resolve},
     data::Data,
@@ -119,6 +121,7 @@ impl Session<'_> {
             loss: shown.loss,
             train_time_s: self.state.train_time_s,
             peak_memory: peak_memory(),
+            optimizer_bytes: self.trainer.state_bytes(),
             metrics: shown.metrics.clone(),
         })?;
         let report = RunReport {
@@ -153,7 +156,15 @@ impl Session<'_> {
                 Ok(differentiate(model, &packed, context, recompute, value))
             },
         )?;
-        self.model = model;
+        let probe = Probe {
+            config: &self.config,
+            fit,
+            device,
+        };
+        let (method, epoch) = (self.method.as_ref(), self.state.cursor.epoch);
+        self.model = self.trainer.look(model, method, |model, batches| {
+            probe.adapted(model, method, [epoch, batches as u64])
+        })?;
         let seconds = start.elapsed().as_secs_f64();
         self.state.train_time_s += seconds;
         self.recorder.event(&Event::Step {

@@ -85,10 +85,15 @@ impl<'a> Session<'a> {
             device: &device,
         };
         let choice = Choice::of(&config, &folder, &loaded.created)?;
-        let plan = Plan::of(&config, &folder, &choice, data.task.outputs(), Some(&data))?;
+        let mut plan = Plan::of(&config, &folder, &choice, data.task.outputs(), Some(&data))?;
         let total_steps = config.total_steps(data.fit.len());
         let of_run = choice.method.config_of_run(total_steps)?;
-        let (model, method, mut adapter_config, _) = choice.adapt(&config, model, &names, probe)?;
+        let (model, method, mut adapter_config, report) =
+            choice.adapt(&config, model, &names, probe)?;
+        // What a budget that is shared out over the model came to is known only now.
+        let planned = plan.trainable_parameters;
+        plan.trainable_parameters = report.adapter_parameters;
+        plan.total_parameters = plan.total_parameters - planned + report.adapter_parameters;
         // Gradients and spectra of the weights, which training has no use for.
         release_freed_memory();
         for (key, value) in of_run {

@@ -36,8 +36,12 @@ impl Trainer {
     /// A copy of where training stands; `model` is what the last step returned.
     ///
     /// # Errors
-    /// For element types that safetensors files do not hold.
+    /// For element types that safetensors files do not hold, and where the method has yet to
+    /// [look](Self::look) at gradients.
     pub fn state<M: Module>(&self, model: &M) -> Result<TrainerState, TrainError> {
+        if self.due > 0 {
+            return Err(TrainError::LookDue { step: self.step });
+        }
         Ok(TrainerState {
             step: self.step,
             parameters: trained_parameters(model)?,
@@ -69,6 +73,7 @@ impl Trainer {
         let memory = recall(&model, &state.memory, &device)?;
         self.optimizer.restore(&state.optimizer, &device)?;
         self.memory = memory;
+        self.due = 0;
         self.step = state.step;
         Ok(model)
     }

@@ -1,5 +1,7 @@
 //! Sparse training, step by step, against dense training by hand.
 
+mod looks;
+
 use burn::{
     Tensor,
     module::Module,
@@ -80,12 +82,24 @@ fn attached(method: &dyn Method) -> Net {
     attach(base, method, &options).unwrap().0
 }
 
+/// Settings of which none is the default.
+const OTHER: AdamWConfig = AdamWConfig {
+    beta1: 0.8,
+    beta2: 0.95,
+    eps: 1e-4,
+    weight_decay: 0.3,
+};
+
 fn trainer() -> Trainer {
+    trainer_with(AdamWConfig::default())
+}
+
+fn trainer_with(optimizer: AdamWConfig) -> Trainer {
     let config = TrainerConfig {
         learning_rate: RATE,
         head_learning_rate: RATE,
         clip_norm: None,
-        optimizer: AdamWConfig::default(),
+        optimizer,
         seed: 0,
     };
     Trainer::new(config, Schedule::new(ScheduleKind::Constant, 0.0, 40))
@@ -119,8 +133,10 @@ fn numbers(tensors: &HostTensors, path: &str) -> Vec<f64> {
     data.iter::<f64>().collect()
 }
 
-/// Adam over a matrix, as PyTorch computes it.
+/// AdamW over the change of a matrix, as PyTorch computes it.
 struct Dense {
+    start: Tensor<2>,
+    config: AdamWConfig,
     value: Tensor<2>,
     mean: Tensor<2>,
     square: Tensor<2>,
@@ -128,8 +144,10 @@ struct Dense {
 }
 
 impl Dense {
-    fn new(value: Tensor<2>) -> Self {
+    fn new(value: Tensor<2>, config: AdamWConfig) -> Self {
         Self {
+            start: value.clone(),
+            config,
             mean: value.zeros_like(),
             square: value.zeros_like(),
             value,
@@ -139,29 +157,40 @@ impl Dense {
 
     fn step(&mut self, gradient: Tensor<2>) {
         self.steps += 1;
-        self.mean = self.mean.clone().mul_scalar(0.9) + gradient.clone().mul_scalar(0.1);
+        let AdamWConfig {
+            beta1,
+            beta2,
+            eps,
+            weight_decay,
+        } = self.config;
+        self.mean = self.mean.clone().mul_scalar(beta1) + gradient.clone().mul_scalar(1.0 - beta1);
         self.square =
-            self.square.clone().mul_scalar(0.999) + gradient.powi_scalar(2).mul_scalar(0.001);
-        let mean = self.mean.clone().div_scalar(1.0 - 0.9f64.powi(self.steps));
+            self.square.clone().mul_scalar(beta2) + gradient.powi_scalar(2).mul_scalar(1.0 - beta2);
+        let mean = (self.mean.clone()).div_scalar(1.0 - beta1.powi(self.steps));
         let root = (self.square.clone())
-            .div_scalar(1.0 - 0.999f64.powi(self.steps))
+            .div_scalar(1.0 - beta2.powi(self.steps))
             .sqrt();
-        self.value = self.value.clone() - (mean / root.add_scalar(1e-8)).mul_scalar(RATE);
+        let decay = (self.value.clone() - self.start.clone()).mul_scalar(RATE * weight_decay);
+        self.value = self.value.clone() - decay - (mean / root.add_scalar(eps)).mul_scalar(RATE);
     }
 }
 
 #[test]
 fn a_full_window_is_dense_training_in_the_rotated_basis() {
-    for mask in [
+    let masks = [
         "leading_block",
         "topk_fixed",
         "topk_refresh",
         "topk_each_step",
-    ] {
+    ];
+    for (mask, config) in masks
+        .into_iter()
+        .flat_map(|mask| [AdamWConfig::default(), OTHER].map(|config| (mask, config)))
+    {
         let settings = json!({ "density": 1.0, "mask": mask, "refresh": 4 });
         let method = method("sparsegrad", &settings);
         let mut model = attached(method.as_ref());
-        let mut trainer = trainer();
+        let mut trainer = trainer_with(config);
         // W = U A Vᵀ with A = Uᵀ W V, and A is what dense training in the basis trains.
         let stored = trainer.state(&model).unwrap().parameters;
         let basis = |field: &str, shape: [usize; 2]| {
@@ -177,7 +206,7 @@ fn a_full_window_is_dense_training_in_the_rotated_basis() {
                 .matmul(vt.clone().transpose())
         };
         let back = |a: Tensor<2>| u.clone().matmul(a).matmul(vt.clone());
-        let mut dense = Dense::new(rotated(start(&cpu())));
+        let mut dense = Dense::new(rotated(start(&cpu())), config);
         assert_close(mask, &effective(&model), &values(start(&cpu())), 1e-15);
         for index in 0..15 {
             model = step(&mut trainer, method.as_ref(), model);
@@ -195,12 +224,22 @@ fn a_full_window_is_dense_training_in_the_rotated_basis() {
 
 #[test]
 fn masked_gradients_of_all_entries_are_dense_training() {
-    for settings in [json!({}), json!({ "mask_update": true })] {
-        let mut settings = settings;
-        settings["density"] = json!(1.0);
-        let method = method("gmt", &settings);
+    // All entries: once by the trainer's optimiser, then by the method.
+    let cases = [
+        (1.0, false, 2),
+        (1.0 - 1e-9, false, 0),
+        (1.0 - 1e-9, true, 0),
+    ];
+    for ((density, mask_update, kept), config) in cases
+        .into_iter()
+        .flat_map(|case| [(case, AdamWConfig::default()), (case, OTHER)])
+    {
+        let method = method(
+            "gmt",
+            &json!({ "density": density, "mask_update": mask_update }),
+        );
         let mut model = attached(method.as_ref());
-        let (mut trainer, mut dense) = (trainer(), Dense::new(start(&cpu())));
+        let (mut trainer, mut dense) = (trainer_with(config), Dense::new(start(&cpu()), config));
         for _ in 0..12 {
             model = step(&mut trainer, method.as_ref(), model);
             dense.step(gradient(&dense.value));
@@ -211,8 +250,25 @@ fn masked_gradients_of_all_entries_are_dense_training() {
                 1e-10,
             );
         }
-        // The trainer's own optimiser keeps nothing beside.
-        assert_eq!(trainer.optimizer().state_len(), 0);
+        let count = INPUTS * OUTPUTS;
+        assert_eq!(trainer.optimizer().state_len(), kept * count);
+        // Moments of 8 bytes, and an age of 4 where values have one.
+        let age = if mask_update { 4 } else { 0 };
+        assert_eq!(trainer.state_bytes(), (16 + age) * count);
+    }
+}
+
+#[test]
+fn entries_that_come_and_go_are_trained_by_the_runs_settings() {
+    let settings = json!({ "density": 1.0, "select_every": 100 });
+    let method = method("spiel", &settings);
+    let mut model = attached(method.as_ref());
+    let (mut trainer, mut dense) = (trainer_with(OTHER), Dense::new(start(&cpu()), OTHER));
+    for _ in 0..12 {
+        model = step(&mut trainer, method.as_ref(), model);
+        dense.step(gradient(&dense.value));
+        let wanted = values(dense.value.clone());
+        assert_close("spiel", &effective(&model), &wanted, 1e-10);
     }
 }
 
@@ -244,6 +300,8 @@ fn a_step_moves_what_is_chosen_and_remembers_no_more() {
             assert_eq!(numbers(&state.memory, name).len(), count, "{name}");
         }
         assert!(state.optimizer.means.is_empty());
+        // Two moments of 8 bytes, an age and a place of 4.
+        assert_eq!(one.state_bytes(), 24 * count);
     }
     let state = one.state(&model).unwrap();
     assert_eq!(numbers(&state.memory, "layer.age"), [3.0; 4]);
@@ -267,6 +325,7 @@ fn a_step_moves_what_is_chosen_and_remembers_no_more() {
     let mut three = trainer();
     let model = steps(&mut three, fixed.as_ref(), attached(fixed.as_ref()), 3);
     assert_eq!(three.optimizer().state_len(), 2 * count);
+    assert_eq!(three.state_bytes(), 16 * count);
     let state = three.state(&model).unwrap();
     assert!(state.memory.is_empty());
     assert_eq!(numbers(&state.parameters, core).len(), count);

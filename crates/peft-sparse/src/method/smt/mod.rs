@@ -16,9 +16,10 @@ use peft_core::{
 use serde_json::{Map, Value};
 
 use super::common::{
-    check_density, fault, host, shape_of, stored_values, to_map, unfit, values_info, zeros,
+    check_density, entries_adapter, fault, host, shape_of, stored_values, to_map, unfit,
+    values_info, zeros,
 };
-use crate::{SparseDelta, Support, support::strongest_tiles};
+use crate::{Support, support::strongest_tiles};
 
 pub use settings::{SmtConfig, SmtPools, SmtScore, SmtShape};
 
@@ -134,15 +135,6 @@ impl SmtMethod {
             SmtPools::PerMatrix => target.path.clone(),
         }
     }
-
-    fn adapter(
-        support: Support,
-        values: TensorData,
-        target: &Target,
-        device: &Device,
-    ) -> DynAdapter {
-        DynAdapter::new(SparseDelta::new(support, values, target.dtype, device))
-    }
 }
 
 /// For each value in the order of a support, its place block by block.
@@ -243,7 +235,7 @@ impl Method for SmtMethod {
             .map_err(|error| unfit(Self::NAME, target, &error))?;
         let values = zeros(target, support.len());
         let device = start.weight.device();
-        Ok(Self::adapter(support, values, target, &device))
+        Ok(entries_adapter(support, values, target, &device))
     }
 
     /// Of a weight for itself, unless `block_counts` names it: what the model's budget allots to it
@@ -314,7 +306,7 @@ impl Method for SmtMethod {
             .map(|at| stored[at])
             .collect();
         let values = TensorData::new(values, [stored.len()]).convert_dtype(target.dtype.into());
-        Ok(Self::adapter(support, values, target, device))
+        Ok(entries_adapter(support, values, target, device))
     }
 
     fn export(
