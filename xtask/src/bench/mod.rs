@@ -9,7 +9,9 @@ mod measure;
 #[cfg(test)]
 mod measure_tests;
 mod profile;
+mod program;
 mod report;
+mod routes;
 mod server;
 
 use std::path::{Path, PathBuf};
@@ -36,6 +38,8 @@ enum Part {
     MatrixCompletion(completion::Arguments),
     /// How much of the gradient of unseen batches lies where sDCTFT trains, by rule of selection
     GradientEnergy(energy::Arguments),
+    /// Time the ways to apply a spectral update, and hold the cost model's choice against the best
+    SpectralRoutes(routes::Arguments),
 }
 
 #[derive(clap::Args)]
@@ -107,6 +111,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         Some(Part::Profile(arguments)) => return profile::run(arguments),
         Some(Part::MatrixCompletion(arguments)) => return completion::run(arguments),
         Some(Part::GradientEnergy(arguments)) => return energy::run(arguments),
+        Some(Part::SpectralRoutes(arguments)) => return routes::run(arguments),
         None => {}
     }
     let wanted = |case: &Case| {
