@@ -8,7 +8,8 @@
 //! - a fast one for Burn's CPU backend `Flex` and the types `f32` and `f64`, reached through an
 //!   extension trait over Burn's `Backend`, with a hand-written backward pass that keeps little.
 //!
-//! The functions of the crate root choose by the device and type of their first argument.
+//! The functions of the crate root choose by the device and type of their first argument. [`sparse_core`] has
+//! a third body: kernels for the GPU backends, in CubeCL.
 //!
 //! | function | computes |
 //! |---|---|
@@ -24,6 +25,7 @@
 //! | [`linear`] | product with a weight, plus bias |
 //! | [`linear_low_rank`], [`linear_core`], [`linear_plus`] | the same plus a product of narrow matrices |
 //! | [`linear_updated`] | the same plus a trained change of the weight that is not formed |
+//! | [`sparse_core`] | product with a sparse matrix that is made of trained values |
 //! | [`SparsePattern`], [`SparseUpdate`] | products with a sparse matrix, and such a change that is sparse |
 //! | [`linear_sine`] | product with a weight and with a sine of a low-rank matrix |
 //! | [`rescale`] | columns stretched about a centre |
@@ -31,6 +33,7 @@
 //! | [`cross_entropy`] | mean negative log-likelihood |
 //! | [`adamw`] | a step of AdamW for all trained tensors at once |
 //! | [`norms`] | the norm of each of many tensors |
+//! | [`keep_freed_memory`], [`release_freed_memory`] | nothing: what becomes of the memory of freed tensors |
 //! | [`mix_key`], [`key_of`], [`word`] | keys of random streams, and their words |
 //! | [`uniform`], [`normal`], [`keep`] | random numbers as pure functions of key and index |
 //! | [`Mt19937`] | the generator of PyTorch, for files that name its seed |
@@ -38,9 +41,10 @@
 //! Results of the CPU bodies do not depend on the number of threads: work is split over rows, or
 //! over (sequence, head) pairs, and no sum is ever split.
 
-#[cfg(feature = "flex")]
+#[cfg(any(feature = "flex", feature = "cubecl"))]
 mod backends;
 mod functions;
+mod memory;
 #[cfg(feature = "flex")]
 mod ops;
 pub mod portable;
@@ -51,6 +55,7 @@ mod sparse;
 mod update;
 
 pub use functions::*;
+pub use memory::{keep_freed_memory, release_freed_memory};
 pub use random::*;
 pub use route::has_fast_body;
 pub use rows::RowLayout;

@@ -50,12 +50,13 @@ pub use evaluate::{Evaluation, Prediction, evaluate, evaluate_parts, predict};
 pub use event::{Event, Progress};
 pub use gradients::{GradientSet, gradients};
 pub use loss::{Targets, differentiate, loss, targets};
-pub use memory::{keep_freed_memory, peak_memory, release_freed_memory, resident_anonymous};
+pub use memory::{peak_memory, resident_anonymous};
 pub use merge::{MergeOptions, MergeReport, merge};
 pub use metrics::{Metrics, classification, multi_label, regression};
 pub use open::{Adapted, OpenOptions, open};
 pub use optimizer::{AdamW, AdamWState};
 pub use parameters::{HostTensors, restore_parameters, trained_parameters};
+pub use peft_core::kernels::{keep_freed_memory, release_freed_memory};
 pub use plan::{
     DataPlan, MemoryPlan, ModuleGroup, Plan, Rates, TimePlan, Unmatched, calibrate, plan,
 };

@@ -25,12 +25,15 @@ pub use state::AdamWState;
 /// w ← w − η λ w − η (m / (1 − β₁ᵗ)) / (√(v / (1 − β₂ᵗ)) + ε)
 /// ```
 ///
-/// as PyTorch computes it. State is kept for parameters that get gradients, and for nothing else.
+/// as PyTorch computes it, `t` being the steps that a parameter had a part in. State is kept for parameters
+/// that get gradients, and for nothing else.
 #[derive(Debug, Clone)]
 pub struct AdamW {
     config: AdamWConfig,
     step: u64,
     moments: BTreeMap<String, Moments>,
+    /// Steps that a parameter was left out of.
+    idle: BTreeMap<String, u64>,
 }
 
 #[derive(Debug, Clone)]
@@ -46,6 +49,7 @@ impl AdamW {
             config,
             step: 0,
             moments: BTreeMap::new(),
+            idle: BTreeMap::new(),
         }
     }
 
@@ -64,7 +68,7 @@ impl AdamW {
     }
 
     /// Update every parameter that has a gradient, which is first multiplied by `scale`; `rate` is its
-    /// learning rate, or nothing for a parameter to be left as it is, its state too.
+    /// learning rate, or nothing for a parameter to be left as it is, its state and its count of steps too.
     pub fn step<M: Module>(
         &mut self,
         model: M,
@@ -78,35 +82,36 @@ impl AdamW {
             optimizer: self,
             gradients,
             rate,
-            paths: Vec::new(),
-            tensors: Vec::new(),
+            groups: BTreeMap::new(),
         };
         let model = model.map(&mut taken);
-        let (paths, tensors) = (taken.paths, taken.tensors);
+        let groups = taken.groups;
         let AdamWConfig {
             beta1,
             beta2,
             eps,
             weight_decay,
         } = self.config;
-        let step = AdamWStep {
-            beta1,
-            beta2,
-            eps,
-            weight_decay,
-            count: self.step,
-            gradient_scale: scale,
-        };
         let mut values = BTreeMap::new();
-        for ((path, shape), new) in paths.into_iter().zip(adamw(tensors, &step)) {
-            let AdamWTensor {
-                value,
-                mean,
-                square,
-                ..
-            } = new;
-            values.insert(path.clone(), (value, shape));
-            self.moments.insert(path, Moments { mean, square });
+        for (idle, (paths, tensors)) in groups {
+            let step = AdamWStep {
+                beta1,
+                beta2,
+                eps,
+                weight_decay,
+                count: self.step - idle,
+                gradient_scale: scale,
+            };
+            for ((path, shape), new) in paths.into_iter().zip(adamw(tensors, &step)) {
+                let AdamWTensor {
+                    value,
+                    mean,
+                    square,
+                    ..
+                } = new;
+                values.insert(path.clone(), (value, shape));
+                self.moments.insert(path, Moments { mean, square });
+            }
         }
         model.map(&mut Put {
             path: ParamPath::default(),
@@ -155,9 +160,12 @@ struct Take<'a> {
     optimizer: &'a mut AdamW,
     gradients: &'a GradientSet,
     rate: &'a dyn Fn(&ParamPath) -> Option<f64>,
-    paths: Vec<(String, Shape)>,
-    tensors: Vec<AdamWTensor>,
+    /// By the steps that they were left out of.
+    groups: BTreeMap<u64, Group>,
 }
+
+/// Paths and shapes of parameters, and what the step needs of each.
+type Group = (Vec<(String, Shape)>, Vec<AdamWTensor>);
 
 impl ModuleMapper for Take<'_> {
     fn enter_module(&mut self, name: &str, container: &str) {
@@ -170,8 +178,11 @@ impl ModuleMapper for Take<'_> {
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let path = self.path.text();
-        let (Some(gradient), Some(rate)) = (self.gradients.get(&path), (self.rate)(&self.path))
-        else {
+        let Some(gradient) = self.gradients.get(&path) else {
+            return param;
+        };
+        let Some(rate) = (self.rate)(&self.path) else {
+            *self.optimizer.idle.entry(path).or_default() += 1;
             return param;
         };
         param.map(|value| {
@@ -179,14 +190,16 @@ impl ModuleMapper for Take<'_> {
             let left = Tensor::empty([0; D], (&value.device(), value.dtype())).require_grad();
             let value = value.inner().reshape([shape.num_elements()]);
             let Moments { mean, square } = self.optimizer.take_moments(&path, &value);
-            self.tensors.push(AdamWTensor {
+            let idle = self.optimizer.idle.get(&path).copied().unwrap_or(0);
+            let (paths, tensors) = self.groups.entry(idle).or_default();
+            tensors.push(AdamWTensor {
                 value,
                 mean,
                 square,
                 gradient: gradient.clone(),
                 rate,
             });
-            self.paths.push((path, shape));
+            paths.push((path, shape));
             left
         })
     }

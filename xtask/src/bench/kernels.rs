@@ -2,13 +2,12 @@
 
 use std::fmt::Write;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use super::machine::Machine;
-use crate::{files, workspace};
+use super::program;
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -56,40 +55,15 @@ struct Report {
 
 pub fn run(arguments: &Arguments) -> Result<()> {
     let machine = Machine::look();
-    let mut command = match &arguments.bench_binary {
-        Some(path) => Command::new(path),
-        None => {
-            let mut cargo = workspace::cargo();
-            cargo.args(["bench", "--workspace", "--bench", "ops", "--"]);
-            cargo
-        }
-    };
-    command
-        .arg("--json")
-        .args(arguments.quick.then_some("--quick"));
-    command.env("RAYON_NUM_THREADS", arguments.threads.to_string());
-    let output = command
-        .stderr(Stdio::inherit())
-        .output()
-        .with_context(|| format!("cannot start {}", command.get_program().display()))?;
-    ensure!(
-        output.status.success(),
-        "the benchmark ended with {}: see its messages above",
-        output.status
-    );
-    let figures: Figures = serde_json::from_slice(&output.stdout)
-        .context("the benchmark's output is not what it should print with --json")?;
+    let figures: Figures = program::figures(
+        "ops",
+        arguments.bench_binary.as_deref(),
+        arguments.threads,
+        &[Some("--json"), arguments.quick.then_some("--quick")],
+    )?;
     let report = Report { machine, figures };
-    let out = match (&arguments.out, arguments.quick) {
-        (Some(path), _) => path.clone(),
-        (None, true) => workspace::target().join("benchmarks"),
-        (None, false) => workspace::root().join("docs/benchmarks"),
-    };
-    let mut json = serde_json::to_string_pretty(&report).context("cannot write the report")?;
-    json.push('\n');
-    files::write_atomic(&out.join("kernels.json"), json.as_bytes())?;
-    let path = out.join("kernels.md");
-    files::write_atomic(&path, markdown(&report).as_bytes())?;
+    let out = program::folder(arguments.out.as_deref(), arguments.quick);
+    let path = program::write(&out, "kernels", &report, &markdown(&report))?;
     println!("{}", path.display());
     Ok(())
 }

@@ -10,7 +10,9 @@ mod measure;
 #[cfg(test)]
 mod measure_tests;
 mod profile;
+mod program;
 mod report;
+mod routes;
 mod server;
 mod sparse_cases;
 
@@ -39,6 +41,8 @@ enum Part {
     /// How much of the gradient of unseen batches lies where sDCTFT trains, by rule of selection, and in the
     /// strongest entries in SparseGrad's bases
     GradientEnergy(energy::Arguments),
+    /// Time the ways to apply a spectral update, and hold the cost model's choice against the best
+    SpectralRoutes(routes::Arguments),
 }
 
 #[derive(clap::Args)]
@@ -110,6 +114,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         Some(Part::Profile(arguments)) => return profile::run(arguments),
         Some(Part::MatrixCompletion(arguments)) => return completion::run(arguments),
         Some(Part::GradientEnergy(arguments)) => return energy::run(arguments),
+        Some(Part::SpectralRoutes(arguments)) => return routes::run(arguments),
         None => {}
     }
     let wanted = |case: &Case| {

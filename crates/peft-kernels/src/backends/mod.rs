@@ -1,5 +1,10 @@
 //! Fast bodies, one module for each backend that has them, and their backward passes.
 
+#[cfg(feature = "flex")]
 mod autodiff;
+#[cfg(feature = "cubecl")]
+pub mod cubecl;
+#[cfg(feature = "flex")]
 pub mod flex;
+#[cfg(feature = "flex")]
 mod sine;

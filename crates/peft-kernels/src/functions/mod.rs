@@ -14,6 +14,7 @@ mod rescale;
 mod rms_norm;
 mod sine;
 mod softmax;
+mod sparse_core;
 mod top_gradient;
 mod updated;
 
@@ -31,5 +32,6 @@ pub use rescale::{rescale, squared_column_norms};
 pub use rms_norm::{add_rms_norm, rms_norm};
 pub use sine::linear_sine;
 pub use softmax::softmax;
+pub use sparse_core::{CoreEntry, SparseCore, sparse_core};
 pub use top_gradient::{TopGradient, top_gradient};
 pub use updated::linear_updated;

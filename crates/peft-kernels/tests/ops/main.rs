@@ -14,6 +14,7 @@ mod rescale;
 mod rms_norm;
 mod sine;
 mod softmax;
+mod sparse_core;
 mod types;
 
 use burn::tensor::DType;

@@ -5,16 +5,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use burn::{
     Tensor,
     module::{Param, ParamId},
-    tensor::{Device, FloatDType, IndexingUpdateOp, Int, TensorData},
+    tensor::{Device, FloatDType, Int, TensorData},
 };
 use peft_core::{
     BaseLinear, Cost, add_delta,
-    kernels::{self, Applied, FormedUpdate, HostUpdate, RowUpdate},
+    kernels::{self, Applied, CoreEntry, FormedUpdate, HostUpdate, RowUpdate, SparseCore},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::bases::{BasisTensor, lift};
+use super::bases::BasisTensor;
 use crate::{
     Basis, Real, Sandwich, SpectralError, Support, merge,
     plan::{self, Extent, Machine, Way},
@@ -84,11 +84,8 @@ pub struct Layout {
 pub struct OnDevice {
     in_rows: BasisTensor,
     out_rows: BasisTensor,
-    /// Flat place in `[q, p]`, coefficient and `±γ` of every place of the core.
-    places: Tensor<1, Int>,
-    coefficients: Tensor<1, Int>,
-    factors: Tensor<1>,
-    core: [usize; 2],
+    /// `γ K`
+    core: SparseCore,
 }
 
 impl Layout {
@@ -119,7 +116,11 @@ impl Layout {
         let device = a.device();
         let pieces = self.on_device(FloatDType::from(a.dtype()), &device);
         let (right, left) = (pieces.in_rows(&device), pieces.out_rows(&device));
-        base.forward_core(x, right.transpose(), pieces.core(a), left)
+        if pieces.core.has_kernel() {
+            let q = kernels::linear(x.clone(), right.transpose(), None);
+            return base.forward_plus(x, kernels::sparse_core(q, a, &pieces.core), left);
+        }
+        base.forward_core(x, right.transpose(), pieces.core.dense(a), left)
     }
 
     /// Whether the update is worked on by fast transforms, of the activations or of itself, rather than
@@ -133,7 +134,7 @@ impl Layout {
         let device = a.device();
         let delta = if a.is_require_grad() || a.is_tracked() || !kernels::has_fast_body(&a) {
             let pieces = self.on_device(FloatDType::from(a.dtype()), &device);
-            let right = pieces.core(a).matmul(pieces.out_rows(&device));
+            let right = pieces.core.dense(a).matmul(pieces.out_rows(&device));
             pieces.in_rows(&device).transpose().matmul(right)
         } else {
             // In Burn's layout the weight is `[in, out]`.
@@ -182,28 +183,22 @@ impl Layout {
         let (sandwich, core) = (&self.sandwich, self.sandwich.core());
         let side =
             |features, rows| BasisTensor::new(sandwich.basis(), features, rows, dtype, device);
-        let inner = device.clone().inner();
-        let ints = |values: Vec<i64>| {
-            let length = values.len();
-            Tensor::<1, Int>::from_data(TensorData::new(values, [length]), &inner)
-        };
-        let flat = core.columns().iter().zip(core.row_of_places());
-        let factors: Vec<f64> = core
-            .signs()
-            .iter()
-            .map(|&sign| self.gamma * f64::from(sign))
+        let places = core.row_of_places().into_iter().zip(core.columns());
+        let values = core.indices().iter().zip(core.signs());
+        let entries: Vec<CoreEntry> = places
+            .zip(values)
+            .map(|((output, &input), (&value, &sign))| CoreEntry {
+                output,
+                input,
+                value,
+                negative: sign < 0,
+            })
             .collect();
-        let factors = TensorData::new(factors, [core.places()]).convert_dtype(dtype.into());
+        let sizes = [core.rows(), core.cols(), core.coefficients()];
         OnDevice {
             in_rows: side(sandwich.in_features(), sandwich.in_rows()),
             out_rows: side(sandwich.out_features(), sandwich.out_rows()),
-            places: ints(
-                flat.map(|(&col, row)| i64::from(col) * core.rows() as i64 + i64::from(row))
-                    .collect(),
-            ),
-            coefficients: ints(core.indices().iter().map(|&i| i64::from(i)).collect()),
-            factors: Tensor::from_data(factors, (&inner, dtype.into())),
-            core: [core.cols(), core.rows()],
+            core: SparseCore::new(sizes, &entries, self.gamma, dtype, device),
         }
     }
 }
@@ -223,21 +218,6 @@ impl OnDevice {
     /// `L`, `[p, out]`.
     pub fn out_rows(&self, device: &Device) -> Tensor<2> {
         self.out_rows.rows(device)
-    }
-
-    /// `γ Kᵀ`, `[q, p]`, dense.
-    pub fn core(&self, a: Tensor<1>) -> Tensor<2> {
-        let device = a.device();
-        let dtype = a.dtype();
-        let [q, p] = self.core;
-        let int = |x: &Tensor<1, Int>| match device.is_autodiff() {
-            true => Tensor::from_inner(x.clone()),
-            false => x.clone(),
-        };
-        let values = a.select(0, int(&self.coefficients)) * lift(self.factors.clone(), &device);
-        Tensor::<1>::zeros([q * p], (&device, dtype))
-            .scatter(0, int(&self.places), values, IndexingUpdateOp::Add)
-            .reshape([q, p])
     }
 }
 

@@ -18,7 +18,11 @@ use crate::{Basis, Sandwich, Support};
 ///
 /// The update does not change while a place stays in its cell; its gradient is taken to be the central
 /// difference `∂/∂u ≈ a/2 · (K[u+1, v] − K[u−1, v])` of the spectrum `K` of the weight's gradient,
-/// clamped at the borders (2502.06820). Only the entries beside the places are computed, not `K`.
+/// clamped at the borders (2502.06820). Only the entries beside the places are computed, not `K`. A share
+/// outside of `[0, 1]` stands for the border and has no gradient.
+///
+/// The authors' code stops shares at 0.999, so that the last frequencies of an axis of more than 500 are
+/// never reached, and differences at magnitude 1; this does neither.
 #[derive(Module, Debug)]
 pub struct Loca {
     /// Trained values `a`, `[n]`.
@@ -107,8 +111,9 @@ impl Loca {
             .chain(beside(|[u, v], [_, last]| [u, (v + 1).min(last)]))
             .chain(beside(|[u, v], _| [u, v.saturating_sub(1)]))
             .collect();
-        // Zero in value: what it adds is the derivative by the place.
-        let moved = at.clone() - at.detach();
+        // Zero in value: what it adds is the derivative by the place, none outside of the grid.
+        let inside = at.clamp(0.0, 1.0);
+        let moved = inside.clone() - inside.detach();
         let half = a.clone().detach().mul_scalar(0.5);
         let side = |axis: usize| {
             let steps = (self.shape[axis] - 1) as f64;

@@ -1,5 +1,7 @@
 //! What AdamW remembers, on the host.
 
+use std::collections::BTreeMap;
+
 use burn::{Tensor, tensor::Device};
 use peft_core::HostTensor;
 
@@ -7,11 +9,13 @@ use super::{AdamW, Moments};
 use crate::{HostTensors, TrainError};
 
 /// All that an [`AdamW`] remembers: `m` and `v` of its equation by the paths of the parameters,
-/// flattened to `[values]`, and `t`.
+/// flattened to `[values]`, and what `t` is made of.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AdamWState {
-    /// Steps done, `t`.
+    /// Steps done.
     pub step: u64,
+    /// How many of them a parameter was left out of, where it was: `t` is the difference.
+    pub idle: BTreeMap<String, u64>,
     /// Means of the gradients, `m`.
     pub means: HostTensors,
     /// Means of their squares, `v`.
@@ -26,6 +30,7 @@ impl AdamW {
     pub fn state(&self) -> Result<AdamWState, TrainError> {
         let mut state = AdamWState {
             step: self.step,
+            idle: self.idle.clone(),
             ..AdamWState::default()
         };
         let host = |path: &str, tensor: &Tensor<1>| {
@@ -43,7 +48,8 @@ impl AdamW {
     /// steps to come are those that the optimiser it was taken from would have done.
     ///
     /// # Errors
-    /// [`TrainError::State`] if means and squares do not belong together.
+    /// [`TrainError::State`] if means and squares do not belong together, or a parameter was left out of
+    /// more steps than there were.
     pub fn restore(&mut self, state: &AdamWState, device: &Device) -> Result<(), TrainError> {
         let tensor = |path: &str, stored: &HostTensor| {
             let data = stored.to_data(path)?;
@@ -53,7 +59,7 @@ impl AdamW {
             let dtype = data.dtype();
             Ok(Tensor::<1>::from_data(data, (device, dtype)))
         };
-        let mut moments = std::collections::BTreeMap::new();
+        let mut moments = BTreeMap::new();
         for (path, mean) in &state.means {
             let square = state
                 .squares
@@ -73,7 +79,12 @@ impl AdamW {
         {
             return Err(TrainError::state(path, "its moments are not a pair"));
         }
+        if let Some((path, idle)) = state.idle.iter().find(|(_, idle)| **idle > state.step) {
+            let problem = format!("it was left out of {idle} of {} steps", state.step);
+            return Err(TrainError::state(path, problem));
+        }
         (self.step, self.moments) = (state.step, moments);
+        self.idle = state.idle.clone();
         Ok(())
     }
 

@@ -14,6 +14,8 @@ use crate::{
 
 /// What the file's metadata call its format.
 const FORMAT: (&str, &str) = ("format", "peft-trainer-1");
+/// What stands before a parameter's path where the metadata hold the steps that it was left out of.
+const IDLE: &str = "idle.";
 
 /// All that the steps to come depend on beside the data and the frozen model: trained parameters,
 /// moments, the method's memory and the number of steps done. Dropout and the schedule are functions of that number, so
@@ -151,11 +153,13 @@ impl TrainerState {
             .map(|(name, tensor)| TensorSpec::new(name, tensor.dtype, &*tensor.shape))
             .collect();
         let steps = |step: u64| step.to_string();
-        let metadata = Metadata::from_iter([
+        let mut metadata = Metadata::from_iter([
             (FORMAT.0.to_owned(), FORMAT.1.to_owned()),
             ("step".to_owned(), steps(self.step)),
             ("optimizer_step".to_owned(), steps(self.optimizer.step)),
         ]);
+        let idle = self.optimizer.idle.iter();
+        metadata.extend(idle.map(|(path, idle)| (format!("{IDLE}{path}"), steps(*idle))));
         let mut writer = SafetensorsWriter::create(path, specs, &metadata)?;
         let order: Vec<String> = writer.order().map(|spec| spec.name.clone()).collect();
         for name in order {
@@ -188,6 +192,11 @@ impl TrainerState {
             ..Self::default()
         };
         state.optimizer.step = number("optimizer_step")?;
+        for key in file.metadata.keys() {
+            if let Some(path) = key.strip_prefix(IDLE) {
+                state.optimizer.idle.insert(path.to_owned(), number(key)?);
+            }
+        }
         for (name, tensor) in file.tensors {
             let (part, path) = name.split_once('.').unwrap_or(("", &name));
             let named = match part {

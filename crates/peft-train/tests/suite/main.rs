@@ -9,6 +9,7 @@ mod guards;
 mod head;
 mod hooks;
 mod library;
+mod loca;
 mod memory;
 mod offset;
 mod plan;
