@@ -1,17 +1,18 @@
 //! The adapters that a setup asks for.
 
 use anyhow::Result;
-use burn::module::Module;
+use burn::{module::Module, tensor::Device};
 use peft_train::{
     core::{
         AttachOptions, Method, NameMap, WeightGradients, attach,
         format::{TargetSpec, Targets},
+        linear_sites,
     },
     methods,
 };
 use serde_json::json;
 
-use crate::protocol::Setup;
+use crate::{layer::random, protocol::Setup};
 
 /// The method: LoRA with the setup's rank and alpha, or another by its name and its settings.
 pub fn method(setup: &Setup) -> Result<Box<dyn Method>> {
@@ -26,9 +27,22 @@ pub fn method(setup: &Setup) -> Result<Box<dyn Method>> {
     Ok((entry.build)(&settings)?)
 }
 
-/// A model with nothing trained but the adapters on its `targets`.
+/// A model with nothing trained but the adapters on its `targets`. A method that looks at gradients
+/// before it attaches is given random ones: what a step costs does not depend on them.
 pub fn adapted<M: Module>(model: M, setup: &Setup, targets: Targets) -> Result<M> {
-    adapted_by(model, method(setup)?.as_ref(), targets, None)
+    let method = method(setup)?;
+    let mut gradients = WeightGradients::new();
+    if method.gradient_batches() > 0 {
+        gradients.sums = linear_sites(&model)
+            .into_iter()
+            .map(|site| {
+                let shape = [site.in_features, site.out_features];
+                let gradient = random(31, shape, 1.0, &Device::default());
+                (site.path.to_string(), gradient)
+            })
+            .collect();
+    }
+    adapted_by(model, method.as_ref(), targets, Some(&gradients))
 }
 
 /// The same of a method that may want gradients.

@@ -2,13 +2,13 @@
 //! narrow one, and the compressed one with frozen subspaces, all from one seed.
 //!
 //! `cargo bench --workspace --bench completion -- --size 200`; `cargo xtask bench matrix-completion` makes
-//! a report of it. Arguments come as `--name value`; `--json` prints one JSON object.
-//! `RAYON_NUM_THREADS` sets the threads.
+//! a report of it. Arguments come as `--name value`; `--json` prints one JSON object, `--turns N` takes the
+//! time of an iteration only, in `N` alternating turns. `RAYON_NUM_THREADS` sets the threads.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Instant};
 
 use peft_lowrank::completion::{
-    CompletionSettings, Curve, Factored, Full, Network, Problem, complete,
+    CompletionSettings, Factored, Full, Network, Problem, complete_watched,
 };
 use serde_json::{Value, json};
 
@@ -63,10 +63,47 @@ impl Setup {
     }
 }
 
-fn arm(name: &str, width: usize, mut network: impl Network, problem: &Problem, s: &Setup) -> Value {
-    eprintln!("{name} …");
+/// One of the networks.
+struct Arm {
+    name: &'static str,
+    width: usize,
+    network: Box<dyn Network>,
+}
+
+fn arms(problem: &Problem, s: &Setup) -> Vec<Arm> {
+    let original = Full::new(s.size, s.depth, s.epsilon, s.seed);
+    let compress = |gamma| Factored::compress(&original, problem, s.rank, gamma, s.seed);
+    let (compressed, frozen) = (compress(s.gamma), compress(0.0));
+    let width = 2 * s.rank;
+    let narrow = Factored::narrow(s.size, width, s.depth, s.epsilon, s.seed);
+    let arm = |name, width, network| Arm {
+        name,
+        width,
+        network,
+    };
+    vec![
+        arm("compressed", width, Box::new(compressed)),
+        arm("compressed, γ = 0", width, Box::new(frozen)),
+        arm("random narrow", width, Box::new(narrow)),
+        arm("original", s.size, Box::new(original)),
+    ]
+}
+
+/// The whole descent of an arm.
+fn curve(arm: Arm, problem: &Problem, s: &Setup) -> Value {
+    /// Iterations between two messages.
+    const MESSAGE: u64 = 500;
+    let Arm {
+        name,
+        width,
+        mut network,
+    } = arm;
     let parameters = network.parameters();
-    let curve: Curve = complete(&mut network, problem, &s.settings);
+    let curve = complete_watched(network.as_mut(), problem, &s.settings, &mut |point| {
+        if point.iteration.is_multiple_of(MESSAGE) {
+            eprintln!("{name}: {}, error {:.1e}", point.iteration, point.error);
+        }
+    });
     let done = curve.points.last().map_or(0, |point| point.iteration);
     let error = curve.points.last().map_or(f64::NAN, |point| point.error);
     let seconds = curve.steps_took.as_secs_f64();
@@ -86,8 +123,31 @@ fn arm(name: &str, width: usize, mut network: impl Network, problem: &Problem, s
     })
 }
 
+/// Milliseconds an iteration of every arm, turn by turn. A turn of the narrow ones is of many iterations.
+fn times(mut arms: Vec<Arm>, problem: &Problem, s: &Setup, turns: usize) -> Vec<Value> {
+    const NARROW: u32 = 50;
+    let mut found = vec![Vec::with_capacity(turns); arms.len()];
+    // The first turn warms up.
+    for turn in 0..=turns {
+        for (arm, found) in arms.iter_mut().zip(&mut found) {
+            let iterations = if arm.width == s.size { 1 } else { NARROW };
+            let start = Instant::now();
+            for _ in 0..iterations {
+                arm.network.step(problem, s.settings.rate);
+            }
+            if turn > 0 {
+                found.push(1e3 * start.elapsed().as_secs_f64() / f64::from(iterations));
+            }
+        }
+    }
+    let both = arms.iter().zip(found);
+    both.map(|(arm, found)| json!({ "name": arm.name, "milliseconds": found }))
+        .collect()
+}
+
 fn main() -> ExitCode {
-    let setup = match Setup::read() {
+    let setup = Setup::read().and_then(|setup| Ok((setup, argument("--turns", 0usize)?)));
+    let (setup, turns) = match setup {
         Ok(setup) => setup,
         Err(problem) => {
             eprintln!("completion: {problem}");
@@ -96,31 +156,33 @@ fn main() -> ExitCode {
     };
     let s = &setup;
     let problem = Problem::random(s.size, s.rank, s.observed, s.seed);
-    let original = Full::new(s.size, s.depth, s.epsilon, s.seed);
-    let compress = |gamma| Factored::compress(&original, &problem, s.rank, gamma, s.seed);
-    let (compressed, frozen) = (compress(s.gamma), compress(0.0));
-    let width = 2 * s.rank;
-    let narrow = Factored::narrow(s.size, width, s.depth, s.epsilon, s.seed);
-    let arms = [
-        arm("compressed", width, compressed, &problem, s),
-        arm("compressed, γ = 0", width, frozen, &problem, s),
-        arm("random narrow", width, narrow, &problem, s),
-        arm("original", s.size, original, &problem, s),
-    ];
-    let report = json!({
-        "threads": rayon::current_num_threads(),
-        "size": s.size,
-        "rank": s.rank,
-        "depth": s.depth,
-        "observed_entries": problem.observed(),
-        "epsilon": s.epsilon,
-        "gamma": s.gamma,
-        "rate": s.settings.rate,
-        "tolerance": s.settings.tolerance,
-        "every": s.settings.every,
-        "seed": s.seed,
-        "arms": arms,
-    });
+    let arms = arms(&problem, s);
+    let report = if turns > 0 {
+        json!({
+            "threads": rayon::current_num_threads(),
+            "size": s.size,
+            "arms": times(arms, &problem, s, turns),
+        })
+    } else {
+        let arms: Vec<Value> = arms
+            .into_iter()
+            .map(|arm| curve(arm, &problem, s))
+            .collect();
+        json!({
+            "threads": rayon::current_num_threads(),
+            "size": s.size,
+            "rank": s.rank,
+            "depth": s.depth,
+            "observed_entries": problem.observed(),
+            "epsilon": s.epsilon,
+            "gamma": s.gamma,
+            "rate": s.settings.rate,
+            "tolerance": s.settings.tolerance,
+            "every": s.settings.every,
+            "seed": s.seed,
+            "arms": arms,
+        })
+    };
     if std::env::args().any(|argument| argument == "--json") {
         println!("{report}");
     }

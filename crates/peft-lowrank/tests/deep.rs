@@ -185,7 +185,7 @@ fn frozen_outer_factors_take_no_gradient() {
             assert_eq!(outer.val().grad(&gradients).is_some(), trained);
         }
         assert_eq!(adapter.learning_rate_factor("left"), rate);
-        assert_eq!(adapter.learning_rate_factor("core2"), 1.0);
+        assert_eq!(adapter.learning_rate_factor("core2"), 2.0);
     }
 }
 
@@ -273,6 +273,18 @@ fn the_fresh_adapter_holds_the_gradients_subspaces() {
         assert!(largest(kept - vectors) < 2e-2);
     }
     assert!(values(adapter.core()).iter().all(|value| *value == 0.0));
+}
+
+#[test]
+fn wider_cores_learn_at_a_lower_rate() {
+    let device = Device::flex();
+    let zeros = |rows, columns| tensor(&Dense::zeros(rows, columns), &device);
+    let cores = [0, 1, 2].map(|_| zeros(32, 32));
+    let adapter = DeepLora::new(zeros(40, 32), cores.clone(), zeros(32, 40), 0.3, 0.5);
+    assert_eq!(adapter.learning_rate_factor("core2"), 0.25);
+    assert_eq!(adapter.learning_rate_factor("left"), 0.5);
+    let full = DeepLoraFull::new(cores);
+    assert_eq!(full.learning_rate_factor("w1"), 0.25);
 }
 
 proptest! {

@@ -139,7 +139,7 @@ pub const METHODS: &[Entry] = &[
         summary: "a deep product in the subspaces of the first gradient (2406.04112)",
         keys: DeepLoraConfig::KEYS,
         type_schema: schema_of::<DeepLoraConfig>,
-        learning_rate: 1e-2,
+        learning_rate: 4e-3,
         defaults: || DeepLoraConfig::default().to_json(),
         build: |map| Ok(Box::new(DeepLoraMethod::from_json(map)?)),
     },

@@ -79,6 +79,8 @@ pub struct RunConfig {
     pub epochs: f64,
     /// Optimiser steps, instead of epochs.
     pub steps: Option<u64>,
+    /// Passes over the data between two selections; one follows the last step in any case.
+    pub select_epochs: u64,
     /// Rows a batch.
     pub batch_size: usize,
     /// Batches a step.
@@ -169,6 +171,7 @@ impl Default for RunConfig {
             modules_to_save: Vec::new(),
             epochs: 3.0,
             steps: None,
+            select_epochs: 1,
             batch_size: 32,
             grad_accumulation: 1,
             learning_rate: None,

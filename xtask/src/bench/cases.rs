@@ -203,14 +203,26 @@ pub fn all() -> Vec<Case> {
         );
     }
     for features in [384, 768, 4096] {
+        let iterations = if features < 1000 { 8 } else { 1 };
         for rank in [8, 64] {
-            let setup = single(features, "lora", json!({"r": rank, "lora_alpha": 2 * rank}));
+            let lora = json!({"r": rank, "lora_alpha": 2 * rank});
+            let dora = json!({"r": rank, "lora_alpha": 2 * rank, "use_dora": true});
+            for (name, settings) in [("lora", &lora), ("dora", &dora)] {
+                let setup = single(features, "lora", settings.clone());
+                add(
+                    format!("added-{name}-r{rank}-{features}-vs-torch"),
+                    Kind::Added,
+                    setup.clone(),
+                    Some(setup),
+                    iterations,
+                );
+            }
             add(
-                format!("added-lora-r{rank}-{features}-vs-torch"),
-                Kind::Added,
-                setup.clone(),
-                Some(setup),
-                if features < 1000 { 8 } else { 1 },
+                format!("deep-lora-r{rank}-{features}-vs-lora"),
+                Kind::Overhead,
+                single(features, "deep_lora", json!({"r": rank})),
+                Some(single(features, "lora", lora)),
+                iterations,
             );
         }
     }

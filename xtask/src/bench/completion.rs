@@ -6,9 +6,11 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use peft_plot::{Chart, Look, Series};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::machine::Machine;
+use crate::study::{median, quantile};
 use crate::{files, workspace};
 
 #[derive(clap::Args)]
@@ -30,6 +32,12 @@ pub struct Arguments {
     /// The `completion` benchmark of peft-lowrank, instead of building it
     #[arg(long, value_name = "PATH")]
     bench_binary: Option<PathBuf>,
+    /// Take the time of an iteration anew, and keep the curves that are there
+    #[arg(long)]
+    times_only: bool,
+    /// Alternating turns for the time of an iteration
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    turns: u32,
     /// Folder for the result, instead of docs/benchmarks
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -66,22 +74,81 @@ struct Arm {
     points: Vec<(f64, f64)>,
 }
 
-impl Arm {
-    fn milliseconds(&self) -> f64 {
-        1e3 * self.seconds / self.iterations.max(1) as f64
-    }
+/// Times of an iteration, of turns in alternation.
+#[derive(Debug, Deserialize, Serialize)]
+struct Times {
+    threads: u32,
+    size: usize,
+    arms: Vec<ArmTimes>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Deserialize, Serialize)]
+struct ArmTimes {
+    name: String,
+    /// An iteration of each turn.
+    milliseconds: Vec<f64>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
 struct Report {
+    /// Of the curves.
     machine: Machine,
     quick: bool,
     #[serde(flatten)]
     figures: Figures,
+    times: Times,
+    /// Of the times.
+    timed: Machine,
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
+    let out = match (&arguments.out, arguments.quick) {
+        (Some(path), _) => path.clone(),
+        (None, true) => workspace::target().join("benchmarks"),
+        (None, false) => workspace::root().join("docs/benchmarks"),
+    };
+    let json = out.join("matrix-completion.json");
     let machine = Machine::look();
+    let report = if arguments.times_only {
+        let before: Report = serde_json::from_str(&files::read(&json)?)
+            .with_context(|| format!("{} is not a report of this task", json.display()))?;
+        let times: Times = benchmark(arguments, true)?;
+        ensure!(
+            times.size == before.figures.size,
+            "the report is of size {}, not {}",
+            before.figures.size,
+            times.size
+        );
+        Report {
+            times,
+            timed: machine,
+            ..before
+        }
+    } else {
+        let figures = benchmark(arguments, false)?;
+        let timed = Machine::look();
+        let times = benchmark(arguments, true)?;
+        Report {
+            machine,
+            quick: arguments.quick,
+            figures,
+            times,
+            timed,
+        }
+    };
+    let mut text = serde_json::to_string(&report).context("cannot write the report")?;
+    text.push('\n');
+    files::write_atomic(&json, text.as_bytes())?;
+    let curves = chart(&report.figures).svg();
+    files::write_atomic(&out.join("matrix-completion.svg"), curves.as_bytes())?;
+    let path = out.join("matrix-completion.md");
+    files::write_atomic(&path, markdown(&report).as_bytes())?;
+    println!("{}", path.display());
+    Ok(())
+}
+
+/// Runs the benchmark of peft-lowrank: for the curves, or for the times alone.
+fn benchmark<T: DeserializeOwned>(arguments: &Arguments, times: bool) -> Result<T> {
     let mut command = match &arguments.bench_binary {
         Some(path) => Command::new(path),
         None => {
@@ -101,6 +168,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         .args(["--size", &arguments.size.unwrap_or(size).to_string()])
         .args(["--gamma", &arguments.gamma.unwrap_or(gamma).to_string()])
         .args(["--seed", &arguments.seed.to_string()]);
+    if times {
+        command.args(["--turns", &arguments.turns.to_string()]);
+    }
     command.env("RAYON_NUM_THREADS", arguments.threads.to_string());
     let output = command
         .stderr(Stdio::inherit())
@@ -111,27 +181,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         "the benchmark ended with {}: see its messages above",
         output.status
     );
-    let figures: Figures = serde_json::from_slice(&output.stdout)
-        .context("the benchmark's output is not what it should print with --json")?;
-    let report = Report {
-        machine,
-        quick: arguments.quick,
-        figures,
-    };
-    let out = match (&arguments.out, arguments.quick) {
-        (Some(path), _) => path.clone(),
-        (None, true) => workspace::target().join("benchmarks"),
-        (None, false) => workspace::root().join("docs/benchmarks"),
-    };
-    let mut json = serde_json::to_string(&report).context("cannot write the report")?;
-    json.push('\n');
-    files::write_atomic(&out.join("matrix-completion.json"), json.as_bytes())?;
-    let curves = chart(&report.figures).svg();
-    files::write_atomic(&out.join("matrix-completion.svg"), curves.as_bytes())?;
-    let path = out.join("matrix-completion.md");
-    files::write_atomic(&path, markdown(&report).as_bytes())?;
-    println!("{}", path.display());
-    Ok(())
+    serde_json::from_slice(&output.stdout)
+        .context("the benchmark's output is not what it should print with --json")
 }
 
 fn chart(figures: &Figures) -> Chart {
@@ -195,8 +246,12 @@ fn markdown(report: &Report) -> String {
     text.push_str("\n![curves](matrix-completion.svg)\n\n");
     text.push_str(
         "| network | width | trained values | iterations | of the original's | ms an iteration | times as fast \
-         | seconds | last error |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|\n",
+         | last error |\n|---|--:|--:|--:|--:|--:|--:|--:|\n",
     );
+    let times = |name: &str| {
+        let arm = report.times.arms.iter().find(|arm| arm.name == name);
+        arm.map_or(&[][..], |arm| &arm.milliseconds)
+    };
     let original = figures.arms.iter().find(|arm| arm.name == "original");
     for arm in &figures.arms {
         let found = arm.found_after.map_or_else(
@@ -207,23 +262,33 @@ fn markdown(report: &Report) -> String {
             (Some(own), Some(other)) => format!("{:.3}", own as f64 / other as f64),
             _ => String::new(),
         };
-        let faster = original.map_or_else(String::new, |one| {
-            format!("{:.1}", one.milliseconds() / arm.milliseconds())
-        });
+        let own = times(&arm.name);
+        let pairs = times("original").iter().zip(own);
+        let faster: Vec<f64> = pairs.map(|(original, own)| original / own).collect();
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {found} | {share} | {:.3} | {faster} | {:.1} | {:.1e} |",
+            "| {} | {} | {} | {found} | {share} | {:.3} ({:.3}–{:.3}) | {:.1} ({:.1}–{:.1}) | {:.1e} |",
             arm.name,
             arm.width,
             arm.parameters,
-            arm.milliseconds(),
-            arm.seconds,
+            median(own),
+            quantile(own, 0.1),
+            quantile(own, 0.9),
+            median(&faster),
+            quantile(&faster, 0.1),
+            quantile(&faster, 0.9),
             arm.error
         );
     }
-    text.push_str(
-        "\nTimes are those of the steps alone. The compressed network and the random narrow one compute the \
-         observed entries only and never form the matrix; the original multiplies whole matrices.\n",
+    let (turns, load) = (times("original").len(), report.timed.load_before);
+    let _ = write!(
+        text,
+        "\nAn iteration's time is the median of {turns} alternating turns of all networks in one run, with the \
+         10th to 90th percentile, apart from the curves; the factor is that of the turns, pair by pair. Load \
+         before it: {}; commit {}. The compressed network and the random narrow one compute the observed \
+         entries only and never form the matrix; the original multiplies whole matrices.\n",
+        load.map_or_else(|| "unknown".to_owned(), |load| load.to_string()),
+        report.timed.commit,
     );
     text
 }
@@ -262,15 +327,31 @@ mod tests {
                 arm("original", Some(200), 4.0),
             ],
         };
+        let times = |name: &str, milliseconds: &[f64]| ArmTimes {
+            name: name.into(),
+            milliseconds: milliseconds.to_vec(),
+        };
         let chart = chart(&figures).svg();
         assert!(chart.contains("compressed") && chart.contains("Deep matrix completion"));
         let report = Report {
             machine: Machine::look(),
             quick: true,
             figures,
+            times: Times {
+                threads: 2,
+                size: 10,
+                arms: vec![
+                    times("compressed", &[0.5, 0.25, 0.5]),
+                    times("compressed, γ = 0", &[0.5, 0.5, 0.5]),
+                    times("original", &[20.0, 20.0, 20.0]),
+                ],
+            },
+            timed: Machine::look(),
         };
+        let json = serde_json::to_string(&report).unwrap();
+        let report: Report = serde_json::from_str(&json).unwrap();
         let text = markdown(&report);
-        let line = "| compressed | 4 | 48 | 210 | 1.050 | 0.500 | 40.0 | 0.1 | 1.0e-13 |\n";
+        let line = "| compressed | 4 | 48 | 210 | 1.050 | 0.500 (0.300–0.500) | 40.0 (40.0–72.0) | 1.0e-13 |\n";
         assert!(text.contains(line), "{text}");
         assert!(
             text.contains("| not in 200 |  |") && text.contains("20.0 %"),

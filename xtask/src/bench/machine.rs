@@ -4,16 +4,16 @@ use std::fs;
 use std::process::Command;
 use std::thread;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::workspace;
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Deserialize, Serialize)]
 pub struct Machine {
-    pub architecture: &'static str,
-    pub system: &'static str,
+    pub architecture: String,
+    pub system: String,
     pub cores: usize,
-    pub vector_units: Vec<&'static str>,
+    pub vector_units: Vec<String>,
     pub memory_gib: Option<u64>,
     /// Over the last minute before the run: above the one of an idle machine, times are not to be trusted.
     pub load_before: Option<f64>,
@@ -36,10 +36,13 @@ impl Machine {
             .and_then(|word| word.parse::<u64>().ok());
         let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
         Self {
-            architecture: std::env::consts::ARCH,
-            system: std::env::consts::OS,
+            architecture: std::env::consts::ARCH.to_owned(),
+            system: std::env::consts::OS.to_owned(),
             cores: thread::available_parallelism().map_or(1, usize::from),
-            vector_units: ["avx2", "fma", "avx512f"].into_iter().filter(has).collect(),
+            vector_units: (["avx2", "fma", "avx512f"].into_iter())
+                .filter(has)
+                .map(str::to_owned)
+                .collect(),
             memory_gib: kilobytes.map(|count| (count + (1 << 19)) >> 20),
             load_before: load.split(' ').next().and_then(|word| word.parse().ok()),
             rustc: said("rustc", &["--version"]),

@@ -81,6 +81,14 @@ fn turn(server: &mut Server, slot: &str, iterations: u32) -> Result<Turn> {
     server.run(slot, iterations, false)
 }
 
+/// What stands on a side's line. DoRA is a setting of LoRA's.
+fn adapter<'a>(setup: &'a Value, otherwise: &'a str) -> &'a str {
+    match setup["adapter"].as_str() {
+        Some("lora") if setup["settings"]["use_dora"] == true => "dora",
+        name => name.unwrap_or(otherwise),
+    }
+}
+
 fn side(name: String, trained_parameters: u64, turns: &[Turn], peak: Option<u64>) -> Side {
     let times: Vec<f64> = turns
         .iter()
@@ -191,8 +199,8 @@ pub fn overhead(
         sides: sides
             .zip(setups)
             .map(|(((slot, turns), count), setup)| {
-                let adapter = setup["adapter"].as_str().unwrap_or(slot);
-                side(format!("{} {adapter}", server.name), count, turns, None)
+                let name = format!("{} {}", server.name, adapter(setup, slot));
+                side(name, count, turns, None)
             })
             .collect(),
         ratio: Some(each(&turns[0], &turns[1], |a, b| a.cost() / b.cost())),
@@ -258,12 +266,12 @@ pub fn added(
     let mut sides = Vec::new();
     for side in 0..2 {
         for slot in 0..2 {
-            let adapter = match slot {
-                0 => setups[side]["adapter"].as_str().unwrap_or("adapted"),
-                _ => "frozen",
+            let name = match slot {
+                0 => adapter(setups[side], slots[0]),
+                _ => slots[1],
             };
             sides.push(self::side(
-                format!("{} {adapter}", names[side]),
+                format!("{} {name}", names[side]),
                 trained[side][slot],
                 &turns[side][slot],
                 peaks[side][slot],

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
+use super::sample::{self, Drawn, Sample};
 use crate::files;
 
 #[derive(Clone, Debug, Deserialize)]
@@ -25,6 +26,9 @@ pub struct Study {
     pub rates: Rates,
     pub seeds: Vec<u64>,
     pub training: Training,
+    /// Numbers of rows to fit on; each arm runs on all of them.
+    #[serde(rename = "sample", default)]
+    pub samples: Vec<Sample>,
     #[serde(rename = "arm")]
     pub arms: Vec<Arm>,
     #[serde(rename = "claim", default)]
@@ -75,7 +79,8 @@ pub enum Rates {
 pub struct Training {
     pub max_length: u32,
     pub batch_size: u32,
-    pub epochs: u32,
+    /// Where there are no samples, which have their own.
+    pub epochs: Option<u32>,
     pub head_learning_rate: f64,
     pub schedule: String,
     /// Share of the steps that warm up.
@@ -103,6 +108,9 @@ pub struct Arm {
     /// Command-line flags of the engine without their dashes: `rank = 8` becomes `--rank 8`.
     #[serde(default)]
     pub flags: BTreeMap<String, toml::Value>,
+    /// The sample of rows that it is fitted on.
+    #[serde(skip)]
+    pub drawn: Option<Drawn>,
 }
 
 fn once() -> usize {
@@ -132,6 +140,9 @@ pub struct Claim {
     pub kind: ClaimKind,
     pub arm: String,
     pub against: String,
+    /// The samples that it is about, where there are any.
+    #[serde(default)]
+    pub rows: Option<Vec<usize>>,
     /// Which weights are compared: those of the last step, or those that selection keeps.
     #[serde(default)]
     pub checkpoint: Checkpoint,
@@ -158,7 +169,8 @@ impl Study {
     }
 
     pub fn parse(text: &str) -> Result<Self> {
-        let study: Self = toml::from_str(text)?;
+        let mut study: Self = toml::from_str(text)?;
+        sample::expand(&mut study)?;
         study.check()?;
         Ok(study)
     }
@@ -187,10 +199,19 @@ impl Study {
                 "{name:?} names a folder: use letters, digits, `.`, `_` and `-` only"
             );
         }
+        ensure!(
+            self.training.epochs.is_none() != self.samples.is_empty(),
+            "give `epochs` under [training], or [[sample]]s with their own"
+        );
         for arm in &self.arms {
             ensure!(
                 (1..=16).contains(&arm.widen),
                 "arm {}: `widen` is a factor from 1 to 16",
+                arm.name
+            );
+            ensure!(
+                arm.drawn.is_none() || arm.engine == Engine::Peft,
+                "arm {}: samples of rows are for the engine peft, not hf-peft",
                 arm.name
             );
             for flag in arm.flags.keys() {

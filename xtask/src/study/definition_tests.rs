@@ -44,6 +44,17 @@ arm = "lora"
 against = "vera"
 "#;
 
+/// The example on two numbers of rows.
+pub fn sampled() -> String {
+    let samples = [(2, 4, 2), (4, 2, 1)].map(|(rows, epochs, every)| {
+        format!("[[sample]]\nrows = {rows}\nepochs = {epochs}\nselect-epochs = {every}\n\n")
+    });
+    EXAMPLE
+        .replacen("epochs = 2\n", "", 1)
+        .replacen("[[arm]]", &format!("{}[[arm]]", samples.concat()), 1)
+        .replacen("against = \"vera\"", "against = \"vera\"\nrows = [4]", 1)
+}
+
 #[test]
 fn reads_the_example() {
     let study = Study::parse(EXAMPLE).unwrap();

@@ -54,7 +54,7 @@ impl Metrics {
                         .is_some_and(|split| split.starts_with("select")) =>
                 {
                     epochs.push(Epoch {
-                        epoch: epochs.len() as u32 + 1,
+                        epoch: number("epoch")?.ceil() as u32,
                         train_loss: statistics::mean(&std::mem::take(&mut losses)),
                         selection_accuracy: number("accuracy")?,
                     });
@@ -100,16 +100,17 @@ mod tests {
     fn sums_up_a_log() {
         let text = r#"{"event":"plan","trainable_parameters":10,"head_parameters":3}
 {"event":"step","step":1,"loss":1.0,"tokens_per_s":100.0,"step_time_s":0.1}
-{"event":"eval","step":1,"split":"selection","accuracy":0.5}
+{"event":"eval","step":1,"epoch":2,"split":"selection","accuracy":0.5}
 {"event":"step","step":2,"loss":0.5,"tokens_per_s":50.0,"step_time_s":0.3}
-{"event":"eval","step":2,"split":"selection","accuracy":0.5}
+{"event":"eval","step":2,"epoch":3.5,"split":"selection","accuracy":0.5}
 {"event":"final","split":"report","accuracy":0.9,"optimizer_bytes":80}"#;
         let metrics = Metrics::parse(text).unwrap();
         assert_eq!((metrics.trainable_parameters, metrics.steps), (10, 2));
         assert!((metrics.tokens_per_s - 25.0 / 0.4).abs() < 1e-9);
         assert!((metrics.step_time_s - 0.2).abs() < 1e-12);
         assert_eq!(metrics.optimizer_bytes, Some(80));
-        assert_eq!(metrics.kept_epoch().unwrap(), 1);
+        assert_eq!(metrics.kept_epoch().unwrap(), 2);
+        assert_eq!(metrics.epochs[1].epoch, 4);
         assert_eq!(metrics.epochs[1].train_loss, 0.5);
         assert!(Metrics::parse("{\"event\":\"plan\"}").is_err());
     }

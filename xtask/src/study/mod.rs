@@ -9,9 +9,11 @@ mod ours;
 mod outcome;
 mod plots;
 mod readme;
+mod rows;
 mod runner;
 #[cfg(test)]
 mod runner_tests;
+mod sample;
 mod settings;
 mod statistics;
 mod summary;
@@ -26,7 +28,7 @@ use self::definition::{Engine, Study};
 use self::runner::{Progress, Tools, progress};
 use crate::{fetch, python, workspace};
 
-pub use self::statistics::{median, quantile};
+pub use self::statistics::{Random, median, quantile};
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -165,20 +167,29 @@ fn execute(
         .iter()
         .filter(|arm| only.is_none_or(|only| only == arm.name))
     {
-        // Each finished run may decide what is open next: a sweep that ends chooses the rate.
-        while let Some(run) = progress(study, arm, tools)?.open.first() {
+        loop {
+            // Each finished run may decide what is open next: a sweep that ends chooses the rate.
+            let progress = progress(study, arm, tools)?;
+            let Some(run) = progress.open.first() else {
+                break;
+            };
             if max_runs.is_some_and(|most| count >= most) {
                 return Ok(count);
             }
             eprintln!("{}: running", run.folder());
-            let outcome = tools.execute(run)?;
+            // The report split plays no part in the choice of the rate, and is read after it.
+            let outcome = tools.execute(run, progress.rate.is_some())?;
             count += 1;
+            let report = outcome.report.as_ref().map_or_else(String::new, |report| {
+                format!(
+                    "report {:.4} (last), {:.4} (kept), ",
+                    report.report_accuracy_last, report.report_accuracy_kept
+                )
+            });
             eprintln!(
-                "{}: selection {:.4}, report {:.4} (last), {:.4} (kept), {:.1} ms a step",
+                "{}: selection {:.4}, {report}{:.1} ms a step",
                 run.folder(),
                 outcome.selection_accuracy(),
-                outcome.report_accuracy_last,
-                outcome.report_accuracy_kept,
                 outcome.step_time_s * 1e3
             );
         }

@@ -7,20 +7,29 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value};
 
+use super::definition::Protocol;
 use super::metrics::Metrics;
-use super::outcome::Outcome;
+use super::outcome::{Outcome, ReportMarks};
 use super::runner::Tools;
+use super::sample;
 use super::settings::{Run, recorded_as};
 use crate::{files, process};
+
+/// The tensors of an adapter folder.
+const WEIGHTS: &str = "adapter_model.safetensors";
 
 /// Arguments of `peft train` for a run that writes to `output`.
 pub fn train_arguments(run: &Run, tools: &Tools, output: &Path) -> Result<Vec<String>> {
     let path = |path: &Path| path.to_string_lossy().into_owned();
     let data = tools.data.join(&run.study.data);
+    let fit = match run.arm.drawn {
+        Some(_) => tools.samples().join(run.fit()),
+        None => data.join(run.fit()),
+    };
     let mut arguments = vec!["train".to_owned(), "--task".into(), "classify".into()];
     for (flag, value) in [
         ("--model", tools.model(run)),
-        ("--data", data.join(run.study.protocol.fit())),
+        ("--data", fit),
         ("--select-data", data.join(run.study.protocol.select())),
         ("--output", output.to_path_buf()),
     ] {
@@ -30,28 +39,56 @@ pub fn train_arguments(run: &Run, tools: &Tools, output: &Path) -> Result<Vec<St
     Ok(arguments)
 }
 
-/// Trains and scores; the result is not written yet.
-pub fn execute(run: &Run, tools: &Tools, folder: &Path) -> Result<Outcome> {
+/// Trains, unless that is done, and with `report` scores; the result is not written yet.
+pub fn execute(run: &Run, tools: &Tools, folder: &Path, report: bool) -> Result<Outcome> {
+    let mut outcome = match trained(run, folder) {
+        Some(outcome) => outcome,
+        None => train(run, tools, folder)?,
+    };
+    if report {
+        let output = folder.join("adapter");
+        let kept = score(run, tools, folder, &output, "kept")?;
+        // Where selection keeps the last step, the two are one adapter.
+        let newest = output.join("last");
+        let last = match same_weights(&output, &newest)? {
+            true => kept.clone(),
+            false => score(run, tools, folder, &newest, "last")?,
+        };
+        outcome.report = Some(ReportMarks::new(last, kept));
+    }
+    Ok(outcome)
+}
+
+/// A run that was trained for the sweep, and whose adapter is still there to be scored.
+fn trained(run: &Run, folder: &Path) -> Option<Outcome> {
+    let found = Outcome::read(&folder.join("result.json")).ok()?;
+    let whole = found.check_is_of(run).is_ok() && found.report.is_none();
+    let adapters = ["adapter", "adapter/last"]
+        .iter()
+        .all(|part| folder.join(part).join(WEIGHTS).is_file());
+    (whole && adapters).then_some(found)
+}
+
+fn train(run: &Run, tools: &Tools, folder: &Path) -> Result<Outcome> {
     let output = folder.join("adapter");
     // What a run that was cut off left would otherwise be taken for a run to continue.
     if output.exists() {
         fs::remove_dir_all(&output)
             .with_context(|| format!("cannot clear {}", output.display()))?;
     }
+    if let Some(drawn) = &run.arm.drawn {
+        let data = tools.data.join(&run.study.data);
+        let all = data.join(Protocol::Full.fit());
+        sample::draw(&drawn.sample, run.seed, &all, &tools.samples())?;
+    }
     let usage = process::run_measured(
         Command::new(&tools.peft).args(train_arguments(run, tools, &output)?),
         &folder.join("train.log"),
     )?;
     let metrics = Metrics::read(&output.join("metrics.jsonl"))?;
-    let weights = output.join("adapter_model.safetensors");
+    let weights = output.join(WEIGHTS);
     let adapter_bytes = fs::metadata(&weights).map(|data| data.len());
-    let kept = score(run, tools, folder, &output, "kept")?;
     let (kept_epoch, epochs) = (metrics.kept_epoch()?, metrics.epochs);
-    let last = match epochs.last() {
-        // The same weights.
-        Some(last) if last.epoch == kept_epoch => kept.clone(),
-        _ => score(run, tools, folder, &output.join("last"), "last")?,
-    };
     Ok(Outcome {
         arm: run.arm.name.clone(),
         engine: run.arm.engine.name().to_owned(),
@@ -71,14 +108,19 @@ pub fn execute(run: &Run, tools: &Tools, folder: &Path) -> Result<Outcome> {
         optimizer_bytes: metrics.optimizer_bytes,
         epochs,
         kept_epoch,
-        report_accuracy_last: accuracy(&last),
-        report_accuracy_kept: accuracy(&kept),
-        report_correct_last: last,
-        report_correct_kept: kept,
+        report: None,
         contended: tools.contended,
         versions: Map::from_iter([("peft".to_owned(), version(&tools.peft)?)]),
         arguments: recorded(run)?,
     })
+}
+
+fn same_weights(one: &Path, other: &Path) -> Result<bool> {
+    let read = |folder: &Path| {
+        let path = folder.join(WEIGHTS);
+        fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
+    };
+    Ok(read(one)? == read(other)?)
 }
 
 fn version(peft: &Path) -> Result<Value> {
@@ -92,11 +134,11 @@ fn version(peft: &Path) -> Result<Value> {
 fn recorded(run: &Run) -> Result<Map<String, Value>> {
     let protocol = run.study.protocol;
     let data = [
-        ("fit", protocol.fit()),
-        ("select", protocol.select()),
-        ("report", protocol.report()),
+        ("fit", run.fit()),
+        ("select", protocol.select().to_owned()),
+        ("report", protocol.report().to_owned()),
     ];
-    let data = data.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let data = data.map(|(name, value)| (name.to_owned(), value));
     let flags = run.flags()?.into_iter();
     let all = flags
         .map(|(name, value)| (recorded_as(&name), value))
@@ -104,10 +146,6 @@ fn recorded(run: &Run) -> Result<Map<String, Value>> {
     Ok(all
         .map(|(name, value)| (name, Value::String(value)))
         .collect())
-}
-
-fn accuracy(marks: &str) -> f64 {
-    marks.matches('1').count() as f64 / marks.len() as f64
 }
 
 /// Predicts the report split with one checkpoint and marks each row right or wrong.

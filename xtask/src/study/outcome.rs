@@ -35,17 +35,73 @@ pub struct Outcome {
     pub optimizer_bytes: Option<u64>,
     pub epochs: Vec<Epoch>,
     pub kept_epoch: u32,
-    pub report_accuracy_last: f64,
-    pub report_accuracy_kept: f64,
-    /// A `1` or `0` for each report row in file order: right or wrong.
-    pub report_correct_last: String,
-    pub report_correct_kept: String,
+    /// On the report split, which is read once a rate is chosen.
+    #[serde(flatten)]
+    pub report: Option<ReportMarks>,
     /// Other work shared the machine: the times are not to be used.
     #[serde(default)]
     pub contended: bool,
     #[serde(default)]
     pub versions: Map<String, Value>,
     pub arguments: Map<String, Value>,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct ReportMarks {
+    pub report_accuracy_last: f64,
+    pub report_accuracy_kept: f64,
+    /// A `1` or `0` for each report row in file order: right or wrong.
+    pub report_correct_last: String,
+    pub report_correct_kept: String,
+}
+
+impl ReportMarks {
+    /// Of the marks of both checkpoints.
+    pub fn new(last: String, kept: String) -> Self {
+        let accuracy = |marks: &str| marks.matches('1').count() as f64 / marks.len() as f64;
+        Self {
+            report_accuracy_last: accuracy(&last),
+            report_accuracy_kept: accuracy(&kept),
+            report_correct_last: last,
+            report_correct_kept: kept,
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        ensure!(
+            self.report_correct_last.len() == self.report_correct_kept.len(),
+            "the two checkpoints were scored on different numbers of rows"
+        );
+        for (marks, accuracy) in [
+            (&self.report_correct_last, self.report_accuracy_last),
+            (&self.report_correct_kept, self.report_accuracy_kept),
+        ] {
+            let right = marks.bytes().filter(|&mark| mark == b'1').count();
+            ensure!(
+                !marks.is_empty() && marks.bytes().all(|mark| mark == b'0' || mark == b'1'),
+                "report_correct must hold a 1 or 0 for each row"
+            );
+            ensure!(
+                (right as f64 / marks.len() as f64 - accuracy).abs() < 1e-9,
+                "the accuracy {accuracy} is not that of the rows"
+            );
+        }
+        Ok(())
+    }
+
+    pub fn correct(&self, checkpoint: Checkpoint) -> &str {
+        match checkpoint {
+            Checkpoint::Last => &self.report_correct_last,
+            Checkpoint::Kept => &self.report_correct_kept,
+        }
+    }
+
+    pub fn accuracy(&self, checkpoint: Checkpoint) -> f64 {
+        match checkpoint {
+            Checkpoint::Last => self.report_accuracy_last,
+            Checkpoint::Kept => self.report_accuracy_kept,
+        }
+    }
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -67,23 +123,8 @@ impl Outcome {
     }
 
     fn check(&self) -> Result<()> {
-        ensure!(
-            self.report_correct_last.len() == self.report_correct_kept.len(),
-            "the two checkpoints were scored on different numbers of rows"
-        );
-        for (marks, accuracy) in [
-            (&self.report_correct_last, self.report_accuracy_last),
-            (&self.report_correct_kept, self.report_accuracy_kept),
-        ] {
-            let right = marks.bytes().filter(|&mark| mark == b'1').count();
-            ensure!(
-                !marks.is_empty() && marks.bytes().all(|mark| mark == b'0' || mark == b'1'),
-                "report_correct must hold a 1 or 0 for each row"
-            );
-            ensure!(
-                (right as f64 / marks.len() as f64 - accuracy).abs() < 1e-9,
-                "the accuracy {accuracy} is not that of the rows"
-            );
+        if let Some(report) = &self.report {
+            report.check()?;
         }
         ensure!(
             self.epochs
@@ -145,19 +186,5 @@ impl Outcome {
             .iter()
             .find(|epoch| epoch.epoch == self.kept_epoch);
         kept.map_or(f64::NAN, |epoch| epoch.selection_accuracy)
-    }
-
-    pub fn correct(&self, checkpoint: Checkpoint) -> &str {
-        match checkpoint {
-            Checkpoint::Last => &self.report_correct_last,
-            Checkpoint::Kept => &self.report_correct_kept,
-        }
-    }
-
-    pub fn accuracy(&self, checkpoint: Checkpoint) -> f64 {
-        match checkpoint {
-            Checkpoint::Last => self.report_accuracy_last,
-            Checkpoint::Kept => self.report_accuracy_kept,
-        }
     }
 }

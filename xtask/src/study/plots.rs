@@ -143,7 +143,8 @@ pub fn parameters(title: &str, arms: &[ArmSummary]) -> String {
     drawing.finish()
 }
 
-fn percent(share: f64) -> String {
+/// A share in per cent, as short as it is exact to a hundredth.
+pub fn percent(share: f64) -> String {
     let text = format!("{:.2}", share * 100.0);
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }

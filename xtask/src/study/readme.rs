@@ -7,9 +7,10 @@ use anyhow::Result;
 
 use super::definition::{Checkpoint, ClaimKind, Protocol, Rates, Study};
 use super::plots::{self, grouped};
+use super::rows;
 use super::runner::Progress;
 use super::statistics::RESAMPLES;
-use super::summary::{Accuracy, ArmSummary, EQUAL_WITHIN, judge};
+use super::summary::{ArmSummary, EQUAL_WITHIN, judge};
 use crate::files;
 
 pub fn write(study: &Study, arms: &[Progress], docs: &Path) -> Result<()> {
@@ -25,26 +26,40 @@ pub fn write(study: &Study, arms: &[Progress], docs: &Path) -> Result<()> {
         text.push_str("\nNo run has finished.\n");
         return files::write_atomic(&docs.join("README.md"), text.as_bytes());
     }
+    if !study.samples.is_empty() {
+        text.push_str(&rows::table(study, &summaries));
+    }
     table(&mut text, study, &summaries);
     rates(&mut text, study, arms);
     missing(&mut text, study, arms);
     claims(&mut text, study, arms)?;
     let accuracy = plots::accuracy(&study.title, &summaries);
-    let parameters = plots::parameters(&study.title, &summaries);
     files::write_atomic(&docs.join("accuracy.svg"), accuracy.as_bytes())?;
-    files::write_atomic(&docs.join("parameters.svg"), parameters.as_bytes())?;
-    text.push_str(
-        "\n## Plots\n\n![Accuracy of each arm](accuracy.svg)\n\n\
-         ![Accuracy against trained parameters](parameters.svg)\n",
-    );
+    text.push_str("\n## Plots\n\n");
+    if study.samples.is_empty() {
+        let parameters = plots::parameters(&study.title, &summaries);
+        files::write_atomic(&docs.join("parameters.svg"), parameters.as_bytes())?;
+        text.push_str(
+            "![Accuracy of each arm](accuracy.svg)\n\n\
+             ![Accuracy against trained parameters](parameters.svg)\n",
+        );
+    } else {
+        let plot = rows::plot(study, &summaries);
+        files::write_atomic(&docs.join("rows.svg"), plot.as_bytes())?;
+        text.push_str(
+            "![Accuracy against rows](rows.svg)\n\n![Accuracy of each arm](accuracy.svg)\n",
+        );
+    }
     files::write_atomic(&docs.join("README.md"), text.as_bytes())
 }
 
 fn protocol(text: &mut String, study: &Study) {
     let training = &study.training;
-    let size = match study.protocol {
-        Protocol::Small => "small: 2,000 rows to fit, 400 to select",
-        Protocol::Full => "full: all rows but a tenth to fit, that tenth to select",
+    let size = match (study.protocol, study.samples.is_empty()) {
+        (Protocol::Small, true) => "small: 2,000 rows to fit, 400 to select",
+        (Protocol::Full, true) => "full: all rows but a tenth to fit, that tenth to select",
+        (Protocol::Small, false) => "samples of `fit.csv` to fit, 400 other rows to select",
+        (Protocol::Full, false) => "samples of `fit.csv` to fit, a tenth of all rows to select",
     };
     let rates = match study.rates {
         Rates::Sweep => {
@@ -52,18 +67,34 @@ fn protocol(text: &mut String, study: &Study) {
         }
         Rates::Fixed => "the learning rate of each arm is fixed beforehand",
     };
+    let length = match training.epochs {
+        Some(epochs) => format!("{epochs} epochs"),
+        None => {
+            let samples = study.samples.iter().map(|sample| {
+                let (rows, epochs) = (grouped(sample.rows as u64), sample.epochs);
+                format!(
+                    "{rows} ({epochs} epochs, selection every {})",
+                    sample.select_epochs
+                )
+            });
+            let samples: Vec<String> = samples.collect();
+            format!(
+                "{} rows drawn anew for each seed and the same for all arms",
+                samples.join(", ")
+            )
+        }
+    };
     let seeds: Vec<String> = study.seeds.iter().map(u64::to_string).collect();
     let _ = write!(
         text,
         "## Protocol\n\n- Data `{}`, {size}; the report split chooses nothing.\n- Model `{}`, at most \
-         {} tokens, batches of {}, {} epochs, seeds {}, {} threads.\n- AdamW, head at {:e}, weight \
+         {} tokens, batches of {}, {length}, seeds {}, {} threads.\n- AdamW, head at {:e}, weight \
          decay {}, {} schedule, warm-up over {} of the steps, gradient norm at most {}; {rates}.\n- \
          Settings in full: [study.toml](study.toml); raw results: [runs](runs).\n",
         study.data,
         study.model,
         training.max_length,
         training.batch_size,
-        training.epochs,
         seeds.join(", "),
         training.threads,
         training.head_learning_rate,
@@ -107,8 +138,8 @@ fn table(text: &mut String, study: &Study, arms: &[ArmSummary]) {
             grouped(arm.bytes),
             arm.rate,
             arm.selection * 100.0,
-            percent(&arm.last),
-            percent(&arm.kept),
+            arm.last.words(),
+            arm.kept.words(),
             arm.step_time_s * 1e3,
             arm.tokens_per_s,
             scaled(arm.peak_anonymous, 1e6),
@@ -158,17 +189,6 @@ fn rates(text: &mut String, study: &Study, arms: &[Progress]) {
         });
         let tried: Vec<String> = tried.collect();
         let _ = writeln!(text, "| {} | {} |", progress.arm.name, tried.join(", "));
-    }
-}
-
-fn percent(accuracy: &Accuracy) -> String {
-    match accuracy.deviation {
-        Some(deviation) => format!(
-            "{:.2} ± {:.2}",
-            accuracy.interval.mean * 100.0,
-            deviation * 100.0
-        ),
-        None => format!("{:.2}", accuracy.interval.mean * 100.0),
     }
 }
 

@@ -35,9 +35,16 @@ impl Tools {
             .join("result.json")
     }
 
+    /// Where drawn samples of rows lie.
+    pub fn samples(&self) -> PathBuf {
+        self.work.join("samples")
+    }
+
     /// The result of a run, if there is one: committed, or in the work folder (then it is committed now).
+    /// One with a report goes before one without.
     pub fn finished(&self, run: &Run) -> Result<Option<Outcome>> {
         let committed = self.committed(run);
+        let mut found: Option<(PathBuf, Outcome)> = None;
         for path in [
             committed.clone(),
             self.work.join(run.folder()).join("result.json"),
@@ -47,18 +54,26 @@ impl Tools {
             }
             match Outcome::read(&path).and_then(|found| found.check_is_of(run).map(|()| found)) {
                 Ok(outcome) => {
-                    let mut outcome = outcome.without_paths();
-                    // The reference script names its arms after method and rank.
-                    outcome.arm.clone_from(&run.arm.name);
-                    if path != committed {
-                        outcome.write(&committed)?;
+                    let unread = |(_, known): &(PathBuf, Outcome)| known.report.is_none();
+                    if found.is_none()
+                        || (outcome.report.is_some() && found.as_ref().is_some_and(unread))
+                    {
+                        found = Some((path, outcome));
                     }
-                    return Ok(Some(outcome));
                 }
                 Err(error) => eprintln!("{} does not count: {error:#}", path.display()),
             }
         }
-        Ok(None)
+        let Some((path, outcome)) = found else {
+            return Ok(None);
+        };
+        let mut outcome = outcome.without_paths();
+        // The reference script names its arms after method and rank.
+        outcome.arm.clone_from(&run.arm.name);
+        if path != committed {
+            outcome.write(&committed)?;
+        }
+        Ok(Some(outcome))
     }
 
     /// The folder of the run's model.
@@ -85,7 +100,7 @@ impl Tools {
         for (flag, path) in [
             ("", python::scripts().join("hf_baseline.py")),
             ("--model", self.model(run)),
-            ("--fit", data.join(protocol.fit())),
+            ("--fit", data.join(run.fit())),
             ("--select", data.join(protocol.select())),
             ("--report", data.join(protocol.report())),
             ("--out", folder.to_path_buf()),
@@ -99,13 +114,13 @@ impl Tools {
         Ok(arguments)
     }
 
-    /// Carries out a run and commits its result.
-    pub fn execute(&self, run: &Run) -> Result<Outcome> {
+    /// Carries out a run and commits its result; with `report`, the report split is read, too.
+    pub fn execute(&self, run: &Run, report: bool) -> Result<Outcome> {
         widen::ensure(&self.data, &run.study.model, run.arm.widen)?;
         let folder = self.work.join(run.folder());
         let result = folder.join("result.json");
         match run.arm.engine {
-            Engine::Peft => ours::execute(run, self, &folder)?.write(&result)?,
+            Engine::Peft => ours::execute(run, self, &folder, report)?.write(&result)?,
             Engine::HfPeft => {
                 let mut command = Command::new(&self.python);
                 command.args(self.reference_arguments(run, &folder)?);
@@ -170,8 +185,8 @@ pub fn progress<'a>(study: &'a Study, arm: &'a Arm, tools: &Tools) -> Result<Pro
         open.clear();
         for &seed in &study.seeds {
             match tools.finished(&run(rate, seed))? {
-                Some(outcome) => outcomes.push(outcome),
-                None => open.push(run(rate, seed)),
+                Some(outcome) if outcome.report.is_some() => outcomes.push(outcome),
+                _ => open.push(run(rate, seed)),
             }
         }
     }

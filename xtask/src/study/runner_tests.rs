@@ -5,7 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::definition::Study;
-use super::definition_tests::EXAMPLE;
+use super::definition_tests::{EXAMPLE, sampled};
+use super::outcome::Outcome;
 use super::runner::Tools;
 use super::{all_progress, execute, readme};
 
@@ -95,13 +96,25 @@ fn sweeps_then_seeds_and_repeats_nothing() {
         .to_string();
     assert!(error.contains("out of luck"), "{error}");
     fs::remove_file(place.0.join("fail")).unwrap();
-    // Three rates on one seed, one more seed at the winner, for each of the two arms.
-    assert_eq!(execute(&study, None, None, &tools).unwrap(), 2 + 4);
+    // Three rates on one seed, the report of the winner, one more seed, for each of the two arms.
+    assert_eq!(execute(&study, None, None, &tools).unwrap(), 3 + 5);
     assert_eq!(place.trainings(), 2 + 1 + 6);
+    let calls = fs::read_to_string(place.0.join("calls")).unwrap();
+    let reports = calls.lines().filter(|line| line.starts_with("predict"));
+    assert_eq!(
+        reports.count(),
+        4,
+        "one a seed and arm, as both checkpoints are one"
+    );
     assert_eq!(execute(&study, None, None, &tools).unwrap(), 0);
     assert!(
         tools.docs.join("runs/lora/lr4e-3-s1/result.json").is_file(),
         "4e-3 scores highest"
+    );
+    let loser = Outcome::read(&tools.docs.join("runs/lora/lr1e-3-s0/result.json")).unwrap();
+    assert!(
+        loser.report.is_none(),
+        "the report split is read at the chosen rate only"
     );
     // The committed results are enough.
     fs::remove_dir_all(&tools.work).unwrap();
@@ -114,6 +127,37 @@ fn sweeps_then_seeds_and_repeats_nothing() {
     );
     assert!(text.contains("66.67 ± 0.00"), "{text}");
     assert!(!text.contains("Incomplete"));
+}
+
+#[test]
+fn samples_of_rows_are_drawn_and_reported_by_their_number() {
+    let (place, tools) = Place::new("samples");
+    let study = Study::parse(&sampled()).unwrap();
+    let error = execute(&study, None, Some(1), &tools).unwrap_err();
+    assert!(format!("{error:#}").contains("fit.csv"), "{error:#}");
+    let rows = "text,label\na,positive\nb,negative\nc,positive\nd,negative\ne,positive\n";
+    fs::write(tools.data.join("rotten_tomatoes/fit.csv"), rows).unwrap();
+    // Two arms on two numbers of rows, each of three rates, a report and one more seed.
+    assert_eq!(execute(&study, None, None, &tools).unwrap(), 20);
+    assert_eq!(place.trainings(), 16);
+    let drawn = fs::read_to_string(tools.samples().join("fit_4_s1.csv")).unwrap();
+    assert_eq!(drawn.lines().count(), 5);
+    assert_eq!(execute(&study, None, None, &tools).unwrap(), 0);
+    readme::write(&study, &all_progress(&study, &tools).unwrap(), &tools.docs).unwrap();
+    let text = fs::read_to_string(tools.docs.join("README.md")).unwrap();
+    assert!(
+        text.contains("| arm | 2 rows | 4 rows |\n|---|--:|--:|"),
+        "{text}"
+    );
+    assert!(
+        text.contains("| vera | 66.67 ± 0.00 | 66.67 ± 0.00 |"),
+        "{text}"
+    );
+    assert!(text.contains("| lora-n4 equal to vera-n4 |"), "{text}");
+    assert!(text.contains("2 (4 epochs, selection every 2)"), "{text}");
+    let plot = fs::read_to_string(tools.docs.join("rows.svg")).unwrap();
+    assert_eq!(plot.matches("<polyline").count(), 2, "a line an arm");
+    assert!(!tools.docs.join("parameters.svg").exists());
 }
 
 #[test]

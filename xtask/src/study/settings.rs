@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value};
 
 use super::definition::{Arm, Engine, Study};
@@ -26,12 +26,23 @@ impl Run<'_> {
         )
     }
 
+    /// File name of the rows that are fitted.
+    pub fn fit(&self) -> String {
+        match &self.arm.drawn {
+            Some(drawn) => drawn.sample.file(self.seed),
+            None => self.study.protocol.fit().to_owned(),
+        }
+    }
+
     /// Flags that decide the outcome, in the engine's own names. Paths are not among them.
     pub fn flags(&self) -> Result<BTreeMap<String, String>> {
         let training = &self.study.training;
+        let sample = self.arm.drawn.as_ref().map(|drawn| drawn.sample);
+        let epochs = sample.map(|sample| sample.epochs).or(training.epochs);
+        let epochs = epochs.context("no number of epochs")?;
         let mut flags = BTreeMap::from([
             ("method".to_owned(), self.arm.method.clone()),
-            ("epochs".to_owned(), training.epochs.to_string()),
+            ("epochs".to_owned(), epochs.to_string()),
             ("batch-size".to_owned(), training.batch_size.to_string()),
             ("max-length".to_owned(), training.max_length.to_string()),
             ("seed".to_owned(), self.seed.to_string()),
@@ -47,6 +58,10 @@ impl Run<'_> {
         };
         flags.insert(rate.to_owned(), self.learning_rate.to_string());
         flags.insert(head.to_owned(), training.head_learning_rate.to_string());
+        if let Some(sample) = sample {
+            let every = sample.select_epochs.to_string();
+            flags.insert("select-epochs".to_owned(), every);
+        }
         for (name, value) in &self.arm.flags {
             let value = match value {
                 toml::Value::String(text) => text.clone(),
@@ -93,8 +108,9 @@ impl Run<'_> {
                 .or_else(|| arguments.get(&name.replace('-', "_")))
         };
         let protocol = self.study.protocol;
+        let fit = self.fit();
         let names = [
-            ("fit", protocol.fit()),
+            ("fit", fit.as_str()),
             ("select", protocol.select()),
             ("report", protocol.report()),
         ];
@@ -148,7 +164,7 @@ fn same(left: &str, right: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::study::definition_tests::EXAMPLE;
+    use crate::study::definition_tests::{EXAMPLE, sampled};
 
     #[test]
     fn recorded_arguments_identify_a_run() {
@@ -186,6 +202,21 @@ mod tests {
                 .unwrap()
                 .starts_with("fit was")
         );
+    }
+
+    #[test]
+    fn a_sample_has_a_file_and_passes_of_its_own() {
+        let study = Study::parse(&sampled()).unwrap();
+        let run = Run {
+            study: &study,
+            arm: &study.arms[1],
+            learning_rate: 2e-3,
+            seed: 7,
+        };
+        assert_eq!(run.folder(), "lora-n4/lr2e-3-s7");
+        assert_eq!(run.fit(), "fit_4_s7.csv");
+        let flags = run.flags().unwrap();
+        assert_eq!((&*flags["epochs"], &*flags["select-epochs"]), ("2", "1"));
     }
 
     #[test]

@@ -68,9 +68,13 @@ pub fn bootstrap(values: &[Vec<i8>]) -> Interval {
 }
 
 /// SplitMix64: small, and enough for drawing rows.
-struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -78,8 +82,13 @@ impl Random {
         z ^ (z >> 31)
     }
 
+    /// Uniform from 0 to below 1.
+    pub fn share(&mut self) -> f64 {
+        (self.next() >> 11) as f64 * 2f64.powi(-53)
+    }
+
     /// Uniform below `bound`; the bias of the product method is below 2⁻⁵⁰ for any bound used here.
-    fn below(&mut self, bound: usize) -> usize {
+    pub fn below(&mut self, bound: usize) -> usize {
         ((u128::from(self.next()) * bound as u128) >> 64) as usize
     }
 }

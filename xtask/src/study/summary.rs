@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 
 use super::definition::{Checkpoint, Claim, ClaimKind, Study};
-use super::outcome::Outcome;
+use super::outcome::{Outcome, ReportMarks};
 use super::runner::Progress;
 use super::statistics::{Interval, bootstrap, deviation, mean, median};
 
@@ -35,21 +35,34 @@ pub struct Accuracy {
     pub deviation: Option<f64>,
 }
 
+impl Accuracy {
+    /// In per cent: the mean over the seeds ± their standard deviation.
+    pub fn words(&self) -> String {
+        let mean = self.interval.mean * 100.0;
+        match self.deviation {
+            Some(deviation) => format!("{mean:.2} ± {:.2}", deviation * 100.0),
+            None => format!("{mean:.2}"),
+        }
+    }
+}
+
 impl ArmSummary {
     /// `None` until a run at the chosen rate is there.
     pub fn of(progress: &Progress) -> Option<Self> {
         let (rate, first) = (progress.rate?, progress.outcomes.first()?);
         let runs = &progress.outcomes;
+        let reports: Vec<&ReportMarks> =
+            runs.iter().filter_map(|run| run.report.as_ref()).collect();
         let all = |figure: fn(&Outcome) -> f64| runs.iter().map(figure).collect::<Vec<f64>>();
         let accuracy = |checkpoint| Accuracy {
             interval: bootstrap(
-                &runs
+                &reports
                     .iter()
                     .map(|run| answers(run, checkpoint))
                     .collect::<Vec<_>>(),
             ),
             deviation: deviation(
-                &runs
+                &reports
                     .iter()
                     .map(|run| run.accuracy(checkpoint))
                     .collect::<Vec<_>>(),
@@ -76,8 +89,8 @@ impl ArmSummary {
     }
 }
 
-fn answers(outcome: &Outcome, checkpoint: Checkpoint) -> Vec<i8> {
-    outcome
+fn answers(report: &ReportMarks, checkpoint: Checkpoint) -> Vec<i8> {
+    report
         .correct(checkpoint)
         .bytes()
         .map(|mark| i8::from(mark == b'1'))
@@ -101,7 +114,14 @@ pub fn judge(study: &Study, arms: &[Progress], claim: &Claim) -> Result<Option<V
         return Ok(None);
     }
     let mut differences = Vec::new();
-    for (left, right) in arm.outcomes.iter().zip(&against.outcomes) {
+    let reports = |progress: &'_ Progress| -> Vec<ReportMarks> {
+        let reports = progress
+            .outcomes
+            .iter()
+            .filter_map(|run| run.report.clone());
+        reports.collect()
+    };
+    for (left, right) in reports(arm).iter().zip(&reports(against)) {
         let (left, right) = (
             answers(left, claim.checkpoint),
             answers(right, claim.checkpoint),

@@ -62,16 +62,28 @@ pub struct Curve {
 
 /// Descend until the error is below the tolerance, or for all iterations.
 pub fn complete(
-    network: &mut impl Network,
+    network: &mut (impl Network + ?Sized),
     problem: &Problem,
     settings: &CompletionSettings,
 ) -> Curve {
+    complete_watched(network, problem, settings, &mut |_| {})
+}
+
+/// [`complete`], telling every look as it is taken.
+pub fn complete_watched(
+    network: &mut (impl Network + ?Sized),
+    problem: &Problem,
+    settings: &CompletionSettings,
+    watch: &mut dyn FnMut(&Point),
+) -> Curve {
+    let start = Point {
+        iteration: 0,
+        loss: f64::INFINITY,
+        error: network.error(problem),
+    };
+    watch(&start);
     let mut curve = Curve {
-        points: vec![Point {
-            iteration: 0,
-            loss: f64::INFINITY,
-            error: network.error(problem),
-        }],
+        points: vec![start],
         found_after: None,
         steps_took: Duration::ZERO,
     };
@@ -85,11 +97,13 @@ pub fn complete(
         curve.steps_took += start.elapsed();
         done += turn;
         let error = network.error(problem);
-        curve.points.push(Point {
+        let point = Point {
             iteration: done,
             loss,
             error,
-        });
+        };
+        watch(&point);
+        curve.points.push(point);
         if error <= settings.tolerance {
             curve.found_after = Some(done);
             break;

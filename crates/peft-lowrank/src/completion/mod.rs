@@ -33,7 +33,7 @@ mod factored;
 mod full;
 mod problem;
 
-pub use descent::{CompletionSettings, Curve, Network, Point, complete};
+pub use descent::{CompletionSettings, Curve, Network, Point, complete, complete_watched};
 pub use factored::Factored;
 pub use full::Full;
 pub use problem::Problem;

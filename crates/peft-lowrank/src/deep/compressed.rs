@@ -4,6 +4,11 @@ use burn::{
 };
 use peft_core::{AdapterContext, BaseLinear, Cost, WeightAdapter, add_delta};
 
+/// What square factors of this width have of the adapter's learning rate: all of it at rank 8.
+pub(super) fn core_rate(width: usize) -> f64 {
+    8.0 / width as f64
+}
+
 /// Deep LoRA, compressed: three small factors between two subspaces of the weight.
 ///
 /// ```text
@@ -15,9 +20,13 @@ use peft_core::{AdapterContext, BaseLinear, Cost, WeightAdapter, add_delta};
 /// zero. The paper (2406.04112) trains `M_l`; `N_l` has the same gradients, so every optimiser that does
 /// not look at the values themselves takes the same steps.
 ///
-/// **One deviation**: the paper's update starts at `ε³ L Rᵀ`, of spectral norm `ε³` (1e-9 by default),
+/// **One deviation**: the paper's update starts at `ε³ L Rᵀ`, of spectral norm `ε³`,
 /// and here that start is subtracted. A fresh adapter then changes no bit of the layer's output, the
 /// update's gradients are what they were, and what the network learns is not rounded against its start.
+///
+/// The core's learning rate is the adapter's times `8 / r`. Adam moves all entries alike, and so the norm
+/// of an `r × r` factor by `r` times as much: at one rate for all ranks, rank 64 breaks the model at the
+/// rate that rank 8 needs. The paper does the same by hand, with 1e-4 at width 768 and 1e-2 at rank 8.
 ///
 /// The core is folded once a step and the product is LoRA's, of rank `r`. In Burn's layout the fields
 /// are transposed: `ΔWᵀ = R (M₁ᵀ M₂ᵀ M₃ᵀ − ε³ I) Lᵀ`.
@@ -36,7 +45,7 @@ pub struct DeepLora {
     /// The start `ε` of the three factors.
     #[module(skip)]
     pub epsilon: f64,
-    /// Learning rate of `L` and `R` as a share of that of the core; 0 if they are not trained.
+    /// Learning rate of `L` and `R` as a share of the adapter's; 0 if they are not trained.
     #[module(skip)]
     pub outer_rate: f64,
 }
@@ -111,7 +120,7 @@ impl WeightAdapter for DeepLora {
     fn learning_rate_factor(&self, field: &str) -> f64 {
         match field {
             "left" | "right" => self.outer_rate,
-            _ => 1.0,
+            _ => core_rate(self.rank()),
         }
     }
 

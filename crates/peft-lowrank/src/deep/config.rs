@@ -19,7 +19,7 @@ pub struct DeepLoraConfig {
     pub rank_pattern: IndexMap<String, usize>,
     /// Start ε of the factors.
     pub epsilon: f64,
-    /// Learning rate of the two outer factors, as a share of that of the core; 0 freezes them.
+    /// Learning rate of the two outer factors, as a share of the adapter's; 0 freezes them.
     pub outer_rate: f64,
     /// Batches over which the gradient is summed whose subspaces the adapter starts from.
     pub gradient_batches: usize,
@@ -36,8 +36,8 @@ impl Default for DeepLoraConfig {
         Self {
             r: 8,
             rank_pattern: IndexMap::new(),
-            epsilon: 1e-3,
-            outer_rate: 1e-2,
+            epsilon: 0.3,
+            outer_rate: 1.0,
             gradient_batches: 8,
             compressed: true,
             width: None,

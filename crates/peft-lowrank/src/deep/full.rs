@@ -4,6 +4,8 @@ use burn::{
 };
 use peft_core::{AdapterContext, BaseLinear, Cost, WeightAdapter, add_delta};
 
+use super::compressed::core_rate;
+
 /// Deep LoRA as it is before it is compressed: three factors of full width.
 ///
 /// ```text
@@ -12,7 +14,8 @@ use peft_core::{AdapterContext, BaseLinear, Cost, WeightAdapter, add_delta};
 ///
 /// What [`DeepLora`](crate::DeepLora) is to be compared with: it has hundreds of times its parameters,
 /// and at full width the factors are multiplied with each other rather than with activations, since that
-/// is less work. The start `S` is subtracted for the same reason as there.
+/// is less work. The start `S` is subtracted for the same reason as there, and the learning rate is the
+/// adapter's times `8 / w`.
 #[derive(Module, Debug)]
 pub struct DeepLoraFull {
     /// `W₁ᵀ`, `[in, w]`.
@@ -55,6 +58,10 @@ impl DeepLoraFull {
         }
     }
 
+    fn width(&self) -> usize {
+        self.w2.lazy_shape()[0]
+    }
+
     /// `ΔWᵀ`, `[in, out]`. The start is multiplied in the same order, so nothing is left of it.
     fn delta(&self) -> Tensor<2> {
         let factors = [&self.w1, &self.w2, &self.w3].map(Param::val);
@@ -76,7 +83,11 @@ impl WeightAdapter for DeepLoraFull {
     }
 
     fn cost(&self, in_features: usize, out_features: usize) -> Cost {
-        cost(self.w2.lazy_shape()[0], in_features, out_features)
+        cost(self.width(), in_features, out_features)
+    }
+
+    fn learning_rate_factor(&self, _: &str) -> f64 {
+        core_rate(self.width())
     }
 }
 

@@ -38,6 +38,7 @@ pub fn settings(config: &RunConfig, resolved: &Resolved) -> Map<String, Value> {
     set("--method", json!(config.method.to_lowercase()));
     set("--adapter", json!(config.adapter.is_some()));
     set("--steps (or --epochs)", json!(resolved.total_steps));
+    set("--select-epochs", json!(config.select_epochs));
     set("--batch-size", json!(config.batch_size));
     set("--grad-accumulation", json!(config.grad_accumulation));
     set("--learning-rate", json!(resolved.learning_rate));

@@ -60,6 +60,7 @@ impl RunConfig {
             wrong("model_dropout", text);
         }
         let counts = [
+            ("select_epochs", Some(self.select_epochs)),
             ("batch_size", Some(self.batch_size as u64)),
             ("grad_accumulation", Some(self.grad_accumulation as u64)),
             ("max_length", Some(self.max_length as u64)),

@@ -93,12 +93,17 @@ impl Session<'_> {
             if self.recorder.progress.should_stop() {
                 return Err(self.interrupt());
             }
-            self.select(epoch as f64 + 1.0)?;
+            let selects = (epoch + 1).is_multiple_of(self.config.select_epochs);
+            if selects {
+                self.select(epoch as f64 + 1.0)?;
+            }
             self.state.cursor = Cursor {
                 epoch: epoch + 1,
                 batch: 0,
             };
-            self.save_checkpoint()?;
+            if selects {
+                self.save_checkpoint()?;
+            }
         }
         self.end(self.state.step as f64 / per_epoch as f64)
     }

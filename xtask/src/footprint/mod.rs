@@ -1,4 +1,8 @@
-//! `cargo xtask footprint`: the memory of the quickstart's LoRA job, here and in Hugging Face PEFT.
+//! `cargo xtask footprint`: the memory of the quickstart's LoRA job, here and in Hugging Face PEFT, or
+//! that of a large merge.
+
+mod checkpoint;
+mod merge;
 
 use std::fs;
 use std::path::PathBuf;
@@ -22,17 +26,27 @@ pub struct Arguments {
     /// Steps of each of the two epochs, instead of all: for a smoke test
     #[arg(long)]
     steps: Option<u64>,
+    /// Measure `peft merge` on a generated bf16 checkpoint of three billion values instead: it needs
+    /// 15 GB in the build folder for a few minutes
+    #[arg(long = "merge-3b", conflicts_with_all = ["python", "steps"])]
+    merge_3b: bool,
+    /// A tiny checkpoint, to see that it runs; the result goes to the build folder
+    #[arg(long, requires = "merge_3b")]
+    quick: bool,
 }
 
 /// Rows of the tweets to fit that select, as the quickstart's tenth does.
 const SELECT: usize = 304;
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let model = MINILM.path(&fetch::everything()?);
     let peft = match &arguments.peft {
         Some(path) => path.clone(),
         None => workspace::build("peft", true)?,
     };
+    if arguments.merge_3b {
+        return merge::run(&peft, arguments.quick);
+    }
+    let model = MINILM.path(&fetch::everything()?);
     let python = python::interpreter(arguments.python.as_ref())?;
     let work = workspace::target().join("footprint");
     let tweets = workspace::root().join("crates/peft-cli/assets/tweets");
