@@ -112,6 +112,10 @@ impl WeightAdapter for GradientCore {
         add_delta(weight, self.input_basis.val().matmul(right))
     }
 
+    fn is_additive(&self) -> bool {
+        true
+    }
+
     fn cost(&self, in_features: usize, out_features: usize) -> Cost {
         core_cost(
             [out_features, in_features],
