@@ -121,7 +121,7 @@ def logits(model, rows):
     return [forward(model, row).logits[0].tolist() for row in rows]
 
 
-def padded_logits(model, rows, pad):
+def padded_logits(model, rows, pad, **more):
     """All rows in one batch, padded on the right with a mask: must agree with one row at a time."""
     width = max(len(r["ids"]) for r in rows)
     grow = lambda xs, v: xs + [v] * (width - len(xs))
@@ -132,7 +132,7 @@ def padded_logits(model, rows, pad):
     if rows[0]["type_ids"] is not None:
         kwargs["token_type_ids"] = torch.tensor([grow(r["type_ids"], 0) for r in rows])
     with torch.no_grad():
-        return model(**kwargs).logits
+        return model(**kwargs, **more).logits
 
 
 def load(out, name, double, **config):

@@ -21,8 +21,8 @@ pub enum AdapterError {
     },
     /// The model carries adapters already.
     #[error(
-        "`{path}` carries an adapter already: merge it (`Module::materialize`) or start from the \
-         unadapted model before attaching another"
+        "`{path}` carries an adapter already: merge it (`Module::materialize`), start from the \
+         unadapted model, or give every adapter a name"
     )]
     AlreadyAdapted {
         /// Burn path of the adapted weight.
@@ -104,6 +104,96 @@ pub enum AdapterError {
         first: String,
         /// Near misses, or nothing.
         hint: String,
+    },
+    /// A text that cannot name an adapter.
+    #[error(
+        "`{name}` cannot name an adapter: use letters, digits, `_` and `-`, and not `{}`, which is the \
+         unadapted model",
+        crate::BASE
+    )]
+    Name {
+        /// The text.
+        name: String,
+    },
+    /// Two adapters of one name.
+    #[error(
+        "the model has an adapter `{name}` already: choose another name, or remove that one first"
+    )]
+    NameTaken {
+        /// The name.
+        name: String,
+    },
+    /// No adapter has the name.
+    #[error("there is no adapter `{name}`; the model has `{known}`")]
+    UnknownAdapter {
+        /// The name.
+        name: String,
+        /// Those that there are.
+        known: String,
+    },
+    /// Adapters that cannot be active together.
+    #[error(
+        "`{choice}` cannot be summed: at `{parameter}` the adapter `{name}` does more than add to the \
+         frozen weight; make one of them active, or choose by rows"
+    )]
+    NotAdditive {
+        /// What was to be summed.
+        choice: String,
+        /// The adapter that is no addition.
+        name: String,
+        /// Burn path of the parameter.
+        parameter: String,
+    },
+    /// The unadapted model was chosen where it is of no use.
+    #[error("`{}` cannot be chosen: {reason}", crate::BASE)]
+    NoBase {
+        /// Why not.
+        reason: String,
+    },
+    /// An adapter that cannot be chosen by rows.
+    #[error(
+        "`{choice}` cannot be chosen row by row: it has `{parameter}` in full, which is no linear \
+         layer's; make it active for whole batches"
+    )]
+    NotByRows {
+        /// What was chosen.
+        choice: String,
+        /// Burn path of the parameter.
+        parameter: String,
+    },
+    /// Choices and rows of different number.
+    #[error("{choices} choices of adapters for {rows} rows: give one for every row")]
+    RowChoices {
+        /// Choices given.
+        choices: usize,
+        /// Rows there are.
+        rows: usize,
+    },
+    /// An adapter of a set would have a weight in full and adapt it, too.
+    #[error(
+        "`{parameter}` would be both adapted and trained in full: leave it out of the targets or out of \
+         the modules to save"
+    )]
+    AdaptedAndSaved {
+        /// The parameter, by the checkpoint's names.
+        parameter: String,
+    },
+    /// A module to save with a parameter that sets of adapters do not hold.
+    #[error(
+        "`{name}` has shape {shape:?}: only modules of vectors and matrices can be saved by an adapter \
+         with a name; attach it as the only one"
+    )]
+    WholeShape {
+        /// Name of the parameter.
+        name: String,
+        /// Its shape.
+        shape: Vec<usize>,
+    },
+    /// Adapters with names were to be saved without one.
+    #[error("the model has adapters with names, `{known}`: say which of them to save")]
+    Unnamed {
+        /// The names.
+        known: String,
     },
     /// Nothing would be trained.
     #[error("nothing would be trained: no adapter was attached and no module is trained in full")]

@@ -6,6 +6,8 @@
 //! - [`Method`]: how a family of adapters is initialised, stored and restored.
 //! - [`attach`], [`save_adapter`], [`load_adapter`]: the same three steps for the model zoo and for
 //!   a user's own model, with a [`NameMap`] between Burn paths and Hugging Face names.
+//! - [`attach_as`], [`load_adapter_as`], [`set_active`], [`AdapterRoster`]: several adapters on one
+//!   model, by name, switched or chosen row by row.
 //! - [`nn::Linear`]: a linear layer that takes the factored path.
 //! - [`places`], [`randperm`]: choosing entries of a matrix, by size or by a seed, also as torch draws.
 
@@ -21,26 +23,34 @@ mod names;
 pub mod nn;
 pub mod places;
 pub mod randperm;
+mod sets;
 mod step;
 mod tensors;
 mod walk;
 
-pub use adapter::{AdapterContext, BaseLinear, Cost, DynAdapter, WeightAdapter, add_delta};
+pub use adapter::{
+    AdapterChoice, AdapterContext, AdapterSet, BASE, BaseLinear, Cost, DynAdapter, RowGroups,
+    WeightAdapter, Whole, add_delta, check_adapter_name,
+};
 pub use attach::{
-    AttachOptions, AttachReport, AttachedTarget, attach, attach_built, is_saved, matched_modules,
-    train_modules, train_weights,
+    AttachOptions, AttachReport, AttachedTarget, attach, attach_as, attach_built, is_saved,
+    matched_modules, train_modules, train_weights,
 };
 pub use common::{Common, shared_key, widest};
 pub use error::AdapterError;
-pub use files::{LoadedAdapter, adapter_tensors, load_adapter, read_adapter, save_adapter};
+pub use files::{
+    LoadedAdapter, adapter_tensors, load_adapter, load_adapter_as, read_adapter, save_adapter,
+    save_adapter_as,
+};
 pub use gradients::{GradientMoments, MomentScope, WeightGradients, layer_type};
 pub use method::{AdapterSpec, DefaultTargets, Fields, InitContext, Method, Target, own_settings};
 pub use names::NameMap;
+pub use sets::{AdapterRoster, AdapterRows, Methods, NamedMethods, remove_adapter, set_active};
 pub use step::{AdamWConfig, AdapterStep, AfterStep, FieldChange, FieldStep, Values};
 pub use tensors::{HostTensor, transpose};
 pub use walk::{
-    LinearSite, ParamPath, ParamSite, TiedParameter, learning_rate_factors, linear_sites,
-    mean_penalty, tied_parameters, trainable_parameters,
+    AdapterPlace, LinearSite, ParamPath, ParamSite, TiedParameter, learning_rate_factors,
+    linear_sites, mean_penalty, tied_parameters, trainable_parameters,
 };
 
 pub use peft_format as format;

@@ -5,7 +5,7 @@ use burn::{
     module::{Module, Param},
 };
 
-use crate::{AdapterContext, BaseLinear, DynAdapter};
+use crate::{AdapterContext, BaseLinear, DynAdapter, adapter::Chosen};
 
 /// A linear layer `y = x W + b` whose weight may carry an adapter.
 ///
@@ -28,8 +28,25 @@ impl Linear {
     }
 
     /// The product, `[rows, in] -> [rows, out]`.
+    ///
+    /// Where the context chooses adapters row by row, each group of rows has a product of its own, in
+    /// which every row meets the frozen weight once.
     pub fn forward(&self, x: Tensor<2>, context: &AdapterContext) -> Tensor<2> {
-        let bias = self.bias.as_ref().map(Param::val);
+        match context.chosen() {
+            Chosen::Rows(rows) if self.has_set() => rows.through(x, |x, choice| {
+                self.product(x, &context.with_choice(choice.clone()))
+            }),
+            _ => self.product(x, context),
+        }
+    }
+
+    /// The product where one choice holds for all rows.
+    fn product(&self, x: Tensor<2>, context: &AdapterContext) -> Tensor<2> {
+        let bias = self.bias.as_ref();
+        let bias = bias.map(|bias| match bias.reparameterization::<DynAdapter>() {
+            Some(adapter) => adapter.parameter(bias.base(), context),
+            None => bias.val(),
+        });
         match self.weight.reparameterization::<DynAdapter>() {
             Some(adapter) => {
                 adapter.forward(x, &BaseLinear::new(self.weight.base(), bias), context)
@@ -37,5 +54,14 @@ impl Linear {
             // Any other reparameterization only knows the dense weight.
             None => BaseLinear::new(self.weight.val(), bias).forward(x),
         }
+    }
+
+    /// Whether several adapters may share the layer.
+    fn has_set(&self) -> bool {
+        let is_set = |adapter: &DynAdapter| adapter.as_set().is_some();
+        let bias = self.bias.as_ref();
+        let of_bias = bias.and_then(|bias| bias.reparameterization::<DynAdapter>());
+        let of_weight = self.weight.reparameterization::<DynAdapter>();
+        of_weight.is_some_and(is_set) || of_bias.is_some_and(is_set)
     }
 }

@@ -8,7 +8,10 @@ use burn::{
     tensor::FloatDType,
 };
 
-use crate::{DynAdapter, Target};
+use crate::{
+    DynAdapter, Target,
+    adapter::{MARK, SET, WHOLE},
+};
 
 /// A linear layer: a module named `Linear` with a matrix called `weight`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +61,28 @@ impl ParamSite {
     }
 }
 
+/// Whose parameter a parameter of an adapter is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AdapterPlace {
+    /// The adapter's name, in a set.
+    pub adapter: Option<String>,
+    /// Burn path of the adapted module.
+    pub module: String,
+    /// The field of the adapter.
+    pub field: String,
+}
+
+impl AdapterPlace {
+    /// What tells the adapted module of one adapter from that of another: its path, with the adapter's
+    /// name where it has one, `<module>.@<name>`.
+    pub fn key(&self) -> String {
+        match &self.adapter {
+            None => self.module.clone(),
+            Some(adapter) => format!("{}.{MARK}{adapter}", self.module),
+        }
+    }
+}
+
 /// The path that a visitor or mapper is at: feed it what Burn's traversals announce.
 #[derive(Debug, Default, Clone)]
 pub struct ParamPath {
@@ -88,12 +113,54 @@ impl ParamPath {
 
     /// The path of the adapted module and the field of its adapter, at a parameter of an adapter.
     pub fn adapter_field(&self) -> Option<(String, String)> {
-        let adapter = self.parts.iter().position(|(name, container)| {
-            name == DynAdapter::NAME && container == "Reparameterization"
-        })?;
-        // `<module>.weight.adapter.<field>`
+        let AdapterPlace { module, field, .. } = self.adapter_place()?;
+        Some((module, field))
+    }
+
+    /// Whose field this is, at a parameter of an adapter of a weight. A module that an adapter of a set
+    /// [has in full](Self::whole) is none.
+    pub fn adapter_place(&self) -> Option<AdapterPlace> {
+        let adapter = self.adapter()?;
+        // `<module>.weight.adapter.<field>`, or `.adapter.@<name>.<field>`.
         let module = join(self.parts[..adapter.checked_sub(1)?].iter());
-        Some((module, join(self.parts[adapter + 1..].iter())))
+        let owner = self.owner(adapter);
+        let fields = adapter + 1 + usize::from(owner.is_some());
+        (!self.is_whole()).then(|| AdapterPlace {
+            adapter: owner.map(str::to_owned),
+            module,
+            field: join(self.parts[fields..].iter()),
+        })
+    }
+
+    /// At a parameter that an adapter of a set has in full: the adapter's name, and the path of the
+    /// model's own parameter.
+    pub fn whole(&self) -> Option<(String, Self)> {
+        let adapter = self.adapter()?;
+        let owner = self.owner(adapter).filter(|_| self.is_whole())?;
+        let parts = self.parts[..adapter].to_vec();
+        Some((owner.to_owned(), Self { parts }))
+    }
+
+    /// Whether this is within an adapter.
+    pub fn in_adapter(&self) -> bool {
+        self.adapter().is_some()
+    }
+
+    fn adapter(&self) -> Option<usize> {
+        let here = |(name, container): &(String, String)| {
+            name == DynAdapter::NAME && container == "Reparameterization"
+        };
+        self.parts.iter().position(here)
+    }
+
+    fn owner(&self, adapter: usize) -> Option<&str> {
+        let (name, container) = self.parts.get(adapter + 1)?;
+        name.strip_prefix(MARK).filter(|_| container == SET)
+    }
+
+    fn is_whole(&self) -> bool {
+        let container = self.parts.last().map(|(_, container)| container.as_str());
+        container == Some(WHOLE)
     }
 
     /// The path in the names of PyTorch's leaves: Burn's norms call them gamma and beta.
@@ -151,8 +218,8 @@ pub fn linear_sites<M: Module>(model: &M) -> Vec<LinearSite> {
     visitor.sites
 }
 
-/// The adapters of a model, by the paths of their parameters up to the field:
-/// `<module>.weight.adapter`.
+/// The adapters of a model, by the paths of their parameters up to the field: `<module>.weight.adapter`,
+/// and `<module>.weight.adapter.@<name>` for each member of a set beside the set itself.
 pub(crate) fn adapters<M: Module>(model: &M) -> Vec<(String, DynAdapter)> {
     #[derive(Default)]
     struct Visitor {
@@ -162,7 +229,8 @@ pub(crate) fn adapters<M: Module>(model: &M) -> Vec<(String, DynAdapter)> {
     impl ModuleVisitor for Visitor {
         fn enter_module(&mut self, name: &str, container: &str) {
             self.path.enter(name, container);
-            if name == DynAdapter::NAME && container == "Reparameterization" {
+            let alone = name == DynAdapter::NAME && container == "Reparameterization";
+            if alone || container == SET {
                 self.paths.push(self.path.text());
             }
         }
@@ -173,6 +241,14 @@ pub(crate) fn adapters<M: Module>(model: &M) -> Vec<(String, DynAdapter)> {
     let mut visitor = Visitor::default();
     let adapters = DynAdapter::met(|| model.visit(&mut visitor));
     visitor.paths.into_iter().zip(adapters).collect()
+}
+
+/// The path of the parameter that an adapter at a path of [`adapters`] adapts.
+pub(crate) fn adapted(path: &str) -> String {
+    let end = format!(".{}", DynAdapter::NAME);
+    let member = format!("{end}.{MARK}{}", owner_of(path));
+    let parameter = path.strip_suffix(&member).or(path.strip_suffix(&end));
+    parameter.unwrap_or(path).to_owned()
 }
 
 /// The floating-point fields of an adapter, with the numbers of their values.
@@ -229,13 +305,15 @@ pub struct TiedParameter {
 /// Every copy but the first of the parameters that adapters [share](crate::WeightAdapter::tie), in the
 /// model's order.
 pub fn tied_parameters<M: Module>(model: &M) -> Vec<TiedParameter> {
-    let mut firsts: BTreeMap<String, String> = BTreeMap::new();
+    let mut firsts: BTreeMap<(String, String), String> = BTreeMap::new();
     let mut tied = Vec::new();
     for (path, adapter) in adapters(model) {
         for (field, values) in fields_of(&adapter) {
             let Some(name) = adapter.tie(&field) else {
                 continue;
             };
+            // Adapters of different names share nothing.
+            let name = (owner_of(&path).to_owned(), name);
             let path = format!("{path}.{field}");
             match firsts.get(&name) {
                 Some(first) => tied.push(TiedParameter {
@@ -253,13 +331,23 @@ pub fn tied_parameters<M: Module>(model: &M) -> Vec<TiedParameter> {
 }
 
 /// The mean of the [penalties](crate::WeightAdapter::penalty) of a model's adapters over those that have
-/// one, `[1]`; `None` if there are none.
+/// one, `[1]`, summed over the names of a set; `None` if there are none.
 pub fn mean_penalty<M: Module>(model: &M) -> Option<Tensor<1>> {
-    let all: Vec<Tensor<1>> = adapters(model)
-        .iter()
-        .filter_map(|(_, adapter)| adapter.penalty())
-        .collect();
-    (!all.is_empty()).then(|| Tensor::cat(all, 0).mean())
+    let mut named: BTreeMap<String, Vec<Tensor<1>>> = BTreeMap::new();
+    for (path, adapter) in adapters(model) {
+        if let Some(penalty) = adapter.penalty() {
+            let all = named.entry(owner_of(&path).to_owned()).or_default();
+            all.push(penalty);
+        }
+    }
+    let means = named.into_values().map(|all| Tensor::cat(all, 0).mean());
+    means.reduce(|sum, mean| sum + mean)
+}
+
+/// The name of the adapter at a path of [`adapters`]; empty for one without a name.
+pub(crate) fn owner_of(path: &str) -> &str {
+    let (_, last) = path.rsplit_once('.').unwrap_or(("", path));
+    last.strip_prefix(MARK).unwrap_or_default()
 }
 
 /// Every floating-point parameter for which gradients are taken.

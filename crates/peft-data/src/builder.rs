@@ -242,13 +242,19 @@ pub(crate) struct Tokens {
 }
 
 impl Tokens {
-    pub(crate) fn labelled(self, labels: LabelStore, label_map: Option<LabelMap>) -> Dataset {
+    pub(crate) fn labelled(
+        self,
+        labels: LabelStore,
+        label_map: Option<LabelMap>,
+        choices: Option<Store<u32>>,
+    ) -> Dataset {
         Dataset::from(Rows {
             ids: self.ids,
             type_ids: self.type_ids,
             starts: self.starts,
             labels,
             label_map,
+            choices,
         })
     }
 }

@@ -67,6 +67,8 @@ pub(crate) struct Rows {
     pub(crate) starts: Store<u64>,
     pub(crate) labels: LabelStore,
     pub(crate) label_map: Option<LabelMap>,
+    /// See [`Dataset::choices`].
+    pub(crate) choices: Option<Store<u32>>,
 }
 
 impl From<Rows> for Dataset {
@@ -132,6 +134,14 @@ impl Dataset {
     pub fn labels(&self) -> Labels {
         let places = (0..self.len()).filter_map(|row| self.place(row));
         self.rows.labels.select(places)
+    }
+
+    /// What the rows chose in [`LoadOptions::choice`](crate::LoadOptions), as numbers of the names there;
+    /// `None` if they were not asked.
+    pub fn choices(&self) -> Option<Vec<u32>> {
+        let choices = self.rows.choices.as_ref()?;
+        let places = (0..self.len()).filter_map(|row| self.place(row));
+        Some(places.map(|place| choices[place]).collect())
     }
 
     /// Names of the classes, for classification.
@@ -249,6 +259,7 @@ impl PartialEq for Dataset {
         let all: Vec<usize> = (0..self.len()).collect();
         self.len() == other.len()
             && self.label_map() == other.label_map()
+            && self.choices() == other.choices()
             && self.batch(&all).ok() == other.batch(&all).ok()
     }
 }

@@ -153,6 +153,19 @@ pub enum DataError {
         /// The labels that exist.
         known: String,
     },
+    /// A row that is meant for an adapter that is not there.
+    #[error(
+        "{at}: unknown adapter `{value}`; there are {known}: correct the row, give the adapter with \
+         --adapter NAME=DIR, or name another column with --adapter-column"
+    )]
+    UnknownAdapter {
+        /// Where.
+        at: Location,
+        /// The name found.
+        value: String,
+        /// The adapters that exist.
+        known: String,
+    },
     /// A regression target that is not a finite number.
     #[error(
         "{at}: expected a finite number, found `{value}`; correct the row, or use --task classify \

@@ -13,6 +13,7 @@
 
 mod batch;
 mod builder;
+mod choice;
 mod columns;
 mod dataset;
 mod error;
@@ -34,6 +35,7 @@ mod task;
 mod tokenizer;
 
 pub use batch::Batch;
+pub use choice::ChoiceColumn;
 pub use columns::{ColumnMap, Columns};
 pub use dataset::{Dataset, Labels};
 pub use error::{DataError, Location};

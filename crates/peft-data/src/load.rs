@@ -1,6 +1,7 @@
 //! From rows to a tokenized data set.
 
 use crate::builder::Builder;
+use crate::choice::{ChoiceColumn, Choices};
 use crate::columns::{ColumnMap, Columns};
 use crate::dataset::{Dataset, Labels};
 use crate::error::{DataError, Location};
@@ -8,7 +9,7 @@ use crate::label_store::LabelStore;
 use crate::labels::LabelMap;
 use crate::reader::{ReadOptions, RowReader};
 use crate::report::LoadReport;
-use crate::store::SPILL_BYTES;
+use crate::store::{SPILL_BYTES, Store};
 use crate::targets::{Targets, check};
 use crate::task::Task;
 use crate::tokenizer::TextTokenizer;
@@ -33,6 +34,8 @@ pub struct LoadOptions<'a> {
     pub read: ReadOptions,
     /// What stands between several labels in one text ([`Task::MultiLabel`]).
     pub label_separator: char,
+    /// A column that chooses a name for every row, see [`Dataset::choices`].
+    pub choice: Option<ChoiceColumn<'a>>,
     /// Bytes of each list (token ids, segments, row starts, labels) that stay in memory; longer
     /// lists go to a temporary file, so that memory does not grow with the data.
     pub spill: usize,
@@ -50,6 +53,7 @@ impl LoadOptions<'_> {
             limit: None,
             read: ReadOptions::default(),
             label_separator: ',',
+            choice: None,
             spill: SPILL_BYTES,
         }
     }
@@ -62,6 +66,8 @@ pub(crate) struct Source<'a> {
     pub(crate) columns: Option<Columns>,
     /// The columns of the first row.
     pub(crate) all_columns: Vec<String>,
+    /// What the rows since the last [`Source::choices`] chose.
+    choices: Option<Choices<'a>>,
     /// Rows that may still be read.
     left: usize,
 }
@@ -73,8 +79,19 @@ impl<'a> Source<'a> {
             options: options.clone(),
             columns: None,
             all_columns: Vec::new(),
+            choices: options
+                .choice
+                .map(|column| Choices::new(column, options.spill)),
             left: options.limit.unwrap_or(usize::MAX),
         }
+    }
+
+    /// What the rows chose since this was asked for last.
+    pub(crate) fn choices(&mut self) -> Result<Option<Store<u32>>, DataError> {
+        let o = &self.options;
+        let next = o.choice.map(|column| Choices::new(column, o.spill));
+        let choices = std::mem::replace(&mut self.choices, next);
+        choices.map(Choices::finish).transpose()
     }
 
     /// Where the labels of the rows go. `map` is that of the options or of the file itself.
@@ -107,7 +124,12 @@ impl<'a> Source<'a> {
             let columns = o
                 .columns
                 .resolve_for(o.task, names, o.require_labels, file)?;
-            self.reader.keep(&columns.used());
+            let mut used = columns.used();
+            if let Some(choice) = &o.choice {
+                choice.expect_in(names, file)?;
+                used.push(choice.column);
+            }
+            self.reader.keep(&used);
             self.columns = Some(columns);
             self.all_columns = names.to_vec();
         }
@@ -141,6 +163,9 @@ impl<'a> Source<'a> {
             };
             if self.options.require_labels {
                 targets.push(&row, columns, file)?;
+            }
+            if let Some(choices) = &mut self.choices {
+                choices.push(&row, file)?;
             }
             let text = row.text(&columns.text, file)?.to_owned();
             let pair = columns.text_pair.as_ref().map(|p| row.text(p, file));
@@ -183,7 +208,8 @@ impl Dataset {
         let (tokens, mut report) = builder.finish()?;
         let (labels, map) = targets.finish(&file)?;
         report.label_counts = named_counts(&labels, map.as_ref());
-        Ok((tokens.labelled(labels, map), report))
+        let choices = source.choices()?;
+        Ok((tokens.labelled(labels, map, choices), report))
     }
 
     /// Tokenizes texts in memory, each with an optional second text. `labels` must be as many as
@@ -233,7 +259,7 @@ impl Dataset {
         }
         let labels = LabelStore::from(labels);
         report.label_counts = named_counts(&labels, label_map.as_ref());
-        Ok((tokens.labelled(labels, label_map), report))
+        Ok((tokens.labelled(labels, label_map, None), report))
     }
 }
 

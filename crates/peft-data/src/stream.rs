@@ -111,7 +111,7 @@ impl<'a> Parts<'a> {
                 }
             }
         }
-        Ok(Some(tokens.labelled(labels, map)))
+        Ok(Some(tokens.labelled(labels, map, self.source.choices()?)))
     }
 }
 

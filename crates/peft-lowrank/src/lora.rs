@@ -90,6 +90,10 @@ impl WeightAdapter for Lora {
         add_delta(weight, delta.matmul(self.b.val()))
     }
 
+    fn is_additive(&self) -> bool {
+        true
+    }
+
     fn cost(&self, in_features: usize, out_features: usize) -> Cost {
         cost(self.rank(), self.rules.dropout, in_features, out_features)
     }

@@ -84,6 +84,10 @@ impl WeightAdapter for OffsetLora {
         add_delta(weight, a.mul_scalar(self.rules.scale).matmul(b))
     }
 
+    fn is_additive(&self) -> bool {
+        true
+    }
+
     fn cost(&self, in_features: usize, out_features: usize) -> Cost {
         cost(self.rank(), self.rules.dropout, in_features, out_features)
     }

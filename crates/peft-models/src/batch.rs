@@ -2,7 +2,9 @@ use burn::{
     Tensor,
     tensor::{Device, Int, TensorData},
 };
-use peft_core::kernels::RowLayout;
+use peft_core::{
+    AdapterChoice, AdapterContext, AdapterError, AdapterRoster, AdapterRows, kernels::RowLayout,
+};
 
 use crate::{EncoderConfig, ModelError};
 
@@ -13,6 +15,7 @@ pub struct PackedBatch {
     pub(crate) type_ids: Option<Tensor<1, Int>>,
     pub(crate) positions: Tensor<1, Int>,
     pub(crate) rows: RowLayout,
+    adapters: Option<AdapterRows>,
 }
 
 impl PackedBatch {
@@ -82,7 +85,42 @@ impl PackedBatch {
             type_ids: (typed && segments > 0).then(|| tensor(wide(type_ids))),
             positions: tensor(positions),
             rows: RowLayout::new(starts.to_vec(), device),
+            adapters: None,
         })
+    }
+
+    /// The same batch, whose sequences pass through adapters of their own choice, heads included, in
+    /// training as in inference. `roster` is that of the model.
+    ///
+    /// # Errors
+    /// If there is not a choice for every sequence, or the model cannot do what is chosen: see
+    /// [`AdapterRoster::rows`].
+    pub fn with_adapters(
+        self,
+        roster: &AdapterRoster,
+        choices: &[AdapterChoice],
+    ) -> Result<Self, AdapterError> {
+        let rows = roster.rows(choices, &self.rows, &self.ids.device())?;
+        Ok(Self {
+            adapters: Some(rows),
+            ..self
+        })
+    }
+
+    /// The context of activations of one row a token.
+    pub(crate) fn of_tokens(&self, context: &AdapterContext) -> AdapterContext {
+        match &self.adapters {
+            Some(rows) => context.with_rows(rows.tokens.clone()),
+            None => context.clone(),
+        }
+    }
+
+    /// The context of activations of one row a sequence.
+    pub(crate) fn of_sequences(&self, context: &AdapterContext) -> AdapterContext {
+        match &self.adapters {
+            Some(rows) => context.with_rows(rows.sequences.clone()),
+            None => context.clone(),
+        }
     }
 
     /// The same batch for a model without gradients.
@@ -92,6 +130,7 @@ impl PackedBatch {
             type_ids: self.type_ids.clone().map(Tensor::without_autodiff),
             positions: self.positions.clone().without_autodiff(),
             rows: self.rows.clone(),
+            adapters: self.adapters.clone(),
         }
     }
 

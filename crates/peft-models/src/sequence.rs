@@ -91,7 +91,8 @@ impl SequenceModel {
         Names::of(self.config().family).head_modules
     }
 
-    /// Scores of the sequences, `[sequences, outputs]`.
+    /// Scores of the sequences, `[sequences, outputs]`, each through the adapters that the
+    /// [batch](PackedBatch::with_adapters) chooses for it, or through those that are active.
     pub fn forward(&self, batch: &PackedBatch, context: &AdapterContext) -> Tensor<2> {
         self.scores(self.encoder.forward(batch, context), batch, context)
     }
@@ -104,6 +105,7 @@ impl SequenceModel {
         context: &AdapterContext,
     ) -> Tensor<2> {
         let first = hidden.select(0, batch.rows.first_rows());
+        let context = &batch.of_sequences(context);
         let config = self.config();
         let drop = |x, place| dropped(x, context, config.head_dropout, HEAD_PLACE + place);
         let first = match config.family {

@@ -4,7 +4,7 @@ use burn::tensor::{
     Device,
     activation::{sigmoid, softmax},
 };
-use peft_core::AdapterContext;
+use peft_core::{AdapterChoice, AdapterContext, AdapterRoster};
 use peft_data::{BatchPlan, DataError, Dataset, Labels, Task};
 use peft_models::{PackedBatch, SequenceModel};
 use serde::{Deserialize, Serialize};
@@ -73,6 +73,50 @@ pub fn predict(
     batch_size: usize,
     device: &Device,
 ) -> Result<Vec<Prediction>, TrainError> {
+    predict_each(model, data, task, batch_size, device, &|batch, _| Ok(batch))
+}
+
+/// Predict every row by the adapters that it [chooses](Dataset::choices) among the
+/// [choices](AdapterRoster::choices) of the model's roster, in the data set's order: rows of all adapters
+/// share the batches.
+///
+/// # Errors
+/// If rows do not choose, choose what the model cannot do, or do not fit the model.
+pub fn predict_by_rows(
+    model: &SequenceModel,
+    roster: &AdapterRoster,
+    data: &Dataset,
+    task: Task,
+    batch_size: usize,
+    device: &Device,
+) -> Result<Vec<Prediction>, TrainError> {
+    let choices = roster.choices();
+    let of_rows = data.choices().ok_or_else(|| {
+        TrainError::setting(
+            "--data",
+            "its rows choose no adapters",
+            "name the column with --adapter-column",
+        )
+    })?;
+    predict_each(model, data, task, batch_size, device, &|batch, rows| {
+        let choice = |row: &usize| {
+            let name = choices.get(of_rows[*row] as usize);
+            AdapterChoice::one(name.map_or("", String::as_str))
+        };
+        let choices: Vec<AdapterChoice> = rows.iter().map(choice).collect();
+        Ok(batch.with_adapters(roster, &choices)?)
+    })
+}
+
+/// Predict every row of batches that are made ready for the model, with the numbers of their rows.
+fn predict_each(
+    model: &SequenceModel,
+    data: &Dataset,
+    task: Task,
+    batch_size: usize,
+    device: &Device,
+    ready: &dyn Fn(PackedBatch, &[usize]) -> Result<PackedBatch, TrainError>,
+) -> Result<Vec<Prediction>, TrainError> {
     let mut predictions = vec![Prediction::Number(f32::NAN); data.len()];
     let plan = BatchPlan::sequential(&data.lengths(), batch_size)?;
     for rows in plan.iter_from(0) {
@@ -84,6 +128,7 @@ pub fn predict(
             &batch.row_starts,
             device,
         )?;
+        let packed = ready(packed, &batch.indices)?;
         let outputs = model.forward(&packed, &AdapterContext::inference());
         let [_, width] = outputs.dims();
         let outputs = match task {
@@ -134,13 +179,34 @@ pub fn evaluate_parts(
     batch_size: usize,
     device: &Device,
 ) -> Result<Evaluation, TrainError> {
+    score_parts(parts, |part| predict(model, part, task, batch_size, device))
+}
+
+/// As [`evaluate_parts`], of rows that choose their adapters: see [`predict_by_rows`].
+///
+/// # Errors
+/// As [`evaluate_parts`] and [`predict_by_rows`].
+pub fn evaluate_parts_by_rows(
+    model: &SequenceModel,
+    roster: &AdapterRoster,
+    parts: impl Iterator<Item = Result<Dataset, DataError>>,
+    task: Task,
+    batch_size: usize,
+    device: &Device,
+) -> Result<Evaluation, TrainError> {
+    score_parts(parts, |part| {
+        predict_by_rows(model, roster, part, task, batch_size, device)
+    })
+}
+
+fn score_parts(
+    parts: impl Iterator<Item = Result<Dataset, DataError>>,
+    predict: impl Fn(&Dataset) -> Result<Vec<Prediction>, TrainError>,
+) -> Result<Evaluation, TrainError> {
     let mut scores = Scores::default();
     for part in parts {
         let part = part?;
-        scores.add(
-            &predict(model, &part, task, batch_size, device)?,
-            &part.labels(),
-        )?;
+        scores.add(&predict(&part)?, &part.labels())?;
     }
     scores.finish()
 }

@@ -55,6 +55,31 @@ impl GradientSet {
         norms(&tensors)
     }
 
+    /// Whether a parameter of an adapter of this name, or of the model and the one without a name, has a
+    /// gradient.
+    pub(crate) fn has_owner(&self, name: Option<&str>) -> bool {
+        self.paths().any(|path| owner(path) == name)
+    }
+
+    /// Multiply the gradients of each owner's parameters by a factor of their norms.
+    pub(crate) fn rescale_by_owner(&mut self, factor: impl Fn(&[f64]) -> f64) {
+        let norms = self.norms();
+        let mut owned: BTreeMap<Option<String>, Vec<f64>> = BTreeMap::new();
+        for (path, norm) in self.paths().zip(norms) {
+            let name = owner(path).map(str::to_owned);
+            owned.entry(name).or_default().push(norm);
+        }
+        let factors: BTreeMap<_, f64> = (owned.into_iter())
+            .map(|(name, norms)| (name, factor(&norms)))
+            .collect();
+        for (path, gradient) in &mut self.tensors {
+            let factor = factors[&owner(path).map(str::to_owned)];
+            if factor != 1.0 {
+                *gradient = gradient.clone().mul_scalar(factor);
+            }
+        }
+    }
+
     /// The Euclidean norm of all of them together.
     pub fn norm(&self) -> f64 {
         self.norms()
@@ -63,6 +88,12 @@ impl GradientSet {
             .sum::<f64>()
             .sqrt()
     }
+}
+
+/// The name of the adapter whose parameter is at a path, in a set: `<parameter>.adapter.@<name>.<field>`.
+pub(crate) fn owner(path: &str) -> Option<&str> {
+    let (_, rest) = path.split_once(".adapter.@")?;
+    rest.split('.').next()
 }
 
 /// Take the gradients of a model's trained parameters out of a backward pass.

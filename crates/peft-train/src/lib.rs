@@ -46,14 +46,17 @@ pub use convert::{ConvertOptions, ConvertReport, convert};
 pub use device::{DeviceChoice, SelectedDevice};
 pub use dtype::BaseDtype;
 pub use error::{BadTensor, TrainError};
-pub use evaluate::{Evaluation, Prediction, evaluate, evaluate_parts, predict};
+pub use evaluate::{
+    Evaluation, Prediction, evaluate, evaluate_parts, evaluate_parts_by_rows, predict,
+    predict_by_rows,
+};
 pub use event::{Event, Progress};
 pub use gradients::{GradientSet, gradients};
 pub use loss::{Targets, differentiate, loss, targets};
 pub use memory::{peak_memory, resident_anonymous};
 pub use merge::{MergeOptions, MergeReport, merge};
 pub use metrics::{Metrics, classification, multi_label, regression};
-pub use open::{Adapted, OpenOptions, open};
+pub use open::{Adapted, AdaptedSet, NamedAdapter, OpenOptions, OpenSetOptions, open, open_set};
 pub use optimizer::{AdamW, AdamWState};
 pub use parameters::{HostTensors, restore_parameters, trained_parameters};
 pub use peft_core::kernels::{keep_freed_memory, release_freed_memory};

@@ -56,7 +56,8 @@ pub fn restore_parameters<M: Module>(model: M, tensors: &HostTensors) -> Result<
     Ok(model)
 }
 
-/// The trained parameters of each adapted module, by the module's Burn path.
+/// The trained parameters of each adapted module, by the [key](peft_core::AdapterPlace::key) of module and
+/// adapter.
 pub(crate) fn adapter_parameters<M: Module>(model: &M) -> BTreeMap<String, Vec<String>> {
     let mut sites = Sites::default();
     model.visit(&mut sites);
@@ -100,13 +101,13 @@ impl ModuleVisitor for Read {
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let value = param.base();
-        if value.is_require_grad() || self.path.adapter_field().is_some() {
+        if value.is_require_grad() || self.path.in_adapter() {
             self.data.insert(self.path.text(), value.into_data());
         }
     }
 
     fn visit_int<const D: usize>(&mut self, param: &Param<Tensor<D, Int>>) {
-        if self.path.adapter_field().is_some() {
+        if self.path.in_adapter() {
             self.data.insert(self.path.text(), param.base().into_data());
         }
     }
@@ -157,7 +158,7 @@ impl ModuleMapper for Write<'_> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let old = param.base();
         let trained = old.is_require_grad();
-        if !trained && self.path.adapter_field().is_none() {
+        if !trained && !self.path.in_adapter() {
             return param;
         }
         let (device, dtype) = (old.device(), old.dtype());
@@ -171,7 +172,7 @@ impl ModuleMapper for Write<'_> {
     }
 
     fn map_int<const D: usize>(&mut self, param: Param<Tensor<D, Int>>) -> Param<Tensor<D, Int>> {
-        if self.path.adapter_field().is_none() {
+        if !self.path.in_adapter() {
             return param;
         }
         let old = param.base();
@@ -196,10 +197,10 @@ impl ModuleVisitor for Sites {
     follow_path!();
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if let Some((module, _)) = self.path.adapter_field()
+        if let Some(place) = self.path.adapter_place()
             && param.base().is_require_grad()
         {
-            let paths = self.modules.entry(module).or_default();
+            let paths = self.modules.entry(place.key()).or_default();
             paths.push(self.path.text());
         }
     }

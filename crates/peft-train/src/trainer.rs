@@ -3,17 +3,18 @@
 mod between;
 mod state;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use burn::{Tensor, module::Module};
 use peft_core::{
-    AdapterContext, AfterStep, Fields, Method, ParamPath, Values, WeightGradients,
-    learning_rate_factors, mean_penalty,
+    AdapterContext, AdapterRoster, AfterStep, Fields, Method, Methods, ParamPath, Values,
+    WeightGradients, learning_rate_factors, mean_penalty,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{
     AdamW, AdamWConfig, BadTensor, GradientSet, Schedule, TrainError, gradients,
+    gradients::owner,
     parameters::{adapter_parameters, first_not_finite},
     tied::Ties,
 };
@@ -64,6 +65,8 @@ pub struct Trainer {
     step: u64,
     /// What adapters put on the rates of their fields; known from the first step on.
     factors: Option<BTreeMap<String, f64>>,
+    /// The names of adapters, where they have names; known from the first step on.
+    named: Option<Vec<String>>,
     /// Which parameters adapters share; known from the first step on.
     ties: Option<Ties>,
     /// Whether adapters penalise their own parameters; known from the first step on.
@@ -83,6 +86,7 @@ impl Trainer {
             optimizer: AdamW::new(config.optimizer),
             step: 0,
             factors: None,
+            named: None,
             ties: None,
             penalised: None,
             due: 0,
@@ -109,21 +113,27 @@ impl Trainer {
 
     /// Take a step on a batch that comes in `parts`, whose loss Burn differentiates.
     ///
+    /// `methods` is the adapters' [`Method`](peft_core::Method), or
+    /// [`NamedMethods`](peft_core::NamedMethods) where adapters of several are trained together. Each
+    /// adapter with a name is then clipped by itself, its head included, so that it takes the step that it
+    /// would take alone; one that no row chooses stays as it is.
+    ///
     /// `loss(model, part, context)` gives the mean loss of a part and its share of the batch; the
     /// shares of a batch sum to 1. Every part has its own dropout.
     ///
     /// # Errors
     /// Those of `loss`; if the loss or a gradient is not finite; if on the first step every gradient
-    /// is zero; if within the first ten an adapter has had none; those of
-    /// [`Method::after_step`]. The trainer stands where it stood, except in the last two cases.
+    /// is zero; if within the first ten an adapter has had none, other than one with a name that no row has
+    /// chosen; if there is no method for an adapter that has a gradient; those of
+    /// [`Method::after_step`](peft_core::Method::after_step). The trainer stands where it stood, except in the last two cases.
     pub fn step<M: Module>(
         &mut self,
         model: M,
-        method: &dyn Method,
+        methods: &(impl Methods + ?Sized),
         parts: usize,
         mut loss: impl FnMut(&M, usize, &AdapterContext) -> Result<(Tensor<1>, f64), TrainError>,
     ) -> Result<(M, StepReport), TrainError> {
-        self.step_with(model, method, parts, |model, part, context| {
+        self.step_with(model, methods, parts, |model, part, context| {
             let (value, share) = loss(model, part, context)?;
             let scaled = if parts == 1 {
                 value
@@ -144,7 +154,7 @@ impl Trainer {
     pub fn step_with<M: Module>(
         &mut self,
         model: M,
-        method: &dyn Method,
+        methods: &(impl Methods + ?Sized),
         parts: usize,
         mut differentiate: impl FnMut(
             &M,
@@ -172,39 +182,62 @@ impl Trainer {
         let ties = self.ties.take().unwrap_or_else(|| Ties::of(&model));
         ties.gather(&mut total);
         let norm = self.check(&model, &total, mean_loss, learning_rate)?;
+        let fresh = || AdapterRoster::of(&model).names().to_vec();
+        let named = self.named.take().unwrap_or_else(fresh);
+        self.expect_methods(methods, &named, &total)?;
         self.step += 1;
-        // PyTorch's ε, so that runs can be compared number by number.
-        let shrink = |limit: f64| (limit / (norm + 1e-6)).min(1.0);
-        let scale = self.config.clip_norm.map_or(1.0, shrink);
+        let scale = match named.is_empty() {
+            true => self.shrink(norm),
+            false => {
+                let limited = |norms: &[f64]| self.shrink(euclidean(norms));
+                total.rescale_by_owner(limited);
+                1.0
+            }
+        };
         let factors = self
             .factors
             .get_or_insert_with(|| learning_rate_factors(&model));
         let (done, total_steps) = (self.step - 1, self.schedule.total());
-        let rate = |path: &ParamPath| match path.adapter_field() {
-            Some((_, field)) => {
+        let rate = |path: &ParamPath| match path.adapter_place() {
+            Some(place) => {
+                let name = place.adapter.as_deref();
                 let own = factors.get(&path.text()).copied().unwrap_or(1.0);
-                match method.learning_rate_factor(&field, done, total_steps) {
+                let method = methods.of(name)?;
+                match method.learning_rate_factor(&place.field, done, total_steps) {
                     0.0 => None,
-                    turn => Some(learning_rate * own * turn),
+                    turn => Some(learning_rate * methods.rate(name) * own * turn),
                 }
             }
             None => Some(self.config.head_learning_rate * factor),
         };
         let mut model = self.optimizer.step(model, &total, scale, &rate);
-        if method.acts_after(self.step, total_steps) {
+        let adapters: Vec<Option<&str>> = match named.is_empty() {
+            true => vec![None],
+            false => named.iter().map(|name| Some(name.as_str())).collect(),
+        };
+        for name in adapters {
+            let Some(method) = methods.of(name) else {
+                continue;
+            };
+            // Of an adapter that no row has chosen there is nothing to be seen.
+            let seen = name.is_none() || total.has_owner(name);
+            if !seen || !method.acts_after(self.step, total_steps) {
+                continue;
+            }
             let mut now = AfterStep {
                 step: self.step,
                 total: total_steps,
-                learning_rate,
+                learning_rate: learning_rate * methods.rate(name),
                 optimizer: self.config.optimizer,
-                adapters: self.adapters(&model, &total, scale),
+                adapters: self.adapters(&model, name, &total, scale),
             };
             method.after_step(&mut now)?;
-            model = self.take_over(model, now.adapters);
+            model = self.take_over(model, name, now.adapters);
         }
         model = ties.spread(model);
         self.ties = Some(ties);
-        self.due = method.looks_after(self.step, total_steps);
+        self.due = self.looks_due(methods, &named, total_steps)?;
+        self.named = Some(named);
         if self.step == SILENT_STEPS.min(self.schedule.total()) {
             self.expect_gradients(&model)?;
         }
@@ -217,7 +250,7 @@ impl Trainer {
         Ok((model, report))
     }
 
-    /// Show the method the gradients of the adapted weights, where it wants to
+    /// Show the method of the model's only adapter the gradients of the adapted weights, where it wants to
     /// [look](Method::look) at them before the next step; else nothing is done.
     ///
     /// `gradients(model, batches)` gives those of the loss to the effective weights, over so many batches,
@@ -240,11 +273,61 @@ impl Trainer {
             total: self.schedule.total(),
             learning_rate: self.config.learning_rate * self.schedule.factor(self.step - 1),
             optimizer: self.config.optimizer,
-            adapters: self.adapters(&model, &GradientSet::default(), 1.0),
+            adapters: self.adapters(&model, None, &GradientSet::default(), 1.0),
         };
         method.look(&mut now, &gradients)?;
         self.due = 0;
-        Ok(self.take_over(model, now.adapters))
+        Ok(self.take_over(model, None, now.adapters))
+    }
+
+    /// Batches whose gradients are to be [shown](Self::look) before the next step.
+    fn looks_due(
+        &self,
+        methods: &(impl Methods + ?Sized),
+        names: &[String],
+        total_steps: u64,
+    ) -> Result<usize, TrainError> {
+        let due = |name| {
+            methods
+                .of(name)
+                .map_or(0, |one| one.looks_after(self.step, total_steps))
+        };
+        match names.iter().find(|name| due(Some(name)) > 0) {
+            // A gradient of a weight is of the rows of all its adapters.
+            Some(name) => Err(TrainError::setting(
+                format!("adapter `{name}`"),
+                "its method looks at the gradients of weights, which other adapters share",
+                "train it alone",
+            )),
+            None if names.is_empty() => Ok(due(None)),
+            None => Ok(0),
+        }
+    }
+
+    /// What clipping leaves of gradients of a norm. PyTorch's ε, so that runs can be compared number by
+    /// number.
+    fn shrink(&self, norm: f64) -> f64 {
+        let limited = |limit: f64| (limit / (norm + 1e-6)).min(1.0);
+        self.config.clip_norm.map_or(1.0, limited)
+    }
+
+    /// Refuse to train adapters whose method nobody tells.
+    fn expect_methods(
+        &self,
+        methods: &(impl Methods + ?Sized),
+        names: &[String],
+        total: &GradientSet,
+    ) -> Result<(), TrainError> {
+        let unknown = |name: &&String| methods.of(Some(name)).is_none();
+        let mut unknown = names.iter().filter(unknown);
+        match unknown.find(|name| total.has_owner(Some(name))) {
+            None => Ok(()),
+            Some(name) => Err(TrainError::setting(
+                format!("adapter `{name}`"),
+                "it is to be trained, but no method is given for it",
+                "give one in NamedMethods",
+            )),
+        }
     }
 
     /// What the parts of the next step compute in: its dropout, most of all.
@@ -295,7 +378,7 @@ impl Trainer {
         {
             return Err(broken(BadTensor::Gradient(path.to_owned())));
         }
-        Ok(norms.iter().map(|norm| norm * norm).sum::<f64>().sqrt())
+        Ok(euclidean(&norms))
     }
 
     /// The path of the parameter that is trained for the one at `path`.
@@ -308,11 +391,15 @@ impl Trainer {
         let adapters = adapter_parameters(model);
         let firsts = adapters.values().flatten().map(|path| self.first(path));
         let moved = self.optimizer.moved(firsts);
+        // An adapter with a name may not have been chosen by any row so far.
+        let chosen: BTreeSet<Option<&str>> = moved.iter().map(|path| owner(path)).collect();
         let modules: Vec<String> = adapters
             .iter()
             .filter(|(module, paths)| {
                 let still = |path| !moved.contains(&self.first(path));
-                paths.iter().all(still) && !self.remembers(module)
+                let name = paths.first().and_then(|path| owner(path));
+                let waits = name.is_some() && !chosen.contains(&name);
+                paths.iter().all(still) && !self.remembers(module) && !waits
             })
             .map(|(module, _)| module.clone())
             .collect();
@@ -322,6 +409,11 @@ impl Trainer {
         let step = self.step;
         Err(TrainError::SilentAdapters { step, modules })
     }
+}
+
+/// The norm of tensors together, from those of each.
+fn euclidean(norms: &[f64]) -> f64 {
+    norms.iter().map(|norm| norm * norm).sum::<f64>().sqrt()
 }
 
 /// Refuse to begin where nothing that is trained has a gradient.

@@ -208,16 +208,29 @@ pub struct ComputeArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct AdapterArgs {
+    /// Adapter folder. With a name, NAME=DIR, it may be given several times: see --adapter-name and
+    /// --adapter-column.
+    #[arg(long, value_name = "DIR")]
+    pub adapter: Vec<PathBuf>,
+    /// Which of the adapters with names to use; __base__ is the model without any.
+    #[arg(long, value_name = "NAME", conflicts_with = "adapter_column")]
+    pub adapter_name: Option<String>,
+    /// Column of the data that names the adapter of each row.
+    #[arg(long, value_name = "COLUMN")]
+    pub adapter_column: Option<String>,
+    /// Go on even if an adapter was trained on another base.
+    #[arg(long)]
+    pub any_base: bool,
+}
+
+#[derive(Debug, Args)]
 pub struct EvalArgs {
     /// Hugging Face model folder, or organisation/name of a model on the hub.
     #[arg(long, value_name = "MODEL")]
     pub model: PathBuf,
-    /// Adapter folder.
-    #[arg(long, value_name = "DIR")]
-    pub adapter: Option<PathBuf>,
-    /// Go on even if the adapter was trained on another base.
-    #[arg(long)]
-    pub any_base: bool,
+    #[command(flatten)]
+    pub adapters: AdapterArgs,
     /// Labelled rows: csv, tsv, jsonl or parquet.
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
@@ -238,12 +251,8 @@ pub struct PredictArgs {
     /// Hugging Face model folder, or organisation/name of a model on the hub.
     #[arg(long, value_name = "MODEL")]
     pub model: PathBuf,
-    /// Adapter folder.
-    #[arg(long, value_name = "DIR")]
-    pub adapter: Option<PathBuf>,
-    /// Go on even if the adapter was trained on another base.
-    #[arg(long)]
-    pub any_base: bool,
+    #[command(flatten)]
+    pub adapters: AdapterArgs,
     /// Rows: csv, tsv, jsonl or parquet; `-` for JSON lines on standard input.
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,

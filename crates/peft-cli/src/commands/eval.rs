@@ -2,25 +2,21 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use peft_train::{
-    OpenOptions,
     data::{Dataset, LoadOptions},
-    evaluate_parts, open,
+    evaluate_parts, evaluate_parts_by_rows,
 };
 use serde_json::Value;
 
-use super::{columns, compute, evaluation_object, label_separator, part_rows, read_options};
+use super::{
+    columns, compute, evaluation_object, label_separator, opened::Opened, part_rows, read_options,
+};
 use crate::args::EvalArgs;
 
 /// `peft eval`: one JSON object on standard output.
 pub fn eval(args: EvalArgs) -> Result<ExitCode> {
     let selected = compute(&args.compute)?;
-    let adapted = open(&OpenOptions {
-        model: &args.model,
-        adapter: args.adapter.as_deref(),
-        any_base: args.any_base,
-        task: args.task,
-        device: &selected.device,
-    })?;
+    let device = &selected.device;
+    let adapted = Opened::new(&args.model, &args.adapters, args.task, &selected)?;
     let task = adapted.task.task;
     let labels = adapted.task.label_map()?;
     let options = LoadOptions {
@@ -28,17 +24,16 @@ pub fn eval(args: EvalArgs) -> Result<ExitCode> {
         labels: labels.as_ref(),
         label_separator: label_separator(&args.columns)?,
         read: read_options(&args.columns),
+        choice: adapted.choice(),
         ..LoadOptions::new(task, adapted.task.max_length)
     };
     let part_rows = part_rows(args.batch_size)?;
     let mut parts = Dataset::parts(&args.data, &options, &adapted.tokenizer, part_rows)?;
-    let evaluation = evaluate_parts(
-        &adapted.model,
-        &mut parts,
-        task,
-        args.batch_size,
-        &selected.device,
-    )?;
+    let (model, size) = (&adapted.model, args.batch_size);
+    let evaluation = match &adapted.by_rows {
+        None => evaluate_parts(model, &mut parts, task, size, device)?,
+        Some(by) => evaluate_parts_by_rows(model, &by.roster, &mut parts, task, size, device)?,
+    };
     let mut object = evaluation_object(&evaluation);
     let truncated = parts.report().truncated_rows;
     object.insert("truncated_rows".into(), truncated.into());

@@ -8,6 +8,7 @@ mod eval;
 mod inspect;
 mod man;
 mod merge;
+mod opened;
 mod plan;
 mod predict;
 mod preview;

@@ -3,25 +3,19 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use peft_train::{
-    OpenOptions, Prediction,
+    Prediction,
     data::{Dataset, Format, LoadOptions},
-    open, predict as predict_rows,
+    predict as predict_rows, predict_by_rows,
 };
 use serde_json::{Map, Value, json};
 
-use super::{columns, compute, part_rows, read_options};
+use super::{columns, compute, opened::Opened, part_rows, read_options};
 use crate::args::PredictArgs;
 
 /// `peft predict`: one JSON object a row, in the order of the data.
 pub fn predict(args: PredictArgs) -> Result<ExitCode> {
     let selected = compute(&args.compute)?;
-    let adapted = open(&OpenOptions {
-        model: &args.model,
-        adapter: args.adapter.as_deref(),
-        any_base: args.any_base,
-        task: None,
-        device: &selected.device,
-    })?;
+    let adapted = Opened::new(&args.model, &args.adapters, None, &selected)?;
     let mut read = read_options(&args.columns);
     if args.data.as_os_str() == "-" {
         read.format.get_or_insert(Format::Jsonl);
@@ -31,6 +25,7 @@ pub fn predict(args: PredictArgs) -> Result<ExitCode> {
         columns: columns(&args.columns),
         require_labels: false,
         read,
+        choice: adapted.choice(),
         ..LoadOptions::new(task, adapted.task.max_length)
     };
     let part_rows = part_rows(args.batch_size)?;
@@ -43,7 +38,11 @@ pub fn predict(args: PredictArgs) -> Result<ExitCode> {
         for part in parts {
             let predicted = part.map_err(anyhow::Error::from).and_then(|part| {
                 let size = args.batch_size;
-                Ok(predict_rows(&adapted.model, &part, task, size, device)?)
+                let model = &adapted.model;
+                Ok(match &adapted.by_rows {
+                    None => predict_rows(model, &part, task, size, device)?,
+                    Some(by) => predict_by_rows(model, &by.roster, &part, task, size, device)?,
+                })
             });
             match predicted {
                 Ok(predictions) => {

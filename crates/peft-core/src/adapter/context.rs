@@ -1,25 +1,62 @@
 use peft_kernels::{Dropout, mix_key};
 
+use super::{AdapterChoice, RowGroups};
+
 /// What a forward pass tells every adapter it meets.
 ///
 /// Randomness is a pure function of the run's seed, the optimiser step and the place that asks, so
 /// that neither the order of calls nor the number of threads can change it.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct AdapterContext {
     train: Option<u64>,
+    chosen: Chosen,
+}
+
+/// Which adapters of a set are to compute.
+#[derive(Debug, Clone, Default)]
+pub(crate) enum Chosen {
+    /// Those that are active in the set.
+    #[default]
+    Active,
+    /// These, for all rows.
+    All(AdapterChoice),
+    /// Each row's own.
+    Rows(RowGroups),
 }
 
 impl AdapterContext {
     /// Inference: no dropout anywhere.
-    pub const fn inference() -> Self {
-        Self { train: None }
+    pub fn inference() -> Self {
+        Self::default()
     }
 
     /// Training at micro-step `step` of the run seeded with `seed`.
     pub fn training(seed: u64, step: u64) -> Self {
         Self {
             train: Some(mix_key(seed, &[step])),
+            ..Self::default()
         }
+    }
+
+    /// The same pass with other adapters of a set than the active ones.
+    pub fn with_choice(&self, choice: AdapterChoice) -> Self {
+        Self {
+            chosen: Chosen::All(choice),
+            ..*self
+        }
+    }
+
+    /// The same pass with adapters of a set chosen row by row. The groups are those of the rows of the
+    /// activations, tokens or whole sequences; see [`AdapterRoster::rows`](crate::AdapterRoster::rows).
+    pub fn with_rows(&self, rows: RowGroups) -> Self {
+        Self {
+            chosen: Chosen::Rows(rows),
+            ..*self
+        }
+    }
+
+    pub(crate) fn chosen(&self) -> &Chosen {
+        &self.chosen
     }
 
     /// Whether this is a training pass.

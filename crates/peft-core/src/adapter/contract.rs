@@ -42,6 +42,13 @@ pub trait WeightAdapter: Module + Sync + 'static {
         None
     }
 
+    /// Whether what [`forward`](Self::forward) adds to the frozen product is the same whatever the
+    /// weight, so that adapters may be summed: it is what remains of it on
+    /// [`BaseLinear::without_weight`].
+    fn is_additive(&self) -> bool {
+        false
+    }
+
     /// The name of the parameter that a trained field is a copy of, where adapters of a model share one:
     /// fields of equal names are one parameter, which starts and stays the same in all of them.
     fn tie(&self, _field: &str) -> Option<String> {
@@ -78,17 +85,36 @@ pub struct Cost {
 pub struct BaseLinear {
     weight: Tensor<2>,
     bias: Option<Tensor<1>>,
+    /// Whether the weight counts as zeros.
+    nothing: bool,
 }
 
 impl BaseLinear {
     /// A layer of weight `[in, out]` and bias `[out]`.
     pub fn new(weight: Tensor<2>, bias: Option<Tensor<1>>) -> Self {
-        Self { weight, bias }
+        Self {
+            weight,
+            bias,
+            nothing: false,
+        }
+    }
+
+    /// A layer of the same shape whose weight and bias are zeros, and are not multiplied with: on it an
+    /// [additive](WeightAdapter::is_additive) adapter gives what it adds to any layer.
+    pub fn without_weight(&self) -> Self {
+        Self {
+            weight: self.weight.clone(),
+            bias: None,
+            nothing: true,
+        }
     }
 
     /// The stored weight, `[in, out]`.
     pub fn weight(&self) -> Tensor<2> {
-        self.weight.clone()
+        match self.nothing {
+            true => self.weight.zeros_like(),
+            false => self.weight.clone(),
+        }
     }
 
     /// The bias, `[out]`.
@@ -98,6 +124,10 @@ impl BaseLinear {
 
     /// The unadapted output `x W + b`, `[rows, in] -> [rows, out]`.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        if self.nothing {
+            let shape = [x.dims()[0], self.weight.dims()[1]];
+            return Tensor::zeros(shape, (&x.device(), x.dtype()));
+        }
         linear(x, self.weight.clone(), self.bias.clone())
     }
 
@@ -110,6 +140,9 @@ impl BaseLinear {
         b: Tensor<2>,
         scale: f64,
     ) -> Tensor<2> {
+        if self.nothing {
+            return linear(linear(x, a, None).mul_scalar(scale), b, None);
+        }
         linear_low_rank(x, self.weight.clone(), self.bias.clone(), a, b, scale)
     }
 
@@ -127,17 +160,23 @@ impl BaseLinear {
 
     /// The output plus another product, `x W + b + low · B`, for `low [rows, r]` and `B [r, out]`.
     pub fn forward_plus(&self, x: Tensor<2>, low: Tensor<2>, b: Tensor<2>) -> Tensor<2> {
+        if self.nothing {
+            return linear(low, b, None);
+        }
         linear_plus(x, self.weight.clone(), self.bias.clone(), low, b)
     }
 
     /// The output plus a change that is applied to rows on the host, `x W + b + Δ(x; a)`; `None`
-    /// where the device has no body for it.
+    /// where the device has no body for it, or there is no weight.
     pub fn forward_updated(
         &self,
         x: &Tensor<2>,
         coefficients: Tensor<1>,
         update: &RowUpdate,
     ) -> Option<Tensor<2>> {
+        if self.nothing {
+            return None;
+        }
         linear_updated(
             x,
             self.weight.clone(),

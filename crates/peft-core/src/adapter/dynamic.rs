@@ -6,7 +6,7 @@ use burn::{
     tensor::Device,
 };
 
-use super::{AdapterContext, BaseLinear, Cost, WeightAdapter};
+use super::{AdapterContext, AdapterSet, BaseLinear, Cost, WeightAdapter};
 use crate::{
     Fields, HostTensor,
     erased::{self, ErasedAdapter},
@@ -26,6 +26,8 @@ pub struct DynAdapter {
 thread_local! {
     /// The adapters that a traversal of this thread has met, if it asked for them.
     static MET: RefCell<Option<Vec<DynAdapter>>> = const { RefCell::new(None) };
+    /// What the next adapter that a mapping of this thread meets is to be replaced with.
+    static NEXT: RefCell<Option<DynAdapter>> = const { RefCell::new(None) };
 }
 
 impl DynAdapter {
@@ -35,6 +37,13 @@ impl DynAdapter {
         let outer = MET.replace(Some(Vec::new()));
         traverse();
         MET.replace(outer).unwrap_or_default()
+    }
+
+    /// Let this adapter take the place of the next one that a mapping meets. Burn's mappers are given the
+    /// parameters of an adapter, but never the adapter, and what they attach to an adapted weight is
+    /// dropped for the adapter that is there.
+    pub(crate) fn replace_next(self) {
+        NEXT.set(Some(self));
     }
 
     /// Erase the type of `adapter`.
@@ -47,6 +56,23 @@ impl DynAdapter {
     /// The adapter as its own type, if it is an `A`.
     pub fn downcast_ref<A: WeightAdapter>(&self) -> Option<&A> {
         self.inner.as_any().downcast_ref()
+    }
+
+    /// The adapters by name, where there are several or may be.
+    pub fn as_set(&self) -> Option<&AdapterSet> {
+        self.downcast_ref()
+    }
+
+    /// The adapted parameter in a pass: a weight, or a vector such as a bias.
+    pub(crate) fn parameter<const D: usize>(
+        &self,
+        base: Tensor<D>,
+        context: &AdapterContext,
+    ) -> Tensor<D> {
+        as_matrix(base, |base| match self.as_set() {
+            Some(set) => set.parameter_in(base, context),
+            None => self.effective(base),
+        })
     }
 
     /// See [`WeightAdapter::forward`].
@@ -79,6 +105,11 @@ impl DynAdapter {
         self.inner.low_rank_erased()
     }
 
+    /// See [`WeightAdapter::is_additive`].
+    pub fn is_additive(&self) -> bool {
+        self.inner.is_additive_erased()
+    }
+
     /// See [`WeightAdapter::tie`].
     pub fn tie(&self, field: &str) -> Option<String> {
         self.inner.tie_erased(field)
@@ -94,16 +125,24 @@ impl Reparameterization for DynAdapter {
     const NAME: &'static str = "adapter";
 
     /// # Panics
-    /// On a weight that is not a matrix; [`attach`](crate::attach()) only adapts matrices.
+    /// On a parameter of more than two dimensions; [`attach`](crate::attach()) adapts none.
     fn apply<const D: usize>(&self, base: Tensor<D>) -> Tensor<D> {
-        let shape = base.shape();
-        assert_eq!(
-            D, 2,
-            "a weight adapter adapts matrices, not a tensor of shape {shape:?}"
-        );
-        let [rows, columns] = [shape[0], shape[1]];
-        self.effective(base.reshape([rows, columns])).reshape(shape)
+        as_matrix(base, |base| self.effective(base))
     }
+}
+
+/// Change a parameter that is seen as a matrix: a vector is one row.
+fn as_matrix<const D: usize>(
+    base: Tensor<D>,
+    change: impl FnOnce(Tensor<2>) -> Tensor<2>,
+) -> Tensor<D> {
+    let shape = base.shape();
+    let [rows, columns] = match *shape {
+        [length] => [1, length],
+        [rows, columns] => [rows, columns],
+        _ => panic!("adapters are of matrices and vectors, not of a tensor of shape {shape:?}"),
+    };
+    change(base.reshape([rows, columns])).reshape(shape)
 }
 
 impl Module for DynAdapter {
@@ -117,6 +156,9 @@ impl Module for DynAdapter {
     }
 
     fn map<M: ModuleMapper>(self, mapper: &mut M) -> Self {
+        if let Some(other) = NEXT.take() {
+            return other;
+        }
         Self {
             inner: erased::map(self.inner, mapper),
         }

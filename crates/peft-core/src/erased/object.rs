@@ -20,6 +20,7 @@ pub(crate) trait ErasedAdapter: Debug + Send + Sync {
     fn learning_rate_factor_erased(&self, field: &str) -> f64;
     fn penalty_erased(&self) -> Option<Tensor<1>>;
     fn low_rank_erased(&self) -> Option<[Tensor<2>; 2]>;
+    fn is_additive_erased(&self) -> bool;
     fn tie_erased(&self, field: &str) -> Option<String>;
     fn shared_erased(&self) -> Fields<HostTensor>;
     fn visit_erased(&self, visitor: &mut dyn ErasedVisitor);
@@ -62,6 +63,10 @@ impl<A: WeightAdapter> ErasedAdapter for A {
 
     fn low_rank_erased(&self) -> Option<[Tensor<2>; 2]> {
         self.low_rank()
+    }
+
+    fn is_additive_erased(&self) -> bool {
+        self.is_additive()
     }
 
     fn tie_erased(&self, field: &str) -> Option<String> {

@@ -8,7 +8,7 @@ use burn::{
 
 use super::LoadedAdapter;
 use crate::{
-    AdapterError, AttachReport, HostTensor, LinearSite, Method, NameMap, attach_built,
+    AdapterError, AttachReport, HostTensor, LinearSite, Method, NameMap, attach::attach_at,
     linear_sites, walk, walk::ParamPath,
 };
 
@@ -18,6 +18,32 @@ use crate::{
 /// If the adapter was made for another base: tensors without a place, shapes that differ.
 pub fn load_adapter<M: Module>(
     model: M,
+    adapter: &LoadedAdapter,
+    method: &dyn Method,
+    names: &NameMap,
+    device: &Device,
+) -> Result<(M, AttachReport), AdapterError> {
+    load_at(model, None, adapter, method, names, device)
+}
+
+/// The same under a name, beside the adapters that the model has: see [`attach_as`](crate::attach_as).
+///
+/// # Errors
+/// As [`load_adapter`] and [`attach_as`](crate::attach_as).
+pub fn load_adapter_as<M: Module>(
+    model: M,
+    name: &str,
+    adapter: &LoadedAdapter,
+    method: &dyn Method,
+    names: &NameMap,
+    device: &Device,
+) -> Result<(M, AttachReport), AdapterError> {
+    load_at(model, Some(name), adapter, method, names, device)
+}
+
+fn load_at<M: Module>(
+    model: M,
+    name: Option<&str>,
     adapter: &LoadedAdapter,
     method: &dyn Method,
     names: &NameMap,
@@ -34,13 +60,14 @@ pub fn load_adapter<M: Module>(
     adapter.expect_places(&linears, &hf_parameter_names(&model, names))?;
     let widest = adapter.widest(&sites);
     let saved = modules_of(&adapter.saved);
-    let (model, report) = attach_built(model, names, &saved, |target, _| {
+    let (model, report) = attach_at(model, name, names, &saved, |target, _| {
         adapter.restore(method, target, widest, device)
     })?;
     let mut restore = RestoreSaved {
         path: ParamPath::default(),
         names,
         saved: &adapter.saved,
+        owner: name,
         error: None,
     };
     let model = model.map(&mut restore);
@@ -76,22 +103,44 @@ struct RestoreSaved<'a> {
     path: ParamPath,
     names: &'a NameMap,
     saved: &'a BTreeMap<String, HostTensor>,
+    /// The adapter that has the parameters, where it is not the model.
+    owner: Option<&'a str>,
     error: Option<AdapterError>,
 }
 
 impl RestoreSaved<'_> {
+    /// The model's parameter that is stored, if this is the place to restore it.
+    fn parameter(&self) -> Option<ParamPath> {
+        match (self.path.whole(), self.owner) {
+            (Some((owner, parameter)), Some(wanted)) if owner == wanted => Some(parameter),
+            (None, None) if !self.path.in_adapter() => Some(self.path.clone()),
+            _ => None,
+        }
+    }
+
     fn value(
         &self,
+        parameter: &ParamPath,
         name: &str,
-        stored: &HostTensor,
         shape: &[usize],
         dtype: FloatDType,
-    ) -> Result<TensorData, AdapterError> {
-        let tensor = match self.path.linear_of_weight() {
+    ) -> Option<Result<TensorData, AdapterError>> {
+        let stored = self.saved.get(name)?;
+        let tensor = match parameter.linear_of_weight() {
             Some(_) => stored.transposed(),
             None => stored.clone(),
         };
-        tensor.expect_shape(name, shape)?.to_float(name, dtype)
+        // An adapter of a set has a vector as a matrix of one row.
+        let wanted = match (shape, stored.shape.len(), self.owner) {
+            ([1, length], 1, Some(_)) => std::slice::from_ref(length),
+            _ => shape,
+        };
+        let fits = tensor.expect_shape(name, wanted).map(|_| ());
+        let tensor = HostTensor {
+            shape: shape.to_vec(),
+            ..tensor
+        };
+        Some(fits.and_then(|()| tensor.to_float(name, dtype)))
     }
 }
 
@@ -105,21 +154,19 @@ impl ModuleMapper for RestoreSaved<'_> {
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let name = self.names.to_hf(&self.path.torch_leaves());
-        let Some(stored) = self.saved.get(&name) else {
+        let Some(parameter) = self.parameter() else {
             return param;
         };
-        if self.path.adapter_field().is_some() {
-            return param;
-        }
+        let name = self.names.to_hf(&parameter.torch_leaves());
         let old = param.base();
         let shape: Vec<usize> = old.shape().iter().copied().collect();
-        match self.value(&name, stored, &shape, FloatDType::from(old.dtype())) {
-            Ok(data) => {
+        match self.value(&parameter, &name, &shape, FloatDType::from(old.dtype())) {
+            None => param,
+            Some(Ok(data)) => {
                 let new = Tensor::<D>::from_data(data, (&old.device(), old.dtype()));
                 param.map(|_| new).set_require_grad(true)
             }
-            Err(error) => {
+            Some(Err(error)) => {
                 self.error.get_or_insert(error);
                 param
             }

@@ -5,6 +5,6 @@ mod loaded;
 mod save;
 mod shared;
 
-pub use load::load_adapter;
+pub use load::{load_adapter, load_adapter_as};
 pub use loaded::{LoadedAdapter, read_adapter};
-pub use save::{adapter_tensors, save_adapter};
+pub use save::{adapter_tensors, save_adapter, save_adapter_as};

@@ -10,8 +10,8 @@ use peft_format::{AdapterConfig, OwnedTensor, adapter::join_key};
 
 use super::shared::keep_one;
 use crate::{
-    AdapterError, Fields, HostTensor, Method, NameMap, attach::is_saved, common::shared_key,
-    linear_sites, walk, walk::ParamPath,
+    AdapterError, AdapterRoster, DynAdapter, Fields, HostTensor, Method, NameMap, attach::is_saved,
+    common::shared_key, linear_sites, walk, walk::ParamPath,
 };
 
 /// The tensors of a model's adapter file, by PEFT's names.
@@ -24,25 +24,38 @@ pub fn adapter_tensors<M: Module>(
     names: &NameMap,
     modules_to_save: &[String],
 ) -> Result<IndexMap<String, HostTensor>, AdapterError> {
-    exported(model, collect(model, names, modules_to_save), method, names)
+    let collected = collect(model, None, names, modules_to_save)?;
+    exported(model, collected, method, names)
 }
 
-/// The values of a model that its adapter file holds: fields of adapters by the checkpoint's names of
-/// their modules, and parameters saved in full.
+/// The values of a model that the file of an adapter, with a name or without, holds: fields of adapters
+/// by the checkpoint's names of their modules, and parameters saved in full.
 fn collect<'a, M: Module>(
     model: &M,
+    owner: Option<&'a str>,
     names: &'a NameMap,
     modules_to_save: &'a [String],
-) -> Collect<'a> {
+) -> Result<Collect<'a>, AdapterError> {
+    let roster = AdapterRoster::of(model);
+    match owner {
+        Some(name) => roster.expect_name(name)?,
+        None if roster.names().is_empty() => {}
+        None => {
+            let known = roster.names().join("`, `");
+            return Err(AdapterError::Unnamed { known });
+        }
+    }
     let mut collect = Collect {
         path: ParamPath::default(),
+        owner,
         names,
         modules_to_save,
+        dimensions: 0,
         fields: BTreeMap::new(),
         saved: BTreeMap::new(),
     };
     model.visit(&mut collect);
-    collect
+    Ok(collect)
 }
 
 fn exported<M: Module>(
@@ -53,7 +66,11 @@ fn exported<M: Module>(
 ) -> Result<IndexMap<String, HostTensor>, AdapterError> {
     let mut tensors = IndexMap::new();
     // All adapters give the same.
-    if let Some((_, adapter)) = walk::adapters(model).first() {
+    let owner = collect.owner.unwrap_or_default();
+    let own = |(path, adapter): &&(String, DynAdapter)| {
+        walk::owner_of(path) == owner && adapter.as_set().is_none()
+    };
+    if let Some((_, adapter)) = walk::adapters(model).iter().find(own) {
         for (name, tensor) in adapter.shared() {
             tensors.insert(shared_key(&name), tensor);
         }
@@ -102,7 +119,33 @@ pub fn save_adapter<M: Module>(
     method: &dyn Method,
     names: &NameMap,
 ) -> Result<(), AdapterError> {
-    let collected = collect(model, names, config.modules_to_save());
+    save_at(model, None, dir, config, method, names)
+}
+
+/// Write one of several adapters, byte for byte as if it were the model's only one.
+///
+/// # Errors
+/// As [`save_adapter`], and if the model has no adapter of the name.
+pub fn save_adapter_as<M: Module>(
+    model: &M,
+    name: &str,
+    dir: &Path,
+    config: &AdapterConfig,
+    method: &dyn Method,
+    names: &NameMap,
+) -> Result<(), AdapterError> {
+    save_at(model, Some(name), dir, config, method, names)
+}
+
+fn save_at<M: Module>(
+    model: &M,
+    name: Option<&str>,
+    dir: &Path,
+    config: &AdapterConfig,
+    method: &dyn Method,
+    names: &NameMap,
+) -> Result<(), AdapterError> {
+    let collected = collect(model, name, names, config.modules_to_save())?;
     let mut config = config.clone();
     for (key, value) in method.config_of_adapters(&collected.fields) {
         config.set(&key, value)?;
@@ -126,10 +169,32 @@ pub fn save_adapter<M: Module>(
 
 struct Collect<'a> {
     path: ParamPath,
+    /// The adapter's name.
+    owner: Option<&'a str>,
     names: &'a NameMap,
     modules_to_save: &'a [String],
+    /// Those of the model's parameter that was met last.
+    dimensions: usize,
     fields: BTreeMap<String, Fields<TensorData>>,
     saved: BTreeMap<String, (TensorData, bool)>,
+}
+
+impl Collect<'_> {
+    fn field(&mut self, data: impl FnOnce() -> TensorData) {
+        if let Some(place) = self.path.adapter_place()
+            && place.adapter.as_deref() == self.owner
+        {
+            let module = self.names.to_hf(&place.module);
+            let fields = self.fields.entry(module).or_default();
+            fields.insert(place.field, data());
+        }
+    }
+
+    fn save(&mut self, parameter: &ParamPath, data: TensorData) {
+        let name = self.names.to_hf(&parameter.torch_leaves());
+        let transposed = parameter.linear_of_weight().is_some();
+        self.saved.insert(name, (data, transposed));
+    }
 }
 
 impl ModuleVisitor for Collect<'_> {
@@ -142,27 +207,34 @@ impl ModuleVisitor for Collect<'_> {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if let Some((module, field)) = self.path.adapter_field() {
-            self.fields
-                .entry(self.names.to_hf(&module))
-                .or_default()
-                .insert(field, param.base().into_data());
+        if let Some((owner, parameter)) = self.path.whole() {
+            if Some(owner.as_str()) == self.owner {
+                let value = param.base();
+                // The model's own vector, which was met just before, is a matrix of one row here.
+                let data = match self.dimensions {
+                    1 => {
+                        let length = value.shape().num_elements();
+                        value.reshape([length]).into_data()
+                    }
+                    _ => value.into_data(),
+                };
+                self.save(&parameter, data);
+            }
             return;
         }
+        if self.path.in_adapter() {
+            self.field(|| param.base().into_data());
+            return;
+        }
+        self.dimensions = D;
         let name = self.names.to_hf(&self.path.torch_leaves());
-        if is_saved(&name, self.modules_to_save) {
-            let transposed = self.path.linear_of_weight().is_some();
-            self.saved
-                .insert(name, (param.base().into_data(), transposed));
+        if self.owner.is_none() && is_saved(&name, self.modules_to_save) {
+            let parameter = self.path.clone();
+            self.save(&parameter, param.base().into_data());
         }
     }
 
     fn visit_int<const D: usize>(&mut self, param: &Param<Tensor<D, Int>>) {
-        if let Some((module, field)) = self.path.adapter_field() {
-            self.fields
-                .entry(self.names.to_hf(&module))
-                .or_default()
-                .insert(field, param.base().into_data());
-        }
+        self.field(|| param.base().into_data());
     }
 }

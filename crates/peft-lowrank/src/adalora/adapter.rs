@@ -70,6 +70,10 @@ impl WeightAdapter for AdaLora {
         add_delta(weight, delta.matmul(self.stretched()))
     }
 
+    fn is_additive(&self) -> bool {
+        true
+    }
+
     fn cost(&self, in_features: usize, out_features: usize) -> Cost {
         cost(self.held, self.rules.dropout, in_features, out_features)
     }

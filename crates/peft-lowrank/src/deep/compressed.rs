@@ -113,6 +113,10 @@ impl WeightAdapter for DeepLora {
         add_delta(weight, self.right.val().matmul(self.folded()))
     }
 
+    fn is_additive(&self) -> bool {
+        true
+    }
+
     fn cost(&self, in_features: usize, out_features: usize) -> Cost {
         cost(self.rank(), self.outer_rate, in_features, out_features)
     }

@@ -82,6 +82,10 @@ impl WeightAdapter for DeepLoraFull {
         add_delta(weight, self.delta())
     }
 
+    fn is_additive(&self) -> bool {
+        true
+    }
+
     fn cost(&self, in_features: usize, out_features: usize) -> Cost {
         cost(self.width(), in_features, out_features)
     }

@@ -105,6 +105,10 @@ impl WeightAdapter for Lorta {
         add_delta(weight, a.matmul(self.folded()))
     }
 
+    fn is_additive(&self) -> bool {
+        true
+    }
+
     fn cost(&self, in_features: usize, out_features: usize) -> Cost {
         let heads = self.heads.lazy_shape()[0];
         cost(self.rank(), heads, self.dropout, in_features, out_features)

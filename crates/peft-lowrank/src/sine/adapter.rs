@@ -53,6 +53,10 @@ impl WeightAdapter for SineLora {
         add_delta(weight, angles.sin().mul_scalar(self.scale))
     }
 
+    fn is_additive(&self) -> bool {
+        true
+    }
+
     fn cost(&self, in_features: usize, out_features: usize) -> Cost {
         cost(self.rank(), in_features, out_features)
     }

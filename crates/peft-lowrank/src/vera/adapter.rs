@@ -74,6 +74,10 @@ impl WeightAdapter for Vera {
         add_delta(weight, a.matmul(b))
     }
 
+    fn is_additive(&self) -> bool {
+        true
+    }
+
     fn cost(&self, in_features: usize, out_features: usize) -> Cost {
         cost(self.rank(), in_features, out_features)
     }

@@ -9,7 +9,7 @@ use peft_core::{
 
 use crate::model::{Case, assert_close, device, values};
 
-fn config(case: &Case) -> AdapterConfig {
+pub fn config(case: &Case) -> AdapterConfig {
     let targets = TargetSpec::new(Targets::List(vec!["layer".into()]));
     let mut builder = AdapterConfig::builder(case.method.peft_type()).target(&targets);
     for (key, value) in case.method.config() {

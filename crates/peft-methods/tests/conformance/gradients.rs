@@ -10,7 +10,7 @@ use peft_core::{ParamPath, trainable_parameters};
 use crate::model::{Case, Net, assert_close, device, values};
 
 /// Gradients of an adapter's fields, by name.
-fn of_fields(model: &Net, grads: &Gradients) -> Vec<(String, Vec<f64>)> {
+pub fn of_fields(model: &Net, grads: &Gradients) -> Vec<(String, Vec<f64>)> {
     struct Visitor<'a>(ParamPath, &'a Gradients, Vec<(String, Vec<f64>)>);
     impl ModuleVisitor for Visitor<'_> {
         fn enter_module(&mut self, name: &str, container: &str) {
@@ -32,7 +32,7 @@ fn of_fields(model: &Net, grads: &Gradients) -> Vec<(String, Vec<f64>)> {
     visitor.2
 }
 
-fn probe(case: &Case, device: &burn::tensor::Device) -> Tensor<2> {
+pub fn probe(case: &Case, device: &burn::tensor::Device) -> Tensor<2> {
     case.random("probe", [case.rows, case.outputs], case.dtype(), device)
 }
 

@@ -6,6 +6,7 @@
 mod files;
 mod gradients;
 mod model;
+mod sets;
 mod values;
 
 use peft_methods::{Entry, METHODS};
@@ -269,4 +270,29 @@ fn broken_files_are_refused() {
 #[test]
 fn settings_survive_their_file() {
     check(files::settings);
+}
+
+#[test]
+fn rows_of_a_mixed_batch_are_what_they_are_alone() {
+    check(sets::mixed_rows);
+}
+
+#[test]
+fn adapters_are_switched_without_a_trace() {
+    check(sets::switching);
+}
+
+#[test]
+fn additive_adapters_can_be_summed() {
+    check(sets::sums);
+}
+
+#[test]
+fn a_mixed_batch_has_the_gradients_of_batches_apart() {
+    check(sets::gradients);
+}
+
+#[test]
+fn one_of_a_set_is_saved_as_it_is_alone() {
+    check(sets::files);
 }

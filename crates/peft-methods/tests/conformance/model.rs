@@ -161,6 +161,12 @@ impl Case {
 
     /// The model with an adapter whose every value is random, as after training.
     pub fn trained(&self, dtype: FloatDType, device: &Device) -> Net {
+        self.randomized(self.fresh(dtype, device))
+    }
+
+    /// The model with random values in all its adapters; one called `own` has those of one without a
+    /// name.
+    pub fn randomized(&self, model: Net) -> Net {
         struct Randomize<'a>(ParamPath, &'a Case);
         impl ModuleMapper for Randomize<'_> {
             fn enter_module(&mut self, name: &str, container: &str) {
@@ -170,8 +176,12 @@ impl Case {
                 self.0.exit();
             }
             fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-                let Some((_, field)) = self.0.adapter_field() else {
+                let Some(place) = self.0.adapter_place() else {
                     return param;
+                };
+                let stream = match place.adapter.as_deref() {
+                    None | Some("own") => place.field,
+                    Some(other) => format!("{other}.{}", place.field),
                 };
                 let case = self.1;
                 param.map(|old| {
@@ -179,14 +189,13 @@ impl Case {
                     let dtype = FloatDType::from(old.dtype());
                     let device = old.device();
                     let trained = old.is_require_grad();
-                    case.random(&field, shape, dtype, &device)
+                    case.random(&stream, shape, dtype, &device)
                         .mul_scalar(0.3)
                         .set_require_grad(trained)
                 })
             }
         }
-        self.fresh(dtype, device)
-            .map(&mut Randomize(ParamPath::default(), self))
+        model.map(&mut Randomize(ParamPath::default(), self))
     }
 }
 

@@ -93,7 +93,7 @@ impl Encoder {
         );
         let x = dropped(x, context, self.config.hidden_dropout, EMBEDDING_PLACE);
         match &self.projection {
-            Some(projection) => projection.forward(x, context),
+            Some(projection) => projection.forward(x, &batch.of_tokens(context)),
             None => x,
         }
     }
@@ -108,6 +108,7 @@ impl Encoder {
         context: &AdapterContext,
     ) -> Tensor<2> {
         let layer = &self.layers[depth % self.layers.len()];
-        layer.forward(x, &batch.rows, &self.config, depth, context)
+        let context = batch.of_tokens(context);
+        layer.forward(x, &batch.rows, &self.config, depth, &context)
     }
 }

@@ -78,6 +78,10 @@ impl WeightAdapter for SparseDelta {
         layout.merged(weight, self.values.val())
     }
 
+    fn is_additive(&self) -> bool {
+        true
+    }
+
     fn cost(&self, _: usize, _: usize) -> Cost {
         self.layout.get(&self.tiles, self.moving).cost()
     }

@@ -32,6 +32,10 @@ impl WeightAdapter for DenseDelta {
         add_delta(weight, self.delta.val())
     }
 
+    fn is_additive(&self) -> bool {
+        true
+    }
+
     fn cost(&self, in_features: usize, out_features: usize) -> Cost {
         dense_cost([out_features, in_features])
     }

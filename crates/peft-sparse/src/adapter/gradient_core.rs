@@ -167,6 +167,10 @@ impl WeightAdapter for GradientCore {
         add_delta(weight, self.input_basis.val().matmul(right))
     }
 
+    fn is_additive(&self) -> bool {
+        true
+    }
+
     fn cost(&self, in_features: usize, out_features: usize) -> Cost {
         let [p, q] = self.window();
         let bases = self.output_basis.lazy_shape()[0] / p;

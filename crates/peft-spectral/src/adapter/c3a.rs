@@ -90,6 +90,10 @@ impl WeightAdapter for Circulant {
         add_delta(weight, delta)
     }
 
+    fn is_additive(&self) -> bool {
+        true
+    }
+
     fn cost(&self, _: usize, _: usize) -> Cost {
         Self::cost_of(self.dims())
     }

@@ -176,6 +176,10 @@ impl WeightAdapter for Loca {
         layout.merged(weight, values)
     }
 
+    fn is_additive(&self) -> bool {
+        true
+    }
+
     fn cost(&self, _: usize, _: usize) -> Cost {
         let (layout, _) = self.entries();
         let n = self.coefficients.lazy_shape()[0];

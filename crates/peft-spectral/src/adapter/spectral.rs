@@ -104,6 +104,10 @@ impl WeightAdapter for Spectral {
         layout.merged(weight, self.coefficients.val())
     }
 
+    fn is_additive(&self) -> bool {
+        true
+    }
+
     fn cost(&self, _: usize, _: usize) -> Cost {
         self.layout.get(&self.places).cost()
     }

@@ -7,29 +7,31 @@ use burn::{
     module::{Module, ModuleMapper, ModuleVisitor, Param},
     tensor::Int,
 };
-use peft_core::{AdapterStep, FieldChange, FieldStep, ParamPath, Values};
+use peft_core::{AdapterPlace, AdapterStep, FieldChange, FieldStep, ParamPath, Values};
 
 use super::Trainer;
 use crate::{AdamW, GradientSet};
 
 impl Trainer {
-    /// The adapters of a model as they are after a step, with what the method remembers of them.
+    /// The adapters of a name as they are after a step, with what the method remembers of them.
     pub(super) fn adapters<M: Module>(
         &mut self,
         model: &M,
+        name: Option<&str>,
         gradients: &GradientSet,
         scale: f64,
     ) -> BTreeMap<String, AdapterStep> {
         let mut read = Read {
             path: ParamPath::default(),
+            name,
             gradients,
             scale,
             adapters: BTreeMap::new(),
         };
         model.visit(&mut read);
         let mut adapters = read.adapters;
-        for (module, memory) in std::mem::take(&mut self.memory) {
-            adapters.entry(module).or_default().memory = memory;
+        for (module, step) in &mut adapters {
+            step.memory = self.memory.remove(&key(name, module)).unwrap_or_default();
         }
         adapters
     }
@@ -38,6 +40,7 @@ impl Trainer {
     pub(super) fn take_over<M: Module>(
         &mut self,
         model: M,
+        name: Option<&str>,
         adapters: BTreeMap<String, AdapterStep>,
     ) -> M {
         let mut changes = BTreeMap::new();
@@ -45,11 +48,11 @@ impl Trainer {
             for (field, step) in fields {
                 let change = step.into_change();
                 if change.value.is_some() || change.moments.is_some() {
-                    changes.insert((module.clone(), field), change);
+                    changes.insert(place(name, &module, field), change);
                 }
             }
             if !memory.is_empty() {
-                self.memory.insert(module, memory);
+                self.memory.insert(key(name, &module), memory);
             }
         }
         if changes.is_empty() {
@@ -62,20 +65,33 @@ impl Trainer {
         })
     }
 
-    /// Whether the method remembers anything but zeros of an adapter: one that updates a field by itself
-    /// leaves the optimiser nothing to remember.
-    pub(super) fn remembers(&self, module: &str) -> bool {
+    /// Whether the method remembers anything but zeros of an adapter, by its key: one that updates a field
+    /// by itself leaves the optimiser nothing to remember.
+    pub(super) fn remembers(&self, key: &str) -> bool {
         let nonzero = |values: &Values| match values {
             Values::Float(values) => values.clone().abs().max().into_scalar::<f64>() != 0.0,
             Values::Int(values) => values.clone().abs().max().into_scalar::<i64>() != 0,
         };
         let memory = self
             .memory
-            .get(module)
+            .get(key)
             .into_iter()
             .flat_map(|all| all.values());
         memory.filter(|values| !values.is_empty()).any(nonzero)
     }
+}
+
+fn place(name: Option<&str>, module: &str, field: String) -> AdapterPlace {
+    AdapterPlace {
+        adapter: name.map(str::to_owned),
+        module: module.to_owned(),
+        field,
+    }
+}
+
+/// Where the memory of an adapter of a module is kept.
+fn key(name: Option<&str>, module: &str) -> String {
+    place(name, module, String::new()).key()
 }
 
 macro_rules! follow_path {
@@ -92,6 +108,7 @@ macro_rules! follow_path {
 
 struct Read<'a> {
     path: ParamPath,
+    name: Option<&'a str>,
     gradients: &'a GradientSet,
     scale: f64,
     adapters: BTreeMap<String, AdapterStep>,
@@ -99,14 +116,17 @@ struct Read<'a> {
 
 impl Read<'_> {
     fn add(&mut self, value: Values, shape: Vec<usize>) {
-        let Some((module, field)) = self.path.adapter_field() else {
+        let Some(place) = self.path.adapter_place() else {
             return;
         };
+        if place.adapter.as_deref() != self.name {
+            return;
+        }
         let gradient = self.gradients.get(&self.path.text());
         let gradient = gradient.map(|gradient| (gradient.clone(), self.scale));
-        let adapter = self.adapters.entry(module).or_default();
+        let adapter = self.adapters.entry(place.module).or_default();
         let step = FieldStep::new(value, shape, gradient);
-        adapter.fields.insert(field, step);
+        adapter.fields.insert(place.field, step);
     }
 }
 
@@ -114,7 +134,7 @@ impl ModuleVisitor for Read<'_> {
     follow_path!();
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if self.path.adapter_field().is_some() {
+        if self.path.adapter_place().is_some() {
             let value = param.base().inner();
             let shape = value.dims();
             let flat = value.reshape([shape.iter().product::<usize>()]);
@@ -123,7 +143,7 @@ impl ModuleVisitor for Read<'_> {
     }
 
     fn visit_int<const D: usize>(&mut self, param: &Param<Tensor<D, Int>>) {
-        if self.path.adapter_field().is_some() {
+        if self.path.adapter_place().is_some() {
             let value = param.base().inner();
             let shape = value.dims();
             let flat = value.reshape([shape.iter().product::<usize>()]);
@@ -135,13 +155,12 @@ impl ModuleVisitor for Read<'_> {
 struct Write<'a> {
     path: ParamPath,
     optimizer: &'a mut AdamW,
-    /// By module and field.
-    changes: BTreeMap<(String, String), FieldChange>,
+    changes: BTreeMap<AdapterPlace, FieldChange>,
 }
 
 impl Write<'_> {
     fn change(&mut self) -> Option<FieldChange> {
-        let place = self.path.adapter_field()?;
+        let place = self.path.adapter_place()?;
         self.changes.remove(&place)
     }
 }

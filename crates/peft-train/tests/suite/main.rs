@@ -16,6 +16,8 @@ mod plan;
 mod ranks;
 mod real;
 mod resume;
+mod sets;
+mod sets_guide;
 mod sparse;
 mod sparse_runs;
 mod tied;

@@ -1,5 +1,7 @@
 //! A model with its adapter, as files hold them.
 
+mod set;
+
 use std::path::Path;
 
 use burn::tensor::Device;
@@ -9,6 +11,8 @@ use peft_format::AdapterConfig;
 use peft_models::{HeadSpec, HeadState, ModelFolder, SequenceModel};
 
 use crate::{BaseFile, TaskFile, TrainError, merge::saved_outputs};
+
+pub use set::{AdaptedSet, NamedAdapter, OpenSetOptions, open_set};
 
 /// What [`open`] is asked for.
 #[derive(Debug, Clone, Copy)]
@@ -55,32 +59,19 @@ pub fn open(options: &OpenOptions) -> Result<Adapted, TrainError> {
     };
     let task = match stored {
         Some(task) => task,
-        None => infer_task(&folder, adapter.as_ref().map(|(_, loaded)| loaded), options)?,
+        None => {
+            let loaded = adapter.as_ref().map(|(_, loaded)| loaded);
+            infer_task(&folder, loaded, options.task)?
+        }
     };
-    if options.task.is_some_and(|asked| asked != task.task) {
-        return Err(TrainError::setting(
-            "--task",
-            format!("the adapter was trained to {:?}", task.task).to_lowercase(),
-            "leave the flag out, or use another adapter",
-        ));
-    }
+    expect_task(&task, options.task)?;
     let head = HeadSpec {
         outputs: task.outputs(),
         seed: 0,
     };
     let (model, report) = SequenceModel::load(&folder, &head, options.device)?;
-    let saved = |name: &String| {
-        adapter
-            .iter()
-            .any(|(_, loaded)| loaded.saved.contains_key(&format!("{name}.weight")))
-    };
-    if let Some(fresh) = report.created.iter().find(|name| !saved(name)) {
-        return Err(TrainError::setting(
-            "--model",
-            format!("neither the checkpoint nor the adapter has `{fresh}`"),
-            "give an adapter trained with its head, or a checkpoint with one",
-        ));
-    }
+    let loaded = adapter.as_ref().map(|(_, loaded)| loaded);
+    set::expect_head("--model", loaded, &report.created)?;
     let Some((method, loaded)) = adapter else {
         return Ok(Adapted {
             model,
@@ -99,6 +90,18 @@ pub fn open(options: &OpenOptions) -> Result<Adapted, TrainError> {
     })
 }
 
+/// Refuse to predict what the adapter was not trained to.
+fn expect_task(task: &TaskFile, asked: Option<Task>) -> Result<(), TrainError> {
+    if asked.is_none_or(|asked| asked == task.task) {
+        return Ok(());
+    }
+    Err(TrainError::setting(
+        "--task",
+        format!("the adapter was trained to {:?}", task.task).to_lowercase(),
+        "leave the flag out, or use another adapter",
+    ))
+}
+
 /// Read an adapter folder with the method that its configuration names.
 pub(crate) fn read_with_method(
     path: &Path,
@@ -113,7 +116,7 @@ pub(crate) fn read_with_method(
 fn infer_task(
     folder: &ModelFolder,
     adapter: Option<&LoadedAdapter>,
-    options: &OpenOptions,
+    asked: Option<Task>,
 ) -> Result<TaskFile, TrainError> {
     let max_length = folder.config().max_length();
     let (outputs, labels) = match folder.head() {
@@ -129,7 +132,7 @@ fn infer_task(
             }
         },
     };
-    let task = options.task.unwrap_or(if outputs == 1 {
+    let task = asked.unwrap_or(if outputs == 1 {
         Task::Regress
     } else {
         Task::Classify

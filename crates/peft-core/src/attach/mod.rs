@@ -1,0 +1,142 @@
+//! Putting adapters on a model.
+
+mod place;
+mod saved;
+mod targets;
+
+use std::collections::BTreeSet;
+
+use burn::module::Module;
+use peft_format::TargetSpec;
+
+use crate::{
+    AdapterError, Cost, InitContext, Method, NameMap, Target, WeightGradients, linear_sites, widest,
+};
+
+pub use place::attach_built;
+pub(crate) use place::{attach_at, replace};
+pub use saved::{is_saved, train_modules};
+pub use targets::{matched_modules, train_weights};
+
+/// Where adapters go.
+#[derive(Debug, Clone)]
+pub struct AttachOptions<'a> {
+    /// Which linear layers, by the checkpoint's names.
+    pub targets: &'a TargetSpec,
+    /// The checkpoint's names of the model's paths.
+    pub names: &'a NameMap,
+    /// Modules trained and saved in full, by the checkpoint's names (suffix match, as PEFT's).
+    pub modules_to_save: &'a [String],
+    /// Modules that `all-linear` passes over: the task's head, by the checkpoint's names.
+    pub heads: &'a [&'a str],
+    /// Seed of the initial values.
+    pub seed: u64,
+    /// Gradients of the weights, for a method that [wants them](Method::gradient_batches).
+    pub gradients: Option<&'a WeightGradients>,
+}
+
+/// One adapted weight.
+#[derive(Debug, Clone)]
+pub struct AttachedTarget {
+    /// The target.
+    pub target: Target,
+    /// What its adapter costs.
+    pub cost: Cost,
+}
+
+/// What [`attach`] did.
+#[derive(Debug, Clone)]
+pub struct AttachReport {
+    /// The adapted weights, in the model's order.
+    pub targets: Vec<AttachedTarget>,
+    /// Values trained in adapters.
+    pub adapter_parameters: usize,
+    /// Values trained in full modules, the head among them.
+    pub saved_parameters: usize,
+    /// Values of the model, adapters included.
+    pub total_parameters: usize,
+}
+
+impl AttachReport {
+    /// All trained values.
+    pub fn trainable_parameters(&self) -> usize {
+        self.adapter_parameters + self.saved_parameters
+    }
+}
+
+/// Freeze a model and put fresh adapters of `method` on the matched linear layers.
+///
+/// Every parameter of the model is frozen except the adapters and `modules_to_save`. The targets of a
+/// method that adapts no weights are not looked at.
+///
+/// # Errors
+/// If nothing matches, a name in the targets matches nothing, the model is adapted already, or the
+/// method refuses a target.
+pub fn attach<M: Module>(
+    model: M,
+    method: &dyn Method,
+    options: &AttachOptions,
+) -> Result<(M, AttachReport), AdapterError> {
+    attach_fresh(model, None, method, options)
+}
+
+/// Freeze a model and put fresh adapters of `method` beside those it has, under a name of their own.
+///
+/// Adapters of other names stay as they are, trainable if they were; the first name of a model is active.
+/// `modules_to_save` become the adapter's own copies: the model's stay what they are.
+///
+/// # Errors
+/// As [`attach`]; if the name is taken or is none, or the model carries an adapter without a name.
+pub fn attach_as<M: Module>(
+    model: M,
+    name: &str,
+    method: &dyn Method,
+    options: &AttachOptions,
+) -> Result<(M, AttachReport), AdapterError> {
+    attach_fresh(model, Some(name), method, options)
+}
+
+fn attach_fresh<M: Module>(
+    model: M,
+    name: Option<&str>,
+    method: &dyn Method,
+    options: &AttachOptions,
+) -> Result<(M, AttachReport), AdapterError> {
+    let matched = match method.adapts_weights() {
+        true => matched_modules(&model, options.targets, options.names, options.heads)?,
+        false => BTreeSet::new(),
+    };
+    let mut sites = linear_sites(&model);
+    sites.retain(|site| matched.contains(&options.names.to_hf(&site.path)));
+    let widest = widest(&sites);
+    let targets: Vec<Target> = sites
+        .iter()
+        .map(|site| site.target(options.names.to_hf(&site.path)))
+        .collect();
+    let allotted = method.allot(&targets, options.gradients)?;
+    attach_at(
+        model,
+        name,
+        options.names,
+        options.modules_to_save,
+        |target, weight| {
+            let share = allotted
+                .as_ref()
+                .map(|shares| shares.get(&target.path).copied().unwrap_or(0));
+            if !matched.contains(&target.path) || share == Some(0) {
+                return Ok(None);
+            }
+            let start = InitContext {
+                weight,
+                gradient: options.gradients.and_then(|all| all.sums.get(&target.path)),
+                magnitude: (options.gradients).and_then(|all| all.magnitudes.get(&target.path)),
+                allotted: share,
+                moments: (options.gradients)
+                    .and_then(|all| all.moments.get(&target.path))
+                    .map(AsRef::as_ref),
+                seed: options.seed,
+            };
+            method.init_among(target, &start, widest).map(Some)
+        },
+    )
+}

@@ -1,0 +1,9 @@
+//! Several adapters on one model, by name.
+
+mod active;
+mod methods;
+mod roster;
+
+pub use active::{remove_adapter, set_active};
+pub use methods::{Methods, NamedMethods};
+pub use roster::{AdapterRoster, AdapterRows};
