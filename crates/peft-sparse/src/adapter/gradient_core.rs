@@ -157,9 +157,8 @@ impl GradientCore {
 
 impl WeightAdapter for GradientCore {
     fn forward(&self, x: Tensor<2>, base: &BaseLinear, _: &AdapterContext) -> Tensor<2> {
-        let inside = kernels::linear(x.clone(), self.input_basis.val(), None);
-        let low = kernels::linear(inside, self.turned_cores(), None);
-        base.forward_plus(x, low, self.output_basis.val())
+        let (right, left) = (self.input_basis.val(), self.output_basis.val());
+        base.forward_core(x, right, self.turned_cores(), left)
     }
 
     fn effective(&self, weight: Tensor<2>) -> Tensor<2> {
