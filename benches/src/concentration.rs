@@ -1,7 +1,7 @@
 //! How much of a gradient its strongest entries hold, in the weight's own coordinates and in those of the
 //! gradients' moments.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map::Entry};
 
 use anyhow::{Context, Result, ensure};
 use burn::tensor::{Device, Tensor};
@@ -92,8 +92,8 @@ pub fn concentration(command: &Energy, device: &Device) -> Result<Value> {
     let object =
         |moments: &std::sync::Arc<GradientMoments>| std::sync::Arc::as_ptr(moments) as usize;
     for moments in shared.values() {
-        if !by_object.contains_key(&object(moments)) {
-            by_object.insert(object(moments), Bases::of(moments, usize::MAX)?);
+        if let Entry::Vacant(free) = by_object.entry(object(moments)) {
+            free.insert(Bases::of(moments, usize::MAX)?);
         }
     }
     let own: BTreeMap<String, Bases> = own

@@ -22,6 +22,8 @@ pub enum MomentScope {
 /// The gradients of weights, over a few batches.
 #[derive(Debug, Clone, Default)]
 pub struct WeightGradients {
+    /// How many batches they are of.
+    pub batches: usize,
     /// Sums over the batches, `[in, out]`, by the checkpoint's names of their modules.
     pub sums: BTreeMap<String, Tensor<2>>,
     /// Sums of their magnitudes, entry by entry, by the same names, for methods that [want
@@ -55,6 +57,7 @@ impl WeightGradients {
             };
             sums.insert(path.to_owned(), sum);
         };
+        self.batches += 1;
         for (path, gradient) in gradients {
             if let Some(scope) = method.gradient_moments() {
                 self.add_moments(&path, &gradient, scope);

@@ -129,14 +129,14 @@ impl SpielMethod {
         let mut held = Held::of(adapter);
         let (by, share) = now;
         let fresh = held.exchange(share, |place| sum[place]);
-        let count = self.config.select_batches as f64;
+        let count = gradients.batches as f64;
         let AdamWConfig { beta1, beta2, .. } = by.config;
         for slot in fresh {
             let place = held.places[slot];
             // Means over the batches once they are corrected for the number of them.
             held.adam.mean[slot] = sum[place] / count * (1.0 - beta1.powf(count));
             held.adam.square[slot] = squares[place] / count * (1.0 - beta2.powf(count));
-            held.adam.age[slot] = self.config.select_batches as i64;
+            held.adam.age[slot] = gradients.batches as i64;
         }
         held.put(adapter, by.clock);
         Ok(())
