@@ -61,19 +61,28 @@ impl Setting {
             .collect()
     }
 
+    /// Its default in words, where there is something to say: a switch is off unless set, and nobody
+    /// needs to be told.
+    pub fn default_text(&self) -> Option<String> {
+        match (&self.default_in_words, &self.default) {
+            (Some(words), _) => Some(words.clone()),
+            (None, None | Some(Value::Bool(false))) => None,
+            (None, Some(Value::String(text))) => Some(text.clone()),
+            (None, Some(value)) => Some(crate::value_text(value)),
+        }
+        .filter(|text| !text.is_empty())
+    }
+
+    /// What it is, without a full stop.
+    pub fn text(&self) -> &str {
+        self.help.trim_end_matches('.')
+    }
+
     /// What it is, and its default, in one line.
     pub fn described(&self) -> String {
-        let default = match (&self.default_in_words, &self.default) {
-            (Some(words), _) => words.clone(),
-            // A switch is off unless set; nobody needs to be told.
-            (None, None | Some(Value::Bool(false))) => String::new(),
-            (None, Some(Value::String(text))) => text.clone(),
-            (None, Some(value)) => crate::value_text(value),
-        };
-        let help = self.help.trim_end_matches('.');
-        match default.as_str() {
-            "" => help.to_owned(),
-            default => format!("{help} [default: {default}]"),
+        match self.default_text() {
+            None => self.text().to_owned(),
+            Some(default) => format!("{} [default: {default}]", self.text()),
         }
     }
 }

@@ -60,4 +60,4 @@ pub use random::*;
 pub use route::has_fast_body;
 pub use rows::RowLayout;
 pub use sparse::{Scalar, SparsePattern, SparseUpdate};
-pub use update::{Applied, HostUpdate, RowUpdate};
+pub use update::{Applied, FormedUpdate, HostUpdate, RowUpdate};

@@ -13,6 +13,24 @@ pub trait Applied<T>: Debug + Send + Sync {
 
     /// `da += ∂/∂a ⟨dy, Δ(x; a)⟩`, and `dx += ∂/∂x ⟨dy, Δ(x; a)⟩` where it is wanted.
     fn backward(&self, saved: &[T], dy: &[T], a: &[T], dx: Option<&mut [T]>, da: &mut [f64]);
+
+    /// The same by a weight that has the update in it, where the update offers that.
+    fn formed(&self) -> Option<&dyn FormedUpdate<T>> {
+        None
+    }
+}
+
+/// An update that can be added to its weight once a pass, instead of being applied to every row: the
+/// product with the sum is then the output, and the gradient of the input comes from the sum too.
+pub trait FormedUpdate<T> {
+    /// Whether a pass over so many rows is cheaper this way.
+    fn pays(&self, rows: usize) -> bool;
+
+    /// `weight += Δ(a)`, `[out, in]`, row-major.
+    fn add_to(&self, a: &[T], weight: &mut [T]);
+
+    /// Whatever of `x` the gradients of the coefficients need, as [`Applied::forward`] leaves it.
+    fn keep(&self, x: &[T], saved: &mut [T]);
 }
 
 /// A trained change of a linear layer's weight, for both element types of the CPU bodies.

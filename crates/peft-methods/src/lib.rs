@@ -58,6 +58,16 @@ impl Entry {
         schema
     }
 
+    /// The settings of a run, but for those that its user gives: where the learning rate is left to
+    /// the method, its setting `scale_rate` is on, if it has one.
+    pub fn defaults_at(&self, learning_rate: Option<f64>) -> Map<String, Value> {
+        let mut settings = (self.defaults)();
+        if learning_rate.is_none() && self.keys.contains(&"scale_rate") {
+            settings.insert("scale_rate".to_owned(), Value::Bool(true));
+        }
+        settings
+    }
+
     /// The keys, each with its flag, help, type and default.
     pub fn settings(&self) -> Vec<Setting> {
         Setting::all(&self.schema())
@@ -70,6 +80,9 @@ pub type Build = fn(&Map<String, Value>) -> Result<Box<dyn Method>, AdapterError
 /// Learning rate of coefficients in an orthonormal basis; methods of other normalisations rescale it
 /// themselves.
 const SPECTRAL_RATE: f64 = 2e-2;
+
+/// The same for methods whose setting `scale_rate` fits it to a weight's width and coefficients.
+const SELECTED_RATE: f64 = 4e-2;
 
 /// Learning rate of all entries of a weight.
 const WEIGHT_RATE: f64 = 5e-5;
@@ -156,7 +169,7 @@ pub const METHODS: &[Entry] = &[
         summary: "selective discrete cosine transform (2410.09103)",
         keys: SelectedConfig::KEYS,
         type_schema: schema_of::<SelectedConfig>,
-        learning_rate: SPECTRAL_RATE,
+        learning_rate: SELECTED_RATE,
         defaults: || SelectedMethod::defaults(SelectedKind::Sdctft),
         build: |map| {
             Ok(Box::new(SelectedMethod::from_json(
@@ -171,7 +184,7 @@ pub const METHODS: &[Entry] = &[
         summary: "sparse spectrum by the discrete Hartley transform (2502.05539)",
         keys: SelectedConfig::KEYS,
         type_schema: schema_of::<SelectedConfig>,
-        learning_rate: SPECTRAL_RATE,
+        learning_rate: SELECTED_RATE,
         defaults: || SelectedMethod::defaults(SelectedKind::Ssh),
         build: |map| Ok(Box::new(SelectedMethod::from_json(SelectedKind::Ssh, map)?)),
     },

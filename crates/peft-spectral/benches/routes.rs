@@ -14,15 +14,16 @@ use peft_core::{
 };
 use peft_spectral::{
     Basis, Evaluation, Sandwich, Spectral, SpectralParts, Support,
-    plan::{Machine, Way, Workload, choose, estimate},
+    plan::{Machine, Way, estimate},
     support::{low_block, random},
 };
 use serde_json::{Value, json};
 
 /// The ways that an adapter has on the CPU, and what the cost model calls them.
-const WAYS: [(Evaluation, &str, Way); 2] = [
+const WAYS: [(Evaluation, &str, Way); 3] = [
     (Evaluation::Factored, "rows of the bases", Way::Structured),
     (Evaluation::Fast, "fast transform", Way::Fast),
+    (Evaluation::Merged, "merged", Way::Merged),
 ];
 
 struct Case {
@@ -97,19 +98,18 @@ impl Case {
         let [out, inner] = self.shape;
         let sandwich = Sandwich::new(Basis::Dct, out, inner, &self.support())
             .expect("the support is the layer's");
-        let workload = Workload {
-            rows: self.rows,
-            full_precision_weight: true,
-        };
-        let seconds = |way| estimate(way, &sandwich, &workload).seconds(&Machine::CPU_CORE);
+        let seconds = |way| estimate(way, &sandwich, self.rows).seconds(&Machine::CPU_CORE);
         let auto = self.adapter(Evaluation::Auto, &Device::flex());
-        let chosen = usize::from(auto.is_fast());
+        let auto = auto.evaluation(self.rows);
+        let chosen = WAYS
+            .iter()
+            .find(|(way, ..)| *way == auto)
+            .expect("a choice is one of the ways");
         let times = self.time(rounds);
         let ways = WAYS.iter().zip(&times[1..]).map(|((_, name, way), time)| {
             json!({ "way": name, "ms": time * 1e3, "predicted_ms": seconds(*way) * 1e3 })
         });
         let ways: Vec<Value> = ways.collect();
-        let best = choose(&sandwich, &workload, &Machine::CPU_CORE).way;
         eprintln!(
             "{out}×{inner} n {} rows {}: {:.2?} ms",
             self.count,
@@ -126,8 +126,7 @@ impl Case {
             "in_rows": sandwich.core().cols(),
             "plain_ms": times[0] * 1e3,
             "ways": ways,
-            "chosen": WAYS[chosen].1,
-            "cheapest_of_all_by_model": format!("{best:?}").to_lowercase(),
+            "chosen": chosen.1,
         })
     }
 }

@@ -6,6 +6,30 @@
 
 use std::f64::consts::{FRAC_1_SQRT_2, SQRT_2};
 
+/// Outputs and coefficients of the weights that [`rate_scale`] leaves alone: those of the committed
+/// studies on MiniLM.
+const REFERENCE: [usize; 2] = [384, 1200];
+
+/// What a learning rate that suits 1,200 coefficients on 384 outputs is multiplied by for `n`
+/// coefficients on `M` outputs: `ρ₀/ρ` with `ρ = n/M`, and `√ρ` in place of `ρ` below 1.
+///
+/// A step of Adam moves every orthonormal coefficient by the learning rate `η`. On an input of unit
+/// mean square an output frequency with `ρ ≥ 1` coefficients then moves by up to `η ρ`, for steps follow
+/// the signs of the gradient; with `ρ < 1` only that share of the output's frequencies moves, each by `η`.
+/// Either way the outputs move by as much as in the reference.
+#[must_use]
+pub fn rate_scale(out_features: usize, coefficients: usize) -> f64 {
+    let movement = |[outputs, count]: [usize; 2]| {
+        let density = count as f64 / outputs as f64;
+        if density < 1.0 {
+            density.sqrt()
+        } else {
+            density
+        }
+    };
+    movement(REFERENCE) / movement([out_features, coefficients])
+}
+
 /// How an implementation normalises its transform.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Convention {

@@ -12,18 +12,9 @@ pub enum Way {
     Structured,
     /// Fast transforms of the activations, a sparse core between them.
     Fast,
-    /// The update formed and added to the weight every step. Only for full-precision weights: an
-    /// update is smaller than the last bit of most `bf16` weights.
+    /// The update formed and added to a copy of the weight in either pass. Only for full-precision
+    /// weights: an update is smaller than the last bit of most `bf16` weights.
     Merged,
-}
-
-/// What there is to do in one training step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Workload {
-    /// Activation rows (tokens) a step.
-    pub rows: usize,
-    /// Whether the base weight is stored as `f32`, so that [`Way::Merged`] loses nothing.
-    pub full_precision_weight: bool,
 }
 
 /// What a device is good at. Only ratios matter to the choice.
@@ -92,7 +83,7 @@ impl Estimate {
     }
 }
 
-/// The cost of `way`.
+/// The cost of `way` for a step over so many activation `rows`.
 ///
 /// With `p` out-rows, `q` in-rows, `E` places, `F(n)` a transform's operations and `T` rows:
 ///
@@ -101,10 +92,10 @@ impl Estimate {
 /// | `Factored` | `4T(qN + pM)` | | `7TE` |
 /// | `Structured` | `4T(qN + pM) + 6Tpq` | | |
 /// | `Fast` | | `2T(F(N) + F(M))` | `7TE` |
-/// | `Merged` | | `q F(M) + M F(N)` to form the update, `T(F(N) + F(M))` for the gradient | `3TE` |
+/// | `Merged` | | `2(q F(M) + M F(N))` to form the update, `T(F(N) + F(M))` for the gradient | `3TE` |
 #[must_use]
-pub fn estimate(way: Way, sandwich: &Sandwich, workload: &Workload) -> Estimate {
-    let rows = workload.rows as f64;
+pub fn estimate(way: Way, sandwich: &Sandwich, rows: usize) -> Estimate {
+    let rows = rows as f64;
     let (m, n) = (
         sandwich.out_features() as f64,
         sandwich.in_features() as f64,
@@ -141,25 +132,26 @@ pub fn estimate(way: Way, sandwich: &Sandwich, workload: &Workload) -> Estimate 
             cost.sparse_flops = 7.0 * rows * places;
         }
         Way::Merged => {
-            cost.transform_flops = q * along_out + m * along_in + rows * (along_in + along_out);
+            cost.transform_flops =
+                2.0 * (q * along_out + m * along_in) + rows * (along_in + along_out);
             cost.sparse_flops = 3.0 * rows * places;
-            // The weight is read and its sum written; columns of the update go through memory
-            // twice in double precision; the activations are read again for the gradient.
-            cost.bytes = 8.0 * m * n + 16.0 * q * m + 4.0 * rows * (m + n) + projected;
+            // In either pass the weight is read and its sum written, and the update's columns are
+            // written and read; the gradient reads both sides' activations once.
+            cost.bytes = 16.0 * (m * n + q * m) + 4.0 * rows * (m + n) + projected;
         }
     }
     cost
 }
 
-/// The cheapest way for `workload` on `machine`.
+/// The cheapest of `ways` for a step over so many activation `rows` on `machine`; of equals, the
+/// first.
+///
+/// # Panics
+/// If there are no ways.
 #[must_use]
-pub fn choose(sandwich: &Sandwich, workload: &Workload, machine: &Machine) -> Estimate {
-    let mut ways = vec![Way::Factored, Way::Structured, Way::Fast];
-    if workload.full_precision_weight {
-        ways.push(Way::Merged);
-    }
-    ways.into_iter()
-        .map(|way| estimate(way, sandwich, workload))
+pub fn choose(ways: &[Way], sandwich: &Sandwich, rows: usize, machine: &Machine) -> Estimate {
+    ways.iter()
+        .map(|&way| estimate(way, sandwich, rows))
         .min_by(|a, b| a.seconds(machine).total_cmp(&b.seconds(machine)))
-        .expect("there are ways")
+        .expect("there are ways to choose from")
 }

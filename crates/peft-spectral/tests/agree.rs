@@ -6,7 +6,7 @@ use common::{dense, error, noise, scattered, times_transposed, transposed};
 use peft_spectral::{
     Basis, Sandwich,
     merge::{delta_weight, merge_into},
-    sandwich::{Factored, Fast},
+    sandwich::{Factored, Fast, Formed},
     transform::{BasisRows, Transform, Wavelet, basis_row, spectrum},
 };
 use proptest::prelude::*;
@@ -38,6 +38,10 @@ fn check(basis: Basis, m: usize, n: usize, count: usize, seed: u64) {
     let named = format!("{basis:?} {m}x{n} n={count} seed={seed}");
     let merged = delta_weight(&sandwich, &a, gamma);
     assert!(error(&merged, &delta) < TOLERANCE, "merged: {named}");
+    let mut sum = noise(seed + 4, m * n);
+    let wanted: Vec<f64> = sum.iter().zip(&delta).map(|(w, d)| w + d).collect();
+    Formed::new(&sandwich).add_to(&a, gamma, &mut sum);
+    assert!(error(&sum, &wanted) < TOLERANCE, "formed: {named}");
     let turned = delta_weight(&sandwich.transposed(), &a, gamma);
     assert!(
         error(&turned, &transposed(&delta, n)) < TOLERANCE,
@@ -65,6 +69,10 @@ fn check(basis: Basis, m: usize, n: usize, count: usize, seed: u64) {
     let q_len = rows * sandwich.core().cols();
     let factored = Factored::new(&sandwich);
     let fast = Fast::new(&sandwich);
+    let (mut kept, mut projected) = (vec![0.0; q_len], vec![0.0; q_len]);
+    fast.forward(&x, &a, gamma, &mut base.clone(), &mut kept);
+    fast.project(&x, &mut projected);
+    assert_eq!(projected, kept, "{named}");
     for way in ["factored", "fast"] {
         let (mut y, mut q) = (base.clone(), vec![0.0; q_len]);
         let (mut dx, mut da) = (vec![0.0; x.len()], vec![0.0; a.len()]);

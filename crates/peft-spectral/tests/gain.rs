@@ -3,7 +3,11 @@
 mod common;
 
 use common::dense;
-use peft_spectral::{Basis, Support, gain::Convention};
+use common::noise;
+use peft_spectral::{
+    Basis, Support,
+    gain::{Convention, rate_scale},
+};
 
 fn norm(basis: Basis, m: usize, n: usize, place: [u32; 2], gamma: f64) -> f64 {
     let support = Support::new(m, n, vec![place]).unwrap();
@@ -66,5 +70,39 @@ fn an_unnormalised_inverse_cosine_transform_is_ours_by_gamma_and_factor() {
             let wanted = theirs(u as usize, place / side) * theirs(v as usize, place % side);
             assert!((ours - wanted).abs() < 1e-15);
         }
+    }
+}
+
+/// Root mean square of the change of the outputs, over inputs of unit mean square whose gradients'
+/// signs the coefficients follow, for coefficients spread evenly over the outputs' frequencies.
+fn movement(outputs: usize, count: usize, rate: f64) -> f64 {
+    let inputs = 64;
+    let x = noise(5, inputs);
+    let size = (x.iter().map(|x| x * x).sum::<f64>() / inputs as f64).sqrt();
+    let mut z = vec![0.0; outputs];
+    for place in 0..count {
+        // The mean magnitude of an input, instead of one place of it: the sum is what is compared.
+        z[place % outputs] += rate * x.iter().map(|x| x.abs()).sum::<f64>() / inputs as f64 / size;
+    }
+    (z.iter().map(|z| z * z).sum::<f64>() / outputs as f64).sqrt()
+}
+
+#[test]
+fn scaled_rates_move_outputs_alike_at_any_width_and_number() {
+    let reference = movement(384, 1200, 1.0);
+    assert_eq!(rate_scale(384, 1200), 1.0);
+    for (outputs, count) in [
+        (384, 2304),
+        (768, 1536),
+        (1536, 700),
+        (4096, 1000),
+        (128, 128),
+    ] {
+        let moved = movement(outputs, count, rate_scale(outputs, count));
+        // The reference's 1,200 do not divide evenly among 384.
+        assert!(
+            (moved / reference - 1.0).abs() < 0.02,
+            "{outputs} {count} {moved} {reference}"
+        );
     }
 }

@@ -2,18 +2,15 @@
 
 mod common;
 
+use burn::tensor::{Device, FloatDType, TensorData};
 use common::scattered;
 use peft_spectral::{
-    Basis, Sandwich, Support,
-    plan::{Machine, Way, Workload, choose, estimate},
+    Basis, Evaluation, Sandwich, Spectral, SpectralParts, Support,
+    plan::{Machine, Way, choose, estimate},
+    support,
 };
 
-fn work(full_precision_weight: bool) -> Workload {
-    Workload {
-        rows: 4096,
-        full_precision_weight,
-    }
-}
+const ALL: [Way; 4] = [Way::Factored, Way::Structured, Way::Fast, Way::Merged];
 
 fn random(side: usize) -> Sandwich {
     let support = scattered(Basis::Dct, side, side, 1000, 1);
@@ -28,7 +25,7 @@ fn block(side: usize, rank: u32) -> Sandwich {
 
 #[test]
 fn a_cpu_transforms_scattered_supports_and_multiplies_small_blocks() {
-    let way = |sandwich: &Sandwich| choose(sandwich, &work(false), &Machine::CPU_CORE).way;
+    let way = |sandwich: &Sandwich| choose(&ALL, sandwich, 1024, &Machine::CPU_CORE).way;
     assert_eq!(way(&random(4096)), Way::Fast);
     assert!(matches!(
         way(&block(4096, 8)),
@@ -37,12 +34,15 @@ fn a_cpu_transforms_scattered_supports_and_multiplies_small_blocks() {
 }
 
 #[test]
-fn merging_is_never_proposed_for_a_reduced_weight() {
-    for machine in [Machine::CPU_CORE, Machine::GPU] {
-        for sandwich in [random(256), random(1024), block(512, 32)] {
-            assert_ne!(choose(&sandwich, &work(false), &machine).way, Way::Merged);
-        }
-    }
+fn merging_pays_for_more_rows_than_the_weight_has() {
+    let way = |side, rows| {
+        let ways = [Way::Fast, Way::Merged];
+        choose(&ways, &random(side), rows, &Machine::CPU_CORE).way
+    };
+    assert_eq!(way(4096, 1024), Way::Fast);
+    assert_eq!(way(768, 256), Way::Fast);
+    assert_eq!(way(768, 8192), Way::Merged);
+    assert_eq!(way(384, 4096), Way::Merged);
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn distinct_rows_are_counted_as_the_specification_counts_them() {
                 "{side}: {lines}"
             );
         }
-        let cost = estimate(Way::Factored, &sandwich, &work(false));
+        let cost = estimate(Way::Factored, &sandwich, 4096);
         let per_row = 4.0 * (core.rows() + core.cols()) as f64 * side as f64;
         assert_eq!(cost.product_flops, 4096.0 * per_row);
         assert_eq!(cost.saved_per_row, core.cols());
@@ -83,4 +83,28 @@ fn the_core_lists_every_coefficient_with_its_signs() {
         [10.0, 5.0, 15.0, -5.0]
     );
     assert!(Sandwich::new(Basis::Fourier, 8, 7, &support).is_err());
+}
+
+#[test]
+fn an_adapter_says_which_way_it_takes() {
+    let adapter = |evaluation| {
+        let parts = SpectralParts {
+            basis: Basis::Dct,
+            shape: [48, 40],
+            support: support::random(48, 40, 60, 1).unwrap(),
+            coefficients: TensorData::zeros::<f32, _>([60]),
+            gamma: 1.0,
+            rate: 1.0,
+            evaluation,
+        };
+        Spectral::new(parts, FloatDType::F32, &Device::flex()).unwrap()
+    };
+    for rows in [1, 100, 100_000] {
+        for asked in [Evaluation::Factored, Evaluation::Fast, Evaluation::Merged] {
+            assert_eq!(adapter(asked).evaluation(rows), asked);
+        }
+        assert_ne!(adapter(Evaluation::Auto).evaluation(rows), Evaluation::Auto);
+    }
+    // A row for itself is never worth a weight.
+    assert_ne!(adapter(Evaluation::Auto).evaluation(1), Evaluation::Merged);
 }

@@ -97,9 +97,16 @@ pub struct Arm {
     /// Rates of the sweep, the default among them.
     #[serde(default)]
     pub learning_rates: Vec<f64>,
+    /// The model is made so many times as wide, its function unchanged.
+    #[serde(default = "once")]
+    pub widen: usize,
     /// Command-line flags of the engine without their dashes: `rank = 8` becomes `--rank 8`.
     #[serde(default)]
     pub flags: BTreeMap<String, toml::Value>,
+}
+
+fn once() -> usize {
+    1
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
@@ -181,6 +188,11 @@ impl Study {
             );
         }
         for arm in &self.arms {
+            ensure!(
+                (1..=16).contains(&arm.widen),
+                "arm {}: `widen` is a factor from 1 to 16",
+                arm.name
+            );
             for flag in arm.flags.keys() {
                 ensure!(
                     !flag.starts_with('-'),

@@ -15,6 +15,7 @@ mod runner_tests;
 mod settings;
 mod statistics;
 mod summary;
+mod widen;
 
 use std::env;
 use std::path::PathBuf;

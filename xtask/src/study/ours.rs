@@ -19,7 +19,7 @@ pub fn train_arguments(run: &Run, tools: &Tools, output: &Path) -> Result<Vec<St
     let data = tools.data.join(&run.study.data);
     let mut arguments = vec!["train".to_owned(), "--task".into(), "classify".into()];
     for (flag, value) in [
-        ("--model", tools.data.join(&run.study.model)),
+        ("--model", tools.model(run)),
         ("--data", data.join(run.study.protocol.fit())),
         ("--select-data", data.join(run.study.protocol.select())),
         ("--output", output.to_path_buf()),
@@ -46,8 +46,12 @@ pub fn execute(run: &Run, tools: &Tools, folder: &Path) -> Result<Outcome> {
     let weights = output.join("adapter_model.safetensors");
     let adapter_bytes = fs::metadata(&weights).map(|data| data.len());
     let kept = score(run, tools, folder, &output, "kept")?;
-    let last = score(run, tools, folder, &output.join("last"), "last")?;
     let (kept_epoch, epochs) = (metrics.kept_epoch()?, metrics.epochs);
+    let last = match epochs.last() {
+        // The same weights.
+        Some(last) if last.epoch == kept_epoch => kept.clone(),
+        _ => score(run, tools, folder, &output.join("last"), "last")?,
+    };
     Ok(Outcome {
         arm: run.arm.name.clone(),
         engine: run.arm.engine.name().to_owned(),
@@ -113,10 +117,7 @@ fn score(run: &Run, tools: &Tools, folder: &Path, adapter: &Path, name: &str) ->
         .join(run.study.protocol.report());
     let predictions = folder.join(format!("predictions-{name}.jsonl"));
     let mut command = Command::new(&tools.peft);
-    command
-        .arg("predict")
-        .arg("--model")
-        .arg(tools.data.join(&run.study.model));
+    command.arg("predict").arg("--model").arg(tools.model(run));
     command
         .arg("--adapter")
         .arg(adapter)

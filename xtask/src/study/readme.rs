@@ -26,6 +26,7 @@ pub fn write(study: &Study, arms: &[Progress], docs: &Path) -> Result<()> {
         return files::write_atomic(&docs.join("README.md"), text.as_bytes());
     }
     table(&mut text, study, &summaries);
+    rates(&mut text, study, arms);
     missing(&mut text, study, arms);
     claims(&mut text, study, arms)?;
     let accuracy = plots::accuracy(&study.title, &summaries);
@@ -115,6 +116,31 @@ fn table(text: &mut String, study: &Study, arms: &[ArmSummary]) {
     );
     if arms.iter().any(|arm| arm.contended) {
         text.push_str("\n† Other work shared the machine: not a measurement of speed.\n");
+    }
+}
+
+/// What each rate came to on the first seed: whether the best lies inside of what was tried.
+fn rates(text: &mut String, study: &Study, arms: &[Progress]) {
+    if study.rates != Rates::Sweep {
+        return;
+    }
+    text.push_str(
+        "\n## Learning rates\n\nSelection accuracy in per cent, and mean training loss of the last \
+         epoch, of the first seed at each rate; the chosen one in bold.\n\n| arm | rates |\n|---|---|\n",
+    );
+    for progress in arms {
+        let tried = progress.swept.iter().filter_map(|(rate, outcome)| {
+            let loss = outcome.epochs.last()?.train_loss;
+            let accuracy = outcome.selection_accuracy() * 100.0;
+            let mark = if progress.rate == Some(*rate) {
+                "**"
+            } else {
+                ""
+            };
+            Some(format!("{mark}{rate:e}: {accuracy:.2} ({loss:.3}){mark}"))
+        });
+        let tried: Vec<String> = tried.collect();
+        let _ = writeln!(text, "| {} | {} |", progress.arm.name, tried.join(", "));
     }
 }
 

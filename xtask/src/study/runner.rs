@@ -9,6 +9,7 @@ use super::definition::{Arm, Engine, Study};
 use super::ours;
 use super::outcome::Outcome;
 use super::settings::Run;
+use super::widen;
 use crate::{process, python};
 
 /// Programs and folders a study runs with.
@@ -60,6 +61,11 @@ impl Tools {
         Ok(None)
     }
 
+    /// The folder of the run's model.
+    pub fn model(&self, run: &Run) -> PathBuf {
+        widen::folder(&self.data, &run.study.model, run.arm.widen)
+    }
+
     /// The command line of a run's training, for reading.
     pub fn describe(&self, run: &Run) -> Result<String> {
         let folder = self.work.join(run.folder());
@@ -78,7 +84,7 @@ impl Tools {
         let mut arguments = Vec::new();
         for (flag, path) in [
             ("", python::scripts().join("hf_baseline.py")),
-            ("--model", self.data.join(&run.study.model)),
+            ("--model", self.model(run)),
             ("--fit", data.join(protocol.fit())),
             ("--select", data.join(protocol.select())),
             ("--report", data.join(protocol.report())),
@@ -95,6 +101,7 @@ impl Tools {
 
     /// Carries out a run and commits its result.
     pub fn execute(&self, run: &Run) -> Result<Outcome> {
+        widen::ensure(&self.data, &run.study.model, run.arm.widen)?;
         let folder = self.work.join(run.folder());
         let result = folder.join("result.json");
         match run.arm.engine {
@@ -119,6 +126,8 @@ pub struct Progress<'a> {
     pub arm: &'a Arm,
     /// The rate that selection chose; `None` until every rate has run on the first seed.
     pub rate: Option<f64>,
+    /// What is finished of the first seed, by rate.
+    pub swept: Vec<(f64, Outcome)>,
     /// Finished runs at that rate, in the order of the study's seeds.
     pub outcomes: Vec<Outcome>,
     /// Runs that can be carried out now.
@@ -133,13 +142,17 @@ pub fn progress<'a>(study: &'a Study, arm: &'a Arm, tools: &Tools) -> Result<Pro
         learning_rate,
         seed,
     };
-    let (mut open, mut best) = (Vec::new(), None);
+    let (mut open, mut swept, mut best) = (Vec::new(), Vec::new(), None);
     let rates = study.rates_of(arm);
     for &rate in &rates {
         let run = run(rate, study.seeds[0]);
         // Nothing is to be chosen among one.
         let score = match tools.finished(&run)? {
-            Some(outcome) => outcome.selection_accuracy(),
+            Some(outcome) => {
+                let accuracy = outcome.selection_accuracy();
+                swept.push((rate, outcome));
+                accuracy
+            }
             None => {
                 open.push(run);
                 f64::NEG_INFINITY
@@ -165,6 +178,7 @@ pub fn progress<'a>(study: &'a Study, arm: &'a Arm, tools: &Tools) -> Result<Pro
     Ok(Progress {
         arm,
         rate,
+        swept,
         outcomes,
         open,
     })

@@ -84,37 +84,71 @@ fn known() -> &'static [Known] {
     })
 }
 
-/// The flags of all methods; those of some only say of which.
+/// What methods say of a flag that they have.
+struct OfMethods {
+    known: Known,
+    /// Every text, and the methods that have it.
+    texts: Vec<(String, Vec<&'static str>)>,
+    default: Option<String>,
+}
+
+impl OfMethods {
+    fn new(known: Known, setting: &Setting, method: &'static str) -> Self {
+        Self {
+            known,
+            texts: vec![(setting.text().to_owned(), vec![method])],
+            default: setting.default_text(),
+        }
+    }
+
+    fn add(&mut self, known: &Known, setting: &Setting, method: &'static str) {
+        if self.known.kind != known.kind {
+            self.known.kind = Kind::Any;
+        }
+        if self.default != setting.default_text() {
+            self.default = Some("the method's".to_owned());
+        }
+        match self
+            .texts
+            .iter_mut()
+            .find(|(text, _)| text == setting.text())
+        {
+            Some((_, methods)) => methods.push(method),
+            None => self.texts.push((setting.text().to_owned(), vec![method])),
+        }
+    }
+
+    /// The flag with one help text, which says of which methods it is where it is not of all.
+    fn into_known(mut self) -> Known {
+        let of_all = matches!(&self.texts[..], [(_, methods)] if methods.len() == METHODS.len());
+        let texts = self.texts.iter().map(|(text, methods)| match of_all {
+            true => text.clone(),
+            false => format!("{text} ({})", methods.join(", ")),
+        });
+        self.known.help = texts.collect::<Vec<_>>().join("; ");
+        if let Some(default) = self.default {
+            self.known.help += &format!(" [default: {default}]");
+        }
+        self.known.heading = Some(METHOD.to_owned());
+        self.known
+    }
+}
+
+/// The flags of all methods.
 fn of_methods() -> Vec<Known> {
-    let mut all: Vec<(Known, Vec<&str>)> = Vec::new();
+    let mut all: Vec<OfMethods> = Vec::new();
     for entry in METHODS {
         for setting in &entry.settings() {
             let Some(flag) = Known::new(setting) else {
                 continue;
             };
-            match all.iter_mut().find(|(known, _)| known.name == flag.name) {
-                Some((known, names)) => {
-                    names.push(entry.name);
-                    if known.help != flag.help {
-                        let help = setting.help.trim_end_matches('.');
-                        known.help = format!("{help} [default: the method's]");
-                    }
-                    if known.kind != flag.kind {
-                        known.kind = Kind::Any;
-                    }
-                }
-                None => all.push((flag, vec![entry.name])),
+            match all.iter_mut().find(|one| one.known.name == flag.name) {
+                Some(found) => found.add(&flag, setting, entry.name),
+                None => all.push(OfMethods::new(flag, setting, entry.name)),
             }
         }
     }
-    let label = |(mut known, names): (Known, Vec<&str>)| {
-        known.heading = Some(METHOD.to_owned());
-        if names.len() < METHODS.len() {
-            known.help = format!("{} ({})", known.help, names.join(", "));
-        }
-        known
-    };
-    all.into_iter().map(label).collect()
+    all.into_iter().map(OfMethods::into_known).collect()
 }
 
 impl Args for SettingFlags {

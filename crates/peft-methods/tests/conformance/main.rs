@@ -89,6 +89,7 @@ fn variants(
             with(json!({ "n_frequency": few, "evaluation": "fast" })),
             with(json!({ "n_frequency": few, "evaluation": "factored", "gamma": 0.3 })),
             with(json!({ "n_frequency": many, "evaluation": "fast", "metric": "centre" })),
+            with(json!({ "n_frequency": many, "evaluation": "merged", "gamma": 1.7 })),
             with(json!({ "n_frequency": few, "select": "energy", "delta": 0.5 })),
             with(json!({ "n_frequency": few, "select": "random" })),
             with(json!({ "n_frequency": few, "select": "lowblock" })),
@@ -102,15 +103,18 @@ fn variants(
         "fourierft" => vec![
             with(json!({ "n_frequency": few, "evaluation": "fast" })),
             with(json!({ "n_frequency": many, "evaluation": "factored", "scaling": 40.0 })),
+            with(json!({ "n_frequency": few, "evaluation": "merged" })),
         ],
         "waveft" => vec![
             with(json!({ "n_frequency": few, "evaluation": "fast" })),
             with(json!({ "n_frequency": few, "wavelet_family": "db3", "evaluation": "factored" })),
+            with(json!({ "n_frequency": few, "wavelet_family": "db2", "evaluation": "merged" })),
             with(json!({ "n_frequency": few, "use_idwt": false, "scaling": 2.0 })),
         ],
         "loca" => vec![
             with(json!({ "n_frequency": few, "evaluation": "fast" })),
             with(json!({ "n_frequency": few, "evaluation": "factored", "location_share": 0.0 })),
+            with(json!({ "n_frequency": few, "evaluation": "merged" })),
         ],
         "c3a" => vec![
             with(json!({ "block_size": 1 })),

@@ -9,7 +9,7 @@ use burn::{
 };
 use peft_core::{
     BaseLinear, Cost, add_delta,
-    kernels::{self, Applied, CoreEntry, HostUpdate, RowUpdate, SparseCore},
+    kernels::{self, Applied, CoreEntry, FormedUpdate, HostUpdate, RowUpdate, SparseCore},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,15 +17,15 @@ use serde::{Deserialize, Serialize};
 use super::bases::BasisTensor;
 use crate::{
     Basis, Real, Sandwich, SpectralError, Support, merge,
-    plan::{self, Machine, Way, Workload},
-    sandwich::Fast,
+    plan::{self, Machine, Way},
+    sandwich::{Fast, Formed},
 };
 
 /// How an update is applied to activations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Evaluation {
-    /// The cheaper of the two below, by [`plan`](crate::plan).
+    /// The cheapest of the others for the rows of each pass, by [`plan`](crate::plan).
     #[default]
     Auto,
     /// Products with the used basis rows: the only way on a GPU, the best for small structured
@@ -33,9 +33,14 @@ pub enum Evaluation {
     Factored,
     /// Fast transforms of the activations, on the CPU.
     Fast,
+    /// The update formed and added to a copy of the weight once a pass, on the CPU: for more rows than
+    /// the weight has. A weight in half precision takes fast transforms instead, for the update would
+    /// be lost in its last bit.
+    Merged,
 }
 
-/// Tokens a step for which the cheaper way is chosen; the choice hardly depends on their number.
+/// Tokens a step for which products with basis rows are weighed against transforms; the choice hardly
+/// depends on their number.
 const TYPICAL_ROWS: usize = 1024;
 
 /// The factorisation of one layer's update, and where its pieces are on a device.
@@ -43,7 +48,7 @@ const TYPICAL_ROWS: usize = 1024;
 pub struct Layout {
     pub sandwich: Arc<Sandwich>,
     pub update: RowUpdate,
-    pub fast: bool,
+    pub evaluation: Evaluation,
     gamma: f64,
     device: Mutex<Option<Arc<OnDevice>>>,
 }
@@ -59,28 +64,27 @@ pub struct OnDevice {
 
 impl Layout {
     pub fn new(sandwich: Sandwich, gamma: f64, evaluation: Evaluation) -> Self {
-        let workload = Workload {
-            rows: TYPICAL_ROWS,
-            full_precision_weight: false,
-        };
-        let fast = match evaluation {
-            Evaluation::Factored => false,
-            Evaluation::Fast => true,
+        let evaluation = match evaluation {
             Evaluation::Auto => {
-                let seconds =
-                    |way| plan::estimate(way, &sandwich, &workload).seconds(&Machine::CPU_CORE);
-                seconds(Way::Fast) < seconds(Way::Structured)
+                let ways = [Way::Structured, Way::Fast];
+                let best = plan::choose(&ways, &sandwich, TYPICAL_ROWS, &Machine::CPU_CORE);
+                match best.way {
+                    Way::Structured => Evaluation::Factored,
+                    _ => Evaluation::Auto,
+                }
             }
+            chosen => chosen,
         };
         let sandwich = Arc::new(sandwich);
         let update = RowUpdate::new(SandwichUpdate {
             sandwich: sandwich.clone(),
             gamma,
+            evaluation,
         });
         Self {
             sandwich,
             update,
-            fast,
+            evaluation,
             gamma,
             device: Mutex::new(None),
         }
@@ -88,7 +92,7 @@ impl Layout {
 
     /// `x W + b + ΔW x` for coefficients `a`.
     pub fn apply(&self, x: Tensor<2>, base: &BaseLinear, a: Tensor<1>) -> Tensor<2> {
-        if self.fast
+        if self.is_fast()
             && let Some(y) = base.forward_updated(&x, a.clone(), &self.update)
         {
             return y;
@@ -101,6 +105,21 @@ impl Layout {
             return base.forward_plus(x, kernels::sparse_core(q, a, &pieces.core), left);
         }
         base.forward_core(x, right.transpose(), pieces.core.dense(a), left)
+    }
+
+    /// Whether the update is worked on by fast transforms, of the activations or of itself, rather than
+    /// by products with basis rows.
+    pub fn is_fast(&self) -> bool {
+        self.evaluation != Evaluation::Factored
+    }
+
+    /// The way that a pass over so many rows takes on the CPU, for a weight in full precision.
+    pub fn evaluation_for(&self, rows: usize) -> Evaluation {
+        match self.evaluation {
+            Evaluation::Auto if forming_pays(&self.sandwich, rows) => Evaluation::Merged,
+            Evaluation::Auto => Evaluation::Fast,
+            chosen => chosen,
+        }
     }
 
     /// `W + ΔW`, `[in, out]`, for coefficients `a`.
@@ -128,7 +147,7 @@ impl Layout {
         let core = self.sandwich.core();
         let (p, q) = (core.rows(), core.cols());
         let (inner, out) = (self.sandwich.in_features(), self.sandwich.out_features());
-        let flops_per_row = if self.fast {
+        let flops_per_row = if self.is_fast() {
             let basis = self.sandwich.basis();
             let transforms = basis.transform_flops(inner) + basis.transform_flops(out);
             2 * transforms as usize + 6 * core.places()
@@ -195,11 +214,18 @@ impl OnDevice {
     }
 }
 
-/// The update on rows of the host, by fast transforms.
+/// Whether the update is formed for less than a pass over so many rows transforms.
+fn forming_pays(sandwich: &Sandwich, rows: usize) -> bool {
+    let ways = [Way::Fast, Way::Merged];
+    plan::choose(&ways, sandwich, rows, &Machine::CPU_CORE).way == Way::Merged
+}
+
+/// The update on rows of the host, by fast transforms of the rows or of itself.
 #[derive(Debug)]
 struct SandwichUpdate {
     sandwich: Arc<Sandwich>,
     gamma: f64,
+    evaluation: Evaluation,
 }
 
 impl<T: Real> Applied<T> for SandwichUpdate {
@@ -209,6 +235,27 @@ impl<T: Real> Applied<T> for SandwichUpdate {
 
     fn backward(&self, saved: &[T], dy: &[T], a: &[T], dx: Option<&mut [T]>, da: &mut [f64]) {
         Fast::new(&self.sandwich).backward(saved, dy, a, T::of(self.gamma), dx, da);
+    }
+
+    fn formed(&self) -> Option<&dyn FormedUpdate<T>> {
+        match self.evaluation {
+            Evaluation::Auto | Evaluation::Merged => Some(self),
+            Evaluation::Factored | Evaluation::Fast => None,
+        }
+    }
+}
+
+impl<T: Real> FormedUpdate<T> for SandwichUpdate {
+    fn pays(&self, rows: usize) -> bool {
+        self.evaluation == Evaluation::Merged || forming_pays(&self.sandwich, rows)
+    }
+
+    fn add_to(&self, a: &[T], weight: &mut [T]) {
+        Formed::new(&self.sandwich).add_to(a, T::of(self.gamma), weight);
+    }
+
+    fn keep(&self, x: &[T], saved: &mut [T]) {
+        Fast::new(&self.sandwich).project(x, saved);
     }
 }
 
@@ -257,12 +304,7 @@ impl LayoutCell {
             let sandwich = support_of(basis, [out, inner], &values)
                 .and_then(|support| Sandwich::new(basis, out, inner, &support))
                 .unwrap_or_else(|error| panic!("the places of a spectral adapter: {error}"));
-            let evaluation = if old.fast {
-                Evaluation::Fast
-            } else {
-                Evaluation::Factored
-            };
-            let new = Layout::new(sandwich, old.gamma, evaluation);
+            let new = Layout::new(sandwich, old.gamma, old.evaluation);
             *known = (places.id, Arc::new(new));
         }
         known.1.clone()

@@ -20,6 +20,7 @@ use super::{
 use crate::{
     Basis, SpectralParts, Support,
     adapter::support_of,
+    gain::rate_scale,
     support::{hierarchical, low_block, product, random, strongest},
     transform::spectrum,
 };
@@ -125,13 +126,17 @@ impl SelectedMethod {
         coefficients: TensorData,
         device: &Device,
     ) -> Result<DynAdapter, AdapterError> {
+        let scale = match self.config.scale_rate {
+            true => rate_scale(target.out_features, support.len()),
+            false => 1.0,
+        };
         let parts = SpectralParts {
             basis: self.kind.basis(),
             shape: [target.out_features, target.in_features],
             support,
             coefficients,
             gamma: self.config.gamma,
-            rate: 1.0 / self.config.gamma.abs(),
+            rate: scale / self.config.gamma.abs(),
             evaluation: self.config.evaluation,
         };
         adapter(self.kind.name(), target, parts, device)

@@ -99,6 +99,11 @@ pub struct SelectedConfig {
     /// How updates are applied.
     #[serde(skip_serializing_if = "is_default")]
     pub evaluation: Evaluation,
+    /// Whether the learning rate is one for 1,200 coefficients on 384 outputs, and every module's own
+    /// follows from its numbers. Concerns training only.
+    #[serde(skip_serializing_if = "is_default")]
+    #[schemars(extend("x-default" = "true where the learning rate is left to the method"))]
+    pub scale_rate: bool,
 }
 
 impl SelectedConfig {
@@ -116,6 +121,7 @@ impl SelectedConfig {
         "gamma",
         "init",
         "evaluation",
+        "scale_rate",
     ];
 
     /// sDCTFT's: three bands, seven tenths of each by energy.
@@ -192,6 +198,7 @@ impl Default for SelectedConfig {
             gamma: 1.0,
             init: CoefficientInit::Zeros,
             evaluation: Evaluation::Auto,
+            scale_rate: false,
         }
     }
 }

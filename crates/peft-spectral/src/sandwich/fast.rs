@@ -4,14 +4,11 @@ use peft_fft::{LANES, Lanes};
 use peft_simd::{Kernel, dispatch};
 use rayon::prelude::*;
 
-use super::{
-    Core, Sandwich,
-    turn::{add_turned, turn},
-};
+use super::{Core, Sandwich, side::Side};
 use crate::{
     Real,
     reduce::{add_blocks, blocks_of, part_rows},
-    transform::{LaneScratch, Transform},
+    transform::Transform,
 };
 
 /// The update's product by fast transforms: analyse the row, mix the trained frequencies,
@@ -25,54 +22,6 @@ pub struct Fast<'a, T> {
     sandwich: &'a Sandwich,
     along_in: Arc<Transform<T>>,
     along_out: Arc<Transform<T>>,
-}
-
-/// One side of the sandwich, for a block of rows.
-struct Side<'a, T> {
-    transform: &'a Transform<T>,
-    /// The frequencies in use.
-    used: &'a [u32],
-    features: Vec<Lanes<T>>,
-    /// Frequencies that are not in use stay zero in what is synthesised.
-    wide: Vec<Lanes<T>>,
-    spectrum: Vec<Lanes<T>>,
-    scratch: LaneScratch<T>,
-}
-
-impl<'a, T: Real> Side<'a, T> {
-    fn new(transform: &'a Transform<T>, used: &'a [u32]) -> Self {
-        let zeros = |n: usize| vec![[T::zero(); LANES]; n];
-        Self {
-            transform,
-            used,
-            features: zeros(transform.features()),
-            wide: zeros(transform.width()),
-            spectrum: zeros(transform.width()),
-            scratch: transform.lane_scratch(),
-        }
-    }
-
-    /// The used frequencies of up to [`LANES`] rows; lanes without a row are zero.
-    #[inline(always)]
-    fn analyse(&mut self, rows: &[T], out: &mut [Lanes<T>]) {
-        turn(rows, &mut self.features);
-        self.transform
-            .analyse_lanes(&self.features, &mut self.spectrum, &mut self.scratch);
-        for (out, &row) in out.iter_mut().zip(self.used) {
-            *out = self.spectrum[row as usize];
-        }
-    }
-
-    /// Adds what the used frequencies come to, to as many rows as there are.
-    #[inline(always)]
-    fn synthesise(&mut self, values: &[Lanes<T>], rows: &mut [T]) {
-        for (value, &row) in values.iter().zip(self.used) {
-            self.wide[row as usize] = *value;
-        }
-        self.transform
-            .synthesise_lanes(&self.wide, &mut self.features, &mut self.scratch);
-        add_turned(&self.features, rows);
-    }
 }
 
 /// The buffers of a block of rows.
@@ -134,6 +83,26 @@ impl<'a, T: Real> Fast<'a, T> {
                         q,
                     });
                 },
+            );
+    }
+
+    /// `q` of [`forward`](Self::forward) alone.
+    ///
+    /// # Panics
+    /// If the slices' lengths do not agree.
+    pub fn project(&self, x: &[T], q: &mut [T]) {
+        let (n, used) = (self.sandwich.in_features(), self.sandwich.in_rows());
+        let rows = x.len() / n;
+        self.sandwich
+            .check(x.len(), rows * self.sandwich.out_features(), q.len());
+        x.par_chunks(LANES * n)
+            .zip(q.par_chunks_mut(LANES * used.len()))
+            .for_each_init(
+                || {
+                    let lanes = vec![[T::zero(); LANES]; used.len()];
+                    (Side::new(&self.along_in, used), lanes)
+                },
+                |(side, lanes), (x, q)| dispatch(Project { side, lanes, x, q }),
             );
     }
 
@@ -214,6 +183,22 @@ impl<T: Real> Kernel for Forward<'_, '_, T> {
         store(&work.q, self.q);
         core.mix(self.values, &work.q, &mut work.z);
         work.along_out.synthesise(&work.z, self.y);
+    }
+}
+
+/// The projection of a block of rows.
+struct Project<'a, 'b, T> {
+    side: &'a mut Side<'b, T>,
+    lanes: &'a mut [Lanes<T>],
+    x: &'a [T],
+    q: &'a mut [T],
+}
+
+impl<T: Real> Kernel for Project<'_, '_, T> {
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        self.side.analyse(self.x, self.lanes);
+        store(self.lanes, self.q);
     }
 }
 

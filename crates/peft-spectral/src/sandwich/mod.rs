@@ -3,10 +3,13 @@
 mod core;
 mod factored;
 mod fast;
+mod formed;
 mod layout;
+mod side;
 mod turn;
 
 pub use core::Core;
 pub use factored::Factored;
 pub use fast::Fast;
+pub use formed::Formed;
 pub use layout::Sandwich;

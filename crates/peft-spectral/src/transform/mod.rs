@@ -25,4 +25,3 @@ pub use wavelet::Wavelet;
 pub(crate) use angle::cos_sin;
 pub(crate) use lanes::LaneScratch;
 pub(crate) use lines::Scratch;
-pub(crate) use planar::Columns;

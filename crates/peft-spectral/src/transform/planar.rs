@@ -13,17 +13,14 @@ const LINES: usize = 32;
 const GAP: usize = 16;
 
 /// Up to `COUNT` columns of a row-major matrix, each as one contiguous line.
-pub(crate) struct Columns<T> {
+struct Columns<T> {
     length: usize,
     lines: Vec<T>,
 }
 
 impl<T: Copy + Default> Columns<T> {
-    /// Columns taken at a time.
-    pub(crate) const COUNT: usize = LINES;
-
     /// Space for columns of `length` values.
-    pub(crate) fn new(length: usize) -> Self {
+    fn new(length: usize) -> Self {
         Self {
             length,
             lines: vec![T::default(); LINES * (length + GAP)],
@@ -31,7 +28,7 @@ impl<T: Copy + Default> Columns<T> {
     }
 
     /// Columns `first .. first + count` of `source`, a matrix of `stride` columns.
-    pub(crate) fn take(
+    fn take(
         &mut self,
         source: &[T],
         stride: usize,

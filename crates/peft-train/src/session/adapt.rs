@@ -22,7 +22,7 @@ pub type AdaptedModel = (SequenceModel, Box<dyn Method>, AdapterConfig, AttachRe
 pub fn resolve(config: &RunConfig, folder: &ModelFolder, entry: &Entry) -> RunConfig {
     let mut config = config.clone();
     if config.adapter.is_none() {
-        let mut settings = (entry.defaults)();
+        let mut settings = entry.defaults_at(config.learning_rate);
         settings.extend(config.method_config);
         config.method_config = settings;
         // Settings that make no method are refused where it is made.
