@@ -14,7 +14,7 @@ use peft_core::{
 };
 use peft_spectral::{
     Basis, Evaluation, Sandwich, Spectral, SpectralParts, Support,
-    plan::{Extent, Machine, Way, choose, estimate, merged_from},
+    plan::{Extent, Machine, Way, estimate},
     support::{low_block, random},
 };
 use serde_json::{Value, json};
@@ -101,18 +101,16 @@ impl Case {
         let (extent, machine) = (Extent::from(&sandwich), Machine::CPU_CORE);
         let seconds = |way| estimate(way, &extent, self.rows).seconds(&machine);
         let auto = self.adapter(Evaluation::Auto, &Device::flex());
-        let chosen = match merged_from(&extent, &machine) {
-            _ if !auto.is_fast() => 0,
-            Some(from) if self.rows >= from => 2,
-            _ => 1,
-        };
+        let auto = auto.evaluation(self.rows);
+        let chosen = WAYS
+            .iter()
+            .find(|(way, ..)| *way == auto)
+            .expect("a choice is one of the ways");
         let times = self.time(rounds);
         let ways = WAYS.iter().zip(&times[1..]).map(|((_, name, way), time)| {
             json!({ "way": name, "ms": time * 1e3, "predicted_ms": seconds(*way) * 1e3 })
         });
         let ways: Vec<Value> = ways.collect();
-        let all = [Way::Factored, Way::Structured, Way::Fast, Way::Merged];
-        let best = choose(&all, &extent, self.rows, &machine).way;
         eprintln!(
             "{out}×{inner} n {} rows {}: {:.2?} ms",
             self.count,
@@ -129,8 +127,7 @@ impl Case {
             "in_rows": sandwich.core().cols(),
             "plain_ms": times[0] * 1e3,
             "ways": ways,
-            "chosen": WAYS[chosen].1,
-            "cheapest_of_all_by_model": format!("{best:?}").to_lowercase(),
+            "chosen": chosen.1,
         })
     }
 }

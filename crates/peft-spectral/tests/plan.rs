@@ -2,10 +2,12 @@
 
 mod common;
 
+use burn::tensor::{Device, FloatDType, TensorData};
 use common::scattered;
 use peft_spectral::{
-    Basis, Sandwich, Support,
+    Basis, Evaluation, Sandwich, Spectral, SpectralParts, Support,
     plan::{Extent, Machine, Way, choose, estimate, merged_from},
+    support,
 };
 
 const ALL: [Way; 4] = [Way::Factored, Way::Structured, Way::Fast, Way::Merged];
@@ -114,4 +116,28 @@ fn the_core_lists_every_coefficient_with_its_signs() {
         [10.0, 5.0, 15.0, -5.0]
     );
     assert!(Sandwich::new(Basis::Fourier, 8, 7, &support).is_err());
+}
+
+#[test]
+fn an_adapter_says_which_way_it_takes() {
+    let adapter = |evaluation| {
+        let parts = SpectralParts {
+            basis: Basis::Dct,
+            shape: [48, 40],
+            support: support::random(48, 40, 60, 1).unwrap(),
+            coefficients: TensorData::zeros::<f32, _>([60]),
+            gamma: 1.0,
+            rate: 1.0,
+            evaluation,
+        };
+        Spectral::new(parts, FloatDType::F32, &Device::flex()).unwrap()
+    };
+    for rows in [1, 100, 100_000] {
+        for asked in [Evaluation::Factored, Evaluation::Fast, Evaluation::Merged] {
+            assert_eq!(adapter(asked).evaluation(rows), asked);
+        }
+        assert_ne!(adapter(Evaluation::Auto).evaluation(rows), Evaluation::Auto);
+    }
+    // A row for itself is never worth a weight.
+    assert_ne!(adapter(Evaluation::Auto).evaluation(1), Evaluation::Merged);
 }

@@ -50,8 +50,6 @@ struct Case {
     plain_ms: f64,
     ways: Vec<Way>,
     chosen: String,
-    /// Of all that the model knows, those included that an adapter does not have.
-    cheapest_of_all_by_model: String,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -225,7 +223,6 @@ mod tests {
             plain_ms: 1.0,
             ways: vec![way("rows", times[0]), way("fast", times[1])],
             chosen: chosen.into(),
-            cheapest_of_all_by_model: "merged".into(),
         }
     }
 

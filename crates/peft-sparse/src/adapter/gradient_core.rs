@@ -3,7 +3,7 @@ use burn::{
     module::{Module, Param, ParamId},
     tensor::{Device, FloatDType, IndexingUpdateOp, Int, TensorData},
 };
-use peft_core::{AdapterContext, BaseLinear, Cost, WeightAdapter, add_delta, kernels};
+use peft_core::{AdapterContext, BaseLinear, Cost, WeightAdapter, add_delta};
 
 /// An adapter that trains a core, or some entries of it, between two frozen bases:
 ///

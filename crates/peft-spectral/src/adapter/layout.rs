@@ -129,6 +129,15 @@ impl Layout {
         self.evaluation != Evaluation::Factored
     }
 
+    /// The way that a pass over so many rows takes on the CPU, for a weight in full precision.
+    pub fn evaluation_for(&self, rows: usize) -> Evaluation {
+        match self.evaluation {
+            Evaluation::Auto if forming_pays(&self.sandwich, rows) => Evaluation::Merged,
+            Evaluation::Auto => Evaluation::Fast,
+            chosen => chosen,
+        }
+    }
+
     /// `W + ΔW`, `[in, out]`, for coefficients `a`.
     pub fn merged(&self, weight: Tensor<2>, a: Tensor<1>) -> Tensor<2> {
         let device = a.device();
@@ -221,6 +230,12 @@ impl OnDevice {
     }
 }
 
+/// Whether the update is formed for less than a pass over so many rows transforms.
+fn forming_pays(sandwich: &Sandwich, rows: usize) -> bool {
+    let from = plan::merged_from(&Extent::from(sandwich), &Machine::CPU_CORE);
+    from.is_some_and(|from| rows >= from)
+}
+
 /// The update on rows of the host, by fast transforms of the rows or of itself.
 #[derive(Debug)]
 struct SandwichUpdate {
@@ -248,9 +263,7 @@ impl<T: Real> Applied<T> for SandwichUpdate {
 
 impl<T: Real> FormedUpdate<T> for SandwichUpdate {
     fn pays(&self, rows: usize) -> bool {
-        let extent = Extent::from(self.sandwich.as_ref());
-        let from = || plan::merged_from(&extent, &Machine::CPU_CORE);
-        self.evaluation == Evaluation::Merged || from().is_some_and(|from| rows >= from)
+        self.evaluation == Evaluation::Merged || forming_pays(&self.sandwich, rows)
     }
 
     fn add_to(&self, a: &[T], weight: &mut [T]) {

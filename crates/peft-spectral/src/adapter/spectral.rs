@@ -91,6 +91,12 @@ impl Spectral {
     pub fn is_fast(&self) -> bool {
         self.layout.get(&self.places).is_fast()
     }
+
+    /// The way that a pass over so many rows takes on the CPU, for a weight in full precision: never
+    /// [`Evaluation::Auto`].
+    pub fn evaluation(&self, rows: usize) -> Evaluation {
+        self.layout.get(&self.places).evaluation_for(rows)
+    }
 }
 
 impl WeightAdapter for Spectral {
