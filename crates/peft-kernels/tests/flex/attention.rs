@@ -26,6 +26,8 @@ fn attentions_agree() {
         Case::new(&[65, 12], 2, 2, 64, true).dropped(0.5),
         Case::new(&[1], 2, 1, 3, false).with_prefix(1),
         Case::new(&[65, 129, 2], 4, 2, 32, true).with_prefix(17),
+        // The gradient of the prefix is a sum that nearly cancels.
+        (Case::new(&[42], 1, 1, 1, false).with_prefix(1)).dropped(0.4169768691467543),
     ] {
         attention_agrees(&case);
     }
