@@ -21,6 +21,7 @@ mod gradients;
 mod method;
 mod names;
 pub mod nn;
+mod path;
 pub mod places;
 pub mod randperm;
 mod sets;
@@ -45,12 +46,13 @@ pub use files::{
 pub use gradients::{GradientMoments, MomentScope, WeightGradients, layer_type};
 pub use method::{AdapterSpec, DefaultTargets, Fields, InitContext, Method, Target, own_settings};
 pub use names::NameMap;
+pub use path::{AdapterPlace, ParamPath};
 pub use sets::{AdapterRoster, AdapterRows, Methods, NamedMethods, remove_adapter, set_active};
 pub use step::{AdamWConfig, AdapterStep, AfterStep, FieldChange, FieldStep, Values};
 pub use tensors::{HostTensor, transpose};
 pub use walk::{
-    AdapterPlace, LinearSite, ParamPath, ParamSite, TiedParameter, learning_rate_factors,
-    linear_sites, mean_penalty, tied_parameters, trainable_parameters,
+    LinearSite, ParamSite, TiedParameter, learning_rate_factors, linear_sites, mean_penalty,
+    tied_parameters, trainable_parameters,
 };
 
 pub use peft_format as format;

@@ -73,7 +73,7 @@ pub fn predict(
     batch_size: usize,
     device: &Device,
 ) -> Result<Vec<Prediction>, TrainError> {
-    predict_each(model, data, task, batch_size, device, &|batch, _| Ok(batch))
+    predict_each(model, data, task, batch_size, device, None)
 }
 
 /// Predict every row by the adapters that it [chooses](Dataset::choices) among the
@@ -90,7 +90,6 @@ pub fn predict_by_rows(
     batch_size: usize,
     device: &Device,
 ) -> Result<Vec<Prediction>, TrainError> {
-    let choices = roster.choices();
     let of_rows = data.choices().ok_or_else(|| {
         TrainError::setting(
             "--data",
@@ -98,24 +97,48 @@ pub fn predict_by_rows(
             "name the column with --adapter-column",
         )
     })?;
-    predict_each(model, data, task, batch_size, device, &|batch, rows| {
-        let choice = |row: &usize| {
-            let name = choices.get(of_rows[*row] as usize);
-            AdapterChoice::one(name.map_or("", String::as_str))
-        };
-        let choices: Vec<AdapterChoice> = rows.iter().map(choice).collect();
-        Ok(batch.with_adapters(roster, &choices)?)
-    })
+    let names = roster.choices();
+    if of_rows.iter().any(|id| *id as usize >= names.len()) {
+        return Err(TrainError::setting(
+            "--data",
+            "its rows choose among other adapters than the model's",
+            "load it with AdapterRoster::choices as the names",
+        ));
+    }
+    let chosen = Chosen {
+        roster,
+        choices: names.iter().map(|name| AdapterChoice::one(name)).collect(),
+        of_rows,
+    };
+    predict_each(model, data, task, batch_size, device, Some(&chosen))
 }
 
-/// Predict every row of batches that are made ready for the model, with the numbers of their rows.
+/// What the rows of a data set choose.
+struct Chosen<'a> {
+    roster: &'a AdapterRoster,
+    /// What may be chosen.
+    choices: Vec<AdapterChoice>,
+    /// Which of it each row does.
+    of_rows: Vec<u32>,
+}
+
+impl Chosen<'_> {
+    /// A batch of these rows, with what they choose.
+    fn on(&self, batch: PackedBatch, rows: &[usize]) -> Result<PackedBatch, TrainError> {
+        let choice = |row: &usize| self.choices[self.of_rows[*row] as usize].clone();
+        let choices: Vec<AdapterChoice> = rows.iter().map(choice).collect();
+        Ok(batch.with_adapters(self.roster, &choices)?)
+    }
+}
+
+/// Predict every row, by what it chooses if rows do.
 fn predict_each(
     model: &SequenceModel,
     data: &Dataset,
     task: Task,
     batch_size: usize,
     device: &Device,
-    ready: &dyn Fn(PackedBatch, &[usize]) -> Result<PackedBatch, TrainError>,
+    chosen: Option<&Chosen>,
 ) -> Result<Vec<Prediction>, TrainError> {
     let mut predictions = vec![Prediction::Number(f32::NAN); data.len()];
     let plan = BatchPlan::sequential(&data.lengths(), batch_size)?;
@@ -128,7 +151,10 @@ fn predict_each(
             &batch.row_starts,
             device,
         )?;
-        let packed = ready(packed, &batch.indices)?;
+        let packed = match chosen {
+            Some(chosen) => chosen.on(packed, &batch.indices)?,
+            None => packed,
+        };
         let outputs = model.forward(&packed, &AdapterContext::inference());
         let [_, width] = outputs.dims();
         let outputs = match task {

@@ -1,3 +1,4 @@
+mod adapters;
 mod settings;
 
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use peft_train::{
     data::{Format, Task},
 };
 
+pub use adapters::AdapterArgs;
 pub use settings::SettingFlags;
 
 const TASKS: &str = "classify|regress|multi-label";
@@ -205,23 +207,6 @@ pub struct ComputeArgs {
     /// Threads [default: all cores].
     #[arg(long, help_heading = "Compute")]
     pub threads: Option<usize>,
-}
-
-#[derive(Debug, Args)]
-pub struct AdapterArgs {
-    /// Adapter folder. With a name, NAME=DIR, it may be given several times: see --adapter-name and
-    /// --adapter-column.
-    #[arg(long, value_name = "DIR")]
-    pub adapter: Vec<PathBuf>,
-    /// Which of the adapters with names to use; __base__ is the model without any.
-    #[arg(long, value_name = "NAME", conflicts_with = "adapter_column")]
-    pub adapter_name: Option<String>,
-    /// Column of the data that names the adapter of each row.
-    #[arg(long, value_name = "COLUMN")]
-    pub adapter_column: Option<String>,
-    /// Go on even if an adapter was trained on another base.
-    #[arg(long)]
-    pub any_base: bool,
 }
 
 #[derive(Debug, Args)]

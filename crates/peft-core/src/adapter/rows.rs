@@ -33,7 +33,7 @@ struct Group {
 enum Rows {
     /// Rows that lie together are a view.
     Together(Range<usize>),
-    Listed(Tensor<1, Int>),
+    Listed(Box<Tensor<1, Int>>),
 }
 
 impl RowGroups {
@@ -109,7 +109,7 @@ impl RowGroups {
         let parts = self.shared.groups.iter().map(|group| {
             let x = match &group.rows {
                 Rows::Together(range) => x.clone().slice([range.clone()]),
-                Rows::Listed(rows) => x.clone().select(0, rows.clone()),
+                Rows::Listed(rows) => x.clone().select(0, rows.as_ref().clone()),
             };
             run(x, &group.choice)
         });
@@ -126,7 +126,7 @@ impl Rows {
         let (first, last) = (rows[0], rows[rows.len() - 1]);
         match last - first + 1 == rows.len() {
             true => Self::Together(first..last + 1),
-            false => Self::Listed(places(rows, device)),
+            false => Self::Listed(Box::new(places(rows, device))),
         }
     }
 }

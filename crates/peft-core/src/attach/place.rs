@@ -13,9 +13,8 @@ use super::{
     saved::{train_modules, wholes},
 };
 use crate::{
-    AdapterChoice, AdapterError, AdapterSet, DynAdapter, NameMap, Target, check_adapter_name,
-    linear_sites, tied_parameters,
-    walk::{self, ParamPath},
+    AdapterChoice, AdapterError, AdapterSet, DynAdapter, NameMap, ParamPath, Target,
+    check_adapter_name, linear_sites, tied_parameters, walk,
 };
 
 /// Freeze a model and put on each linear layer the adapter that `build` makes for it, if any.

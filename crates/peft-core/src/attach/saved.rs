@@ -5,7 +5,7 @@ use burn::{
     module::{Module, ModuleMapper, ModuleVisitor, Param},
 };
 
-use crate::{AdapterError, NameMap, Whole, walk::ParamPath};
+use crate::{AdapterError, NameMap, ParamPath, Whole};
 
 /// Let gradients through to whole modules (by the checkpoint's names, suffix match); tells how many
 /// values they hold.

@@ -8,7 +8,7 @@ use burn::{
 };
 use peft_format::TargetSpec;
 
-use crate::{AdapterError, NameMap, linear_sites, walk::ParamPath};
+use crate::{AdapterError, NameMap, ParamPath, linear_sites};
 
 /// The linear layers that targets match, by the checkpoint's names.
 ///

@@ -8,8 +8,8 @@ use burn::{
 
 use super::LoadedAdapter;
 use crate::{
-    AdapterError, AttachReport, HostTensor, LinearSite, Method, NameMap, attach::attach_at,
-    linear_sites, walk, walk::ParamPath,
+    AdapterError, AttachReport, HostTensor, LinearSite, Method, NameMap, ParamPath,
+    attach::attach_at, linear_sites, walk,
 };
 
 /// Freeze a model and put an adapter from files on it, ready to be trained on or used.

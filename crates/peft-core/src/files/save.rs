@@ -10,8 +10,8 @@ use peft_format::{AdapterConfig, OwnedTensor, adapter::join_key};
 
 use super::shared::keep_one;
 use crate::{
-    AdapterError, AdapterRoster, DynAdapter, Fields, HostTensor, Method, NameMap, attach::is_saved,
-    common::shared_key, linear_sites, walk, walk::ParamPath,
+    AdapterError, AdapterRoster, DynAdapter, Fields, HostTensor, Method, NameMap, ParamPath,
+    attach::is_saved, common::shared_key, linear_sites, walk,
 };
 
 /// The tensors of a model's adapter file, by PEFT's names.

@@ -140,20 +140,23 @@ impl Case {
         }
     }
 
-    /// The model with a fresh adapter.
-    pub fn fresh(&self, dtype: FloatDType, device: &Device) -> Net {
-        let targets = TargetSpec::new(Targets::List(vec!["layer".into()]));
-        let gradients = self.gradients(device);
-        let options = AttachOptions {
-            targets: &targets,
+    /// What `act` makes of the options to attach adapters with.
+    pub fn with_options<R>(&self, device: &Device, act: impl FnOnce(&AttachOptions) -> R) -> R {
+        act(&AttachOptions {
+            targets: &TargetSpec::new(Targets::List(vec!["layer".into()])),
             names: &NameMap::identity(),
             modules_to_save: &[],
             heads: &[],
             seed: self.seed,
-            gradients: Some(&gradients),
-        };
-        let (model, report) =
-            attach(self.base(dtype, device), self.method.as_ref(), &options).unwrap();
+            gradients: Some(&self.gradients(device)),
+        })
+    }
+
+    /// The model with a fresh adapter.
+    pub fn fresh(&self, dtype: FloatDType, device: &Device) -> Net {
+        let base = self.base(dtype, device);
+        let attached = |options: &AttachOptions| attach(base, self.method.as_ref(), options);
+        let (model, report) = self.with_options(device, attached).unwrap();
         assert_eq!(report.targets.len(), 1);
         assert_eq!(report.adapter_parameters, report.targets[0].cost.parameters);
         model

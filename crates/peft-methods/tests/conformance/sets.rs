@@ -7,7 +7,6 @@ use burn::{
 };
 use peft_core::{
     AdapterChoice, AdapterContext, AdapterRoster, AttachOptions, NameMap, RowGroups, attach_as,
-    format::{TargetSpec, Targets},
     kernels::{RowLayout, word},
     remove_adapter, save_adapter, save_adapter_as, set_active,
 };
@@ -238,20 +237,13 @@ impl Case {
         method: &dyn peft_core::Method,
         device: &Device,
     ) -> Net {
-        let targets = TargetSpec::new(Targets::List(vec!["layer".into()]));
-        let gradients = self.gradients(device);
-        let options = AttachOptions {
-            targets: &targets,
-            names: &NameMap::identity(),
-            modules_to_save: &[],
-            heads: &[],
-            seed: self.seed,
-            gradients: Some(&gradients),
+        let attached = |options: &AttachOptions| {
+            let (model, report) = attach_as(model, name, method, options).unwrap();
+            assert_eq!(report.targets.len(), 1);
+            let taken = attach_as(model.clone(), name, method, options).unwrap_err();
+            assert!(taken.to_string().contains("already"), "{taken}");
+            model
         };
-        let (model, report) = attach_as(model, name, method, &options).unwrap();
-        assert_eq!(report.targets.len(), 1);
-        let taken = attach_as(model.clone(), name, method, &options).unwrap_err();
-        assert!(taken.to_string().contains("already"), "{taken}");
-        model
+        self.with_options(device, attached)
     }
 }
