@@ -15,6 +15,7 @@ mod plan;
 mod ranks;
 mod real;
 mod resume;
+mod selections;
 mod sparse;
 mod sparse_runs;
 mod tied;
