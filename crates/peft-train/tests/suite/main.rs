@@ -16,6 +16,7 @@ mod plan;
 mod ranks;
 mod real;
 mod resume;
+mod selections;
 mod sets;
 mod sets_guide;
 mod sparse;

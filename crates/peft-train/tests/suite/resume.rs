@@ -14,14 +14,14 @@ use crate::{
 
 /// Asks to stop after so many steps.
 #[derive(Default)]
-struct Stop {
+pub struct Stop {
     after: Option<u64>,
     steps: u64,
     notices: Vec<String>,
 }
 
 impl Stop {
-    fn after(steps: u64) -> Self {
+    pub fn after(steps: u64) -> Self {
         Self {
             after: Some(steps),
             ..Self::default()
@@ -46,7 +46,7 @@ impl Progress for Stop {
 }
 
 /// Runs in a pool of so many threads.
-fn run(config: &RunConfig, threads: usize, stop: &mut Stop) -> Result<RunReport, TrainError> {
+pub fn run(config: &RunConfig, threads: usize, stop: &mut Stop) -> Result<RunReport, TrainError> {
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .build()
@@ -71,12 +71,12 @@ fn eventful(model: &Path, data: &Path, output: &Path) -> RunConfig {
 }
 
 /// What an output folder holds, without times.
-fn content(folder: &Path) -> Content {
+pub fn content(folder: &Path) -> Content {
     output::content(folder).unwrap()
 }
 
 #[track_caller]
-fn assert_same(a: &Content, b: &Content) {
+pub fn assert_same(a: &Content, b: &Content) {
     if let Some(difference) = output::difference(a, b) {
         panic!("{difference}");
     }
@@ -158,40 +158,6 @@ fn every_method_resumes_to_the_same_bits() {
         };
         assert_same(&run_in("whole", &[]), &run_in("parts", &[0, 3, 2]));
     }
-}
-
-#[test]
-fn selections_follow_every_nth_epoch_and_the_last_step() {
-    let (dir, model, data) = workspace();
-    let settings = |name: &str| {
-        let mut config = config(&model, &data, &dir.path().join(name));
-        config.epochs = 5.0;
-        config.select_epochs = 2;
-        config
-    };
-    let whole = settings("whole");
-    let report = run(&whole, 1, &mut Stop::default()).unwrap();
-    let text = std::fs::read_to_string(whole.output.join("metrics.jsonl")).unwrap();
-    let events = text
-        .lines()
-        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
-    let selections: Vec<u64> = events
-        .filter(|event| event["event"] == "eval")
-        .map(|event| event["step"].as_u64().unwrap())
-        .collect();
-    let epoch = report.steps / 5;
-    assert_eq!(selections, [2 * epoch, 4 * epoch, report.steps]);
-
-    // Interrupted beyond an epoch that selects nothing.
-    let mut parted = settings("parted");
-    let error = run(&parted, 1, &mut Stop::after(3 * epoch + 1)).unwrap_err();
-    assert!(matches!(error, TrainError::Interrupted { .. }), "{error:?}");
-    parted.resume = true;
-    assert_eq!(run(&parted, 2, &mut Stop::default()).unwrap(), report);
-    assert_same(&content(&whole.output), &content(&parted.output));
-    parted.select_epochs = 0;
-    let error = run(&parted, 1, &mut Stop::default()).unwrap_err();
-    assert!(error.to_string().contains("--select-epochs"), "{error}");
 }
 
 #[test]
