@@ -84,9 +84,6 @@ const SPECTRAL_RATE: f64 = 2e-2;
 /// The same for methods whose setting `scale_rate` fits it to a weight's width and coefficients.
 const SELECTED_RATE: f64 = 4e-2;
 
-/// Learning rate of all entries of a weight.
-const WEIGHT_RATE: f64 = 1e-4;
-
 /// Learning rate of single entries of a weight.
 const ENTRY_RATE: f64 = 2e-3;
 
@@ -264,7 +261,7 @@ pub const METHODS: &[Entry] = &[
         summary: "sparse matrix tuning: the blocks of largest gradient in the whole model (2405.15525)",
         keys: SmtConfig::KEYS,
         type_schema: schema_of::<SmtConfig>,
-        learning_rate: ENTRY_RATE,
+        learning_rate: 4e-3,
         defaults: SmtMethod::defaults,
         build: |map| Ok(Box::new(SmtMethod::from_json(map)?)),
     },
@@ -284,7 +281,7 @@ pub const METHODS: &[Entry] = &[
         summary: "gradient-mask tuning: all entries, of each step's gradients the largest (2406.15330)",
         keys: MaskedConfig::KEYS,
         type_schema: schema_of::<MaskedConfig>,
-        learning_rate: WEIGHT_RATE,
+        learning_rate: 1e-4,
         defaults: || MaskedMethod::defaults(MaskedKind::Gmt),
         build: |map| Ok(Box::new(MaskedMethod::from_json(MaskedKind::Gmt, map)?)),
     },
@@ -294,7 +291,7 @@ pub const METHODS: &[Entry] = &[
         summary: "the same with the largest hundredth: SparseGrad's paper calls it meProp (2410.07383)",
         keys: MaskedConfig::KEYS,
         type_schema: schema_of::<MaskedConfig>,
-        learning_rate: WEIGHT_RATE,
+        learning_rate: 2e-4,
         defaults: || MaskedMethod::defaults(MaskedKind::TopkGrad),
         build: |map| {
             Ok(Box::new(MaskedMethod::from_json(
@@ -309,7 +306,7 @@ pub const METHODS: &[Entry] = &[
         summary: "all entries, of the outputs' gradients the largest (1706.06197)",
         keys: MePropConfig::KEYS,
         type_schema: schema_of::<MePropConfig>,
-        learning_rate: WEIGHT_RATE,
+        learning_rate: 4e-4,
         defaults: MePropMethod::defaults,
         build: |map| Ok(Box::new(MePropMethod::from_json(map)?)),
     },
