@@ -2,7 +2,6 @@
 
 use std::fmt::Write;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use peft_plot::{Chart, Look, Series};
@@ -10,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::machine::Machine;
+use super::program;
 use crate::study::{median, quantile};
 use crate::{files, workspace};
 
@@ -149,40 +149,25 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
 /// Runs the benchmark of peft-lowrank: for the curves, or for the times alone.
 fn benchmark<T: DeserializeOwned>(arguments: &Arguments, times: bool) -> Result<T> {
-    let mut command = match &arguments.bench_binary {
-        Some(path) => Command::new(path),
-        None => {
-            let mut cargo = workspace::cargo();
-            cargo.args(["bench", "--workspace", "--bench", "completion", "--"]);
-            cargo
-        }
-    };
+    let mut flags: Vec<String> = vec!["--json".into()];
+    let mut set = |flag: &str, value: String| flags.extend([flag.to_owned(), value]);
     let (size, gamma) = if arguments.quick {
-        command.args(["--rank", "2", "--observed", "0.4", "--epsilon", "2e-3"]);
+        set("--rank", "2".into());
+        set("--observed", "0.4".into());
+        set("--epsilon", "2e-3".into());
         (80, 0.1)
     } else {
         (1000, 0.01)
     };
-    command
-        .arg("--json")
-        .args(["--size", &arguments.size.unwrap_or(size).to_string()])
-        .args(["--gamma", &arguments.gamma.unwrap_or(gamma).to_string()])
-        .args(["--seed", &arguments.seed.to_string()]);
+    set("--size", arguments.size.unwrap_or(size).to_string());
+    set("--gamma", arguments.gamma.unwrap_or(gamma).to_string());
+    set("--seed", arguments.seed.to_string());
     if times {
-        command.args(["--turns", &arguments.turns.to_string()]);
+        set("--turns", arguments.turns.to_string());
     }
-    command.env("RAYON_NUM_THREADS", arguments.threads.to_string());
-    let output = command
-        .stderr(Stdio::inherit())
-        .output()
-        .with_context(|| format!("cannot start {}", command.get_program().display()))?;
-    ensure!(
-        output.status.success(),
-        "the benchmark ended with {}: see its messages above",
-        output.status
-    );
-    serde_json::from_slice(&output.stdout)
-        .context("the benchmark's output is not what it should print with --json")
+    let flags: Vec<Option<&str>> = flags.iter().map(|flag| Some(flag.as_str())).collect();
+    let binary = arguments.bench_binary.as_deref();
+    program::figures("completion", binary, arguments.threads, &flags)
 }
 
 fn chart(figures: &Figures) -> Chart {
