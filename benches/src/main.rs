@@ -37,6 +37,9 @@ pub trait Case {
     fn run(&mut self) -> Result<Measured>;
 }
 
+#[global_allocator]
+static ALLOCATOR: memory::Counted = memory::Counted;
+
 struct Slot {
     case: Box<dyn Case + Send>,
     threads: ThreadPool,
@@ -138,7 +141,7 @@ fn run(
         tokens.push(measured.tokens);
         losses.extend(measured.loss);
     }
-    let peak = sampler.map(Sampler::stop).or_else(resident_anonymous);
+    let peak = sampler.map(Sampler::stop);
     let mut answer = json!({
         "ok": true,
         "name": name,
@@ -146,7 +149,8 @@ fn run(
         "real_tokens": tokens.clone(),
         // Rows are packed: there is no padding.
         "padded_tokens": tokens,
-        "rss_anon_peak_bytes": peak,
+        "rss_anon_peak_bytes": peak.as_ref().map(|peak| peak.resident).or_else(resident_anonymous),
+        "allocated_peak_bytes": peak.as_ref().map(|peak| peak.allocated),
         "rss_anon_before_bytes": before,
     });
     if !losses.is_empty() {

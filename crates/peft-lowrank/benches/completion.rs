@@ -2,8 +2,9 @@
 //! narrow one, and the compressed one with frozen subspaces, all from one seed.
 //!
 //! `cargo bench --workspace --bench completion -- --size 200`; `cargo xtask bench matrix-completion` makes
-//! a report of it. Arguments come as `--name value`; `--json` prints one JSON object, `--turns N` takes the
-//! time of an iteration only, in `N` alternating turns. `RAYON_NUM_THREADS` sets the threads.
+//! a report of it. Arguments come as `--name value`; `--json` prints one JSON object, `--network NAME` runs
+//! one of the networks, `--turns N` takes the time of an iteration only, in `N` alternating turns.
+//! `RAYON_NUM_THREADS` sets the threads.
 
 use std::{process::ExitCode, time::Instant};
 
@@ -146,8 +147,11 @@ fn times(mut arms: Vec<Arm>, problem: &Problem, s: &Setup, turns: usize) -> Vec<
 }
 
 fn main() -> ExitCode {
-    let setup = Setup::read().and_then(|setup| Ok((setup, argument("--turns", 0usize)?)));
-    let (setup, turns) = match setup {
+    let setup = Setup::read().and_then(|setup| {
+        let network = argument("--network", String::new())?;
+        Ok((setup, argument("--turns", 0usize)?, network))
+    });
+    let (setup, turns, network) = match setup {
         Ok(setup) => setup,
         Err(problem) => {
             eprintln!("completion: {problem}");
@@ -156,7 +160,12 @@ fn main() -> ExitCode {
     };
     let s = &setup;
     let problem = Problem::random(s.size, s.rank, s.observed, s.seed);
-    let arms = arms(&problem, s);
+    let mut arms = arms(&problem, s);
+    arms.retain(|arm| network.is_empty() || arm.name == network);
+    if arms.is_empty() {
+        eprintln!("completion: --network: there is no `{network}`");
+        return ExitCode::from(2);
+    }
     let report = if turns > 0 {
         json!({
             "threads": rayon::current_num_threads(),

@@ -102,17 +102,13 @@ struct Report {
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let out = match (&arguments.out, arguments.quick) {
-        (Some(path), _) => path.clone(),
-        (None, true) => workspace::target().join("benchmarks"),
-        (None, false) => workspace::root().join("docs/benchmarks"),
-    };
-    let json = out.join("matrix-completion.json");
-    let machine = Machine::look();
+    let out = program::folder(arguments.out.as_deref(), arguments.quick);
     let report = if arguments.times_only {
+        let json = out.join("matrix-completion.json");
         let before: Report = serde_json::from_str(&files::read(&json)?)
             .with_context(|| format!("{} is not a report of this task", json.display()))?;
-        let times: Times = benchmark(arguments, true)?;
+        let timed = Machine::look();
+        let times: Times = benchmark(arguments, &arguments.timing())?;
         ensure!(
             times.size == before.figures.size,
             "the report is of size {}, not {}",
@@ -121,13 +117,13 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         );
         Report {
             times,
-            timed: machine,
+            timed,
             ..before
         }
     } else {
-        let figures = benchmark(arguments, false)?;
+        let (machine, figures) = curves(arguments)?;
         let timed = Machine::look();
-        let times = benchmark(arguments, true)?;
+        let times = benchmark(arguments, &arguments.timing())?;
         Report {
             machine,
             quick: arguments.quick,
@@ -136,35 +132,96 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             timed,
         }
     };
-    let mut text = serde_json::to_string(&report).context("cannot write the report")?;
-    text.push('\n');
-    files::write_atomic(&json, text.as_bytes())?;
     let curves = chart(&report.figures).svg();
     files::write_atomic(&out.join("matrix-completion.svg"), curves.as_bytes())?;
-    let path = out.join("matrix-completion.md");
-    files::write_atomic(&path, markdown(&report).as_bytes())?;
+    let path = program::write(&out, "matrix-completion", &report, &markdown(&report))?;
+    if !arguments.times_only {
+        files::remove_folder(&parts())?;
+    }
     println!("{}", path.display());
     Ok(())
 }
 
-/// Runs the benchmark of peft-lowrank: for the curves, or for the times alone.
-fn benchmark<T: DeserializeOwned>(arguments: &Arguments, times: bool) -> Result<T> {
-    let mut flags: Vec<String> = vec!["--json".into()];
-    let mut set = |flag: &str, value: String| flags.extend([flag.to_owned(), value]);
-    let (size, gamma) = if arguments.quick {
-        set("--rank", "2".into());
-        set("--observed", "0.4".into());
-        set("--epsilon", "2e-3".into());
-        (80, 0.1)
-    } else {
-        (1000, 0.01)
-    };
-    set("--size", arguments.size.unwrap_or(size).to_string());
-    set("--gamma", arguments.gamma.unwrap_or(gamma).to_string());
-    set("--seed", arguments.seed.to_string());
-    if times {
-        set("--turns", arguments.turns.to_string());
+/// The networks, as the benchmark names them. The last takes most of the time.
+const NETWORKS: [&str; 4] = [
+    "compressed",
+    "compressed, γ = 0",
+    "random narrow",
+    "original",
+];
+
+/// What is kept of a network until the report is written, so that a run that was cut off goes on.
+#[derive(Deserialize, Serialize)]
+struct Part {
+    flags: Vec<String>,
+    threads: u32,
+    machine: Machine,
+    figures: Figures,
+}
+
+fn parts() -> PathBuf {
+    workspace::target().join("benchmarks/matrix-completion")
+}
+
+/// The curves of all networks, each kept as it ends; the machine is the first one's.
+fn curves(arguments: &Arguments) -> Result<(Machine, Figures)> {
+    let mut all: Option<(Machine, Figures)> = None;
+    for (index, network) in NETWORKS.iter().enumerate() {
+        let flags = arguments.flags(&["--network", network]);
+        let path = parts().join(format!("{index}.json"));
+        let kept = path.exists().then(|| files::read(&path)).transpose()?;
+        let kept = kept.and_then(|text| serde_json::from_str::<Part>(&text).ok());
+        let same = |part: &Part| part.flags == flags && part.threads == arguments.threads;
+        let part = if let Some(part) = kept.filter(same) {
+            eprintln!("{network}: kept in {}", path.display());
+            part
+        } else {
+            let machine = Machine::look();
+            let part = Part {
+                threads: arguments.threads,
+                machine,
+                figures: benchmark(arguments, &flags)?,
+                flags,
+            };
+            let text = serde_json::to_string(&part).context("cannot keep the curve")?;
+            files::write_atomic(&path, text.as_bytes())?;
+            part
+        };
+        match &mut all {
+            Some((_, figures)) => figures.arms.extend(part.figures.arms),
+            None => all = Some((part.machine, part.figures)),
+        }
     }
+    all.context("no network")
+}
+
+impl Arguments {
+    /// What the benchmark is asked for.
+    fn flags(&self, more: &[&str]) -> Vec<String> {
+        let mut flags: Vec<String> = vec!["--json".into()];
+        flags.extend(more.iter().map(|&one| one.to_owned()));
+        let mut set = |flag: &str, value: String| flags.extend([flag.to_owned(), value]);
+        let (size, gamma) = if self.quick {
+            set("--rank", "2".into());
+            set("--observed", "0.4".into());
+            set("--epsilon", "2e-3".into());
+            (80, 0.1)
+        } else {
+            (1000, 0.01)
+        };
+        set("--size", self.size.unwrap_or(size).to_string());
+        set("--gamma", self.gamma.unwrap_or(gamma).to_string());
+        set("--seed", self.seed.to_string());
+        flags
+    }
+
+    fn timing(&self) -> Vec<String> {
+        self.flags(&["--turns", &self.turns.to_string()])
+    }
+}
+
+/// Runs the benchmark of peft-lowrank.
+fn benchmark<T: DeserializeOwned>(arguments: &Arguments, flags: &[String]) -> Result<T> {
     let flags: Vec<Option<&str>> = flags.iter().map(|flag| Some(flag.as_str())).collect();
     let binary = arguments.bench_binary.as_deref();
     program::figures("completion", binary, arguments.threads, &flags)
@@ -198,23 +255,14 @@ fn markdown(report: &Report) -> String {
     let share = 100.0 * figures.observed_entries as f64 / (figures.size * figures.size) as f64;
     let mut text = format!(
         "# Deep matrix completion\n\n<!-- Written by `cargo xtask bench matrix-completion`; changes by hand \
-         are lost. -->\n\n{} of {} cores ({}, {}; {}). {}; commit {}. Load before the run: {}.\n\n\
+         are lost. -->\n\n{}\n\n\
          A {size} × {size} matrix of rank {} of which {share:.1} % of the entries are observed, by gradient \
          descent on a product of {} matrices from ε = {:e}, step {:e}, in f64; seed {} \
          ([2406.04112](https://arxiv.org/abs/2406.04112)). The matrix counts as found when half the mean square \
          of what is missed of the unobserved entries is at most {:e}; it is looked at every {} iterations. γ = {} \
          is the rate of the compressed network's subspaces. Raw figures: \
          [matrix-completion.json](matrix-completion.json).\n",
-        figures.threads,
-        machine.cores,
-        machine.architecture,
-        machine.system,
-        machine.vector_units.join(", "),
-        machine.rustc,
-        machine.commit,
-        machine
-            .load_before
-            .map_or_else(|| "unknown".to_owned(), |load| load.to_string()),
+        machine.line(figures.threads),
         figures.rank,
         figures.depth,
         figures.epsilon,
@@ -265,14 +313,14 @@ fn markdown(report: &Report) -> String {
             arm.error
         );
     }
-    let (turns, load) = (times("original").len(), report.timed.load_before);
+    let turns = times("original").len();
     let _ = write!(
         text,
         "\nAn iteration's time is the median of {turns} alternating turns of all networks in one run, with the \
          10th to 90th percentile, apart from the curves; the factor is that of the turns, pair by pair. Load \
          before it: {}; commit {}. The compressed network and the random narrow one compute the observed \
          entries only and never form the matrix; the original multiplies whole matrices.\n",
-        load.map_or_else(|| "unknown".to_owned(), |load| load.to_string()),
+        report.timed.load(),
         report.timed.commit,
     );
     text

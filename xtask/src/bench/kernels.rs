@@ -72,19 +72,10 @@ fn markdown(report: &Report) -> String {
     let Report { machine, figures } = report;
     let mut text = format!(
         "# The kernels against the machine\n\n<!-- Written by `cargo xtask bench kernels`; changes by hand \
-         are lost. -->\n\n{} of {} cores ({}, {}; {}). {}; commit {}. Load before the run: {}.\n\
+         are lost. -->\n\n{}\n\
          On all threads a copy moves {:.1} GB/s, a matrix product computes {:.1} GFLOP/s. Raw figures: \
          [kernels.json](kernels.json).\n",
-        figures.threads,
-        machine.cores,
-        machine.architecture,
-        machine.system,
-        machine.vector_units.join(", "),
-        machine.rustc,
-        machine.commit,
-        machine
-            .load_before
-            .map_or_else(|| "unknown".to_owned(), |load| load.to_string()),
+        machine.line(figures.threads),
         figures.copy_gb_s,
         figures.product_gflop_s,
     );

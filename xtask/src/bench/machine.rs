@@ -49,6 +49,27 @@ impl Machine {
             commit: said("git", &["rev-parse", "--short", "HEAD"]),
         }
     }
+
+    /// For the head of a report: cores, vector units, compiler, commit, load.
+    pub fn line(&self, threads: u32) -> String {
+        format!(
+            "{threads} of {} cores ({}, {}; {}), {} GiB. {}; commit {}. Load before the run: {}.",
+            self.cores,
+            self.architecture,
+            self.system,
+            self.vector_units.join(", "),
+            self.memory_gib.unwrap_or_default(),
+            self.rustc,
+            self.commit,
+            self.load(),
+        )
+    }
+
+    /// The load before the run, as a report tells it.
+    pub fn load(&self) -> String {
+        self.load_before
+            .map_or_else(|| "unknown".to_owned(), |load| load.to_string())
+    }
 }
 
 fn said(program: &str, arguments: &[&str]) -> String {

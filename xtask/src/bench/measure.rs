@@ -39,9 +39,11 @@ pub struct Added {
     pub time_ms: [Spread; 2],
     /// Median of the first's over median of the second's.
     pub time_ratio: f64,
-    /// Bytes at the peak beyond the frozen model's peak, of each side.
+    /// Resident bytes at the peak beyond the frozen model's peak, of each side.
     pub memory_bytes: [Option<i64>; 2],
-    /// The first's over the second's.
+    /// Allocated bytes at the peak beyond the frozen model's, where they are counted.
+    pub allocated_bytes: [Option<i64>; 2],
+    /// The first's over the second's: of allocated bytes where both count them, else of resident ones.
     pub memory_ratio: Option<f64>,
 }
 
@@ -245,24 +247,22 @@ pub fn added(
     let names = [0, 1].map(|side| servers[side].name);
     let versions = [servers[0].versions(), servers[1].versions()].concat();
     drop(servers);
-    let mut peaks = [[None; 2]; 2];
+    let mut peaks = [[[None; 2]; 2]; 2];
     for side in 0..2 {
         for (slot, setup) in [setups[side], &frozen[side]].into_iter().enumerate() {
             let mut server = starts[side]()?;
             server.set_up("default", setup)?;
             // The first steps make what later ones reuse.
             server.run("default", iterations, false)?;
-            peaks[side][slot] = server.run("default", iterations, true)?.peak_anonymous;
+            let turn = server.run("default", iterations, true)?;
+            peaks[side][slot] = [turn.peak_anonymous, turn.peak_allocated];
         }
     }
     let each_step = |a: &Turn, b: &Turn| (a.seconds() - b.seconds()) * 1e3 / a.times_s.len() as f64;
     let time_ms = [0, 1].map(|side: usize| each(&turns[side][0], &turns[side][1], each_step));
-    let memory_bytes = peaks.map(|[adapted, frozen]| Some(adapted? as i64 - frozen? as i64));
-    let memory_ratio = match memory_bytes {
-        // Less than nothing is the allocator's slack, and no ratio.
-        [Some(ours), Some(theirs)] if ours > 0 && theirs > 0 => Some(ours as f64 / theirs as f64),
-        _ => None,
-    };
+    let [memory_bytes, allocated_bytes] = [0, 1].map(|kind: usize| {
+        peaks.map(|[adapted, frozen]| Some(adapted[kind]? as i64 - frozen[kind]? as i64))
+    });
     let mut sides = Vec::new();
     for side in 0..2 {
         for slot in 0..2 {
@@ -274,7 +274,7 @@ pub fn added(
                 format!("{} {name}", names[side]),
                 trained[side][slot],
                 &turns[side][slot],
-                peaks[side][slot],
+                peaks[side][slot][0],
             ));
         }
     }
@@ -288,8 +288,20 @@ pub fn added(
             time_ms,
             time_ratio: time_ms[0].median / time_ms[1].median,
             memory_bytes,
-            memory_ratio,
+            allocated_bytes,
+            memory_ratio: memory_ratio(memory_bytes, allocated_bytes),
         }),
     };
     Ok((found, versions))
+}
+
+/// Of allocated bytes where both sides count them. Else of resident ones, and ours are no less than what we
+/// count, for a process may have grown before. PyTorch's that do not show are slack, and give no ratio.
+pub(super) fn memory_ratio(resident: [Option<i64>; 2], allocated: [Option<i64>; 2]) -> Option<f64> {
+    let [ours, theirs] = match (resident, allocated) {
+        (_, [Some(ours), Some(theirs)]) => [ours, theirs],
+        ([Some(ours), Some(theirs)], [counted, _]) => [ours.max(counted.unwrap_or(ours)), theirs],
+        _ => return None,
+    };
+    (ours > 0 && theirs > 0).then(|| ours as f64 / theirs as f64)
 }

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use serde_json::json;
 
-use super::measure::{Budget, added, overhead, pairs};
+use super::measure::{Budget, added, memory_ratio, overhead, pairs};
 use super::server::Server;
 
 /// Answers runs of the slots `adapted` and `frozen` with 30 and 20 ms a step, others with `ms`.
@@ -66,6 +66,7 @@ fn what_adapters_add_is_compared() {
     assert!((added.time_ms[0].median - 10.0).abs() < 1e-9);
     assert!((added.time_ratio - 1.0).abs() < 1e-9);
     assert_eq!(added.memory_bytes, [Some(0), Some(0)]);
+    assert_eq!(added.memory_ratio, None);
     assert_eq!(found.sides[0].name, "peft lora");
     assert_eq!(found.sides[3].name, "torch frozen");
     assert_eq!(versions.len(), 2);
@@ -81,4 +82,14 @@ fn a_process_that_fails_is_named() {
             .to_string()
             .contains("torch ended with")
     );
+}
+
+#[test]
+fn memory_is_of_what_is_counted_where_it_can_be() {
+    let ratio = |resident, allocated| memory_ratio(resident, allocated);
+    assert_eq!(ratio([Some(-9), Some(8)], [Some(2), None]), Some(0.25));
+    assert_eq!(ratio([Some(4), Some(8)], [Some(2), None]), Some(0.5));
+    assert_eq!(ratio([Some(4), Some(-8)], [Some(2), Some(4)]), Some(0.5));
+    assert_eq!(ratio([Some(4), Some(-8)], [Some(2), None]), None);
+    assert_eq!(ratio([None, None], [None, None]), None);
 }

@@ -41,8 +41,10 @@ pub fn line(measurement: &Measurement) -> String {
             .map(|ratio| format!("ratio {}", spread(ratio, 2))),
     );
     text.extend(measurement.added.as_ref().map(|added| {
-        let memory = added.memory_ratio.unwrap_or(f64::NAN);
-        format!("added ratio {:.3}, of memory {memory:.3}", added.time_ratio)
+        let memory = added.memory_ratio;
+        let memory = memory.map(|ratio| format!(", of memory {ratio:.3}"));
+        let memory = memory.unwrap_or_default();
+        format!("added ratio {:.3}{memory}", added.time_ratio)
     }));
     text.join("; ")
 }
@@ -75,7 +77,6 @@ impl Report {
     }
 
     fn markdown(&self, name: &str) -> String {
-        let machine = &self.machine;
         let option = if name.ends_with("pytorch") {
             " --against-torch"
         } else {
@@ -88,20 +89,9 @@ impl Report {
             .collect();
         let mut text = format!(
             "# Speed and memory on a CPU\n\n<!-- Written by `cargo xtask bench{option}`; changes by hand are \
-             lost. -->\n\n{} threads of {} cores ({}, {}; {}), {} GiB. {}; commit {}. {}.\nLoad before the \
-             run: {}. `peft --version` takes {:.1} ms. Raw figures: [{name}.json]({name}.json).\n",
-            self.threads,
-            machine.cores,
-            machine.architecture,
-            machine.system,
-            machine.vector_units.join(", "),
-            machine.memory_gib.unwrap_or_default(),
-            machine.rustc,
-            machine.commit,
+             lost. -->\n\n{} {}.\n`peft --version` takes {:.1} ms. Raw figures: [{name}.json]({name}.json).\n",
+            self.machine.line(self.threads),
             versions.join(", "),
-            machine
-                .load_before
-                .map_or_else(|| "unknown".to_owned(), |load| load.to_string()),
             self.start_up_s * 1e3,
         );
         if self.quick {
@@ -121,7 +111,8 @@ impl Report {
             "\nEach figure is a median, with the 10th to 90th percentile in parentheses. A ratio is the \
              median over pairs of turns, first line over second, by seconds a real token (padding is not \
              counted): above 1, the first is slower. Peaks are of anonymous memory, of a process that ran \
-             this case only.\n",
+             this case only. What is allocated is counted by our allocator; a ratio of memory is of allocated \
+             bytes where both sides are ours, else of resident ones, ours being no less than what is counted.\n",
         );
         text
     }
@@ -138,7 +129,7 @@ impl Report {
         }
         text.push_str(
             "\n## Beyond the frozen layer\n\n| case | side | trained | step, ms | beyond frozen, ms | ratio | peak \
-             beyond frozen, MB | ratio |\n|---|---|--:|--:|--:|--:|--:|--:|\n",
+             beyond frozen, MB | allocated beyond frozen, MB | ratio |\n|---|---|--:|--:|--:|--:|--:|--:|--:|\n",
         );
         for (found, added) in found {
             for (place, side) in found.sides.iter().step_by(2).enumerate() {
@@ -146,12 +137,14 @@ impl Report {
                     let value = value.filter(|_| place == 0);
                     value.map(|value| format!("{value:.3}")).unwrap_or_default()
                 };
-                let memory = added.memory_bytes[place]
-                    .map(|bytes| format!("{:.1}", bytes as f64 / 1e6))
-                    .unwrap_or_default();
+                let [memory, allocated] =
+                    [added.memory_bytes, added.allocated_bytes].map(|bytes| {
+                        let bytes = bytes[place].map(|bytes| format!("{:.1}", bytes as f64 / 1e6));
+                        bytes.unwrap_or_default()
+                    });
                 let _ = writeln!(
                     text,
-                    "| {} | {} | {} | {} | {} | {} | {memory} | {} |",
+                    "| {} | {} | {} | {} | {} | {} | {memory} | {allocated} | {} |",
                     if place == 0 { found.case.as_str() } else { "" },
                     side.name,
                     side.trained_parameters,

@@ -124,18 +124,9 @@ fn markdown(report: &Report) -> String {
     } = report;
     let mut text = format!(
         "# Ways to apply a spectral update\n\n<!-- Written by `cargo xtask bench spectral-routes`; changes by \
-         hand are lost. -->\n\n{} of {} cores ({}, {}; {}). {}; commit {}. Load before the run: {}. Raw \
+         hand are lost. -->\n\n{} Raw \
          figures: [spectral-routes.json](spectral-routes.json).\n\n{}\n",
-        figures.threads,
-        machine.cores,
-        machine.architecture,
-        machine.system,
-        machine.vector_units.join(", "),
-        machine.rustc,
-        machine.commit,
-        machine
-            .load_before
-            .map_or_else(|| "unknown".to_owned(), |load| load.to_string()),
+        machine.line(figures.threads),
         verdict(report),
     );
     if figures.quick {

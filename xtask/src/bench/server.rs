@@ -21,6 +21,8 @@ pub struct Turn {
     pub times_s: Vec<f64>,
     pub real_tokens: f64,
     pub peak_anonymous: Option<u64>,
+    /// Counted by the allocator; PyTorch tells none.
+    pub peak_allocated: Option<u64>,
 }
 
 impl Turn {
@@ -116,6 +118,7 @@ impl Server {
             times_s,
             real_tokens,
             peak_anonymous: answer["rss_anon_peak_bytes"].as_u64(),
+            peak_allocated: answer["allocated_peak_bytes"].as_u64(),
         })
     }
 
