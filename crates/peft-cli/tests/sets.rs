@@ -153,7 +153,14 @@ fn what_is_not_there_is_named() {
     };
     let (low, folder) = (two.flags[0].as_str(), two.work.path("low"));
     let error = single(&["--adapter", low, "--adapter", low, "--adapter-name", "low"]);
-    assert!(error.contains("`low` already"), "{error}");
+    assert!(error.contains("two adapters are called `low`"), "{error}");
+    let error = single(&["--adapter", low, "--adapter", low]);
+    assert!(error.contains("two adapters are called `low`"), "{error}");
+    let error = single(&["--adapter", "low=/nowhere"]);
+    assert!(
+        error.contains("--adapter low=/nowhere") && error.contains("adapter_config.json"),
+        "{error}"
+    );
     let error = single(&["--adapter", &folder, "--adapter-name", "low"]);
     assert!(error.contains("NAME=DIR"), "{error}");
     let error = single(&["--adapter", &folder, "--adapter", &folder]);

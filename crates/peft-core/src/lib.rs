@@ -26,6 +26,7 @@ pub mod places;
 pub mod randperm;
 mod sets;
 mod step;
+mod target;
 mod tensors;
 mod walk;
 
@@ -44,11 +45,12 @@ pub use files::{
     save_adapter_as,
 };
 pub use gradients::{GradientMoments, MomentScope, WeightGradients, layer_type};
-pub use method::{AdapterSpec, DefaultTargets, Fields, InitContext, Method, Target, own_settings};
+pub use method::{AdapterSpec, DefaultTargets, Fields, InitContext, Method, own_settings};
 pub use names::NameMap;
 pub use path::{AdapterPlace, ParamPath};
 pub use sets::{AdapterRoster, AdapterRows, Methods, NamedMethods, remove_adapter, set_active};
 pub use step::{AdamWConfig, AdapterStep, AfterStep, FieldChange, FieldStep, Values};
+pub use target::Target;
 pub use tensors::{HostTensor, transpose};
 pub use walk::{
     LinearSite, ParamSite, TiedParameter, learning_rate_factors, linear_sites, mean_penalty,

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Debug};
 
 use burn::{
     Tensor,
-    tensor::{Device, FloatDType, TensorData},
+    tensor::{Device, TensorData},
 };
 use peft_format::TensorInfo;
 use serde::de::DeserializeOwned;
@@ -12,67 +12,8 @@ use serde_json::{Map, Value};
 
 use crate::{
     AdapterError, AfterStep, Common, Cost, DynAdapter, GradientMoments, HostTensor, MomentScope,
-    WeightGradients,
+    Target, WeightGradients,
 };
-
-/// One weight to adapt.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
-    /// Path of the module in the checkpoint's names, such as
-    /// `bert.encoder.layer.0.attention.self.query`.
-    pub path: String,
-    /// Width of the input.
-    pub in_features: usize,
-    /// Width of the output.
-    pub out_features: usize,
-    /// Element type of the adapter's own parameters.
-    pub dtype: FloatDType,
-}
-
-impl Target {
-    /// The tensor of this target with a suffix.
-    ///
-    /// # Errors
-    /// If there is none.
-    pub fn stored<'a>(
-        &self,
-        tensors: &'a Fields<HostTensor>,
-        suffix: &str,
-    ) -> Result<&'a HostTensor, AdapterError> {
-        tensors
-            .get(suffix)
-            .ok_or_else(|| self.missing(suffix, tensors.keys()))
-    }
-
-    /// The value of a field, as the file's tensor with a suffix; it is taken out of `fields`.
-    ///
-    /// # Errors
-    /// If there is none, or files do not hold its element type.
-    pub fn to_store(
-        &self,
-        fields: &mut Fields<TensorData>,
-        field: &str,
-        suffix: &str,
-    ) -> Result<HostTensor, AdapterError> {
-        match fields.remove(field) {
-            Some(data) => HostTensor::from_data(&self.tensor_name(suffix), data),
-            None => Err(self.missing(suffix, fields.keys())),
-        }
-    }
-
-    /// What messages call the tensor with a suffix.
-    pub fn tensor_name(&self, suffix: &str) -> String {
-        format!("{}.{suffix}", self.path)
-    }
-
-    fn missing<'a>(&self, suffix: &str, found: impl Iterator<Item = &'a String>) -> AdapterError {
-        AdapterError::MissingTensor {
-            module: self.path.clone(),
-            suffix: suffix.to_owned(),
-            found: found.cloned().collect(),
-        }
-    }
-}
 
 /// What a fresh adapter may depend on, beside the path of its target.
 #[derive(Debug, Clone, Copy)]

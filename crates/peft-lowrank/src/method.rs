@@ -1,12 +1,11 @@
 use burn::{
     Tensor,
     module::Param,
-    tensor::{Device, FloatDType, TensorData},
+    tensor::{Device, TensorData},
 };
 use peft_core::{
     AdapterError, AdapterSpec, DynAdapter, Fields, HostTensor, InitContext, Method, Target,
-    format::{Dtype, TensorInfo, targets::PatternMap},
-    kernels::key_of,
+    format::targets::PatternMap, kernels::key_of,
 };
 use serde_json::{Map, Value};
 
@@ -195,10 +194,7 @@ impl Method for LoraMethod {
         let rank = self.rank_of(&target.path)?;
         let (inputs, outputs) = (target.in_features, target.out_features);
         let dropout = self.config.lora_dropout;
-        let tensor = |shape: &[usize]| TensorInfo {
-            dtype: stored_dtype(target),
-            shape: shape.to_vec(),
-        };
+        let tensor = |shape: &[usize]| target.values_info(shape);
         let stored = self.held() * rank;
         let mut tensors = Fields::from([
             (A.to_owned(), tensor(&[stored, inputs])),
@@ -237,19 +233,14 @@ impl Method for LoraMethod {
         let rank = self.rank_of(&target.path)?;
         let rules = self.rules(target)?;
         self.expect_converted(target, tensors, rank)?;
-        let load = |suffix: &str, shape: &[usize]| -> Result<TensorData, AdapterError> {
-            let tensor = target.stored(tensors, suffix)?;
-            let name = target.tensor_name(suffix);
-            let data = tensor.expect_shape(&name, shape)?.transposed();
-            data.to_float(&name, target.dtype)
-        };
+        let load = |suffix, shape| target.values_turned(tensors, suffix, shape);
         let options = (device, target.dtype.into());
         let (inputs, outputs) = (target.in_features, target.out_features);
         let stored = self.held() * rank;
-        let a = Tensor::<2>::from_data(load(A, &[stored, inputs])?, options);
-        let b = Tensor::<2>::from_data(load(B, &[outputs, stored])?, options);
+        let a = Tensor::<2>::from_data(load(A, [stored, inputs])?, options);
+        let b = Tensor::<2>::from_data(load(B, [outputs, stored])?, options);
         Ok(if self.config.use_dora {
-            let lengths = load(MAGNITUDE, &[outputs])?;
+            let lengths = target.values(tensors, MAGNITUDE, &[outputs])?;
             self.dora_of([a, b], Tensor::from_data(lengths, options), rules)
         } else if self.init.is_offset() {
             let [now, start] = [0..rank, rank..stored].map(|part| {
@@ -288,13 +279,5 @@ fn stacked(above: HostTensor, below: HostTensor) -> HostTensor {
         shape: vec![above.shape[0] + below.shape[0], above.shape[1]],
         bytes: [above.bytes, below.bytes].concat(),
         dtype: above.dtype,
-    }
-}
-
-/// The element type of a target's tensors in a file.
-pub(crate) fn stored_dtype(target: &Target) -> Dtype {
-    match target.dtype {
-        FloatDType::F64 => Dtype::F64,
-        _ => Dtype::F32,
     }
 }

@@ -109,8 +109,18 @@ impl AdapterArgs {
         if plain > 0 {
             bail!("--adapter: some adapters have names; give all of them as --adapter NAME=DIR");
         }
-        for (name, _) in &named {
+        for (place, (name, folder)) in named.iter().enumerate() {
             check_adapter_name(name)?;
+            ensure!(
+                named[..place].iter().all(|(before, _)| before != name),
+                "--adapter: two adapters are called `{name}`; give each a name of its own"
+            );
+            ensure!(
+                folder.is_dir(),
+                "--adapter {name}={}: no such folder; an adapter is the folder that `peft train` wrote, with \
+                 adapter_config.json in it",
+                folder.display()
+            );
         }
         ensure!(
             named.len() == 1 || chosen.iter().any(|flag| flag.is_some()),

@@ -8,7 +8,6 @@ use burn::{
 use peft_core::{
     AdapterError, AdapterSpec, AfterStep, DynAdapter, Fields, HostTensor, InitContext, Method,
     Target,
-    format::TensorInfo,
     kernels::{key_of, normal},
 };
 use serde_json::{Map, Value};
@@ -19,7 +18,7 @@ use super::{
     files::{self, A, B, E},
     score,
 };
-use crate::{lora::LowRank, method::stored_dtype};
+use crate::lora::LowRank;
 
 /// Standard deviation of fresh directions.
 const DEVIATION: f32 = 0.02;
@@ -149,10 +148,7 @@ impl Method for AdaLoraMethod {
         let held = self.held(&target.path);
         let (inputs, outputs) = (target.in_features, target.out_features);
         let dropout = self.config.lora_dropout;
-        let tensor = |shape: [usize; 2]| TensorInfo {
-            dtype: stored_dtype(target),
-            shape: shape.to_vec(),
-        };
+        let tensor = |shape: [usize; 2]| target.values_info(&shape);
         Ok(AdapterSpec {
             cost: cost(held, dropout, inputs, outputs),
             // With dropout, what was left of the input is kept in its place.
@@ -177,12 +173,7 @@ impl Method for AdaLoraMethod {
     ) -> Result<DynAdapter, AdapterError> {
         let held = self.held(&target.path);
         let (inputs, outputs) = (target.in_features, target.out_features);
-        let load = |suffix: &str, shape: [usize; 2]| -> Result<TensorData, AdapterError> {
-            let tensor = target.stored(tensors, suffix)?;
-            let name = target.tensor_name(suffix);
-            let data = tensor.expect_shape(&name, &shape)?.transposed();
-            data.to_float(&name, target.dtype)
-        };
+        let load = |suffix, shape| target.values_turned(tensors, suffix, shape);
         let (a, b) = (load(A, [held, inputs])?, load(B, [outputs, held])?);
         let e = load(E, [held, 1])?;
         let options = (device, target.dtype.into());

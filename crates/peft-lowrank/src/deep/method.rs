@@ -1,10 +1,10 @@
 use burn::{
     Tensor,
-    tensor::{Device, FloatDType, TensorData},
+    tensor::{Device, TensorData},
 };
 use peft_core::{
     AdapterError, AdapterSpec, DynAdapter, Fields, HostTensor, InitContext, Method, Target,
-    format::{Dtype, TensorInfo, targets::PatternMap},
+    format::targets::PatternMap,
     kernels::{key_of, mix_key},
 };
 use serde_json::{Map, Value};
@@ -234,10 +234,6 @@ impl Method for DeepLoraMethod {
 
     fn describe(&self, target: &Target) -> Result<AdapterSpec, AdapterError> {
         let (inputs, outputs) = (target.in_features, target.out_features);
-        let dtype = match target.dtype {
-            FloatDType::F64 => Dtype::F64,
-            _ => Dtype::F32,
-        };
         let rate = self.config.outer_rate;
         let (cost, keeps_input) = match self.config.compressed {
             true => {
@@ -248,8 +244,8 @@ impl Method for DeepLoraMethod {
         };
         let tensors = self.layout(target)?.into_iter();
         let tensors = tensors.map(|stored| {
-            let shape = stored.turned().to_vec();
-            (stored.suffix.to_owned(), TensorInfo { dtype, shape })
+            let info = target.values_info(&stored.turned());
+            (stored.suffix.to_owned(), info)
         });
         Ok(AdapterSpec {
             cost,
@@ -269,10 +265,7 @@ impl Method for DeepLoraMethod {
         device: &Device,
     ) -> Result<DynAdapter, AdapterError> {
         let load = |one: Stored| {
-            let name = target.tensor_name(one.suffix);
-            let stored = target.stored(tensors, one.suffix)?;
-            let data = stored.expect_shape(&name, &one.turned())?.transposed();
-            let data = data.to_float(&name, target.dtype)?;
+            let data = target.values_turned(tensors, one.suffix, one.turned())?;
             Ok(Tensor::from_data(data, (device, target.dtype.into())))
         };
         let layout = self.layout(target)?.into_iter();

@@ -1,7 +1,7 @@
 use burn::{
     Tensor,
     module::Param,
-    tensor::{Device, FloatDType, TensorData},
+    tensor::{Device, TensorData},
 };
 use peft_core::{
     AdapterError, AdapterSpec, Common, DynAdapter, Fields, HostTensor, InitContext, Method, Target,
@@ -174,14 +174,7 @@ impl Method for LortaMethod {
             dropout,
             ..
         } = self.config;
-        let dtype = match target.dtype {
-            FloatDType::F64 => Dtype::F64,
-            _ => Dtype::F32,
-        };
-        let vector = || TensorInfo {
-            dtype,
-            shape: vec![r],
-        };
+        let vector = || target.values_info(&[r]);
         let (inputs, outputs) = (target.in_features, target.out_features);
         Ok(AdapterSpec {
             cost: cost(r, num_heads, dropout, inputs, outputs),
@@ -272,9 +265,7 @@ impl Method for LortaMethod {
             Ok::<_, AdapterError>(Tensor::<2>::from_data(data, options))
         };
         let vector = |suffix: &str| {
-            let name = target.tensor_name(suffix);
-            let stored = target.stored(tensors, suffix)?.expect_shape(&name, &[r])?;
-            let data = stored.to_float(&name, target.dtype)?;
+            let data = target.values(tensors, suffix, &[r])?;
             Ok::<_, AdapterError>(Tensor::<1>::from_data(data, options))
         };
         let parts = Parts {

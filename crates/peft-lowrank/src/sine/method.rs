@@ -5,7 +5,7 @@ use burn::{
 };
 use peft_core::{
     AdapterError, AdapterSpec, DynAdapter, Fields, HostTensor, InitContext, Method, Target,
-    format::{TensorInfo, targets::PatternMap},
+    format::targets::PatternMap,
 };
 use serde_json::{Map, Value};
 
@@ -13,7 +13,6 @@ use super::{SineLora, SineLoraConfig, adapter::cost};
 use crate::{
     LoraInit,
     init::{self, Start},
-    method::stored_dtype,
 };
 
 const A: &str = "lora_A.weight";
@@ -92,10 +91,7 @@ impl Method for SineLoraMethod {
     fn describe(&self, target: &Target) -> Result<AdapterSpec, AdapterError> {
         let rank = self.rank_of(&target.path)?;
         let (inputs, outputs) = (target.in_features, target.out_features);
-        let tensor = |shape: [usize; 2]| TensorInfo {
-            dtype: stored_dtype(target),
-            shape: shape.to_vec(),
-        };
+        let tensor = |shape: [usize; 2]| target.values_info(&shape);
         Ok(AdapterSpec {
             cost: cost(rank, inputs, outputs),
             keeps_input: true,
@@ -118,10 +114,7 @@ impl Method for SineLoraMethod {
     ) -> Result<DynAdapter, AdapterError> {
         let rank = self.rank_of(&target.path)?;
         let load = |suffix: &str, shape: [usize; 2]| -> Result<Tensor<2>, AdapterError> {
-            let tensor = target.stored(tensors, suffix)?;
-            let name = target.tensor_name(suffix);
-            let data = tensor.expect_shape(&name, &shape)?.transposed();
-            let data = data.to_float(&name, target.dtype)?;
+            let data = target.values_turned(tensors, suffix, shape)?;
             Ok(Tensor::from_data(data, (device, target.dtype.into())))
         };
         let a = load(A, [rank, target.in_features])?;

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use burn::{
     Tensor,
     module::Param,
-    tensor::{Device, FloatDType, TensorData},
+    tensor::{Device, TensorData},
 };
 use peft_core::{
     AdapterError, AdapterSpec, Common, DynAdapter, Fields, HostTensor, InitContext, Method, Target,
@@ -112,14 +112,7 @@ impl Method for VeraMethod {
     }
 
     fn describe(&self, target: &Target) -> Result<AdapterSpec, AdapterError> {
-        let dtype = match target.dtype {
-            FloatDType::F64 => Dtype::F64,
-            _ => Dtype::F32,
-        };
-        let vector = |length: usize| TensorInfo {
-            dtype,
-            shape: vec![length],
-        };
+        let vector = |length| target.values_info(&[length]);
         Ok(AdapterSpec {
             cost: cost(self.config.r, target.in_features, target.out_features),
             keeps_input: false,
@@ -179,10 +172,7 @@ impl Method for VeraMethod {
             false => self.drawn(common.widest),
         };
         let load = |suffix: &str, length: usize| -> Result<Tensor<1>, AdapterError> {
-            let name = target.tensor_name(suffix);
-            let stored = target.stored(tensors, suffix)?;
-            let data = stored.expect_shape(&name, &[length])?;
-            let data = data.to_float(&name, target.dtype)?;
+            let data = target.values(tensors, suffix, &[length])?;
             Ok(Tensor::from_data(data, (device, target.dtype.into())))
         };
         let vectors = [

@@ -3,9 +3,7 @@
 use burn::tensor::{Device, TensorData};
 use peft_core::{AdapterError, AdapterSpec, Fields, HostTensor, Target};
 
-use super::common::{
-    code_info, entries_to_store, entry_cost, shape_of, stored_entries, stored_values, values_info,
-};
+use super::common::{code_info, entries_to_store, entry_cost, shape_of, stored_entries};
 use crate::SparseDelta;
 
 /// What is known of such an adapter.
@@ -14,7 +12,7 @@ pub fn spec(target: &Target, [values, indices]: [&str; 2], count: usize) -> Adap
         cost: entry_cost(target, count),
         keeps_input: 2 * count > target.in_features,
         tensors: Fields::from([
-            (values.to_owned(), values_info(target, &[count])),
+            (values.to_owned(), target.values_info(&[count])),
             (indices.to_owned(), code_info(shape_of(target), count)),
         ]),
     }
@@ -28,7 +26,7 @@ pub fn adapter(
     count: usize,
     device: &Device,
 ) -> Result<SparseDelta, AdapterError> {
-    let values = stored_values(target, tensors, values, &[count])?;
+    let values = target.values(tensors, values, &[count])?;
     let support = stored_entries(target, tensors, indices, shape_of(target), count)?;
     Ok(SparseDelta::new(support, values, target.dtype, device))
 }

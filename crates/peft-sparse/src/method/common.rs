@@ -2,7 +2,7 @@
 
 use burn::{
     Tensor,
-    tensor::{Device, FloatDType, TensorData},
+    tensor::{Device, TensorData},
 };
 use peft_core::{
     AdapterError, Cost, DynAdapter, Fields, HostTensor, InitContext, Target,
@@ -64,16 +64,6 @@ pub fn check_density(method: &str, density: f64) -> Result<(), AdapterError> {
     }
 }
 
-/// A tensor of trained values.
-pub fn values_info(target: &Target, shape: &[usize]) -> TensorInfo {
-    let dtype = match target.dtype {
-        FloatDType::F64 => Dtype::F64,
-        _ => Dtype::F32,
-    };
-    let shape = shape.to_vec();
-    TensorInfo { dtype, shape }
-}
-
 /// Values that start at nothing.
 pub fn zeros(target: &Target, count: usize) -> TensorData {
     TensorData::zeros::<f32, _>([count]).convert_dtype(target.dtype.into())
@@ -93,36 +83,6 @@ pub fn entries_adapter(
 pub fn normals(target: &Target, seed: u64, count: usize) -> TensorData {
     let values = normal(key_of(seed, &target.path, 0), count);
     TensorData::new(values, [count]).convert_dtype(target.dtype.into())
-}
-
-/// The values of a file.
-pub fn stored_values(
-    target: &Target,
-    tensors: &Fields<HostTensor>,
-    suffix: &str,
-    shape: &[usize],
-) -> Result<TensorData, AdapterError> {
-    let name = target.tensor_name(suffix);
-    target
-        .stored(tensors, suffix)?
-        .expect_shape(&name, shape)?
-        .to_float(&name, target.dtype)
-}
-
-/// The transpose of a matrix of a file, row-major: products with it give the bits that they gave when
-/// it was written.
-pub fn stored_transposed(
-    target: &Target,
-    tensors: &Fields<HostTensor>,
-    suffix: &str,
-    shape: [usize; 2],
-) -> Result<TensorData, AdapterError> {
-    let name = target.tensor_name(suffix);
-    target
-        .stored(tensors, suffix)?
-        .expect_shape(&name, &shape)?
-        .transposed()
-        .to_float(&name, target.dtype)
 }
 
 /// The entries of a matrix `[in, out]`, in PyTorch's order.

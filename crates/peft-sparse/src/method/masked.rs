@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::common::{check_density, shape_of, share_of, stored_transposed, to_map, values_info};
+use super::common::{check_density, shape_of, share_of, to_map};
 use crate::{
     DenseDelta,
     adam::{AdamStep, AgedAdam, Clock, floats},
@@ -183,7 +183,7 @@ impl Method for MaskedMethod {
         Ok(AdapterSpec {
             cost: dense_cost(shape),
             keeps_input: true,
-            tensors: Fields::from([(suffix.to_owned(), values_info(target, &shape))]),
+            tensors: Fields::from([(suffix.to_owned(), target.values_info(&shape))]),
         })
     }
 
@@ -198,7 +198,7 @@ impl Method for MaskedMethod {
         device: &Device,
     ) -> Result<DynAdapter, AdapterError> {
         let [suffix] = *self.kind.suffixes();
-        let delta = stored_transposed(target, tensors, suffix, shape_of(target))?;
+        let delta = target.values_turned(tensors, suffix, shape_of(target))?;
         let delta = Tensor::<2>::from_data(delta, (device, target.dtype.into()));
         Ok(DynAdapter::new(DenseDelta::new(delta)))
     }

@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::common::{fault, shape_of, stored_transposed, to_map, values_info};
+use super::common::{fault, shape_of, to_map};
 use crate::{MeProp, adapter::dense_cost};
 
 const DELTA: &str = "meprop_delta";
@@ -113,7 +113,7 @@ impl Method for MePropMethod {
         Ok(AdapterSpec {
             cost: dense_cost(shape),
             keeps_input: true,
-            tensors: Fields::from([(DELTA.to_owned(), values_info(target, &shape))]),
+            tensors: Fields::from([(DELTA.to_owned(), target.values_info(&shape))]),
         })
     }
 
@@ -127,7 +127,7 @@ impl Method for MePropMethod {
         tensors: &Fields<HostTensor>,
         device: &Device,
     ) -> Result<DynAdapter, AdapterError> {
-        let delta = stored_transposed(target, tensors, DELTA, shape_of(target))?;
+        let delta = target.values_turned(tensors, DELTA, shape_of(target))?;
         let delta = Tensor::<2>::from_data(delta, (device, target.dtype.into()));
         Ok(self.adapter(delta))
     }

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::common::{
     check_density, entries_adapter, entry_cost, fault, gradient, host, normals, random_entries,
-    shape_of, share_of, stored_values, to_map, unfit, values_info, zeros,
+    shape_of, share_of, to_map, unfit, zeros,
 };
 use crate::{Support, support};
 
@@ -203,7 +203,7 @@ impl Method for ShiraMethod {
             cost: entry_cost(target, count),
             keeps_input: 2 * count > target.in_features,
             tensors: Fields::from([
-                (VALUES.to_owned(), values_info(target, &[count])),
+                (VALUES.to_owned(), target.values_info(&[count])),
                 (INDICES.to_owned(), indices),
             ]),
         })
@@ -220,7 +220,7 @@ impl Method for ShiraMethod {
         device: &Device,
     ) -> Result<DynAdapter, AdapterError> {
         let count = self.count(target)?;
-        let values = stored_values(target, tensors, VALUES, &[count])?;
+        let values = target.values(tensors, VALUES, &[count])?;
         let name = target.tensor_name(INDICES);
         let indices = target.stored(tensors, INDICES)?;
         let indices = whole_numbers(&name, indices.expect_shape(&name, &[2, count])?)?;

@@ -194,11 +194,7 @@ impl Method for C3aMethod {
         tensors: &Fields<HostTensor>,
         device: &Device,
     ) -> Result<DynAdapter, AdapterError> {
-        let name = target.tensor_name(KERNEL);
-        let kernel = target
-            .stored(tensors, KERNEL)?
-            .expect_shape(&name, &self.shape(target)?)?
-            .to_float(&name, target.dtype)?;
+        let kernel = target.values(tensors, KERNEL, &self.shape(target)?)?;
         let kernel = Tensor::from_data(kernel, (device, target.dtype.into()));
         Ok(DynAdapter::new(Circulant::new(kernel)))
     }

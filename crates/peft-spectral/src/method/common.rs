@@ -1,10 +1,10 @@
 //! What the methods' files have in common.
 
-use burn::tensor::{Device, FloatDType, TensorData};
+use burn::tensor::{Device, TensorData};
 use indexmap::IndexMap;
 use peft_core::{
-    AdapterError, AdapterSpec, Cost, DynAdapter, Fields, HostTensor, Target,
-    format::{Dtype, TensorInfo, targets::PatternMap},
+    AdapterError, AdapterSpec, Cost, DynAdapter, Fields, Target,
+    format::{TensorInfo, targets::PatternMap},
     kernels::{key_of, normal},
 };
 use serde::Serialize;
@@ -49,12 +49,7 @@ pub fn described(
 
 /// The one tensor of coefficients.
 pub fn coefficients_tensor(target: &Target, suffix: &str, shape: &[usize]) -> Fields<TensorInfo> {
-    let dtype = match target.dtype {
-        FloatDType::F64 => Dtype::F64,
-        _ => Dtype::F32,
-    };
-    let shape = shape.to_vec();
-    Fields::from([(suffix.to_owned(), TensorInfo { dtype, shape })])
+    Fields::from([(suffix.to_owned(), target.values_info(shape))])
 }
 
 /// Numbers of single modules, by name or regular expression; none may be 0.
@@ -129,20 +124,6 @@ pub fn normals(target: &Target, seed: u64, count: usize, deviation: f32) -> Tens
 /// Coefficients that start at nothing.
 pub fn zeros(target: &Target, count: usize) -> TensorData {
     TensorData::zeros::<f32, _>([count]).convert_dtype(target.dtype.into())
-}
-
-/// The coefficients of a file.
-pub fn stored_coefficients(
-    target: &Target,
-    tensors: &Fields<HostTensor>,
-    suffix: &str,
-    count: usize,
-) -> Result<TensorData, AdapterError> {
-    let name = target.tensor_name(suffix);
-    target
-        .stored(tensors, suffix)?
-        .expect_shape(&name, &[count])?
-        .to_float(&name, target.dtype)
 }
 
 /// The adapter of checked parts.

@@ -10,8 +10,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 use super::common::{
-    Counts, adapter, check_factor, coefficients_tensor, described, normals, stored_coefficients,
-    to_map, unfit, zeros,
+    Counts, adapter, check_factor, coefficients_tensor, described, normals, to_map, unfit, zeros,
 };
 use crate::{Basis, Evaluation, SpectralError, SpectralParts, Support, plan::Extent};
 
@@ -178,7 +177,7 @@ impl<C: Drawn> Method for DrawnMethod<C> {
         device: &Device,
     ) -> Result<DynAdapter, AdapterError> {
         let count = self.counts.coefficients(C::NAME, target)?;
-        let coefficients = stored_coefficients(target, tensors, C::SUFFIX[0], count)?;
+        let coefficients = target.values(tensors, C::SUFFIX[0], &[count])?;
         self.adapter(target, count, coefficients, device)
     }
 

@@ -14,8 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::common::{
-    Counts, check_factor, coefficients_tensor, described, fault, is_default, stored_coefficients,
-    to_map, zeros,
+    Counts, check_factor, coefficients_tensor, described, fault, is_default, to_map, zeros,
 };
 use crate::{
     Basis, Evaluation, Loca, Support,
@@ -216,7 +215,7 @@ impl Method for LocaMethod {
         device: &Device,
     ) -> Result<DynAdapter, AdapterError> {
         let count = self.counts.coefficients(NAME, target)?;
-        let coefficients = stored_coefficients(target, tensors, COEFFICIENTS, count)?;
+        let coefficients = target.values(tensors, COEFFICIENTS, &[count])?;
         let name = target.tensor_name(PLACES);
         let stored = target
             .stored(tensors, PLACES)?

@@ -11,10 +11,7 @@ use peft_core::{
 use serde_json::{Map, Value};
 
 use super::{
-    common::{
-        Counts, adapter, coefficients_tensor, described, fault, normals, stored_coefficients,
-        unfit, zeros,
-    },
+    common::{Counts, adapter, coefficients_tensor, described, fault, normals, unfit, zeros},
     settings::{CoefficientInit, SelectedConfig, Selection},
 };
 use crate::{
@@ -269,7 +266,7 @@ impl Method for SelectedMethod {
     ) -> Result<DynAdapter, AdapterError> {
         let [values, places] = *self.kind.suffixes();
         let count = self.counts.coefficients(self.kind.name(), target)?;
-        let coefficients = stored_coefficients(target, tensors, values, count)?;
+        let coefficients = target.values(tensors, values, &[count])?;
         let name = target.tensor_name(places);
         let places = target
             .stored(tensors, places)?

@@ -15,10 +15,7 @@ use peft_core::{
 };
 use serde_json::{Map, Value};
 
-use super::common::{
-    check_density, entries_adapter, fault, host, shape_of, stored_values, to_map, unfit,
-    values_info, zeros,
-};
+use super::common::{check_density, entries_adapter, fault, host, shape_of, to_map, unfit, zeros};
 use crate::{Support, support::strongest_tiles};
 
 pub use settings::{SmtConfig, SmtPools, SmtScore, SmtShape};
@@ -260,7 +257,7 @@ impl Method for SmtMethod {
             tensors: Fields::from([
                 (
                     VALUES.to_owned(),
-                    values_info(target, &[count * height, width]),
+                    target.values_info(&[count * height, width]),
                 ),
                 (BLOCKS.to_owned(), blocks),
             ]),
@@ -283,7 +280,7 @@ impl Method for SmtMethod {
         // As many as were allotted, which only the file knows.
         let count = blocks.shape.first().copied().unwrap_or(0);
         let blocks = blocks.expect_shape(&name, &[count, 2])?.to_ints(&name)?;
-        let values = stored_values(target, tensors, VALUES, &[count * tile[0], tile[1]])?;
+        let values = target.values(tensors, VALUES, &[count * tile[0], tile[1]])?;
         let broken = |problem: String| AdapterError::Places {
             name: name.clone(),
             problem,

@@ -14,10 +14,7 @@ use rayon::prelude::*;
 use serde_json::{Map, Value};
 
 use self::bases::Gradients;
-use super::common::{
-    code_info, entries_to_store, shape_of, stored_entries, stored_transposed, stored_values,
-    values_info, zeros,
-};
+use super::common::{code_info, entries_to_store, shape_of, stored_entries, zeros};
 use crate::{CoreParts, GradientCore, adam::AdamStep, adapter::core_cost};
 
 pub use settings::{SparseGradConfig, SparseGradMask};
@@ -142,18 +139,18 @@ impl Method for SparseGradMethod {
         let ([p, q], held) = (self.config.sides(shape), self.held(shape));
         let wide = [p, q].map(|side| side * self.config.bases());
         let mut tensors = Fields::from([
-            (INPUTS.to_owned(), values_info(target, &[inner, wide[1]])),
-            (OUTPUTS.to_owned(), values_info(target, &[out, wide[0]])),
+            (INPUTS.to_owned(), target.values_info(&[inner, wide[1]])),
+            (OUTPUTS.to_owned(), target.values_info(&[out, wide[0]])),
         ]);
         if self.config.basis_refreshes > 0 {
             let past = [wide[0] - p, q];
-            tensors.insert(PAST.to_owned(), values_info(target, &past));
+            tensors.insert(PAST.to_owned(), target.values_info(&past));
         }
         if self.config.mask == SparseGradMask::TopkFixed {
             tensors.insert(INDICES.to_owned(), code_info([p, q], held));
-            tensors.insert(CORE.to_owned(), values_info(target, &[held]));
+            tensors.insert(CORE.to_owned(), target.values_info(&[held]));
         } else {
-            tensors.insert(CORE.to_owned(), values_info(target, &[p, q]));
+            tensors.insert(CORE.to_owned(), target.values_info(&[p, q]));
         }
         Ok(AdapterSpec {
             cost: core_cost(shape, wide, held),
@@ -182,17 +179,17 @@ impl Method for SparseGradMethod {
         let matrix = |data: TensorData| Tensor::from_data(data, (device, target.dtype.into()));
         let (core, places) = match self.config.mask {
             SparseGradMask::TopkFixed => {
-                let core = stored_values(target, tensors, CORE, &[held])?;
+                let core = target.values(tensors, CORE, &[held])?;
                 let support = stored_entries(target, tensors, INDICES, [p, q], held)?;
                 (core, Some(support.tiles().to_vec()))
             }
-            _ => (stored_values(target, tensors, CORE, &[p, q])?, None),
+            _ => (target.values(tensors, CORE, &[p, q])?, None),
         };
-        let input = stored_values(target, tensors, INPUTS, &[inner, bases * q])?;
-        let output = stored_transposed(target, tensors, OUTPUTS, [out, bases * p])?;
+        let input = target.values(tensors, INPUTS, &[inner, bases * q])?;
+        let output = target.values_turned(tensors, OUTPUTS, [out, bases * p])?;
         let past = match self.config.basis_refreshes {
             0 => None,
-            count => Some(stored_values(target, tensors, PAST, &[count * p, q])?),
+            count => Some(target.values(tensors, PAST, &[count * p, q])?),
         };
         let parts = CoreParts {
             core: flat(core),
