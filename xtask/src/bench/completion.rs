@@ -136,7 +136,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     files::write_atomic(&out.join("matrix-completion.svg"), curves.as_bytes())?;
     let path = program::write(&out, "matrix-completion", &report, &markdown(&report))?;
     if !arguments.times_only {
-        files::remove_folder(&parts())?;
+        files::remove_folder(&parts(arguments.quick))?;
     }
     println!("{}", path.display());
     Ok(())
@@ -159,19 +159,29 @@ struct Part {
     figures: Figures,
 }
 
-fn parts() -> PathBuf {
-    workspace::target().join("benchmarks/matrix-completion")
+/// A quick run keeps its own: it must not take those of a long one away.
+fn parts(quick: bool) -> PathBuf {
+    let name = if quick { "quick" } else { "full" };
+    workspace::target()
+        .join("benchmarks/matrix-completion")
+        .join(name)
 }
 
-/// The curves of all networks, each kept as it ends; the machine is the first one's.
+/// The curves of all networks, each kept as it ends; the machine is the first one's. A curve of another
+/// commit is made again.
 fn curves(arguments: &Arguments) -> Result<(Machine, Figures)> {
     let mut all: Option<(Machine, Figures)> = None;
+    let commit = Machine::look().commit;
     for (index, network) in NETWORKS.iter().enumerate() {
         let flags = arguments.flags(&["--network", network]);
-        let path = parts().join(format!("{index}.json"));
+        let path = parts(arguments.quick).join(format!("{index}.json"));
         let kept = path.exists().then(|| files::read(&path)).transpose()?;
         let kept = kept.and_then(|text| serde_json::from_str::<Part>(&text).ok());
-        let same = |part: &Part| part.flags == flags && part.threads == arguments.threads;
+        let same = |part: &Part| {
+            part.flags == flags
+                && part.threads == arguments.threads
+                && part.machine.commit == commit
+        };
         let part = if let Some(part) = kept.filter(same) {
             eprintln!("{network}: kept in {}", path.display());
             part

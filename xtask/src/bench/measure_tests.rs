@@ -86,7 +86,7 @@ fn a_process_that_fails_is_named() {
 
 #[test]
 fn memory_is_of_what_is_counted_where_it_can_be() {
-    let ratio = |resident, allocated| memory_ratio(resident, allocated);
+    let ratio = memory_ratio;
     assert_eq!(ratio([Some(-9), Some(8)], [Some(2), None]), Some(0.25));
     assert_eq!(ratio([Some(4), Some(8)], [Some(2), None]), Some(0.5));
     assert_eq!(ratio([Some(4), Some(-8)], [Some(2), Some(4)]), Some(0.5));
