@@ -156,11 +156,14 @@ fn what_is_not_there_is_named() {
     assert!(error.contains("two adapters are called `low`"), "{error}");
     let error = single(&["--adapter", low, "--adapter", low]);
     assert!(error.contains("two adapters are called `low`"), "{error}");
-    let error = single(&["--adapter", "low=/nowhere"]);
-    assert!(
-        error.contains("--adapter low=/nowhere") && error.contains("adapter_config.json"),
-        "{error}"
-    );
+    for nowhere in ["low=/nowhere", "/nowhere"] {
+        let error = single(&["--adapter", nowhere]);
+        assert!(
+            error.contains(&format!("--adapter {nowhere}"))
+                && error.contains("adapter_config.json"),
+            "{error}"
+        );
+    }
     let error = single(&["--adapter", &folder, "--adapter-name", "low"]);
     assert!(error.contains("NAME=DIR"), "{error}");
     let error = single(&["--adapter", &folder, "--adapter", &folder]);

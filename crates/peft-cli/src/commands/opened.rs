@@ -104,6 +104,9 @@ impl AdapterArgs {
                 "--adapter-name and --adapter-column choose among adapters with names; give them as \
                  --adapter NAME=DIR"
             );
+            if let Some(folder) = self.adapter.first() {
+                expect_folder(folder, &folder.to_string_lossy())?;
+            }
             return Ok(named);
         }
         if plain > 0 {
@@ -115,12 +118,7 @@ impl AdapterArgs {
                 named[..place].iter().all(|(before, _)| before != name),
                 "--adapter: two adapters are called `{name}`; give each a name of its own"
             );
-            ensure!(
-                folder.is_dir(),
-                "--adapter {name}={}: no such folder; an adapter is the folder that `peft train` wrote, with \
-                 adapter_config.json in it",
-                folder.display()
-            );
+            expect_folder(folder, &format!("{name}={}", folder.display()))?;
         }
         ensure!(
             named.len() == 1 || chosen.iter().any(|flag| flag.is_some()),
@@ -129,6 +127,15 @@ impl AdapterArgs {
         );
         Ok(named)
     }
+}
+
+fn expect_folder(folder: &Path, given: &str) -> Result<()> {
+    ensure!(
+        folder.is_dir(),
+        "--adapter {given}: no such folder; an adapter is the folder that `peft train` wrote, with \
+         adapter_config.json in it"
+    );
+    Ok(())
 }
 
 /// `NAME=DIR`, unless a folder is called so as a whole.
