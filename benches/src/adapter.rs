@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use burn::{module::Module, tensor::Device};
-use peft_train::{
+use peft_run::{
     core::{
         AttachOptions, Method, NameMap, WeightGradients, attach,
         format::{TargetSpec, Targets},

@@ -3,7 +3,7 @@
 
 use anyhow::{Result, ensure};
 use burn::{module::Param, tensor::Device};
-use peft_train::{
+use peft_run::{
     core::kernels::uniform,
     data::Labels,
     models::{Embedding, Encoder, EncoderConfig, SequenceModel},

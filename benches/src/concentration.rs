@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, btree_map::Entry};
 
 use anyhow::{Context, Result, ensure};
 use burn::tensor::{Device, Tensor};
+use peft_run::core::{GradientMoments, WeightGradients};
 use peft_sparse::{SparseGradConfig, SparseGradMethod, basis::leading};
-use peft_train::core::{GradientMoments, WeightGradients};
 use serde_json::{Value, json};
 
 use crate::{

@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, ensure};
 use burn::tensor::{Device, Tensor};
-use peft_spectral::{Basis, transform::spectrum};
-use peft_train::{
+use peft_run::{
     core::{
         AttachOptions, Method, WeightGradients, adapter_tensors, attach, format::TargetSpec,
         matched_modules,
@@ -15,6 +14,7 @@ use peft_train::{
     models::{HeadSpec, ModelFolder, SequenceModel},
     weight_gradients,
 };
+use peft_spectral::{Basis, transform::spectrum};
 use serde_json::{Map, Value, json};
 
 use crate::{adapter::named, protocol::Energy};

@@ -5,7 +5,7 @@ use burn::{
     module::{Module, Param},
     tensor::{Device, Tensor, TensorData},
 };
-use peft_train::{
+use peft_run::{
     core::{
         AdapterContext,
         format::Targets,

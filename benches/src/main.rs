@@ -20,7 +20,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use peft_train::{DeviceChoice, resident_anonymous};
+use peft_run::{DeviceChoice, resident_anonymous};
 use rayon::ThreadPool;
 use serde_json::{Value, json};
 
@@ -47,7 +47,7 @@ struct Slot {
 
 fn main() -> Result<()> {
     // As the `peft` binary does.
-    peft_train::keep_freed_memory();
+    peft_run::keep_freed_memory();
     let device = std::env::var("PEFT_BENCH_DEVICE").unwrap_or_else(|_| "cpu".into());
     let device: DeviceChoice = device.parse().map_err(anyhow::Error::msg)?;
     let selected = device.select()?;
@@ -110,7 +110,7 @@ fn set_up(
              linear, merge"
         ),
     })?;
-    peft_train::release_freed_memory();
+    peft_run::release_freed_memory();
     let answer = json!({
         "ok": true,
         "name": setup.name,

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use peft_train::resident_anonymous;
+use peft_run::resident_anonymous;
 
 /// Bytes allocated now, and at the most since [`Sampler::start`].
 static NOW: AtomicUsize = AtomicUsize::new(0);

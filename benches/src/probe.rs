@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use burn::tensor::Device;
-use peft_train::{
+use peft_run::{
     core::{AttachOptions, Method, WeightGradients, attach, format::TargetSpec, matched_modules},
     data::{BatchPlan, Dataset},
     labelled_batch,

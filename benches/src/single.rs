@@ -5,13 +5,11 @@ use burn::{
     module::Module,
     tensor::{Device, Tensor},
 };
-use peft_train::{
-    Trainer,
-    core::{
-        AdapterContext, DynAdapter, Method, NameMap, WeightGradients, nn::Linear, train_weights,
-        trainable_parameters,
-    },
+use peft_run::core::{
+    AdapterContext, DynAdapter, Method, NameMap, WeightGradients, nn::Linear, train_weights,
+    trainable_parameters,
 };
+use peft_train::Trainer;
 
 use crate::{
     Case,
@@ -90,7 +88,7 @@ impl LinearCase {
         let (holder, method) = match setup.adapter.as_str() {
             "none" => (Holder::frozen(setup, &device), None),
             "full" => {
-                let method = peft_train::methods::by_name("head")?;
+                let method = peft_run::methods::by_name("head")?;
                 let method = (method.build)(&(method.defaults)())?;
                 (
                     Holder::frozen(setup, &device).weight_trained(),

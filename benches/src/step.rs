@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use burn::tensor::Device;
-use peft_train::{
+use peft_run::{
     data::{BatchPlan, Dataset, LoadOptions, Task, TextTokenizer},
     models::{HeadSpec, ModelFolder, SequenceModel},
 };

@@ -2,8 +2,8 @@
 
 use anyhow::{Context, Result};
 use burn::tensor::Device;
-use peft_train::{
-    AdamWConfig, Schedule, ScheduleKind, Targets, TrainError, Trainer, TrainerConfig,
+use peft_run::{
+    RunError, ScheduleKind, Targets,
     core::{
         AttachOptions, Method, WeightGradients, attach,
         format::{self, TargetSpec},
@@ -14,6 +14,7 @@ use peft_train::{
     models::{PackedBatch, SequenceModel},
     targets, weight_gradients,
 };
+use peft_train::{AdamWConfig, Schedule, Trainer, TrainerConfig};
 
 use crate::{
     adapter::{method, named},
@@ -33,7 +34,7 @@ impl Inputs<'_> {
         &self,
         model: &SequenceModel,
         device: &Device,
-    ) -> Result<(PackedBatch, Targets), TrainError> {
+    ) -> Result<(PackedBatch, Targets), RunError> {
         let Self {
             ids,
             type_ids,

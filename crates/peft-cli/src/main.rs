@@ -1,4 +1,4 @@
-//! The `peft` binary: arguments, terminal and exit codes. The work is done by `peft-train`.
+//! The `peft` binary: arguments, terminal and exit codes. The work is done by `peft-run`.
 
 mod args;
 mod commands;
@@ -41,7 +41,7 @@ fn run(mut cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Quickstart(_) | Command::Train(_) | Command::Eval(_) | Command::Predict(_)
     );
     if computes {
-        peft_train::keep_freed_memory();
+        peft_run::keep_freed_memory();
     }
     match cli.command {
         Command::Quickstart(args) => commands::quickstart(&args, cli.offline),

@@ -9,7 +9,7 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
-use peft_train::{Event, Plan, Progress};
+use peft_run::{Event, Plan, Progress};
 use serde_json::json;
 
 use crate::{args::LogFormat, commands::megabytes};
@@ -216,7 +216,7 @@ fn duration(seconds: f64) -> String {
     }
 }
 
-fn list(metrics: &peft_train::Metrics) -> String {
+fn list(metrics: &peft_run::Metrics) -> String {
     metrics
         .iter()
         .map(|(name, value)| format!("  {name} {value:.4}"))

@@ -1,5 +1,5 @@
 //! Against Hugging Face PEFT; the files are minted by `xtask/python/mint_goldens.py`. What adapters
-//! compute is held against PEFT's logits in `peft-train`.
+//! compute is held against PEFT's logits in `peft-run`.
 
 use std::path::PathBuf;
 

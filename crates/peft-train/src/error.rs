@@ -1,54 +1,33 @@
-use std::{fmt, path::PathBuf};
+use std::{error::Error, fmt, path::PathBuf};
 
-use peft_config::Problems;
 use peft_core::AdapterError;
-use peft_data::DataError;
 use peft_format::FormatError;
-use peft_models::ModelError;
 use thiserror::Error;
 
-use crate::BaseFile;
-
-/// Why a run stopped.
+/// Why training stopped.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum TrainError {
-    /// The data.
-    #[error(transparent)]
-    Data(#[from] DataError),
-    /// The model.
-    #[error(transparent)]
-    Model(#[from] ModelError),
     /// The adapter.
     #[error(transparent)]
     Adapter(#[from] AdapterError),
     /// A file.
     #[error(transparent)]
     Format(#[from] FormatError),
-    /// Settings, each with the place where it was written.
+    /// What the caller's own code of a batch ended with: see [`TrainError::batch`].
     #[error(transparent)]
-    Settings(#[from] Problems),
-    /// A setting.
+    Batch(Box<dyn Error + Send + Sync>),
+    /// Something that training was asked for and that does not go together.
     #[error("{setting}: {problem}; {fix}")]
     Setting {
-        /// The setting.
+        /// What was asked for.
         setting: String,
         /// What is wrong.
         problem: String,
         /// What to do.
         fix: String,
     },
-    /// The chosen device is not there.
-    #[error("device `{device}`: {problem}; {fix}")]
-    Device {
-        /// The device asked for.
-        device: String,
-        /// What is wrong.
-        problem: String,
-        /// What to do.
-        fix: String,
-    },
-    /// A file beside the adapter is broken.
+    /// The file of a [`TrainerState`](crate::TrainerState) is broken.
     #[error("{}: {problem}; {fix}", path.display())]
     File {
         /// The file.
@@ -57,21 +36,6 @@ pub enum TrainError {
         problem: String,
         /// What to do.
         fix: String,
-    },
-    /// An adapter was trained on other weights than those of the base it is to be used with.
-    #[error(
-        "{}: it was trained on `{}` ({}), but `{}` ({}) holds other weights; give the base that it was \
-         trained on as --model, or --any-base to go on all the same",
-        adapter.display(), recorded.model, recorded.fingerprint.short(), found.model,
-        found.fingerprint.short()
-    )]
-    OtherBase {
-        /// The adapter folder.
-        adapter: PathBuf,
-        /// The base that it was trained on.
-        recorded: Box<BaseFile>,
-        /// The base that was given.
-        found: Box<BaseFile>,
     },
     /// NaN or infinity in training.
     #[error(
@@ -98,7 +62,7 @@ pub enum TrainError {
     /// Some adapters get no gradient, while others do.
     #[error(
         "step {step}: no gradient has ever reached the adapters of {}: what they compute has no part \
-         in the loss; leave them out with --exclude-modules, or check the model",
+         in the loss; exclude these modules, or check the model",
         few(modules)
     )]
     SilentAdapters {
@@ -138,44 +102,6 @@ pub enum TrainError {
         name: String,
         /// What is wrong.
         problem: String,
-    },
-    /// The run was asked to stop, and did after saving.
-    #[error(
-        "interrupted after step {step} of {total}: give the same command with --resume to go on; \
-         the adapter so far is in {}", output.join("last").display()
-    )]
-    Interrupted {
-        /// Steps done.
-        step: u64,
-        /// Steps to do.
-        total: u64,
-        /// The output folder.
-        output: PathBuf,
-    },
-    /// The output folder holds something else than this run can go on from or replace.
-    #[error("{}: {problem}; {fix}", folder.display())]
-    Output {
-        /// The output folder.
-        folder: PathBuf,
-        /// What is there.
-        problem: String,
-        /// What to do.
-        fix: String,
-    },
-    /// A resumed run is asked for with a setting or an input that would change its bits.
-    #[error(
-        "{what}: the run in {} was started with {before}, this command has {now}; give it as it was, \
-         or start afresh in another --output", folder.display()
-    )]
-    Changed {
-        /// The setting or the input.
-        what: String,
-        /// Its value then.
-        before: String,
-        /// Its value now.
-        now: String,
-        /// The output folder.
-        folder: PathBuf,
     },
 }
 
@@ -219,6 +145,11 @@ fn few(names: &[String]) -> String {
 }
 
 impl TrainError {
+    /// The error of the caller's own code, where it computes a batch for a [`Trainer`](crate::Trainer).
+    pub fn batch(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Batch(error.into())
+    }
+
     pub(crate) fn state(name: impl Into<String>, problem: impl Into<String>) -> Self {
         Self::State {
             name: name.into(),

@@ -13,7 +13,10 @@ const NAMES: [&str; 7] = [
 ];
 
 /// Read metrics back.
-pub(crate) fn deserialize<'de, D: Deserializer<'de>>(source: D) -> Result<Metrics, D::Error> {
+///
+/// # Errors
+/// If a name is none of a metric.
+pub fn deserialize<'de, D: Deserializer<'de>>(source: D) -> Result<Metrics, D::Error> {
     let stored = BTreeMap::<String, f64>::deserialize(source)?;
     let known = |name: String| {
         let found = NAMES.into_iter().find(|known| *known == name);
@@ -42,17 +45,20 @@ pub fn classification(predicted: &[u32], actual: &[u32], classes: usize) -> Metr
 
 /// Rows by actual and predicted class.
 #[derive(Debug, Clone)]
-pub(crate) struct Confusion {
+pub struct Confusion {
     counts: Vec<Vec<f64>>,
 }
 
 impl Confusion {
+    /// No rows yet.
     pub fn new(classes: usize) -> Self {
         Self {
             counts: vec![vec![0.0; classes]; classes],
         }
     }
 
+    /// Count a row.
+    ///
     /// # Panics
     /// If a class is none of those.
     pub fn add(&mut self, predicted: u32, actual: u32) {
@@ -102,7 +108,7 @@ pub fn multi_label(predicted: &[f32], actual: &[f32], width: usize) -> Metrics {
 
 /// What of several labels a row was right.
 #[derive(Debug, Clone)]
-pub(crate) struct LabelHits {
+pub struct LabelHits {
     /// Of each label: hits, predictions, and rows that have it.
     counts: Vec<[f64; 3]>,
     /// Rows whose labels are all right.
@@ -111,6 +117,7 @@ pub(crate) struct LabelHits {
 }
 
 impl LabelHits {
+    /// No rows yet.
     pub fn new(width: usize) -> Self {
         Self {
             counts: vec![[0.0; 3]; width],
@@ -119,6 +126,8 @@ impl LabelHits {
         }
     }
 
+    /// Count rows.
+    ///
     /// # Panics
     /// If these are no whole rows.
     pub fn add(&mut self, predicted: &[f32], actual: &[f32]) {

@@ -58,14 +58,14 @@ pub fn restore_parameters<M: Module>(model: M, tensors: &HostTensors) -> Result<
 
 /// The trained parameters of each adapted module, by the [key](peft_core::AdapterPlace::key) of module and
 /// adapter.
-pub(crate) fn adapter_parameters<M: Module>(model: &M) -> BTreeMap<String, Vec<String>> {
+pub fn adapter_parameters<M: Module>(model: &M) -> BTreeMap<String, Vec<String>> {
     let mut sites = Sites::default();
     model.visit(&mut sites);
     sites.modules
 }
 
-/// The first parameter that holds NaN or infinity, in the model's order.
-pub(crate) fn first_not_finite<M: Module>(model: &M) -> Option<String> {
+/// The path of the first parameter that holds NaN or infinity, in the model's order.
+pub fn first_not_finite<M: Module>(model: &M) -> Option<String> {
     let mut search = Search::default();
     model.visit(&mut search);
     search.found

@@ -1,10 +1,10 @@
 //! Learning-rate schedules.
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The shape of a schedule after its warm-up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum ScheduleKind {
     /// Falls in a line to zero.

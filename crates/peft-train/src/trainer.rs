@@ -278,7 +278,7 @@ impl Trainer {
     }
 
     /// What the parts of the next step compute in: its dropout, most of all.
-    pub(crate) fn context(&self, part: usize, parts: usize) -> AdapterContext {
+    pub fn context(&self, part: usize, parts: usize) -> AdapterContext {
         let place = self.step * parts as u64 + part as u64;
         AdapterContext::training(self.config.seed, place)
     }

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use peft_train::{
-    BaseDtype, DeviceChoice, RunConfig, Sources, TrainError,
+use peft_run::{
+    BaseDtype, DeviceChoice, RunConfig, RunError, Sources,
     data::{Format, Task},
 };
 
@@ -138,12 +138,12 @@ pub struct RunArgs {
 
 impl RunArgs {
     /// The settings that these come to.
-    pub fn resolve(&self) -> Result<RunConfig, TrainError> {
+    pub fn resolve(&self) -> Result<RunConfig, RunError> {
         RunConfig::resolve(&self.sources())
     }
 
     /// The same for a plan, which needs neither data nor an output.
-    pub fn resolve_plan(&self) -> Result<RunConfig, TrainError> {
+    pub fn resolve_plan(&self) -> Result<RunConfig, RunError> {
         RunConfig::resolve_plan(&self.sources())
     }
 

@@ -7,7 +7,7 @@ use clap::{
     builder::PossibleValuesParser,
 };
 use peft_config::{Kind, Setting};
-use peft_train::{Flag, RunConfig, methods::METHODS};
+use peft_run::{Flag, RunConfig, methods::METHODS};
 
 /// Heading under which the settings of methods stand.
 const METHOD: &str = "Method";

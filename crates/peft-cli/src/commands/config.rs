@@ -1,7 +1,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use peft_train::{RunConfig, Sources, TrainError};
+use peft_run::{RunConfig, RunError, Sources};
 
 use crate::args::ConfigCommand;
 
@@ -18,7 +18,7 @@ pub fn config(command: &ConfigCommand) -> Result<ExitCode> {
             };
             match RunConfig::examine(&sources) {
                 Ok(_) => println!("{}: OK", file.display()),
-                Err(TrainError::Settings(problems)) => {
+                Err(RunError::Settings(problems)) => {
                     for problem in problems.iter() {
                         println!("{problem}");
                     }

@@ -1,7 +1,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use peft_train::{ConvertOptions, convert as convert_adapter};
+use peft_run::{ConvertOptions, convert as convert_adapter};
 
 use super::compute;
 use crate::args::ConvertArgs;

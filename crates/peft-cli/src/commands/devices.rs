@@ -1,7 +1,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use peft_train::DeviceChoice;
+use peft_run::DeviceChoice;
 
 /// `peft devices`
 pub fn devices() -> Result<ExitCode> {

@@ -1,7 +1,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use peft_train::{
+use peft_run::{
     data::{Dataset, LoadOptions},
     evaluate_parts, evaluate_parts_by_rows,
 };

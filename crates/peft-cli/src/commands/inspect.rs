@@ -2,7 +2,7 @@ use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
 use anyhow::Result;
-use peft_train::{
+use peft_run::{
     core::format::summary::{AdapterSummary, CheckpointSummary, TensorSummary, Totals},
     methods,
 };
@@ -16,7 +16,7 @@ pub fn inspect(args: &InspectArgs) -> Result<ExitCode> {
     let mut code = ExitCode::SUCCESS;
     if args.path.join("adapter_config.json").is_file() {
         // A method of others is shown, too; its modules are not told apart.
-        let config = peft_train::core::format::AdapterConfig::read(&args.path)?;
+        let config = peft_run::core::format::AdapterConfig::read(&args.path)?;
         let suffixes = methods::from_config(&config)
             .map(|method| method.suffixes())
             .unwrap_or_default();

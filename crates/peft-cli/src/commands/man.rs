@@ -7,7 +7,7 @@ use std::{
 use anyhow::{Context, Result};
 use clap::{Command, CommandFactory};
 use clap_mangen::Man;
-use peft_train::core::format::atomic::write_atomic;
+use peft_run::core::format::atomic::write_atomic;
 
 use crate::args::{Cli, ManArgs};
 

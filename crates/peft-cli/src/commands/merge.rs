@@ -1,7 +1,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use peft_train::{MergeOptions, merge as merge_adapter};
+use peft_run::{MergeOptions, merge as merge_adapter};
 
 use super::compute;
 use crate::args::MergeArgs;

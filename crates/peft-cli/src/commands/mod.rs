@@ -17,7 +17,7 @@ mod train;
 mod verify;
 
 use anyhow::{Context, Result};
-use peft_train::{
+use peft_run::{
     Evaluation, SelectedDevice,
     data::{ColumnMap, ReadOptions},
 };

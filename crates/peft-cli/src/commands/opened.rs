@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail, ensure};
-use peft_train::{
+use peft_run::{
     OpenOptions, OpenSetOptions, SelectedDevice, TaskFile,
     core::{AdapterChoice, AdapterRoster, check_adapter_name, set_active},
     data::{ChoiceColumn, Task, TextTokenizer},

@@ -2,7 +2,7 @@ use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
 use anyhow::Result;
-use peft_train::{ModuleGroup, Plan, calibrate, plan as make};
+use peft_run::{ModuleGroup, Plan, calibrate, plan as make};
 
 use super::set_threads;
 use crate::{

@@ -2,7 +2,7 @@ use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use peft_train::{
+use peft_run::{
     Prediction,
     data::{Dataset, Format, LoadOptions},
     predict as predict_rows, predict_by_rows,
@@ -59,7 +59,7 @@ pub fn predict(args: PredictArgs) -> Result<ExitCode> {
     };
     let written = match &args.output {
         None => fill(&mut BufWriter::new(io::stdout().lock())).map_err(anyhow::Error::from),
-        Some(path) => peft_train::core::format::atomic::write_atomic(path, fill)
+        Some(path) => peft_run::core::format::atomic::write_atomic(path, fill)
             .with_context(|| format!("writing {}", path.display())),
     };
     match fault {

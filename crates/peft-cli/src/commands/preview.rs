@@ -2,7 +2,7 @@ use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
 use anyhow::Result;
-use peft_train::data::{DataError, LoadOptions, Preview, TextTokenizer};
+use peft_run::data::{DataError, LoadOptions, Preview, TextTokenizer};
 
 use super::{columns, label_separator, read_options};
 use crate::args::PreviewArgs;

@@ -1,7 +1,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use peft_train::{RunConfig, train as run};
+use peft_run::{RunConfig, train as run};
 use serde_json::json;
 
 use super::{evaluation_object, set_threads};

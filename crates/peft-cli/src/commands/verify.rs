@@ -2,7 +2,7 @@ use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
 use anyhow::Result;
-use peft_train::{VerifyReport, verify as check};
+use peft_run::{VerifyReport, verify as check};
 
 use super::compute;
 use crate::args::VerifyArgs;

@@ -1,12 +1,8 @@
-//! Goldens minted by `xtask/python/mint_goldens.py` from HF transformers and PEFT.
+//! Goldens minted by `xtask/python/mint_goldens.py` from Hugging Face PEFT, and comparisons.
 
 use std::path::PathBuf;
 
-use burn::tensor::{Device, FloatDType, Tensor};
-use peft_train::{
-    core::AdapterContext,
-    models::{EncoderConfig, HeadSpec, ModelFolder, PackedBatch, SequenceModel},
-};
+use burn::tensor::{Device, Tensor};
 use serde_json::Value;
 
 pub fn goldens() -> PathBuf {
@@ -19,72 +15,11 @@ pub fn json(path: &str) -> Value {
 }
 
 pub fn cpu() -> Device {
-    peft_train::DeviceChoice::Cpu.select().unwrap().device
-}
-
-pub fn folder(name: &str, dtype: FloatDType) -> ModelFolder {
-    let mut folder = ModelFolder::open(&goldens().join("models").join(name)).unwrap();
-    folder.set_dtype(dtype);
-    folder
-}
-
-pub fn model(name: &str, dtype: FloatDType, device: &Device) -> SequenceModel {
-    let head = HeadSpec {
-        outputs: 3,
-        seed: 1,
-    };
-    SequenceModel::load(&folder(name, dtype), &head, device)
-        .unwrap()
-        .0
-}
-
-/// The rows of a set of inputs: token ids and segments.
-pub fn rows(cases: &Value, inputs: &str) -> Vec<(Vec<u32>, Option<Vec<u32>>)> {
-    let list = |value: &Value| -> Vec<u32> { serde_json::from_value(value.clone()).unwrap() };
-    cases["inputs"][inputs]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|row| {
-            (
-                list(&row["ids"]),
-                (!row["type_ids"].is_null()).then(|| list(&row["type_ids"])),
-            )
-        })
-        .collect()
-}
-
-pub fn pack(
-    config: &EncoderConfig,
-    rows: &[(Vec<u32>, Option<Vec<u32>>)],
-    device: &Device,
-) -> PackedBatch {
-    let typed = rows.iter().any(|(_, types)| types.is_some());
-    let (mut ids, mut types, mut starts) = (Vec::new(), Vec::new(), vec![0]);
-    for (row, segments) in rows {
-        ids.extend(row);
-        if typed {
-            types.extend(segments.clone().unwrap_or_else(|| vec![0; row.len()]));
-        }
-        starts.push(ids.len());
-    }
-    PackedBatch::new(config, &ids, &types, &starts, device).unwrap()
-}
-
-pub fn logits(model: &SequenceModel, inputs: &str, device: &Device) -> Vec<f64> {
-    let batch = pack(model.config(), &rows(&json("cases.json"), inputs), device);
-    values(model.forward(&batch, &AdapterContext::inference()))
+    Device::flex()
 }
 
 pub fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
     tensor.into_data().iter::<f64>().collect()
-}
-
-pub fn flat(value: &Value) -> Vec<f64> {
-    match value {
-        Value::Array(items) => items.iter().flat_map(flat).collect(),
-        other => vec![other.as_f64().unwrap()],
-    }
 }
 
 /// Largest difference, relative to values above 1.

@@ -1,31 +1,9 @@
 //! One binary for the crate's integration tests: linking it once is the cost.
 
-mod adapters;
 mod common;
-mod convert;
-mod end_to_end;
-mod families;
 mod guards;
-mod head;
 mod hooks;
 mod library;
 mod loca;
-mod memory;
-mod offset;
-mod plan;
-mod ranks;
-mod real;
-mod resume;
-mod selections;
-mod sets;
-mod sets_guide;
 mod sparse;
-mod sparse_runs;
 mod tied;
-mod tiny;
-mod trace;
-
-#[path = "../../../../tests/shared/tiny.rs"]
-mod files;
-#[path = "../../../../tests/shared/output.rs"]
-mod output;

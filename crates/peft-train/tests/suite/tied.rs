@@ -14,11 +14,10 @@ use peft_train::{
         kernels::normal,
         load_adapter, read_adapter, save_adapter, tied_parameters,
     },
-    gradients, plan, train,
+    gradients,
 };
 
 use crate::common::{assert_close, cpu, values};
-use crate::tiny::{config, workspace};
 
 /// Two layers of two matrices each.
 #[derive(Module, Debug)]
@@ -208,20 +207,4 @@ fn layers_of_other_widths_are_refused() {
     };
     let error = attach(base, &method(), &options).unwrap_err().to_string();
     assert!(error.contains("of one size"), "{error}");
-}
-
-#[test]
-fn a_run_counts_what_is_shared_once() {
-    let (dir, model, data) = workspace();
-    let output = dir.path().join("out");
-    let mut config = config(&model, &data, &output);
-    config.method = "lorta".into();
-    config.method_config.insert("num_heads".into(), 4.into());
-    let expected = plan(&config).unwrap();
-    // Rank 4, width 32, four heads of 8; layers and two matrices of each.
-    let layers = expected.targets / 2;
-    assert_eq!(expected.trainable_parameters, 4 * (32 + 8 + 4 + layers + 2));
-    train(&config, &mut ()).unwrap();
-    let file = std::fs::metadata(output.join("adapter_model.safetensors")).unwrap();
-    assert_eq!(file.len(), expected.adapter_bytes);
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
-use peft_train::{
+use peft_run::{
     OpenOptions, Progress, RunConfig, SelectedDevice,
     data::{Dataset, Labels, LoadOptions, Task},
     open, predict, train,
@@ -77,9 +77,8 @@ impl Arm {
             bail!("{} has no labels", data.held_out.display());
         };
         let predictions = predict(&adapted.model, &rows, task, BATCH, &selected.device)?;
-        let right = |(prediction, label): (&peft_train::Prediction, &u32)| {
-            prediction.class() == Some(*label)
-        };
+        let right =
+            |(prediction, label): (&peft_run::Prediction, &u32)| prediction.class() == Some(*label);
         Ok(predictions.iter().zip(&actual).map(right).collect())
     }
 }

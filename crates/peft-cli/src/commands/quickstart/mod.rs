@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
-use peft_train::{
+use peft_run::{
     DeviceChoice, MergeOptions, MergeReport, core::format::atomic::write_atomic_bytes, merge,
 };
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use peft_train::core::format::atomic::write_atomic_bytes;
+use peft_run::core::format::atomic::write_atomic_bytes;
 use serde_json::json;
 
 /// Shares of right answers, and their difference.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use peft_train::core::format::atomic::write_atomic_bytes;
+use peft_run::core::format::atomic::write_atomic_bytes;
 
 const FIT: &str = include_str!("../../../assets/tweets/fit.csv");
 const HELD_OUT: &str = include_str!("../../../assets/tweets/held-out.csv");

@@ -1,0 +1,26 @@
+//! The file beside an adapter that runs the same training again.
+
+use peft_format::atomic::write_atomic_bytes;
+use serde_json::Value;
+
+use crate::{RunConfig, RunError};
+
+/// Name of the file in the output folder.
+const RECORD: &str = "run.toml";
+
+/// Write every setting of a run, as it was resolved, into its output folder.
+pub fn record(config: &RunConfig) -> Result<(), RunError> {
+    let path = config.output.join(RECORD);
+    let values = match serde_json::to_value(config) {
+        Ok(Value::Object(values)) => values,
+        _ => Default::default(),
+    };
+    let text = format!(
+        "# Written by peft {}. The same training again, from the same folder:\n\
+         # peft train --config {} output=ELSEWHERE\n\n{}",
+        env!("CARGO_PKG_VERSION"),
+        path.display().to_string().replace(char::is_control, "?"),
+        peft_config::write(&values, &|_| None)
+    );
+    Ok(write_atomic_bytes(&path, text.as_bytes())?)
+}

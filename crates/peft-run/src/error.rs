@@ -1,0 +1,159 @@
+use std::path::PathBuf;
+
+use peft_config::Problems;
+use peft_core::AdapterError;
+use peft_data::DataError;
+use peft_format::FormatError;
+use peft_models::ModelError;
+use peft_train::TrainError;
+use thiserror::Error;
+
+use crate::BaseFile;
+
+/// Why a run, or something else from files to files, stopped.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The loop. What an adapter, a file or the run's own part of the loop made it stop with has its own
+    /// variants here.
+    #[error(transparent)]
+    Train(TrainError),
+    /// The data.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The model.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The adapter.
+    #[error(transparent)]
+    Adapter(#[from] AdapterError),
+    /// A file.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// Settings, each with the place where it was written.
+    #[error(transparent)]
+    Settings(#[from] Problems),
+    /// A setting.
+    #[error("{setting}: {problem}; {fix}")]
+    Setting {
+        /// The setting.
+        setting: String,
+        /// What is wrong.
+        problem: String,
+        /// What to do.
+        fix: String,
+    },
+    /// The chosen device is not there.
+    #[error("device `{device}`: {problem}; {fix}")]
+    Device {
+        /// The device asked for.
+        device: String,
+        /// What is wrong.
+        problem: String,
+        /// What to do.
+        fix: String,
+    },
+    /// A file beside the adapter is broken.
+    #[error("{}: {problem}; {fix}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+        /// What to do.
+        fix: String,
+    },
+    /// An adapter was trained on other weights than those of the base it is to be used with.
+    #[error(
+        "{}: it was trained on `{}` ({}), but `{}` ({}) holds other weights; give the base that it was \
+         trained on as --model, or --any-base to go on all the same",
+        adapter.display(), recorded.model, recorded.fingerprint.short(), found.model,
+        found.fingerprint.short()
+    )]
+    OtherBase {
+        /// The adapter folder.
+        adapter: PathBuf,
+        /// The base that it was trained on.
+        recorded: Box<BaseFile>,
+        /// The base that was given.
+        found: Box<BaseFile>,
+    },
+    /// The run was asked to stop, and did after saving.
+    #[error(
+        "interrupted after step {step} of {total}: give the same command with --resume to go on; \
+         the adapter so far is in {}", output.join("last").display()
+    )]
+    Interrupted {
+        /// Steps done.
+        step: u64,
+        /// Steps to do.
+        total: u64,
+        /// The output folder.
+        output: PathBuf,
+    },
+    /// The output folder holds something else than this run can go on from or replace.
+    #[error("{}: {problem}; {fix}", folder.display())]
+    Output {
+        /// The output folder.
+        folder: PathBuf,
+        /// What is there.
+        problem: String,
+        /// What to do.
+        fix: String,
+    },
+    /// A resumed run is asked for with a setting or an input that would change its bits.
+    #[error(
+        "{what}: the run in {} was started with {before}, this command has {now}; give it as it was, \
+         or start afresh in another --output", folder.display()
+    )]
+    Changed {
+        /// The setting or the input.
+        what: String,
+        /// Its value then.
+        before: String,
+        /// Its value now.
+        now: String,
+        /// The output folder.
+        folder: PathBuf,
+    },
+}
+
+impl From<TrainError> for RunError {
+    fn from(error: TrainError) -> Self {
+        match error {
+            TrainError::Adapter(error) => Self::Adapter(error),
+            TrainError::Format(error) => Self::Format(error),
+            TrainError::Batch(error) => match error.downcast::<Self>() {
+                Ok(own) => *own,
+                Err(other) => Self::Train(TrainError::Batch(other)),
+            },
+            other => Self::Train(other),
+        }
+    }
+}
+
+/// On its way through the loop.
+impl From<RunError> for TrainError {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::Train(error) => error,
+            RunError::Adapter(error) => Self::Adapter(error),
+            RunError::Format(error) => Self::Format(error),
+            other => Self::batch(other),
+        }
+    }
+}
+
+impl RunError {
+    pub(crate) fn setting(
+        setting: impl Into<String>,
+        problem: impl Into<String>,
+        fix: impl Into<String>,
+    ) -> Self {
+        Self::Setting {
+            setting: setting.into(),
+            problem: problem.into(),
+            fix: fix.into(),
+        }
+    }
+}

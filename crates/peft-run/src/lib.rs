@@ -1,0 +1,61 @@
+#![warn(missing_docs)]
+//! Fine-tuning from files to files: settings, opening, planning, runs, merging, verification, reports.
+//!
+//! [`train`] is a whole run from files to an adapter folder. It can be interrupted and go on to the same
+//! bits ([`RunConfig::resume`]). The loop itself, for any Burn module, is
+//! [`Trainer`](peft_train::Trainer) in `peft-train`.
+//!
+//! A run that would learn nothing or nonsense ends in a [`RunError`] that names the tensor or the
+//! modules, such as adapters that end as they began
+//! ([`TrainError::NotMoved`]).
+
+mod base;
+mod cache;
+mod checkpoint;
+mod config;
+mod convert;
+mod device;
+mod dtype;
+mod error;
+mod evaluate;
+mod event;
+mod loss;
+mod merge;
+mod open;
+mod plan;
+mod run;
+mod session;
+mod sidecar;
+mod summary;
+mod task;
+mod verify;
+
+pub use base::BaseFile;
+pub use cache::cache_folder;
+pub use config::{Flag, Sources};
+pub use convert::{ConvertOptions, ConvertReport, convert};
+pub use device::{DeviceChoice, SelectedDevice};
+pub use dtype::BaseDtype;
+pub use error::RunError;
+pub use evaluate::{
+    Evaluation, Prediction, evaluate, evaluate_parts, evaluate_parts_by_rows, predict,
+    predict_by_rows,
+};
+pub use event::{Event, Progress};
+pub use loss::{Targets, differentiate, loss, targets};
+pub use merge::{MergeOptions, MergeReport, merge};
+pub use open::{Adapted, AdaptedSet, NamedAdapter, OpenOptions, OpenSetOptions, open, open_set};
+pub use plan::{
+    DataPlan, MemoryPlan, ModuleGroup, Plan, Rates, TimePlan, Unmatched, calibrate, plan,
+};
+pub use run::{RunConfig, RunReport, train};
+pub use session::{labelled_batch, weight_gradients};
+pub use task::TaskFile;
+pub use verify::{BaseVerdict, ModuleCheck, Problem, VerifyReport, verify};
+
+pub use peft_core as core;
+pub use peft_core::kernels::{keep_freed_memory, release_freed_memory};
+pub use peft_data as data;
+pub use peft_methods as methods;
+pub use peft_models as models;
+pub use peft_train::{Metrics, ScheduleKind, TrainError, peak_memory, resident_anonymous};

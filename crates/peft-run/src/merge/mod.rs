@@ -1,0 +1,252 @@
+//! An adapter written into its base.
+
+mod change;
+mod folder;
+mod places;
+
+use std::path::Path;
+
+use burn::tensor::{Device, TensorData};
+use peft_format::{Dtype, Metadata, SafetensorsWriter, TensorSpec, atomic::AtomicDir};
+use peft_models::ModelFolder;
+use serde::Serialize;
+
+use self::folder::{copy_tokenizer, expect_replaceable, write_config};
+pub(crate) use self::{
+    change::{LOSS_LIMIT, Rounding, round},
+    places::{Places, change, outputs, saved_outputs, target_of},
+};
+use crate::{BaseFile, RunError, TaskFile, open::read_with_method};
+
+/// What [`merge`] is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct MergeOptions<'a> {
+    /// Hugging Face model folder: the base.
+    pub model: &'a Path,
+    /// Adapter folder.
+    pub adapter: &'a Path,
+    /// Folder to write.
+    pub output: &'a Path,
+    /// Type of every floating-point tensor of the merged model; each its own, unless set.
+    pub dtype: Option<Dtype>,
+    /// Write even if rounding swallows more than a twentieth of a change.
+    pub allow_loss: bool,
+    /// Merge even into another base than the one the adapter was trained on.
+    pub any_base: bool,
+    /// Where to compute.
+    pub device: &'a Device,
+}
+
+impl<'a> MergeOptions<'a> {
+    /// A merge in the checkpoint's own types, without loss and into the right base only.
+    pub fn new(model: &'a Path, adapter: &'a Path, output: &'a Path, device: &'a Device) -> Self {
+        Self {
+            model,
+            adapter,
+            output,
+            dtype: None,
+            allow_loss: false,
+            any_base: false,
+            device,
+        }
+    }
+}
+
+/// What merging did.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct MergeReport {
+    /// Weights changed by the adapter.
+    pub merged: usize,
+    /// Parameters replaced or added in full: the head.
+    pub replaced: usize,
+    /// Types of the merged weights.
+    pub dtypes: Vec<String>,
+    /// Largest error of a stored weight against the exact sum, relative to the largest weight of
+    /// its tensor: what rounding to the checkpoint's type cost.
+    pub relative_error: f64,
+    /// Largest part of a weight's change that rounding swallowed, as a share of the change's norm.
+    pub lost_share: f64,
+    /// The same of all changes together.
+    pub lost_share_overall: f64,
+    /// The weight that lost most; none where nothing was lost.
+    pub lost_most: Option<String>,
+    /// Largest change of a weight.
+    pub largest_change: f64,
+}
+
+/// Write a model with its adapter merged in as a model folder, one tensor at a time.
+///
+/// The sum is formed in f32 (f64 for f64 checkpoints) and rounded once to the type that is written.
+///
+/// # Errors
+/// If the adapter belongs to another base, is not finite, or would lose more than a twentieth of a
+/// change in rounding; if files cannot be read or written. An existing folder is kept then.
+pub fn merge(options: &MergeOptions) -> Result<MergeReport, RunError> {
+    let folder = ModelFolder::open(options.model)?;
+    let (method, loaded) = read_with_method(options.adapter)?;
+    if !options.any_base {
+        BaseFile::expect(options.adapter, &folder)?;
+    }
+    let task = TaskFile::read(options.adapter)?;
+    let checkpoint = folder.checkpoint();
+    let places = Places::find(&folder, &loaded)?;
+    let output = options.output;
+    if output.exists()
+        && std::fs::canonicalize(output).ok() == std::fs::canonicalize(options.model).ok()
+    {
+        return Err(RunError::setting(
+            "--output",
+            "it is the model's own folder",
+            "give another folder",
+        ));
+    }
+    expect_replaceable(output)?;
+    let staged = AtomicDir::create(output)?;
+    let mut writer = SafetensorsWriter::create(
+        &staged.path().join("model.safetensors"),
+        specs(&folder, &places, options.dtype),
+        &Metadata::from_iter([("format".to_owned(), "pt".to_owned())]),
+    )?;
+    let order: Vec<(String, Dtype)> = writer.order().map(|s| (s.name.clone(), s.dtype)).collect();
+    let mut total = Rounding::default();
+    let mut worst: Option<(String, Dtype, f64)> = None;
+    let mut report = MergeReport {
+        merged: 0,
+        replaced: places.replaced.len(),
+        dtypes: Vec::new(),
+        relative_error: 0.0,
+        lost_share: 0.0,
+        lost_share_overall: 0.0,
+        lost_most: None,
+        largest_change: 0.0,
+    };
+    for (name, dtype) in order {
+        if let Some(tensor) = places.replaced.get(&name) {
+            let bytes = match dtype == tensor.dtype {
+                true => tensor.bytes.clone(),
+                false => converted(
+                    &name,
+                    &tensor.to_float(&name, burn::tensor::FloatDType::F32)?,
+                    dtype,
+                )?,
+            };
+            writer.write(&name, &bytes)?;
+            continue;
+        }
+        let change = match places.adapted.get(&name) {
+            Some(module) => change(
+                &folder,
+                &name,
+                module,
+                &loaded,
+                method.as_ref(),
+                places.widest,
+                options.device,
+            )?,
+            None => None,
+        };
+        let Some(change) = change else {
+            let held = checkpoint.info(&name).map(|info| info.dtype);
+            let bytes = match held == Some(dtype) {
+                true => checkpoint.bytes(&name)?,
+                false => {
+                    let values = checkpoint.to_f32(&name)?;
+                    let shape = [values.len()];
+                    converted(&name, &TensorData::new(values, shape), dtype)?.into()
+                }
+            };
+            writer.write(&name, &bytes)?;
+            continue;
+        };
+        let (bytes, sums) = change.rounded(dtype);
+        if sums.not_finite + sums.overflowed > 0 {
+            return Err(no_room(&name, sums.not_finite + sums.overflowed, dtype));
+        }
+        total.add(&sums);
+        let share = sums.lost_share();
+        if worst.as_ref().is_none_or(|(_, _, most)| share > *most) {
+            worst = Some((name.clone(), dtype, share));
+        }
+        let shown = dtype.to_string();
+        if !report.dtypes.contains(&shown) {
+            report.dtypes.push(shown);
+        }
+        report.merged += 1;
+        writer.write(&name, &bytes)?;
+    }
+    writer.finish()?;
+    if let Some((name, dtype, share)) = worst {
+        let overall = total.lost_share();
+        if share.max(overall) > LOSS_LIMIT && !options.allow_loss {
+            return Err(RunError::setting(
+                "merge",
+                format!(
+                    "rounding to {dtype} would lose {:.1} % of the adapter's change, of `{name}` {:.1} %",
+                    100.0 * overall,
+                    100.0 * share
+                ),
+                "write the merged model in f32 with --dtype f32, take the loss with --allow-loss, or \
+                 keep the adapter beside its base",
+            ));
+        }
+        report.lost_share = share;
+        report.lost_share_overall = overall;
+        report.lost_most = (share > 0.0).then_some(name);
+        report.relative_error = total.relative_error;
+        report.largest_change = total.largest_change;
+    }
+    copy_tokenizer(options.model, staged.path())?;
+    write_config(&folder, staged.path(), task.as_ref(), options.dtype)?;
+    staged.commit()?;
+    Ok(report)
+}
+
+/// What the merged file holds: the checkpoint's tensors under their own names, and the adapter's full
+/// modules.
+fn specs(folder: &ModelFolder, places: &Places, dtype: Option<Dtype>) -> Vec<TensorSpec> {
+    let checkpoint = folder.checkpoint();
+    let mut specs: Vec<TensorSpec> = Vec::new();
+    let mut push = |name: &str, held: Dtype, shape: Vec<usize>| {
+        let floating = matches!(held, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16);
+        let dtype = dtype.filter(|_| floating).unwrap_or(held);
+        specs.push(TensorSpec::new(name, dtype, shape));
+    };
+    for name in checkpoint.names() {
+        let held = checkpoint.info(name).map(|info| (info.dtype, info.shape));
+        let replacement = places.replaced.get(name);
+        let replacement = replacement.map(|t| (t.dtype, t.shape.clone()));
+        if let Some((dtype, shape)) = replacement.or(held) {
+            push(name, dtype, shape);
+        }
+    }
+    for (name, tensor) in &places.replaced {
+        if !checkpoint.contains(name) {
+            push(name, tensor.dtype, tensor.shape.clone());
+        }
+    }
+    specs
+}
+
+/// Values in another type, if it has room for them.
+fn converted(name: &str, values: &TensorData, dtype: Dtype) -> Result<Vec<u8>, RunError> {
+    let limit = match dtype {
+        Dtype::F16 => f64::from(half::f16::MAX),
+        _ => f64::INFINITY,
+    };
+    let lost = values
+        .iter::<f64>()
+        .filter(|v| v.is_finite() && v.abs() > limit)
+        .count();
+    match lost {
+        0 => Ok(round(values, dtype)),
+        count => Err(no_room(name, count, dtype)),
+    }
+}
+
+fn no_room(name: &str, count: usize, dtype: Dtype) -> RunError {
+    RunError::setting(
+        "merge",
+        format!("{count} values of `{name}` would be infinite or NaN in {dtype}"),
+        "write the merged model in f32 with --dtype f32; if that fails too, the adapter is broken",
+    )
+}

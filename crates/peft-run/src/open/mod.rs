@@ -1,0 +1,156 @@
+//! A model with its adapter, as files hold them.
+
+mod set;
+
+use std::path::Path;
+
+use burn::tensor::Device;
+use peft_core::{AttachReport, LoadedAdapter, Method, load_adapter, read_adapter};
+use peft_data::{Task, TextTokenizer};
+use peft_format::AdapterConfig;
+use peft_models::{HeadSpec, HeadState, ModelFolder, SequenceModel};
+
+use crate::{BaseFile, RunError, TaskFile, merge::saved_outputs};
+
+pub use set::{AdaptedSet, NamedAdapter, OpenSetOptions, open_set};
+
+/// What [`open`] is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct OpenOptions<'a> {
+    /// Hugging Face model folder.
+    pub model: &'a Path,
+    /// Adapter folder.
+    pub adapter: Option<&'a Path>,
+    /// Use the adapter even on another base than the one it was trained on.
+    pub any_base: bool,
+    /// The task, where no file tells it.
+    pub task: Option<Task>,
+    /// Where to compute.
+    pub device: &'a Device,
+}
+
+/// A model ready to predict.
+#[derive(Debug)]
+pub struct Adapted {
+    /// The model, with its adapter on.
+    pub model: SequenceModel,
+    /// What it predicts.
+    pub task: TaskFile,
+    /// Its tokenizer.
+    pub tokenizer: TextTokenizer,
+    /// The adapter's method and coverage, if there is an adapter.
+    pub adapter: Option<(Box<dyn Method>, AttachReport)>,
+}
+
+/// Open a model, with an adapter or with a head of its own.
+///
+/// # Errors
+/// If files are missing or broken, the adapter belongs to another base, or there is no head.
+pub fn open(options: &OpenOptions) -> Result<Adapted, RunError> {
+    let folder = ModelFolder::open(options.model)?;
+    if let (Some(adapter), false) = (options.adapter, options.any_base) {
+        BaseFile::expect(adapter, &folder)?;
+    }
+    let tokenizer = TextTokenizer::from_dir(options.model)?;
+    let adapter = options.adapter.map(read_with_method).transpose()?;
+    let stored = match options.adapter {
+        Some(path) => TaskFile::read(path)?,
+        None => None,
+    };
+    let task = match stored {
+        Some(task) => task,
+        None => {
+            let loaded = adapter.as_ref().map(|(_, loaded)| loaded);
+            infer_task(&folder, loaded, options.task)?
+        }
+    };
+    expect_task(&task, options.task)?;
+    let head = HeadSpec {
+        outputs: task.outputs(),
+        seed: 0,
+    };
+    let (model, report) = SequenceModel::load(&folder, &head, options.device)?;
+    let loaded = adapter.as_ref().map(|(_, loaded)| loaded);
+    set::expect_head("--model", loaded, &report.created)?;
+    let Some((method, loaded)) = adapter else {
+        return Ok(Adapted {
+            model,
+            task,
+            tokenizer,
+            adapter: None,
+        });
+    };
+    let names = model.names();
+    let (model, report) = load_adapter(model, &loaded, method.as_ref(), &names, options.device)?;
+    Ok(Adapted {
+        model,
+        task,
+        tokenizer,
+        adapter: Some((method, report)),
+    })
+}
+
+/// Refuse to predict what the adapter was not trained to.
+fn expect_task(task: &TaskFile, asked: Option<Task>) -> Result<(), RunError> {
+    if asked.is_none_or(|asked| asked == task.task) {
+        return Ok(());
+    }
+    Err(RunError::setting(
+        "--task",
+        format!("the adapter was trained to {:?}", task.task).to_lowercase(),
+        "leave the flag out, or use another adapter",
+    ))
+}
+
+/// Read an adapter folder with the method that its configuration names.
+pub(crate) fn read_with_method(path: &Path) -> Result<(Box<dyn Method>, LoadedAdapter), RunError> {
+    let config = AdapterConfig::read(path)?;
+    let method = peft_methods::from_config(&config)?;
+    let loaded = read_adapter(path, config, method.as_ref())?;
+    Ok((method, loaded))
+}
+
+/// The task of a head whose labels no file of ours tells.
+fn infer_task(
+    folder: &ModelFolder,
+    adapter: Option<&LoadedAdapter>,
+    asked: Option<Task>,
+) -> Result<TaskFile, RunError> {
+    let max_length = folder.config().max_length();
+    let (outputs, labels) = match folder.head() {
+        HeadState::Present { outputs, labels } => (outputs, labels),
+        HeadState::Absent => match adapter.and_then(|loaded| saved_outputs(folder, loaded)) {
+            Some(outputs) => (outputs, Vec::new()),
+            None => {
+                return Err(RunError::setting(
+                    "--model",
+                    "the checkpoint has no classification head",
+                    "give an adapter that was trained with its head",
+                ));
+            }
+        },
+    };
+    let task = asked.unwrap_or(if outputs == 1 {
+        Task::Regress
+    } else {
+        Task::Classify
+    });
+    if task == Task::Regress && outputs != 1 {
+        return Err(RunError::setting(
+            "--task",
+            format!("a regression has one output, this head has {outputs}"),
+            "use --task classify",
+        ));
+    }
+    let labels = match task {
+        Task::Regress => Vec::new(),
+        Task::Classify | Task::MultiLabel if labels.len() == outputs => labels,
+        // Hugging Face's names for labels without names.
+        Task::Classify | Task::MultiLabel => (0..outputs).map(|i| format!("LABEL_{i}")).collect(),
+    };
+    Ok(TaskFile {
+        task,
+        labels,
+        max_length,
+    })
+}

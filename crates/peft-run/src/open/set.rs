@@ -1,0 +1,179 @@
+//! A model with several adapters.
+
+use std::path::Path;
+
+use burn::tensor::Device;
+use peft_core::{AdapterRoster, AttachReport, LoadedAdapter, Method, load_adapter_as};
+use peft_data::{Task, TextTokenizer};
+use peft_format::AdapterConfig;
+use peft_models::{HeadSpec, ModelFolder, SequenceModel};
+
+use super::{expect_task, infer_task, read_with_method};
+use crate::{BaseFile, RunError, TaskFile};
+
+/// What [`open_set`] is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct OpenSetOptions<'a> {
+    /// Hugging Face model folder.
+    pub model: &'a Path,
+    /// Adapter folders, each with a name.
+    pub adapters: &'a [(&'a str, &'a Path)],
+    /// Use the adapters even on another base than the one they were trained on.
+    pub any_base: bool,
+    /// The task, where no file tells it.
+    pub task: Option<Task>,
+    /// Where to compute.
+    pub device: &'a Device,
+}
+
+/// A model ready to predict by adapters that are switched, or chosen row by row.
+#[derive(Debug)]
+pub struct AdaptedSet {
+    /// The model. The first of the adapters is active.
+    pub model: SequenceModel,
+    /// What all of them predict.
+    pub task: TaskFile,
+    /// Its tokenizer.
+    pub tokenizer: TextTokenizer,
+    /// The adapters, in the order in which they were given.
+    pub adapters: Vec<NamedAdapter>,
+    /// What may be chosen.
+    pub roster: AdapterRoster,
+}
+
+/// One of the adapters of a model.
+#[derive(Debug)]
+pub struct NamedAdapter {
+    /// Its name.
+    pub name: String,
+    /// Its method.
+    pub method: Box<dyn Method>,
+    /// Its configuration, to save it with.
+    pub config: AdapterConfig,
+    /// Its coverage.
+    pub report: AttachReport,
+}
+
+/// Open a model with several adapters, each with the head that it was trained with.
+///
+/// # Errors
+/// If files are missing or broken, there is no adapter or two have one name, one belongs to another base,
+/// they were not trained to one task, for the same labels and lengths, or one lacks a head.
+pub fn open_set(options: &OpenSetOptions) -> Result<AdaptedSet, RunError> {
+    let folder = ModelFolder::open(options.model)?;
+    let base = match options.any_base {
+        true => None,
+        false => Some(BaseFile::of(&folder)?),
+    };
+    let mut task: Option<(&str, TaskFile)> = None;
+    let mut read = Vec::new();
+    for (name, path) in options.adapters {
+        if let (Some(base), Some(recorded)) = (&base, BaseFile::read(path)?) {
+            recorded.expect_same(path, base)?;
+        }
+        let (method, loaded) = read_with_method(path)?;
+        let own = match TaskFile::read(path)? {
+            Some(task) => task,
+            None => infer_task(&folder, Some(&loaded), options.task)?,
+        };
+        match &task {
+            None => task = Some((name, own)),
+            Some((first, shared)) => expect_same(shared, first, &own, name)?,
+        }
+        read.push((*name, method, loaded));
+    }
+    let Some((_, task)) = task else {
+        return Err(RunError::setting(
+            "--adapter",
+            "there is none",
+            "give one or more as NAME=DIR",
+        ));
+    };
+    expect_task(&task, options.task)?;
+    let tokenizer = TextTokenizer::from_dir(options.model)?;
+    let head = HeadSpec {
+        outputs: task.outputs(),
+        seed: 0,
+    };
+    let (mut model, loading) = SequenceModel::load(&folder, &head, options.device)?;
+    let names = model.names();
+    let mut adapters = Vec::new();
+    for (name, method, loaded) in read {
+        expect_head(
+            &format!("--adapter {name}"),
+            Some(&loaded),
+            &loading.created,
+        )?;
+        let on = options.device;
+        let (with, report) = load_adapter_as(model, name, &loaded, method.as_ref(), &names, on)?;
+        model = with;
+        adapters.push(NamedAdapter {
+            name: name.to_owned(),
+            method,
+            config: loaded.config,
+            report,
+        });
+    }
+    let mut roster = AdapterRoster::of(&model);
+    if let Some(made) = loading.created.first() {
+        let reason =
+            format!("the checkpoint has no head of its own (`{made}`), only adapters have");
+        roster = roster.without_base(&reason);
+    }
+    Ok(AdaptedSet {
+        model,
+        task,
+        tokenizer,
+        adapters,
+        roster,
+    })
+}
+
+/// Refuse adapters whose predictions do not mean the same.
+fn expect_same(
+    first: &TaskFile,
+    first_name: &str,
+    other: &TaskFile,
+    name: &str,
+) -> Result<(), RunError> {
+    if first == other {
+        return Ok(());
+    }
+    let told = |task: &TaskFile| {
+        let labels = match task.labels.is_empty() {
+            true => String::new(),
+            false => format!(", labels `{}`", task.labels.join("`, `")),
+        };
+        let kind = format!("{:?}", task.task).to_lowercase();
+        format!("{kind}{labels}, {} tokens", task.max_length)
+    };
+    Err(RunError::setting(
+        format!("--adapter {name}"),
+        format!(
+            "it was trained otherwise ({}) than `{first_name}` ({})",
+            told(other),
+            told(first)
+        ),
+        "use them one at a time, or train them for one task, the same labels and --max-length",
+    ))
+}
+
+/// Refuse to predict with modules of the head that neither the checkpoint nor the adapter has.
+pub(super) fn expect_head(
+    setting: &str,
+    adapter: Option<&LoadedAdapter>,
+    made: &[String],
+) -> Result<(), RunError> {
+    let saved = |module: &&String| {
+        let weight = format!("{module}.weight");
+        adapter.is_some_and(|adapter| adapter.saved.contains_key(&weight))
+    };
+    match made.iter().find(|module| !saved(module)) {
+        None => Ok(()),
+        Some(fresh) => Err(RunError::setting(
+            setting,
+            format!("neither the checkpoint nor the adapter has `{fresh}`"),
+            "give an adapter trained with its head, or a checkpoint with one",
+        )),
+    }
+}

@@ -1,0 +1,254 @@
+//! What a run would train and cost, from the headers of its files.
+
+mod calibrate;
+mod memory;
+mod modules;
+mod time;
+mod work;
+
+use std::collections::BTreeSet;
+
+use peft_config::Problems;
+use peft_core::{AdapterSpec, Fields, is_saved, shared_key, widest};
+use peft_data::{Task, TextTokenizer};
+use peft_format::{
+    Dtype, TensorInfo, TensorSpec,
+    adapter::{adapter_size, join_key},
+};
+use peft_models::{HeadState, ModelFolder, ModelLayout};
+use serde::Serialize;
+
+pub use self::{
+    calibrate::{Rates, calibrate},
+    memory::MemoryPlan,
+    modules::{ModuleGroup, Unmatched},
+    time::TimePlan,
+};
+use self::{modules::groups, work::Work};
+use crate::{
+    RunConfig, RunError, TaskFile,
+    session::{Choice, Data, EVAL_BATCH, Source, resolve},
+};
+
+/// What a run would train, and an estimate of what it costs.
+#[derive(Debug, Clone, Serialize)]
+pub struct Plan {
+    /// The method.
+    pub method: String,
+    /// Adapted modules.
+    pub targets: usize,
+    /// The same, those of all layers together.
+    pub modules: Vec<ModuleGroup>,
+    /// Linear layers that stay as they are.
+    pub left_alone: Vec<ModuleGroup>,
+    /// Targets that no module answers to: training would refuse them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unmatched: Vec<Unmatched>,
+    /// Values trained in adapters.
+    pub trainable_parameters: usize,
+    /// Values trained in full modules: the head.
+    pub head_parameters: usize,
+    /// Values of the model, adapters included.
+    pub total_parameters: usize,
+    /// Size of the adapter's weight file.
+    pub adapter_bytes: u64,
+    /// Outputs of the head; without data, two labels are assumed where nothing tells.
+    pub outputs: usize,
+    /// Modules that the checkpoint lacks and that start at random.
+    pub created: Vec<String>,
+    /// The rows, where they were read.
+    #[serde(flatten)]
+    pub data: Option<DataPlan>,
+    /// Tokens of the largest batch; without data, all its rows are as long as allowed.
+    pub batch_tokens: usize,
+    /// Where memory goes.
+    pub memory: MemoryPlan,
+    /// How long a step takes; unknown on a machine that was not calibrated.
+    pub time: Option<TimePlan>,
+}
+
+/// The rows of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DataPlan {
+    /// Rows that training uses.
+    pub rows: usize,
+    /// Rows that select.
+    pub selection_rows: usize,
+    /// Optimiser steps to come.
+    pub steps: u64,
+    /// Rows that were cut to the maximum length.
+    pub truncated_rows: usize,
+}
+
+/// Plan a run without loading its model: from the checkpoint's headers, and from its rows, if data is
+/// named. Nothing is written, and no output need be named.
+///
+/// # Errors
+/// Those that the run would end with before its first step, but for targets that match nothing
+/// beside others that do: those are in the plan.
+pub fn plan(config: &RunConfig) -> Result<Plan, RunError> {
+    Problems::check(config.plan_problems())?;
+    let mut folder = ModelFolder::open(&config.model)?;
+    let config = &resolve(config, &folder, peft_methods::by_name(&config.method)?);
+    if let Some(dtype) = config.base_dtype {
+        folder.set_base_dtype(dtype.into());
+    }
+    let made = |outputs: usize, data: Option<&Data>| {
+        let created = folder.check(&folder.layout(outputs))?;
+        let choice = Choice::of(config, &folder, &created)?;
+        Plan::of(config, &folder, &choice, outputs, data)
+    };
+    if config.data.as_os_str().is_empty() {
+        return made(outputs(config, &folder)?, None);
+    }
+    let tokenizer = TextTokenizer::from_dir(&config.model)?;
+    let max_length = config.max_length.min(folder.config().max_length());
+    let data = Data::load(config, &folder, &tokenizer, max_length)?;
+    made(data.task.outputs(), Some(&data))
+}
+
+impl Plan {
+    pub(crate) fn of(
+        config: &RunConfig,
+        folder: &ModelFolder,
+        choice: &Choice,
+        outputs: usize,
+        data: Option<&Data>,
+    ) -> Result<Self, RunError> {
+        let layout = folder.layout(outputs);
+        let created = folder.check(&layout)?;
+        let (matched, unmatched) = targets(folder, &layout, choice)?;
+        let mut specs: Vec<Option<AdapterSpec>> = Vec::with_capacity(layout.linears.len());
+        let mut evaluations = Vec::with_capacity(layout.linears.len());
+        // A parameter that several adapters share counts once.
+        let (mut known, mut copies) = (BTreeSet::new(), 0);
+        for site in &layout.linears {
+            let target = site.target(site.path.clone());
+            let wanted = matched.contains(&site.path);
+            let spec = wanted.then(|| choice.method.describe(&target));
+            specs.push(spec.transpose()?);
+            let evaluation = wanted.then(|| choice.method.evaluation(&target));
+            evaluations.push(evaluation.transpose()?.flatten());
+            if wanted {
+                for (name, values) in choice.method.tied(&target)? {
+                    copies += if known.insert(name) { 0 } else { values };
+                }
+            }
+        }
+        let adapted = layout.linears.iter().zip(&specs);
+        let widest = widest(adapted.filter_map(|(site, spec)| spec.as_ref().map(|_| site)));
+        let shared = choice.method.describe_shared(widest);
+        let saved: Vec<&(String, Vec<usize>)> = layout
+            .parameters
+            .iter()
+            .filter(|(name, _)| is_saved(name, &choice.saved))
+            .collect();
+        let size = |shape: &[usize]| shape.iter().product::<usize>();
+        let adapters = specs.iter().flatten();
+        let all: usize = adapters.map(|spec| spec.cost.parameters).sum();
+        let trainable = all - copies;
+        let head: usize = saved.iter().map(|(_, shape)| size(shape)).sum();
+        let work = Work::new(config, folder, &layout, &specs, &choice.saved, data)?;
+        let rates = Rates::cached(config.device);
+        let data = data.map(|data| DataPlan {
+            rows: data.fit.len(),
+            selection_rows: data.select.len(),
+            steps: config.total_steps(data.fit.len()),
+            truncated_rows: data.loaded.truncated_rows,
+        });
+        let steps = data.as_ref().map(|data| data.steps).or(config.steps);
+        Ok(Self {
+            method: choice.method.name().to_owned(),
+            targets: matched.len(),
+            modules: groups(&layout, &specs, &evaluations, true),
+            left_alone: groups(&layout, &specs, &evaluations, false),
+            unmatched,
+            trainable_parameters: trainable,
+            head_parameters: head,
+            total_parameters: layout.values() + trainable,
+            adapter_bytes: adapter_size(file_tensors(&layout, &specs, &shared, &saved))?,
+            outputs,
+            created,
+            data,
+            batch_tokens: work.largest.tokens,
+            memory: MemoryPlan::of(&work, trainable, head, EVAL_BATCH),
+            time: rates.map(|rates| TimePlan::of(&work, trainable + head, rates, steps)),
+        })
+    }
+
+    /// Share of all values that is trained.
+    pub fn trained_share(&self) -> f64 {
+        (self.trainable_parameters + self.head_parameters) as f64 / self.total_parameters as f64
+    }
+}
+
+/// The linear layers that carry adapters, and targets without any.
+fn targets(
+    folder: &ModelFolder,
+    layout: &ModelLayout,
+    choice: &Choice,
+) -> Result<(Vec<String>, Vec<Unmatched>), RunError> {
+    let spec = match &choice.source {
+        Source::Fresh(_) if !choice.method.adapts_weights() => return Ok(Default::default()),
+        Source::Fresh(spec) => spec,
+        Source::Continued(loaded) => {
+            loaded.expect_places(&layout.linear_names(), &layout.parameter_names())?;
+            return Ok((loaded.modules.keys().cloned().collect(), Vec::new()));
+        }
+    };
+    let resolved = spec
+        .resolve_linears(layout.linear_names(), folder.head_modules())
+        .map_err(peft_core::AdapterError::from)?;
+    let unmatched = resolved.near.map(|near| near.suggestions);
+    let unmatched = unmatched.unwrap_or_default().into_iter();
+    let unmatched = unmatched.map(|(target, nearest)| Unmatched { target, nearest });
+    Ok((resolved.matched, unmatched.collect()))
+}
+
+/// What the weight file will hold.
+fn file_tensors(
+    layout: &ModelLayout,
+    specs: &[Option<AdapterSpec>],
+    shared: &Fields<TensorInfo>,
+    saved: &[&(String, Vec<usize>)],
+) -> Vec<TensorSpec> {
+    let mut tensors = Vec::new();
+    for (name, info) in shared {
+        tensors.push(TensorSpec::new(
+            shared_key(name),
+            info.dtype,
+            info.shape.clone(),
+        ));
+    }
+    for (site, spec) in layout.linears.iter().zip(specs) {
+        for (suffix, info) in spec.iter().flat_map(|spec| &spec.tensors) {
+            let key = join_key(&site.path, suffix);
+            tensors.push(TensorSpec::new(key, info.dtype, info.shape.clone()));
+        }
+    }
+    for (name, shape) in saved {
+        let (module, leaf) = name.rsplit_once('.').unwrap_or(("", name));
+        tensors.push(TensorSpec::new(
+            join_key(module, leaf),
+            Dtype::F32,
+            shape.clone(),
+        ));
+    }
+    tensors
+}
+
+/// Outputs of the head as far as files tell; two labels where they do not.
+fn outputs(config: &RunConfig, folder: &ModelFolder) -> Result<usize, RunError> {
+    if config.task == Task::Regress {
+        return Ok(1);
+    }
+    if let Some(adapter) = &config.adapter
+        && let Some(task) = TaskFile::read(adapter)?
+    {
+        return Ok(task.outputs());
+    }
+    Ok(match folder.head() {
+        HeadState::Present { outputs, .. } => outputs,
+        HeadState::Absent => 2,
+    })
+}

@@ -1,0 +1,271 @@
+//! A whole run: from files to an adapter folder.
+
+use std::path::{Path, PathBuf};
+
+use peft_config::Problems;
+use peft_data::{Format, Task};
+use peft_format::Targets;
+use peft_train::{AdamWConfig, TrainerConfig};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::{
+    BaseDtype, DeviceChoice, Evaluation, Progress, RunError, ScheduleKind,
+    config::{NamesOrPattern, NumbersOrRanges},
+    session::{Session, Started},
+};
+
+/// Everything that determines a run, and how it is carried out.
+///
+/// This struct is the one definition of the settings: of their names in files, of the flags and their
+/// help, of the defaults, and of the JSON Schema.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(
+    title = "Settings of peft train",
+    description = "What `peft train --config` reads."
+)]
+pub struct RunConfig {
+    /// Hugging Face model folder, or organisation/name of a model on the hub.
+    #[schemars(extend("x-value" = "DIR"))]
+    pub model: PathBuf,
+    /// Labelled rows to learn from: csv, tsv, jsonl or parquet.
+    #[schemars(extend("x-value" = "FILE"))]
+    pub data: PathBuf,
+    /// Labelled rows to report on; they choose nothing.
+    #[schemars(extend("x-value" = "FILE"))]
+    pub eval_data: Option<PathBuf>,
+    /// Labelled rows that choose the checkpoint to keep.
+    #[schemars(extend("x-value" = "FILE", "x-default" = "a seeded tenth of the data"))]
+    pub select_data: Option<PathBuf>,
+    /// What to predict.
+    pub task: Task,
+    /// Method of adaptation.
+    pub method: String,
+    /// Folder to write.
+    #[schemars(extend("x-value" = "DIR"))]
+    pub output: PathBuf,
+    /// Adapter folder to continue from.
+    #[schemars(extend("x-value" = "DIR"))]
+    pub adapter: Option<PathBuf>,
+    /// Continue even on another base than the one the adapter was trained on.
+    pub any_base: bool,
+
+    /// Modules to adapt: names separated by commas, a regular expression, or all-linear.
+    #[serde(with = "crate::config::targets")]
+    #[schemars(
+        with = "NamesOrPattern",
+        extend("x-value" = "WHICH", "x-default" = "queries and values", "x-heading" = "Method")
+    )]
+    pub target_modules: Targets,
+    /// Modules to leave alone: names separated by commas, or a regular expression.
+    #[serde(with = "crate::config::targets")]
+    #[schemars(with = "NamesOrPattern", extend("x-value" = "WHICH"))]
+    pub exclude_modules: Targets,
+    /// Layers to adapt, such as 0,1,5-9.
+    #[serde(with = "crate::config::layers")]
+    #[schemars(with = "NumbersOrRanges", extend("x-value" = "LAYERS", "x-default" = "all"))]
+    pub layers: Vec<usize>,
+    /// Names that stand before the number of a layer, separated by commas.
+    #[schemars(extend("x-value" = "NAMES", "x-default" = "the first number in a path counts"))]
+    pub layers_pattern: Vec<String>,
+    /// Modules trained and saved in full beside the head, separated by commas.
+    #[schemars(extend("x-value" = "NAMES"))]
+    pub modules_to_save: Vec<String>,
+
+    /// Passes over the data.
+    #[schemars(extend("x-heading" = "Training"))]
+    pub epochs: f64,
+    /// Optimiser steps, instead of epochs.
+    pub steps: Option<u64>,
+    /// Passes over the data between two selections; one follows the last step in any case.
+    pub select_epochs: u64,
+    /// Rows a batch.
+    pub batch_size: usize,
+    /// Batches a step.
+    pub grad_accumulation: usize,
+    /// Learning rate of the adapter.
+    #[schemars(extend("x-default" = "the method's"))]
+    pub learning_rate: Option<f64>,
+    /// Learning rate of the head.
+    pub head_learning_rate: f64,
+    /// Course of the learning rates.
+    pub schedule: ScheduleKind,
+    /// Warm-up: a share of the steps, or a number of them from 1 up.
+    pub warmup: f64,
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
+    /// Largest norm of all gradients together; 0 for no limit.
+    pub clip: f64,
+    /// Dropout of the model itself.
+    #[schemars(extend("x-value" = "P", "x-default" = "the checkpoint's"))]
+    pub model_dropout: Option<f64>,
+    /// Type in which the frozen matrices are kept: half precision takes half the memory for them.
+    #[schemars(extend("x-value" = "TYPE", "x-default" = "that of the computation"))]
+    pub base_dtype: Option<BaseDtype>,
+    /// Compute the blocks again for their gradients instead of keeping what they need: less memory,
+    /// more time.
+    pub recompute: bool,
+    /// Longest sequence in tokens; longer ones are cut.
+    pub max_length: usize,
+    /// Seed of everything random.
+    pub seed: u64,
+
+    /// Column of the text.
+    #[schemars(extend("x-value" = "NAME", "x-default" = "detected", "x-heading" = "Data"))]
+    pub text_column: Option<String>,
+    /// Column of the second text of a pair.
+    #[schemars(extend("x-value" = "NAME", "x-default" = "detected"))]
+    pub pair_column: Option<String>,
+    /// Column of the label; for several labels a row this may be several columns of 0 and 1, separated
+    /// by commas.
+    #[schemars(extend("x-value" = "NAME", "x-default" = "detected"))]
+    pub label_column: Option<String>,
+    /// What stands between several labels in one text.
+    pub label_separator: char,
+    /// How rows are written.
+    #[schemars(extend("x-value" = "FORMAT", "x-default" = "by the file's ending"))]
+    pub data_format: Option<Format>,
+
+    /// Where to compute: auto, cpu, cuda, cuda:N, vulkan, metal or wgpu.
+    #[schemars(with = "String", extend("x-heading" = "Compute"))]
+    pub device: DeviceChoice,
+    /// Threads. They belong to the process, which starts them before it trains; on the CPU their
+    /// number does not change a bit of the result.
+    #[schemars(extend("x-default" = "all cores"))]
+    pub threads: Option<usize>,
+
+    /// Steps between two saved states. States are saved after every selection too.
+    #[schemars(extend("x-value" = "N", "x-default" = "a minute of time", "x-heading" = "Output"))]
+    pub save_steps: Option<u64>,
+    /// Go on with the interrupted run in the output folder instead of starting one. Asked for on the
+    /// command line only, for it says nothing about the run itself.
+    #[serde(skip)]
+    pub resume: bool,
+
+    /// The method's own settings, by PEFT's names; those that are not given have the method's
+    /// defaults.
+    #[schemars(extend("x-flag" = ""))]
+    pub method_config: Map<String, Value>,
+}
+
+/// Every setting at its default. The model, the data and the output have none: they are empty, which
+/// [`train`] refuses.
+impl Default for RunConfig {
+    fn default() -> Self {
+        Self {
+            model: PathBuf::new(),
+            data: PathBuf::new(),
+            eval_data: None,
+            select_data: None,
+            task: Task::Classify,
+            method: "lora".into(),
+            output: PathBuf::new(),
+            adapter: None,
+            any_base: false,
+            target_modules: Targets::Unspecified,
+            exclude_modules: Targets::Unspecified,
+            layers: Vec::new(),
+            layers_pattern: Vec::new(),
+            modules_to_save: Vec::new(),
+            epochs: 3.0,
+            steps: None,
+            select_epochs: 1,
+            batch_size: 32,
+            grad_accumulation: 1,
+            learning_rate: None,
+            head_learning_rate: 2e-3,
+            schedule: ScheduleKind::Linear,
+            warmup: 0.06,
+            weight_decay: 0.0,
+            clip: 1.0,
+            model_dropout: None,
+            base_dtype: None,
+            recompute: false,
+            max_length: 128,
+            seed: 0,
+            text_column: None,
+            pair_column: None,
+            label_column: None,
+            label_separator: ',',
+            data_format: None,
+            device: DeviceChoice::Auto,
+            threads: None,
+            save_steps: None,
+            resume: false,
+            method_config: Map::new(),
+        }
+    }
+}
+
+impl RunConfig {
+    /// A run with every other setting at its default.
+    pub fn new(model: &Path, data: &Path, task: Task, method: &str, output: &Path) -> Self {
+        Self {
+            model: model.to_owned(),
+            data: data.to_owned(),
+            task,
+            method: method.to_owned(),
+            output: output.to_owned(),
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn trainer(&self, learning_rate: f64) -> TrainerConfig {
+        TrainerConfig {
+            learning_rate,
+            head_learning_rate: self.head_learning_rate,
+            clip_norm: (self.clip > 0.0).then_some(self.clip),
+            optimizer: AdamWConfig {
+                weight_decay: self.weight_decay,
+                ..AdamWConfig::default()
+            },
+            seed: self.seed,
+        }
+    }
+
+    /// Optimiser steps that see every row once.
+    pub fn steps_per_epoch(&self, rows: usize) -> usize {
+        rows.div_ceil(self.batch_size * self.grad_accumulation)
+    }
+
+    /// Optimiser steps of the run on so many rows.
+    pub fn total_steps(&self, rows: usize) -> u64 {
+        let all = self.epochs * self.steps_per_epoch(rows) as f64;
+        self.steps.unwrap_or(all.round().max(1.0) as u64)
+    }
+}
+
+/// What a run came to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunReport {
+    /// Steps done.
+    pub steps: u64,
+    /// The step whose adapter is kept in the output folder.
+    pub kept_step: u64,
+    /// The kept adapter on the rows that selected it.
+    pub selection: Evaluation,
+    /// The kept adapter on the evaluation data.
+    pub report: Option<Evaluation>,
+}
+
+/// Train an adapter and write it to the output folder: the best by selection there, the last one
+/// in `last/`, events in `metrics.jsonl`, all settings in `run.toml`, a
+/// model card and plots, and what to resume from in `checkpoint/`.
+///
+/// With [`RunConfig::resume`], the run that was interrupted in the output folder ends in the bits in
+/// which it would have ended, at whatever number of threads, provided that nothing else has changed
+/// that they depend on: otherwise it is refused. A finished run is reported again. Without it, an
+/// output folder with an interrupted run is refused.
+///
+/// # Errors
+/// If a setting, a file or the data makes no sense, training breaks down, or the output cannot be
+/// written; [`RunError::Interrupted`] if `progress` asks to stop.
+pub fn train(config: &RunConfig, progress: &mut dyn Progress) -> Result<RunReport, RunError> {
+    Problems::check(config.problems())?;
+    match Session::start(config, progress)? {
+        Started::Ready(session) => session.run(),
+        Started::Finished(report) => Ok(report),
+    }
+}

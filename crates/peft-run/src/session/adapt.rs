@@ -1,0 +1,237 @@
+//! Putting the adapter of a run on its model.
+
+use peft_core::{
+    AttachOptions, AttachReport, DefaultTargets, LoadedAdapter, Method, NameMap, attach,
+    load_adapter, matched_modules,
+};
+use peft_format::{
+    AdapterConfig, TargetSpec, Targets,
+    targets::{Exclude, default_targets},
+};
+use peft_methods::Entry;
+use peft_models::{ModelFolder, SequenceModel};
+
+use super::probe::Probe;
+use crate::{RunConfig, RunError, open::read_with_method};
+
+/// The model, its method, the configuration to save and what was attached.
+pub type AdaptedModel = (SequenceModel, Box<dyn Method>, AdapterConfig, AttachReport);
+
+/// The configuration with the defaults that depend on the method and the model. An adapter to
+/// continue from has its own settings and targets.
+pub fn resolve(config: &RunConfig, folder: &ModelFolder, entry: &Entry) -> RunConfig {
+    let mut config = config.clone();
+    if config.adapter.is_none() {
+        let mut settings = entry.defaults_at(config.learning_rate);
+        settings.extend(config.method_config);
+        config.method_config = settings;
+        // Settings that make no method are refused where it is made.
+        let method = (entry.build)(&config.method_config).ok();
+        if let Some(method) = method.filter(|one| one.adapts_weights())
+            && config.target_modules == Targets::Unspecified
+        {
+            let model_type = &folder.config().model_type;
+            config.target_modules = match method.default_targets() {
+                DefaultTargets::Attention => family_targets(model_type),
+                DefaultTargets::FeedForward => feed_forward_targets(model_type),
+                DefaultTargets::AllLinear => Targets::AllLinear,
+            };
+        }
+    }
+    config
+}
+
+/// What a run trains, as far as it is known before the model is loaded.
+pub struct Choice {
+    /// The method.
+    pub method: Box<dyn Method>,
+    /// Where its adapters come from.
+    pub source: Source,
+    /// Modules trained and saved in full, by the checkpoint's names.
+    pub saved: Vec<String>,
+}
+
+/// Where adapters come from.
+pub enum Source {
+    /// New ones on these targets.
+    Fresh(TargetSpec),
+    /// An adapter to continue from.
+    Continued(Box<LoadedAdapter>),
+}
+
+impl Choice {
+    /// What a configuration asks for; `created` are the modules of the head that the checkpoint lacks.
+    pub fn of(
+        config: &RunConfig,
+        folder: &ModelFolder,
+        created: &[String],
+    ) -> Result<Self, RunError> {
+        let heads = folder.head_modules();
+        let mut to_save: Vec<String> = heads.iter().map(|head| (*head).to_owned()).collect();
+        let in_head = |name: &str| {
+            heads
+                .iter()
+                .any(|head| name == *head || name.starts_with(&format!("{head}.")))
+        };
+        to_save.extend(created.iter().filter(|name| !in_head(name)).cloned());
+
+        if let Some(path) = &config.adapter {
+            let (method, loaded) = read_with_method(path)?;
+            if !method.name().eq_ignore_ascii_case(&config.method) {
+                return Err(RunError::setting(
+                    "--method",
+                    format!("the adapter to continue from is {}", method.name()),
+                    "give the same method, or start afresh without --adapter",
+                ));
+            }
+            let entry = peft_methods::by_name(method.name())?;
+            let mut settings = loaded.config.fields().clone();
+            settings.extend(config.method_config.clone());
+            if (entry.build)(&settings)?.config() != method.config() {
+                return Err(RunError::setting(
+                    "--adapter",
+                    "the settings given for the method are not the adapter's",
+                    "leave them out, for an adapter keeps its own, or start afresh without it",
+                ));
+            }
+            if target_spec(config) != TargetSpec::new(Targets::Unspecified) {
+                return Err(RunError::setting(
+                    "--adapter",
+                    "targets, layers or modules to save are given, too",
+                    "leave them out, for an adapter keeps its own, or start afresh without it",
+                ));
+            }
+            let mut saved = loaded.config.modules_to_save().to_vec();
+            to_save.retain(|name| !saved.contains(name));
+            saved.extend(to_save);
+            return Ok(Self {
+                method,
+                source: Source::Continued(Box::new(loaded)),
+                saved,
+            });
+        }
+        let entry = peft_methods::by_name(&config.method)?;
+        let method = (entry.build)(&config.method_config)?;
+        let mut spec = target_spec(config);
+        let untargeted = TargetSpec {
+            modules_to_save: spec.modules_to_save.clone(),
+            ..TargetSpec::new(Targets::Unspecified)
+        };
+        if !method.adapts_weights() && spec != untargeted {
+            return Err(RunError::setting(
+                "--target-modules",
+                format!("{} adapts no modules", entry.name),
+                "leave targets and layers out, or choose another method",
+            ));
+        }
+        spec.modules_to_save.extend(to_save);
+        Ok(Self {
+            method,
+            saved: spec.modules_to_save.clone(),
+            source: Source::Fresh(spec),
+        })
+    }
+
+    /// Put the adapters on the model.
+    pub fn adapt(
+        self,
+        config: &RunConfig,
+        model: SequenceModel,
+        names: &NameMap,
+        probe: Probe,
+    ) -> Result<AdaptedModel, RunError> {
+        let heads = model.head_modules();
+        let method = self.method;
+        let mut spec = match self.source {
+            Source::Fresh(spec) => spec,
+            Source::Continued(loaded) => {
+                let mut adapter_config = loaded.config.clone();
+                adapter_config.set("modules_to_save", self.saved.clone())?;
+                let (model, mut report) =
+                    load_adapter(model, &loaded, method.as_ref(), names, probe.device)?;
+                let (model, values) = peft_core::train_modules(model, names, &self.saved);
+                report.saved_parameters = values;
+                return Ok((model, method, adapter_config, report));
+            }
+        };
+        let gradients = match method.gradient_batches() {
+            0 => None,
+            _ => {
+                let modules = matched_modules(&model, &spec, names, heads)?;
+                Some(probe.weight_gradients(&model, names, &modules, method.as_ref())?)
+            }
+        };
+        let matched = match method.adapts_weights() {
+            true => matched_modules(&model, &spec, names, heads)?.len(),
+            false => 0,
+        };
+        let options = AttachOptions {
+            targets: &spec,
+            names,
+            modules_to_save: &spec.modules_to_save,
+            heads,
+            seed: config.seed,
+            gradients: gradients.as_ref(),
+        };
+        let (model, report) = attach(model, method.as_ref(), &options)?;
+        // Old PEFT knows neither `all-linear` nor exclusions, and a shared budget may leave modules out:
+        // say what they came to.
+        let left_out = report.targets.len() < matched;
+        if spec.modules == Targets::AllLinear || spec.exclude.is_some() || left_out {
+            let paths = report
+                .targets
+                .iter()
+                .map(|t| t.target.path.clone())
+                .collect();
+            spec = TargetSpec {
+                modules_to_save: spec.modules_to_save,
+                ..TargetSpec::new(Targets::List(paths))
+            };
+        }
+        let mut builder = AdapterConfig::builder(method.peft_type())
+            .task_type(Some("SEQ_CLS"))
+            .base_model(Some(&config.model.to_string_lossy()))
+            .target(&spec);
+        for (key, value) in method.config() {
+            builder = builder.field(&key, value);
+        }
+        Ok((model, method, builder.build()?, report))
+    }
+}
+
+fn target_spec(config: &RunConfig) -> TargetSpec {
+    let (layers, pattern) = (&config.layers, &config.layers_pattern);
+    TargetSpec {
+        modules: config.target_modules.clone(),
+        exclude: match &config.exclude_modules {
+            Targets::List(names) => Some(Exclude::List(names.clone())),
+            Targets::Regex(regex) => Some(Exclude::Regex(regex.clone())),
+            Targets::AllLinear | Targets::Unspecified => None,
+        },
+        layers_to_transform: (!layers.is_empty()).then(|| layers.clone()),
+        layers_pattern: (!pattern.is_empty()).then(|| pattern.clone()),
+        modules_to_save: config.modules_to_save.clone(),
+    }
+}
+
+/// Queries and values, by the names of the family.
+pub fn family_targets(model_type: &str) -> Targets {
+    default_targets(model_type).unwrap_or_else(|| {
+        let names: &[&str] = match model_type {
+            "distilbert" => &["q_lin", "v_lin"],
+            _ => &["query", "value"],
+        };
+        Targets::List(names.iter().map(|name| (*name).to_owned()).collect())
+    })
+}
+
+/// The linear layers of the feed-forward blocks, by the names of the family.
+pub fn feed_forward_targets(model_type: &str) -> Targets {
+    let names = |names: &[&str]| Targets::List(names.iter().map(|&name| name.to_owned()).collect());
+    match model_type {
+        "distilbert" => names(&["lin1", "lin2"]),
+        "albert" => names(&["ffn", "ffn_output"]),
+        // A name alone would take in the attention's `output.dense`, too.
+        _ => Targets::Regex(r".*\.layer\.\d+\.(intermediate|output)\.dense".into()),
+    }
+}

@@ -1,0 +1,118 @@
+//! The rows of a run, and the labels they may have.
+
+use peft_data::{
+    ColumnMap, Dataset, LabelMap, Labels, LoadOptions, LoadReport, ReadOptions, SPILL_BYTES, Task,
+    TextTokenizer,
+};
+use peft_models::{HeadState, ModelFolder};
+
+use crate::{RunConfig, RunError, TaskFile};
+
+/// The rows of a run.
+pub struct Data {
+    /// Rows to learn from.
+    pub fit: Dataset,
+    /// Rows that choose the adapter to keep.
+    pub select: Dataset,
+    /// Rows that are only reported on.
+    pub report: Option<Dataset>,
+    /// What is predicted.
+    pub task: TaskFile,
+    /// What reading found.
+    pub loaded: LoadReport,
+}
+
+impl Data {
+    /// Reads and splits what the configuration names.
+    pub fn load(
+        config: &RunConfig,
+        folder: &ModelFolder,
+        tokenizer: &TextTokenizer,
+        max_length: usize,
+    ) -> Result<Self, RunError> {
+        let given = given_labels(config, folder)?;
+        let mut options = LoadOptions {
+            columns: ColumnMap {
+                text: config.text_column.clone(),
+                text_pair: config.pair_column.clone(),
+                label: config.label_column.clone(),
+            },
+            read: ReadOptions {
+                format: config.data_format,
+                ..ReadOptions::default()
+            },
+            labels: given.as_ref(),
+            label_separator: config.label_separator,
+            ..LoadOptions::new(config.task, max_length)
+        };
+        let (fit, loaded) = Dataset::load(&config.data, &options, tokenizer)?;
+        let labels = fit.label_map().cloned();
+        options.labels = labels.as_ref();
+        let load = |path| Ok::<_, RunError>(Dataset::load(path, &options, tokenizer)?.0);
+        let report = config.eval_data.as_deref().map(load).transpose()?;
+        let (fit, select) = match config.select_data.as_deref() {
+            Some(path) => (fit, load(path)?),
+            None => fit.split_sets(0.1, config.seed)?,
+        };
+        let labels = labels.map(|map| map.names().to_vec()).unwrap_or_default();
+        if config.task == Task::Classify && labels.len() < 2 {
+            return Err(RunError::setting(
+                "--data",
+                format!("all rows have the label `{}`", labels.join("")),
+                "give rows of two labels or more, or name the column with --label-column",
+            ));
+        }
+        if config.task == Task::MultiLabel
+            && let Labels::MultiHot { values, .. } = &fit.labels()
+            && values.iter().all(|value| *value == 0.0)
+        {
+            return Err(RunError::setting(
+                "--data",
+                format!("no row of `{}` has a label", config.data.display()),
+                "give rows with labels, or name the column with --label-column",
+            ));
+        }
+        let task = TaskFile {
+            task: config.task,
+            labels,
+            max_length,
+        };
+        Ok(Self {
+            fit,
+            select,
+            report,
+            task,
+            loaded,
+        })
+    }
+
+    /// Bytes of the tokens in memory; longer lists lie in temporary files.
+    pub fn resident(&self) -> usize {
+        let sets = [Some(&self.fit), Some(&self.select), self.report.as_ref()];
+        let bytes = |set: &Dataset| (set.tokens() * size_of::<u32>()).min(SPILL_BYTES);
+        sets.into_iter().flatten().map(bytes).sum()
+    }
+}
+
+/// The labels that an adapter to continue from, or the checkpoint's own head, prescribes.
+fn given_labels(config: &RunConfig, folder: &ModelFolder) -> Result<Option<LabelMap>, RunError> {
+    if config.task == Task::Regress {
+        return Ok(None);
+    }
+    if let Some(path) = &config.adapter
+        && let Some(task) = TaskFile::read(path)?
+    {
+        return task.label_map();
+    }
+    match folder.head() {
+        HeadState::Absent => Ok(None),
+        HeadState::Present { outputs, labels } => {
+            let names = if labels.len() == outputs {
+                labels
+            } else {
+                (0..outputs).map(|i| format!("LABEL_{i}")).collect()
+            };
+            Ok(Some(LabelMap::from_names(names)?))
+        }
+    }
+}

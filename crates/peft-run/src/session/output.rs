@@ -1,0 +1,132 @@
+//! The output folder: can it be written, does another run write to it, what does it hold.
+
+use std::{
+    fs::{File, TryLockError},
+    path::Path,
+};
+
+use peft_format::atomic::AtomicFile;
+
+use crate::{
+    Progress, RunError,
+    checkpoint::{CheckpointFolder, Ending, RunState},
+    event::{LOG, fault},
+};
+
+/// Make sure, before any work is done, that files can be made where the output will be, and that no
+/// other process is at work there. Leaves nothing behind; the lock is held with the log, if there is
+/// one already.
+pub fn claim(output: &Path) -> Result<Option<File>, RunError> {
+    let refuse = |problem: String| RunError::Output {
+        folder: output.to_owned(),
+        problem,
+        fix: "choose another --output, or make it writable".into(),
+    };
+    let mut place = output;
+    while !place.exists() {
+        place = match place.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+    }
+    if !place.is_dir() {
+        return Err(refuse(format!("`{}` is a file", place.display())));
+    }
+    // Permissions, read-only file systems and quotas answer to a try only.
+    AtomicFile::create(&place.join("writable")).map_err(|error| {
+        let reason = std::error::Error::source(&error).map_or(String::new(), |e| format!(": {e}"));
+        refuse(format!(
+            "no file can be made in `{}`{reason}",
+            place.display()
+        ))
+    })?;
+    let path = output.join(LOG);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let log = File::options().read(true).write(true).open(&path);
+    let log = log.map_err(|error| fault(&path, &error))?;
+    lock(&log, output)?;
+    Ok(Some(log))
+}
+
+/// Lock a log for as long as it is open.
+pub fn lock(log: &File, output: &Path) -> Result<(), RunError> {
+    // Elsewhere a lock would keep readers out too.
+    if !cfg!(unix) {
+        return Ok(());
+    }
+    match log.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(RunError::Output {
+            folder: output.to_owned(),
+            problem: "another run is writing there".into(),
+            fix: "let it end, or choose another --output".into(),
+        }),
+        // Some network file systems have no locks.
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(()),
+    }
+}
+
+/// What to do, going by what an earlier run left.
+pub enum Start {
+    /// Start at the first step.
+    Afresh,
+    /// Go on from a checkpoint, or report what a finished run came to.
+    From(Box<RunState>),
+}
+
+impl Start {
+    /// Decide; what a user might not expect is told, and what would lose work refused.
+    pub fn decide(
+        output: &Path,
+        resume: bool,
+        progress: &mut dyn Progress,
+    ) -> Result<Self, RunError> {
+        let folder = CheckpointFolder::of(output);
+        let refuse = |problem: String, fix: &str| {
+            Err(RunError::Output {
+                folder: output.to_owned(),
+                problem,
+                fix: fix.into(),
+            })
+        };
+        let state = folder.read()?;
+        let shown = output.display();
+        match (state, resume) {
+            (Some(state), true) => Ok(Self::From(Box::new(state))),
+            (None, true) if output.join("adapter_config.json").exists() => refuse(
+                "it holds an adapter but no checkpoint to resume from".into(),
+                "give it with --adapter to continue from the adapter, in another --output",
+            ),
+            (None, true) if output.join(LOG).exists() => {
+                progress.notice(&format!(
+                    "the run in {shown} ended before its first checkpoint: starting from the beginning"
+                ));
+                Ok(Self::Afresh)
+            }
+            (None, true) => refuse(
+                "there is no run to resume".into(),
+                "check --output, or leave out --resume to start one",
+            ),
+            (Some(state), false) => match &state.ending {
+                Some(Ending::Finished(report)) => {
+                    progress.notice(&format!(
+                        "{shown} holds a finished run of {} steps, which this one replaces",
+                        report.steps
+                    ));
+                    Ok(Self::Afresh)
+                }
+                Some(Ending::BrokeDown(_)) => Ok(Self::Afresh),
+                None => refuse(
+                    format!(
+                        "it holds an interrupted run, saved after step {} of {}",
+                        state.step, state.total_steps
+                    ),
+                    "add --resume to go on with it, choose another --output, or remove its folder \
+                     `checkpoint` to start afresh",
+                ),
+            },
+            (None, false) => Ok(Self::Afresh),
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Which adapter is kept.
+
+use burn::module::Module;
+use peft_core::save_adapter;
+use peft_data::{Dataset, Task};
+use peft_models::SequenceModel;
+use peft_train::{BadTensor, TrainError, first_not_finite};
+
+use super::Session;
+use crate::{
+    Evaluation, RunError,
+    checkpoint::Best,
+    evaluate,
+    event::{Event, fault},
+};
+
+/// The part of the output folder that holds the newest adapter, whatever its quality.
+pub const LAST: &str = "last";
+/// Rows a batch when evaluating, where no gradients are kept.
+pub(crate) const EVAL_BATCH: usize = 64;
+
+impl Session<'_> {
+    /// Evaluate the adapter, save it as the last one, and as the best one if it is; returns the best.
+    ///
+    /// A run that is killed in here has a checkpoint from before, and comes through here again.
+    pub fn select(&mut self, epoch: f64) -> Result<Best, RunError> {
+        let step = self.state.step;
+        if let Some(best) = &self.state.best
+            && best.step == step
+        {
+            return Ok(best.clone());
+        }
+        let model = self.model.valid();
+        let selection = self.evaluate(&model, &self.select, "selection")?;
+        self.evaluated(step, epoch, "selection", &selection)?;
+        self.save(&model, LAST)?;
+        let task = self.task.task;
+        if let Some(best) = &self.state.best
+            && !better(task, &selection, &best.selection)
+        {
+            return Ok(best.clone());
+        }
+        self.save(&model, "")?;
+        let report = match &self.report {
+            Some(data) => Some(self.evaluate(&model, data, "report")?),
+            None => None,
+        };
+        if let Some(report) = &report {
+            self.evaluated(step, epoch, "report", report)?;
+        }
+        let best = Best {
+            step,
+            selection,
+            report,
+        };
+        self.state.best = Some(best.clone());
+        Ok(best)
+    }
+
+    fn evaluate(
+        &self,
+        model: &SequenceModel,
+        data: &Dataset,
+        split: &'static str,
+    ) -> Result<Evaluation, RunError> {
+        let device = self.device.clone().inner();
+        let evaluation = evaluate(model, data, self.task.task, EVAL_BATCH, &device)?;
+        if evaluation.loss.is_finite() {
+            return Ok(evaluation);
+        }
+        let parameter = first_not_finite(model).map(BadTensor::Parameter);
+        let what = parameter.unwrap_or(BadTensor::Evaluation(split));
+        let error = TrainError::NotFinite {
+            step: self.state.step,
+            what,
+            learning_rate: self.trainer.config().learning_rate,
+        };
+        Err(self.named(error.into()))
+    }
+
+    fn evaluated(
+        &mut self,
+        step: u64,
+        epoch: f64,
+        split: &'static str,
+        evaluation: &Evaluation,
+    ) -> Result<(), RunError> {
+        let (loss, metrics) = (evaluation.loss, evaluation.metrics.clone());
+        self.recorder.event(&Event::Eval {
+            step,
+            epoch,
+            split,
+            loss,
+            metrics,
+        })
+    }
+
+    /// Write the adapter into a part of the output folder.
+    pub fn save(&self, model: &SequenceModel, part: &str) -> Result<(), RunError> {
+        let folder = self.config.output.join(part);
+        std::fs::create_dir_all(&folder).map_err(|error| fault(&folder, &error))?;
+        let method = self.method.as_ref();
+        save_adapter(model, &folder, &self.adapter_config, method, &self.names)?;
+        self.task.write(&folder)?;
+        self.base.write(&folder)
+    }
+}
+
+/// Whether an evaluation is better than one before it; equal ones keep the earlier.
+fn better(task: Task, new: &Evaluation, old: &Evaluation) -> bool {
+    match task {
+        Task::Classify => new.metrics["accuracy"] > old.metrics["accuracy"],
+        Task::MultiLabel => new.metrics["f1"] > old.metrics["f1"],
+        Task::Regress => new.loss < old.loss,
+    }
+}

@@ -1,0 +1,39 @@
+//! Small JSON files of ours beside an adapter; other tools pass over them.
+
+use std::{io::ErrorKind, path::Path};
+
+use peft_format::atomic::write_atomic_bytes;
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::RunError;
+
+const LIMIT: u64 = 16 << 20;
+
+/// The file called `name` of an adapter folder; `None` where there is none.
+pub fn read<T: DeserializeOwned>(folder: &Path, name: &str) -> Result<Option<T>, RunError> {
+    let path = folder.join(name);
+    let fault = |problem: String| RunError::File {
+        path: path.clone(),
+        problem,
+        fix: "train again, or restore the file".into(),
+    };
+    let size = match std::fs::metadata(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(fault(error.to_string())),
+        Ok(metadata) => metadata.len(),
+    };
+    if size > LIMIT {
+        return Err(fault(format!("{size} bytes are more than it can hold")));
+    }
+    let text = std::fs::read_to_string(&path).map_err(|error| fault(error.to_string()))?;
+    serde_json::from_str(&text)
+        .map(Some)
+        .map_err(|error| fault(error.to_string()))
+}
+
+/// Write such a file, atomically.
+pub fn write<T: Serialize>(folder: &Path, name: &str, value: &T) -> Result<(), RunError> {
+    let mut text = serde_json::to_string_pretty(value).unwrap_or_default();
+    text.push('\n');
+    Ok(write_atomic_bytes(&folder.join(name), text.as_bytes())?)
+}

@@ -1,0 +1,60 @@
+//! What a run leaves for people: a model card and plots.
+
+mod card;
+mod curves;
+mod log;
+
+use std::path::Path;
+
+use peft_data::Task;
+use peft_format::atomic::write_atomic_bytes;
+
+use self::log::Log;
+use crate::{RunConfig, RunError, TaskFile, checkpoint::Best, event::LOG};
+
+/// A run that has ended, or was interrupted.
+pub struct Summary<'a> {
+    /// Its settings, as they were resolved.
+    pub config: &'a RunConfig,
+    /// What it predicts.
+    pub task: &'a TaskFile,
+    /// Steps done.
+    pub step: u64,
+    /// The adapter that is kept, if one was selected yet.
+    pub best: Option<&'a Best>,
+    /// Whether nothing is left to do.
+    pub finished: bool,
+}
+
+/// Name of the task's main metric.
+fn main_metric(task: Task) -> &'static str {
+    match task {
+        Task::Classify => "accuracy",
+        Task::MultiLabel => "f1",
+        Task::Regress => "pearson",
+    }
+}
+
+/// Write `README.md`, `loss.svg` and the plot of the main metric into the output folder.
+///
+/// All figures of training come from `metrics.jsonl`, so that those of an earlier part of the same run
+/// are there, too.
+pub fn write(run: &Summary) -> Result<(), RunError> {
+    let folder = &run.config.output;
+    let log = Log::read(&folder.join(LOG))?;
+    let metric = main_metric(run.task.task);
+    let file = |name: &str, text: String| write_atomic_bytes(&folder.join(name), text.as_bytes());
+    file("loss.svg", curves::loss(run, &log).svg())?;
+    file(
+        &format!("{metric}.svg"),
+        curves::metric(run, &log, metric).svg(),
+    )?;
+    file("README.md", card::card(run, &log, metric))?;
+    Ok(())
+}
+
+/// The last part of a path: what people call a model.
+fn short_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or(path.as_os_str());
+    name.to_string_lossy().into_owned()
+}

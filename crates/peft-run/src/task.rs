@@ -1,0 +1,65 @@
+//! What an adapter was trained for: the file beside it.
+
+use std::path::Path;
+
+use peft_data::{LabelMap, Task};
+use serde::{Deserialize, Serialize};
+
+use crate::{RunError, sidecar};
+
+/// Name of the file.
+pub(crate) const NAME: &str = "task.json";
+
+/// The task of an adapter, in `task.json` beside it.
+///
+/// PEFT's own files have no place for the names of labels; other tools pass over this one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskFile {
+    /// Classification, regression or several labels a row.
+    pub task: Task,
+    /// Names of the labels, by number; empty for a regression.
+    #[serde(default)]
+    pub labels: Vec<String>,
+    /// Longest sequence in training; longer ones are cut.
+    pub max_length: usize,
+}
+
+impl TaskFile {
+    /// Number of outputs of the head.
+    pub fn outputs(&self) -> usize {
+        match self.task {
+            Task::Classify | Task::MultiLabel => self.labels.len(),
+            Task::Regress => 1,
+        }
+    }
+
+    /// The labels as the data knows them.
+    ///
+    /// # Errors
+    /// If a name is there twice.
+    pub fn label_map(&self) -> Result<Option<LabelMap>, RunError> {
+        match self.task {
+            Task::Classify | Task::MultiLabel => {
+                Ok(Some(LabelMap::from_names(self.labels.clone())?))
+            }
+            Task::Regress => Ok(None),
+        }
+    }
+
+    /// Read the file of an adapter folder; `None` where there is none.
+    ///
+    /// # Errors
+    /// If it is broken.
+    pub fn read(folder: &Path) -> Result<Option<Self>, RunError> {
+        sidecar::read(folder, NAME)
+    }
+
+    /// Write the file into an adapter folder.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn write(&self, folder: &Path) -> Result<(), RunError> {
+        sidecar::write(folder, NAME, self)
+    }
+}

@@ -1,0 +1,216 @@
+//! Whole runs on a tiny model: train, evaluate, predict, merge, continue.
+
+use std::path::Path;
+
+use peft_run::core::format::AdapterFile;
+use peft_run::{
+    Event, MergeOptions, OpenOptions, Progress, RunConfig, RunError, TaskFile,
+    data::{Dataset, LoadOptions, Task},
+    evaluate, evaluate_parts, merge, open, plan, train,
+};
+
+use crate::{
+    common::cpu,
+    tiny::{config, workspace},
+};
+
+fn bytes(folder: &Path) -> Vec<u8> {
+    std::fs::read(folder.join("adapter_model.safetensors")).unwrap()
+}
+
+#[test]
+fn a_run_learns_and_its_files_work() {
+    let (dir, model, data) = workspace();
+    let output = dir.path().join("out");
+    let report = train(&config(&model, &data, &output), &mut ()).unwrap();
+    assert!(report.selection.metrics["accuracy"] >= 0.9, "{report:?}");
+
+    let device = cpu();
+    let options = OpenOptions {
+        model: &model,
+        adapter: Some(&output),
+        any_base: false,
+        task: None,
+        device: &device,
+    };
+    let adapted = open(&options).unwrap();
+    assert_eq!(adapted.task.labels, ["blame", "praise"]);
+    let labels = adapted.task.label_map().unwrap();
+    let load = LoadOptions {
+        labels: labels.as_ref(),
+        ..LoadOptions::new(Task::Classify, 24)
+    };
+    let (rows, _) = Dataset::load(&data, &load, &adapted.tokenizer).unwrap();
+    let before = evaluate(&adapted.model, &rows, Task::Classify, 7, &device).unwrap();
+    let parts = Dataset::parts(&data, &load, &adapted.tokenizer, 14).unwrap();
+    let parted = evaluate_parts(&adapted.model, parts, Task::Classify, 7, &device).unwrap();
+    assert_eq!(
+        (parted.rows, &parted.metrics),
+        (before.rows, &before.metrics)
+    );
+    assert!((parted.loss - before.loss).abs() < 1e-6 * before.loss.max(1.0));
+
+    let merged = dir.path().join("merged");
+    merge(&MergeOptions::new(&model, &output, &merged, &device)).unwrap();
+    let options = OpenOptions {
+        model: &merged,
+        adapter: None,
+        any_base: false,
+        task: None,
+        device: &device,
+    };
+    let whole = open(&options).unwrap();
+    assert_eq!(whole.task.labels, ["blame", "praise"]);
+    let after = evaluate(&whole.model, &rows, Task::Classify, 7, &device).unwrap();
+    assert!(
+        (before.loss - after.loss).abs() < 1e-5,
+        "{before:?} {after:?}"
+    );
+    assert_eq!(before.metrics, after.metrics);
+
+    let events = std::fs::read_to_string(output.join("metrics.jsonl")).unwrap();
+    let kinds: Vec<String> = events
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .map(|event| event["event"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(kinds.first().map(String::as_str), Some("plan"));
+    assert_eq!(kinds.last().map(String::as_str), Some("final"));
+    assert!(output.join("last/adapter_config.json").exists());
+}
+
+#[test]
+fn equal_seeds_give_equal_bits_at_any_number_of_threads() {
+    let (dir, model, data) = workspace();
+    let run = |name: &str, threads: usize, seed: u64| {
+        let output = dir.path().join(name);
+        let mut config = config(&model, &data, &output);
+        config.steps = Some(12);
+        config.seed = seed;
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
+        pool.install(|| train(&config, &mut ()).unwrap());
+        bytes(&output.join("last"))
+    };
+    let one = run("one", 1, 0);
+    assert_eq!(one, run("two", 2, 0));
+    assert_eq!(one, run("four", 4, 0));
+    assert_ne!(one, run("other", 1, 1));
+}
+
+#[test]
+fn training_continues_from_an_adapter() {
+    let (dir, model, data) = workspace();
+    let first = dir.path().join("first");
+    train(&config(&model, &data, &first), &mut ()).unwrap();
+    let second = dir.path().join("second");
+    let mut config = config(&model, &data, &second);
+    config.adapter = Some(first.clone());
+    config.steps = Some(2);
+    config.learning_rate = Some(1e-6);
+    config.head_learning_rate = 1e-6;
+    let report = train(&config, &mut ()).unwrap();
+    // Had it started afresh, two steps at this rate would have learned nothing.
+    assert!(report.selection.metrics["accuracy"] >= 0.9, "{report:?}");
+    assert_ne!(bytes(&first), bytes(&second));
+    config.method_config.insert("r".into(), 4.into());
+    let error = train(&config, &mut ()).unwrap_err().to_string();
+    assert!(error.contains("--adapter"), "{error}");
+    config.method = "nothing".into();
+    assert!(
+        train(&config, &mut ())
+            .unwrap_err()
+            .to_string()
+            .contains("lora")
+    );
+}
+
+#[test]
+fn layers_without_targets_restrict_the_default_targets() {
+    let (dir, model, data) = workspace();
+    let output = dir.path().join("out");
+    let mut config = config(&model, &data, &output);
+    config.steps = Some(1);
+    config.layers = vec![1];
+    train(&config, &mut ()).unwrap();
+    let adapter = AdapterFile::read(&output).unwrap();
+    let adapted = adapter.tensors.keys().filter(|key| key.contains("lora_A"));
+    let layers: Vec<bool> = adapted.map(|key| key.contains("layer.1.")).collect();
+    assert_eq!(layers, [true, true]);
+}
+
+#[test]
+fn an_interrupted_run_saves_what_it_has() {
+    struct StopAt(u64);
+    impl Progress for StopAt {
+        fn event(&mut self, event: &Event) {
+            if let Event::Step { .. } = event {
+                self.0 -= 1;
+            }
+        }
+        fn should_stop(&self) -> bool {
+            self.0 == 0
+        }
+    }
+    let (dir, model, data) = workspace();
+    let output = dir.path().join("out");
+    let error = train(&config(&model, &data, &output), &mut StopAt(5)).unwrap_err();
+    assert!(matches!(error, RunError::Interrupted { step: 5, .. }));
+    assert!(error.to_string().contains("--resume"), "{error}");
+    assert!(TaskFile::read(&output.join("last")).unwrap().is_some());
+    let card = std::fs::read_to_string(output.join("README.md")).unwrap();
+    assert!(card.contains("interrupted after step 5"), "{card}");
+    for file in ["loss.svg", "accuracy.svg", "run.toml"] {
+        assert!(output.join(file).exists(), "{file}");
+    }
+}
+
+#[test]
+fn mistakes_are_errors_that_say_what_to_do() {
+    let (dir, model, data) = workspace();
+    let output = dir.path().join("out");
+    let base = config(&model, &data, &output);
+    let fails = |change: &dyn Fn(&mut RunConfig), word: &str| {
+        let mut config = base.clone();
+        change(&mut config);
+        let error = train(&config, &mut ()).unwrap_err().to_string();
+        assert!(error.contains(word), "{error}");
+        assert!(!output.join("adapter_config.json").exists());
+    };
+    fails(&|c| c.learning_rate = Some(f64::NAN), "--learning-rate");
+    fails(&|c| c.batch_size = 0, "--batch-size");
+    fails(&|c| c.method = "lorra".into(), "lora");
+    fails(&|c| c.model = "nowhere".into(), "nowhere");
+    fails(&|c| c.data = "nowhere.csv".into(), "nowhere.csv");
+    fails(
+        &|c| drop(c.method_config.insert("rank".into(), 3.into())),
+        "rank",
+    );
+    fails(
+        &|c| drop(c.method_config.insert("r".into(), 0.into())),
+        "rank is 0",
+    );
+    let one = dir.path().join("one.csv");
+    std::fs::write(&one, "text,label\ngood,praise\nword9,praise\n").unwrap();
+    fails(&|c| c.data = one.clone(), "one");
+    // A rate that breaks training down is named, not saved.
+    fails(&|c| (c.head_learning_rate, c.clip) = (1e38, 0.0), "finite");
+}
+
+#[test]
+fn a_run_counts_what_is_shared_once() {
+    let (dir, model, data) = workspace();
+    let output = dir.path().join("out");
+    let mut config = config(&model, &data, &output);
+    config.method = "lorta".into();
+    config.method_config.insert("num_heads".into(), 4.into());
+    let expected = plan(&config).unwrap();
+    // Rank 4, width 32, four heads of 8; layers and two matrices of each.
+    let layers = expected.targets / 2;
+    assert_eq!(expected.trainable_parameters, 4 * (32 + 8 + 4 + layers + 2));
+    train(&config, &mut ()).unwrap();
+    let file = std::fs::metadata(output.join("adapter_model.safetensors")).unwrap();
+    assert_eq!(file.len(), expected.adapter_bytes);
+}

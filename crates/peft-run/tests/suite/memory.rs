@@ -1,0 +1,99 @@
+//! What saves memory changes no result.
+
+use burn::tensor::{DType, FloatDType};
+use peft_run::{
+    core::{
+        AdapterContext, AttachOptions, attach,
+        format::{TargetSpec, Targets},
+    },
+    methods,
+    models::{HeadSpec, SequenceModel},
+};
+use peft_train::{GradientSet, gradients};
+use serde_json::{Map, json};
+
+use crate::common::*;
+
+/// A golden model with LoRA on every linear layer, whose outer factors are not zero.
+fn adapted(name: &str, dtype: FloatDType, base: FloatDType) -> SequenceModel {
+    let device = cpu().autodiff();
+    let mut folder = folder(name, dtype);
+    folder.set_dropout(0.2);
+    folder.set_base_dtype(base);
+    let head = HeadSpec {
+        outputs: 3,
+        seed: 1,
+    };
+    let (model, _) = SequenceModel::load(&folder, &head, &device).unwrap();
+    let mut settings = Map::new();
+    settings.insert("r".into(), json!(4));
+    let method = (methods::by_name("lora").unwrap().build)(&settings).unwrap();
+    let names = model.names();
+    let heads = model.head_modules();
+    let saved: Vec<String> = heads.iter().map(|head| (*head).to_owned()).collect();
+    let options = AttachOptions {
+        targets: &TargetSpec::new(Targets::AllLinear),
+        names: &names,
+        modules_to_save: &saved,
+        heads,
+        seed: 3,
+        gradients: None,
+    };
+    attach(model, method.as_ref(), &options).unwrap().0
+}
+
+#[test]
+fn recomputed_gradients_are_the_kept_ones() {
+    // ALBERT's layers share their parameters, and what stands before its first block is adapted, too.
+    for name in ["bert", "roberta", "distilbert", "albert"] {
+        let model = adapted(name, FloatDType::F64, FloatDType::F64);
+        let cases = json("cases.json");
+        let inputs = cases["models"][name]["inputs"].as_str().unwrap().to_owned();
+        let device = cpu().autodiff();
+        let batch = pack(model.config(), &rows(&cases, &inputs), &device);
+        let context = AdapterContext::training(5, 7);
+
+        let value = model.forward(&batch, &context).powi_scalar(2).mean();
+        let mut grads = value.backward();
+        let kept = gradients(&model, &mut grads);
+
+        let (again, passes) =
+            model.backward_recomputing(&batch, &context, |outputs| outputs.powi_scalar(2).mean());
+        assert_eq!(values(again), values(value), "{name}");
+        let mut recomputed = GradientSet::default();
+        for mut grads in passes {
+            recomputed.add(gradients(&model, &mut grads));
+        }
+        let paths: Vec<&str> = kept.paths().collect();
+        assert_eq!(recomputed.paths().collect::<Vec<_>>(), paths, "{name}");
+        assert!(paths.len() > 10, "{name}: {paths:?}");
+        for path in paths {
+            let [a, b] = [&recomputed, &kept].map(|set| values(set.get(path).unwrap().clone()));
+            assert_close(&format!("{name}, {path}"), &a, &b, 1e-13);
+        }
+    }
+}
+
+#[test]
+fn a_half_precision_base_computes_like_the_checkpoint_it_holds() {
+    // The checkpoint is stored in bfloat16, so keeping it so rounds nothing: the sums are the same.
+    let context = AdapterContext::inference();
+    let model = |base| adapted("bert_bf16", FloatDType::F32, base);
+    let (wide, half) = (model(FloatDType::F32), model(FloatDType::BF16));
+    let weight = half.encoder.layers[0].query.weight.base();
+    assert_eq!(weight.dtype(), DType::BF16);
+    assert_eq!(half.classifier.weight.base().dtype(), DType::F32);
+    let device = cpu().autodiff();
+    let batch = pack(wide.config(), &rows(&json("cases.json"), "bert"), &device);
+    let [expected, got] = [&wide, &half].map(|model| values(model.forward(&batch, &context)));
+    assert_close("logits", &got, &expected, 1e-6);
+
+    let [expected, got] = [&wide, &half].map(|model| {
+        let loss = model.forward(&batch, &context).powi_scalar(2).mean();
+        gradients(model, &mut loss.backward())
+    });
+    for path in expected.paths() {
+        let [a, b] = [&got, &expected].map(|set| values(set.get(path).unwrap().clone()));
+        assert_close(path, &a, &b, 1e-6);
+    }
+}
