@@ -109,11 +109,11 @@ def input_sets():
     return sets
 
 
-def forward(model, row):
+def forward(model, row, gradients=False):
     kwargs = {"input_ids": torch.tensor([row["ids"]]), "attention_mask": torch.ones(1, len(row["ids"]), dtype=torch.long)}
     if row["type_ids"] is not None:
         kwargs["token_type_ids"] = torch.tensor([row["type_ids"]])
-    with torch.no_grad():
+    with torch.set_grad_enabled(gradients):
         return model(**kwargs)
 
 
