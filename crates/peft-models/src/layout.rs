@@ -1,4 +1,4 @@
-use peft_core::LinearSite;
+use peft_core::Site;
 
 use crate::{EncoderConfig, encoder::Names};
 
@@ -8,7 +8,7 @@ pub struct ModelLayout {
     /// Prefix that checkpoints of the bare encoder leave out.
     pub prefix: &'static str,
     /// The linear layers, in the model's order.
-    pub linears: Vec<LinearSite>,
+    pub linears: Vec<Site>,
     /// Of each distinct block, the places in `linears` of query, key, value and output, and of the two
     /// halves of the feed-forward part.
     pub blocks: Vec<[usize; 6]>,
@@ -90,11 +90,7 @@ impl ModelLayout {
     }
 
     fn linear(&mut self, name: &str, inputs: usize, outputs: usize) {
-        self.linears.push(LinearSite {
-            path: name.to_owned(),
-            in_features: inputs,
-            out_features: outputs,
-        });
+        self.linears.push(Site::linear(name, inputs, outputs));
         self.push(name, "weight", vec![outputs, inputs]);
         self.push(name, "bias", vec![outputs]);
     }

@@ -107,7 +107,7 @@ fn attach_fresh<M: Module>(
         true => matched_modules(
             &model,
             options.targets,
-            method,
+            method.site_kinds(),
             options.names,
             options.heads,
         )?,

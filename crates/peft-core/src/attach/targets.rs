@@ -8,16 +8,16 @@ use burn::{
 };
 use peft_format::{ModuleInfo, TargetSpec, targets::ResolveOptions};
 
-use crate::{AdapterError, Method, NameMap, ParamPath, Site, sites};
+use crate::{AdapterError, NameMap, ParamPath, Site, SiteKind, sites};
 
-/// The sites of a model that targets match, of the kinds that a method adapts, by the checkpoint's names.
+/// The sites of some kinds that targets match, of those of a model, by the checkpoint's names.
 ///
 /// # Errors
 /// If nothing matches, or a name in the targets matches nothing.
 pub fn matched_modules<M: Module>(
     model: &M,
     targets: &TargetSpec,
-    method: &dyn Method,
+    kinds: &[SiteKind],
     names: &NameMap,
     heads: &[&str],
 ) -> Result<BTreeSet<String>, AdapterError> {
@@ -25,7 +25,7 @@ pub fn matched_modules<M: Module>(
         path: names.to_hf(&site.path),
         ..site
     });
-    matched_sites(named, targets, method, heads)
+    matched_sites(named, targets, kinds, heads)
 }
 
 /// The same of sites by the checkpoint's names, such as a layout has.
@@ -35,10 +35,10 @@ pub fn matched_modules<M: Module>(
 pub fn matched_sites(
     sites: impl IntoIterator<Item = Site>,
     targets: &TargetSpec,
-    method: &dyn Method,
+    kinds: &[SiteKind],
     heads: &[&str],
 ) -> Result<BTreeSet<String>, AdapterError> {
-    let resolved = resolve_sites(sites, targets, method, heads)?;
+    let resolved = resolve_sites(sites, targets, kinds, heads)?;
     if let Some(near) = resolved.near {
         let names = resolved.unmatched.join("`, `");
         return Err(AdapterError::Unmatched {
@@ -57,10 +57,9 @@ pub fn matched_sites(
 pub fn resolve_sites(
     sites: impl IntoIterator<Item = Site>,
     targets: &TargetSpec,
-    method: &dyn Method,
+    kinds: &[SiteKind],
     heads: &[&str],
 ) -> Result<peft_format::targets::Resolved, AdapterError> {
-    let kinds = method.site_kinds();
     let adapted = sites.into_iter().filter(|site| kinds.contains(&site.kind));
     let modules: Vec<ModuleInfo> = adapted
         .map(|site| ModuleInfo::new(site.path, site.kind.module_kind()))

@@ -77,8 +77,8 @@ impl Work {
         for depth in 0..config.layers {
             let places = layout.blocks[depth % layout.blocks.len()];
             let linears = places.map(|place| Linear {
-                inputs: layout.linears[place].in_features,
-                outputs: layout.linears[place].out_features,
+                inputs: layout.linears[place].matrix()[0],
+                outputs: layout.linears[place].matrix()[1],
                 adapter: specs[place].as_ref(),
                 in_full: in_full(place),
             });
