@@ -78,6 +78,31 @@ pub enum RunError {
         /// The base that was given.
         found: Box<BaseFile>,
     },
+    /// A run asks for something else than what is prepared.
+    #[error(
+        "`{setting}`: what is prepared was made with {prepared}, this run has {asked}; give it as it was, \
+         or prepare anew"
+    )]
+    NotPrepared {
+        /// The setting.
+        setting: String,
+        /// Its value there.
+        prepared: String,
+        /// Its value in the run.
+        asked: String,
+    },
+    /// The rows of a step hold nothing that the objective could learn from.
+    #[error(
+        "rows {} of the data have no target for {objective}; leave them out, or allow longer sequences if \
+         they were cut before it",
+        shown(rows)
+    )]
+    NothingToLearn {
+        /// The objective.
+        objective: &'static str,
+        /// The rows, from 0.
+        rows: Vec<usize>,
+    },
     /// The run was asked to stop, and did after saving.
     #[error(
         "interrupted after step {step} of {total}: give the same command with --resume to go on; \
@@ -116,6 +141,14 @@ pub enum RunError {
         /// The output folder.
         folder: PathBuf,
     },
+}
+
+/// The first of some rows.
+fn shown(rows: &[usize]) -> String {
+    const SHOWN: usize = 5;
+    let first: Vec<String> = rows.iter().take(SHOWN).map(usize::to_string).collect();
+    let more = if rows.len() > SHOWN { ", …" } else { "" };
+    format!("{}{more}", first.join(", "))
 }
 
 impl From<TrainError> for RunError {

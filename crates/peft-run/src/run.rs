@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
-    BaseDtype, DeviceChoice, Evaluation, Progress, RunError, ScheduleKind,
+    BaseDtype, DeviceChoice, Evaluation, Prepared, Progress, RunError, ScheduleKind,
     config::{NamesOrPattern, NumbersOrRanges},
-    session::{Session, Started},
+    session::{Claim, Session, Started},
 };
 
 /// Everything that determines a run, and how it is carried out.
@@ -264,7 +264,33 @@ pub struct RunReport {
 /// written; [`RunError::Interrupted`] if `progress` asks to stop.
 pub fn train(config: &RunConfig, progress: &mut dyn Progress) -> Result<RunReport, RunError> {
     Problems::check(config.problems())?;
-    match Session::start(config, progress)? {
+    let claim = Claim::of(config, progress)?;
+    go(config, Prepared::load(config)?, claim, progress)
+}
+
+/// As [`train`] on a base and data that other runs of the process share: the adapter, its folder and its
+/// bits are the same.
+///
+/// # Errors
+/// As [`train`], and [`RunError::NotPrepared`] if the settings ask for something else than what is prepared.
+pub fn train_prepared(
+    prepared: &Prepared,
+    config: &RunConfig,
+    progress: &mut dyn Progress,
+) -> Result<RunReport, RunError> {
+    Problems::check(config.problems())?;
+    prepared.expect_fits(config)?;
+    let claim = Claim::of(config, progress)?;
+    go(config, prepared.clone(), claim, progress)
+}
+
+fn go(
+    config: &RunConfig,
+    prepared: Prepared,
+    claim: Claim,
+    progress: &mut dyn Progress,
+) -> Result<RunReport, RunError> {
+    match Session::start(config, prepared, claim, progress)? {
         Started::Ready(session) => session.run(),
         Started::Finished(report) => Ok(report),
     }

@@ -1,7 +1,7 @@
 #![warn(missing_docs)]
-//! The training loop over any Burn module with adapters: optimiser, schedule, gradients, metrics, state.
+//! The training loop over any Burn module with adapters: optimiser, schedule, gradients, objectives, state.
 //!
-//! [`Trainer`] takes the steps. It can be interrupted and go on to the same bits by its
+//! [`Trainer`] takes the steps; an [`Objective`] says what is learned. A trainer can be interrupted and go on to the same bits by its
 //! [`TrainerState`], which holds trained parameters and moments bit by bit, while dropout and schedule
 //! are functions of the seed and the number of steps done.
 //!
@@ -12,8 +12,10 @@
 mod error;
 mod gradients;
 mod memory;
-pub mod metrics;
+mod metrics;
+mod objective;
 mod optimizer;
+mod output;
 mod parameters;
 mod schedule;
 mod tied;
@@ -22,8 +24,13 @@ mod trainer;
 pub use error::{BadTensor, TrainError};
 pub use gradients::{GradientSet, gradients};
 pub use memory::{peak_memory, resident_anonymous};
-pub use metrics::Metrics;
+pub use metrics::{Metrics, classification, multi_label, regression};
+pub use objective::{
+    Classification, Evaluation, HeadNeed, MultiLabel, NextToken, Objective, Prediction, Regression,
+    Tally, Targets, Truth,
+};
 pub use optimizer::{AdamW, AdamWState};
+pub use output::{LanguageHead, Output};
 pub use parameters::{
     HostTensors, adapter_parameters, first_not_finite, restore_parameters, trained_parameters,
 };

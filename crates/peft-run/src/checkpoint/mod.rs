@@ -11,7 +11,7 @@ pub mod hash;
 mod settings;
 mod state;
 
-pub use fingerprint::inputs;
+pub use fingerprint::{Fingerprint, adapter_inputs, inputs};
 pub use folder::{CHECKPOINT, CheckpointFolder};
 pub use settings::{Resolved, compare, settings};
 pub use state::{Best, Ending, RunState, VERSION};

@@ -21,6 +21,11 @@ impl RunConfig {
         ])
     }
 
+    /// The same for what runs share, which needs no place to write to.
+    pub(crate) fn prepare_problems(&self) -> Vec<Problem> {
+        self.problems_with(&[("model", &self.model), ("data", &self.data)])
+    }
+
     /// The same for a plan, which needs neither data nor a place to write to.
     pub(crate) fn plan_problems(&self) -> Vec<Problem> {
         self.problems_with(&[("model", &self.model)])

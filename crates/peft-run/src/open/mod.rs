@@ -9,8 +9,13 @@ use peft_core::{AttachReport, LoadedAdapter, Method, load_adapter, read_adapter}
 use peft_data::{Task, TextTokenizer};
 use peft_format::AdapterConfig;
 use peft_models::{HeadSpec, HeadState, ModelFolder, SequenceModel};
+use peft_train::HeadNeed;
 
-use crate::{BaseFile, RunError, TaskFile, merge::saved_outputs};
+use crate::{
+    BaseFile, RunError, TaskFile,
+    merge::saved_outputs,
+    objective::{has_labels, label_names, likely_task},
+};
 
 pub use set::{AdaptedSet, NamedAdapter, OpenSetOptions, open_set};
 
@@ -97,7 +102,7 @@ fn expect_task(task: &TaskFile, asked: Option<Task>) -> Result<(), RunError> {
     }
     Err(RunError::setting(
         "--task",
-        format!("the adapter was trained to {:?}", task.task).to_lowercase(),
+        format!("the adapter was trained to {}", task.objective().name()),
         "leave the flag out, or use another adapter",
     ))
 }
@@ -130,27 +135,25 @@ fn infer_task(
             }
         },
     };
-    let task = asked.unwrap_or(if outputs == 1 {
-        Task::Regress
-    } else {
-        Task::Classify
-    });
-    if task == Task::Regress && outputs != 1 {
+    let task = asked.unwrap_or_else(|| likely_task(outputs));
+    let inferred = TaskFile {
+        task,
+        labels: match has_labels(task) {
+            true => label_names(labels, outputs),
+            false => Vec::new(),
+        },
+        max_length,
+    };
+    let objective = inferred.objective();
+    if objective.head() != (HeadNeed::Sequence { outputs }) {
         return Err(RunError::setting(
             "--task",
-            format!("a regression has one output, this head has {outputs}"),
+            format!(
+                "this head has {outputs} outputs, which are none for {}",
+                objective.name()
+            ),
             "use --task classify",
         ));
     }
-    let labels = match task {
-        Task::Regress => Vec::new(),
-        Task::Classify | Task::MultiLabel if labels.len() == outputs => labels,
-        // Hugging Face's names for labels without names.
-        Task::Classify | Task::MultiLabel => (0..outputs).map(|i| format!("LABEL_{i}")).collect(),
-    };
-    Ok(TaskFile {
-        task,
-        labels,
-        max_length,
-    })
+    Ok(inferred)
 }

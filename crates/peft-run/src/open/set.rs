@@ -144,7 +144,8 @@ fn expect_same(
             true => String::new(),
             false => format!(", labels `{}`", task.labels.join("`, `")),
         };
-        let kind = format!("{:?}", task.task).to_lowercase();
+        let kind = task.objective();
+        let kind = kind.name();
         format!("{kind}{labels}, {} tokens", task.max_length)
     };
     Err(RunError::setting(

@@ -189,7 +189,7 @@ impl Choice {
             };
         }
         let mut builder = AdapterConfig::builder(method.peft_type())
-            .task_type(Some("SEQ_CLS"))
+            .task_type(Some(probe.objective.task_type()))
             .base_model(Some(&config.model.to_string_lossy()))
             .target(&spec);
         for (key, value) in method.config() {

@@ -11,27 +11,28 @@ mod start;
 
 use std::time::{Duration, Instant};
 
-use burn::tensor::Device;
+use burn::{Tensor, tensor::Device};
 use peft_core::{Method, NameMap};
 use peft_data::{Batch, Cursor, Dataset};
 use peft_format::AdapterConfig;
-use peft_models::{PackedBatch, SequenceModel};
-use peft_train::Trainer;
+use peft_models::SequenceModel;
+use peft_train::{GradientSet, Objective, TrainError, Trainer, peak_memory};
 
 use self::probe::Probe;
 use crate::{
     BaseFile, RunConfig, RunError, RunReport, TaskFile,
+    batch::pack,
     checkpoint::{CheckpointFolder, RunState},
     differentiate,
     event::{Event, Recorder},
-    loss, peak_memory, targets,
+    objective::expect_truth,
 };
 
-pub use self::probe::{labelled_batch, weight_gradients};
+pub use self::probe::weight_gradients;
 pub(crate) use self::{
     adapt::{Choice, Source, family_targets, resolve},
     data::Data,
-    output::lock,
+    output::{Claim, lock},
     select::EVAL_BATCH,
     start::Started,
 };
@@ -45,6 +46,7 @@ pub(crate) struct Session<'a> {
     method: Box<dyn Method>,
     adapter_config: AdapterConfig,
     task: TaskFile,
+    objective: Box<dyn Objective>,
     base: BaseFile,
     fit: Dataset,
     select: Dataset,
@@ -143,27 +145,44 @@ impl Session<'_> {
     /// One optimiser step over the given batches.
     fn step(&mut self, parts: &[&[usize]]) -> Result<(), RunError> {
         let start = Instant::now();
-        let rows: usize = parts.iter().map(|part| part.len()).sum();
-        let mut tokens = 0;
         let (fit, device, recompute) = (&self.fit, &self.device, self.config.recompute);
+        let objective = self.objective.as_ref();
+        let batches = parts.iter().map(|rows| fit.batch(rows));
+        let batches = batches.collect::<Result<Vec<Batch>, _>>()?;
+        let truths = batches.iter().map(expect_truth);
+        let truths = truths.collect::<Result<Vec<_>, _>>()?;
+        let weights: Vec<f64> = truths.iter().map(|truth| objective.weight(truth)).collect();
+        let weight: f64 = weights.iter().sum();
+        if weight == 0.0 {
+            let rows = batches.iter().flat_map(|batch| &batch.indices);
+            return Err(RunError::NothingToLearn {
+                objective: objective.name(),
+                rows: rows.copied().collect(),
+            });
+        }
+        let tokens: usize = batches.iter().map(Batch::tokens).sum();
         let (model, report) = self.trainer.step_with(
             self.model.clone(),
             self.method.as_ref(),
             parts.len(),
             |model, part, context| {
-                let (packed, batch) = pack(model, fit, parts[part], device)?;
-                tokens += batch.tokens();
-                let share = batch.rows() as f64 / rows as f64;
-                let targets = targets(&batch.labels, device)?;
-                let value = |outputs| match share {
-                    1.0 => loss(outputs, targets),
-                    _ => loss(outputs, targets).mul_scalar(share),
+                let share = weights[part] / weight;
+                // The mean over nothing is no number.
+                if share == 0.0 {
+                    return Ok((Tensor::zeros([1], device), GradientSet::default()));
+                }
+                let packed = pack(model, &batches[part], device).map_err(RunError::from)?;
+                let targets = objective.targets(&truths[part], device)?;
+                let value = |output| match share {
+                    1.0 => objective.loss(output, targets),
+                    _ => objective.loss(output, targets).mul_scalar(share),
                 };
                 Ok(differentiate(model, &packed, context, recompute, value))
             },
         )?;
         let probe = Probe {
             config: &self.config,
+            objective,
             fit,
             device,
         };
@@ -183,22 +202,4 @@ impl Session<'_> {
             peak_memory: peak_memory(),
         })
     }
-}
-
-/// A batch of rows, for the model and as it comes.
-fn pack(
-    model: &SequenceModel,
-    fit: &Dataset,
-    rows: &[usize],
-    device: &Device,
-) -> Result<(PackedBatch, Batch), RunError> {
-    let batch = fit.batch(rows)?;
-    let packed = PackedBatch::new(
-        model.config(),
-        &batch.ids,
-        &batch.type_ids,
-        &batch.row_starts,
-        device,
-    )?;
-    Ok((packed, batch))
 }

@@ -8,15 +8,32 @@ use std::{
 use peft_format::atomic::AtomicFile;
 
 use crate::{
-    Progress, RunError,
+    Progress, RunConfig, RunError,
     checkpoint::{CheckpointFolder, Ending, RunState},
     event::{LOG, fault},
 };
 
+/// The output folder, before any work is done.
+pub struct Claim {
+    /// Its log, locked, if there is one already.
+    pub log: Option<File>,
+    /// What to do there.
+    pub start: Start,
+}
+
+impl Claim {
+    /// Claim the folder that a run writes to, and decide by what is there.
+    pub fn of(config: &RunConfig, progress: &mut dyn Progress) -> Result<Self, RunError> {
+        let log = claim(&config.output)?;
+        let start = Start::decide(&config.output, config.resume, progress)?;
+        Ok(Self { log, start })
+    }
+}
+
 /// Make sure, before any work is done, that files can be made where the output will be, and that no
 /// other process is at work there. Leaves nothing behind; the lock is held with the log, if there is
 /// one already.
-pub fn claim(output: &Path) -> Result<Option<File>, RunError> {
+fn claim(output: &Path) -> Result<Option<File>, RunError> {
     let refuse = |problem: String| RunError::Output {
         folder: output.to_owned(),
         problem,
@@ -77,11 +94,7 @@ pub enum Start {
 
 impl Start {
     /// Decide; what a user might not expect is told, and what would lose work refused.
-    pub fn decide(
-        output: &Path,
-        resume: bool,
-        progress: &mut dyn Progress,
-    ) -> Result<Self, RunError> {
+    fn decide(output: &Path, resume: bool, progress: &mut dyn Progress) -> Result<Self, RunError> {
         let folder = CheckpointFolder::of(output);
         let refuse = |problem: String, fix: &str| {
             Err(RunError::Output {

@@ -5,22 +5,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use peft_data::TextTokenizer;
 use peft_format::atomic::{AtomicDir, remove_leftovers};
-use peft_models::{HeadSpec, ModelFolder, SequenceModel};
 use peft_train::{Schedule, Trainer};
 
 use super::{
     Session,
     adapt::{Choice, resolve},
-    data::Data,
     guards,
-    output::{self, Start},
+    output::{Claim, Start},
     probe::Probe,
     select::LAST,
 };
 use crate::{
-    BaseFile, Event, Plan, Progress, RunConfig, RunError, RunReport, SelectedDevice,
+    Event, Plan, Prepared, Progress, RunConfig, RunError, RunReport,
     checkpoint::{self, CHECKPOINT, CheckpointFolder, Ending, Resolved, RunState},
     config::record,
     event::Recorder,
@@ -34,35 +31,29 @@ pub enum Started<'a> {
 }
 
 impl<'a> Session<'a> {
+    /// Start a run on what is prepared for it, in an output folder that was [claimed](Claim).
     pub fn start(
-        config: &'a RunConfig,
+        config: &RunConfig,
+        prepared: Prepared,
+        claim: Claim,
         progress: &'a mut dyn Progress,
     ) -> Result<Started<'a>, RunError> {
-        let log = output::claim(&config.output)?;
-        let start = Start::decide(&config.output, config.resume, progress)?;
-
-        let SelectedDevice {
+        let Claim { log, start } = claim;
+        let Prepared {
+            folder,
+            base,
+            data,
+            model,
+            created,
             device,
             choice,
             kind,
             reason,
-        } = config.device.select()?;
-        let device = device.autodiff();
-        let mut folder = ModelFolder::open(&config.model)?;
-        let base = BaseFile::of(&folder)?;
-        if let (Some(adapter), false) = (&config.adapter, config.any_base)
-            && let Some(recorded) = BaseFile::read(adapter)?
-        {
-            recorded.expect_same(adapter, &base)?;
-        }
-        if let Some(dropout) = config.model_dropout {
-            folder.set_dropout(dropout);
-        }
-        if let Some(dtype) = config.base_dtype {
-            folder.set_base_dtype(dtype.into());
-        }
-        let tokenizer = TextTokenizer::from_dir(&config.model)?;
-        let max_length = config.max_length.min(folder.config().max_length());
+            max_length,
+            mut inputs,
+            ..
+        } = prepared;
+        inputs.extend(checkpoint::adapter_inputs(config)?);
         let entry = peft_methods::by_name(&config.method)?;
         let rate = config.learning_rate.unwrap_or(entry.learning_rate);
         let config = RunConfig {
@@ -71,20 +62,15 @@ impl<'a> Session<'a> {
             learning_rate: Some(rate),
             ..resolve(config, &folder, entry)
         };
-        let data = Data::load(&config, &folder, &tokenizer, max_length)?;
-
-        let head = HeadSpec {
-            outputs: data.task.outputs(),
-            seed: config.seed,
-        };
-        let (model, loaded) = SequenceModel::load(&folder, &head, &device)?;
         let names = model.names();
+        let objective = data.task.objective();
         let probe = Probe {
             config: &config,
+            objective: objective.as_ref(),
             fit: &data.fit,
             device: &device,
         };
-        let choice = Choice::of(&config, &folder, &loaded.created)?;
+        let choice = Choice::of(&config, &folder, &created)?;
         let mut plan = Plan::of(&config, &folder, &choice, data.task.outputs(), Some(&data))?;
         let total_steps = config.total_steps(data.fit.len());
         let of_run = choice.method.config_of_run(total_steps)?;
@@ -111,7 +97,7 @@ impl<'a> Session<'a> {
             total_steps,
             guards::digests(&model)?,
             checkpoint::settings(&config, &resolved),
-            checkpoint::inputs(&config, &base)?,
+            inputs,
         );
         let (resumed, state) = match start {
             Start::Afresh => (false, begun),
@@ -145,6 +131,7 @@ impl<'a> Session<'a> {
             names,
             method,
             adapter_config,
+            objective,
             task: data.task,
             base,
             fit: data.fit,

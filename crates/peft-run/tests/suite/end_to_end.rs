@@ -41,9 +41,23 @@ fn a_run_learns_and_its_files_work() {
         ..LoadOptions::new(Task::Classify, 24)
     };
     let (rows, _) = Dataset::load(&data, &load, &adapted.tokenizer).unwrap();
-    let before = evaluate(&adapted.model, &rows, Task::Classify, 7, &device).unwrap();
+    let before = evaluate(
+        &adapted.model,
+        &rows,
+        adapted.task.objective().as_ref(),
+        7,
+        &device,
+    )
+    .unwrap();
     let parts = Dataset::parts(&data, &load, &adapted.tokenizer, 14).unwrap();
-    let parted = evaluate_parts(&adapted.model, parts, Task::Classify, 7, &device).unwrap();
+    let parted = evaluate_parts(
+        &adapted.model,
+        parts,
+        adapted.task.objective().as_ref(),
+        7,
+        &device,
+    )
+    .unwrap();
     assert_eq!(
         (parted.rows, &parted.metrics),
         (before.rows, &before.metrics)
@@ -61,7 +75,14 @@ fn a_run_learns_and_its_files_work() {
     };
     let whole = open(&options).unwrap();
     assert_eq!(whole.task.labels, ["blame", "praise"]);
-    let after = evaluate(&whole.model, &rows, Task::Classify, 7, &device).unwrap();
+    let after = evaluate(
+        &whole.model,
+        &rows,
+        whole.task.objective().as_ref(),
+        7,
+        &device,
+    )
+    .unwrap();
     assert!(
         (before.loss - after.loss).abs() < 1e-5,
         "{before:?} {after:?}"

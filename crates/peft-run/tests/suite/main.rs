@@ -10,6 +10,7 @@ mod head;
 mod memory;
 mod offset;
 mod plan;
+mod prepared;
 mod ranks;
 mod real;
 mod resume;
