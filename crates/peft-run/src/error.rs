@@ -116,6 +116,21 @@ pub enum RunError {
         /// The output folder.
         output: PathBuf,
     },
+    /// The run was asked to stop before its own adapters were made, and did after saving.
+    #[error(
+        "interrupted in the {phase} after step {step} of {total}: give the same command with --resume to \
+         go on in {}", output.display()
+    )]
+    InterruptedBefore {
+        /// The phase.
+        phase: String,
+        /// Steps done in it.
+        step: u64,
+        /// Steps to do in it.
+        total: u64,
+        /// The output folder.
+        output: PathBuf,
+    },
     /// The output folder holds something else than this run can go on from or replace.
     #[error("{}: {problem}; {fix}", folder.display())]
     Output {

@@ -52,7 +52,7 @@ pub use plan::{
     DataPlan, MemoryPlan, ModuleGroup, Plan, Rates, TimePlan, Unmatched, calibrate, plan,
 };
 pub use prepared::Prepared;
-pub use run::{RunConfig, RunReport, train, train_prepared};
+pub use run::{RunConfig, RunReport, train, train_method, train_prepared};
 pub use session::weight_gradients;
 pub use task::TaskFile;
 pub use verify::{BaseVerdict, ModuleCheck, Problem, VerifyReport, verify};

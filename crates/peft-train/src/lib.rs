@@ -32,7 +32,8 @@ pub use objective::{
 pub use optimizer::{AdamW, AdamWState};
 pub use output::{LanguageHead, Output};
 pub use parameters::{
-    HostTensors, adapter_parameters, first_not_finite, restore_parameters, trained_parameters,
+    HostTensors, adapter_parameters, first_not_finite, restore_parameters, trained_modules,
+    trained_parameters,
 };
 pub use schedule::{Schedule, ScheduleKind};
 pub use trainer::{StepReport, Trainer, TrainerConfig, TrainerState};

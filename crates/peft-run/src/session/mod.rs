@@ -4,6 +4,7 @@ mod adapt;
 mod data;
 mod guards;
 mod output;
+mod phases;
 mod probe;
 mod save;
 mod select;
@@ -12,13 +13,13 @@ mod start;
 use std::time::{Duration, Instant};
 
 use burn::{Tensor, tensor::Device};
-use peft_core::{Method, NameMap};
+use peft_core::{Chosen, Method, NameMap};
 use peft_data::{Batch, Cursor, Dataset};
 use peft_format::AdapterConfig;
 use peft_models::SequenceModel;
-use peft_train::{GradientSet, Objective, TrainError, Trainer, peak_memory};
+use peft_train::{GradientSet, Objective, StepReport, Trainer, peak_memory};
 
-use self::probe::Probe;
+use self::{phases::Before, probe::Probe};
 use crate::{
     BaseFile, RunConfig, RunError, RunReport, TaskFile,
     batch::pack,
@@ -52,6 +53,12 @@ pub(crate) struct Session<'a> {
     select: Dataset,
     report: Option<Dataset>,
     trainer: Trainer,
+    /// Learning rate of adapters.
+    rate: f64,
+    /// The phases before the last, until they are done.
+    before: Option<Before>,
+    /// What the method chose in them.
+    chosen: Chosen,
     /// Where the run stands, as it will be saved.
     state: RunState,
     files: CheckpointFolder,
@@ -69,6 +76,7 @@ impl Session<'_> {
     }
 
     fn drive(&mut self) -> Result<RunReport, RunError> {
+        self.phases()?;
         let per_epoch = self.config.steps_per_epoch(self.fit.len());
         while self.state.step < self.state.total_steps {
             let Cursor { epoch, batch } = self.state.cursor;
@@ -85,7 +93,7 @@ impl Session<'_> {
                 }
                 self.state.step += 1;
                 self.state.cursor.batch += parts.len();
-                self.save_if_due()?;
+                self.save_if_due(self.state.step)?;
                 if self.state.step == self.state.total_steps {
                     break;
                 }
@@ -144,6 +152,25 @@ impl Session<'_> {
 
     /// One optimiser step over the given batches.
     fn step(&mut self, parts: &[&[usize]]) -> Result<(), RunError> {
+        let epoch = self.state.cursor.epoch;
+        let (report, [tokens_per_s, step_time_s]) = self.optimise(parts, epoch)?;
+        self.recorder.event(&Event::Step {
+            step: report.step,
+            loss: report.loss,
+            learning_rate: report.learning_rate,
+            gradient_norm: report.gradient_norm,
+            tokens_per_s,
+            step_time_s,
+            peak_memory: peak_memory(),
+        })
+    }
+
+    /// A step of the phase's trainer, with tokens a second and seconds.
+    fn optimise(
+        &mut self,
+        parts: &[&[usize]],
+        epoch: u64,
+    ) -> Result<(StepReport, [f64; 2]), RunError> {
         let start = Instant::now();
         let (fit, device, recompute) = (&self.fit, &self.device, self.config.recompute);
         let objective = self.objective.as_ref();
@@ -186,20 +213,12 @@ impl Session<'_> {
             fit,
             device,
         };
-        let (method, epoch) = (self.method.as_ref(), self.state.cursor.epoch);
+        let method = self.method.as_ref();
         self.model = self.trainer.look(model, method, |model, batches| {
             Ok(probe.adapted(model, method, [epoch, batches as u64])?)
         })?;
         let seconds = start.elapsed().as_secs_f64();
         self.state.train_time_s += seconds;
-        self.recorder.event(&Event::Step {
-            step: report.step,
-            loss: report.loss,
-            learning_rate: report.learning_rate,
-            gradient_norm: report.gradient_norm,
-            tokens_per_s: tokens as f64 / seconds,
-            step_time_s: seconds,
-            peak_memory: peak_memory(),
-        })
+        Ok((report, [tokens as f64 / seconds, seconds]))
     }
 }

@@ -60,14 +60,9 @@ impl Probe<'_> {
         names: &NameMap,
         modules: &BTreeSet<String>,
         method: &dyn Method,
+        batches: usize,
     ) -> Result<WeightGradients, RunError> {
-        self.of(
-            model,
-            names,
-            modules,
-            method,
-            [0, method.gradient_batches() as u64],
-        )
+        self.of(model, names, modules, method, [0, batches as u64])
     }
 
     /// The same of the effective weights of an adapted model, over the first `batches` of an `epoch`, by

@@ -9,6 +9,7 @@ mod guards;
 mod head;
 mod memory;
 mod offset;
+mod phases;
 mod plan;
 mod prepared;
 mod ranks;
