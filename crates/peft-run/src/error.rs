@@ -66,7 +66,7 @@ pub enum RunError {
     /// An adapter was trained on other weights than those of the base it is to be used with.
     #[error(
         "{}: it was trained on `{}` ({}), but `{}` ({}) holds other weights; give the base that it was \
-         trained on as --model, or --any-base to go on all the same",
+         trained on as `model`, or `any_base` to go on all the same",
         adapter.display(), recorded.model, recorded.fingerprint.short(), found.model,
         found.fingerprint.short()
     )]
@@ -105,7 +105,7 @@ pub enum RunError {
     },
     /// The run was asked to stop, and did after saving.
     #[error(
-        "interrupted after step {step} of {total}: give the same command with --resume to go on; \
+        "interrupted after step {step} of {total}: give the same command with `resume` to go on; \
          the adapter so far is in {}", output.join("last").display()
     )]
     Interrupted {
@@ -118,7 +118,7 @@ pub enum RunError {
     },
     /// The run was asked to stop before its own adapters were made, and did after saving.
     #[error(
-        "interrupted in the {phase} after step {step} of {total}: give the same command with --resume to \
+        "interrupted in the {phase} after step {step} of {total}: give the same command with `resume` to \
          go on in {}", output.display()
     )]
     InterruptedBefore {
@@ -144,7 +144,7 @@ pub enum RunError {
     /// A resumed run is asked for with a setting or an input that would change its bits.
     #[error(
         "{what}: the run in {} was started with {before}, this command has {now}; give it as it was, \
-         or start afresh in another --output", folder.display()
+         or start afresh in another `output`", folder.display()
     )]
     Changed {
         /// The setting or the input.

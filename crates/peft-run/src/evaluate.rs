@@ -41,15 +41,15 @@ pub fn predict_by_rows(
 ) -> Result<Vec<Prediction>, RunError> {
     let of_rows = data.choices().ok_or_else(|| {
         RunError::setting(
-            "--data",
+            "`data`",
             "its rows choose no adapters",
-            "name the column with --adapter-column",
+            "name the column with `adapter_column`",
         )
     })?;
     let names = roster.choices();
     if of_rows.iter().any(|id| *id as usize >= names.len()) {
         return Err(RunError::setting(
-            "--data",
+            "`data`",
             "its rows choose among other adapters than the model's",
             "load it with AdapterRoster::choices as the names",
         ));
@@ -188,8 +188,8 @@ fn compare(
 
 fn unlabelled() -> RunError {
     RunError::setting(
-        "--data",
+        "`data`",
         "the rows have no labels to compare with",
-        "name the column with --label-column, or use `peft predict`",
+        "name the column with `label_column`, or use `peft predict`",
     )
 }

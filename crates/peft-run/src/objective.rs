@@ -58,15 +58,15 @@ pub(crate) fn expect_variety(
     let (problem, fix) = match task {
         Task::Classify if labels.len() < 2 => (
             format!("all rows have the label `{}`", labels.join("")),
-            "give rows of two labels or more, or name the column with --label-column",
+            "give rows of two labels or more, or name the column with `label_column`",
         ),
         Task::MultiLabel if no_label(rows) => (
             format!("no row of `{}` has a label", path.display()),
-            "give rows with labels, or name the column with --label-column",
+            "give rows with labels, or name the column with `label_column`",
         ),
         Task::Classify | Task::MultiLabel | Task::Regress => return Ok(()),
     };
-    Err(RunError::setting("--data", problem, fix))
+    Err(RunError::setting("`data`", problem, fix))
 }
 
 fn no_label(rows: &Dataset) -> bool {
@@ -93,9 +93,9 @@ pub fn truth(batch: &Batch) -> Option<Truth<'_>> {
 pub(crate) fn expect_truth(batch: &Batch) -> Result<Truth<'_>, RunError> {
     truth(batch).ok_or_else(|| {
         RunError::setting(
-            "data",
+            "`data`",
             "the rows have no labels",
-            "name the column with --label-column",
+            "name the column with `label_column`",
         )
     })
 }

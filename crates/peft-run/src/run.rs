@@ -299,7 +299,7 @@ pub fn train_method(
     Problems::check(config.problems_but_method())?;
     if config.adapter.is_some() {
         return Err(RunError::setting(
-            "adapter",
+            "`adapter`",
             "an adapter is continued with the method that it was made by",
             "leave it out",
         ));

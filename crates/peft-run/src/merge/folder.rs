@@ -46,7 +46,7 @@ pub fn expect_replaceable(output: &Path) -> Result<(), RunError> {
         });
         if !known {
             return Err(RunError::setting(
-                "--output",
+                "`output`",
                 format!(
                     "{} holds other things, such as {}",
                     output.display(),

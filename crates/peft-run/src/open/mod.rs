@@ -76,7 +76,7 @@ pub fn open(options: &OpenOptions) -> Result<Adapted, RunError> {
     };
     let (model, report) = SequenceModel::load(&folder, &head, options.device)?;
     let loaded = adapter.as_ref().map(|(_, loaded)| loaded);
-    set::expect_head("--model", loaded, &report.created)?;
+    set::expect_head("`model`", loaded, &report.created)?;
     let Some((method, loaded)) = adapter else {
         return Ok(Adapted {
             model,
@@ -101,7 +101,7 @@ fn expect_task(task: &TaskFile, asked: Option<Task>) -> Result<(), RunError> {
         return Ok(());
     }
     Err(RunError::setting(
-        "--task",
+        "`task`",
         format!("the adapter was trained to {}", task.objective().name()),
         "leave the flag out, or use another adapter",
     ))
@@ -128,7 +128,7 @@ fn infer_task(
             Some(outputs) => (outputs, Vec::new()),
             None => {
                 return Err(RunError::setting(
-                    "--model",
+                    "`model`",
                     "the checkpoint has no classification head",
                     "give an adapter that was trained with its head",
                 ));
@@ -147,12 +147,12 @@ fn infer_task(
     let objective = inferred.objective();
     if objective.head() != (HeadNeed::Sequence { outputs }) {
         return Err(RunError::setting(
-            "--task",
+            "`task`",
             format!(
                 "this head has {outputs} outputs, which are none for {}",
                 objective.name()
             ),
-            "use --task classify",
+            "use `task` classify",
         ));
     }
     Ok(inferred)

@@ -102,9 +102,9 @@ impl Choice {
         let (method, loaded) = read_with_method(path)?;
         if !method.name().eq_ignore_ascii_case(&config.method) {
             return Err(RunError::setting(
-                "--method",
+                "`method`",
                 format!("the adapter to continue from is {}", method.name()),
-                "give the same method, or start afresh without --adapter",
+                "give the same method, or start afresh without `adapter`",
             ));
         }
         let entry = peft_methods::by_name(method.name())?;
@@ -112,14 +112,14 @@ impl Choice {
         settings.extend(config.method_config.clone());
         if (entry.build)(&settings)?.config() != method.config() {
             return Err(RunError::setting(
-                "--adapter",
+                "`adapter`",
                 "the settings given for the method are not the adapter's",
                 "leave them out, for an adapter keeps its own, or start afresh without it",
             ));
         }
         if target_spec(config) != TargetSpec::new(Targets::Unspecified) {
             return Err(RunError::setting(
-                "--adapter",
+                "`adapter`",
                 "targets, layers or modules to save are given, too",
                 "leave them out, for an adapter keeps its own, or start afresh without it",
             ));
@@ -147,7 +147,7 @@ impl Choice {
         };
         if !method.adapts_weights() && spec != untargeted {
             return Err(RunError::setting(
-                "--target-modules",
+                "`target_modules`",
                 format!("{} adapts no modules", method.name()),
                 "leave targets and layers out, or choose another method",
             ));

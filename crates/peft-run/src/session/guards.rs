@@ -41,7 +41,7 @@ impl Session<'_> {
             modules: still,
             cause: format!(
                 "their gradients are there, so the steps are too small for their numbers: raise \
-                 --learning-rate ({:e} now) or --steps, or lower --warmup",
+                 `learning_rate` ({:e} now) or `steps`, or lower `warmup`",
                 self.trainer.config().learning_rate
             ),
         }

@@ -37,7 +37,7 @@ fn claim(output: &Path) -> Result<Option<File>, RunError> {
     let refuse = |problem: String| RunError::Output {
         folder: output.to_owned(),
         problem,
-        fix: "choose another --output, or make it writable".into(),
+        fix: "choose another `output`, or make it writable".into(),
     };
     let mut place = output;
     while !place.exists() {
@@ -77,7 +77,7 @@ pub fn lock(log: &File, output: &Path) -> Result<(), RunError> {
         Err(TryLockError::WouldBlock) => Err(RunError::Output {
             folder: output.to_owned(),
             problem: "another run is writing there".into(),
-            fix: "let it end, or choose another --output".into(),
+            fix: "let it end, or choose another `output`".into(),
         }),
         // Some network file systems have no locks.
         Ok(()) | Err(TryLockError::Error(_)) => Ok(()),
@@ -109,7 +109,7 @@ impl Start {
             (Some(state), true) => Ok(Self::From(Box::new(state))),
             (None, true) if output.join("adapter_config.json").exists() => refuse(
                 "it holds an adapter but no checkpoint to resume from".into(),
-                "give it with --adapter to continue from the adapter, in another --output",
+                "give it with `adapter` to continue from the adapter, in another `output`",
             ),
             (None, true) if output.join(LOG).exists() => {
                 progress.notice(&format!(
@@ -119,7 +119,7 @@ impl Start {
             }
             (None, true) => refuse(
                 "there is no run to resume".into(),
-                "check --output, or leave out --resume to start one",
+                "check `output`, or leave out `resume` to start one",
             ),
             (Some(state), false) => match &state.ending {
                 Some(Ending::Finished(report)) => {
@@ -135,7 +135,7 @@ impl Start {
                         "it holds an interrupted run, saved after step {} of {}",
                         state.step, state.total_steps
                     ),
-                    "add --resume to go on with it, choose another --output, or remove its folder \
+                    "add `resume` to go on with it, choose another `output`, or remove its folder \
                      `checkpoint` to start afresh",
                 ),
             },

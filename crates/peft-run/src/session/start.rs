@@ -79,7 +79,7 @@ impl<'a> Session<'a> {
             (None, None) => peft_methods::by_name(&config.method)?.learning_rate,
             (None, Some(method)) => {
                 return Err(RunError::setting(
-                    "learning_rate",
+                    "`learning_rate`",
                     format!(
                         "{} is none of the known methods, which have one by default",
                         method.name()

@@ -138,7 +138,7 @@ fn training_continues_from_an_adapter() {
     assert_ne!(bytes(&first), bytes(&second));
     config.method_config.insert("r".into(), 4.into());
     let error = train(&config, &mut ()).unwrap_err().to_string();
-    assert!(error.contains("--adapter"), "{error}");
+    assert!(error.contains("`adapter`"), "{error}");
     config.method = "nothing".into();
     assert!(
         train(&config, &mut ())
@@ -179,7 +179,7 @@ fn an_interrupted_run_saves_what_it_has() {
     let output = dir.path().join("out");
     let error = train(&config(&model, &data, &output), &mut StopAt(5)).unwrap_err();
     assert!(matches!(error, RunError::Interrupted { step: 5, .. }));
-    assert!(error.to_string().contains("--resume"), "{error}");
+    assert!(error.to_string().contains("`resume`"), "{error}");
     assert!(TaskFile::read(&output.join("last")).unwrap().is_some());
     let card = std::fs::read_to_string(output.join("README.md")).unwrap();
     assert!(card.contains("interrupted after step 5"), "{card}");
