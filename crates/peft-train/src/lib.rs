@@ -15,7 +15,6 @@ mod memory;
 mod metrics;
 mod objective;
 mod optimizer;
-mod output;
 mod parameters;
 mod schedule;
 mod tied;
@@ -30,7 +29,6 @@ pub use objective::{
     Tally, Targets, Truth,
 };
 pub use optimizer::{AdamW, AdamWState};
-pub use output::{LanguageHead, Output};
 pub use parameters::{
     HostTensors, adapter_parameters, first_not_finite, restore_parameters, trained_modules,
     trained_parameters,
@@ -39,4 +37,4 @@ pub use schedule::{Schedule, ScheduleKind};
 pub use trainer::{StepReport, Trainer, TrainerConfig, TrainerState};
 
 pub use peft_core as core;
-pub use peft_core::AdamWConfig;
+pub use peft_core::{AdamWConfig, Output};

@@ -13,7 +13,9 @@ use burn::{
     tensor::{Device, Int, TensorData},
 };
 
-use crate::{Output, TrainError};
+use peft_core::Output;
+
+use crate::TrainError;
 
 pub use classification::Classification;
 pub use multi_label::MultiLabel;
