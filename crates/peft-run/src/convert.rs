@@ -79,7 +79,7 @@ pub fn convert(options: &ConvertOptions) -> Result<ConvertReport, RunError> {
     let same = |path: &Path| std::fs::canonicalize(path).ok();
     if options.output.exists() && same(options.output) == same(options.adapter) {
         return Err(RunError::setting(
-            "--output",
+            "`output`",
             "it is the adapter's own folder",
             "give another folder",
         ));
@@ -154,7 +154,7 @@ fn factors(
     let missing = || {
         let problem = format!("the checkpoint has no `{name}`");
         RunError::setting(
-            "--model",
+            "`model`",
             problem,
             "give the base that the adapter was trained on",
         )
@@ -165,7 +165,7 @@ fn factors(
     let adapter = restored.ok_or_else(missing)?;
     let Some([a, b]) = adapter.low_rank() else {
         return Err(RunError::setting(
-            "--adapter",
+            "`adapter`",
             format!("{} has no low-rank form: `{module}`", method.name()),
             "merge it into its base with `peft merge`",
         ));

@@ -3,9 +3,14 @@
 use std::path::Path;
 
 use peft_data::{LabelMap, Task};
+use peft_train::Objective;
 use serde::{Deserialize, Serialize};
 
-use crate::{RunError, sidecar};
+use crate::{
+    RunError,
+    objective::{has_labels, objective, outputs},
+    sidecar,
+};
 
 /// Name of the file.
 pub(crate) const NAME: &str = "task.json";
@@ -28,10 +33,12 @@ pub struct TaskFile {
 impl TaskFile {
     /// Number of outputs of the head.
     pub fn outputs(&self) -> usize {
-        match self.task {
-            Task::Classify | Task::MultiLabel => self.labels.len(),
-            Task::Regress => 1,
-        }
+        outputs(self.objective().as_ref())
+    }
+
+    /// What it means to the loop.
+    pub fn objective(&self) -> Box<dyn Objective> {
+        objective(self.task, self.labels.len())
     }
 
     /// The labels as the data knows them.
@@ -39,11 +46,9 @@ impl TaskFile {
     /// # Errors
     /// If a name is there twice.
     pub fn label_map(&self) -> Result<Option<LabelMap>, RunError> {
-        match self.task {
-            Task::Classify | Task::MultiLabel => {
-                Ok(Some(LabelMap::from_names(self.labels.clone())?))
-            }
-            Task::Regress => Ok(None),
+        match has_labels(self.task) {
+            true => Ok(Some(LabelMap::from_names(self.labels.clone())?)),
+            false => Ok(None),
         }
     }
 

@@ -18,6 +18,8 @@ pub fn eval(args: EvalArgs) -> Result<ExitCode> {
     let device = &selected.device;
     let adapted = Opened::new(&args.model, &args.adapters, args.task, &selected)?;
     let task = adapted.task.task;
+    let objective = adapted.task.objective();
+    let objective = objective.as_ref();
     let labels = adapted.task.label_map()?;
     let options = LoadOptions {
         columns: columns(&args.columns),
@@ -31,8 +33,8 @@ pub fn eval(args: EvalArgs) -> Result<ExitCode> {
     let mut parts = Dataset::parts(&args.data, &options, &adapted.tokenizer, part_rows)?;
     let (model, size) = (&adapted.model, args.batch_size);
     let evaluation = match &adapted.by_rows {
-        None => evaluate_parts(model, &mut parts, task, size, device)?,
-        Some(by) => evaluate_parts_by_rows(model, &by.roster, &mut parts, task, size, device)?,
+        None => evaluate_parts(model, &mut parts, objective, size, device)?,
+        Some(by) => evaluate_parts_by_rows(model, &by.roster, &mut parts, objective, size, device)?,
     };
     let mut object = evaluation_object(&evaluation);
     let truncated = parts.report().truncated_rows;

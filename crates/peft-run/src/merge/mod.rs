@@ -95,7 +95,7 @@ pub fn merge(options: &MergeOptions) -> Result<MergeReport, RunError> {
         && std::fs::canonicalize(output).ok() == std::fs::canonicalize(options.model).ok()
     {
         return Err(RunError::setting(
-            "--output",
+            "`output`",
             "it is the model's own folder",
             "give another folder",
         ));
@@ -185,7 +185,7 @@ pub fn merge(options: &MergeOptions) -> Result<MergeReport, RunError> {
                     100.0 * overall,
                     100.0 * share
                 ),
-                "write the merged model in f32 with --dtype f32, take the loss with --allow-loss, or \
+                "write the merged model in f32 with `dtype` f32, take the loss with `allow_loss`, or \
                  keep the adapter beside its base",
             ));
         }
@@ -247,6 +247,6 @@ fn no_room(name: &str, count: usize, dtype: Dtype) -> RunError {
     RunError::setting(
         "merge",
         format!("{count} values of `{name}` would be infinite or NaN in {dtype}"),
-        "write the merged model in f32 with --dtype f32; if that fails too, the adapter is broken",
+        "write the merged model in f32 with `dtype` f32; if that fails too, the adapter is broken",
     )
 }

@@ -43,7 +43,7 @@ impl<'a> Places<'a> {
             let weight = format!("{module}.weight");
             let Some(stored) = stored(&weight) else {
                 return Err(RunError::setting(
-                    "--model",
+                    "`model`",
                     format!("the checkpoint has no `{weight}`"),
                     "give the base that the adapter was trained on",
                 ));
@@ -98,7 +98,7 @@ pub fn change(
 pub fn target_of(name: &str, module: &str, info: &TensorInfo) -> Result<Target, RunError> {
     let &[out_features, in_features] = info.shape.as_slice() else {
         return Err(RunError::setting(
-            "--model",
+            "`model`",
             format!("`{name}` has shape {:?}, not that of a matrix", info.shape),
             "give the base that the adapter was trained on",
         ));

@@ -9,8 +9,13 @@ use peft_core::{AttachReport, LoadedAdapter, Method, load_adapter, read_adapter}
 use peft_data::{Task, TextTokenizer};
 use peft_format::AdapterConfig;
 use peft_models::{HeadSpec, HeadState, ModelFolder, SequenceModel};
+use peft_train::HeadNeed;
 
-use crate::{BaseFile, RunError, TaskFile, merge::saved_outputs};
+use crate::{
+    BaseFile, RunError, TaskFile,
+    merge::saved_outputs,
+    objective::{has_labels, label_names, likely_task},
+};
 
 pub use set::{AdaptedSet, NamedAdapter, OpenSetOptions, open_set};
 
@@ -71,7 +76,7 @@ pub fn open(options: &OpenOptions) -> Result<Adapted, RunError> {
     };
     let (model, report) = SequenceModel::load(&folder, &head, options.device)?;
     let loaded = adapter.as_ref().map(|(_, loaded)| loaded);
-    set::expect_head("--model", loaded, &report.created)?;
+    set::expect_head("`model`", loaded, &report.created)?;
     let Some((method, loaded)) = adapter else {
         return Ok(Adapted {
             model,
@@ -96,8 +101,8 @@ fn expect_task(task: &TaskFile, asked: Option<Task>) -> Result<(), RunError> {
         return Ok(());
     }
     Err(RunError::setting(
-        "--task",
-        format!("the adapter was trained to {:?}", task.task).to_lowercase(),
+        "`task`",
+        format!("the adapter was trained to {}", task.objective().name()),
         "leave the flag out, or use another adapter",
     ))
 }
@@ -123,34 +128,32 @@ fn infer_task(
             Some(outputs) => (outputs, Vec::new()),
             None => {
                 return Err(RunError::setting(
-                    "--model",
+                    "`model`",
                     "the checkpoint has no classification head",
                     "give an adapter that was trained with its head",
                 ));
             }
         },
     };
-    let task = asked.unwrap_or(if outputs == 1 {
-        Task::Regress
-    } else {
-        Task::Classify
-    });
-    if task == Task::Regress && outputs != 1 {
+    let task = asked.unwrap_or_else(|| likely_task(outputs));
+    let inferred = TaskFile {
+        task,
+        labels: match has_labels(task) {
+            true => label_names(labels, outputs),
+            false => Vec::new(),
+        },
+        max_length,
+    };
+    let objective = inferred.objective();
+    if objective.head() != (HeadNeed::Sequence { outputs }) {
         return Err(RunError::setting(
-            "--task",
-            format!("a regression has one output, this head has {outputs}"),
-            "use --task classify",
+            "`task`",
+            format!(
+                "this head has {outputs} outputs, which are none for {}",
+                objective.name()
+            ),
+            "use `task` classify",
         ));
     }
-    let labels = match task {
-        Task::Regress => Vec::new(),
-        Task::Classify | Task::MultiLabel if labels.len() == outputs => labels,
-        // Hugging Face's names for labels without names.
-        Task::Classify | Task::MultiLabel => (0..outputs).map(|i| format!("LABEL_{i}")).collect(),
-    };
-    Ok(TaskFile {
-        task,
-        labels,
-        max_length,
-    })
+    Ok(inferred)
 }

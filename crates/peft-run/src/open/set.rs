@@ -84,7 +84,7 @@ pub fn open_set(options: &OpenSetOptions) -> Result<AdaptedSet, RunError> {
     }
     let Some((_, task)) = task else {
         return Err(RunError::setting(
-            "--adapter",
+            "`adapter`",
             "there is none",
             "give one or more as NAME=DIR",
         ));
@@ -100,7 +100,7 @@ pub fn open_set(options: &OpenSetOptions) -> Result<AdaptedSet, RunError> {
     let mut adapters = Vec::new();
     for (name, method, loaded) in read {
         expect_head(
-            &format!("--adapter {name}"),
+            &format!("`adapter` {name}"),
             Some(&loaded),
             &loading.created,
         )?;
@@ -144,17 +144,18 @@ fn expect_same(
             true => String::new(),
             false => format!(", labels `{}`", task.labels.join("`, `")),
         };
-        let kind = format!("{:?}", task.task).to_lowercase();
+        let kind = task.objective();
+        let kind = kind.name();
         format!("{kind}{labels}, {} tokens", task.max_length)
     };
     Err(RunError::setting(
-        format!("--adapter {name}"),
+        format!("`adapter` {name}"),
         format!(
             "it was trained otherwise ({}) than `{first_name}` ({})",
             told(other),
             told(first)
         ),
-        "use them one at a time, or train them for one task, the same labels and --max-length",
+        "use them one at a time, or train them for one task, the same labels and `max_length`",
     ))
 }
 

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use peft_config::Problems;
 use peft_core::{AdapterSpec, Fields, is_saved, resolve_sites, shared_key, widest};
-use peft_data::{Task, TextTokenizer};
+use peft_data::TextTokenizer;
 use peft_format::{
     Dtype, TensorInfo, TensorSpec,
     adapter::{adapter_size, join_key},
@@ -27,6 +27,7 @@ pub use self::{
 use self::{modules::groups, work::Work};
 use crate::{
     RunConfig, RunError, TaskFile,
+    objective::{self, has_labels, objective},
     session::{Choice, Data, EVAL_BATCH, Source, resolve},
 };
 
@@ -243,8 +244,8 @@ fn file_tensors(
 
 /// Outputs of the head as far as files tell; two labels where they do not.
 fn outputs(config: &RunConfig, folder: &ModelFolder) -> Result<usize, RunError> {
-    if config.task == Task::Regress {
-        return Ok(1);
+    if !has_labels(config.task) {
+        return Ok(objective::outputs(objective(config.task, 0).as_ref()));
     }
     if let Some(adapter) = &config.adapter
         && let Some(task) = TaskFile::read(adapter)?

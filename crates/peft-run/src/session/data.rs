@@ -1,14 +1,17 @@
 //! The rows of a run, and the labels they may have.
 
 use peft_data::{
-    ColumnMap, Dataset, LabelMap, Labels, LoadOptions, LoadReport, ReadOptions, SPILL_BYTES, Task,
-    TextTokenizer,
+    ColumnMap, Dataset, LabelMap, LoadOptions, LoadReport, ReadOptions, SPILL_BYTES, TextTokenizer,
 };
 use peft_models::{HeadState, ModelFolder};
 
-use crate::{RunConfig, RunError, TaskFile};
+use crate::{
+    RunConfig, RunError, TaskFile,
+    objective::{expect_variety, has_labels, label_names},
+};
 
 /// The rows of a run.
+#[derive(Debug, Clone)]
 pub struct Data {
     /// Rows to learn from.
     pub fit: Dataset,
@@ -55,23 +58,7 @@ impl Data {
             None => fit.split_sets(0.1, config.seed)?,
         };
         let labels = labels.map(|map| map.names().to_vec()).unwrap_or_default();
-        if config.task == Task::Classify && labels.len() < 2 {
-            return Err(RunError::setting(
-                "--data",
-                format!("all rows have the label `{}`", labels.join("")),
-                "give rows of two labels or more, or name the column with --label-column",
-            ));
-        }
-        if config.task == Task::MultiLabel
-            && let Labels::MultiHot { values, .. } = &fit.labels()
-            && values.iter().all(|value| *value == 0.0)
-        {
-            return Err(RunError::setting(
-                "--data",
-                format!("no row of `{}` has a label", config.data.display()),
-                "give rows with labels, or name the column with --label-column",
-            ));
-        }
+        expect_variety(config.task, &labels, &fit, &config.data)?;
         let task = TaskFile {
             task: config.task,
             labels,
@@ -96,7 +83,7 @@ impl Data {
 
 /// The labels that an adapter to continue from, or the checkpoint's own head, prescribes.
 fn given_labels(config: &RunConfig, folder: &ModelFolder) -> Result<Option<LabelMap>, RunError> {
-    if config.task == Task::Regress {
+    if !has_labels(config.task) {
         return Ok(None);
     }
     if let Some(path) = &config.adapter
@@ -107,12 +94,7 @@ fn given_labels(config: &RunConfig, folder: &ModelFolder) -> Result<Option<Label
     match folder.head() {
         HeadState::Absent => Ok(None),
         HeadState::Present { outputs, labels } => {
-            let names = if labels.len() == outputs {
-                labels
-            } else {
-                (0..outputs).map(|i| format!("LABEL_{i}")).collect()
-            };
-            Ok(Some(LabelMap::from_names(names)?))
+            Ok(Some(LabelMap::from_names(label_names(labels, outputs))?))
         }
     }
 }

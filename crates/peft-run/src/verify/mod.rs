@@ -49,7 +49,7 @@ pub fn verify(model: &Path, adapter: &Path, device: &Device) -> Result<VerifyRep
     folder.check(&layout).map_err(|error| match folder.head() {
         // The adapter's labels, not the folder, disagree with the head.
         HeadState::Present { outputs: own, .. } if own != outputs => RunError::setting(
-            "--model",
+            "`model`",
             format!("its head has {own} outputs, the adapter was trained for {outputs}"),
             "give the base that the adapter was trained on",
         ),
@@ -80,7 +80,7 @@ pub fn verify(model: &Path, adapter: &Path, device: &Device) -> Result<VerifyRep
     if most > LOSS_LIMIT {
         report.notes.push(format!(
             "merging would lose up to {:.1} % of a change in rounding: keep the adapter beside its base, \
-             or merge with --dtype f32",
+             or merge with `dtype` f32",
             100.0 * most
         ));
     }
