@@ -49,7 +49,7 @@ pub use gradients::{GradientMoments, MomentScope, WeightGradients, layer_type};
 pub use method::{AdapterSpec, DefaultTargets, Fields, InitContext, Method, own_settings};
 pub use names::NameMap;
 pub use path::{AdapterPlace, ParamPath};
-pub use phases::{Chosen, PhaseLength, PhaseSpec, Warmed};
+pub use phases::{PhaseLength, PhaseSpec, WarmUpChoice, Warmed};
 pub use sets::{AdapterRoster, AdapterRows, Methods, NamedMethods, remove_adapter, set_active};
 pub use step::{AdamWConfig, AdapterStep, AfterStep, FieldChange, FieldStep, Values};
 pub use target::Target;

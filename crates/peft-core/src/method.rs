@@ -11,8 +11,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::{
-    AdapterError, AfterStep, Chosen, Common, Cost, DynAdapter, GradientMoments, HostTensor,
-    MomentScope, PhaseSpec, Target, Warmed, WeightGradients,
+    AdapterError, AfterStep, Common, Cost, DynAdapter, GradientMoments, HostTensor, MomentScope,
+    PhaseSpec, Target, WarmUpChoice, Warmed, WeightGradients,
 };
 
 /// What a fresh adapter may depend on, beside the path of its target.
@@ -150,15 +150,15 @@ pub trait Method: Debug + Send + Sync {
     ///
     /// # Errors
     /// If nothing can be chosen by it.
-    fn choose(&self, _warmed: &Warmed) -> Result<Chosen, AdapterError> {
-        Ok(Chosen::new())
+    fn choose(&self, _warmed: &Warmed) -> Result<WarmUpChoice, AdapterError> {
+        Ok(WarmUpChoice::new())
     }
 
     /// This method with what it [chose](Self::choose); `None` if its adapters do not depend on that.
     ///
     /// # Errors
     /// If the choice is not one of this method's.
-    fn with_choice(&self, _chosen: &Chosen) -> Result<Option<Box<dyn Method>>, AdapterError> {
+    fn with_choice(&self, _chosen: &WarmUpChoice) -> Result<Option<Box<dyn Method>>, AdapterError> {
         Ok(None)
     }
 

@@ -62,4 +62,4 @@ pub struct Warmed {
 
 /// What a method chose of each target, by the checkpoint's names: tensors of the method's own, kept with the
 /// run so that one that is resumed need not warm up again.
-pub type Chosen = BTreeMap<String, Fields<HostTensor>>;
+pub type WarmUpChoice = BTreeMap<String, Fields<HostTensor>>;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use peft_core::{Chosen, HostTensor};
+use peft_core::{HostTensor, WarmUpChoice};
 use peft_format::{AdapterFile, Metadata, SafetensorsWriter, TensorSpec};
 
 use super::hash;
@@ -15,7 +15,7 @@ const FORMAT: (&str, &str) = ("format", "peft-chosen-1");
 const BETWEEN: char = '/';
 
 /// Write a safetensors file: `<target>/<name>`. It appears whole or not at all.
-pub fn write(chosen: &Chosen, path: &Path) -> Result<(), RunError> {
+pub fn write(chosen: &WarmUpChoice, path: &Path) -> Result<(), RunError> {
     let mut tensors = std::collections::HashMap::new();
     for (target, fields) in chosen {
         for (name, tensor) in fields {
@@ -36,7 +36,7 @@ pub fn write(chosen: &Chosen, path: &Path) -> Result<(), RunError> {
 }
 
 /// Read a file that [`write`] wrote.
-pub fn read(path: &Path) -> Result<Chosen, RunError> {
+pub fn read(path: &Path) -> Result<WarmUpChoice, RunError> {
     let fault = |problem: String| RunError::File {
         path: path.to_owned(),
         problem,
@@ -46,7 +46,7 @@ pub fn read(path: &Path) -> Result<Chosen, RunError> {
     if file.metadata.get(FORMAT.0).map(String::as_str) != Some(FORMAT.1) {
         return Err(fault("it does not hold what a method chose".into()));
     }
-    let mut chosen = Chosen::new();
+    let mut chosen = WarmUpChoice::new();
     for (name, tensor) in file.tensors {
         let Some((target, field)) = name.split_once(BETWEEN) else {
             return Err(fault(format!("tensor `{name}` has no place in it")));
@@ -63,7 +63,7 @@ pub fn read(path: &Path) -> Result<Chosen, RunError> {
 }
 
 /// Of all that was chosen.
-pub fn digest(chosen: &Chosen) -> String {
+pub fn digest(chosen: &WarmUpChoice) -> String {
     let all = chosen
         .iter()
         .flat_map(|(target, fields)| fields.iter().map(move |field| (target, field)));

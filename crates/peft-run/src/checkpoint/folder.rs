@@ -10,7 +10,7 @@ use peft_format::{
     atomic::{AtomicDir, write_atomic, write_atomic_bytes},
 };
 
-use peft_core::Chosen;
+use peft_core::WarmUpChoice;
 use peft_train::TrainerState;
 
 use super::{RunState, VERSION, chosen, hash};
@@ -56,7 +56,7 @@ impl CheckpointFolder {
         &self,
         state: &mut RunState,
         tensors: &TrainerState,
-        chosen: &Chosen,
+        chosen: &WarmUpChoice,
     ) -> Result<(), RunError> {
         let dir = AtomicDir::create(&self.path)?;
         state.tensors = digest(tensors);
@@ -132,9 +132,9 @@ impl CheckpointFolder {
     }
 
     /// What was chosen by a warm-up, if anything was.
-    pub fn chosen(&self, state: &RunState) -> Result<Chosen, RunError> {
+    pub fn chosen(&self, state: &RunState) -> Result<WarmUpChoice, RunError> {
         let Some(phase) = state.phase.as_ref().filter(|one| !one.chosen.is_empty()) else {
-            return Ok(Chosen::new());
+            return Ok(WarmUpChoice::new());
         };
         let path = self.path.join(CHOSEN);
         let chosen = chosen::read(&path)?;

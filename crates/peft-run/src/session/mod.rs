@@ -13,7 +13,7 @@ mod start;
 use std::time::{Duration, Instant};
 
 use burn::{Tensor, tensor::Device};
-use peft_core::{Chosen, Method, NameMap};
+use peft_core::{Method, NameMap, WarmUpChoice};
 use peft_data::{Batch, Cursor, Dataset};
 use peft_format::AdapterConfig;
 use peft_models::SequenceModel;
@@ -58,7 +58,7 @@ pub(crate) struct Session<'a> {
     /// The phases before the last, until they are done.
     before: Option<Before>,
     /// What the method chose in them.
-    chosen: Chosen,
+    chosen: WarmUpChoice,
     /// Where the run stands, as it will be saved.
     state: RunState,
     files: CheckpointFolder,

@@ -6,7 +6,9 @@ use burn::{
     Tensor,
     module::{Module, ModuleVisitor, Param},
 };
-use peft_core::{Chosen, HostTensor, Method, NameMap, ParamPath, PhaseLength, PhaseSpec, Warmed};
+use peft_core::{
+    HostTensor, Method, NameMap, ParamPath, PhaseLength, PhaseSpec, WarmUpChoice, Warmed,
+};
 use peft_data::Cursor;
 use peft_format::AdapterConfig;
 use peft_models::SequenceModel;
@@ -134,7 +136,7 @@ impl Before {
     /// The run's own adapters, by what was chosen for them.
     pub fn train(
         self,
-        chosen: &Chosen,
+        chosen: &WarmUpChoice,
         names: &NameMap,
         probe: Probe,
         rate: f64,

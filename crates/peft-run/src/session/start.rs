@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use peft_core::{Chosen, Method, PhaseSpec};
+use peft_core::{Method, PhaseSpec, WarmUpChoice};
 use peft_format::atomic::{AtomicDir, remove_leftovers};
 use peft_train::HostTensors;
 
@@ -117,7 +117,9 @@ impl<'a> Session<'a> {
         let first = phases::first_warm_up(&phases);
         let made = match first {
             Some(_) => Made::Later(before),
-            None => Made::Now(before.train(&Chosen::new(), &names, probe, rate, total_steps)?),
+            None => {
+                Made::Now(before.train(&WarmUpChoice::new(), &names, probe, rate, total_steps)?)
+            }
         };
         // Gradients and spectra of the weights, which training has no use for.
         release_freed_memory();
@@ -159,7 +161,7 @@ impl<'a> Session<'a> {
                 (true, RunState { ending, ..*before })
             }
         };
-        let mut chosen = Chosen::new();
+        let mut chosen = WarmUpChoice::new();
         let (stage, before) = match made {
             Made::Now(stage) => (stage, None),
             Made::Later(before) => {

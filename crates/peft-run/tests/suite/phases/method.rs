@@ -6,8 +6,8 @@ use burn::{
     tensor::{Device, IndexingUpdateOp, Int, TensorData},
 };
 use peft_run::core::{
-    AdapterContext, AdapterError, AdapterSpec, BaseLinear, Chosen, Cost, DynAdapter, Fields,
-    HostTensor, InitContext, Method, PhaseLength, PhaseSpec, Target, Warmed, WeightAdapter,
+    AdapterContext, AdapterError, AdapterSpec, BaseLinear, Cost, DynAdapter, Fields, HostTensor,
+    InitContext, Method, PhaseLength, PhaseSpec, Target, WarmUpChoice, Warmed, WeightAdapter,
     format::{Dtype, TensorInfo},
 };
 use serde_json::{Map, Value};
@@ -83,7 +83,7 @@ pub struct Largest {
     pub entries: usize,
     pub warm_up: u64,
     pub resets: bool,
-    pub chosen: Chosen,
+    pub chosen: WarmUpChoice,
 }
 
 fn refused(problem: &str) -> AdapterError {
@@ -166,8 +166,8 @@ impl Method for Largest {
         phases
     }
 
-    fn choose(&self, warmed: &Warmed) -> Result<Chosen, AdapterError> {
-        let mut chosen = Chosen::new();
+    fn choose(&self, warmed: &Warmed) -> Result<WarmUpChoice, AdapterError> {
+        let mut chosen = WarmUpChoice::new();
         for (module, change) in &warmed.changes {
             let values: Vec<f32> = change.to_data(module)?.iter::<f32>().collect();
             let mut order: Vec<usize> = (0..values.len()).collect();
@@ -180,7 +180,7 @@ impl Method for Largest {
         Ok(chosen)
     }
 
-    fn with_choice(&self, chosen: &Chosen) -> Result<Option<Box<dyn Method>>, AdapterError> {
+    fn with_choice(&self, chosen: &WarmUpChoice) -> Result<Option<Box<dyn Method>>, AdapterError> {
         let chosen = chosen.clone();
         Ok(Some(Box::new(Self {
             chosen,

@@ -5,7 +5,7 @@ mod method;
 use std::path::Path;
 
 use peft_run::{
-    Event, Prepared, Progress, RunConfig, RunError, core::Chosen, core::format::AdapterFile,
+    Event, Prepared, Progress, RunConfig, RunError, core::WarmUpChoice, core::format::AdapterFile,
     train_method,
 };
 
@@ -23,7 +23,7 @@ fn largest(resets: bool) -> Box<Largest> {
         entries: 12,
         warm_up: WARM_UP,
         resets,
-        chosen: Chosen::new(),
+        chosen: WarmUpChoice::new(),
     })
 }
 
