@@ -6,7 +6,7 @@ use burn::{
 };
 use peft_core::{AdapterContext, kernels::cross_entropy};
 use peft_data::Labels;
-use peft_models::{PackedBatch, SequenceModel};
+use peft_models::{Network, PackedBatch, SequenceModel};
 use peft_train::{GradientSet, gradients};
 
 use crate::RunError;
@@ -71,7 +71,7 @@ pub fn loss(outputs: Tensor<2>, targets: Targets) -> Tensor<1> {
 }
 
 /// The loss of a batch and its gradients, with or without keeping what the blocks compute: see
-/// [`SequenceModel::backward_recomputing`].
+/// [`Network::backward_recomputing`].
 pub fn differentiate(
     model: &SequenceModel,
     batch: &PackedBatch,
@@ -80,7 +80,9 @@ pub fn differentiate(
     loss: impl FnOnce(Tensor<2>) -> Tensor<1>,
 ) -> (Tensor<1>, GradientSet) {
     let (value, passes) = if recompute {
-        model.backward_recomputing(batch, context, loss)
+        model.backward_recomputing(batch, context, |output| {
+            loss(output.scores().expect("an encoder scores sequences"))
+        })
     } else {
         let value = loss(model.forward(batch, context));
         let grads = value.backward();

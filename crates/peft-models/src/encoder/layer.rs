@@ -5,8 +5,11 @@ use peft_core::{
     nn::Linear,
 };
 
-use super::LayerNorm;
-use crate::{Activation, EncoderConfig};
+use crate::{
+    Activation, EncoderConfig, ModelError,
+    loader::Loader,
+    parts::{LayerNorm, dropped},
+};
 
 /// One block: attention and feed-forward, each followed by residual and norm.
 #[derive(Module, Debug)]
@@ -30,6 +33,21 @@ pub struct Layer {
 }
 
 impl Layer {
+    /// The layer of a path, `encoder.layers.0` for the first.
+    pub(crate) fn load(loader: &mut Loader, path: &str, eps: f64) -> Result<Self, ModelError> {
+        let part = |name: &str| format!("{path}.{name}");
+        Ok(Self {
+            query: loader.linear(&part("query"))?,
+            key: loader.linear(&part("key"))?,
+            value: loader.linear(&part("value"))?,
+            output: loader.linear(&part("output"))?,
+            attention_norm: loader.layer_norm(&part("attention_norm"), eps)?,
+            up: loader.linear(&part("up"))?,
+            down: loader.linear(&part("down"))?,
+            norm: loader.layer_norm(&part("norm"), eps)?,
+        })
+    }
+
     /// `[rows, hidden] -> [rows, hidden]`; `depth` is how many layers were applied before.
     pub fn forward(
         &self,
@@ -65,12 +83,5 @@ impl Layer {
         let down = self.down.forward(up, context);
         let down = dropped(down, context, config.hidden_dropout, place(3));
         self.norm.forward_residual(down, x)
-    }
-}
-
-pub(crate) fn dropped(x: Tensor<2>, context: &AdapterContext, p: f64, place: u64) -> Tensor<2> {
-    match context.dropout(p, place) {
-        Some(dropout) => kernels::dropout(x, dropout),
-        None => x,
     }
 }

@@ -75,7 +75,7 @@ pub fn write_config(
         })?;
     config.insert(
         "architectures".into(),
-        vec![folder.config().architecture()].into(),
+        vec![folder.description().class_name("ForSequenceClassification")].into(),
     );
     if let Some(dtype) = dtype {
         // Loaders go by this key; transformers renamed it.

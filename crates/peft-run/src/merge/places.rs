@@ -8,7 +8,7 @@ use burn::{
 };
 use peft_core::{HostTensor, LoadedAdapter, Method, Target};
 use peft_format::{Dtype, TensorInfo};
-use peft_models::{HeadState, ModelFolder};
+use peft_models::{HeadKind, HeadState, ModelFolder};
 
 use super::change::Change;
 use crate::RunError;
@@ -27,7 +27,8 @@ impl<'a> Places<'a> {
     /// # Errors
     /// If the adapter has tensors that this base has no place for.
     pub fn find(folder: &'a ModelFolder, loaded: &'a LoadedAdapter) -> Result<Self, RunError> {
-        let layout = folder.layout(outputs(folder));
+        let outputs = outputs(folder);
+        let layout = folder.layout(HeadKind::Sequence { outputs })?;
         loaded.expect_places(&layout.linear_names(), &layout.parameter_names())?;
         let stored = |name: &str| folder.find(name);
         let mut places = Self {
@@ -124,7 +125,8 @@ pub fn outputs(folder: &ModelFolder) -> usize {
 
 /// Outputs of the head that the adapter holds, if it does.
 pub fn saved_outputs(folder: &ModelFolder, loaded: &LoadedAdapter) -> Option<usize> {
-    let classifier = folder.layout(1).heads.pop()?;
+    let layout = folder.layout(HeadKind::Sequence { outputs: 1 });
+    let classifier = layout.ok()?.heads.pop()?;
     let weight = loaded.saved.get(&format!("{classifier}.weight"))?;
     weight.shape.first().copied()
 }

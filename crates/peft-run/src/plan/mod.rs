@@ -15,7 +15,7 @@ use peft_format::{
     Dtype, TensorInfo, TensorSpec,
     adapter::{adapter_size, join_key},
 };
-use peft_models::{HeadState, ModelFolder, ModelLayout};
+use peft_models::{HeadKind, HeadState, ModelFolder, ModelLayout};
 use serde::Serialize;
 
 pub use self::{
@@ -94,7 +94,8 @@ pub fn plan(config: &RunConfig) -> Result<Plan, RunError> {
         folder.set_base_dtype(dtype.into());
     }
     let made = |outputs: usize, data: Option<&Data>| {
-        let created = folder.check(&folder.layout(outputs))?;
+        let head = HeadKind::Sequence { outputs };
+        let created = folder.check(&folder.layout(head)?)?;
         let choice = Choice::of(config, &folder, &created)?;
         Plan::of(config, &folder, &choice, outputs, data)
     };
@@ -115,7 +116,8 @@ impl Plan {
         outputs: usize,
         data: Option<&Data>,
     ) -> Result<Self, RunError> {
-        let layout = folder.layout(outputs);
+        let description = folder.describe(HeadKind::Sequence { outputs })?;
+        let layout = description.layout();
         let created = folder.check(&layout)?;
         let (matched, unmatched) = targets(folder, &layout, choice)?;
         let mut specs: Vec<Option<AdapterSpec>> = Vec::with_capacity(layout.linears.len());
@@ -148,7 +150,15 @@ impl Plan {
         let all: usize = adapters.map(|spec| spec.cost.parameters).sum();
         let trainable = all - copies;
         let head: usize = saved.iter().map(|(_, shape)| size(shape)).sum();
-        let work = Work::new(config, folder, &layout, &specs, &choice.saved, data)?;
+        let work = Work::new(
+            config,
+            folder,
+            &description,
+            &layout,
+            &specs,
+            &choice.saved,
+            data,
+        )?;
         let rates = Rates::cached(config.device);
         let data = data.map(|data| DataPlan {
             rows: data.fit.len(),

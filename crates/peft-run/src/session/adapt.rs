@@ -4,12 +4,9 @@ use peft_core::{
     AttachOptions, AttachReport, DefaultTargets, LoadedAdapter, Method, NameMap, attach,
     load_adapter, matched_modules,
 };
-use peft_format::{
-    AdapterConfig, TargetSpec, Targets,
-    targets::{Exclude, default_targets},
-};
+use peft_format::{AdapterConfig, TargetSpec, Targets, targets::Exclude};
 use peft_methods::Entry;
-use peft_models::{ModelFolder, SequenceModel};
+use peft_models::{ModelFolder, Role, SequenceModel};
 
 use super::probe::Probe;
 use crate::{RunConfig, RunError, open::read_with_method};
@@ -30,10 +27,10 @@ pub fn resolve(config: &RunConfig, folder: &ModelFolder, entry: &Entry) -> RunCo
         if let Some(method) = method.filter(|one| one.adapts_weights())
             && config.target_modules == Targets::Unspecified
         {
-            let model_type = &folder.config().model_type;
+            let description = folder.description();
             config.target_modules = match method.default_targets() {
-                DefaultTargets::Attention => family_targets(model_type),
-                DefaultTargets::FeedForward => feed_forward_targets(model_type),
+                DefaultTargets::Attention => description.default_targets(),
+                DefaultTargets::FeedForward => description.targets(Role::FEED_FORWARD),
                 DefaultTargets::AllLinear => Targets::AllLinear,
             };
         }
@@ -211,27 +208,5 @@ fn target_spec(config: &RunConfig) -> TargetSpec {
         layers_to_transform: (!layers.is_empty()).then(|| layers.clone()),
         layers_pattern: (!pattern.is_empty()).then(|| pattern.clone()),
         modules_to_save: config.modules_to_save.clone(),
-    }
-}
-
-/// Queries and values, by the names of the family.
-pub fn family_targets(model_type: &str) -> Targets {
-    default_targets(model_type).unwrap_or_else(|| {
-        let names: &[&str] = match model_type {
-            "distilbert" => &["q_lin", "v_lin"],
-            _ => &["query", "value"],
-        };
-        Targets::List(names.iter().map(|name| (*name).to_owned()).collect())
-    })
-}
-
-/// The linear layers of the feed-forward blocks, by the names of the family.
-pub fn feed_forward_targets(model_type: &str) -> Targets {
-    let names = |names: &[&str]| Targets::List(names.iter().map(|&name| name.to_owned()).collect());
-    match model_type {
-        "distilbert" => names(&["lin1", "lin2"]),
-        "albert" => names(&["ffn", "ffn_output"]),
-        // A name alone would take in the attention's `output.dense`, too.
-        _ => Targets::Regex(r".*\.layer\.\d+\.(intermediate|output)\.dense".into()),
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use burn::module::Module;
-use peft_models::SequenceModel;
+use peft_models::{Network, SequenceModel};
 use peft_train::{BadTensor, TrainError, adapter_parameters, trained_parameters};
 
 use super::{Session, pack};

@@ -29,7 +29,7 @@ use crate::{
 
 pub use self::probe::{labelled_batch, weight_gradients};
 pub(crate) use self::{
-    adapt::{Choice, Source, family_targets, resolve},
+    adapt::{Choice, Source, resolve},
     data::Data,
     output::lock,
     select::EVAL_BATCH,

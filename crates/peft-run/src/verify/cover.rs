@@ -10,7 +10,7 @@ use peft_format::{Dtype, TargetError, Targets, adapter::join_key, near};
 use peft_models::{ModelFolder, ModelLayout};
 
 use super::{VerifyReport, target_of};
-use crate::{RunError, session::family_targets};
+use crate::RunError;
 
 /// Compare the adapter's modules with the base's and the configuration's; gives those whose tensors
 /// are whole, of the right shape and finite.
@@ -68,7 +68,7 @@ fn targeted(
 ) -> Result<BTreeSet<String>, RunError> {
     let mut spec = loaded.config.target().clone();
     if spec.modules == Targets::Unspecified {
-        spec.modules = family_targets(&folder.config().model_type);
+        spec.modules = folder.description().default_targets();
     }
     let paths = layout.linear_names();
     match spec.resolve_linears(paths, folder.head_modules()) {

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use peft_core::{LinearSite, LoadedAdapter, Method, Target};
-use peft_models::{HeadState, ModelFolder};
+use peft_models::{HeadKind, HeadState, ModelFolder};
 
 pub use self::report::{BaseVerdict, ModuleCheck, Problem, VerifyReport};
 use crate::{
@@ -45,7 +45,7 @@ pub fn verify(model: &Path, adapter: &Path, device: &Device) -> Result<VerifyRep
         Some(task) => task.outputs(),
         None => saved_outputs(&folder, &loaded).unwrap_or(outputs(&folder)),
     };
-    let layout = folder.layout(outputs);
+    let layout = folder.layout(HeadKind::Sequence { outputs })?;
     folder.check(&layout).map_err(|error| match folder.head() {
         // The adapter's labels, not the folder, disagree with the head.
         HeadState::Present { outputs: own, .. } if own != outputs => RunError::setting(
