@@ -80,17 +80,15 @@ fn random_model(config: EncoderConfig, device: &Device) -> SequenceModel {
         weight: Param::from_tensor(random(key, [entries, HIDDEN], 0.02, device)),
     };
     let layers = (0..config.layers).map(|_| random_layer(device)).collect();
-    SequenceModel {
-        encoder: Encoder {
-            word: table(21, config.vocab_size),
-            position: table(22, config.max_positions),
-            token_type: Some(table(23, config.type_vocab_size)),
-            embedding_norm: norm(device),
-            projection: None,
-            layers,
-            config,
-        },
-        dense: linear(24, HIDDEN, HIDDEN, device),
-        classifier: linear(25, HIDDEN, 2, device),
-    }
+    let encoder = Encoder {
+        word: table(21, config.vocab_size),
+        position: table(22, config.max_positions),
+        token_type: Some(table(23, config.type_vocab_size)),
+        embedding_norm: norm(device),
+        projection: None,
+        layers,
+        config,
+    };
+    let dense = linear(24, HIDDEN, HIDDEN, device);
+    SequenceModel::new(encoder, dense, linear(25, HIDDEN, 2, device))
 }

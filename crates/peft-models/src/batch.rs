@@ -1,12 +1,74 @@
+use std::sync::Arc;
+
 use burn::{
     Tensor,
-    tensor::{Device, Int, TensorData},
+    tensor::{Device, FloatDType, Int, TensorData},
 };
 use peft_core::{
     AdapterChoice, AdapterContext, AdapterError, AdapterRoster, AdapterRows, kernels::RowLayout,
 };
 
-use crate::{EncoderConfig, ModelError};
+use crate::{
+    DecoderConfig, Description, EncoderConfig, MambaConfig, ModelError, RopeConfig,
+    decoder::{RopeTable, RopeTables},
+};
+
+/// What a batch must keep to for a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PackedInput {
+    /// Tokens.
+    pub vocab_size: usize,
+    /// Longest sequence.
+    pub max_length: usize,
+    /// Position of a sequence's first token.
+    pub first_position: usize,
+    /// Segments; 0 where there are none.
+    pub segments: usize,
+    /// The token that pads: a sequence's last token is the last other one.
+    pub pad_token: Option<u32>,
+}
+
+impl From<&EncoderConfig> for PackedInput {
+    fn from(config: &EncoderConfig) -> Self {
+        Self {
+            vocab_size: config.vocab_size,
+            max_length: config.max_length(),
+            first_position: config.first_position,
+            segments: config.type_vocab_size,
+            pad_token: None,
+        }
+    }
+}
+
+impl From<&DecoderConfig> for PackedInput {
+    fn from(config: &DecoderConfig) -> Self {
+        Self {
+            vocab_size: config.vocab_size,
+            max_length: config.max_length(),
+            first_position: 0,
+            segments: 0,
+            pad_token: config.pad_token,
+        }
+    }
+}
+
+impl From<&MambaConfig> for PackedInput {
+    fn from(config: &MambaConfig) -> Self {
+        Self {
+            vocab_size: config.vocab_size,
+            max_length: usize::MAX,
+            first_position: 0,
+            segments: 0,
+            pad_token: None,
+        }
+    }
+}
+
+impl From<&Description> for PackedInput {
+    fn from(description: &Description) -> Self {
+        description.input
+    }
+}
 
 /// Token sequences laid end to end, without padding.
 #[derive(Debug, Clone)]
@@ -15,6 +77,9 @@ pub struct PackedBatch {
     pub(crate) type_ids: Option<Tensor<1, Int>>,
     pub(crate) positions: Tensor<1, Int>,
     pub(crate) rows: RowLayout,
+    /// Of each sequence, the row that a score is read from.
+    last: Arc<Vec<i32>>,
+    ropes: RopeTables,
     adapters: Option<AdapterRows>,
 }
 
@@ -24,12 +89,13 @@ impl PackedBatch {
     /// # Errors
     /// If a sequence is empty or too long for the model, or a token or segment is not in its tables.
     pub fn new(
-        config: &EncoderConfig,
+        input: impl Into<PackedInput>,
         ids: &[u32],
         type_ids: &[u32],
         starts: &[usize],
         device: &Device,
     ) -> Result<Self, ModelError> {
+        let input: PackedInput = input.into();
         let fault = |row: usize, problem: String| ModelError::Batch { row, problem };
         if starts.len() < 2 || starts[0] != 0 || starts[starts.len() - 1] != ids.len() {
             return Err(fault(0, "the sequences do not cover the tokens".into()));
@@ -44,27 +110,27 @@ impl PackedBatch {
             if end <= start || end > ids.len() {
                 return Err(fault(row, "the sequence is empty".into()));
             }
-            if end - start > config.max_length() {
+            if end - start > input.max_length {
                 let problem = format!(
-                    "{} tokens, but the model has positions for {}: use a smaller --max-length",
+                    "{} tokens, but the model has positions for {}: use a smaller maximum length",
                     end - start,
-                    config.max_length()
+                    input.max_length
                 );
                 return Err(fault(row, problem));
             }
             if let Some(id) = ids[start..end]
                 .iter()
-                .find(|id| **id as usize >= config.vocab_size)
+                .find(|id| **id as usize >= input.vocab_size)
             {
                 let problem = format!(
                     "token {id} is not among the model's {}: the tokenizer is another model's",
-                    config.vocab_size
+                    input.vocab_size
                 );
                 return Err(fault(row, problem));
             }
-            positions.extend((0..end - start).map(|i| (config.first_position + i) as i64));
+            positions.extend((0..end - start).map(|i| (input.first_position + i) as i64));
         }
-        let segments = config.type_vocab_size;
+        let segments = input.segments;
         if let Some(at) = type_ids
             .iter()
             .position(|t| segments > 0 && *t as usize >= segments)
@@ -85,6 +151,8 @@ impl PackedBatch {
             type_ids: (typed && segments > 0).then(|| tensor(wide(type_ids))),
             positions: tensor(positions),
             rows: RowLayout::new(starts.to_vec(), device),
+            last: Arc::new(last_rows(ids, starts, input.pad_token)),
+            ropes: RopeTables::default(),
             adapters: None,
         })
     }
@@ -130,8 +198,21 @@ impl PackedBatch {
             type_ids: self.type_ids.clone().map(Tensor::without_autodiff),
             positions: self.positions.clone().without_autodiff(),
             rows: self.rows.clone(),
+            last: self.last.clone(),
+            ropes: self.ropes.clone(),
             adapters: self.adapters.clone(),
         }
+    }
+
+    /// Index of each sequence's last row that is no padding, `[n]`.
+    pub(crate) fn last_rows(&self) -> Tensor<1, Int> {
+        Tensor::from_ints(self.last.as_slice(), &self.ids.device())
+    }
+
+    /// The tables of a kind of rotary positions, made once for all blocks.
+    pub(crate) fn rope(&self, config: &RopeConfig, dtype: FloatDType) -> RopeTable {
+        self.ropes
+            .get(config, &self.rows, &self.ids.device(), dtype)
     }
 
     /// Number of sequences.
@@ -143,4 +224,19 @@ impl PackedBatch {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+/// The last row of each sequence whose token does not pad: HF's rule, by which a sequence of nothing but
+/// padding is read at its first.
+fn last_rows(ids: &[u32], starts: &[usize], pad: Option<u32>) -> Vec<i32> {
+    let bounds = starts.windows(2).map(|bounds| (bounds[0], bounds[1]));
+    let last = bounds.map(|(start, end)| match pad {
+        None => end - 1,
+        Some(pad) => {
+            let row = ids[start..end].iter().rposition(|id| *id != pad);
+            start + row.unwrap_or(0)
+        }
+    });
+    last.map(|row| i32::try_from(row).unwrap_or(i32::MAX))
+        .collect()
 }

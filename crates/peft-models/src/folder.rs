@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::FloatDType;
 use peft_format::Checkpoint;
 
-use crate::{EncoderConfig, ModelError, ModelLayout, encoder::Names};
+use crate::{Description, HeadKind, ModelConfig, ModelError, ModelLayout};
 
 /// What a checkpoint holds of a classification head.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,11 +19,27 @@ pub enum HeadState {
     },
 }
 
+impl HeadState {
+    /// Refuse a head with another number of outputs.
+    pub(crate) fn expect_outputs(&self, path: &Path, outputs: usize) -> Result<(), ModelError> {
+        match self {
+            Self::Present { outputs: found, .. } if *found != outputs => Err(ModelError::Head {
+                path: path.to_owned(),
+                problem: format!("its head has {found} outputs, but the task needs {outputs}"),
+                fix: "use a checkpoint without a head, or data with the head's labels".into(),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// A Hugging Face model folder: its configuration and its tensors, not yet read.
 #[derive(Debug)]
 pub struct ModelFolder {
     path: PathBuf,
-    config: EncoderConfig,
+    config: ModelConfig,
+    /// With the head that the checkpoint has, or that its kind has first.
+    description: Description,
     checkpoint: Checkpoint,
     dtype: FloatDType,
     base_dtype: Option<FloatDType>,
@@ -35,10 +51,16 @@ impl ModelFolder {
     /// # Errors
     /// If files are missing or broken, or the architecture is not supported.
     pub fn open(path: &Path) -> Result<Self, ModelError> {
-        let config = EncoderConfig::read(&path.join("config.json"))?;
+        let config = ModelConfig::read(&path.join("config.json"))?;
         let checkpoint = Checkpoint::open(path)?;
+        let head = match head(&config, &checkpoint) {
+            HeadState::Present { outputs, .. } => HeadKind::Sequence { outputs },
+            HeadState::Absent if config.is_causal() => HeadKind::Language,
+            HeadState::Absent => HeadKind::Sequence { outputs: 2 },
+        };
         Ok(Self {
             path: path.to_owned(),
+            description: described(path, &config, head)?,
             config,
             checkpoint,
             dtype: FloatDType::F32,
@@ -52,15 +74,13 @@ impl ModelFolder {
     }
 
     /// The architecture.
-    pub fn config(&self) -> &EncoderConfig {
+    pub fn config(&self) -> &ModelConfig {
         &self.config
     }
 
     /// Drop with this probability everywhere in training, whatever the configuration says.
     pub fn set_dropout(&mut self, probability: f64) {
-        self.config.hidden_dropout = probability;
-        self.config.attention_dropout = probability;
-        self.config.head_dropout = probability;
+        self.config.set_dropout(probability);
     }
 
     /// Compute in another type than `f32`; half-precision checkpoints are widened either way.
@@ -90,51 +110,43 @@ impl ModelFolder {
         &self.checkpoint
     }
 
+    /// What the model of this folder is made of: with the head that the checkpoint has, else with that of
+    /// its kind: scores of a sequence with two outputs for an encoder, logits of the next token for others.
+    pub fn description(&self) -> &Description {
+        &self.description
+    }
+
+    /// What a model of this folder with a head is made of.
+    ///
+    /// # Errors
+    /// If a model of this kind has no such head.
+    pub fn describe(&self, head: HeadKind) -> Result<Description, ModelError> {
+        described(&self.path, &self.config, head)
+    }
+
+    /// [`describe`](Self::describe), as names and shapes.
+    ///
+    /// # Errors
+    /// If a model of this kind has no such head.
+    pub fn layout(&self, head: HeadKind) -> Result<ModelLayout, ModelError> {
+        Ok(self.describe(head)?.layout())
+    }
+
     /// What the checkpoint holds of a classification head.
     pub fn head(&self) -> HeadState {
-        let name = format!("{}.weight", Names::of(self.config.family).classifier);
-        match self.checkpoint.info(&name) {
-            Some(info) if info.shape.len() == 2 => {
-                let outputs = info.shape[0];
-                let named = self.config.labels.len() == outputs;
-                let labels = if named {
-                    self.config.labels.clone()
-                } else {
-                    Vec::new()
-                };
-                HeadState::Present { outputs, labels }
-            }
-            _ => HeadState::Absent,
-        }
+        head(&self.config, &self.checkpoint)
     }
 
-    /// The modules of the head, by the checkpoint's names: what PEFT saves in full.
+    /// The modules of the folder's own head, by their last names.
     pub fn head_modules(&self) -> &'static [&'static str] {
-        Names::of(self.config.family).head_modules
+        self.description.head_modules
     }
 
-    /// What the model of this folder with so many outputs is made of, from the configuration alone.
-    pub fn layout(&self, outputs: usize) -> ModelLayout {
-        ModelLayout::new(&Names::of(self.config.family), &self.config, outputs)
-    }
-
-    /// The name under which the checkpoint holds a parameter: with or without the family's prefix,
-    /// and with the first releases' names of the norms.
+    /// The name under which the checkpoint holds a parameter: with or without the family's prefix, or as
+    /// old releases had it.
     pub fn find(&self, name: &str) -> Option<String> {
-        let bare = name.strip_prefix(Names::of(self.config.family).prefix);
-        [Some(name), bare].into_iter().flatten().find_map(|name| {
-            let old = name
-                .strip_suffix("LayerNorm.weight")
-                .map(|module| format!("{module}LayerNorm.gamma"))
-                .or_else(|| {
-                    let module = name.strip_suffix("LayerNorm.bias")?;
-                    Some(format!("{module}LayerNorm.beta"))
-                });
-            [Some(name.to_owned()), old]
-                .into_iter()
-                .flatten()
-                .find(|name| self.checkpoint.contains(name))
-        })
+        let mut spellings = self.description.spellings(name).into_iter();
+        spellings.find(|name| self.checkpoint.contains(name))
     }
 
     /// Compare the checkpoint's names and shapes with what a model needs, without reading tensors;
@@ -180,5 +192,29 @@ impl ModelFolder {
                 shape: shape.clone(),
             }),
         }
+    }
+}
+
+fn described(path: &Path, config: &ModelConfig, head: HeadKind) -> Result<Description, ModelError> {
+    Description::new(config, head).map_err(|problem| ModelError::Head {
+        path: path.to_owned(),
+        problem,
+        fix: "choose another task, or a checkpoint of another kind".into(),
+    })
+}
+
+/// What a checkpoint holds of a head that scores sequences.
+fn head(config: &ModelConfig, checkpoint: &Checkpoint) -> HeadState {
+    // The head's name does not depend on its outputs, and some kinds of model have none.
+    let described = Description::new(config, HeadKind::Sequence { outputs: 1 });
+    let name = described.map(|description| format!("{}.weight", description.output()));
+    match name.ok().and_then(|name| checkpoint.info(&name)) {
+        Some(info) if info.shape.len() == 2 => {
+            let (outputs, labels) = (info.shape[0], config.labels());
+            let named = labels.len() == outputs;
+            let labels = if named { labels.to_vec() } else { Vec::new() };
+            HeadState::Present { outputs, labels }
+        }
+        _ => HeadState::Absent,
     }
 }

@@ -1,26 +1,53 @@
 #![warn(missing_docs)]
-//! Pretrained transformers from unmodified Hugging Face folders, ready for adapters.
+//! Pretrained transformers and state-space models from unmodified Hugging Face folders, ready for
+//! adapters.
 //!
-//! Encoders of the BERT family (BERT and MiniLM, RoBERTa, XLM-RoBERTa, DistilBERT, ALBERT) share
-//! one implementation over packed rows; a family is a table of names and a few switches. Models do
-//! not know the adapter methods: their linear layers take whatever adapter their weight carries.
+//! - Encoders of the BERT family (BERT and MiniLM, RoBERTa, XLM-RoBERTa, DistilBERT, ALBERT), decoders
+//!   of pre-norm blocks (Llama, Mistral, Qwen 2 and 3, Gemma 1 to 3, Phi-3, GPT-2, GPT-NeoX, Granite,
+//!   SmolLM3) and Mamba, each kind one implementation over rows packed without padding.
+//! - [`Description`]: what an architecture is made of: names, shapes, roles, blocks. Loading, layouts,
+//!   default targets and estimates read it; a family is its description and a few switches.
+//! - [`Network`]: a model as a chain of blocks, which is what passes over it are written against.
+//!
+//! Models do not know the adapter methods: their linear layers take whatever adapter their weight
+//! carries.
 
 mod batch;
 mod config;
+mod decoder;
+mod description;
 mod encoder;
 mod error;
 mod folder;
-mod layout;
 mod loader;
+mod mamba;
+mod model;
+mod network;
+mod parts;
 mod recompute;
-mod sequence;
 mod trace;
+mod transparent;
+mod work;
 
-pub use batch::PackedBatch;
-pub use config::{Activation, EncoderConfig, Family};
-pub use encoder::{Embedding, Encoder, Layer, LayerNorm};
+pub use batch::{PackedBatch, PackedInput};
+pub use config::{
+    Activation, DecoderConfig, EncoderConfig, Family, FeedForwardLayout, MambaConfig, ModelConfig,
+    NormKind, QkvLayout, RopeConfig, RopeScaling,
+};
+pub use decoder::{Decoder, DecoderLayer, DecoderModel};
+pub use description::{
+    BlockDescription, Description, Flow, HeadKind, ModelLayout, Part, PartKind, Role, SlotPart,
+};
+pub use encoder::{Encoder, HeadSpec, Layer, SequenceModel};
 pub use error::ModelError;
 pub use folder::{HeadState, ModelFolder};
-pub use layout::ModelLayout;
 pub use loader::LoadReport;
-pub use sequence::{HeadSpec, SequenceModel};
+pub use mamba::{Conv1d, Mamba, MambaBlock, MambaModel};
+pub use model::Model;
+pub use network::Network;
+pub use parts::{LayerNorm, Norm, Projection, RmsNorm};
+pub use peft_core::{
+    Output,
+    nn::{Embedding, LanguageHead, TransposedLinear},
+};
+pub use work::{AttentionWork, BlockWork, DecoderFlow, EncoderFlow, LinearWork, MambaFlow};

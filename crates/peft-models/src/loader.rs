@@ -1,28 +1,20 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use burn::{
     Tensor,
     module::Param,
-    tensor::{Device, TensorCreationOptions, TensorData},
+    tensor::{Device, FloatDType, TensorCreationOptions, TensorData},
 };
 use peft_core::{
     kernels::{key_of, normal},
-    nn::Linear,
+    nn::{Embedding, Linear, TransposedLinear},
 };
 use peft_format::Checkpoint;
 
-use crate::{Embedding, LayerNorm, ModelError, ModelFolder};
-
-/// Tensors of a checkpoint that serve no classification model: other heads, tables that are
-/// computed, counters.
-const PASSED_OVER: &[&str] = &[
-    "position_ids",
-    "cls.",
-    "lm_head.",
-    "predictions.",
-    "sop_classifier.",
-    "vocab_",
-];
+use crate::{
+    Description, ModelError, ModelFolder, Part, PartKind,
+    parts::{LayerNorm, Norm, Projection, RmsNorm},
+};
 
 /// What loading found.
 #[derive(Debug, Clone, Default)]
@@ -33,10 +25,14 @@ pub struct LoadReport {
     pub unused: Vec<String>,
 }
 
-/// Builds modules out of a checkpoint's tensors, checking names and shapes.
+/// Builds the parts of a description out of a checkpoint's tensors, by their Burn paths, checking
+/// names and shapes.
 pub(crate) struct Loader<'a> {
     folder: &'a ModelFolder,
     checkpoint: &'a Checkpoint,
+    description: &'a Description,
+    /// Whole paths of all parts.
+    parts: BTreeMap<String, Part>,
     options: TensorCreationOptions,
     /// For frozen matrices.
     base_options: TensorCreationOptions,
@@ -48,26 +44,170 @@ pub(crate) struct Loader<'a> {
 }
 
 impl<'a> Loader<'a> {
-    pub fn new(folder: &'a ModelFolder, device: &Device, seed: u64, std: f64) -> Self {
+    pub fn new(
+        folder: &'a ModelFolder,
+        description: &'a Description,
+        device: &Device,
+        seed: u64,
+    ) -> Self {
+        let parts = description.parts();
         Self {
             folder,
             checkpoint: folder.checkpoint(),
+            description,
+            parts: parts.map(|(_, part)| (part.path.clone(), part)).collect(),
             options: (device, folder.dtype().into()).into(),
             base_options: (device, folder.base_dtype().into()).into(),
             seed,
-            std,
+            std: folder.config().initializer_range(),
             used: BTreeSet::new(),
             missing: Vec::new(),
             created: Vec::new(),
         }
     }
 
+    /// The type of the computation.
+    pub fn dtype(&self) -> FloatDType {
+        self.folder.dtype()
+    }
+
+    /// What `load` makes of the part at a path; none if the model has no such part.
+    pub fn optional<T>(
+        &mut self,
+        path: &str,
+        load: impl FnOnce(&mut Self, &str) -> Result<T, ModelError>,
+    ) -> Result<Option<T>, ModelError> {
+        match self.parts.contains_key(path) {
+            true => load(self, path).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    /// A table.
+    pub fn embedding(&mut self, path: &str) -> Result<Embedding, ModelError> {
+        let weight = self.weight(&self.part(path))?;
+        Ok(Embedding {
+            weight: Param::from_tensor(weight),
+        })
+    }
+
+    /// A layer normalisation.
+    pub fn layer_norm(&mut self, path: &str, eps: f64) -> Result<LayerNorm, ModelError> {
+        let part = self.part(path);
+        let weight = self.weight(&part)?;
+        let bias = self.tensor(&format!("{}.bias", part.name), [part.outputs()], false)?;
+        Ok(LayerNorm {
+            weight: Param::from_tensor(weight),
+            bias: Param::from_tensor(bias),
+            eps,
+        })
+    }
+
+    /// A normalisation by the root of the mean square.
+    pub fn rms_norm(
+        &mut self,
+        path: &str,
+        eps: f64,
+        plus_one: bool,
+    ) -> Result<RmsNorm, ModelError> {
+        let weight = self.weight(&self.part(path))?;
+        Ok(RmsNorm {
+            weight: Param::from_tensor(weight),
+            eps,
+            plus_one,
+        })
+    }
+
+    /// The norm that the description has there: one with a bias is a layer normalisation.
+    pub fn norm(&mut self, path: &str, eps: f64, plus_one: bool) -> Result<Norm, ModelError> {
+        match self.part(path).bias {
+            true => self.layer_norm(path, eps).map(Norm::Layer),
+            false => self.rms_norm(path, eps, plus_one).map(Norm::Rms),
+        }
+    }
+
+    /// A linear layer: PyTorch's `[out, in]` weight, seen as `[in, out]` without a copy.
+    ///
+    /// One of a head is made afresh where the checkpoint has none: its weights are normal with the
+    /// model's `initializer_range`, its biases zero, as HF's.
+    pub fn linear(&mut self, path: &str) -> Result<Linear, ModelError> {
+        let part = self.part(path);
+        let weight = format!("{}.weight", part.name);
+        let found = self.folder.find(&weight).is_some();
+        if part.head && !found && self.missing.is_empty() {
+            return Ok(self.fresh(&part));
+        }
+        let weight: Tensor<2> = self.weight(&part)?;
+        Ok(Linear {
+            weight: Param::from_tensor(weight.transpose()),
+            bias: self.bias(&part)?.map(Param::from_tensor),
+        })
+    }
+
+    /// A linear layer, however the checkpoint holds its weight.
+    pub fn projection(&mut self, path: &str) -> Result<Projection, ModelError> {
+        let part = self.part(path);
+        if part.kind == PartKind::Linear {
+            return self.linear(path).map(Projection::Linear);
+        }
+        let weight = self.weight(&part)?;
+        Ok(Projection::Transposed(TransposedLinear {
+            weight: Param::from_tensor(weight),
+            bias: self.bias(&part)?.map(Param::from_tensor),
+        }))
+    }
+
+    /// Weight and bias of a module, as the checkpoint has them.
+    pub fn tensors<const D: usize>(
+        &mut self,
+        path: &str,
+    ) -> Result<(Tensor<D>, Option<Tensor<1>>), ModelError> {
+        let part = self.part(path);
+        Ok((self.weight(&part)?, self.bias(&part)?))
+    }
+
+    /// A plain parameter.
+    pub fn parameter<const D: usize>(
+        &mut self,
+        path: &str,
+    ) -> Result<Param<Tensor<D>>, ModelError> {
+        let part = self.part(path);
+        let shape = shape_of(&part);
+        self.tensor(&part.name, shape, false)
+            .map(Param::from_tensor)
+    }
+
+    fn part(&self, path: &str) -> Part {
+        match self.parts.get(path) {
+            Some(part) => part.clone(),
+            None => panic!("the description of the model has no part `{path}`"),
+        }
+    }
+
+    fn weight<const D: usize>(&mut self, part: &Part) -> Result<Tensor<D>, ModelError> {
+        let name = format!("{}.weight", part.name);
+        self.tensor(&name, shape_of(part), part.is_narrowed())
+    }
+
+    fn bias(&mut self, part: &Part) -> Result<Option<Tensor<1>>, ModelError> {
+        if !part.bias {
+            return Ok(None);
+        }
+        let name = format!("{}.bias", part.name);
+        self.tensor(&name, [part.outputs()], false).map(Some)
+    }
+
+    /// A tensor in the type of the computation, or of the frozen matrices.
     fn tensor<const D: usize>(
         &mut self,
         name: &str,
         shape: [usize; D],
-        options: TensorCreationOptions,
+        narrowed: bool,
     ) -> Result<Tensor<D>, ModelError> {
+        let options = match narrowed {
+            true => self.base_options.clone(),
+            false => self.options.clone(),
+        };
         let Some(found) = self.folder.find(name) else {
             self.missing.push((name.to_owned(), shape.to_vec()));
             // Loading fails in the end: nothing is allocated by a size that no tensor confirms.
@@ -91,91 +231,18 @@ impl<'a> Loader<'a> {
         Ok(Tensor::from_data(TensorData::new(values, shape), options))
     }
 
-    /// A tensor in the type of the computation.
-    fn plain<const D: usize>(
-        &mut self,
-        name: &str,
-        shape: [usize; D],
-    ) -> Result<Tensor<D>, ModelError> {
-        self.tensor(name, shape, self.options.clone())
-    }
-
-    pub fn embedding(
-        &mut self,
-        name: &str,
-        entries: usize,
-        width: usize,
-    ) -> Result<Embedding, ModelError> {
-        let weight = self.tensor(
-            &format!("{name}.weight"),
-            [entries, width],
-            self.base_options.clone(),
-        )?;
-        Ok(Embedding {
-            weight: Param::from_tensor(weight),
-        })
-    }
-
-    pub fn norm(&mut self, name: &str, width: usize, eps: f64) -> Result<LayerNorm, ModelError> {
-        let weight = self.plain(&format!("{name}.weight"), [width])?;
-        let bias = self.plain(&format!("{name}.bias"), [width])?;
-        Ok(LayerNorm {
-            weight: Param::from_tensor(weight),
-            bias: Param::from_tensor(bias),
-            eps,
-        })
-    }
-
-    /// PyTorch's `[out, in]` weight, seen as `[in, out]` without a copy.
-    pub fn linear(
-        &mut self,
-        name: &str,
-        inputs: usize,
-        outputs: usize,
-    ) -> Result<Linear, ModelError> {
-        self.linear_in(name, inputs, outputs, self.base_options.clone())
-    }
-
-    fn linear_in(
-        &mut self,
-        name: &str,
-        inputs: usize,
-        outputs: usize,
-        options: TensorCreationOptions,
-    ) -> Result<Linear, ModelError> {
-        let weight = self
-            .tensor(&format!("{name}.weight"), [outputs, inputs], options)?
-            .transpose();
-        let bias = self.plain(&format!("{name}.bias"), [outputs])?;
-        Ok(Linear::new(weight, Some(bias)))
-    }
-
-    /// A linear layer of the head: the checkpoint's, or a fresh one where it has none.
-    ///
-    /// Fresh weights are normal with the model's `initializer_range`, biases zero, as HF's.
-    pub fn head(
-        &mut self,
-        name: &str,
-        inputs: usize,
-        outputs: usize,
-    ) -> Result<Linear, ModelError> {
-        if self.folder.find(&format!("{name}.weight")).is_some() || !self.missing.is_empty() {
-            // A head is trained: it stays in the type of the computation.
-            return self.linear_in(name, inputs, outputs, self.options.clone());
-        }
-        self.created.push(name.to_owned());
-        let values: Vec<f32> = normal(key_of(self.seed, name, 0), inputs * outputs)
+    fn fresh(&mut self, part: &Part) -> Linear {
+        let [inputs, outputs] = part.widths().unwrap_or_default();
+        self.created.push(part.name.clone());
+        let values: Vec<f32> = normal(key_of(self.seed, &part.name, 0), inputs * outputs)
             .into_iter()
             .map(|value| value * self.std as f32)
             .collect();
-        let weight = Tensor::from_data(
-            TensorData::new(values, [inputs, outputs]),
-            self.options.clone(),
-        );
-        Ok(Linear::new(
-            weight,
-            Some(Tensor::zeros([outputs], self.options.clone())),
-        ))
+        let values = TensorData::new(values, [inputs, outputs]);
+        let bias = part
+            .bias
+            .then(|| Tensor::zeros([outputs], self.options.clone()));
+        Linear::new(Tensor::from_data(values, self.options.clone()), bias)
     }
 
     /// Refuse an incomplete checkpoint; report what was made and what was left over.
@@ -188,16 +255,28 @@ impl<'a> Loader<'a> {
                 shape: shape.clone(),
             });
         }
+        let passed_over = self.description.passed_over;
         let unused = self
             .checkpoint
             .names()
             .filter(|name| !self.used.contains(*name))
-            .filter(|name| !PASSED_OVER.iter().any(|part| name.contains(part)))
+            .filter(|name| !passed_over.iter().any(|part| name.contains(part)))
             .map(str::to_owned)
             .collect();
         Ok(LoadReport {
             created: self.created,
             unused,
         })
+    }
+}
+
+/// The shape of a weight or parameter, whose rank the caller knows from its kind.
+fn shape_of<const D: usize>(part: &Part) -> [usize; D] {
+    match part.shape.as_slice().try_into() {
+        Ok(shape) => shape,
+        Err(_) => panic!(
+            "`{}` has shape {:?}, not {D} dimensions",
+            part.path, part.shape
+        ),
     }
 }

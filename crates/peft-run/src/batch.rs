@@ -2,19 +2,19 @@
 
 use burn::tensor::Device;
 use peft_data::Batch;
-use peft_models::{ModelError, PackedBatch, SequenceModel};
+use peft_models::{ModelError, Network, PackedBatch};
 
 /// A batch of the data as a model takes it.
 ///
 /// # Errors
 /// If a row does not fit the model.
 pub fn pack(
-    model: &SequenceModel,
+    model: &impl Network,
     batch: &Batch,
     device: &Device,
 ) -> Result<PackedBatch, ModelError> {
     PackedBatch::new(
-        model.config(),
+        model.description(),
         &batch.ids,
         &batch.type_ids,
         &batch.row_starts,

@@ -3,8 +3,8 @@
 use burn::tensor::Device;
 use peft_core::{AdapterChoice, AdapterContext, AdapterRoster};
 use peft_data::{BatchPlan, DataError, Dataset};
-use peft_models::{PackedBatch, SequenceModel};
-use peft_train::{Evaluation, Objective, Output, Prediction, Tally};
+use peft_models::{Network, PackedBatch};
+use peft_train::{Evaluation, Objective, Prediction, Tally};
 
 use crate::{RunError, batch::pack, objective::truth};
 
@@ -16,7 +16,7 @@ const COMPARED: usize = 4096;
 /// # Errors
 /// If a row does not fit the model.
 pub fn predict(
-    model: &SequenceModel,
+    model: &impl Network,
     data: &Dataset,
     objective: &dyn Objective,
     batch_size: usize,
@@ -32,7 +32,7 @@ pub fn predict(
 /// # Errors
 /// If rows do not choose, choose what the model cannot do, or do not fit the model.
 pub fn predict_by_rows(
-    model: &SequenceModel,
+    model: &impl Network,
     roster: &AdapterRoster,
     data: &Dataset,
     objective: &dyn Objective,
@@ -82,7 +82,7 @@ impl Chosen<'_> {
 
 /// Predict every row, by what it chooses if rows do.
 fn predict_each(
-    model: &SequenceModel,
+    model: &impl Network,
     data: &Dataset,
     objective: &dyn Objective,
     batch_size: usize,
@@ -98,7 +98,7 @@ fn predict_each(
             Some(chosen) => chosen.on(packed, &batch.indices)?,
             None => packed,
         };
-        let output = Output::Scores(model.forward(&packed, &AdapterContext::inference()));
+        let output = model.run(&packed, &AdapterContext::inference());
         let found = objective.predict(output, truth(&batch).as_ref())?;
         for (row, prediction) in batch.indices.iter().zip(found) {
             predictions[*row] = prediction;
@@ -112,7 +112,7 @@ fn predict_each(
 /// # Errors
 /// If the rows have no labels, or do not fit the model.
 pub fn evaluate(
-    model: &SequenceModel,
+    model: &impl Network,
     data: &Dataset,
     objective: &dyn Objective,
     batch_size: usize,
@@ -130,7 +130,7 @@ pub fn evaluate(
 /// # Errors
 /// As [`evaluate`], and those of the parts.
 pub fn evaluate_parts(
-    model: &SequenceModel,
+    model: &impl Network,
     parts: impl Iterator<Item = Result<Dataset, DataError>>,
     objective: &dyn Objective,
     batch_size: usize,
@@ -146,7 +146,7 @@ pub fn evaluate_parts(
 /// # Errors
 /// As [`evaluate_parts`] and [`predict_by_rows`].
 pub fn evaluate_parts_by_rows(
-    model: &SequenceModel,
+    model: &impl Network,
     roster: &AdapterRoster,
     parts: impl Iterator<Item = Result<Dataset, DataError>>,
     objective: &dyn Objective,

@@ -3,7 +3,7 @@
 use burn::{Tensor, tensor::Device};
 use peft_core::AdapterContext;
 use peft_data::Dataset;
-use peft_models::{PackedBatch, SequenceModel};
+use peft_models::{Network, PackedBatch};
 use peft_train::{GradientSet, Objective, Output, Targets, gradients};
 
 use crate::{RunError, batch::pack, objective::expect_truth};
@@ -13,7 +13,7 @@ use crate::{RunError, batch::pack, objective::expect_truth};
 /// # Errors
 /// If a row does not exist, or the labels are not those of the objective.
 pub fn labelled_batch(
-    model: &SequenceModel,
+    model: &impl Network,
     data: &Dataset,
     rows: &[usize],
     objective: &dyn Objective,
@@ -25,18 +25,18 @@ pub fn labelled_batch(
 }
 
 /// The loss of a batch and its gradients, with or without keeping what the blocks compute: see
-/// [`SequenceModel::backward_recomputing`].
+/// [`Network::backward_recomputing`].
 pub fn differentiate(
-    model: &SequenceModel,
+    model: &impl Network,
     batch: &PackedBatch,
     context: &AdapterContext,
     recompute: bool,
     loss: impl FnOnce(Output) -> Tensor<1>,
 ) -> (Tensor<1>, GradientSet) {
     let (value, passes) = if recompute {
-        model.backward_recomputing(batch, context, |scores| loss(Output::Scores(scores)))
+        model.backward_recomputing(batch, context, loss)
     } else {
-        let value = loss(Output::Scores(model.forward(batch, context)));
+        let value = loss(model.run(batch, context));
         let grads = value.backward();
         (value, vec![grads])
     };

@@ -3,7 +3,10 @@
 use std::path::Path;
 
 use peft_data::{Batch, Dataset, Labels, Task};
-use peft_train::{Classification, HeadNeed, MultiLabel, Objective, Regression, Truth};
+use peft_models::HeadKind;
+use peft_train::{
+    Classification, HeadNeed, MultiLabel, NextToken, Objective, Regression, Truth,
+};
 
 use crate::RunError;
 
@@ -13,6 +16,7 @@ pub fn objective(task: Task, labels: usize) -> Box<dyn Objective> {
         Task::Classify => Box::new(Classification::new(labels)),
         Task::MultiLabel => Box::new(MultiLabel::new(labels)),
         Task::Regress => Box::new(Regression),
+        Task::CausalLm => Box::new(NextToken),
     }
 }
 
@@ -20,8 +24,17 @@ pub fn objective(task: Task, labels: usize) -> Box<dyn Objective> {
 pub(crate) fn has_labels(task: Task) -> bool {
     match task {
         Task::Classify | Task::MultiLabel => true,
-        Task::Regress => false,
+        Task::Regress | Task::CausalLm => false,
     }
+}
+
+/// The task of a model with a language head, where nothing else is said.
+pub(crate) const CAUSAL: Task = Task::CausalLm;
+
+/// The task of Hugging Face PEFT's `task_type`, if that tells it.
+pub(crate) fn task_of_type(task_type: Option<&str>) -> Option<Task> {
+    let causal = objective(CAUSAL, 0);
+    (task_type == Some(causal.task_type())).then_some(CAUSAL)
 }
 
 /// The task that a head of so many outputs is most likely for, where nothing tells.
@@ -40,11 +53,19 @@ pub(crate) fn label_names(known: Vec<String>, outputs: usize) -> Vec<String> {
     (0..outputs).map(|i| format!("LABEL_{i}")).collect()
 }
 
-/// Outputs that an objective needs of a head that scores sequences.
-pub(crate) fn outputs(objective: &dyn Objective) -> usize {
+/// The head that an objective needs of a model.
+pub(crate) fn head_kind(objective: &dyn Objective) -> HeadKind {
     match objective.head() {
-        HeadNeed::Sequence { outputs } => outputs,
-        HeadNeed::Language => 0,
+        HeadNeed::Sequence { outputs } => HeadKind::Sequence { outputs },
+        HeadNeed::Language => HeadKind::Language,
+    }
+}
+
+/// Outputs of a head that scores sequences; 0 for any other.
+pub(crate) fn outputs(head: HeadKind) -> usize {
+    match head {
+        HeadKind::Sequence { outputs } => outputs,
+        HeadKind::Language => 0,
     }
 }
 
@@ -64,7 +85,7 @@ pub(crate) fn expect_variety(
             format!("no row of `{}` has a label", path.display()),
             "give rows with labels, or name the column with `label_column`",
         ),
-        Task::Classify | Task::MultiLabel | Task::Regress => return Ok(()),
+        _ => return Ok(()),
     };
     Err(RunError::setting("`data`", problem, fix))
 }
@@ -85,6 +106,11 @@ pub fn truth(batch: &Batch) -> Option<Truth<'_>> {
         Labels::MultiHot { values, width } => Some(Truth::MultiHot {
             values,
             width: *width,
+        }),
+        Labels::Tokens { trained } => Some(Truth::Tokens {
+            ids: &batch.ids,
+            starts: &batch.row_starts,
+            trained,
         }),
     }
 }

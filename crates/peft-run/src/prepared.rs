@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use burn::tensor::Device;
 use peft_config::Problems;
 use peft_data::TextTokenizer;
-use peft_models::{HeadSpec, ModelFolder, SequenceModel};
+use peft_models::{Model, ModelFolder};
 use serde_json::{Map, Value};
 
 use crate::{
@@ -45,7 +45,7 @@ pub struct Prepared {
     pub(crate) folder: Arc<ModelFolder>,
     pub(crate) base: BaseFile,
     pub(crate) data: Data,
-    pub(crate) model: SequenceModel,
+    pub(crate) model: Model,
     /// Modules that the checkpoint lacks and that were made afresh.
     pub(crate) created: Vec<String>,
     /// Where the model is, for training.
@@ -90,11 +90,7 @@ impl Prepared {
         let tokenizer = TextTokenizer::from_dir(&config.model)?;
         let max_length = config.max_length.min(folder.config().max_length());
         let data = Data::load(config, &folder, &tokenizer, max_length)?;
-        let head = HeadSpec {
-            outputs: data.task.outputs(),
-            seed: config.seed,
-        };
-        let (model, loaded) = SequenceModel::load(&folder, &head, &device)?;
+        let (model, loaded) = Model::load(&folder, data.task.head(), config.seed, &device)?;
         let inputs = inputs(config, &base)?;
         Ok(Self {
             fixed: fixed(config, max_length),

@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use peft_data::{LabelMap, Task};
+use peft_models::HeadKind;
 use peft_train::Objective;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     RunError,
-    objective::{has_labels, objective, outputs},
+    objective::{has_labels, head_kind, objective, outputs},
     sidecar,
 };
 
@@ -31,9 +32,14 @@ pub struct TaskFile {
 }
 
 impl TaskFile {
-    /// Number of outputs of the head.
+    /// The head that it needs of a model.
+    pub fn head(&self) -> HeadKind {
+        head_kind(self.objective().as_ref())
+    }
+
+    /// Outputs of a head that scores sequences; 0 for any other.
     pub fn outputs(&self) -> usize {
-        outputs(self.objective().as_ref())
+        outputs(self.head())
     }
 
     /// What it means to the loop.

@@ -1,12 +1,9 @@
-//! The encoder that all families share.
+//! The encoder that all families of the BERT kind share.
 
 mod layer;
-mod names;
-mod parts;
+mod sequence;
 mod stack;
 
 pub use layer::Layer;
-pub(crate) use layer::dropped;
-pub(crate) use names::Names;
-pub use parts::{Embedding, LayerNorm};
+pub use sequence::{HeadSpec, SequenceModel};
 pub use stack::Encoder;

@@ -1,8 +1,15 @@
 use burn::{Tensor, module::Module};
-use peft_core::{AdapterContext, nn::Linear};
+use peft_core::{
+    AdapterContext,
+    nn::{Embedding, Linear},
+};
 
-use super::{Embedding, Layer, LayerNorm, Names, layer::dropped};
-use crate::{EncoderConfig, ModelError, PackedBatch, loader::Loader};
+use super::Layer;
+use crate::{
+    EncoderConfig, ModelError, PackedBatch,
+    loader::Loader,
+    parts::{LayerNorm, dropped, lookup},
+};
 
 /// Places of the dropouts outside of the layers, clear of those inside.
 const EMBEDDING_PLACE: u64 = 1 << 40;
@@ -28,47 +35,21 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    pub(crate) fn load(
-        loader: &mut Loader,
-        config: &EncoderConfig,
-        names: &Names,
-    ) -> Result<Self, ModelError> {
-        let (hidden, embedding) = (config.hidden_size, config.embedding_size);
+    pub(crate) fn load(loader: &mut Loader, config: &EncoderConfig) -> Result<Self, ModelError> {
         let eps = config.layer_norm_eps;
-        let word = loader.embedding(&names.word, config.vocab_size, embedding)?;
-        let position = loader.embedding(&names.position, config.max_positions, embedding)?;
-        let token_type = match config.type_vocab_size {
-            0 => None,
-            types => Some(loader.embedding(&names.token_type, types, embedding)?),
+        let layer = |loader: &mut Loader, index: usize| {
+            Layer::load(loader, &format!("encoder.layers.{index}"), config)
         };
-        let embedding_norm = loader.norm(&names.embedding_norm, embedding, eps)?;
-        let projection = match &names.projection {
-            Some(name) => Some(loader.linear(name, embedding, hidden)?),
-            None => None,
-        };
-        let mut layers = Vec::with_capacity(config.distinct_layers);
-        for index in 0..config.distinct_layers {
-            let name = |part: &str| part.replace("{}", &index.to_string());
-            layers.push(Layer {
-                query: loader.linear(&name(&names.query), hidden, hidden)?,
-                key: loader.linear(&name(&names.key), hidden, hidden)?,
-                value: loader.linear(&name(&names.value), hidden, hidden)?,
-                output: loader.linear(&name(&names.output), hidden, hidden)?,
-                attention_norm: loader.norm(&name(&names.attention_norm), hidden, eps)?,
-                up: loader.linear(&name(&names.up), hidden, config.intermediate_size)?,
-                down: loader.linear(&name(&names.down), config.intermediate_size, hidden)?,
-                norm: loader.norm(&name(&names.norm), hidden, eps)?,
-            });
-        }
-        let config = config.clone();
         Ok(Self {
-            word,
-            position,
-            token_type,
-            embedding_norm,
-            projection,
-            layers,
-            config,
+            word: loader.embedding("encoder.word")?,
+            position: loader.embedding("encoder.position")?,
+            token_type: loader.optional("encoder.token_type", Loader::embedding)?,
+            embedding_norm: loader.layer_norm("encoder.embedding_norm", eps)?,
+            projection: loader.optional("encoder.projection", Loader::linear)?,
+            layers: (0..config.distinct_layers)
+                .map(|index| layer(loader, index))
+                .collect::<Result<_, _>>()?,
+            config: config.clone(),
         })
     }
 
@@ -81,19 +62,22 @@ impl Encoder {
 
     /// What the first block reads, `[rows, hidden]`.
     pub fn embed(&self, batch: &PackedBatch, context: &AdapterContext) -> Tensor<2> {
+        let context = &batch.of_tokens(context);
         let token_type = self.token_type.as_ref().map(|token_type| {
             let every_token_is_of_the_first = || Tensor::zeros([1], &batch.ids.device());
             let ids = batch.type_ids.clone();
-            token_type.lookup(ids.unwrap_or_else(every_token_is_of_the_first))
+            let ids = ids.unwrap_or_else(every_token_is_of_the_first);
+            lookup(token_type, ids, context)
         });
         let x = self.embedding_norm.forward_embeddings(
-            self.word.lookup(batch.ids.clone()),
-            self.position.lookup(batch.positions.clone()),
+            lookup(&self.word, batch.ids.clone(), context),
+            lookup(&self.position, batch.positions.clone(), context),
             token_type,
+            context,
         );
         let x = dropped(x, context, self.config.hidden_dropout, EMBEDDING_PLACE);
         match &self.projection {
-            Some(projection) => projection.forward(x, &batch.of_tokens(context)),
+            Some(projection) => projection.forward(x, context),
             None => x,
         }
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use peft_format::Dtype;
-use peft_models::ModelFolder;
+use peft_models::{HeadKind, ModelFolder};
 use peft_train::{HeadNeed, Objective};
 use serde_json::{Map, Value};
 
@@ -119,9 +119,11 @@ pub fn write_config(
 
 /// Hugging Face's class of the merged model: that of the base's family for the objective.
 fn architecture(folder: &ModelFolder, objective: Option<&dyn Objective>) -> String {
-    let name = folder.config().architecture();
-    match (objective, name.split_once("For")) {
-        (Some(objective), Some((family, _))) => format!("{family}{}", objective.class_suffix()),
-        _ => name.to_owned(),
-    }
+    let suffix = objective.map(|objective| objective.class_suffix());
+    let description = folder.description();
+    let own = match description.head {
+        HeadKind::Sequence { .. } => "ForSequenceClassification",
+        HeadKind::Language => "ForCausalLM",
+    };
+    description.class_name(suffix.unwrap_or(own))
 }

@@ -14,7 +14,7 @@ use serde::Serialize;
 use self::folder::{copy_tokenizer, expect_replaceable, write_config};
 pub(crate) use self::{
     change::{LOSS_LIMIT, Rounding, round},
-    places::{Places, change, outputs, saved_outputs, target_of},
+    places::{Adapted, Places, adapted_sites, change, head_of, saved_outputs, target_of},
 };
 use crate::{BaseFile, RunError, TaskFile, open::read_with_method};
 
@@ -89,7 +89,8 @@ pub fn merge(options: &MergeOptions) -> Result<MergeReport, RunError> {
     }
     let task = TaskFile::read(options.adapter)?;
     let checkpoint = folder.checkpoint();
-    let places = Places::find(&folder, &loaded)?;
+    let layout = folder.layout(head_of(&folder, Some(&loaded), task.as_ref()))?;
+    let places = Places::find(&folder, &layout, method.as_ref(), &loaded)?;
     let output = options.output;
     if output.exists()
         && std::fs::canonicalize(output).ok() == std::fs::canonicalize(options.model).ok()
@@ -134,10 +135,10 @@ pub fn merge(options: &MergeOptions) -> Result<MergeReport, RunError> {
             continue;
         }
         let change = match places.adapted.get(&name) {
-            Some(module) => change(
+            Some(adapted) => change(
                 &folder,
                 &name,
-                module,
+                adapted,
                 &loaded,
                 method.as_ref(),
                 places.widest,

@@ -6,7 +6,7 @@ use burn::tensor::Device;
 use peft_core::{AdapterRoster, AttachReport, LoadedAdapter, Method, load_adapter_as};
 use peft_data::{Task, TextTokenizer};
 use peft_format::AdapterConfig;
-use peft_models::{HeadSpec, ModelFolder, SequenceModel};
+use peft_models::{Model, ModelFolder, Network};
 
 use super::{expect_task, infer_task, read_with_method};
 use crate::{BaseFile, RunError, TaskFile};
@@ -30,7 +30,7 @@ pub struct OpenSetOptions<'a> {
 #[derive(Debug)]
 pub struct AdaptedSet {
     /// The model. The first of the adapters is active.
-    pub model: SequenceModel,
+    pub model: Model,
     /// What all of them predict.
     pub task: TaskFile,
     /// Its tokenizer.
@@ -91,12 +91,8 @@ pub fn open_set(options: &OpenSetOptions) -> Result<AdaptedSet, RunError> {
     };
     expect_task(&task, options.task)?;
     let tokenizer = TextTokenizer::from_dir(options.model)?;
-    let head = HeadSpec {
-        outputs: task.outputs(),
-        seed: 0,
-    };
-    let (mut model, loading) = SequenceModel::load(&folder, &head, options.device)?;
-    let names = model.names();
+    let (mut model, loading) = Model::load(&folder, task.head(), 0, options.device)?;
+    let names = model.description().names();
     let mut adapters = Vec::new();
     for (name, method, loaded) in read {
         expect_head(

@@ -42,8 +42,7 @@ pub struct MemoryPlan {
 impl MemoryPlan {
     /// `eval_rows` is the number of rows that are evaluated together.
     pub(super) fn of(work: &Work, adapters: usize, head: usize, eval_rows: usize) -> Self {
-        let (hidden, wide) = (work.config.hidden_size, work.config.intermediate_size);
-        let process = PROCESS + VOCABULARY_ENTRY * work.config.vocab_size + work.rows;
+        let process = PROCESS + VOCABULARY_ENTRY * work.vocabulary + work.rows;
         let bytes =
             |tokens: usize, values: usize| tokens.saturating_mul(values).saturating_mul(VALUE);
         let activations = bytes(work.largest.tokens, kept(work));
@@ -52,9 +51,10 @@ impl MemoryPlan {
         // At its end a step holds the gradients, and the old values beside the new ones.
         let update = VALUE * 2 * (adapters + head);
         let always = process + work.weights + trained;
-        // Beside the widest pair, the allocator holds on to narrow values that were just given back.
+        let widest = work.blocks.iter().map(|block| block.evaluated).max();
+        let widest = widest.unwrap_or(0);
         let rows = eval_rows.min(work.selection_rows);
-        let evaluated = bytes(rows.saturating_mul(work.longest), 2 * wide + 3 * hidden);
+        let evaluated = bytes(rows.saturating_mul(work.longest), widest);
         let load = process + work.loading + work.mapped;
         let step = always.saturating_add(activations.max(update));
         let evaluation = always.saturating_add(evaluated);
@@ -73,24 +73,18 @@ impl MemoryPlan {
 
 /// Values of a token that are in memory at the worst moment of the backward pass.
 fn kept(work: &Work) -> usize {
-    let (hidden, wide) = (work.config.hidden_size, work.config.intermediate_size);
-    let passing = 2 * wide + hidden;
-    let Some(last) = work.blocks.last().filter(|last| last.kept > 0) else {
+    let Some(last) = work.blocks.last() else {
+        return 0;
+    };
+    if last.kept == 0 {
         // Nothing goes backward: a block's own values come and go.
-        return passing;
-    };
-    // The gradients to both sides of the nonlinearity. By then, the input of the last product has been
-    // given back, if it was kept.
-    let passing = match last.keeps_wide {
-        true => wide + hidden,
-        false => passing,
-    };
+        return last.passing;
+    }
     if work.recompute {
         // The inputs of all blocks, one block, and the product that carries a gradient into it.
-        let block = work.blocks.iter().map(|block| block.kept_alone).max();
-        return (work.blocks.len() + 2) * hidden + block.unwrap_or(0) + passing;
+        return (work.blocks.len() + 2) * last.width + work.kept_alone + last.passing;
     }
     let blocks = work.blocks.iter();
-    let kept = blocks.map(|b| b.kept + if b.keeps_input { hidden } else { 0 });
-    kept.sum::<usize>() + passing
+    let kept = blocks.map(|b| b.kept + if b.keeps_input { b.width } else { 0 });
+    kept.sum::<usize>() + last.passing
 }

@@ -4,16 +4,6 @@ use serde::Serialize;
 
 use super::{calibrate::Rates, work::Work};
 
-/// Values of the hidden width and of the feed-forward width that a forward pass of a block reads and
-/// writes for a token, every product, norm, dropout and nonlinearity counted.
-const HIDDEN_PASSES: usize = 26;
-const WIDE_PASSES: usize = 4;
-
-/// Operations of the attention for a pair of tokens and a value of the hidden width: two products
-/// forward; five backward, scores being computed again.
-const ATTENTION_FORWARD: f64 = 4.0;
-const ATTENTION_BACKWARD: f64 = 10.0;
-
 /// Values moved for each trained one: gradient, norm, two moments in and out, old and new value.
 const UPDATE_PASSES: usize = 8;
 
@@ -32,22 +22,22 @@ pub struct TimePlan {
 
 impl TimePlan {
     pub(super) fn of(work: &Work, trained: usize, rates: Rates, steps: Option<u64>) -> Self {
-        let config = &work.config;
-        let (tokens, pairs) = (
-            work.mean.tokens as f64,
-            work.mean.squares * config.hidden_size as f64,
-        );
-        let moved = HIDDEN_PASSES * config.hidden_size + WIDE_PASSES * config.intermediate_size;
+        let tokens = work.mean.tokens as f64;
         let forward_passes = if work.recompute { 2.0 } else { 1.0 };
         let (mut operations, mut values) = (0.0, 0.0);
         for block in &work.blocks {
-            operations += forward_passes * (tokens * block.forward + ATTENTION_FORWARD * pairs);
+            let attention = block.attention.map(|attention| {
+                let pairs = attention.pairs(tokens, work.mean.squares);
+                (attention.forward * pairs, attention.backward * pairs)
+            });
+            let (attend, pull_back) = attention.unwrap_or_default();
+            operations += forward_passes * (tokens * block.forward + attend);
             operations += tokens * block.backward;
-            values += forward_passes * tokens * moved as f64;
+            values += forward_passes * tokens * block.moved as f64;
             if block.tracked {
-                operations += ATTENTION_BACKWARD * pairs;
+                operations += pull_back;
                 // Backward, a value and its gradient are read where forward one is.
-                values += 2.0 * tokens * moved as f64;
+                values += 2.0 * tokens * block.moved as f64;
             }
         }
         // Every pass over the blocks reads the weights once.

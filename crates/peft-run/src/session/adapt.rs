@@ -6,18 +6,15 @@ use peft_core::{
     AttachOptions, AttachReport, DefaultTargets, LoadedAdapter, Method, NameMap, PhaseSpec, attach,
     load_adapter, matched_modules,
 };
-use peft_format::{
-    AdapterConfig, TargetSpec, Targets,
-    targets::{Exclude, default_targets},
-};
+use peft_format::{AdapterConfig, TargetSpec, Targets, targets::Exclude};
 use peft_methods::Entry;
-use peft_models::{ModelFolder, SequenceModel};
+use peft_models::{HeadKind, Model, ModelFolder, Network, Role};
 
 use super::{phases::probe_batches, probe::Probe};
 use crate::{RunConfig, RunError, open::read_with_method};
 
 /// A model with adapters, the configuration to save and what was attached.
-pub type AdaptedModel = (SequenceModel, AdapterConfig, AttachReport);
+pub type AdaptedModel = (Model, AdapterConfig, AttachReport);
 
 /// The configuration with the defaults that depend on the method and the model. An adapter to
 /// continue from has its own settings and targets.
@@ -38,10 +35,10 @@ pub fn resolve(config: &RunConfig, folder: &ModelFolder, entry: &Entry) -> RunCo
 /// Where nothing is said, the targets that a method adapts by itself.
 pub fn resolve_targets(config: &mut RunConfig, folder: &ModelFolder, method: &dyn Method) {
     if method.adapts_weights() && config.target_modules == Targets::Unspecified {
-        let model_type = &folder.config().model_type;
+        let description = folder.description();
         config.target_modules = match method.default_targets() {
-            DefaultTargets::Attention => family_targets(model_type),
-            DefaultTargets::FeedForward => feed_forward_targets(model_type),
+            DefaultTargets::Attention => description.default_targets(),
+            DefaultTargets::FeedForward => description.targets(Role::FEED_FORWARD),
             DefaultTargets::AllLinear => Targets::AllLinear,
         DefaultTargets::Named(names) => {
             Targets::List(names.iter().map(|&name| name.to_owned()).collect())
@@ -73,9 +70,10 @@ impl Choice {
     pub fn of(
         config: &RunConfig,
         folder: &ModelFolder,
+        head: HeadKind,
         created: &[String],
     ) -> Result<Self, RunError> {
-        let to_save = heads_to_save(folder, created);
+        let to_save = heads_to_save(folder, head, created)?;
         match &config.adapter {
             Some(path) => Self::continued(config, path, to_save),
             None => {
@@ -91,9 +89,10 @@ impl Choice {
         config: &RunConfig,
         method: Box<dyn Method>,
         folder: &ModelFolder,
+        head: HeadKind,
         created: &[String],
     ) -> Result<Self, RunError> {
-        Self::fresh(config, method, heads_to_save(folder, created))
+        Self::fresh(config, method, heads_to_save(folder, head, created)?)
     }
 
     /// An adapter to continue from.
@@ -167,11 +166,11 @@ impl Choice {
     pub fn adapt(
         &self,
         method: &dyn Method,
-        model: SequenceModel,
+        model: Model,
         names: &NameMap,
         probe: Probe,
     ) -> Result<AdaptedModel, RunError> {
-        let heads = model.head_modules();
+        let heads = model.description().head_modules;
         let mut spec = match &self.source {
             Source::Fresh(spec) => spec.clone(),
             Source::Continued(loaded) => {
@@ -253,9 +252,14 @@ fn configuration(
     Ok(builder.build()?)
 }
 
-/// The modules of the head, and others that the checkpoint lacks.
-fn heads_to_save(folder: &ModelFolder, created: &[String]) -> Vec<String> {
-    let heads = folder.head_modules();
+/// The modules of the head that an objective trains, and others that the checkpoint lacks.
+fn heads_to_save(
+    folder: &ModelFolder,
+    head: HeadKind,
+    created: &[String],
+) -> Result<Vec<String>, RunError> {
+    let description = folder.describe(head)?;
+    let heads = description.modules_to_save();
     let mut to_save: Vec<String> = heads.iter().map(|head| (*head).to_owned()).collect();
     let in_head = |name: &str| {
         heads
@@ -263,7 +267,7 @@ fn heads_to_save(folder: &ModelFolder, created: &[String]) -> Vec<String> {
             .any(|head| name == *head || name.starts_with(&format!("{head}.")))
     };
     to_save.extend(created.iter().filter(|name| !in_head(name)).cloned());
-    to_save
+    Ok(to_save)
 }
 
 fn target_spec(config: &RunConfig) -> TargetSpec {
@@ -278,27 +282,5 @@ fn target_spec(config: &RunConfig) -> TargetSpec {
         layers_to_transform: (!layers.is_empty()).then(|| layers.clone()),
         layers_pattern: (!pattern.is_empty()).then(|| pattern.clone()),
         modules_to_save: config.modules_to_save.clone(),
-    }
-}
-
-/// Queries and values, by the names of the family.
-pub fn family_targets(model_type: &str) -> Targets {
-    default_targets(model_type).unwrap_or_else(|| {
-        let names: &[&str] = match model_type {
-            "distilbert" => &["q_lin", "v_lin"],
-            _ => &["query", "value"],
-        };
-        Targets::List(names.iter().map(|name| (*name).to_owned()).collect())
-    })
-}
-
-/// The linear layers of the feed-forward blocks, by the names of the family.
-pub fn feed_forward_targets(model_type: &str) -> Targets {
-    let names = |names: &[&str]| Targets::List(names.iter().map(|&name| name.to_owned()).collect());
-    match model_type {
-        "distilbert" => names(&["lin1", "lin2"]),
-        "albert" => names(&["ffn", "ffn_output"]),
-        // A name alone would take in the attention's `output.dense`, too.
-        _ => Targets::Regex(r".*\.layer\.\d+\.(intermediate|output)\.dense".into()),
     }
 }

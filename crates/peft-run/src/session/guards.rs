@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use burn::module::Module;
-use peft_models::SequenceModel;
+use peft_models::{Network, Model};
 use peft_train::{BadTensor, TrainError, adapter_parameters, trained_parameters};
 
 use super::Session;
 use crate::{RunError, batch::pack, checkpoint::hash};
 
 /// A digest of what the adapter of each module holds, by the module's Burn path.
-pub fn digests(model: &SequenceModel) -> Result<BTreeMap<String, String>, RunError> {
+pub fn digests(model: &Model) -> Result<BTreeMap<String, String>, RunError> {
     let values = trained_parameters(model)?;
     let digests = adapter_parameters(model)
         .into_iter()

@@ -16,7 +16,7 @@ use burn::{Tensor, tensor::Device};
 use peft_core::{Method, NameMap, WarmUpChoice};
 use peft_data::{Batch, Cursor, Dataset};
 use peft_format::AdapterConfig;
-use peft_models::SequenceModel;
+use peft_models::Model;
 use peft_train::{GradientSet, Objective, StepReport, Trainer, peak_memory};
 
 use self::{phases::Before, probe::Probe};
@@ -31,7 +31,7 @@ use crate::{
 
 pub use self::probe::weight_gradients;
 pub(crate) use self::{
-    adapt::{Choice, Source, family_targets, resolve},
+    adapt::{Choice, Source, resolve},
     data::Data,
     output::{Claim, lock},
     select::EVAL_BATCH,
@@ -42,7 +42,7 @@ pub(crate) struct Session<'a> {
     config: RunConfig,
     device: Device,
     recorder: Recorder<'a>,
-    model: SequenceModel,
+    model: Model,
     names: NameMap,
     method: Box<dyn Method>,
     adapter_config: AdapterConfig,

@@ -11,7 +11,7 @@ use peft_core::{
 };
 use peft_data::Cursor;
 use peft_format::AdapterConfig;
-use peft_models::SequenceModel;
+use peft_models::Model;
 use peft_train::{
     HostTensors, Schedule, Trainer, adapter_parameters, restore_parameters, trained_modules,
     trained_parameters,
@@ -74,7 +74,7 @@ pub fn expect_sound(method: &dyn Method, phases: &[PhaseSpec]) -> Result<(), Run
 /// The phases before the last of a run that has some, and what they need.
 pub struct Before {
     /// The base, without any adapter.
-    pub model: SequenceModel,
+    pub model: Model,
     pub choice: Choice,
     /// What the modules trained in full hold after the phases so far.
     pub carried: HostTensors,
@@ -82,7 +82,7 @@ pub struct Before {
 
 /// What is trained in a phase.
 pub struct Stage {
-    pub model: SequenceModel,
+    pub model: Model,
     pub method: Box<dyn Method>,
     pub adapter_config: AdapterConfig,
     pub trainer: Trainer,
@@ -172,7 +172,7 @@ fn seed_of_warm_up(config: &RunConfig) -> u64 {
 }
 
 /// Give modules trained in full what they held after an earlier phase.
-fn carry(model: SequenceModel, carried: &HostTensors) -> Result<SequenceModel, RunError> {
+fn carry(model: Model, carried: &HostTensors) -> Result<Model, RunError> {
     if carried.is_empty() {
         return Ok(model);
     }
@@ -319,8 +319,8 @@ impl Session<'_> {
 
 /// What the adapters of a model change of its base.
 fn changes(
-    model: &SequenceModel,
-    base: &SequenceModel,
+    model: &Model,
+    base: &Model,
     names: &NameMap,
 ) -> Result<Warmed, RunError> {
     let modules: Vec<String> = adapter_parameters(model).into_keys().collect();
@@ -339,7 +339,7 @@ fn changes(
 }
 
 /// Flat values and shapes of weights, by the paths of their modules.
-fn weights(model: &SequenceModel, modules: &[String]) -> BTreeMap<String, (Tensor<1>, Vec<usize>)> {
+fn weights(model: &Model, modules: &[String]) -> BTreeMap<String, (Tensor<1>, Vec<usize>)> {
     struct Visitor<'a> {
         path: ParamPath,
         modules: &'a [String],

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use burn::{Tensor, module::Module, tensor::Device};
+use burn::{Tensor, tensor::Device};
 use peft_core::{AdapterContext, Method, NameMap, WeightGradients, linear_sites, train_weights};
 use peft_data::Dataset;
-use peft_models::{PackedBatch, SequenceModel};
+use peft_models::{Network, PackedBatch};
 use peft_train::{Objective, Targets, adapter_parameters};
 
 use crate::{RunConfig, RunError, differentiate, labelled_batch};
@@ -18,7 +18,7 @@ use crate::{RunConfig, RunError, differentiate, labelled_batch};
 /// # Errors
 /// Those of the batches.
 pub fn weight_gradients(
-    model: &SequenceModel,
+    model: &impl Network,
     names: &NameMap,
     modules: &BTreeSet<String>,
     objective: &dyn Objective,
@@ -55,7 +55,7 @@ impl Probe<'_> {
     /// the first batches of the run.
     pub fn weight_gradients(
         self,
-        model: &SequenceModel,
+        model: &impl Network,
         names: &NameMap,
         modules: &BTreeSet<String>,
         method: &dyn Method,
@@ -68,7 +68,7 @@ impl Probe<'_> {
     /// the Burn paths of their modules.
     pub fn adapted(
         self,
-        model: &SequenceModel,
+        model: &impl Network,
         method: &dyn Method,
         [epoch, batches]: [u64; 2],
     ) -> Result<WeightGradients, RunError> {
@@ -85,7 +85,7 @@ impl Probe<'_> {
 
     fn of(
         self,
-        model: &SequenceModel,
+        model: &impl Network,
         names: &NameMap,
         modules: &BTreeSet<String>,
         method: &dyn Method,

@@ -3,7 +3,7 @@
 use burn::module::Module;
 use peft_core::save_adapter;
 use peft_data::Dataset;
-use peft_models::SequenceModel;
+use peft_models::Model;
 use peft_train::{BadTensor, Evaluation, TrainError, first_not_finite};
 
 use super::Session;
@@ -58,7 +58,7 @@ impl Session<'_> {
 
     fn evaluate(
         &self,
-        model: &SequenceModel,
+        model: &Model,
         data: &Dataset,
         split: &'static str,
     ) -> Result<Evaluation, RunError> {
@@ -96,7 +96,7 @@ impl Session<'_> {
     }
 
     /// Write the adapter into a part of the output folder.
-    pub fn save(&self, model: &SequenceModel, part: &str) -> Result<(), RunError> {
+    pub fn save(&self, model: &Model, part: &str) -> Result<(), RunError> {
         let folder = self.config.output.join(part);
         std::fs::create_dir_all(&folder).map_err(|error| fault(&folder, &error))?;
         let method = self.method.as_ref();

@@ -8,6 +8,7 @@ use std::{
 
 use peft_core::{Method, PhaseSpec, WarmUpChoice};
 use peft_format::atomic::{AtomicDir, remove_leftovers};
+use peft_models::Network;
 use peft_train::HostTensors;
 
 use super::{
@@ -92,7 +93,7 @@ impl<'a> Session<'a> {
         resolved.max_length = max_length;
         resolved.learning_rate = Some(rate);
         let config = resolved;
-        let names = model.names();
+        let (names, head) = (model.description().names(), data.task.head());
         let objective = data.task.objective();
         let probe = Probe {
             config: &config,
@@ -101,12 +102,12 @@ impl<'a> Session<'a> {
             device: &device,
         };
         let choice = match own {
-            None => Choice::of(&config, &folder, &created)?,
-            Some(method) => Choice::own(&config, method, &folder, &created)?,
+            None => Choice::of(&config, &folder, head, &created)?,
+            Some(method) => Choice::own(&config, method, &folder, head, &created)?,
         };
         let phases = choice.phases();
         phases::expect_sound(choice.method.as_ref(), &phases)?;
-        let mut plan = Plan::of(&config, &folder, &choice, data.task.outputs(), Some(&data))?;
+        let mut plan = Plan::of(&config, &folder, &choice, head, Some(&data))?;
         let total_steps = config.total_steps(data.fit.len());
         let before = Before {
             model,

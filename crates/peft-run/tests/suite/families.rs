@@ -106,14 +106,15 @@ fn sizes_that_no_tensor_confirms_allocate_nothing() {
 #[test]
 fn rows_that_do_not_fit_are_errors() {
     let device = cpu();
-    let config = folder("bert", FloatDType::F32).config().clone();
+    let folder = folder("bert", FloatDType::F32);
+    let description = folder.description();
     for (ids, starts, word) in [
-        (vec![1; 41], vec![0, 41], "--max-length"),
+        (vec![1; 41], vec![0, 41], "maximum length"),
         (vec![1, 99], vec![0, 2], "tokenizer"),
         (vec![1, 2], vec![0, 1, 1, 2], "empty"),
         (vec![1, 2], vec![0, 1], "cover"),
     ] {
-        let result = peft_run::models::PackedBatch::new(&config, &ids, &[], &starts, &device);
+        let result = peft_run::models::PackedBatch::new(description, &ids, &[], &starts, &device);
         let error = result.unwrap_err().to_string();
         assert!(error.contains(word), "{error}");
     }

@@ -7,7 +7,7 @@ use peft_run::{
         format::{TargetSpec, Targets},
     },
     methods,
-    models::{HeadSpec, SequenceModel},
+    models::{HeadSpec, Network, SequenceModel},
 };
 use peft_train::{GradientSet, gradients};
 use serde_json::{Map, json};
@@ -57,8 +57,9 @@ fn recomputed_gradients_are_the_kept_ones() {
         let mut grads = value.backward();
         let kept = gradients(&model, &mut grads);
 
-        let (again, passes) =
-            model.backward_recomputing(&batch, &context, |outputs| outputs.powi_scalar(2).mean());
+        let (again, passes) = model.backward_recomputing(&batch, &context, |output| {
+            output.scores().unwrap().powi_scalar(2).mean()
+        });
         assert_eq!(values(again), values(value), "{name}");
         let mut recomputed = GradientSet::default();
         for mut grads in passes {

@@ -11,7 +11,7 @@ use peft_run::{
     },
     data::Task,
     methods::by_name,
-    models::{HeadSpec, SequenceModel},
+    models::{HeadKind, HeadSpec, SequenceModel},
     plan,
 };
 use proptest::prelude::*;
@@ -101,7 +101,13 @@ fn a_plan_counts_what_is_attached() {
             let grouped =
                 |groups: &[peft_run::ModuleGroup]| groups.iter().map(|g| g.count).sum::<usize>();
             assert_eq!(grouped(&planned.modules), planned.targets);
-            let linears = folder.layout(planned.outputs).linears.len();
+            let linears = folder
+                .layout(HeadKind::Sequence {
+                    outputs: planned.outputs,
+                })
+                .unwrap()
+                .linears
+                .len();
             assert_eq!(grouped(&planned.left_alone), linears - planned.targets);
         }
     }

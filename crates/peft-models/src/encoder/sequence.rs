@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use burn::{
     Tensor,
     module::Module,
@@ -5,10 +7,10 @@ use burn::{
 };
 use peft_core::{AdapterContext, NameMap, nn::Linear};
 
+use super::Encoder;
 use crate::{
-    EncoderConfig, Family, HeadState, LoadReport, ModelError, ModelFolder, PackedBatch,
-    encoder::{Encoder, Names, dropped},
-    loader::Loader,
+    Description, EncoderConfig, Family, HeadKind, LoadReport, ModelConfig, ModelError, ModelFolder,
+    Network, Output, PackedBatch, loader::Loader, parts::dropped,
 };
 
 /// Places of the dropouts of the head.
@@ -33,6 +35,9 @@ pub struct SequenceModel {
     pub dense: Linear,
     /// The outputs, `[hidden, outputs]`.
     pub classifier: Linear,
+    /// What it is made of.
+    #[module(skip)]
+    description: Arc<Description>,
 }
 
 impl SequenceModel {
@@ -46,34 +51,49 @@ impl SequenceModel {
         head: &HeadSpec,
         device: &Device,
     ) -> Result<(Self, LoadReport), ModelError> {
-        let config = folder.config();
-        let names = Names::of(config.family);
-        if let HeadState::Present { outputs, .. } = folder.head()
-            && outputs != head.outputs
-        {
+        let ModelConfig::Encoder(config) = folder.config() else {
             return Err(ModelError::Head {
                 path: folder.path().to_owned(),
-                problem: format!(
-                    "its head has {outputs} outputs, but the task needs {}",
-                    head.outputs
-                ),
-                fix: "use a checkpoint without a head, or data with the head's labels".into(),
+                problem: format!("`{}` is no encoder", folder.config().model_type()),
+                fix: "load it as a model of any kind".into(),
             });
-        }
-        let mut loader = Loader::new(folder, device, head.seed, config.initializer_range);
-        let hidden = config.hidden_size;
-        let encoder = Encoder::load(&mut loader, config, &names)?;
-        let dense = loader.head(&names.head_dense, hidden, hidden)?;
-        let classifier = loader.head(&names.classifier, hidden, head.outputs)?;
+        };
+        folder.head().expect_outputs(folder.path(), head.outputs)?;
+        let outputs = head.outputs;
+        let description = folder.describe(HeadKind::Sequence { outputs })?;
+        let mut loader = Loader::new(folder, &description, device, head.seed);
+        let encoder = Encoder::load(&mut loader, config)?;
+        let dense = loader.linear("dense")?;
+        let classifier = loader.linear("classifier")?;
         let report = loader.finish()?;
-        Ok((
-            Self {
-                encoder,
-                dense,
-                classifier,
-            },
-            report,
-        ))
+        let description = Arc::new(description);
+        let model = Self {
+            encoder,
+            dense,
+            classifier,
+            description,
+        };
+        Ok((model, report))
+    }
+
+    /// A model of given parts.
+    ///
+    /// # Panics
+    /// If the classifier is not `[hidden, outputs]`.
+    pub fn new(encoder: Encoder, dense: Linear, classifier: Linear) -> Self {
+        let [hidden, outputs] = classifier.weight.dims();
+        assert_eq!(
+            hidden, encoder.config.hidden_size,
+            "inputs of the classifier"
+        );
+        let config = ModelConfig::Encoder(encoder.config.clone());
+        let description = Description::new(&config, HeadKind::Sequence { outputs });
+        Self {
+            encoder,
+            dense,
+            classifier,
+            description: Arc::new(description.expect("an encoder can score sequences")),
+        }
     }
 
     /// The architecture.
@@ -83,12 +103,12 @@ impl SequenceModel {
 
     /// The map between this model's paths and the checkpoint's names.
     pub fn names(&self) -> NameMap {
-        Names::of(self.config().family).map()
+        self.description.names()
     }
 
     /// The modules of the head, by the checkpoint's names: what PEFT saves in full.
     pub fn head_modules(&self) -> &'static [&'static str] {
-        Names::of(self.config().family).head_modules
+        self.description.head_modules
     }
 
     /// Scores of the sequences, `[sequences, outputs]`, each through the adapters that the
@@ -98,7 +118,7 @@ impl SequenceModel {
     }
 
     /// The head: `[rows, hidden]` of all tokens to `[sequences, outputs]`.
-    pub(crate) fn scores(
+    fn scores(
         &self,
         hidden: Tensor<2>,
         batch: &PackedBatch,
@@ -118,5 +138,29 @@ impl SequenceModel {
             _ => dense.tanh(),
         };
         self.classifier.forward(drop(dense, 1), context)
+    }
+}
+
+impl Network for SequenceModel {
+    fn description(&self) -> &Description {
+        &self.description
+    }
+
+    fn embed(&self, batch: &PackedBatch, context: &AdapterContext) -> Tensor<2> {
+        self.encoder.embed(batch, context)
+    }
+
+    fn block(
+        &self,
+        depth: usize,
+        x: Tensor<2>,
+        batch: &PackedBatch,
+        context: &AdapterContext,
+    ) -> Tensor<2> {
+        self.encoder.block(depth, x, batch, context)
+    }
+
+    fn output(&self, hidden: Tensor<2>, batch: &PackedBatch, context: &AdapterContext) -> Output {
+        Output::Scores(self.scores(hidden, batch, context))
     }
 }

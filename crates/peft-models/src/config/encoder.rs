@@ -1,12 +1,9 @@
-use std::{collections::BTreeMap, path::Path};
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::ModelError;
-
-/// Limit of `config.json`, far above any real one.
-const MAX_CONFIG_BYTES: u64 = 16 << 20;
+use super::{Fault, SUPPORTED, labels};
 
 /// A family of encoders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,33 +105,7 @@ struct Raw {
 }
 
 impl EncoderConfig {
-    /// Read a folder's `config.json`.
-    ///
-    /// # Errors
-    /// If it is missing, broken, or describes an architecture that is not supported.
-    pub fn read(path: &Path) -> Result<Self, ModelError> {
-        let fault = |problem: String, fix: &str| ModelError::Config {
-            path: path.to_owned(),
-            problem,
-            fix: fix.to_owned(),
-        };
-        let size = std::fs::metadata(path)
-            .map_err(|error| fault(error.to_string(), "give a Hugging Face model folder"))?
-            .len();
-        if size > MAX_CONFIG_BYTES {
-            return Err(fault(
-                format!("{size} bytes are no configuration"),
-                "check the folder",
-            ));
-        }
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| fault(error.to_string(), "check the file's encoding and rights"))?;
-        let map: Map<String, Value> = serde_json::from_str(&text)
-            .map_err(|error| fault(format!("not JSON: {error}"), "fetch the file again"))?;
-        Self::from_json(&map).map_err(|(problem, fix)| fault(problem, fix))
-    }
-
-    fn from_json(map: &Map<String, Value>) -> Result<Self, (String, &'static str)> {
+    pub(super) fn from_json(map: &Map<String, Value>) -> Result<Self, Fault> {
         // A file may hold a null where it means the default.
         let present = map.iter().filter(|(_, value)| !value.is_null());
         let present: Map<_, _> = present.map(|(k, v)| (k.clone(), v.clone())).collect();
@@ -151,10 +122,7 @@ impl EncoderConfig {
             "distilbert" => Family::DistilBert,
             "albert" => Family::Albert,
             other => {
-                return Err((
-                    format!("model_type `{other}` is not supported"),
-                    "supported are bert, roberta, xlm-roberta, camembert, distilbert and albert",
-                ));
+                return Err((format!("model_type `{other}` is not supported"), SUPPORTED));
             }
         };
         let activation = match raw.hidden_act.as_deref().unwrap_or("gelu") {
@@ -276,39 +244,9 @@ impl EncoderConfig {
         })
     }
 
-    /// HF's name of this family's model with a classification head.
-    pub fn architecture(&self) -> &'static str {
-        match (self.family, self.model_type.as_str()) {
-            (Family::Bert, _) => "BertForSequenceClassification",
-            (Family::Roberta, "xlm-roberta") => "XLMRobertaForSequenceClassification",
-            (Family::Roberta, "camembert") => "CamembertForSequenceClassification",
-            (Family::Roberta, _) => "RobertaForSequenceClassification",
-            (Family::DistilBert, _) => "DistilBertForSequenceClassification",
-            (Family::Albert, _) => "AlbertForSequenceClassification",
-        }
-    }
-
     /// The longest sequence that the position table has room for.
     pub fn max_length(&self) -> usize {
         self.max_positions - self.first_position
-    }
-}
-
-/// Names in the order of their numbers; none unless the numbers are 0, 1, 2 and so on.
-fn labels(id2label: BTreeMap<String, String>) -> Vec<String> {
-    let mut named: Vec<(usize, String)> = id2label
-        .into_iter()
-        .filter_map(|(id, name)| Some((id.parse().ok()?, name)))
-        .collect();
-    named.sort();
-    let complete = named
-        .iter()
-        .enumerate()
-        .all(|(index, (id, _))| index == *id);
-    if complete {
-        named.into_iter().map(|(_, name)| name).collect()
-    } else {
-        Vec::new()
     }
 }
 
@@ -366,17 +304,5 @@ mod tests {
             let error = parse(&json).unwrap_err();
             assert!(error.contains(word), "{error}");
         }
-    }
-
-    #[test]
-    fn labels_need_every_number() {
-        let map = |pairs: &[(&str, &str)]| {
-            pairs
-                .iter()
-                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-                .collect()
-        };
-        assert_eq!(labels(map(&[("1", "b"), ("0", "a")])), ["a", "b"]);
-        assert!(labels(map(&[("0", "a"), ("2", "c")])).is_empty());
     }
 }

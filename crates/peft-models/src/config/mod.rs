@@ -1,0 +1,188 @@
+//! What a `config.json` says, in one vocabulary for all families of a kind.
+
+mod decoder;
+mod encoder;
+mod families;
+mod fields;
+mod mamba;
+mod rope;
+
+use std::{collections::BTreeMap, path::Path};
+
+use serde_json::{Map, Value};
+
+pub use decoder::{DecoderConfig, FeedForwardLayout, NormKind, QkvLayout};
+pub use encoder::{Activation, EncoderConfig, Family};
+pub use mamba::MambaConfig;
+pub use rope::{RopeConfig, RopeScaling};
+
+use crate::ModelError;
+
+/// Limit of `config.json`, far above any real one.
+const MAX_CONFIG_BYTES: u64 = 16 << 20;
+
+/// Every `model_type` that a model can be made of.
+const SUPPORTED: &str = "supported are bert, roberta, xlm-roberta, camembert, distilbert, albert, \
+                         llama, mistral, qwen2, qwen3, gemma, gemma2, gemma3_text, phi3, gpt2, \
+                         gpt_neox, granite, smollm3 and mamba";
+
+/// What is wrong, and what to do.
+type Fault = (String, &'static str);
+
+/// The architecture that a `config.json` describes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ModelConfig {
+    /// An encoder of the BERT family.
+    Encoder(EncoderConfig),
+    /// A decoder of pre-norm attention blocks.
+    Decoder(DecoderConfig),
+    /// A stack of selective state spaces.
+    Mamba(MambaConfig),
+}
+
+impl ModelConfig {
+    /// Read a folder's `config.json`.
+    ///
+    /// # Errors
+    /// If it is missing, broken, or describes an architecture that is not supported.
+    pub fn read(path: &Path) -> Result<Self, ModelError> {
+        let fault = |problem: String, fix: &str| ModelError::Config {
+            path: path.to_owned(),
+            problem,
+            fix: fix.to_owned(),
+        };
+        let size = std::fs::metadata(path)
+            .map_err(|error| fault(error.to_string(), "give a Hugging Face model folder"))?
+            .len();
+        if size > MAX_CONFIG_BYTES {
+            return Err(fault(
+                format!("{size} bytes are no configuration"),
+                "check the folder",
+            ));
+        }
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| fault(error.to_string(), "check the file's encoding and rights"))?;
+        let map: Map<String, Value> = serde_json::from_str(&text)
+            .map_err(|error| fault(format!("not JSON: {error}"), "fetch the file again"))?;
+        Self::from_json(&map).map_err(|(problem, fix)| fault(problem, fix))
+    }
+
+    /// The architecture of a configuration's fields.
+    pub(crate) fn from_json(map: &Map<String, Value>) -> Result<Self, Fault> {
+        if map.get("quantization_config").is_some_and(|q| !q.is_null()) {
+            return Err((
+                "the checkpoint is quantised (`quantization_config`)".into(),
+                "use the checkpoint in full or half precision",
+            ));
+        }
+        let model_type = map.get("model_type").and_then(Value::as_str).unwrap_or("");
+        match model_type {
+            "mamba" => MambaConfig::from_json(map).map(Self::Mamba),
+            kind if families::is_decoder(kind) => DecoderConfig::from_json(map).map(Self::Decoder),
+            _ => EncoderConfig::from_json(map).map(Self::Encoder),
+        }
+    }
+
+    /// `model_type`, as written.
+    pub fn model_type(&self) -> &str {
+        match self {
+            Self::Encoder(config) => &config.model_type,
+            Self::Decoder(config) => &config.model_type,
+            Self::Mamba(_) => "mamba",
+        }
+    }
+
+    /// The longest sequence.
+    pub fn max_length(&self) -> usize {
+        match self {
+            Self::Encoder(config) => config.max_length(),
+            Self::Decoder(config) => config.max_length(),
+            Self::Mamba(_) => usize::MAX,
+        }
+    }
+
+    /// Number of tokens.
+    pub fn vocab_size(&self) -> usize {
+        match self {
+            Self::Encoder(config) => config.vocab_size,
+            Self::Decoder(config) => config.vocab_size,
+            Self::Mamba(config) => config.vocab_size,
+        }
+    }
+
+    /// Names of the labels, by number; empty where the file has none.
+    pub fn labels(&self) -> &[String] {
+        match self {
+            Self::Encoder(config) => &config.labels,
+            Self::Decoder(config) => &config.labels,
+            Self::Mamba(_) => &[],
+        }
+    }
+
+    /// Standard deviation of fresh weights.
+    pub fn initializer_range(&self) -> f64 {
+        match self {
+            Self::Encoder(config) => config.initializer_range,
+            Self::Decoder(config) => config.initializer_range,
+            Self::Mamba(config) => config.initializer_range,
+        }
+    }
+
+    /// Whether a model of this kind predicts the next token.
+    pub fn is_causal(&self) -> bool {
+        !matches!(self, Self::Encoder(_))
+    }
+
+    /// Drop with this probability everywhere in training.
+    pub(crate) fn set_dropout(&mut self, probability: f64) {
+        match self {
+            Self::Encoder(config) => {
+                config.hidden_dropout = probability;
+                config.attention_dropout = probability;
+                config.head_dropout = probability;
+            }
+            Self::Decoder(config) => {
+                config.embedding_dropout = probability;
+                config.hidden_dropout = probability;
+                config.attention_dropout = probability;
+            }
+            // A state-space block drops nothing.
+            Self::Mamba(_) => {}
+        }
+    }
+}
+
+/// Names in the order of their numbers; none unless the numbers are 0, 1, 2 and so on.
+fn labels(id2label: BTreeMap<String, String>) -> Vec<String> {
+    let mut named: Vec<(usize, String)> = id2label
+        .into_iter()
+        .filter_map(|(id, name)| Some((id.parse().ok()?, name)))
+        .collect();
+    named.sort();
+    let complete = named
+        .iter()
+        .enumerate()
+        .all(|(index, (id, _))| index == *id);
+    if complete {
+        named.into_iter().map(|(_, name)| name).collect()
+    } else {
+        Vec::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_need_every_number() {
+        let map = |pairs: &[(&str, &str)]| {
+            pairs
+                .iter()
+                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+                .collect()
+        };
+        assert_eq!(labels(map(&[("1", "b"), ("0", "a")])), ["a", "b"]);
+        assert!(labels(map(&[("0", "a"), ("2", "c")])).is_empty());
+    }
+}

@@ -1,0 +1,12 @@
+//! Decoders: one pre-norm block with switches, for all families.
+
+mod attention;
+mod layer;
+mod model;
+mod rope;
+mod stack;
+
+pub use layer::DecoderLayer;
+pub use model::DecoderModel;
+pub(crate) use rope::{RopeTable, RopeTables};
+pub use stack::Decoder;

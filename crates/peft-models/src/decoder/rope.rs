@@ -1,0 +1,105 @@
+//! Rotary positions of packed rows.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use burn::{
+    Tensor,
+    tensor::{Device, FloatDType, TensorData},
+};
+use peft_core::kernels::RowLayout;
+
+use crate::RopeConfig;
+
+/// Cosines and sines of the positions of a batch's rows, `[rows, width / 2]`.
+#[derive(Debug, Clone)]
+pub struct RopeTable {
+    cos: Tensor<2>,
+    sin: Tensor<2>,
+}
+
+/// The tables of one batch, each kind made when a block first asks for it.
+#[derive(Debug, Clone, Default)]
+pub struct RopeTables {
+    known: Arc<Mutex<Vec<Known>>>,
+}
+
+#[derive(Debug)]
+struct Known {
+    config: RopeConfig,
+    device: Device,
+    dtype: FloatDType,
+    table: RopeTable,
+}
+
+impl RopeTables {
+    /// The tables of `config` for these rows.
+    pub fn get(
+        &self,
+        config: &RopeConfig,
+        rows: &RowLayout,
+        device: &Device,
+        dtype: FloatDType,
+    ) -> RopeTable {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let fits = |known: &&Known| {
+            known.config == *config && known.device == *device && known.dtype == dtype
+        };
+        if let Some(known) = known.iter().find(fits) {
+            return known.table.clone();
+        }
+        let table = RopeTable::new(config, rows, device, dtype);
+        known.push(Known {
+            config: config.clone(),
+            device: device.clone(),
+            dtype,
+            table: table.clone(),
+        });
+        table
+    }
+}
+
+impl RopeTable {
+    fn new(config: &RopeConfig, rows: &RowLayout, device: &Device, dtype: FloatDType) -> Self {
+        let (frequencies, attention) = config.frequencies(rows.max_len());
+        // Angles in single precision, as in transformers, whatever the type of the computation.
+        let frequencies: Vec<f32> = frequencies.into_iter().map(|f| f as f32).collect();
+        let shape = [rows.rows(), frequencies.len()];
+        let mut tables =
+            [Vec::new(), Vec::new()].map(|_: Vec<f32>| Vec::with_capacity(shape[0] * shape[1]));
+        for bounds in rows.starts().windows(2) {
+            for position in 0..bounds[1] - bounds[0] {
+                for frequency in &frequencies {
+                    let (sin, cos) = (position as f32 * frequency).sin_cos();
+                    tables[0].push(cos * attention as f32);
+                    tables[1].push(sin * attention as f32);
+                }
+            }
+        }
+        let [cos, sin] = tables.map(|values| {
+            Tensor::from_data(TensorData::new(values, shape), (device, dtype.into()))
+        });
+        Self { cos, sin }
+    }
+
+    /// Rotates the first channels of every head of `x`, `[rows, heads · head_width]`: channel `i` and
+    /// channel `i + width / 2` of a head by the angle of the row's position.
+    pub fn rotate(&self, x: Tensor<2>, heads: usize) -> Tensor<2> {
+        let [rows, width] = x.dims();
+        let (head, pairs) = (width / heads, self.cos.dims()[1]);
+        let x = x.reshape([rows, heads, head]);
+        let [cos, sin] =
+            [&self.cos, &self.sin].map(|table| table.clone().reshape([rows, 1, pairs]));
+        let (first, second) = (
+            x.clone().narrow(2, 0, pairs),
+            x.clone().narrow(2, pairs, pairs),
+        );
+        let mut parts = vec![
+            first.clone() * cos.clone() - second.clone() * sin.clone(),
+            second * cos + first * sin,
+        ];
+        if head > 2 * pairs {
+            parts.push(x.narrow(2, 2 * pairs, head - 2 * pairs));
+        }
+        Tensor::cat(parts, 2).reshape([rows, width])
+    }
+}

@@ -1,0 +1,81 @@
+use burn::{
+    Tensor,
+    module::Module,
+    tensor::{FloatDType, Int},
+};
+use peft_core::{AdapterContext, nn::Embedding};
+
+use super::DecoderLayer;
+use crate::{
+    DecoderConfig, ModelError, NormKind, PackedBatch,
+    loader::Loader,
+    parts::{Norm, dropped},
+};
+
+/// Places of the dropouts outside of the layers, clear of those inside.
+const EMBEDDING_PLACE: u64 = 1 << 40;
+
+/// A decoder over packed rows.
+#[derive(Module, Debug)]
+pub struct Decoder {
+    /// Vectors of the tokens.
+    pub embedding: Embedding,
+    /// Vectors of the positions (GPT-2).
+    pub position: Option<Embedding>,
+    /// The layers.
+    pub layers: Vec<DecoderLayer>,
+    /// Norm after the last layer.
+    pub norm: Norm,
+    /// The architecture.
+    #[module(skip)]
+    pub config: DecoderConfig,
+    /// The type of the computation.
+    #[module(skip)]
+    dtype: FloatDType,
+}
+
+impl Decoder {
+    pub(crate) fn load(loader: &mut Loader, config: &DecoderConfig) -> Result<Self, ModelError> {
+        let plus_one = config.norm == NormKind::RmsPlusOne;
+        Ok(Self {
+            embedding: loader.embedding("decoder.embedding")?,
+            position: loader.optional("decoder.position", Loader::embedding)?,
+            layers: (0..config.layers)
+                .map(|index| DecoderLayer::load(loader, &format!("decoder.layers.{index}"), config))
+                .collect::<Result<_, _>>()?,
+            norm: loader.norm("decoder.norm", config.norm_eps, plus_one)?,
+            config: config.clone(),
+            dtype: loader.dtype(),
+        })
+    }
+
+    /// What the first block reads, `[rows, hidden]`.
+    pub fn embed(&self, batch: &PackedBatch, context: &AdapterContext) -> Tensor<2> {
+        let context = &batch.of_tokens(context);
+        let mut x = self.rows(&self.embedding, batch.ids.clone(), context);
+        if self.config.embedding_scale != 1.0 {
+            x = x * self.config.embedding_scale;
+        }
+        if let Some(position) = &self.position {
+            x = x + self.rows(position, batch.positions.clone(), context);
+        }
+        dropped(x, context, self.config.embedding_dropout, EMBEDDING_PLACE)
+    }
+
+    /// Rows of a table in the type of the computation.
+    fn rows(&self, table: &Embedding, ids: Tensor<1, Int>, context: &AdapterContext) -> Tensor<2> {
+        table.forward(ids, context).cast(self.dtype)
+    }
+
+    /// The block at a depth, `[rows, hidden] -> [rows, hidden]`.
+    pub fn block(
+        &self,
+        depth: usize,
+        x: Tensor<2>,
+        batch: &PackedBatch,
+        context: &AdapterContext,
+    ) -> Tensor<2> {
+        let context = batch.of_tokens(context);
+        self.layers[depth].forward(x, batch, &self.config, depth, &context)
+    }
+}

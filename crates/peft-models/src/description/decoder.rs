@@ -1,0 +1,268 @@
+//! Decoders of pre-norm attention blocks.
+
+use super::{BlockDescription, Description, Flow, HeadKind, Part, Role};
+use crate::{DecoderConfig, FeedForwardLayout, NormKind, QkvLayout, work::DecoderFlow};
+
+/// Tables that are computed, and heads of other tasks.
+const PASSED_OVER: &[&str] = &[
+    "rotary_emb.inv_freq",
+    ".attn.bias",
+    ".attn.masked_bias",
+    ".attention.bias",
+    ".attention.masked_bias",
+    "lm_head.",
+    "embed_out.",
+    "score.",
+];
+
+/// What a family calls its parts, within its block those of one.
+struct Names {
+    class: &'static str,
+    /// Classes that do not begin so.
+    classes: &'static [(&'static str, &'static str)],
+    prefix: &'static str,
+    embedding: &'static str,
+    position: &'static str,
+    block: &'static str,
+    attention_norm: &'static str,
+    qkv: [&'static str; 4],
+    head_norms: [&'static str; 2],
+    output: &'static str,
+    post_attention_norm: &'static str,
+    feed_forward_norm: &'static str,
+    feed_forward: [&'static str; 4],
+    post_feed_forward_norm: &'static str,
+    norm: &'static str,
+    aliases: &'static [(&'static str, &'static str)],
+}
+
+const LLAMA: Names = Names {
+    class: "Llama",
+    classes: &[],
+    prefix: "model.",
+    embedding: "embed_tokens",
+    position: "",
+    block: "layers.{}",
+    attention_norm: "input_layernorm",
+    qkv: [
+        "self_attn.q_proj",
+        "self_attn.k_proj",
+        "self_attn.v_proj",
+        "self_attn.qkv_proj",
+    ],
+    head_norms: ["self_attn.q_norm", "self_attn.k_norm"],
+    output: "self_attn.o_proj",
+    post_attention_norm: "",
+    feed_forward_norm: "post_attention_layernorm",
+    feed_forward: [
+        "mlp.gate_proj",
+        "mlp.up_proj",
+        "mlp.down_proj",
+        "mlp.gate_up_proj",
+    ],
+    post_feed_forward_norm: "",
+    norm: "norm",
+    aliases: &[],
+};
+
+const GEMMA2: Names = Names {
+    class: "Gemma2",
+    post_attention_norm: "post_attention_layernorm",
+    feed_forward_norm: "pre_feedforward_layernorm",
+    post_feed_forward_norm: "post_feedforward_layernorm",
+    ..LLAMA
+};
+
+const GPT2: Names = Names {
+    class: "GPT2",
+    classes: &[("ForCausalLM", "GPT2LMHeadModel")],
+    prefix: "transformer.",
+    embedding: "wte",
+    position: "wpe",
+    block: "h.{}",
+    attention_norm: "ln_1",
+    qkv: ["", "", "", "attn.c_attn"],
+    output: "attn.c_proj",
+    feed_forward_norm: "ln_2",
+    feed_forward: ["", "mlp.c_fc", "mlp.c_proj", ""],
+    norm: "ln_f",
+    ..LLAMA
+};
+
+const GPT_NEOX: Names = Names {
+    class: "GPTNeoX",
+    prefix: "gpt_neox.",
+    embedding: "embed_in",
+    qkv: ["", "", "", "attention.query_key_value"],
+    output: "attention.dense",
+    feed_forward: ["", "mlp.dense_h_to_4h", "mlp.dense_4h_to_h", ""],
+    norm: "final_layer_norm",
+    aliases: &[("lm_head.weight", "embed_out.weight")],
+    ..LLAMA
+};
+
+fn names(model_type: &str) -> Names {
+    let llama = |class| Names { class, ..LLAMA };
+    match model_type {
+        "mistral" => llama("Mistral"),
+        "qwen2" => llama("Qwen2"),
+        "qwen3" => llama("Qwen3"),
+        "gemma" => llama("Gemma"),
+        "gemma2" => GEMMA2,
+        "gemma3_text" => Names {
+            class: "Gemma3Text",
+            classes: &[("ForCausalLM", "Gemma3ForCausalLM")],
+            ..GEMMA2
+        },
+        "phi3" => llama("Phi3"),
+        "gpt2" => GPT2,
+        "gpt_neox" => GPT_NEOX,
+        "granite" => llama("Granite"),
+        "smollm3" => llama("SmolLM3"),
+        _ => LLAMA,
+    }
+}
+
+pub fn describe(config: &DecoderConfig, head: HeadKind) -> Description {
+    let names = names(&config.model_type);
+    let (hidden, vocabulary) = (config.hidden_size, config.vocab_size);
+    let name = |part: &str| format!("{}{part}", names.prefix);
+    let bias = config.norm == NormKind::Layer;
+    let table = |path: &str, part: &str, role, entries| {
+        Part::table(path, &name(part), role, [entries, hidden])
+    };
+    let mut before = vec![table(
+        "decoder.embedding",
+        names.embedding,
+        Role::Embedding,
+        vocabulary,
+    )];
+    if config.learned_positions {
+        let most = config.max_positions;
+        before.push(table(
+            "decoder.position",
+            names.position,
+            Role::Position,
+            most,
+        ));
+    }
+    let mut after = vec![Part::norm("decoder.norm", &name(names.norm), hidden, bias)];
+    let mut head_modules: &[&str] = &[];
+    match head {
+        HeadKind::Sequence { outputs } => {
+            let score = Part::linear("head", "score", Role::Head, [hidden, outputs], false);
+            after.push(score.of_head());
+            head_modules = &["score"];
+        }
+        HeadKind::Language if !config.tied => {
+            let widths = [hidden, vocabulary];
+            after.push(Part::linear("head", "lm_head", Role::Head, widths, false));
+            head_modules = &["lm_head"];
+        }
+        HeadKind::Language => {}
+    }
+    let block = |index| BlockDescription {
+        index,
+        path: "decoder.layers.{}".into(),
+        name: name(names.block),
+        parts: block(config, &names),
+        slots: super::attention_slots(hidden, config.kv_width()),
+        flow: Flow::Decoder(DecoderFlow {
+            hidden,
+            query: config.query_width(),
+            key_value: config.kv_width(),
+            heads: config.heads,
+            wide: config.intermediate_size,
+            gated: config.feed_forward != FeedForwardLayout::Plain,
+            head_norms: config.head_norms,
+            post_norms: config.post_norms,
+            parallel: config.parallel,
+            window: config.windows[index],
+        }),
+    };
+    Description {
+        model_type: config.model_type.clone(),
+        class: names.class.into(),
+        classes: names.classes,
+        prefix: names.prefix.into(),
+        head,
+        input: config.into(),
+        hidden_size: hidden,
+        before,
+        blocks: (0..config.layers).map(block).collect(),
+        depth: config.layers,
+        after,
+        embeddings: name(names.embedding),
+        head_modules,
+        aliases: names.aliases,
+        passed_over: PASSED_OVER,
+    }
+}
+
+/// Parts of a block, in its order.
+fn block(config: &DecoderConfig, names: &Names) -> Vec<Part> {
+    let (hidden, wide) = (config.hidden_size, config.intermediate_size);
+    let (query, key_value) = (config.query_width(), config.kv_width());
+    let layer_norm = config.norm == NormKind::Layer;
+    let norm = |path: &str, name: &str| Part::norm(path, name, hidden, layer_norm);
+    let linear = |path: &str, name: &str, role, [inputs, outputs]: [usize; 2], bias| match config
+        .transposed
+    {
+        true => Part::transposed(path, name, role, [inputs, outputs], bias),
+        false => Part::linear(path, name, role, [inputs, outputs], bias),
+    };
+    let mut parts = vec![norm("attention_norm", names.attention_norm)];
+    let [q, k, v, fused] = names.qkv;
+    match config.qkv {
+        QkvLayout::Separate => {
+            let bias = config.qkv_bias;
+            parts.push(linear("query", q, Role::Query, [hidden, query], bias));
+            parts.push(linear("key", k, Role::Key, [hidden, key_value], bias));
+            parts.push(linear("value", v, Role::Value, [hidden, key_value], bias));
+        }
+        QkvLayout::Fused | QkvLayout::FusedByHead => {
+            let widths = [hidden, config.qkv_width()];
+            let role = Role::QueryKeyValue;
+            parts.push(linear(
+                "query_key_value",
+                fused,
+                role,
+                widths,
+                config.qkv_bias,
+            ));
+        }
+    }
+    if config.head_norms {
+        for (path, name) in ["query_norm", "key_norm"].into_iter().zip(names.head_norms) {
+            parts.push(Part::norm(path, name, config.head_width, false));
+        }
+    }
+    let widths = [query, hidden];
+    parts.push(linear(
+        "output",
+        names.output,
+        Role::Output,
+        widths,
+        config.output_bias,
+    ));
+    if config.post_norms {
+        parts.push(norm("post_attention_norm", names.post_attention_norm));
+    }
+    parts.push(norm("feed_forward_norm", names.feed_forward_norm));
+    let [gate, up, down, fused] = names.feed_forward;
+    let bias = config.feed_forward_bias;
+    if config.feed_forward == FeedForwardLayout::Gated {
+        parts.push(linear("gate", gate, Role::Gate, [hidden, wide], bias));
+    }
+    parts.push(match config.feed_forward {
+        FeedForwardLayout::GatedFused => {
+            linear("gate_up", fused, Role::GateUp, [hidden, 2 * wide], bias)
+        }
+        _ => linear("up", up, Role::Up, [hidden, wide], bias),
+    });
+    parts.push(linear("down", down, Role::Down, [wide, hidden], bias));
+    if config.post_norms {
+        parts.push(norm("post_feed_forward_norm", names.post_feed_forward_norm));
+    }
+    parts
+}

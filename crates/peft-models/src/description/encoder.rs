@@ -1,0 +1,211 @@
+//! Encoders of the BERT family.
+
+use super::{BlockDescription, Description, Flow, HeadKind, Part, Role};
+use crate::{EncoderConfig, Family, work::EncoderFlow};
+
+/// Tensors that serve no classification model: other heads, tables that are computed, counters.
+const PASSED_OVER: &[&str] = &[
+    "position_ids",
+    "cls.",
+    "lm_head.",
+    "predictions.",
+    "sop_classifier.",
+    "vocab_",
+];
+
+/// The first releases' names of the norms.
+const ALIASES: &[(&str, &str)] = &[
+    ("LayerNorm.weight", "LayerNorm.gamma"),
+    ("LayerNorm.bias", "LayerNorm.beta"),
+];
+
+/// What a family calls its parts, within its block those of one.
+struct Names {
+    prefix: &'static str,
+    projection: Option<&'static str>,
+    block: &'static str,
+    query: &'static str,
+    key: &'static str,
+    value: &'static str,
+    output: &'static str,
+    attention_norm: &'static str,
+    up: &'static str,
+    down: &'static str,
+    norm: &'static str,
+    dense: &'static str,
+    classifier: &'static str,
+    head_modules: &'static [&'static str],
+}
+
+const BERT: Names = Names {
+    prefix: "bert.",
+    projection: None,
+    block: "bert.encoder.layer.{}",
+    query: "attention.self.query",
+    key: "attention.self.key",
+    value: "attention.self.value",
+    output: "attention.output.dense",
+    attention_norm: "attention.output.LayerNorm",
+    up: "intermediate.dense",
+    down: "output.dense",
+    norm: "output.LayerNorm",
+    dense: "bert.pooler.dense",
+    classifier: "classifier",
+    head_modules: &["classifier"],
+};
+
+const ROBERTA: Names = Names {
+    prefix: "roberta.",
+    block: "roberta.encoder.layer.{}",
+    dense: "classifier.dense",
+    classifier: "classifier.out_proj",
+    ..BERT
+};
+
+const DISTILBERT: Names = Names {
+    prefix: "distilbert.",
+    block: "distilbert.transformer.layer.{}",
+    query: "attention.q_lin",
+    key: "attention.k_lin",
+    value: "attention.v_lin",
+    output: "attention.out_lin",
+    attention_norm: "sa_layer_norm",
+    up: "ffn.lin1",
+    down: "ffn.lin2",
+    norm: "output_layer_norm",
+    dense: "pre_classifier",
+    head_modules: &["classifier", "pre_classifier"],
+    ..BERT
+};
+
+const ALBERT: Names = Names {
+    prefix: "albert.",
+    projection: Some("albert.encoder.embedding_hidden_mapping_in"),
+    block: "albert.encoder.albert_layer_groups.{}.albert_layers.0",
+    query: "attention.query",
+    key: "attention.key",
+    value: "attention.value",
+    output: "attention.dense",
+    attention_norm: "attention.LayerNorm",
+    up: "ffn",
+    down: "ffn_output",
+    norm: "full_layer_layer_norm",
+    dense: "albert.pooler",
+    ..BERT
+};
+
+pub fn describe(config: &EncoderConfig, head: HeadKind) -> Result<Description, String> {
+    let HeadKind::Sequence { outputs } = head else {
+        return Err(format!(
+            "`{}` is an encoder, which has no head that predicts the next token",
+            config.model_type
+        ));
+    };
+    let (names, class) = match (config.family, config.model_type.as_str()) {
+        (Family::Bert, _) => (&BERT, "Bert"),
+        (Family::Roberta, "xlm-roberta") => (&ROBERTA, "XLMRoberta"),
+        (Family::Roberta, "camembert") => (&ROBERTA, "Camembert"),
+        (Family::Roberta, _) => (&ROBERTA, "Roberta"),
+        (Family::DistilBert, _) => (&DISTILBERT, "DistilBert"),
+        (Family::Albert, _) => (&ALBERT, "Albert"),
+    };
+    let (hidden, wide, embedding) = (
+        config.hidden_size,
+        config.intermediate_size,
+        config.embedding_size,
+    );
+    let embeddings = format!("{}embeddings", names.prefix);
+    let table = |path: &str, name: &str, role, entries| {
+        Part::table(
+            path,
+            &format!("{embeddings}.{name}"),
+            role,
+            [entries, embedding],
+        )
+    };
+    let mut before = vec![
+        table(
+            "encoder.word",
+            "word_embeddings",
+            Role::Embedding,
+            config.vocab_size,
+        ),
+        table(
+            "encoder.position",
+            "position_embeddings",
+            Role::Position,
+            config.max_positions,
+        ),
+    ];
+    if config.type_vocab_size > 0 {
+        let types = config.type_vocab_size;
+        before.push(table(
+            "encoder.token_type",
+            "token_type_embeddings",
+            Role::Segment,
+            types,
+        ));
+    }
+    let norm = format!("{embeddings}.LayerNorm");
+    before.push(Part::norm("encoder.embedding_norm", &norm, embedding, true));
+    if let Some(name) = names.projection {
+        let widths = [embedding, hidden];
+        before.push(Part::linear(
+            "encoder.projection",
+            name,
+            Role::Projection,
+            widths,
+            true,
+        ));
+    }
+    let linear =
+        |path: &str, name: &str, role, widths| Part::linear(path, name, role, widths, true);
+    let square = [hidden, hidden];
+    let block = |index| BlockDescription {
+        index,
+        path: "encoder.layers.{}".into(),
+        name: names.block.into(),
+        parts: vec![
+            linear("query", names.query, Role::Query, square),
+            linear("key", names.key, Role::Key, square),
+            linear("value", names.value, Role::Value, square),
+            linear("output", names.output, Role::Output, square),
+            Part::norm("attention_norm", names.attention_norm, hidden, true),
+            linear("up", names.up, Role::Up, [hidden, wide]),
+            linear("down", names.down, Role::Down, [wide, hidden]),
+            Part::norm("norm", names.norm, hidden, true),
+        ],
+        slots: super::attention_slots(hidden, hidden),
+        flow: Flow::Encoder(EncoderFlow {
+            hidden,
+            wide,
+            heads: config.heads,
+        }),
+    };
+    Ok(Description {
+        model_type: config.model_type.clone(),
+        class: class.into(),
+        classes: &[],
+        prefix: names.prefix.into(),
+        head,
+        input: config.into(),
+        hidden_size: hidden,
+        before,
+        blocks: (0..config.distinct_layers).map(block).collect(),
+        depth: config.layers,
+        after: vec![
+            linear("dense", names.dense, Role::Pooler, square).of_head(),
+            linear(
+                "classifier",
+                names.classifier,
+                Role::Head,
+                [hidden, outputs],
+            )
+            .of_head(),
+        ],
+        embeddings,
+        head_modules: names.head_modules,
+        aliases: ALIASES,
+        passed_over: PASSED_OVER,
+    })
+}

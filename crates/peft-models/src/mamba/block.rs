@@ -1,0 +1,114 @@
+use burn::{
+    Tensor,
+    module::{Module, Param},
+    tensor::activation::relu,
+};
+use peft_core::{
+    AdapterContext, Hidden, InitialState, Slot,
+    kernels::{self, Activation},
+    nn::{Linear, parameter},
+};
+
+use super::{Conv1d, scan::Scan};
+use crate::{MambaConfig, ModelError, PackedBatch, loader::Loader, parts::RmsNorm};
+
+/// One block: a selective state space after a norm and before the residual.
+#[derive(Module, Debug)]
+pub struct MambaBlock {
+    /// Norm before the block.
+    pub norm: RmsNorm,
+    /// Channels and their gates, `[hidden, 2 · D]`.
+    pub in_proj: Linear,
+    /// Over the last rows of every channel.
+    pub conv: Conv1d,
+    /// Low-rank step widths, input and output matrices, `[D, R + 2 · N]`.
+    pub x_proj: Linear,
+    /// Step widths of all channels, `[R, D]`.
+    pub dt_proj: Linear,
+    /// Logarithms of the decay rates, `[D, N]`.
+    pub a_log: Param<Tensor<2>>,
+    /// The direct path, `[D]`.
+    pub d: Param<Tensor<1>>,
+    /// Back to the model's width, `[D, hidden]`.
+    pub out_proj: Linear,
+    /// Changes what the block reads.
+    pub before_state: Slot<Hidden>,
+    /// The state that every sequence starts from.
+    pub state_start: Slot<InitialState>,
+    /// Changes what the states give, before the gate.
+    pub state_output: Slot<Hidden>,
+    /// Changes what the block gives, before it is added.
+    pub after_state: Slot<Hidden>,
+}
+
+impl MambaBlock {
+    /// The block of a path, `backbone.layers.0` for the first.
+    pub(crate) fn load(
+        loader: &mut Loader,
+        path: &str,
+        config: &MambaConfig,
+    ) -> Result<Self, ModelError> {
+        let part = |name: &str| format!("{path}.{name}");
+        let (weight, bias) = loader.tensors(&part("conv"))?;
+        Ok(Self {
+            norm: loader.rms_norm(&part("norm"), config.norm_eps, false)?,
+            in_proj: loader.linear(&part("in_proj"))?,
+            conv: Conv1d {
+                weight: Param::from_tensor(weight),
+                bias: bias.map(Param::from_tensor),
+            },
+            x_proj: loader.linear(&part("x_proj"))?,
+            dt_proj: loader.linear(&part("dt_proj"))?,
+            a_log: loader.parameter(&part("a_log"))?,
+            d: loader.parameter(&part("d"))?,
+            out_proj: loader.linear(&part("out_proj"))?,
+            before_state: Slot::new([config.hidden_size]),
+            state_start: Slot::new([config.channels, config.states]),
+            state_output: Slot::new([config.channels]),
+            after_state: Slot::new([config.hidden_size]),
+        })
+    }
+
+    /// `[rows, hidden] -> [rows, hidden]`; `context` is that of rows of tokens.
+    pub fn forward(
+        &self,
+        x: Tensor<2>,
+        batch: &PackedBatch,
+        config: &MambaConfig,
+        context: &AdapterContext,
+    ) -> Tensor<2> {
+        let (channels, rank, states) = (config.channels, config.step_rank, config.states);
+        let as_it_is = |x: Tensor<2>, _: Tensor<2>| x;
+        let read = self.norm.forward(x.clone(), context);
+        let read = self.before_state.through(read, &x, as_it_is, context);
+        let both = self.in_proj.forward(read, context);
+        let inner = both.clone().narrow(1, 0, channels);
+        let gate = both.narrow(1, channels, channels);
+        let inner = kernels::silu(self.conv.forward(inner, batch, context));
+        let chosen = self.x_proj.forward(inner.clone(), context);
+        let steps = self
+            .dt_proj
+            .forward(chosen.clone().narrow(1, 0, rank), context);
+        let scan = Scan {
+            u: inner.clone(),
+            delta: softplus(steps),
+            a: parameter(&self.a_log, context).exp().neg(),
+            b: chosen.clone().narrow(1, rank, states),
+            c: chosen.narrow(1, rank + states, states),
+            start: self.state_start.pass(InitialState { state: None }, context),
+        };
+        let direct = inner.clone() * parameter(&self.d, context).reshape([1, channels]);
+        let y = scan.forward(&batch.rows) + direct;
+        let y = self.state_output.through(y, &inner, as_it_is, context);
+        let y = self
+            .out_proj
+            .forward(kernels::gated(gate, y, Activation::Silu), context);
+        let y = self.after_state.through(y, &x, as_it_is, context);
+        x + y
+    }
+}
+
+/// `ln(1 + exp(x))`, which overflows for no x.
+fn softplus(x: Tensor<2>) -> Tensor<2> {
+    relu(x.clone()) + x.abs().neg().exp().log1p()
+}

@@ -1,0 +1,98 @@
+use burn::{Tensor, tensor::Device};
+use peft_core::AdapterContext;
+
+use crate::{
+    DecoderModel, Description, HeadKind, HeadSpec, LoadReport, MambaModel, ModelConfig, ModelError,
+    ModelFolder, Network, Output, PackedBatch, SequenceModel, transparent::transparent,
+};
+
+/// A model of any kind.
+#[derive(Debug, Clone)]
+pub enum Model {
+    /// An encoder that scores sequences.
+    Encoder(SequenceModel),
+    /// A decoder that predicts the next token, or scores sequences.
+    Decoder(DecoderModel),
+    /// A stack of state spaces that predicts the next token.
+    Mamba(MambaModel),
+}
+
+transparent!(Model {
+    Encoder,
+    Decoder,
+    Mamba
+});
+
+impl Model {
+    /// Read a folder's model with a head on a device; what the checkpoint lacks of a head that scores
+    /// sequences is made afresh, by a seed.
+    ///
+    /// # Errors
+    /// If tensors are missing or of the wrong shape, the checkpoint's head has another number of
+    /// outputs, or a model of this kind has no such head.
+    pub fn load(
+        folder: &ModelFolder,
+        head: HeadKind,
+        seed: u64,
+        device: &Device,
+    ) -> Result<(Self, LoadReport), ModelError> {
+        match (folder.config(), head) {
+            (ModelConfig::Encoder(_), HeadKind::Sequence { outputs }) => {
+                let head = HeadSpec { outputs, seed };
+                let (model, report) = SequenceModel::load(folder, &head, device)?;
+                Ok((Self::Encoder(model), report))
+            }
+            (ModelConfig::Mamba(_), HeadKind::Language) => {
+                let (model, report) = MambaModel::load(folder, device)?;
+                Ok((Self::Mamba(model), report))
+            }
+            (ModelConfig::Decoder(_), _) => {
+                let (model, report) = DecoderModel::load(folder, head, seed, device)?;
+                Ok((Self::Decoder(model), report))
+            }
+            // No such head: the description says so.
+            _ => Err(match folder.describe(head) {
+                Err(error) => error,
+                Ok(_) => ModelError::Head {
+                    path: folder.path().to_owned(),
+                    problem: "a model of this kind has no such head".into(),
+                    fix: "choose another task".into(),
+                },
+            }),
+        }
+    }
+}
+
+macro_rules! each {
+    ($model:expr, $inner:ident => $value:expr) => {
+        match $model {
+            Self::Encoder($inner) => $value,
+            Self::Decoder($inner) => $value,
+            Self::Mamba($inner) => $value,
+        }
+    };
+}
+
+impl Network for Model {
+    fn description(&self) -> &Description {
+        each!(self, model => model.description())
+    }
+
+    fn embed(&self, batch: &PackedBatch, context: &AdapterContext) -> Tensor<2> {
+        each!(self, model => model.embed(batch, context))
+    }
+
+    fn block(
+        &self,
+        depth: usize,
+        x: Tensor<2>,
+        batch: &PackedBatch,
+        context: &AdapterContext,
+    ) -> Tensor<2> {
+        each!(self, model => model.block(depth, x, batch, context))
+    }
+
+    fn output(&self, hidden: Tensor<2>, batch: &PackedBatch, context: &AdapterContext) -> Output {
+        each!(self, model => model.output(hidden, batch, context))
+    }
+}
