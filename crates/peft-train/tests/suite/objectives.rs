@@ -2,8 +2,13 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use peft_train::{
-    Classification, Evaluation, LanguageHead, MultiLabel, NextToken, Objective, Output, Prediction,
-    Regression, Truth, core::kernels::normal,
+    Classification, Evaluation, MultiLabel, NextToken, Objective, Output, Prediction, Regression,
+    Truth,
+    core::{
+        AdapterContext,
+        kernels::normal,
+        nn::{LanguageHead, Linear},
+    },
 };
 
 use crate::common::{assert_close, cpu, values};
@@ -122,9 +127,8 @@ const VOCABULARY: usize = 11;
 const STARTS: [usize; 5] = [0, 4, 5, 11, 14];
 
 fn head(device: &Device) -> LanguageHead {
-    LanguageHead {
-        weight: matrix(2, WIDTH, VOCABULARY, device),
-    }
+    let weight = matrix(2, WIDTH, VOCABULARY, device);
+    LanguageHead::new(Linear::new(weight, None), AdapterContext::inference())
 }
 
 fn text() -> (Vec<u32>, Vec<bool>) {
@@ -170,15 +174,15 @@ fn tokens_weigh_alike_however_a_batch_is_cut() {
         (objective.loss(output, targets), weight)
     };
     let gradient = |parts: &[(usize, usize)]| {
-        let mut head = head(&device);
-        head.weight = head.weight.require_grad();
+        let linear = Linear::new(matrix(2, WIDTH, VOCABULARY, &device), None);
+        let head = LanguageHead::new(linear.clone(), AdapterContext::inference());
         let mut total = Tensor::<1>::zeros([1], &device);
         for (first, last) in parts {
             let (value, weight) = loss(*first, *last, &head);
             total = total + value.mul_scalar(weight / count);
         }
         let grads = total.backward();
-        let gradient = head.weight.grad(&grads).unwrap();
+        let gradient = linear.weight.base().grad(&grads).unwrap();
         (values(total), values(gradient))
     };
     let one = gradient(&[(0, 4)]);
