@@ -1,6 +1,6 @@
 //! Training follows HF PEFT step by step.
 
-use burn::tensor::{Device, FloatDType, Int, Tensor, TensorData};
+use burn::tensor::FloatDType;
 use peft_run::{
     ScheduleKind,
     core::{
