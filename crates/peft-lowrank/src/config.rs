@@ -16,7 +16,7 @@ pub enum LoraInit {
     /// [2404.02948](https://arxiv.org/abs/2404.02948)).
     Pissa {
         /// Turns of a randomised range finder; without a number, as many as the values take to settle.
-        turns: Option<usize>,
+        iterations: Option<usize>,
     },
     /// At the weight's orthogonal decomposition (OLoRA,
     /// [2406.01775](https://arxiv.org/abs/2406.01775)).
@@ -52,7 +52,7 @@ pub struct LoraConfig {
     #[schemars(extend("x-value" = "PATTERN=F"))]
     pub alpha_pattern: IndexMap<String, f64>,
     /// How A and B start: true (A uniform, B zero), gaussian, pissa or pissa_niter_N (at the weight's
-    /// leading singular directions, exactly or by N turns) or olora (at its orthogonal decomposition).
+    /// leading singular directions, exactly or by N iterations) or olora (at its orthogonal decomposition).
     #[schemars(extend("x-value" = "HOW"))]
     pub init_lora_weights: Value,
     /// Train the lengths of the weight's outputs beside their directions (DoRA).
@@ -167,16 +167,16 @@ impl LoraConfig {
         match &self.init_lora_weights {
             Value::Bool(true) => Ok(LoraInit::Kaiming),
             Value::String(name) if name == "gaussian" => Ok(LoraInit::Gaussian),
-            Value::String(name) if name == "pissa" => Ok(LoraInit::Pissa { turns: None }),
+            Value::String(name) if name == "pissa" => Ok(LoraInit::Pissa { iterations: None }),
             Value::String(name) if name == "olora" => Ok(LoraInit::Olora),
             other => {
-                let turns = other
+                let iterations = other
                     .as_str()
                     .and_then(|name| name.strip_prefix("pissa_niter_"));
-                let turns = turns.and_then(|turns| turns.parse::<usize>().ok());
-                let turns = turns.filter(|turns| (1..=1000).contains(turns));
-                turns
-                    .map(|turns| LoraInit::Pissa { turns: Some(turns) })
+                let iterations = iterations.and_then(|iterations| iterations.parse::<usize>().ok());
+                let iterations = iterations.filter(|iterations| (1..=1000).contains(iterations));
+                iterations
+                    .map(|iterations| LoraInit::Pissa { iterations: Some(iterations) })
                     .ok_or_else(|| {
                         fault(
                             format!("init_lora_weights = {other} is not known"),

@@ -7,6 +7,7 @@ use peft_core::{
     format::targets::PatternMap,
     kernels::{key_of, mix_key},
 };
+use peft_linalg::{Dense, semi_orthogonal};
 use serde_json::{Map, Value};
 
 use super::{
@@ -15,7 +16,6 @@ use super::{
     config::{DeepLoraConfig, NAME, fault},
     full::{self, DeepLoraFull},
 };
-use crate::dense::{Dense, semi_orthogonal};
 
 /// Fields and suffixes of the compressed form, in the order of the product on rows.
 const COMPRESSED: [(&str, &str); 5] = [
@@ -26,7 +26,7 @@ const COMPRESSED: [(&str, &str); 5] = [
     ("left", "deep_lora_L"),
 ];
 
-/// The same of the uncompressed form.
+/// Fields and suffixes of the uncompressed form, in the order of the product on rows.
 const FULL: [(&str, &str); 4] = [
     ("w1", "deep_lora_W1"),
     ("w2", "deep_lora_W2"),
@@ -55,7 +55,7 @@ struct Stored {
 }
 
 impl Stored {
-    fn turned(&self) -> [usize; 2] {
+    fn transposed(&self) -> [usize; 2] {
         let [rows, columns] = self.shape;
         [columns, rows]
     }
@@ -244,7 +244,7 @@ impl Method for DeepLoraMethod {
         };
         let tensors = self.layout(target)?.into_iter();
         let tensors = tensors.map(|stored| {
-            let info = target.values_info(&stored.turned());
+            let info = target.values_info(&stored.transposed());
             (stored.suffix.to_owned(), info)
         });
         Ok(AdapterSpec {
@@ -265,7 +265,7 @@ impl Method for DeepLoraMethod {
         device: &Device,
     ) -> Result<DynAdapter, AdapterError> {
         let load = |one: Stored| {
-            let data = target.values_turned(tensors, one.suffix, one.turned())?;
+            let data = target.values_turned(tensors, one.suffix, one.transposed())?;
             Ok(Tensor::from_data(data, (device, target.dtype.into())))
         };
         let layout = self.layout(target)?.into_iter();
