@@ -1,8 +1,9 @@
 use indexmap::IndexMap;
 use peft_core::{AdapterError, own_settings};
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+use crate::LoraMethod;
 
 /// How `A` and `B` start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,29 +32,31 @@ impl LoraInit {
 }
 
 /// The settings of LoRA, by PEFT's names.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct LoraConfig {
     /// Rank.
-    #[schemars(extend("x-flag" = "rank"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-flag" = "rank")))]
     pub r: usize,
     /// Numerator of the scale.
-    #[schemars(extend("x-flag" = "alpha"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-flag" = "alpha")))]
     pub lora_alpha: f64,
     /// Dropout of an adapter's input.
-    #[schemars(extend("x-flag" = "adapter-dropout", "x-value" = "P"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-flag" = "adapter-dropout", "x-value" = "P")))]
     pub lora_dropout: f64,
     /// Scale by α/√r instead of α/r.
     pub use_rslora: bool,
     /// Rank of some modules, by name or regular expression.
-    #[schemars(extend("x-value" = "PATTERN=N"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-value" = "PATTERN=N")))]
     pub rank_pattern: IndexMap<String, usize>,
     /// Alpha of some modules, by name or regular expression.
-    #[schemars(extend("x-value" = "PATTERN=F"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-value" = "PATTERN=F")))]
     pub alpha_pattern: IndexMap<String, f64>,
     /// How A and B start: true (A uniform, B zero), gaussian, pissa or pissa_niter_N (at the weight's
-    /// leading singular directions, exactly or by N iterations) or olora (at its orthogonal decomposition).
-    #[schemars(extend("x-value" = "HOW"))]
+    /// leading singular directions, exactly or by N power iterations) or olora (at its orthogonal
+    /// decomposition).
+    #[cfg_attr(feature = "schema", schemars(extend("x-value" = "HOW")))]
     pub init_lora_weights: Value,
     /// Train the lengths of the weight's outputs beside their directions (DoRA).
     pub use_dora: bool,
@@ -121,7 +124,7 @@ impl LoraConfig {
         let mut map = map.clone();
         // PEFT's own default, which differs from the one this crate recommends.
         map.entry("lora_alpha").or_insert_with(|| Value::from(8));
-        let config: Self = own_settings("lora", &map, Self::KEYS)?;
+        let config: Self = own_settings(LoraMethod::NAME, &map, Self::KEYS)?;
         config.validate()?;
         Ok(config)
     }
@@ -258,7 +261,7 @@ pub(crate) fn number(value: f64) -> Value {
 
 pub(crate) fn fault(problem: String, fix: &str) -> AdapterError {
     AdapterError::Config {
-        method: "lora".into(),
+        method: LoraMethod::NAME.into(),
         problem,
         fix: fix.into(),
     }

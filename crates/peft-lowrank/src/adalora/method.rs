@@ -30,6 +30,11 @@ pub struct AdaLoraMethod {
 }
 
 impl AdaLoraMethod {
+    /// The name in settings and tables.
+    pub const NAME: &'static str = "adalora";
+    /// `peft_type` in `adapter_config.json`.
+    pub const PEFT_TYPE: &'static str = "ADALORA";
+
     /// AdaLoRA with the settings of an `adapter_config.json`.
     ///
     /// # Errors
@@ -99,11 +104,11 @@ impl AdaLoraMethod {
 
 impl Method for AdaLoraMethod {
     fn name(&self) -> &'static str {
-        "adalora"
+        Self::NAME
     }
 
     fn peft_type(&self) -> &'static str {
-        "ADALORA"
+        Self::PEFT_TYPE
     }
 
     fn config(&self) -> Map<String, Value> {

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use super::{
     bases::{Bases, gradient_bases},
     compressed::{self, DeepLora},
-    config::{DeepLoraConfig, NAME, fault},
+    config::{DeepLoraConfig, fault},
     full::{self, DeepLoraFull},
 };
 
@@ -74,6 +74,11 @@ pub struct DeepLoraMethod {
 }
 
 impl DeepLoraMethod {
+    /// The name in settings and tables.
+    pub const NAME: &'static str = "deep_lora";
+    /// `peft_type` in `adapter_config.json`.
+    pub const PEFT_TYPE: &'static str = "DEEP_LORA";
+
     /// Deep LoRA with these settings.
     ///
     /// # Errors
@@ -182,11 +187,11 @@ impl DeepLoraMethod {
 
 impl Method for DeepLoraMethod {
     fn name(&self) -> &'static str {
-        NAME
+        Self::NAME
     }
 
     fn peft_type(&self) -> &'static str {
-        "DEEP_LORA"
+        Self::PEFT_TYPE
     }
 
     fn config(&self) -> Map<String, Value> {

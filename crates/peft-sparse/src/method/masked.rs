@@ -7,7 +7,6 @@ use peft_core::{
     Method, Target, own_settings,
 };
 use rayon::prelude::*;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -38,6 +37,14 @@ impl MaskedKind {
     }
 
     fn suffixes(self) -> &'static [&'static str; 1] {
+    /// `peft_type` in `adapter_config.json`.
+    pub const fn peft_type(self) -> &'static str {
+        match self {
+            Self::Gmt => "GMT",
+            Self::TopkGrad => "TOPK_GRAD",
+        }
+    }
+
         match self {
             Self::Gmt => &["gmt_delta"],
             Self::TopkGrad => &["topk_grad_delta"],
@@ -46,7 +53,8 @@ impl MaskedKind {
 }
 
 /// The settings of the methods that mask gradients.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct MaskedConfig {
     /// Share of a weight's entries whose gradients a step keeps: those of largest magnitude in the whole
@@ -160,10 +168,7 @@ impl Method for MaskedMethod {
     }
 
     fn peft_type(&self) -> &'static str {
-        match self.kind {
-            MaskedKind::Gmt => "GMT",
-            MaskedKind::TopkGrad => "TOPK_GRAD",
-        }
+        self.kind.peft_type()
     }
 
     fn config(&self) -> Map<String, Value> {

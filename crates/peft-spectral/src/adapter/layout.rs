@@ -11,7 +11,6 @@ use peft_core::{
     BaseLinear, Cost, add_delta,
     kernels::{self, Applied, CoreEntry, FormedUpdate, HostUpdate, RowUpdate, SparseCore},
 };
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::bases::BasisTensor;
@@ -22,7 +21,8 @@ use crate::{
 };
 
 /// How an update is applied to activations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Evaluation {
     /// The cheapest of the others for the rows of each pass, by [`plan`](crate::plan).

@@ -76,6 +76,11 @@ pub struct DrawnMethod<C> {
 }
 
 impl<C: Drawn> DrawnMethod<C> {
+    /// The name in settings and tables.
+    pub const NAME: &'static str = C::NAME;
+    /// `peft_type` in `adapter_config.json`.
+    pub const PEFT_TYPE: &'static str = C::PEFT_TYPE;
+
     /// The default settings, as a file holds them.
     pub fn defaults() -> Map<String, Value> {
         to_map(&C::default())

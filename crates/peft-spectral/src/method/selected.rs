@@ -43,6 +43,14 @@ impl SelectedKind {
     }
 
     /// The basis of both sides.
+    /// `peft_type` in `adapter_config.json`.
+    pub const fn peft_type(self) -> &'static str {
+        match self {
+            Self::Sdctft => "SDCTFT",
+            Self::Ssh => "SSH",
+        }
+    }
+
     pub const fn basis(self) -> Basis {
         match self {
             Self::Sdctft => Basis::Dct,
@@ -190,10 +198,7 @@ impl Method for SelectedMethod {
     }
 
     fn peft_type(&self) -> &'static str {
-        match self.kind {
-            SelectedKind::Sdctft => "SDCTFT",
-            SelectedKind::Ssh => "SSH",
-        }
+        self.kind.peft_type()
     }
 
     fn config(&self) -> Map<String, Value> {

@@ -1,14 +1,14 @@
 //! SparseGrad's settings.
 
 use peft_core::AdapterError;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::super::common::{check_density, fault, share_of, to_map};
 
 /// Which entries of the window SparseGrad trains.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum SparseGradMask {
     /// All of a window with as many entries as are to be trained.
@@ -34,7 +34,8 @@ fn is_zero(value: &usize) -> bool {
 }
 
 /// The settings of SparseGrad.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct SparseGradConfig {
     /// Share of a weight's entries that a step trains.
