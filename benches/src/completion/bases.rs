@@ -32,13 +32,7 @@ impl Bases {
         key: u64,
         threads: Threads,
     ) -> Self {
-        let found = leading_singular(
-            gradient,
-            count,
-            ITERATIONS,
-            mix_key(key, &[0]),
-            threads,
-        );
+        let found = leading_singular(gradient, count, ITERATIONS, mix_key(key, &[0]), threads);
         let moved = product(found.left.view(), start.view(), threads);
         let mut columns = found.right.stacked(&moved);
         orthonormalise(&mut columns, mix_key(key, &[1]));

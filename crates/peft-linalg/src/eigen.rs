@@ -67,10 +67,12 @@ fn reduce(mut a: Vec<f64>, n: usize) -> (Vec<f64>, Vec<f64>, Vec<Reflection>) {
         let first = k + 1;
         let mut v = a[k * n + first..(k + 1) * n].to_vec();
         let norm = dot(&v, &v).sqrt();
+        // Tridiagonal already, here: a reflection would divide by zero where v is zero, too.
         if dot(&v[1..], &v[1..]) == 0.0 {
             off[k] = v[0];
             continue;
         }
+        // Of the two signs the one that adds to v[0]: the other would cancel its leading digits.
         off[k] = if v[0] > 0.0 { -norm } else { norm };
         v[0] -= off[k];
         let beta = 2.0 / dot(&v, &v);
@@ -100,6 +102,7 @@ fn reduce(mut a: Vec<f64>, n: usize) -> (Vec<f64>, Vec<f64>, Vec<Reflection>) {
 /// `Qᵀ`, `[n, n]`.
 fn transformation(reflections: &[Reflection], n: usize) -> Vec<f64> {
     let mut rows = vec![0.0; n * n];
+    // Row by row, so that threads share nothing and every sum has one order.
     rows.par_chunks_mut(n).enumerate().for_each(|(i, row)| {
         // Row i of Qᵀ is column i of Q = H₁ H₂ …, applied to a unit vector from the last on.
         row[i] = 1.0;

@@ -18,7 +18,7 @@ pub struct Triplets {
 
 /// The `count` leading singular triplets of a matrix, by a randomised range finder (Halko, Martinsson
 /// and Tropp, [0909.4061](https://arxiv.org/abs/0909.4061), algorithm 4.4): random directions from `key`
-/// are multiplied by the matrix and its transpose in turns, with `iterations` power iterations, and the
+/// are multiplied by the matrix and its transpose alternately, with `iterations` power iterations, and the
 /// matrix is decomposed exactly in the space that they end in.
 ///
 /// Errors of the vectors fall by `(σ_{count+9} / σ_count)²` an iteration. Triplets beyond the rank of the
@@ -86,6 +86,7 @@ fn small(mut matrix: Dense, key: u64) -> (Dense, Vec<f64>, Dense) {
         let values = order.iter().flat_map(|r| rows.row(*r).iter().copied());
         Dense::new(size, rows.columns(), values.collect())
     };
+    // The rows are orthogonal but not of length one; those of length zero get a direction of their own.
     let (left, mut right) = (sorted(&rotations), sorted(&matrix));
     orthonormalise(&mut right, key);
     let values = order.iter().map(|r| norms[*r]).collect();
@@ -100,6 +101,8 @@ fn rotate(matrix: &mut Dense, rotations: &mut Dense, p: usize, q: usize) -> bool
     if ab == 0.0 || ab.abs() <= f64::EPSILON * (aa * bb).sqrt() {
         return false;
     }
+    // The smaller of the two angles that make the rows orthogonal: with the larger one the sweeps need not
+    // converge.
     let half = (bb - aa) / (2.0 * ab);
     let tangent = half.signum() / (half.abs() + half.hypot(1.0));
     let cosine = 1.0 / tangent.hypot(1.0);

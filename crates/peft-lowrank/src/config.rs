@@ -16,7 +16,8 @@ pub enum LoraInit {
     /// At the weight's leading singular directions (PiSSA,
     /// [2404.02948](https://arxiv.org/abs/2404.02948)).
     Pissa {
-        /// Turns of a randomised range finder; without a number, as many as the values take to settle.
+        /// Power iterations of a randomised range finder; without a number, as many as the values take to
+        /// settle.
         iterations: Option<usize>,
     },
     /// At the weight's orthogonal decomposition (OLoRA,
@@ -179,7 +180,9 @@ impl LoraConfig {
                 let iterations = iterations.and_then(|iterations| iterations.parse::<usize>().ok());
                 let iterations = iterations.filter(|iterations| (1..=1000).contains(iterations));
                 iterations
-                    .map(|iterations| LoraInit::Pissa { iterations: Some(iterations) })
+                    .map(|iterations| LoraInit::Pissa {
+                        iterations: Some(iterations),
+                    })
                     .ok_or_else(|| {
                         fault(
                             format!("init_lora_weights = {other} is not known"),
@@ -190,8 +193,8 @@ impl LoraConfig {
         }
     }
 
-    /// These settings as those of the LoRA that a file holds: of twice the rank, where the adapter
-    /// holds what it started from, too.
+    /// The settings of the plain LoRA that a file holds: of twice the rank where the file holds, besides the
+    /// factors, those that the adapter started from (PiSSA and OLoRA).
     fn stored(&self) -> Self {
         if !self.init().is_ok_and(LoraInit::is_offset) {
             return self.clone();

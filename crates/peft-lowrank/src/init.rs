@@ -163,7 +163,10 @@ mod tests {
                 for iterations in [None, Some(8)] {
                     let start = pissa(&weight, rank, 1.5, iterations, 7);
                     let left = energy(&rest(&weight, start, 1.5));
-                    assert!((left - wanted).abs() < 1e-9, "{rank}, {iterations:?}: {left}");
+                    assert!(
+                        (left - wanted).abs() < 1e-9,
+                        "{rank}, {iterations:?}: {left}"
+                    );
                 }
             }
         }

@@ -122,7 +122,7 @@ impl LoraMethod {
         Ok(LowRank {
             scale: self.scale_of(&target.path)?,
             dropout: self.config.lora_dropout,
-            place: key_of(0, &target.path, 0),
+            dropout_key: key_of(0, &target.path, 0),
             rate_of_b: self.config.loraplus_lr_ratio,
         })
     }

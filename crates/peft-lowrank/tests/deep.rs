@@ -11,11 +11,8 @@ use peft_core::{
     AdapterContext, AdapterError, BaseLinear, InitContext, Method, Target, WeightAdapter,
     kernels::normal,
 };
-use peft_lowrank::{
-    DeepLora, DeepLoraConfig, DeepLoraFull, DeepLoraMethod,
-    gradient_bases,
-};
 use peft_linalg::{Dense, Threads, leading_singular, orthonormal_rows, orthonormalise, product};
+use peft_lowrank::{DeepLora, DeepLoraConfig, DeepLoraFull, DeepLoraMethod, gradient_bases};
 use proptest::prelude::*;
 
 fn device() -> Device {
@@ -99,7 +96,7 @@ fn pair([inputs, outputs]: [usize; 2], rank: usize, r: usize, epsilon: f64) -> P
         ),
     );
     let width = inputs.max(outputs);
-    // The first factor maps the inputs into the width, the second turns it, the third undoes both.
+    // The first factor maps the inputs into the width, the second rotates it, the third undoes both.
     let first = orthonormal_rows(inputs, width, 5);
     let second = orthonormal_rows(width, width, 6);
     let back = product(second.t(), first.t(), Threads::One);

@@ -81,7 +81,7 @@ pub type Build = fn(&Map<String, Value>) -> Result<Box<dyn Method>, AdapterError
 /// themselves.
 const SPECTRAL_RATE: f64 = 2e-2;
 
-/// The same for methods whose setting `scale_rate` fits it to a weight's width and coefficients.
+/// Learning rate of coefficients for methods whose setting `scale_rate` fits it to a weight's width and coefficients.
 const SELECTED_RATE: f64 = 4e-2;
 
 /// Learning rate of single entries of a weight.

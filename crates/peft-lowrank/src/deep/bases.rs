@@ -20,7 +20,7 @@ pub struct Bases {
 }
 
 /// The bases of a gradient, where it is all that is known: the start `O` of the network is random, so
-/// `OV` and `OᵀU` are random directions beside `U` and `V`, drawn from `key`, and no matrix of the
+/// `OV` and `OᵀU` are random directions orthogonal to `U` and `V`, drawn from `key`, and no matrix of the
 /// network's width is needed.
 ///
 /// The first `⌈r/2⌉` pairs are `(random, V)`, the others `(U, random)`. An odd `r` has one direction
@@ -37,14 +37,14 @@ pub fn gradient_bases(gradient: &Dense, r: usize, key: u64) -> Bases {
         mix_key(key, &[0]),
         Threads::One,
     );
-    let beside = |known: Dense, wanted: usize, stream: u64| {
-        // Rows of zeros become random directions beside those above.
+    let completed = |known: Dense, wanted: usize, stream: u64| {
+        // Rows of zeros become random directions, orthogonal to those above.
         let mut all = known.stacked(&Dense::zeros(wanted, known.columns()));
         orthonormalise(&mut all, mix_key(key, &[stream]));
         all
     };
-    let columns = beside(found.right, of_rows, 1);
-    let rows = beside(found.left.first_rows(of_rows), of_columns, 2);
+    let columns = completed(found.right, of_rows, 1);
+    let rows = completed(found.left.first_rows(of_rows), of_columns, 2);
     // The gradient's own directions last on this side: they pair with random ones on the other.
     let width = rows.columns();
     let (own, random) = rows.values().split_at(of_rows * width);

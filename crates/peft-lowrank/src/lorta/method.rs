@@ -257,7 +257,7 @@ impl Method for LortaMethod {
         let width = self.head_width(target)?;
         let (r, heads) = (self.config.r, self.config.num_heads);
         let options = (device, target.dtype.into());
-        let whole = |name: &str, shape: [usize; 2], turn: bool| {
+        let whole = |name: &str, shape: [usize; 2], transpose: bool| {
             let missing = || AdapterError::MissingTensor {
                 module: target.path.clone(),
                 suffix: name.to_owned(),
@@ -266,7 +266,7 @@ impl Method for LortaMethod {
             let stored = common.tensors.get(name).ok_or_else(missing)?;
             let key = shared_key(name);
             let stored = stored.expect_shape(&key, &shape)?;
-            let data = match turn {
+            let data = match transpose {
                 true => stored.transposed().to_float(&key, target.dtype)?,
                 false => stored.to_float(&key, target.dtype)?,
             };

@@ -77,7 +77,7 @@ impl VeraMethod {
             projections,
             save_projection: self.config.save_projection,
             dropout: self.config.vera_dropout,
-            place: key_of(0, &target.path, 0),
+            dropout_key: key_of(0, &target.path, 0),
         })
     }
 }

@@ -29,14 +29,14 @@ pub enum MaskedKind {
 }
 
 impl MaskedKind {
-    fn name(self) -> &'static str {
+    /// The name in settings and tables.
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Gmt => "gmt",
             Self::TopkGrad => "topk_grad",
         }
     }
 
-    fn suffixes(self) -> &'static [&'static str; 1] {
     /// `peft_type` in `adapter_config.json`.
     pub const fn peft_type(self) -> &'static str {
         match self {
@@ -45,6 +45,7 @@ impl MaskedKind {
         }
     }
 
+    fn suffixes(self) -> &'static [&'static str; 1] {
         match self {
             Self::Gmt => &["gmt_delta"],
             Self::TopkGrad => &["topk_grad_delta"],

@@ -27,11 +27,11 @@ pub enum ShiraMask {
     /// At random.
     #[default]
     Random,
-    /// The largest of the pre-trained weight (SHiRA-WM).
+    /// The largest entries of the pre-trained weight (SHiRA-WM).
     Magnitude,
-    /// Those of largest gradient at the start (SHiRA-Grad).
+    /// The entries of largest gradient at the start (SHiRA-Grad).
     Gradient,
-    /// Those of largest product of weight and gradient (SHiRA-SNIP).
+    /// The entries of largest product of weight and gradient (SHiRA-SNIP).
     Snip,
 }
 

@@ -19,7 +19,7 @@ use crate::{Basis, Evaluation, SpectralError, SpectralParts, Support, plan::Exte
 pub trait Drawn:
     Clone + Debug + Default + Serialize + DeserializeOwned + Send + Sync + 'static
 {
-    /// The name on the command line.
+    /// The name in settings and tables.
     const NAME: &'static str;
     /// `peft_type` in `adapter_config.json`.
     const PEFT_TYPE: &'static str;

@@ -38,9 +38,9 @@ pub struct LocaConfig {
     pub gamma: f64,
     /// Share of the steps, from the first on, in which places are trained.
     pub location_share: f64,
-    /// Steps that train coefficients before places have their turn.
+    /// Steps that train coefficients before places are trained in their place.
     pub coefficient_steps: u64,
-    /// Steps that train places before coefficients have their turn.
+    /// Steps that train places before coefficients are trained in their place.
     pub location_steps: u64,
     /// Learning rate of the places, as a share of that of the coefficients.
     pub location_rate: f64,

@@ -24,7 +24,7 @@ pub enum Selection {
     Random,
     /// The lowest frequencies.
     LowBlock,
-    /// As `hier`, among the crossings of `max_rows` rows and `max_cols` columns: an update of low
+    /// By distance bands among the crossings of `max_rows` rows and `max_cols` columns: an update of low
     /// rank that is as cheap as LoRA's.
     Product,
     /// The strongest of the spectrum of the loss's gradient at the start: the entries along which

@@ -19,12 +19,13 @@ pub enum SmtScore {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum SmtPools {
-    /// All of the attention's, and all others: two pools, a budget for each.
+    /// Blocks of the attention's weights among each other, and blocks of all others: two pools, a budget for
+    /// each.
     #[default]
     Separate,
-    /// All of the model's.
+    /// All blocks of the model.
     Mixed,
-    /// Those of the same weight.
+    /// Blocks of one weight.
     PerMatrix,
 }
 

@@ -14,11 +14,11 @@ pub enum SparseGradMask {
     /// All of a window with as many entries as are to be trained.
     #[default]
     LeadingBlock,
-    /// Those of largest gradient over the probe's batches, for good.
+    /// The entries of largest gradient over the probe's batches, for good.
     TopkFixed,
-    /// Those of largest gradient, chosen again every `refresh` steps.
+    /// The entries of largest gradient, chosen again every `refresh` steps.
     TopkRefresh,
-    /// Those of largest gradient, chosen again in every step: the paper's.
+    /// The entries of largest gradient, chosen again in every step: the paper's.
     TopkEachStep,
 }
 
@@ -56,7 +56,7 @@ pub struct SparseGradConfig {
     /// One basis for all layers of a type, as the paper; else every layer has its own.
     pub shared_basis: bool,
     /// Reproduce choices of the paper's released code: the whole weight as the window, the basis of the
-    /// inputs turned the wrong way, entries chosen by signed gradients in every step, and Adam's
+    /// inputs rotated the wrong way, entries chosen by signed gradients in every step, and Adam's
     /// correction by the number of the run's steps.
     pub legacy: bool,
 }
