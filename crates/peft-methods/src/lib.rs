@@ -5,6 +5,7 @@
 
 mod head;
 
+use peft_additive::{BitFitMethod, BottleneckConfig, BottleneckMethod};
 use peft_config::{Setting, schema_of};
 use peft_core::{AdapterError, Method, format::AdapterConfig};
 use peft_lowrank::{
@@ -20,6 +21,7 @@ use peft_spectral::{
     C3aConfig, C3aMethod, FourierFtConfig, FourierFtMethod, LocaConfig, LocaMethod, SelectedConfig,
     SelectedKind, SelectedMethod, WaveFtConfig, WaveFtMethod,
 };
+use peft_ssm::{SdtConfig, SdtMethod};
 use serde_json::{Map, Value, json};
 
 pub use head::HeadMethod;
@@ -87,7 +89,7 @@ const SELECTED_RATE: f64 = 4e-2;
 /// Learning rate of single entries of a weight.
 const ENTRY_RATE: f64 = 2e-3;
 
-/// All methods that adapt weights.
+/// All methods that adapt something of a model.
 pub const METHODS: &[Entry] = &[
     Entry {
         name: LoraMethod::NAME,
@@ -311,7 +313,41 @@ pub const METHODS: &[Entry] = &[
         defaults: MePropMethod::defaults,
         build: |map| Ok(Box::new(MePropMethod::from_json(map)?)),
     },
+    Entry {
+        name: BottleneckMethod::NAME,
+        peft_type: BottleneckMethod::PEFT_TYPE,
+        summary: "narrow modules inserted in every block (1902.00751, 2005.00247)",
+        keys: BottleneckConfig::KEYS,
+        type_schema: schema_of::<BottleneckConfig>,
+        learning_rate: 1e-3,
+        defaults: || BottleneckConfig::default().to_json(),
+        build: |map| Ok(Box::new(BottleneckMethod::from_json(map)?)),
+    },
+    Entry {
+        name: BitFitMethod::NAME,
+        peft_type: BitFitMethod::PEFT_TYPE,
+        summary: "biases, and nothing else (2106.10199)",
+        keys: &[],
+        type_schema: no_settings,
+        learning_rate: 4e-3,
+        defaults: Map::new,
+        build: |_| Ok(Box::new(BitFitMethod)),
+    },
+    Entry {
+        name: SdtMethod::NAME,
+        peft_type: SdtMethod::PEFT_TYPE,
+        summary: "a few states of a few channels of a state-space model (2410.09016), drawn by the seed",
+        keys: SdtConfig::KEYS,
+        type_schema: schema_of::<SdtConfig>,
+        learning_rate: 1e-2,
+        defaults: || SdtConfig::default().to_json(),
+        build: |map| Ok(Box::new(SdtMethod::from_json(map)?)),
+    },
 ];
+
+fn no_settings() -> Value {
+    json!({ "type": "object", "properties": {} })
+}
 
 /// Training without an adapter, which [`METHODS`] and what goes through them leave out.
 pub const HEAD: Entry = Entry {
@@ -319,7 +355,7 @@ pub const HEAD: Entry = Entry {
     peft_type: HeadMethod::PEFT_TYPE,
     summary: "no adapter: only the head is trained, at its own rate, for comparison",
     keys: &[],
-    type_schema: || json!({ "type": "object", "properties": {} }),
+    type_schema: no_settings,
     learning_rate: 2e-3,
     defaults: Map::new,
     build: |_| Ok(Box::new(HeadMethod)),
