@@ -4,9 +4,7 @@ use std::path::Path;
 
 use peft_data::{Batch, Dataset, Labels, Task};
 use peft_models::HeadKind;
-use peft_train::{
-    Classification, HeadNeed, MultiLabel, NextToken, Objective, Regression, Truth,
-};
+use peft_train::{Classification, HeadNeed, MultiLabel, NextToken, Objective, Regression, Truth};
 
 use crate::RunError;
 

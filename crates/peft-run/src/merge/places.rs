@@ -163,9 +163,9 @@ fn effective(
             let weight = Tensor::<2>::from_data(before, options).transpose();
             adapter.effective(weight).transpose().into_data()
         }
-        SiteKind::TransposedLinear => {
-            adapter.effective(Tensor::<2>::from_data(before, options)).into_data()
-        }
+        SiteKind::TransposedLinear => adapter
+            .effective(Tensor::<2>::from_data(before, options))
+            .into_data(),
         _ => {
             let values = Tensor::<1>::from_data(before, options);
             adapter.effective_values(values, &target.shape).into_data()
@@ -198,7 +198,10 @@ pub fn head_of(
     if by_type.is_some() {
         return HeadKind::Language;
     }
-    match (folder.head(), loaded.and_then(|loaded| saved_outputs(folder, loaded))) {
+    match (
+        folder.head(),
+        loaded.and_then(|loaded| saved_outputs(folder, loaded)),
+    ) {
         (_, Some(outputs)) | (HeadState::Present { outputs, .. }, _) => {
             HeadKind::Sequence { outputs }
         }

@@ -14,9 +14,7 @@ use peft_train::HeadNeed;
 use crate::{
     BaseFile, RunError, TaskFile,
     merge::saved_outputs,
-    objective::{
-        CAUSAL, has_labels, head_kind, label_names, likely_task, objective, task_of_type,
-    },
+    objective::{CAUSAL, has_labels, head_kind, label_names, likely_task, objective, task_of_type},
 };
 
 pub use set::{AdaptedSet, NamedAdapter, OpenSetOptions, open_set};

@@ -40,9 +40,9 @@ pub fn resolve_targets(config: &mut RunConfig, folder: &ModelFolder, method: &dy
             DefaultTargets::Attention => description.default_targets(),
             DefaultTargets::FeedForward => description.targets(Role::FEED_FORWARD),
             DefaultTargets::AllLinear => Targets::AllLinear,
-        DefaultTargets::Named(names) => {
-            Targets::List(names.iter().map(|&name| name.to_owned()).collect())
-        }
+            DefaultTargets::Named(names) => {
+                Targets::List(names.iter().map(|&name| name.to_owned()).collect())
+            }
         };
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use burn::module::Module;
-use peft_models::{Network, Model};
+use peft_models::{Model, Network};
 use peft_train::{BadTensor, TrainError, adapter_parameters, trained_parameters};
 
 use super::Session;

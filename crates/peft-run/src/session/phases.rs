@@ -318,11 +318,7 @@ impl Session<'_> {
 }
 
 /// What the adapters of a model change of its base.
-fn changes(
-    model: &Model,
-    base: &Model,
-    names: &NameMap,
-) -> Result<Warmed, RunError> {
+fn changes(model: &Model, base: &Model, names: &NameMap) -> Result<Warmed, RunError> {
     let modules: Vec<String> = adapter_parameters(model).into_keys().collect();
     let after = weights(&model.clone().materialize(), &modules);
     let mut before = weights(base, &modules);

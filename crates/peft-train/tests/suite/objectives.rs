@@ -2,8 +2,13 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use peft_train::{
-    Classification, Evaluation, LanguageHead, MultiLabel, NextToken, Objective, Output, Prediction,
-    Regression, Truth, core::kernels::normal,
+    Classification, Evaluation, MultiLabel, NextToken, Objective, Output, Prediction, Regression,
+    Truth,
+    core::{
+        AdapterContext,
+        kernels::normal,
+        nn::{LanguageHead, Linear},
+    },
 };
 
 use crate::common::{assert_close, cpu, values};
@@ -121,10 +126,12 @@ const VOCABULARY: usize = 11;
 /// Rows of 4, 1, 6 and 3 tokens; the second has nothing to predict.
 const STARTS: [usize; 5] = [0, 4, 5, 11, 14];
 
-fn head(device: &Device) -> LanguageHead {
-    LanguageHead {
-        weight: matrix(2, WIDTH, VOCABULARY, device),
-    }
+fn linear(device: &Device) -> Linear {
+    Linear::new(matrix(2, WIDTH, VOCABULARY, device), None)
+}
+
+fn head(linear: &Linear) -> LanguageHead {
+    LanguageHead::new(linear.clone(), AdapterContext::inference())
 }
 
 fn text() -> (Vec<u32>, Vec<bool>) {
@@ -149,7 +156,7 @@ fn tokens_weigh_alike_however_a_batch_is_cut() {
     let count = trained.iter().filter(|flag| **flag).count() as f64;
     assert_eq!(objective.weight(&whole), count);
 
-    let loss = |first: usize, last: usize, head: &LanguageHead| {
+    let loss = |first: usize, last: usize, linear: &Linear| {
         let span = STARTS[first]..STARTS[last];
         let starts: Vec<usize> = STARTS[first..=last]
             .iter()
@@ -163,22 +170,21 @@ fn tokens_weigh_alike_however_a_batch_is_cut() {
         let rows = hidden.clone().slice([span]);
         let output = Output::Tokens {
             hidden: rows,
-            head: head.clone(),
+            head: head(linear),
         };
         let targets = objective.targets(&truth, &device).unwrap();
         let weight = objective.weight(&truth);
         (objective.loss(output, targets), weight)
     };
     let gradient = |parts: &[(usize, usize)]| {
-        let mut head = head(&device);
-        head.weight = head.weight.require_grad();
+        let linear = linear(&device);
         let mut total = Tensor::<1>::zeros([1], &device);
         for (first, last) in parts {
-            let (value, weight) = loss(*first, *last, &head);
+            let (value, weight) = loss(*first, *last, &linear);
             total = total + value.mul_scalar(weight / count);
         }
         let grads = total.backward();
-        let gradient = head.weight.grad(&grads).unwrap();
+        let gradient = linear.weight.val().grad(&grads).unwrap();
         (values(total), values(gradient))
     };
     let one = gradient(&[(0, 4)]);
@@ -187,7 +193,7 @@ fn tokens_weigh_alike_however_a_batch_is_cut() {
     assert_close("gradient", &cut.1, &one.1, 1e-6);
     // Rows have not one weight: that would give another number.
     let by_rows: f64 = [(0, 1), (2, 3), (3, 4)]
-        .map(|(first, last)| values(loss(first, last, &head(&device)).0)[0] / 3.0)
+        .map(|(first, last)| values(loss(first, last, &linear(&device)).0)[0] / 3.0)
         .iter()
         .sum();
     assert!((by_rows - one.0[0]).abs() > 1e-3, "{by_rows} {:?}", one.0);
@@ -205,7 +211,7 @@ fn perplexity_is_of_all_tokens_together() {
     };
     let output = || Output::Tokens {
         hidden: matrix(1, ids.len(), WIDTH, &device),
-        head: head(&device),
+        head: head(&linear(&device)),
     };
     let predictions = objective.predict(output(), Some(&truth)).unwrap();
     let counts: Vec<usize> = predictions
