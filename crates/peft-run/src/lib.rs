@@ -53,7 +53,7 @@ pub use plan::{
 };
 pub use prepared::Prepared;
 pub use run::{RunConfig, RunReport, train, train_method, train_prepared};
-pub use session::weight_gradients;
+pub use session::{chat_template, weight_gradients};
 pub use task::TaskFile;
 pub use verify::{BaseVerdict, ModuleCheck, Problem, VerifyReport, verify};
 

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The settings that decide what is prepared. Runs may differ in all others.
-const FIXED: [&str; 16] = [
+const FIXED: [&str; 17] = [
     "model",
     "data",
     "eval_data",
@@ -26,6 +26,7 @@ const FIXED: [&str; 16] = [
     "pair_column",
     "label_column",
     "label_separator",
+    "loss",
     "data_format",
     "max_length",
     "model_dropout",

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use peft_config::Problems;
 use peft_core::Method;
-use peft_data::{Format, Task};
+use peft_data::{Format, LossOn, Task};
 use peft_format::Targets;
 use peft_train::{AdamWConfig, TrainerConfig};
 use schemars::JsonSchema;
@@ -125,6 +125,9 @@ pub struct RunConfig {
     pub label_column: Option<String>,
     /// What stands between several labels in one text.
     pub label_separator: char,
+    /// Which tokens of a text are to be predicted: all, assistant, last or completion.
+    #[schemars(extend("x-value" = "WHICH", "x-default" = "by the kind of rows"))]
+    pub loss: Option<LossOn>,
     /// How rows are written.
     #[schemars(extend("x-value" = "FORMAT", "x-default" = "by the file's ending"))]
     pub data_format: Option<Format>,
@@ -190,6 +193,7 @@ impl Default for RunConfig {
             pair_column: None,
             label_column: None,
             label_separator: ',',
+            loss: None,
             data_format: None,
             device: DeviceChoice::Auto,
             threads: None,

@@ -2,7 +2,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use peft_run::{
-    data::{Dataset, LoadOptions},
+    chat_template,
+    data::{CausalOptions, Dataset, LoadOptions},
     evaluate_parts, evaluate_parts_by_rows,
 };
 use serde_json::Value;
@@ -21,12 +22,17 @@ pub fn eval(args: EvalArgs) -> Result<ExitCode> {
     let objective = adapted.task.objective();
     let objective = objective.as_ref();
     let labels = adapted.task.label_map()?;
+    let template = chat_template(&args.model, &adapted.tokenizer)?;
     let options = LoadOptions {
         columns: columns(&args.columns),
         labels: labels.as_ref(),
         label_separator: label_separator(&args.columns)?,
         read: read_options(&args.columns),
         choice: adapted.choice(),
+        causal: CausalOptions {
+            template: template.as_ref(),
+            ..CausalOptions::default()
+        },
         ..LoadOptions::new(task, adapted.task.max_length)
     };
     let part_rows = part_rows(args.batch_size)?;

@@ -34,6 +34,9 @@ pub fn settings(config: &RunConfig, resolved: &Resolved) -> Map<String, Value> {
     set("--pair-column", json!(config.pair_column));
     set("--label-column", json!(config.label_column));
     set("--label-separator", json!(config.label_separator));
+    if let Some(loss) = config.loss {
+        set("--loss", json!(loss));
+    }
     set("--data-format", json!(config.data_format));
     set("--method", json!(config.method.to_lowercase()));
     set("--adapter", json!(config.adapter.is_some()));

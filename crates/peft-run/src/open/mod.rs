@@ -19,6 +19,10 @@ use crate::{
 
 pub use set::{AdaptedSet, NamedAdapter, OpenSetOptions, open_set};
 
+/// Longest sequence of a language model, where no adapter says it: models without positions have no limit
+/// of their own.
+const CONTEXT: usize = 1024;
+
 /// What [`open`] is asked for.
 #[derive(Debug, Clone, Copy)]
 pub struct OpenOptions<'a> {
@@ -139,7 +143,7 @@ fn infer_task(
         return Ok(TaskFile {
             task,
             labels: Vec::new(),
-            max_length,
+            max_length: max_length.min(CONTEXT),
         });
     }
     let (outputs, labels) = match folder.head() {

@@ -1,7 +1,10 @@
 //! The rows of a run, and the labels they may have.
 
+use std::path::Path;
+
 use peft_data::{
-    ColumnMap, Dataset, LabelMap, LoadOptions, LoadReport, ReadOptions, SPILL_BYTES, TextTokenizer,
+    CausalOptions, ChatTemplate, Clock, ColumnMap, Dataset, LabelMap, LoadOptions, LoadReport,
+    ReadOptions, SPILL_BYTES, TextTokenizer,
 };
 use peft_models::{HeadState, ModelFolder};
 
@@ -34,6 +37,7 @@ impl Data {
         max_length: usize,
     ) -> Result<Self, RunError> {
         let given = given_labels(config, folder)?;
+        let template = chat_template(folder.path(), tokenizer)?;
         let mut options = LoadOptions {
             columns: ColumnMap {
                 text: config.text_column.clone(),
@@ -46,6 +50,11 @@ impl Data {
             },
             labels: given.as_ref(),
             label_separator: config.label_separator,
+            causal: CausalOptions {
+                loss_on: config.loss,
+                template: template.as_ref(),
+                ..CausalOptions::default()
+            },
             ..LoadOptions::new(config.task, max_length)
         };
         let (fit, loaded) = Dataset::load(&config.data, &options, tokenizer)?;
@@ -79,6 +88,18 @@ impl Data {
         let bytes = |set: &Dataset| (set.tokens() * size_of::<u32>()).min(SPILL_BYTES);
         sets.into_iter().flatten().map(bytes).sum()
     }
+}
+
+/// How a model folder turns conversations into text, if it says so.
+///
+/// # Errors
+/// If its template is broken.
+pub fn chat_template(
+    folder: &Path,
+    tokenizer: &TextTokenizer,
+) -> Result<Option<ChatTemplate>, RunError> {
+    let template = ChatTemplate::from_dir(folder, Clock::default())?;
+    Ok(template.map(|template| template.with_tokens_of(tokenizer)))
 }
 
 /// The labels that an adapter to continue from, or the checkpoint's own head, prescribes.

@@ -29,7 +29,6 @@ use crate::{
     objective::expect_truth,
 };
 
-pub use self::probe::weight_gradients;
 pub(crate) use self::{
     adapt::{Choice, Source, resolve},
     data::Data,
@@ -37,6 +36,7 @@ pub(crate) use self::{
     select::EVAL_BATCH,
     start::Started,
 };
+pub use self::{data::chat_template, probe::weight_gradients};
 
 pub(crate) struct Session<'a> {
     config: RunConfig,

@@ -126,12 +126,9 @@ const VOCABULARY: usize = 11;
 /// Rows of 4, 1, 6 and 3 tokens; the second has nothing to predict.
 const STARTS: [usize; 5] = [0, 4, 5, 11, 14];
 
-fn linear(device: &Device) -> Linear {
-    Linear::new(matrix(2, WIDTH, VOCABULARY, device), None)
-}
-
-fn head(linear: &Linear) -> LanguageHead {
-    LanguageHead::new(linear.clone(), AdapterContext::inference())
+fn head(device: &Device) -> LanguageHead {
+    let weight = matrix(2, WIDTH, VOCABULARY, device);
+    LanguageHead::new(Linear::new(weight, None), AdapterContext::inference())
 }
 
 fn text() -> (Vec<u32>, Vec<bool>) {
@@ -156,7 +153,7 @@ fn tokens_weigh_alike_however_a_batch_is_cut() {
     let count = trained.iter().filter(|flag| **flag).count() as f64;
     assert_eq!(objective.weight(&whole), count);
 
-    let loss = |first: usize, last: usize, linear: &Linear| {
+    let loss = |first: usize, last: usize, head: &LanguageHead| {
         let span = STARTS[first]..STARTS[last];
         let starts: Vec<usize> = STARTS[first..=last]
             .iter()
@@ -170,21 +167,22 @@ fn tokens_weigh_alike_however_a_batch_is_cut() {
         let rows = hidden.clone().slice([span]);
         let output = Output::Tokens {
             hidden: rows,
-            head: head(linear),
+            head: head.clone(),
         };
         let targets = objective.targets(&truth, &device).unwrap();
         let weight = objective.weight(&truth);
         (objective.loss(output, targets), weight)
     };
     let gradient = |parts: &[(usize, usize)]| {
-        let linear = linear(&device);
+        let linear = Linear::new(matrix(2, WIDTH, VOCABULARY, &device), None);
+        let head = LanguageHead::new(linear.clone(), AdapterContext::inference());
         let mut total = Tensor::<1>::zeros([1], &device);
         for (first, last) in parts {
-            let (value, weight) = loss(*first, *last, &linear);
+            let (value, weight) = loss(*first, *last, &head);
             total = total + value.mul_scalar(weight / count);
         }
         let grads = total.backward();
-        let gradient = linear.weight.val().grad(&grads).unwrap();
+        let gradient = linear.weight.base().grad(&grads).unwrap();
         (values(total), values(gradient))
     };
     let one = gradient(&[(0, 4)]);
@@ -193,7 +191,7 @@ fn tokens_weigh_alike_however_a_batch_is_cut() {
     assert_close("gradient", &cut.1, &one.1, 1e-6);
     // Rows have not one weight: that would give another number.
     let by_rows: f64 = [(0, 1), (2, 3), (3, 4)]
-        .map(|(first, last)| values(loss(first, last, &linear(&device)).0)[0] / 3.0)
+        .map(|(first, last)| values(loss(first, last, &head(&device)).0)[0] / 3.0)
         .iter()
         .sum();
     assert!((by_rows - one.0[0]).abs() > 1e-3, "{by_rows} {:?}", one.0);
@@ -211,7 +209,7 @@ fn perplexity_is_of_all_tokens_together() {
     };
     let output = || Output::Tokens {
         hidden: matrix(1, ids.len(), WIDTH, &device),
-        head: head(&linear(&device)),
+        head: head(&device),
     };
     let predictions = objective.predict(output(), Some(&truth)).unwrap();
     let counts: Vec<usize> = predictions
