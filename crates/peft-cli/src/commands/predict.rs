@@ -83,7 +83,7 @@ fn write(
     for (index, prediction) in (first..).zip(predictions) {
         let object = match prediction {
             Prediction::Tokens(costs) => {
-                let sum: f64 = costs.iter().map(|cost| f64::from(*cost)).sum();
+                let sum: f64 = costs.iter().sum();
                 let loss = (!costs.is_empty()).then(|| sum / costs.len() as f64);
                 json!({ "index": index, "tokens": costs.len(), "loss": loss })
             }

@@ -1,7 +1,4 @@
-use burn::{
-    Tensor,
-    tensor::{Device, activation::log_softmax},
-};
+use burn::{Tensor, tensor::Device};
 
 use super::{
     Evaluation, HeadNeed, Objective, Prediction, Tally, Targets, Truth, integers, other_truth,
@@ -10,9 +7,6 @@ use super::{
 use crate::{Metrics, Output, TrainError};
 
 const NAME: &str = "causal-lm";
-
-/// Rows whose scores of all tokens are held at a time in a prediction.
-const ROWS: usize = 128;
 
 /// The next token of a text, at every token that is to be predicted.
 ///
@@ -99,16 +93,13 @@ impl Objective for NextToken {
         let Truth::Tokens { ids, .. } = truth else {
             return Err(other_truth(self, truth));
         };
-        let device = hidden.device();
-        let all: Vec<usize> = places.iter().flatten().copied().collect();
-        let mut costs = Vec::with_capacity(all.len());
-        for some in all.chunks(ROWS) {
-            let rows = integers(some.iter().map(|place| place - 1), &device);
-            let wanted = integers(some.iter().map(|place| ids[*place] as usize), &device);
-            let logits = head.logits(hidden.clone().select(0, rows));
-            let log_p = log_softmax(logits, 1).gather(1, wanted.unsqueeze_dim(1));
-            costs.extend(log_p.neg().into_data().iter::<f32>());
-        }
+        let all = || places.iter().flatten().copied();
+        let rows = integers(all().map(|place| place - 1), &hidden.device());
+        let wanted: Vec<u32> = all().map(|place| ids[place]).collect();
+        let costs = match wanted.is_empty() {
+            true => Vec::new(),
+            false => head.surprisals(&hidden.select(0, rows), &wanted),
+        };
         let mut costs = costs.into_iter();
         let of_row = |row: &Vec<usize>| costs.by_ref().take(row.len()).collect();
         Ok(places.iter().map(of_row).map(Prediction::Tokens).collect())
@@ -182,7 +173,7 @@ impl Tally for Tokens {
             self.rows += 1;
             self.targets += costs.len();
             for cost in costs {
-                self.loss += f64::from(*cost);
+                self.loss += cost;
             }
         }
         Ok(())

@@ -20,7 +20,7 @@ pub enum Prediction {
         probabilities: Vec<f32>,
     },
     /// `−ln p` of each token of the row that was to be predicted, in natural units.
-    Tokens(Vec<f32>),
+    Tokens(Vec<f64>),
 }
 
 impl Prediction {
