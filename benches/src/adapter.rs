@@ -36,8 +36,7 @@ pub fn adapted<M: Module>(model: M, setup: &Setup, targets: Targets) -> Result<M
         gradients.sums = linear_sites(&model)
             .into_iter()
             .map(|site| {
-                let shape = [site.in_features, site.out_features];
-                let gradient = random(31, shape, 1.0, &Device::default());
+                let gradient = random(31, site.matrix(), 1.0, &Device::default());
                 (site.path.to_string(), gradient)
             })
             .collect();

@@ -6,8 +6,8 @@ use anyhow::{Context, Result, ensure};
 use burn::tensor::{Device, Tensor};
 use peft_run::{
     core::{
-        AttachOptions, Method, WeightGradients, adapter_tensors, attach, format::TargetSpec,
-        matched_modules,
+        AttachOptions, Method, SiteKind, WeightGradients, adapter_tensors, attach,
+        format::TargetSpec, matched_modules,
     },
     data::{BatchPlan, Dataset, LoadOptions, Task, TextTokenizer},
     labelled_batch, methods,
@@ -103,7 +103,13 @@ impl Loaded {
         };
         let (model, _) = SequenceModel::load(&folder, &head, &device)?;
         let spec = TargetSpec::new(named(&command.targets));
-        let modules = matched_modules(&model, &spec, &model.names(), model.head_modules())?;
+        let modules = matched_modules(
+            &model,
+            &spec,
+            SiteKind::LINEAR,
+            &model.names(),
+            model.head_modules(),
+        )?;
         let plan = BatchPlan::new(&data.lengths(), command.batch, 0, 0)?;
         let (found, wanted) = (plan.iter_from(0).count(), command.probe + command.held_out);
         ensure!(found >= wanted, "{found} batches are fewer than {wanted}");

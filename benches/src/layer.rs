@@ -7,7 +7,7 @@ use burn::{
 };
 use peft_run::{
     core::{
-        AdapterContext,
+        AdapterContext, Slot,
         format::Targets,
         kernels::{RowLayout, normal},
         nn::Linear,
@@ -139,6 +139,12 @@ pub fn random_layer(device: &Device) -> Layer {
         up: linear(15, HIDDEN, INTERMEDIATE),
         down: linear(16, INTERMEDIATE, HIDDEN),
         norm: norm(),
+        before_attention: Slot::new([HIDDEN]),
+        keys_values: Slot::new([HIDDEN]),
+        after_attention: Slot::new([HIDDEN]),
+        before_feed_forward: Slot::new([HIDDEN]),
+        beside_feed_forward: Slot::new([HIDDEN]),
+        after_feed_forward: Slot::new([HIDDEN]),
     }
 }
 

@@ -3,7 +3,10 @@
 use anyhow::{Context, Result};
 use burn::tensor::Device;
 use peft_run::{
-    core::{AttachOptions, Method, WeightGradients, attach, format::TargetSpec, matched_modules},
+    core::{
+        AttachOptions, Method, SiteKind, WeightGradients, attach, format::TargetSpec,
+        matched_modules,
+    },
     data::{BatchPlan, Dataset},
     labelled_batch,
     models::SequenceModel,
@@ -56,7 +59,7 @@ impl ProbeCase {
         let (model, method) = (&self.model, self.method.as_ref());
         let (names, heads) = (model.names(), model.head_modules());
         let targets = TargetSpec::new(named(&self.setup.targets));
-        let modules = matched_modules(model, &targets, &names, heads)?;
+        let modules = matched_modules(model, &targets, SiteKind::LINEAR, &names, heads)?;
         let batches = self.plan.iter_from(0).take(method.gradient_batches());
         let batches = batches.map(|rows| labelled_batch(model, &self.data, rows, &self.device));
         let mut gradients = WeightGradients::new();

@@ -5,7 +5,7 @@ use burn::tensor::Device;
 use peft_run::{
     RunError, ScheduleKind, Targets,
     core::{
-        AttachOptions, Method, WeightGradients, attach,
+        AttachOptions, Method, SiteKind, WeightGradients, attach,
         format::{self, TargetSpec},
         matched_modules,
     },
@@ -91,7 +91,13 @@ impl Training {
             }
             _ => method(setup)?,
         };
-        let modules = matched_modules(&model, &TargetSpec::new(wanted.clone()), &names, heads)?;
+        let modules = matched_modules(
+            &model,
+            &TargetSpec::new(wanted.clone()),
+            SiteKind::LINEAR,
+            &names,
+            heads,
+        )?;
         if setup.adapter == "full" {
             saved.extend(modules.iter().cloned());
         }

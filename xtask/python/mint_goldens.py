@@ -109,11 +109,11 @@ def input_sets():
     return sets
 
 
-def forward(model, row):
+def forward(model, row, gradients=False):
     kwargs = {"input_ids": torch.tensor([row["ids"]]), "attention_mask": torch.ones(1, len(row["ids"]), dtype=torch.long)}
     if row["type_ids"] is not None:
         kwargs["token_type_ids"] = torch.tensor([row["type_ids"]])
-    with torch.no_grad():
+    with torch.set_grad_enabled(gradients):
         return model(**kwargs)
 
 
@@ -184,10 +184,15 @@ def mint_models(out):
 
 
 def save_adapter(model, folder, base):
-    """save_pretrained, then made the same on every machine: relative base path, sorted lists, no model card."""
+    """save_pretrained, with the base's path relative to the fixtures' folder."""
     shutil.rmtree(folder, ignore_errors=True)
     model.peft_config["default"].base_model_name_or_path = f"models/{base}"
     model.save_pretrained(folder)
+    adapter_json(folder)
+
+
+def adapter_json(folder):
+    """What PEFT has saved, made the same on every machine: sorted lists, no model card."""
     (folder / "README.md").unlink(missing_ok=True)
     config = json.loads((folder / "adapter_config.json").read_text())
     for key in ("target_modules", "modules_to_save", "exclude_modules"):

@@ -2,7 +2,7 @@
 
 use peft_format::adapter::PREFIX;
 
-use crate::{Fields, HostTensor, LinearSite};
+use crate::{Fields, HostTensor, Site};
 
 /// What PEFT puts before the name of a tensor that all modules share.
 const MODEL: &str = "base_model.";
@@ -16,10 +16,11 @@ pub struct Common<'a> {
     pub tensors: &'a Fields<HostTensor>,
 }
 
-/// The largest width of an input, and of an output, of linear layers.
-pub fn widest<'a>(sites: impl IntoIterator<Item = &'a LinearSite>) -> [usize; 2] {
+/// The largest width of an input, and of an output, of sites seen as [matrices](crate::matrix_shape).
+pub fn widest<'a>(sites: impl IntoIterator<Item = &'a Site>) -> [usize; 2] {
     sites.into_iter().fold([0, 0], |[inputs, outputs], site| {
-        [inputs.max(site.in_features), outputs.max(site.out_features)]
+        let [own_inputs, own_outputs] = site.matrix();
+        [inputs.max(own_inputs), outputs.max(own_outputs)]
     })
 }
 

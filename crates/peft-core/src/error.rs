@@ -178,6 +178,30 @@ pub enum AdapterError {
         /// The parameter, by the checkpoint's names.
         parameter: String,
     },
+    /// An adapter of another kind than its site.
+    #[error(
+        "`{path}` is a {kind} of shape {shape:?}, which this kind of adapter is not for: choose other \
+         targets, or another method"
+    )]
+    WrongKind {
+        /// The site, by the checkpoint's names.
+        path: String,
+        /// What it is.
+        kind: crate::SiteKind,
+        /// Its shape.
+        shape: Vec<usize>,
+    },
+    /// Something is trained that the files would not hold.
+    #[error(
+        "{count} trained tensors would be in no file, the first is `{first}`: save the adapters of every \
+         method, add the module to those that are saved in full, or freeze it"
+    )]
+    NotSaved {
+        /// How many tensors.
+        count: usize,
+        /// The first of them, by its path in the model.
+        first: String,
+    },
     /// A module to save with a parameter that sets of adapters do not hold.
     #[error(
         "`{name}` has shape {shape:?}: only modules of vectors and matrices can be saved by an adapter \

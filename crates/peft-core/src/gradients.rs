@@ -140,10 +140,10 @@ impl GradientMoments {
     pub fn add(&self, gradient: &Tensor<2>) {
         assert_eq!(gradient.dims(), self.shape, "gradients of one shape");
         assert!(self.bases.get().is_none(), "bases have been made already");
-        let turned = gradient.clone().transpose();
+        let transposed = gradient.clone().transpose();
         let new = [
-            linear(gradient.clone(), turned.clone(), None),
-            linear(turned, gradient.clone(), None),
+            linear(gradient.clone(), transposed.clone(), None),
+            linear(transposed, gradient.clone(), None),
         ];
         let mut sums = self.locked();
         let [input, output] = &*sums;

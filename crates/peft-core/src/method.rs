@@ -12,13 +12,14 @@ use serde_json::{Map, Value};
 
 use crate::{
     AdapterError, AfterStep, Common, Cost, DynAdapter, GradientMoments, HostTensor, MomentScope,
-    Target, WeightGradients,
+    SiteKind, Target, WeightGradients,
 };
 
 /// What a fresh adapter may depend on, beside the path of its target.
 #[derive(Debug, Clone, Copy)]
 pub struct InitContext<'a> {
-    /// The pre-trained weight, `[in, out]`.
+    /// The pre-trained weight, `[in, out]`; of another site its value seen as a
+    /// [matrix](crate::matrix_shape), of a slot nothing.
     pub weight: &'a Tensor<2>,
     /// The gradient of the loss to it, `[in, out]`, summed over a few batches.
     pub gradient: Option<&'a Tensor<2>>,
@@ -32,7 +33,7 @@ pub struct InitContext<'a> {
     pub seed: u64,
 }
 
-/// The linear layers that a method adapts where nothing is said.
+/// What a method adapts where nothing is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DefaultTargets {
     /// Queries and values, as PEFT.
@@ -41,6 +42,8 @@ pub enum DefaultTargets {
     FeedForward,
     /// All linear layers but the head.
     AllLinear,
+    /// Sites whose paths end in these names: slots and parameters have the same in all families.
+    Named(&'static [&'static str]),
 }
 
 /// A method's own settings out of an `adapter_config.json`; absent keys take the defaults of `C`, and
@@ -91,10 +94,15 @@ pub trait Method: Debug + Send + Sync {
     /// `peft_type` in `adapter_config.json`, such as `LORA`.
     fn peft_type(&self) -> &'static str;
 
-    /// Whether it adapts weights at all. One that does not is attached to nothing, and only modules
+    /// Whether it adapts anything at all. One that does not is attached to nothing, and only modules
     /// saved in full are trained.
     fn adapts_weights(&self) -> bool {
         true
+    }
+
+    /// The kinds of sites that it can adapt; targets are looked for among these only.
+    fn site_kinds(&self) -> &'static [SiteKind] {
+        SiteKind::LINEAR
     }
 
     /// The method's own keys of `adapter_config.json`: the fewest that reproduce it.

@@ -3,8 +3,9 @@
 use burn::module::Reparameterization;
 
 use crate::{
-    DynAdapter,
-    adapter::{MARK, SET, WHOLE},
+    DynAdapter, SiteKind,
+    adapter::{IMPLIED, MARK, SET, WHOLE},
+    slot::{EMPTY, OCCUPIED},
 };
 
 /// Whose parameter a parameter of an adapter is.
@@ -12,15 +13,15 @@ use crate::{
 pub struct AdapterPlace {
     /// The adapter's name, in a set.
     pub adapter: Option<String>,
-    /// Burn path of the adapted module.
+    /// Burn path of the adapted [site](crate::Site): the module of a weight, else the parameter or the slot.
     pub module: String,
     /// The field of the adapter.
     pub field: String,
 }
 
 impl AdapterPlace {
-    /// What tells the adapted module of one adapter from that of another: its path, with the adapter's
-    /// name where it has one, `<module>.@<name>`.
+    /// What tells the site of one adapter from that of another: its path, with the adapter's name where it
+    /// has one, `<site>.@<name>`.
     pub fn key(&self) -> String {
         match &self.adapter {
             None => self.module.clone(),
@@ -53,25 +54,41 @@ impl ParamPath {
 
     /// The path of the linear layer whose weight this is.
     pub fn linear_of_weight(&self) -> Option<String> {
-        let (last, rest) = self.parts.split_last()?;
-        (last.0 == "weight" && last.1 == "Struct:Linear").then(|| join(rest.iter()))
+        let (path, kind) = self.site();
+        kind.is_linear().then_some(path)
     }
 
-    /// The path of the adapted module and the field of its adapter, at a parameter of an adapter.
+    /// The path and the kind of the [site](crate::Site) that a parameter of the model's own is.
+    pub fn site(&self) -> (String, SiteKind) {
+        site_of(&self.parts)
+    }
+
+    /// The path of the slot that was entered just now.
+    pub(crate) fn slot(&self) -> Option<String> {
+        let (last, rest) = self.parts.split_last()?;
+        let slot = last.0 == DynAdapter::NAME && (last.1 == OCCUPIED || last.1 == EMPTY);
+        slot.then(|| join(rest.iter()))
+    }
+
+    /// The path of the adapted site and the field of its adapter, at a parameter of an adapter.
     pub fn adapter_field(&self) -> Option<(String, String)> {
         let AdapterPlace { module, field, .. } = self.adapter_place()?;
         Some((module, field))
     }
 
-    /// Whose field this is, at a parameter of an adapter of a weight. A module that an adapter of a set
-    /// [has in full](Self::whole) is none.
+    /// Whose field this is, at a parameter of an adapter. A module that an adapter of a set
+    /// [has in full](Self::whole) is none, nor is the copy of a weight's adapter that a bias carries.
     pub fn adapter_place(&self) -> Option<AdapterPlace> {
         let adapter = self.adapter()?;
-        // `<module>.weight.adapter.<field>`, or `.adapter.@<name>.<field>`.
-        let module = join(self.parts[..adapter.checked_sub(1)?].iter());
+        // `<site>.adapter.<field>`, or `.adapter.@<name>.<field>`.
+        let (module, _) = match self.parts[adapter].1 == OCCUPIED {
+            true => (join(self.parts[..adapter].iter()), SiteKind::Slot),
+            false => site_of(&self.parts[..adapter]),
+        };
         let owner = self.owner(adapter);
         let fields = adapter + 1 + usize::from(owner.is_some());
-        (!self.is_whole()).then(|| AdapterPlace {
+        let copied = self.parts[adapter..].iter().any(|part| part.1 == IMPLIED);
+        (!self.is_whole() && !copied).then(|| AdapterPlace {
             adapter: owner.map(str::to_owned),
             module,
             field: join(self.parts[fields..].iter()),
@@ -94,7 +111,7 @@ impl ParamPath {
 
     fn adapter(&self) -> Option<usize> {
         let here = |(name, container): &(String, String)| {
-            name == DynAdapter::NAME && container == "Reparameterization"
+            name == DynAdapter::NAME && (container == "Reparameterization" || container == OCCUPIED)
         };
         self.parts.iter().position(here)
     }
@@ -122,6 +139,16 @@ impl ParamPath {
             _ => text,
         }
     }
+}
+
+fn site_of(parts: &[(String, String)]) -> (String, SiteKind) {
+    if let [rest @ .., (leaf, container)] = parts
+        && leaf == "weight"
+        && let Some(kind) = SiteKind::of_container(container)
+    {
+        return (join(rest.iter()), kind);
+    }
+    (join(parts.iter()), SiteKind::Parameter)
 }
 
 fn join<'a>(parts: impl Iterator<Item = &'a (String, String)>) -> String {

@@ -1,23 +1,44 @@
 use burn::tensor::{FloatDType, TensorData};
 use peft_format::{Dtype, TensorInfo};
 
-use crate::{AdapterError, Fields, HostTensor};
+use crate::{AdapterError, Fields, HostTensor, SiteKind};
 
-/// One weight to adapt.
+/// One [site](crate::Site) to adapt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
-    /// Path of the module in the checkpoint's names, such as
-    /// `bert.encoder.layer.0.attention.self.query`.
+    /// Path in the checkpoint's names: of the module of a weight, such as
+    /// `bert.encoder.layer.0.attention.self.query`, else of the parameter or the slot.
     pub path: String,
-    /// Width of the input.
+    /// What it is.
+    pub kind: SiteKind,
+    /// Its shape as Burn holds it, `[in, out]` of a linear layer.
+    pub shape: Vec<usize>,
+    /// Width of the input of what is seen as a [matrix](crate::matrix_shape).
     pub in_features: usize,
-    /// Width of the output.
+    /// Width of the output of what is seen as a matrix.
     pub out_features: usize,
     /// Element type of the adapter's own parameters.
     pub dtype: FloatDType,
 }
 
 impl Target {
+    /// The weight of a linear layer.
+    pub fn linear(
+        path: impl Into<String>,
+        in_features: usize,
+        out_features: usize,
+        dtype: FloatDType,
+    ) -> Self {
+        Self {
+            path: path.into(),
+            kind: SiteKind::Linear,
+            shape: vec![in_features, out_features],
+            in_features,
+            out_features,
+            dtype,
+        }
+    }
+
     /// The tensor of this target with a suffix.
     ///
     /// # Errors
@@ -47,12 +68,12 @@ impl Target {
         stored.to_float(&name, self.dtype)
     }
 
-    /// [`values`](Self::values) of a matrix that files hold turned: `shape` is the file's, and the result
+    /// [`values`](Self::values) of a matrix that files hold transposed: `shape` is the file's, and the result
     /// has its rows where the file has columns, row-major.
     ///
     /// # Errors
     /// As [`values`](Self::values).
-    pub fn values_turned(
+    pub fn values_transposed(
         &self,
         tensors: &Fields<HostTensor>,
         suffix: &str,

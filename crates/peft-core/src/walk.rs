@@ -5,36 +5,13 @@ use std::collections::BTreeMap;
 use burn::{
     Tensor,
     module::{Module, ModuleVisitor, Param, Reparameterization},
-    tensor::FloatDType,
 };
 
 use crate::{
-    DynAdapter, ParamPath, Target,
+    DynAdapter, ParamPath,
     adapter::{MARK, SET},
+    slot::OCCUPIED,
 };
-
-/// A linear layer: a module named `Linear` with a matrix called `weight`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LinearSite {
-    /// Burn path of the module.
-    pub path: String,
-    /// Width of the input.
-    pub in_features: usize,
-    /// Width of the output.
-    pub out_features: usize,
-}
-
-impl LinearSite {
-    /// The target at this layer, by the checkpoint's name `path`, trained in single precision.
-    pub fn target(&self, path: String) -> Target {
-        Target {
-            path,
-            in_features: self.in_features,
-            out_features: self.out_features,
-            dtype: FloatDType::F32,
-        }
-    }
-}
 
 /// A floating-point parameter.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,41 +38,8 @@ impl ParamSite {
     }
 }
 
-/// Every linear layer of a model, in the model's order.
-pub fn linear_sites<M: Module>(model: &M) -> Vec<LinearSite> {
-    #[derive(Default)]
-    struct Visitor {
-        path: ParamPath,
-        sites: Vec<LinearSite>,
-    }
-    impl ModuleVisitor for Visitor {
-        fn enter_module(&mut self, name: &str, container: &str) {
-            self.path.enter(name, container);
-        }
-        fn exit_module(&mut self, _: &str, _: &str) {
-            self.path.exit();
-        }
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            if D != 2 {
-                return;
-            }
-            if let Some(path) = self.path.linear_of_weight() {
-                let shape = param.lazy_shape();
-                self.sites.push(LinearSite {
-                    path,
-                    in_features: shape[0],
-                    out_features: shape[1],
-                });
-            }
-        }
-    }
-    let mut visitor = Visitor::default();
-    model.visit(&mut visitor);
-    visitor.sites
-}
-
-/// The adapters of a model, by the paths of their parameters up to the field: `<module>.weight.adapter`,
-/// and `<module>.weight.adapter.@<name>` for each member of a set beside the set itself.
+/// The adapters of a model, by the paths of their parameters up to the field: `<parameter>.adapter` or
+/// `<slot>.adapter`, and `<parameter>.adapter.@<name>` for each member of a set beside the set itself.
 pub(crate) fn adapters<M: Module>(model: &M) -> Vec<(String, DynAdapter)> {
     #[derive(Default)]
     struct Visitor {
@@ -105,7 +49,8 @@ pub(crate) fn adapters<M: Module>(model: &M) -> Vec<(String, DynAdapter)> {
     impl ModuleVisitor for Visitor {
         fn enter_module(&mut self, name: &str, container: &str) {
             self.path.enter(name, container);
-            let alone = name == DynAdapter::NAME && container == "Reparameterization";
+            let alone = name == DynAdapter::NAME
+                && (container == "Reparameterization" || container == OCCUPIED);
             if alone || container == SET {
                 self.paths.push(self.path.text());
             }
@@ -119,7 +64,7 @@ pub(crate) fn adapters<M: Module>(model: &M) -> Vec<(String, DynAdapter)> {
     visitor.paths.into_iter().zip(adapters).collect()
 }
 
-/// The path of the parameter that an adapter at a path of [`adapters`] adapts.
+/// The path of the parameter that an adapter at a path of [`adapters`] adapts, or of its slot.
 pub(crate) fn adapted(path: &str) -> String {
     let end = format!(".{}", DynAdapter::NAME);
     let member = format!("{end}.{MARK}{}", owner_of(path));
@@ -157,6 +102,9 @@ fn fields_of(adapter: &DynAdapter) -> Vec<(String, usize)> {
 pub fn learning_rate_factors<M: Module>(model: &M) -> BTreeMap<String, f64> {
     let mut factors = BTreeMap::new();
     for (path, adapter) in adapters(model) {
+        if adapter.is_implied() {
+            continue;
+        }
         for (field, _) in fields_of(&adapter) {
             let factor = adapter.learning_rate_factor(&field);
             if factor != 1.0 {
@@ -176,6 +124,9 @@ pub struct TiedParameter {
     pub first: String,
     /// Number of its values.
     pub values: usize,
+    /// Whether it is the copy of a weight's adapter that the bias beside it carries, and not an adapter's
+    /// own field.
+    pub implied: bool,
 }
 
 /// Every copy but the first of the parameters that adapters [share](crate::WeightAdapter::tie), in the
@@ -184,6 +135,10 @@ pub fn tied_parameters<M: Module>(model: &M) -> Vec<TiedParameter> {
     let mut firsts: BTreeMap<(String, String), String> = BTreeMap::new();
     let mut tied = Vec::new();
     for (path, adapter) in adapters(model) {
+        if adapter.is_implied() {
+            tied.extend(copies_at_bias(&path, &adapter));
+            continue;
+        }
         for (field, values) in fields_of(&adapter) {
             let Some(name) = adapter.tie(&field) else {
                 continue;
@@ -196,6 +151,7 @@ pub fn tied_parameters<M: Module>(model: &M) -> Vec<TiedParameter> {
                     path,
                     first: first.clone(),
                     values,
+                    implied: false,
                 }),
                 None => {
                     firsts.insert(name, path);
@@ -204,6 +160,24 @@ pub fn tied_parameters<M: Module>(model: &M) -> Vec<TiedParameter> {
         }
     }
     tied
+}
+
+/// What a bias carries of the adapter of the weight beside it: copies of that adapter's fields.
+fn copies_at_bias(path: &str, adapter: &DynAdapter) -> Vec<TiedParameter> {
+    let bias = adapted(path);
+    let module = bias.rsplit_once('.').map_or("", |(module, _)| module);
+    let rest = &path[bias.len()..];
+    let copies = fields_of(adapter).into_iter().map(|(field, values)| {
+        // The field without the part that marks a copy.
+        let own = field.split_once('.').map_or("", |(_, own)| own);
+        TiedParameter {
+            path: format!("{path}.{field}"),
+            first: format!("{module}.weight{rest}.{own}"),
+            values,
+            implied: true,
+        }
+    });
+    copies.collect()
 }
 
 /// The mean of the [penalties](crate::WeightAdapter::penalty) of a model's adapters over those that have

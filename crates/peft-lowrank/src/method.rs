@@ -233,7 +233,7 @@ impl Method for LoraMethod {
         let rank = self.rank_of(&target.path)?;
         let rules = self.rules(target)?;
         self.expect_converted(target, tensors, rank)?;
-        let load = |suffix, shape| target.values_turned(tensors, suffix, shape);
+        let load = |suffix, shape| target.values_transposed(tensors, suffix, shape);
         let options = (device, target.dtype.into());
         let (inputs, outputs) = (target.in_features, target.out_features);
         let stored = self.held() * rank;

@@ -190,12 +190,7 @@ fn frozen_outer_factors_take_no_gradient() {
 }
 
 fn target(inputs: usize, outputs: usize) -> Target {
-    Target {
-        path: "layer".into(),
-        in_features: inputs,
-        out_features: outputs,
-        dtype: burn::tensor::FloatDType::F64,
-    }
+    Target::linear("layer", inputs, outputs, burn::tensor::FloatDType::F64)
 }
 
 fn init(

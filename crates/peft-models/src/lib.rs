@@ -23,7 +23,6 @@ mod loader;
 mod mamba;
 mod model;
 mod network;
-mod output;
 mod parts;
 mod recompute;
 mod trace;
@@ -37,7 +36,7 @@ pub use config::{
 };
 pub use decoder::{Decoder, DecoderLayer, DecoderModel};
 pub use description::{
-    BlockDescription, Description, Flow, HeadKind, ModelLayout, Part, PartKind, Role,
+    BlockDescription, Description, Flow, HeadKind, ModelLayout, Part, PartKind, Role, SlotPart,
 };
 pub use encoder::{Encoder, HeadSpec, Layer, SequenceModel};
 pub use error::ModelError;
@@ -46,6 +45,9 @@ pub use loader::LoadReport;
 pub use mamba::{Conv1d, Mamba, MambaBlock, MambaModel};
 pub use model::Model;
 pub use network::Network;
-pub use output::{LanguageHead, Output};
-pub use parts::{Embedding, LayerNorm, Norm, Projection, RmsNorm, TransposedLinear};
+pub use parts::{LayerNorm, Norm, Projection, RmsNorm};
+pub use peft_core::{
+    Output,
+    nn::{Embedding, LanguageHead, TransposedLinear},
+};
 pub use work::{AttentionWork, BlockWork, DecoderFlow, EncoderFlow, LinearWork, MambaFlow};

@@ -7,13 +7,13 @@ use burn::{
 };
 use peft_core::{
     kernels::{key_of, normal},
-    nn::Linear,
+    nn::{Embedding, Linear, TransposedLinear},
 };
 use peft_format::Checkpoint;
 
 use crate::{
     Description, ModelError, ModelFolder, Part, PartKind,
-    parts::{Embedding, LayerNorm, Norm, Projection, RmsNorm, TransposedLinear},
+    parts::{LayerNorm, Norm, Projection, RmsNorm},
 };
 
 /// What loading found.

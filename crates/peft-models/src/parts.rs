@@ -2,37 +2,23 @@
 
 use burn::{
     Tensor,
-    module::{Module, Param},
-    tensor::{FloatDType, Int},
+    module::{Module, Param, ParamId},
+    tensor::Int,
 };
 use peft_core::{
-    AdapterContext,
-    kernels::{self, Lookup, NormParameters},
-    nn::Linear,
+    AdapterContext, KeyValues,
+    kernels::{self, AttentionOptions, Lookup, NormParameters, RowLayout},
+    nn::{Embedding, LanguageHead, Linear, TransposedLinear, parameter},
 };
 
 use crate::transparent::transparent;
 
-/// A table of vectors.
-#[derive(Module, Debug)]
-pub struct Embedding {
-    /// `[entries, width]`.
-    pub weight: Param<Tensor<2>>,
-}
-
-impl Embedding {
-    /// The vectors of `ids`, `[rows]`, to be read with those of other tables; a single id is that of
-    /// all rows.
-    pub(crate) fn lookup(&self, ids: Tensor<1, Int>) -> Lookup {
-        Lookup {
-            table: self.weight.val(),
-            ids,
-        }
-    }
-
-    /// The vectors of `ids`, `[rows, width]`, in the type of the computation.
-    pub(crate) fn rows(&self, ids: Tensor<1, Int>, dtype: FloatDType) -> Tensor<2> {
-        self.weight.val().select(0, ids).cast(dtype)
+/// The vectors of `ids`, `[rows]`, to be read with those of other tables; a single id is that of all
+/// rows.
+pub(crate) fn lookup(table: &Embedding, ids: Tensor<1, Int>, context: &AdapterContext) -> Lookup {
+    Lookup {
+        table: parameter(&table.weight, context),
+        ids,
     }
 }
 
@@ -50,8 +36,9 @@ pub struct LayerNorm {
 
 impl LayerNorm {
     /// Normalise the rows of `x`.
-    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        kernels::layer_norm(x, self.weight.val(), self.bias.val(), self.eps)
+    pub fn forward(&self, x: Tensor<2>, context: &AdapterContext) -> Tensor<2> {
+        let (weight, bias) = self.parameters(context);
+        kernels::layer_norm(x, weight, bias, self.eps)
     }
 
     /// Normalise the sums of the vectors of three tables.
@@ -60,18 +47,33 @@ impl LayerNorm {
         word: Lookup,
         position: Lookup,
         token_type: Option<Lookup>,
+        context: &AdapterContext,
     ) -> Tensor<2> {
+        let (gamma, beta) = self.parameters(context);
         let norm = NormParameters {
-            gamma: self.weight.val(),
-            beta: self.bias.val(),
+            gamma,
+            beta,
             eps: self.eps,
         };
         kernels::embedding_layer_norm(word, Some(position), token_type, norm)
     }
 
     /// Normalise the rows of `x + residual`.
-    pub fn forward_residual(&self, x: Tensor<2>, residual: Tensor<2>) -> Tensor<2> {
-        kernels::add_layer_norm(x, residual, self.weight.val(), self.bias.val(), self.eps)
+    pub fn forward_residual(
+        &self,
+        x: Tensor<2>,
+        residual: Tensor<2>,
+        context: &AdapterContext,
+    ) -> Tensor<2> {
+        let (weight, bias) = self.parameters(context);
+        kernels::add_layer_norm(x, residual, weight, bias, self.eps)
+    }
+
+    fn parameters(&self, context: &AdapterContext) -> (Tensor<1>, Tensor<1>) {
+        (
+            parameter(&self.weight, context),
+            parameter(&self.bias, context),
+        )
     }
 }
 
@@ -91,8 +93,8 @@ pub struct RmsNorm {
 
 impl RmsNorm {
     /// Normalise over the last dimension of `x`.
-    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        let weight = self.weight.val();
+    pub fn forward<const D: usize>(&self, x: Tensor<D>, context: &AdapterContext) -> Tensor<D> {
+        let weight = parameter(&self.weight, context);
         let weight = if self.plus_one { weight + 1.0 } else { weight };
         kernels::rms_norm(x, weight, self.eps)
     }
@@ -111,22 +113,12 @@ transparent!(Norm { Layer, Rms });
 
 impl Norm {
     /// Normalise the rows of `x`.
-    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+    pub fn forward(&self, x: Tensor<2>, context: &AdapterContext) -> Tensor<2> {
         match self {
-            Self::Layer(norm) => norm.forward(x),
-            Self::Rms(norm) => norm.forward(x),
+            Self::Layer(norm) => norm.forward(x, context),
+            Self::Rms(norm) => norm.forward(x, context),
         }
     }
-}
-
-/// A linear layer whose weight the checkpoint holds as `[in, out]` (GPT-2's `Conv1D`): in memory the
-/// same as any other.
-#[derive(Module, Debug)]
-pub struct TransposedLinear {
-    /// The weight, `[in, out]`.
-    pub weight: Param<Tensor<2>>,
-    /// The bias, `[out]`.
-    pub bias: Option<Param<Tensor<1>>>,
 }
 
 /// A linear layer, however the checkpoint holds its weight.
@@ -150,26 +142,45 @@ impl Projection {
     }
 }
 
-impl TransposedLinear {
-    /// The product, `[rows, in] -> [rows, out]`.
-    pub fn forward(&self, x: Tensor<2>, _context: &AdapterContext) -> Tensor<2> {
-        let bias = self.bias.as_ref().map(Param::val);
-        kernels::linear(x, self.weight.val(), bias)
-    }
-}
-
-/// The value of a plain parameter.
-pub(crate) fn parameter<const D: usize>(
-    param: &Param<Tensor<D>>,
-    _context: &AdapterContext,
-) -> Tensor<D> {
-    param.val()
-}
-
 /// Drops values of `x` in training, where `place` says which.
 pub(crate) fn dropped(x: Tensor<2>, context: &AdapterContext, p: f64, place: u64) -> Tensor<2> {
     match context.dropout(p, place) {
         Some(dropout) => kernels::dropout(x, dropout),
         None => x,
+    }
+}
+
+/// The head of a language model: a layer of its own, or the table of the tokens read the other way round.
+pub(crate) fn language_head(
+    own: Option<&Linear>,
+    table: &Embedding,
+    context: AdapterContext,
+) -> LanguageHead {
+    let linear = match own {
+        Some(linear) => linear.clone(),
+        None => {
+            let weight = parameter(&table.weight, &context).transpose();
+            Linear {
+                // Not a parameter of its own: gradients go to the table, if it is trained.
+                weight: Param::initialized(ParamId::new(), weight),
+                bias: None,
+            }
+        }
+    };
+    LanguageHead::new(linear, context)
+}
+
+/// Attention to keys and values, and to those that were put before every sequence's.
+pub(crate) fn attend(
+    query: Tensor<2>,
+    seen: KeyValues,
+    rows: &RowLayout,
+    options: &AttentionOptions,
+) -> Tensor<2> {
+    match seen.prefix {
+        None => kernels::attention(query, seen.keys, seen.values, rows, options),
+        Some(prefix) => {
+            kernels::prefix_attention(query, seen.keys, seen.values, prefix, rows, options)
+        }
     }
 }

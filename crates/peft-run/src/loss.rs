@@ -4,7 +4,7 @@ use burn::{
     Tensor,
     tensor::{Device, Int, TensorData, activation::relu},
 };
-use peft_core::{AdapterContext, kernels::cross_entropy};
+use peft_core::{AdapterContext, Output, kernels::cross_entropy};
 use peft_data::Labels;
 use peft_models::{Network, PackedBatch, SequenceModel};
 use peft_train::{GradientSet, gradients};
@@ -81,7 +81,10 @@ pub fn differentiate(
 ) -> (Tensor<1>, GradientSet) {
     let (value, passes) = if recompute {
         model.backward_recomputing(batch, context, |output| {
-            loss(output.scores().expect("an encoder scores sequences"))
+            let Output::Scores(scores) = output else {
+                unreachable!("an encoder scores sequences");
+            };
+            loss(scores)
         })
     } else {
         let value = loss(model.forward(batch, context));

@@ -10,8 +10,8 @@ use crate::{Fields, HostTensor};
 /// module: its parameters are found by optimisers, records and devices like any others.
 ///
 /// The two views must agree: for every `x`, `forward(x, base)` equals
-/// `x · effective(base.weight()) + bias` up to rounding, in value and in gradient (without
-/// dropout). The conformance suite holds every registered method to that.
+/// `x · effective(base.weight()) + effective_bias(base.bias())` up to rounding, in value and in gradient
+/// (without dropout). The conformance suite holds every registered method to that.
 pub trait WeightAdapter: Module + Sync + 'static {
     /// The product with the adapted weight, `[rows, in] -> [rows, out]`, without forming it.
     fn forward(&self, x: Tensor<2>, base: &BaseLinear, context: &AdapterContext) -> Tensor<2>;
@@ -19,6 +19,18 @@ pub trait WeightAdapter: Module + Sync + 'static {
     /// The adapted weight itself, `[in, out] -> [in, out]`: for merging and for models that only
     /// know dense weights.
     fn effective(&self, weight: Tensor<2>) -> Tensor<2>;
+
+    /// Whether the adapted layer has another bias than the base: an adapter that scales outputs scales it,
+    /// too (IA3).
+    fn implies_bias(&self) -> bool {
+        false
+    }
+
+    /// The bias of the adapted layer, `[out] -> [out]`: another one only from an adapter that
+    /// [says so](Self::implies_bias).
+    fn effective_bias(&self, bias: Tensor<1>) -> Tensor<1> {
+        bias
+    }
 
     /// What [`forward`](Self::forward) adds to the plain product of a `[in, out]` weight.
     fn cost(&self, in_features: usize, out_features: usize) -> Cost;

@@ -1,4 +1,4 @@
-use std::cell::RefCell;
+use std::{any::Any, cell::RefCell};
 
 use burn::{
     Tensor,
@@ -6,21 +6,41 @@ use burn::{
     tensor::Device,
 };
 
-use super::{AdapterContext, AdapterSet, BaseLinear, Cost, WeightAdapter};
+use super::{
+    AdapterContext, AdapterSet, BaseLinear, Cost, ParameterAdapter, SlotAdapter, WeightAdapter,
+};
 use crate::{
-    Fields, HostTensor,
-    erased::{self, ErasedAdapter},
+    Fields, HostTensor, Passing, Target,
+    erased::{ErasedParameter, ErasedSlot, ErasedWeight, ToMapper, ToVisitor},
 };
 
-/// Any [`WeightAdapter`], as the reparameterization of the weight `Param` that it adapts.
+/// What traversals call the container of the copy of a weight's adapter that a bias carries.
+pub(crate) const IMPLIED: &str = "ImpliedBias";
+/// The name of that container's part.
+pub(crate) const IMPLIED_PART: &str = "implied";
+
+/// Any [`WeightAdapter`], [`ParameterAdapter`] or [`SlotAdapter`], as the reparameterization of the `Param`
+/// that it adapts, or in the slot that it was inserted in.
 ///
 /// A layer that knows adapters asks its weight for one and takes the factored path
 /// ([`nn::Linear`](crate::nn::Linear) does); for every other layer `weight.val()` is the dense
 /// effective weight. Records, devices and optimisers see the adapter's parameters under
-/// `<weight path>.adapter.<field>`.
+/// `<parameter path>.adapter.<field>`.
 #[derive(Debug, Clone)]
 pub struct DynAdapter {
-    inner: Box<dyn ErasedAdapter>,
+    inner: Inner,
+    /// The name of the method that made it.
+    method: Option<&'static str>,
+}
+
+#[derive(Debug, Clone)]
+enum Inner {
+    Weight(Box<dyn ErasedWeight>),
+    Parameter(Box<dyn ErasedParameter>),
+    Slot(Box<dyn ErasedSlot>),
+    Set(Box<AdapterSet>),
+    /// Of a bias: a copy of the adapter of the weight beside it, which implies what becomes of the bias.
+    Implied(Box<dyn ErasedWeight>),
 }
 
 thread_local! {
@@ -28,6 +48,31 @@ thread_local! {
     static MET: RefCell<Option<Vec<DynAdapter>>> = const { RefCell::new(None) };
     /// What the next adapter that a mapping of this thread meets is to be replaced with.
     static NEXT: RefCell<Option<DynAdapter>> = const { RefCell::new(None) };
+}
+
+/// Carry out an expression for the adapter of each kind but a set.
+macro_rules! each_kind {
+    ($inner:expr, $one:ident => $body:expr, $set:ident => $of_set:expr) => {
+        match $inner {
+            Inner::Weight($one) | Inner::Implied($one) => $body,
+            Inner::Parameter($one) => $body,
+            Inner::Slot($one) => $body,
+            Inner::Set($set) => $of_set,
+        }
+    };
+}
+
+/// Change the adapter into one of the same kind.
+macro_rules! same_kind {
+    ($inner:expr, $one:ident => $body:expr, $set:ident => $of_set:expr) => {
+        match $inner {
+            Inner::Weight($one) => Inner::Weight($body),
+            Inner::Implied($one) => Inner::Implied($body),
+            Inner::Parameter($one) => Inner::Parameter($body),
+            Inner::Slot($one) => Inner::Slot($body),
+            Inner::Set($set) => Inner::Set(Box::new($of_set)),
+        }
+    };
 }
 
 impl DynAdapter {
@@ -46,78 +91,230 @@ impl DynAdapter {
         NEXT.set(Some(self));
     }
 
-    /// Erase the type of `adapter`.
-    pub fn new<A: WeightAdapter>(adapter: A) -> Self {
+    fn of(inner: Inner) -> Self {
         Self {
-            inner: Box::new(adapter),
+            inner,
+            method: None,
         }
     }
 
+    /// An adapter of a weight, its type erased.
+    pub fn new<A: WeightAdapter>(adapter: A) -> Self {
+        Self::of(Inner::Weight(Box::new(adapter)))
+    }
+
+    /// An adapter of a parameter of any shape, its type erased.
+    pub fn of_parameter<A: ParameterAdapter>(adapter: A) -> Self {
+        Self::of(Inner::Parameter(Box::new(adapter)))
+    }
+
+    /// A module for a slot, its type erased.
+    pub fn of_slot<A: SlotAdapter>(adapter: A) -> Self {
+        Self::of(Inner::Slot(Box::new(adapter)))
+    }
+
+    pub(crate) fn of_set(set: AdapterSet) -> Self {
+        Self::of(Inner::Set(Box::new(set)))
+    }
+
+    /// What the bias beside an adapted weight carries: a copy of the weight's adapter, if that implies
+    /// anything for a bias.
+    pub(crate) fn implied_bias(&self) -> Option<Self> {
+        match &self.inner {
+            Inner::Weight(adapter) if adapter.implies_bias_erased() => Some(Self {
+                inner: Inner::Implied(adapter.clone()),
+                method: self.method,
+            }),
+            _ => None,
+        }
+    }
+
+    /// Whether this is the copy of a weight's adapter that the bias beside it carries.
+    pub(crate) fn is_implied(&self) -> bool {
+        matches!(self.inner, Inner::Implied(_))
+    }
+
+    /// The name of the method that made it, where [`attach`](crate::attach()) was told.
+    pub fn method(&self) -> Option<&'static str> {
+        self.method
+    }
+
+    #[must_use]
+    pub(crate) fn made_by(self, method: Option<&'static str>) -> Self {
+        Self { method, ..self }
+    }
+
     /// The adapter as its own type, if it is an `A`.
-    pub fn downcast_ref<A: WeightAdapter>(&self) -> Option<&A> {
-        self.inner.as_any().downcast_ref()
+    pub fn downcast_ref<A: 'static>(&self) -> Option<&A> {
+        // Of the boxed adapter, and not of the box.
+        each_kind!(&self.inner, one => one.as_ref().as_any(), _set => return None).downcast_ref()
     }
 
     /// The adapters by name, where there are several or may be.
     pub fn as_set(&self) -> Option<&AdapterSet> {
-        self.downcast_ref()
+        match &self.inner {
+            Inner::Set(set) => Some(set),
+            _ => None,
+        }
     }
 
-    /// The adapted parameter in a pass: a weight, or a vector such as a bias.
+    /// What passes through the slots that it is for; `None` if it is for none.
+    pub fn passing(&self) -> Option<&'static str> {
+        match &self.inner {
+            Inner::Slot(adapter) => Some(adapter.passing_erased()),
+            _ => None,
+        }
+    }
+
+    /// Whether it adapts parameters of any shape, and not matrices only.
+    pub(crate) fn takes_any_shape(&self) -> bool {
+        !matches!(self.inner, Inner::Weight(_))
+    }
+
+    /// Whether it is for weights and parameters: then its effect can be merged into them.
+    pub fn folds(&self) -> bool {
+        match &self.inner {
+            Inner::Slot(_) => false,
+            Inner::Set(set) => set.members().all(|(_, one)| one.folds()),
+            _ => true,
+        }
+    }
+
+    /// Whether rows of one batch may pass through it while others do not.
+    pub(crate) fn by_rows(&self, linear: bool) -> bool {
+        match &self.inner {
+            Inner::Slot(adapter) => adapter.by_rows_erased(),
+            Inner::Set(set) => set.members().all(|(_, one)| one.by_rows(linear)),
+            _ => linear,
+        }
+    }
+
+    pub(crate) fn reads_norm(&self) -> bool {
+        match &self.inner {
+            Inner::Slot(adapter) => adapter.reads_norm_erased(),
+            Inner::Set(set) => set.members().any(|(_, one)| one.reads_norm()),
+            _ => false,
+        }
+    }
+
+    /// What comes out of a slot that holds it.
+    pub(crate) fn pass<P: Passing>(&self, passing: P, context: &AdapterContext) -> P::Out {
+        match &self.inner {
+            Inner::Slot(adapter) => {
+                let out = adapter.pass_erased(Box::new(passing) as Box<dyn Any>, context);
+                *out.downcast()
+                    .expect("what comes out is of the type that belongs to what passes")
+            }
+            Inner::Set(set) => set.pass(passing, context),
+            _ => passing.unchanged(),
+        }
+    }
+
+    /// The adapted parameter in a pass, as layers read it that know adapters: a weight, a vector such as a
+    /// bias, or any other. What a weight's adapter implies for a bias is left to that adapter's product.
     pub(crate) fn parameter<const D: usize>(
         &self,
         base: Tensor<D>,
         context: &AdapterContext,
     ) -> Tensor<D> {
-        as_matrix(base, |base| match self.as_set() {
-            Some(set) => set.parameter_in(base, context),
-            None => self.effective(base),
-        })
+        match &self.inner {
+            Inner::Implied(_) => base,
+            Inner::Set(set) => set.parameter_in(base, context),
+            _ => self.apply(base),
+        }
     }
 
-    /// See [`WeightAdapter::forward`].
+    /// See [`WeightAdapter::forward`]. Of a set, the members that are chosen.
+    ///
+    /// # Panics
+    /// If it is no adapter of a weight.
     pub fn forward(&self, x: Tensor<2>, base: &BaseLinear, context: &AdapterContext) -> Tensor<2> {
-        self.inner.forward_erased(x, base, context)
+        match &self.inner {
+            Inner::Weight(adapter) => adapter.forward_erased(x, base, context),
+            Inner::Set(set) => set.forward(x, base, context),
+            // An adapter of values knows the dense weight only.
+            Inner::Parameter(_) => {
+                let weight = self.apply(base.weight());
+                BaseLinear::new(weight, base.bias()).forward(x)
+            }
+            Inner::Slot(_) | Inner::Implied(_) => panic!("{self:?} is no adapter of a weight"),
+        }
     }
 
-    /// See [`WeightAdapter::effective`].
+    /// The adapted weight, `[in, out] -> [in, out]`: see [`WeightAdapter::effective`].
     pub fn effective(&self, weight: Tensor<2>) -> Tensor<2> {
-        self.inner.effective_erased(weight)
+        self.apply(weight)
     }
 
-    /// See [`WeightAdapter::cost`].
-    pub fn cost(&self, in_features: usize, out_features: usize) -> Cost {
-        self.inner.cost_erased(in_features, out_features)
+    /// Whether the adapted layer has another bias: see [`WeightAdapter::implies_bias`].
+    pub fn implies_bias(&self) -> bool {
+        matches!(&self.inner, Inner::Weight(adapter) if adapter.implies_bias_erased())
     }
 
-    /// See [`WeightAdapter::learning_rate_factor`].
+    /// The bias of the adapted layer, `[out] -> [out]`: see [`WeightAdapter::effective_bias`].
+    pub fn effective_bias(&self, bias: Tensor<1>) -> Tensor<1> {
+        match &self.inner {
+            Inner::Weight(adapter) | Inner::Implied(adapter) => adapter.effective_bias_erased(bias),
+            _ => bias,
+        }
+    }
+
+    /// What it costs at a target.
+    pub fn cost(&self, target: &Target) -> Cost {
+        match &self.inner {
+            Inner::Weight(adapter) => adapter.cost_erased(target.in_features, target.out_features),
+            Inner::Parameter(adapter) => adapter.values_cost_erased(&target.shape),
+            Inner::Slot(adapter) => adapter.slot_cost_erased(&target.shape),
+            Inner::Set(set) => set.cost(target),
+            Inner::Implied(_) => Cost::default(),
+        }
+    }
+
+    /// Factor on the learning rate of one of its fields.
     pub fn learning_rate_factor(&self, field: &str) -> f64 {
-        self.inner.learning_rate_factor_erased(field)
+        each_kind!(&self.inner, one => one.learning_rate_factor_erased(field), _set => 1.0)
     }
 
-    /// See [`WeightAdapter::penalty`].
+    /// A penalty on its own parameters, `[1]`; the members of a set speak for themselves.
     pub fn penalty(&self) -> Option<Tensor<1>> {
-        self.inner.penalty_erased()
+        match &self.inner {
+            Inner::Implied(_) => None,
+            inner => each_kind!(inner, one => one.penalty_erased(), _set => None),
+        }
     }
 
     /// See [`WeightAdapter::low_rank`].
     pub fn low_rank(&self) -> Option<[Tensor<2>; 2]> {
-        self.inner.low_rank_erased()
+        match &self.inner {
+            Inner::Weight(adapter) => adapter.low_rank_erased(),
+            _ => None,
+        }
     }
 
-    /// See [`WeightAdapter::is_additive`].
+    /// Whether what it adds is the same whatever the base, so that it may be summed with others.
     pub fn is_additive(&self) -> bool {
-        self.inner.is_additive_erased()
+        match &self.inner {
+            Inner::Weight(adapter) | Inner::Implied(adapter) => adapter.is_additive_erased(),
+            Inner::Parameter(adapter) => adapter.values_additive_erased(),
+            Inner::Slot(_) | Inner::Set(_) => false,
+        }
     }
 
-    /// See [`WeightAdapter::tie`].
+    /// The name of the parameter that a field is a copy of, where adapters share one.
     pub fn tie(&self, field: &str) -> Option<String> {
-        self.inner.tie_erased(field)
+        each_kind!(&self.inner, one => one.tie_erased(field), _set => None)
     }
 
-    /// See [`WeightAdapter::shared`].
+    /// Tensors that a file holds once for all adapters of a model, by name.
     pub fn shared(&self) -> Fields<HostTensor> {
-        self.inner.shared_erased()
+        each_kind!(&self.inner, one => one.shared_erased(), _set => Fields::new())
+    }
+
+    fn with(self, change: impl FnOnce(Inner) -> Inner) -> Self {
+        Self {
+            inner: change(self.inner),
+            method: self.method,
+        }
     }
 }
 
@@ -125,9 +322,20 @@ impl Reparameterization for DynAdapter {
     const NAME: &'static str = "adapter";
 
     /// # Panics
-    /// On a parameter of more than two dimensions; [`attach`](crate::attach()) adapts none.
+    /// Of an adapter of weights, on a parameter of more than two dimensions; [`attach`](crate::attach())
+    /// puts none there.
     fn apply<const D: usize>(&self, base: Tensor<D>) -> Tensor<D> {
-        as_matrix(base, |base| self.effective(base))
+        match &self.inner {
+            Inner::Weight(adapter) => as_matrix(base, |base| adapter.effective_erased(base)),
+            Inner::Parameter(adapter) => as_values(base, |values, shape| {
+                adapter.effective_values_erased(values, shape)
+            }),
+            Inner::Implied(adapter) => {
+                as_values(base, |bias, _| adapter.effective_bias_erased(bias))
+            }
+            Inner::Set(set) => set.active_parameter(base),
+            Inner::Slot(_) => base,
+        }
     }
 }
 
@@ -140,9 +348,19 @@ fn as_matrix<const D: usize>(
     let [rows, columns] = match *shape {
         [length] => [1, length],
         [rows, columns] => [rows, columns],
-        _ => panic!("adapters are of matrices and vectors, not of a tensor of shape {shape:?}"),
+        _ => panic!("adapters of weights are for matrices and vectors, not for shape {shape:?}"),
     };
     change(base.reshape([rows, columns])).reshape(shape)
+}
+
+/// Change a parameter that is seen as a list of values.
+fn as_values<const D: usize>(
+    base: Tensor<D>,
+    change: impl FnOnce(Tensor<1>, &[usize]) -> Tensor<1>,
+) -> Tensor<D> {
+    let shape = base.dims();
+    let length = shape.iter().product::<usize>();
+    change(base.reshape([length]), &shape).reshape(shape)
 }
 
 impl Module for DynAdapter {
@@ -152,43 +370,68 @@ impl Module for DynAdapter {
                 met.push(self.clone());
             }
         });
-        erased::visit(self.inner.as_ref(), visitor);
+        match &self.inner {
+            Inner::Set(set) => set.visit(visitor),
+            Inner::Implied(adapter) => {
+                visitor.enter_module(IMPLIED_PART, IMPLIED);
+                adapter.visit_erased(&mut ToVisitor(visitor));
+                visitor.exit_module(IMPLIED_PART, IMPLIED);
+            }
+            Inner::Weight(adapter) => adapter.visit_erased(&mut ToVisitor(visitor)),
+            Inner::Parameter(adapter) => adapter.visit_erased(&mut ToVisitor(visitor)),
+            Inner::Slot(adapter) => adapter.visit_erased(&mut ToVisitor(visitor)),
+        }
     }
 
     fn map<M: ModuleMapper>(self, mapper: &mut M) -> Self {
         if let Some(other) = NEXT.take() {
             return other;
         }
-        Self {
-            inner: erased::map(self.inner, mapper),
-        }
+        self.with(|inner| match inner {
+            Inner::Set(set) => Inner::Set(Box::new(set.map(mapper))),
+            Inner::Implied(adapter) => {
+                mapper.enter_module(IMPLIED_PART, IMPLIED);
+                let adapter = adapter.map_erased(&mut ToMapper(mapper));
+                mapper.exit_module(IMPLIED_PART, IMPLIED);
+                Inner::Implied(adapter)
+            }
+            Inner::Weight(adapter) => Inner::Weight(adapter.map_erased(&mut ToMapper(mapper))),
+            Inner::Parameter(adapter) => {
+                Inner::Parameter(adapter.map_erased(&mut ToMapper(mapper)))
+            }
+            Inner::Slot(adapter) => Inner::Slot(adapter.map_erased(&mut ToMapper(mapper))),
+        })
     }
 
     fn collect_devices(&self, devices: Devices) -> Devices {
-        self.inner.collect_devices_erased(devices)
+        each_kind!(
+            &self.inner,
+            one => one.collect_devices_erased(devices),
+            set => set.collect_devices(devices)
+        )
     }
 
     fn fork(self, device: &Device) -> Self {
-        Self {
-            inner: self.inner.fork_erased(device),
-        }
+        self.with(
+            |inner| same_kind!(inner, one => one.fork_erased(device), set => set.fork(device)),
+        )
     }
 
     fn to_device(self, device: &Device) -> Self {
-        Self {
-            inner: self.inner.to_device_erased(device),
-        }
+        self.with(|inner| {
+            same_kind!(inner, one => one.to_device_erased(device), set => set.to_device(device))
+        })
     }
 
     fn train(self) -> Self {
-        Self {
-            inner: self.inner.train_erased(),
-        }
+        self.with(|inner| same_kind!(inner, one => one.train_erased(), set => Module::train(*set)))
     }
 
     fn valid(&self) -> Self {
+        let inner = same_kind!(&self.inner, one => one.as_ref().valid_erased(), set => set.valid());
         Self {
-            inner: self.inner.valid_erased(),
+            inner,
+            method: self.method,
         }
     }
 

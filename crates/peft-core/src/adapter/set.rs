@@ -1,19 +1,18 @@
 use burn::{
     Tensor,
-    module::{Devices, Module, ModuleMapper, ModuleVisitor},
+    module::{Devices, Module, ModuleMapper, ModuleVisitor, Reparameterization},
     tensor::Device,
 };
 
-use super::{
-    AdapterChoice, AdapterContext, BaseLinear, Cost, DynAdapter, WeightAdapter, context::Chosen,
-};
+use super::{AdapterChoice, AdapterContext, BaseLinear, Cost, DynAdapter, context::Chosen};
+use crate::{Passing, Target};
 
 /// What traversals call the container of a set's members.
 pub(crate) const SET: &str = "AdapterSet";
 /// What stands before a member's name in the paths of its parameters, where no field can begin.
 pub(crate) const MARK: char = '@';
 
-/// Adapters of one parameter, by name, of any kinds of method side by side.
+/// Adapters of one site, by name, of any kinds of method side by side.
 ///
 /// Which of them compute is said by the [`AdapterContext`], row by row or for all rows; where it says
 /// nothing, and for layers that only know dense weights, those that are active do. A choice that names
@@ -88,17 +87,48 @@ impl AdapterSet {
         }
     }
 
-    /// The parameter as a choice has it, `[in, out]`.
-    fn parameter(&self, base: Tensor<2>, choice: &AdapterChoice) -> Tensor<2> {
+    /// The parameter in a pass for whose rows one choice holds, as layers read it that know adapters.
+    pub(crate) fn parameter_in<const D: usize>(
+        &self,
+        base: Tensor<D>,
+        context: &AdapterContext,
+    ) -> Tensor<D> {
+        let choice = match context.chosen() {
+            Chosen::All(choice) => choice,
+            Chosen::Active | Chosen::Rows(_) => &self.active,
+        };
         let chosen = self.chosen(choice);
-        chosen.fold(base, |value, adapter| adapter.effective(value))
+        chosen.fold(base, |value, adapter| adapter.parameter(value, context))
     }
 
-    /// The parameter in a pass for whose rows one choice holds.
-    pub(crate) fn parameter_in(&self, base: Tensor<2>, context: &AdapterContext) -> Tensor<2> {
+    /// The parameter as the active adapters have it.
+    pub(crate) fn active_parameter<const D: usize>(&self, base: Tensor<D>) -> Tensor<D> {
+        let chosen = self.chosen(&self.active);
+        chosen.fold(base, |value, adapter| adapter.apply(value))
+    }
+
+    /// What comes out of a slot that holds the set.
+    pub(crate) fn pass<P: Passing>(&self, passing: P, context: &AdapterContext) -> P::Out {
         match context.chosen() {
-            Chosen::All(choice) => self.parameter(base, choice),
-            Chosen::Active | Chosen::Rows(_) => self.parameter(base, &self.active),
+            Chosen::Active => self.pass_chosen(passing, &self.active, context),
+            Chosen::All(choice) => self.pass_chosen(passing, choice, context),
+            Chosen::Rows(rows) if P::BY_ROWS => passing.by_rows(rows, &mut |passing, choice| {
+                self.pass_chosen(passing, choice, context)
+            }),
+            Chosen::Rows(_) => self.pass_chosen(passing, &self.active, context),
+        }
+    }
+
+    /// Modules of a slot are no sums: a choice has one of them at the most.
+    fn pass_chosen<P: Passing>(
+        &self,
+        passing: P,
+        choice: &AdapterChoice,
+        context: &AdapterContext,
+    ) -> P::Out {
+        match self.chosen(choice).next() {
+            Some(one) => one.pass(passing, context),
+            None => passing.unchanged(),
         }
     }
 
@@ -114,8 +144,14 @@ impl AdapterSet {
     }
 }
 
-impl WeightAdapter for AdapterSet {
-    fn forward(&self, x: Tensor<2>, base: &BaseLinear, context: &AdapterContext) -> Tensor<2> {
+impl AdapterSet {
+    /// The product with the weight as the chosen members have it, `[rows, in] -> [rows, out]`.
+    pub(crate) fn forward(
+        &self,
+        x: Tensor<2>,
+        base: &BaseLinear,
+        context: &AdapterContext,
+    ) -> Tensor<2> {
         match context.chosen() {
             Chosen::Active => self.product(x, base, &self.active, context),
             Chosen::All(choice) => self.product(x, base, choice, context),
@@ -125,16 +161,12 @@ impl WeightAdapter for AdapterSet {
         }
     }
 
-    fn effective(&self, weight: Tensor<2>) -> Tensor<2> {
-        self.parameter(weight, &self.active)
-    }
-
     /// The values of all members, and the rest of the most costly one: a row passes through one of them
     /// as a rule.
-    fn cost(&self, in_features: usize, out_features: usize) -> Cost {
+    pub(crate) fn cost(&self, target: &Target) -> Cost {
         let costs = self.members.iter();
         costs
-            .map(|(_, one)| one.cost(in_features, out_features))
+            .map(|(_, one)| one.cost(target))
             .fold(Cost::default(), |all, one| Cost {
                 parameters: all.parameters + one.parameters,
                 flops_per_row: all.flops_per_row.max(one.flops_per_row),

@@ -10,18 +10,19 @@ use burn::module::Module;
 use peft_format::TargetSpec;
 
 use crate::{
-    AdapterError, Cost, InitContext, Method, NameMap, Target, WeightGradients, linear_sites, widest,
+    AdapterError, Cost, InitContext, Method, NameMap, Target, WeightGradients, sites, widest,
 };
 
 pub use place::attach_built;
 pub(crate) use place::{attach_at, replace};
 pub use saved::{is_saved, train_modules};
-pub use targets::{matched_modules, train_weights};
+pub use targets::{matched_modules, matched_sites, resolve_sites, train_weights};
 
 /// Where adapters go.
 #[derive(Debug, Clone)]
 pub struct AttachOptions<'a> {
-    /// Which linear layers, by the checkpoint's names.
+    /// Which sites, by the checkpoint's names: linear layers, or what else the method
+    /// [adapts](Method::site_kinds).
     pub targets: &'a TargetSpec,
     /// The checkpoint's names of the model's paths.
     pub names: &'a NameMap,
@@ -35,7 +36,7 @@ pub struct AttachOptions<'a> {
     pub gradients: Option<&'a WeightGradients>,
 }
 
-/// One adapted weight.
+/// One adapted site.
 #[derive(Debug, Clone)]
 pub struct AttachedTarget {
     /// The target.
@@ -47,7 +48,7 @@ pub struct AttachedTarget {
 /// What [`attach`] did.
 #[derive(Debug, Clone)]
 pub struct AttachReport {
-    /// The adapted weights, in the model's order.
+    /// The adapted sites, in the model's order.
     pub targets: Vec<AttachedTarget>,
     /// Values trained in adapters.
     pub adapter_parameters: usize,
@@ -64,14 +65,14 @@ impl AttachReport {
     }
 }
 
-/// Freeze a model and put fresh adapters of `method` on the matched linear layers.
+/// Freeze a model and put fresh adapters of `method` on the matched sites.
 ///
-/// Every parameter of the model is frozen except the adapters and `modules_to_save`. The targets of a
-/// method that adapts no weights are not looked at.
+/// Every parameter of the model is frozen except adapters and `modules_to_save`. The targets of a
+/// method that adapts nothing are not looked at. Adapters of other methods may be there, on other sites.
 ///
 /// # Errors
-/// If nothing matches, a name in the targets matches nothing, the model is adapted already, or the
-/// method refuses a target.
+/// If nothing matches, a name in the targets matches nothing, a matched site carries an adapter already, or
+/// the method refuses a target.
 pub fn attach<M: Module>(
     model: M,
     method: &dyn Method,
@@ -103,13 +104,19 @@ fn attach_fresh<M: Module>(
     options: &AttachOptions,
 ) -> Result<(M, AttachReport), AdapterError> {
     let matched = match method.adapts_weights() {
-        true => matched_modules(&model, options.targets, options.names, options.heads)?,
+        true => matched_modules(
+            &model,
+            options.targets,
+            method.site_kinds(),
+            options.names,
+            options.heads,
+        )?,
         false => BTreeSet::new(),
     };
-    let mut sites = linear_sites(&model);
-    sites.retain(|site| matched.contains(&options.names.to_hf(&site.path)));
-    let widest = widest(&sites);
-    let targets: Vec<Target> = sites
+    let mut matched_sites = sites(&model);
+    matched_sites.retain(|site| matched.contains(&options.names.to_hf(&site.path)));
+    let widest = widest(&matched_sites);
+    let targets: Vec<Target> = matched_sites
         .iter()
         .map(|site| site.target(options.names.to_hf(&site.path)))
         .collect();
@@ -117,6 +124,7 @@ fn attach_fresh<M: Module>(
     attach_at(
         model,
         name,
+        Some(method.name()),
         options.names,
         options.modules_to_save,
         |target, weight| {

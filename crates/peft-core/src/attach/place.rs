@@ -13,27 +13,30 @@ use super::{
     saved::{train_modules, wholes},
 };
 use crate::{
-    AdapterChoice, AdapterError, AdapterSet, DynAdapter, NameMap, ParamPath, Target,
-    check_adapter_name, linear_sites, tied_parameters, walk,
+    AdapterChoice, AdapterError, AdapterSet, DynAdapter, NameMap, ParamPath, SiteKind, Target,
+    check_adapter_name, site, sites, slot, tied_parameters, walk,
 };
 
-/// Freeze a model and put on each linear layer the adapter that `build` makes for it, if any.
+/// Freeze a model and put on each site the adapter that `build` makes for it, if any: it is given the target
+/// and the site's value seen as a [matrix](crate::matrix_shape), which is empty for a slot.
 ///
 /// # Errors
-/// Those of `build`, or if the model is adapted already, or nothing would be trained.
+/// Those of `build`, or if an adapter is of another kind than its site, the site carries one already, or
+/// nothing would be trained.
 pub fn attach_built<M: Module>(
     model: M,
     names: &NameMap,
     modules_to_save: &[String],
     build: impl FnMut(&Target, &Tensor<2>) -> Result<Option<DynAdapter>, AdapterError>,
 ) -> Result<(M, AttachReport), AdapterError> {
-    attach_at(model, None, names, modules_to_save, build)
+    attach_at(model, None, None, names, modules_to_save, build)
 }
 
-/// The same, as the one adapter of the model or under a name beside others.
+/// The same, as the one adapter of the model or under a name beside others, by the method of a name.
 pub fn attach_at<M: Module>(
     model: M,
     name: Option<&str>,
+    method: Option<&'static str>,
     names: &NameMap,
     modules_to_save: &[String],
     mut build: impl FnMut(&Target, &Tensor<2>) -> Result<Option<DynAdapter>, AdapterError>,
@@ -42,19 +45,33 @@ pub fn attach_at<M: Module>(
     let model = model.map(&mut Freeze(ParamPath::default()));
     let mut attached = Vec::new();
     let mut adapters: Vec<(String, DynAdapter)> = Vec::new();
-    for (path, mut target, weight) in linear_weights(&model, names) {
-        if weight.dtype().is_float() {
-            // Half-precision bases train their adapters in single precision, as PEFT does.
-            target.dtype = match FloatDType::from(weight.dtype()) {
-                FloatDType::F64 => FloatDType::F64,
-                _ => FloatDType::F32,
-            };
+    let places = places(&model, names);
+    let biases: BTreeSet<&str> = (places.iter())
+        .filter(|place| place.target.kind == SiteKind::Parameter)
+        .map(|place| place.path.as_str())
+        .collect();
+    for place in &places {
+        let Some(adapter) = build(&place.target, &place.value)? else {
+            continue;
+        };
+        let adapter = adapter.made_by(method);
+        expect_kind(&adapter, &place.target)?;
+        known.expect_free(&place.path, name)?;
+        let cost = adapter.cost(&place.target);
+        attached.push(AttachedTarget {
+            target: place.target.clone(),
+            cost,
+        });
+        if let Some(implied) = adapter.implied_bias()
+            && let Some(module) = place.path.strip_suffix("weight")
+        {
+            let bias = format!("{module}bias");
+            if biases.contains(bias.as_str()) {
+                known.expect_free(&bias, name)?;
+                adapters.push((bias, implied));
+            }
         }
-        if let Some(adapter) = build(&target, &weight)? {
-            let cost = adapter.cost(target.in_features, target.out_features);
-            attached.push(AttachedTarget { target, cost });
-            adapters.push((path, adapter));
-        }
+        adapters.push((place.path.clone(), adapter));
     }
     let all: usize = attached.iter().map(|target| target.cost.parameters).sum();
     let (model, saved_parameters) = match name {
@@ -76,7 +93,7 @@ pub fn attach_at<M: Module>(
             }
             let sets = adapters.into_iter().map(|(path, adapter)| {
                 let set = known.with(&path, name, adapter);
-                (path, DynAdapter::new(set))
+                (path, DynAdapter::of_set(set))
             });
             (replace(model, sets.collect()), saved)
         }
@@ -89,21 +106,25 @@ pub fn attach_at<M: Module>(
         let adapter = path.rsplit_once('.').map_or("", |(adapter, _)| adapter);
         walk::owner_of(adapter) == name.unwrap_or_default()
     };
-    let copies: usize = (tied.iter().filter(|one| own(&one.path)))
+    let copies: usize = (tied.iter().filter(|one| own(&one.path) && !one.implied))
         .map(|one| one.values)
         .sum();
+    let implied = tied.iter().filter(|one| one.implied);
+    let implied: usize = implied.map(|one| one.values).sum();
     let report = AttachReport {
         targets: attached,
         adapter_parameters: all - copies,
         saved_parameters,
-        total_parameters: model.num_params(),
+        total_parameters: model.num_params() - implied,
     };
     Ok((model, report))
 }
 
-/// The sets that a model has already.
+/// What a model has already.
 struct Known {
     sets: BTreeMap<String, AdapterSet>,
+    /// Places of adapters without a name.
+    alone: BTreeSet<String>,
     active: AdapterChoice,
 }
 
@@ -111,6 +132,7 @@ impl Known {
     /// Those of a model that may take an adapter of a name, or the one without.
     fn of<M: Module>(model: &M, name: Option<&str>) -> Result<Self, AdapterError> {
         let mut sets = BTreeMap::new();
+        let mut alone = BTreeSet::new();
         for (path, adapter) in walk::adapters(model) {
             if !walk::owner_of(&path).is_empty() {
                 continue;
@@ -123,6 +145,9 @@ impl Known {
                 }
                 // Of a set that others have left.
                 (Some(set), None) if set.members().len() == 0 => {}
+                (None, None) => {
+                    alone.insert(place);
+                }
                 _ => return Err(AdapterError::AlreadyAdapted { path: place }),
             }
         }
@@ -136,7 +161,21 @@ impl Known {
             let now = members().next().and(sets.values().next());
             active = now.map_or_else(|| AdapterChoice::one(name), |set| set.active().clone());
         }
-        Ok(Self { sets, active })
+        Ok(Self {
+            sets,
+            alone,
+            active,
+        })
+    }
+
+    /// Refuse a second adapter at one place; of names, each may have its own.
+    fn expect_free(&self, path: &str, name: Option<&str>) -> Result<(), AdapterError> {
+        if name.is_none() && self.alone.contains(path) {
+            return Err(AdapterError::AlreadyAdapted {
+                path: path.to_owned(),
+            });
+        }
+        Ok(())
     }
 
     /// The set of a parameter, with one more.
@@ -149,14 +188,40 @@ impl Known {
     }
 }
 
-/// Every linear layer's weight, `[in, out]`, by its path, in the model's order.
-fn linear_weights<M: Module>(model: &M, names: &NameMap) -> Vec<(String, Target, Tensor<2>)> {
-    #[derive(Default)]
-    struct Visitor {
-        path: ParamPath,
-        weights: BTreeMap<String, Tensor<2>>,
+/// Refuse an adapter that cannot do anything where it is to go.
+fn expect_kind(adapter: &DynAdapter, target: &Target) -> Result<(), AdapterError> {
+    let fits = match target.kind {
+        SiteKind::Slot => adapter.passing().is_some(),
+        _ => adapter.passing().is_none(),
+    };
+    // A weight's adapter is one of a matrix.
+    if fits && (target.shape.len() <= 2 || adapter.takes_any_shape()) {
+        return Ok(());
     }
-    impl ModuleVisitor for Visitor {
+    Err(AdapterError::WrongKind {
+        path: target.path.clone(),
+        kind: target.kind,
+        shape: target.shape.clone(),
+    })
+}
+
+/// A site with all that adapters are made of.
+struct Place {
+    /// Burn path of the parameter or the slot.
+    path: String,
+    target: Target,
+    /// Its value, seen as a matrix.
+    value: Tensor<2>,
+}
+
+/// Every site of a model, in the model's order.
+fn places<M: Module>(model: &M, names: &NameMap) -> Vec<Place> {
+    #[derive(Default)]
+    struct Values {
+        path: ParamPath,
+        values: BTreeMap<String, (String, Tensor<2>, FloatDType)>,
+    }
+    impl ModuleVisitor for Values {
         fn enter_module(&mut self, name: &str, container: &str) {
             self.path.enter(name, container);
         }
@@ -164,25 +229,55 @@ fn linear_weights<M: Module>(model: &M, names: &NameMap) -> Vec<(String, Target,
             self.path.exit();
         }
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            if D == 2
-                && let Some(path) = self.path.linear_of_weight()
-            {
-                let weight = param.base();
-                let shape = [weight.dims()[0], weight.dims()[1]];
-                self.weights.insert(path, weight.reshape(shape));
+            if self.path.in_adapter() {
+                return;
             }
+            let (site, kind) = self.path.site();
+            let value = param.base();
+            let dtype = value.dtype();
+            // Half-precision bases train their adapters in single precision, as PEFT does.
+            let own = match dtype.is_float().then(|| FloatDType::from(dtype)) {
+                Some(FloatDType::F64) => FloatDType::F64,
+                _ => FloatDType::F32,
+            };
+            let value = site::as_matrix(kind, value);
+            self.values.insert(site, (self.path.text(), value, own));
         }
     }
-    let mut visitor = Visitor::default();
+    let mut visitor = Values::default();
     model.visit(&mut visitor);
-    let sites = linear_sites(model).into_iter();
-    sites
-        .filter_map(|site| {
-            let weight = visitor.weights.remove(&site.path)?;
-            let target = site.target(names.to_hf(&site.path));
-            Some((format!("{}.weight", site.path), target, weight))
+    // Modules of slots compute in the type of the model that they are put in.
+    let double = visitor
+        .values
+        .values()
+        .any(|value| value.2 == FloatDType::F64);
+    let of_slots = match double {
+        true => FloatDType::F64,
+        false => FloatDType::F32,
+    };
+    let device = model.devices().into_iter().next().unwrap_or_default();
+    let all = sites(model).into_iter();
+    all.filter_map(|site| {
+        let mut target = site.target(names.to_hf(&site.path));
+        if site.kind == SiteKind::Slot {
+            target.dtype = of_slots;
+            let value = Tensor::empty([0, 0], (&device, of_slots.into()));
+            let path = site.path;
+            return Some(Place {
+                path,
+                target,
+                value,
+            });
+        }
+        let (path, value, dtype) = visitor.values.remove(&site.path)?;
+        target.dtype = dtype;
+        Some(Place {
+            path,
+            target,
+            value,
         })
-        .collect()
+    })
+    .collect()
 }
 
 /// Freezes what is not an adapter's.
@@ -205,22 +300,58 @@ impl ModuleMapper for Freeze {
     }
 }
 
-/// Give parameters these adapters, by Burn path, in place of those they have.
-pub fn replace<M: Module>(model: M, adapters: BTreeMap<String, DynAdapter>) -> M {
+/// Give parameters and slots these adapters, by Burn path, in place of those they have.
+pub fn replace<M: Module>(model: M, mut adapters: BTreeMap<String, DynAdapter>) -> M {
+    let slots = sites(&model).into_iter();
+    let slots = slots.filter(|site| site.kind == SiteKind::Slot);
+    let of_slots: BTreeMap<String, DynAdapter> = slots
+        .filter_map(|slot| adapters.remove_entry(&slot.path))
+        .collect();
+    let model = match of_slots.is_empty() {
+        true => model,
+        false => model.map(&mut Insert {
+            path: ParamPath::default(),
+            adapters: of_slots,
+        }),
+    };
+    if adapters.is_empty() {
+        return model;
+    }
     let adapted = walk::adapters(&model);
     let adapted = adapted.iter().map(|(path, _)| walk::adapted(path));
-    model.apply_reparameterization(&mut Place {
+    model.apply_reparameterization(&mut Attach {
         adapted: adapted.collect(),
         adapters,
     })
 }
 
-struct Place {
+/// Puts modules into slots.
+struct Insert {
+    path: ParamPath,
+    adapters: BTreeMap<String, DynAdapter>,
+}
+
+impl ModuleMapper for Insert {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+        if let Some(slot) = self.path.slot()
+            && let Some(adapter) = self.adapters.remove(&slot)
+        {
+            slot::hold(adapter);
+        }
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.exit();
+    }
+}
+
+struct Attach {
     adapted: BTreeSet<String>,
     adapters: BTreeMap<String, DynAdapter>,
 }
 
-impl Reparameterizer for &mut Place {
+impl Reparameterizer for &mut Attach {
     type Reparam = DynAdapter;
 
     fn reparameterize<const D: usize>(

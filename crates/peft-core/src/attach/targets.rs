@@ -1,4 +1,4 @@
-//! Which linear layers are meant.
+//! Which sites are meant.
 
 use std::collections::BTreeSet;
 
@@ -6,23 +6,39 @@ use burn::{
     Tensor,
     module::{Module, ModuleMapper, Param},
 };
-use peft_format::TargetSpec;
+use peft_format::{ModuleInfo, TargetSpec, targets::ResolveOptions};
 
-use crate::{AdapterError, NameMap, ParamPath, linear_sites};
+use crate::{AdapterError, NameMap, ParamPath, Site, SiteKind, sites};
 
-/// The linear layers that targets match, by the checkpoint's names.
+/// The sites of some kinds that targets match, of those of a model, by the checkpoint's names.
 ///
 /// # Errors
 /// If nothing matches, or a name in the targets matches nothing.
 pub fn matched_modules<M: Module>(
     model: &M,
     targets: &TargetSpec,
+    kinds: &[SiteKind],
     names: &NameMap,
     heads: &[&str],
 ) -> Result<BTreeSet<String>, AdapterError> {
-    let sites = linear_sites(model);
-    let paths = sites.iter().map(|site| names.to_hf(&site.path));
-    let resolved = targets.resolve_linears(paths, heads)?;
+    let named = sites(model).into_iter().map(|site| Site {
+        path: names.to_hf(&site.path),
+        ..site
+    });
+    matched_sites(named, targets, kinds, heads)
+}
+
+/// The same of sites by the checkpoint's names, such as a layout has.
+///
+/// # Errors
+/// If nothing matches, or a name in the targets matches nothing.
+pub fn matched_sites(
+    sites: impl IntoIterator<Item = Site>,
+    targets: &TargetSpec,
+    kinds: &[SiteKind],
+    heads: &[&str],
+) -> Result<BTreeSet<String>, AdapterError> {
+    let resolved = resolve_sites(sites, targets, kinds, heads)?;
     if let Some(near) = resolved.near {
         let names = resolved.unmatched.join("`, `");
         return Err(AdapterError::Unmatched {
@@ -31,6 +47,29 @@ pub fn matched_modules<M: Module>(
         });
     }
     Ok(resolved.matched.into_iter().collect())
+}
+
+/// What targets come to among sites by the checkpoint's names: those matched, in the order of the sites, and
+/// entries that no site answers to.
+///
+/// # Errors
+/// If nothing matches.
+pub fn resolve_sites(
+    sites: impl IntoIterator<Item = Site>,
+    targets: &TargetSpec,
+    kinds: &[SiteKind],
+    heads: &[&str],
+) -> Result<peft_format::targets::Resolved, AdapterError> {
+    let adapted = sites.into_iter().filter(|site| kinds.contains(&site.kind));
+    let modules: Vec<ModuleInfo> = adapted
+        .map(|site| ModuleInfo::new(site.path, site.kind.module_kind()))
+        .collect();
+    let supported: Vec<_> = kinds.iter().map(|kind| kind.module_kind()).collect();
+    let options = ResolveOptions {
+        heads,
+        supported: &supported,
+    };
+    Ok(targets.resolve(&modules, options)?)
 }
 
 /// Let gradients through to the weights of linear layers, by the checkpoint's names, and to nothing

@@ -6,8 +6,6 @@ use burn::{
     tensor::{Bool, Int},
 };
 
-use super::ErasedAdapter;
-
 /// The highest tensor rank that a parameter of an adapter may have.
 const MAX_RANK: usize = 6;
 
@@ -132,7 +130,7 @@ fn owned<T: Any>(any: Box<dyn Any>) -> T {
 }
 
 /// Enters the caller's visitor: restores ranks.
-struct ToVisitor<'a, V>(&'a mut V);
+pub(crate) struct ToVisitor<'a, V>(pub &'a mut V);
 
 impl<V: ModuleVisitor> ErasedVisitor for ToVisitor<'_, V> {
     fn visit(&mut self, kind: Kind, rank: usize, any: &dyn Any) {
@@ -157,7 +155,7 @@ impl<V: ModuleVisitor> ErasedVisitor for ToVisitor<'_, V> {
 }
 
 /// Enters the caller's mapper: restores ranks.
-struct ToMapper<'a, M>(&'a mut M);
+pub(crate) struct ToMapper<'a, M>(pub &'a mut M);
 
 impl<M: ModuleMapper> ErasedMapper for ToMapper<'_, M> {
     fn map(&mut self, kind: Kind, rank: usize, any: Box<dyn Any>) -> Box<dyn Any> {
@@ -179,17 +177,4 @@ impl<M: ModuleMapper> ErasedMapper for ToMapper<'_, M> {
     fn exit(&mut self, name: &str, container: &str) {
         self.0.exit_module(name, container);
     }
-}
-
-/// Walk the parameters of an erased adapter with any visitor.
-pub(crate) fn visit<V: ModuleVisitor>(adapter: &dyn ErasedAdapter, visitor: &mut V) {
-    adapter.visit_erased(&mut ToVisitor(visitor));
-}
-
-/// Map the parameters of an erased adapter with any mapper.
-pub(crate) fn map<M: ModuleMapper>(
-    adapter: Box<dyn ErasedAdapter>,
-    mapper: &mut M,
-) -> Box<dyn ErasedAdapter> {
-    adapter.map_erased(&mut ToMapper(mapper))
 }

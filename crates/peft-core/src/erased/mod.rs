@@ -1,4 +1,4 @@
-//! Type erasure of [`WeightAdapter`](crate::WeightAdapter).
+//! Type erasure of the three kinds of adapter.
 //!
 //! Burn's visitors and mappers have const-generic methods and are not object-safe, so a traversal
 //! crosses the erased boundary twice: [`bridge`] erases the rank of every parameter on the way out
@@ -7,5 +7,5 @@
 mod bridge;
 mod object;
 
-pub(crate) use bridge::{map, visit};
-pub(crate) use object::ErasedAdapter;
+pub(crate) use bridge::{ToMapper, ToVisitor};
+pub(crate) use object::{ErasedParameter, ErasedSlot, ErasedWeight};

@@ -8,8 +8,8 @@ use burn::{
 
 use super::LoadedAdapter;
 use crate::{
-    AdapterError, AttachReport, HostTensor, LinearSite, Method, NameMap, ParamPath,
-    attach::attach_at, linear_sites, walk,
+    AdapterError, AttachReport, HostTensor, Method, NameMap, ParamPath, SiteKind,
+    attach::attach_at, sites, walk,
 };
 
 /// Freeze a model and put an adapter from files on it, ready to be trained on or used.
@@ -49,20 +49,26 @@ fn load_at<M: Module>(
     names: &NameMap,
     device: &Device,
 ) -> Result<(M, AttachReport), AdapterError> {
-    let sites: Vec<LinearSite> = linear_sites(&model)
-        .into_iter()
-        .map(|site| LinearSite {
-            path: names.to_hf(&site.path),
-            ..site
-        })
-        .collect();
-    let linears: Vec<String> = sites.iter().map(|site| site.path.clone()).collect();
-    adapter.expect_places(&linears, &hf_parameter_names(&model, names))?;
+    let mut sites = sites(&model);
+    for site in &mut sites {
+        site.path = names.to_hf(&site.path);
+    }
+    sites.retain(|site| method.site_kinds().contains(&site.kind));
+    adapter.expect_places(&sites, &hf_parameter_names(&model, names))?;
     let widest = adapter.widest(&sites);
     let saved = modules_of(&adapter.saved);
-    let (model, report) = attach_at(model, name, names, &saved, |target, _| {
-        adapter.restore(method, target, widest, device)
-    })?;
+    let made_by = Some(method.name());
+    let (model, report) = attach_at(
+        model,
+        name,
+        made_by,
+        names,
+        &saved,
+        |target, _| match method.site_kinds().contains(&target.kind) {
+            true => adapter.restore(method, target, widest, device),
+            false => Ok(None),
+        },
+    )?;
     let mut restore = RestoreSaved {
         path: ParamPath::default(),
         names,
@@ -126,9 +132,9 @@ impl RestoreSaved<'_> {
         dtype: FloatDType,
     ) -> Option<Result<TensorData, AdapterError>> {
         let stored = self.saved.get(name)?;
-        let tensor = match parameter.linear_of_weight() {
-            Some(_) => stored.transposed(),
-            None => stored.clone(),
+        let tensor = match parameter.site().1 {
+            SiteKind::Linear => stored.transposed(),
+            _ => stored.clone(),
         };
         // An adapter of a set has a vector as a matrix of one row.
         let wanted = match (shape, stored.shape.len(), self.owner) {

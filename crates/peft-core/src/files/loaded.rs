@@ -9,7 +9,7 @@ use peft_format::{
 
 use super::shared::give_all;
 use crate::{
-    AdapterError, Common, DynAdapter, Fields, HostTensor, LinearSite, Method, Target,
+    AdapterError, Common, DynAdapter, Fields, HostTensor, Method, Site, Target,
     common::shared_name, widest,
 };
 
@@ -18,7 +18,7 @@ use crate::{
 pub struct LoadedAdapter {
     /// `adapter_config.json`.
     pub config: AdapterConfig,
-    /// Tensors by the checkpoint's name of the adapted module, then by suffix.
+    /// Tensors by the checkpoint's name of the adapted site, then by suffix.
     pub modules: BTreeMap<String, Fields<HostTensor>>,
     /// Tensors that all adapted modules share, by name.
     pub shared: Fields<HostTensor>,
@@ -27,7 +27,7 @@ pub struct LoadedAdapter {
 }
 
 impl LoadedAdapter {
-    /// The adapter of one weight; `None` where the file has none. `widest` is that of the base's layers
+    /// The adapter of one site; `None` where the file has none. `widest` is that of the base's sites
     /// that the file adapts, see [`widest`](Self::widest).
     ///
     /// # Errors
@@ -51,30 +51,28 @@ impl LoadedAdapter {
         }
     }
 
-    /// The largest widths of the layers that the file adapts, of those of a base in the checkpoint's
+    /// The largest widths of the sites that the file adapts, of those of a base in the checkpoint's
     /// names.
-    pub fn widest<'a>(&self, sites: impl IntoIterator<Item = &'a LinearSite>) -> [usize; 2] {
-        let adapted = |site: &&LinearSite| self.modules.contains_key(&site.path);
+    pub fn widest<'a>(&self, sites: impl IntoIterator<Item = &'a Site>) -> [usize; 2] {
+        let adapted = |site: &&Site| self.modules.contains_key(&site.path);
         widest(sites.into_iter().filter(adapted))
     }
 
-    /// Refuse an adapter with tensors for modules that are not among `linears`, or with saved
+    /// Refuse an adapter with tensors for sites that are not among `sites`, or with saved
     /// parameters that are not among `parameters` (both in the checkpoint's names).
     ///
     /// # Errors
     /// [`AdapterError::NoPlace`].
-    pub fn expect_places(
-        &self,
-        linears: &[String],
-        parameters: &[String],
-    ) -> Result<(), AdapterError> {
-        let lost: Vec<&String> = (self.modules.keys().filter(|name| !linears.contains(name)))
+    pub fn expect_places(&self, sites: &[Site], parameters: &[String]) -> Result<(), AdapterError> {
+        let is_site = |name: &String| sites.iter().any(|site| site.path == *name);
+        let lost: Vec<&String> = (self.modules.keys().filter(|name| !is_site(name)))
             .chain(self.saved.keys().filter(|name| !parameters.contains(name)))
             .collect();
         let Some(first) = lost.first() else {
             return Ok(());
         };
-        let known = linears.iter().chain(parameters).map(String::as_str);
+        let known = sites.iter().map(|site| &site.path).chain(parameters);
+        let known = known.map(String::as_str);
         let hint = near::did_you_mean(&near::nearest(first, known, 3));
         Err(AdapterError::NoPlace {
             count: lost.len(),

@@ -7,4 +7,4 @@ mod shared;
 
 pub use load::{load_adapter, load_adapter_as};
 pub use loaded::{LoadedAdapter, read_adapter};
-pub use save::{adapter_tensors, save_adapter, save_adapter_as};
+pub use save::{AdapterPart, adapter_tensors, save_adapter, save_adapter_as, save_parts};

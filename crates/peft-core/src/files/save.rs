@@ -11,28 +11,30 @@ use peft_format::{AdapterConfig, OwnedTensor, adapter::join_key};
 use super::shared::keep_one;
 use crate::{
     AdapterError, AdapterRoster, DynAdapter, Fields, HostTensor, Method, NameMap, ParamPath,
-    attach::is_saved, common::shared_key, linear_sites, walk,
+    SiteKind, attach::is_saved, common::shared_key, sites, walk,
 };
 
 /// The tensors of a model's adapter file, by PEFT's names.
 ///
 /// # Errors
-/// If an adapter on the model is not of this method.
+/// If something is trained that the file would not hold: adapters of another method among them.
 pub fn adapter_tensors<M: Module>(
     model: &M,
     method: &dyn Method,
     names: &NameMap,
     modules_to_save: &[String],
 ) -> Result<IndexMap<String, HostTensor>, AdapterError> {
-    let collected = collect(model, None, names, modules_to_save)?;
+    let collected = collect(model, None, method, names, modules_to_save)?;
+    collected.expect_whole()?;
     exported(model, collected, method, names)
 }
 
 /// The values of a model that the file of an adapter, with a name or without, holds: fields of adapters
-/// by the checkpoint's names of their modules, and parameters saved in full.
+/// by their sites, and parameters saved in full.
 fn collect<'a, M: Module>(
     model: &M,
     owner: Option<&'a str>,
+    method: &dyn Method,
     names: &'a NameMap,
     modules_to_save: &'a [String],
 ) -> Result<Collect<'a>, AdapterError> {
@@ -45,8 +47,17 @@ fn collect<'a, M: Module>(
             return Err(AdapterError::Unnamed { known });
         }
     }
+    // Sites whose adapters another method made.
+    let others = walk::adapters(model)
+        .into_iter()
+        .filter_map(|(path, adapter)| {
+            let other = adapter.method().is_some_and(|name| name != method.name());
+            (other && walk::owner_of(&path) == owner.unwrap_or_default()).then_some(path)
+        });
     let mut collect = Collect {
         path: ParamPath::default(),
+        others: others.collect(),
+        unsaved: Vec::new(),
         owner,
         names,
         modules_to_save,
@@ -56,6 +67,19 @@ fn collect<'a, M: Module>(
     };
     model.visit(&mut collect);
     Ok(collect)
+}
+
+impl Collect<'_> {
+    /// Refuse to leave out what is trained.
+    fn expect_whole(&self) -> Result<(), AdapterError> {
+        match self.unsaved.first() {
+            None => Ok(()),
+            Some(first) => Err(AdapterError::NotSaved {
+                count: self.unsaved.len(),
+                first: first.clone(),
+            }),
+        }
+    }
 }
 
 fn exported<M: Module>(
@@ -68,7 +92,8 @@ fn exported<M: Module>(
     // All adapters give the same.
     let owner = collect.owner.unwrap_or_default();
     let own = |(path, adapter): &&(String, DynAdapter)| {
-        walk::owner_of(path) == owner && adapter.as_set().is_none()
+        let by_another = adapter.method().is_some_and(|name| name != method.name());
+        walk::owner_of(path) == owner && adapter.as_set().is_none() && !by_another
     };
     if let Some((_, adapter)) = walk::adapters(model).iter().find(own) {
         for (name, tensor) in adapter.shared() {
@@ -76,13 +101,19 @@ fn exported<M: Module>(
         }
     }
     let mut modules = IndexMap::new();
-    for site in linear_sites(model) {
-        let target = site.target(names.to_hf(&site.path));
-        let Some(fields) = collect.fields.remove(&target.path) else {
+    for site in sites(model) {
+        let Some(fields) = collect.fields.remove(&site.path) else {
             continue;
         };
+        let target = site.target(names.to_hf(&site.path));
         let stored = method.export(&target, fields)?;
         modules.insert(target.path, stored);
+    }
+    if let Some(first) = collect.fields.keys().next() {
+        return Err(AdapterError::NotSaved {
+            count: collect.fields.len(),
+            first: first.clone(),
+        });
     }
     for suffix in method.shared_suffixes() {
         keep_one(suffix, &mut modules);
@@ -145,9 +176,78 @@ fn save_at<M: Module>(
     method: &dyn Method,
     names: &NameMap,
 ) -> Result<(), AdapterError> {
-    let collected = collect(model, name, names, config.modules_to_save())?;
+    let saved = config.modules_to_save();
+    let collected = collect(model, name, method, names, saved)?;
+    if name.is_none() {
+        collected.expect_whole()?;
+    }
+    write_part(model, collected, dir, config, method, names)
+}
+
+/// One method of an adapter that several methods made, and its configuration.
+#[derive(Debug, Clone, Copy)]
+pub struct AdapterPart<'a> {
+    /// The method.
+    pub method: &'a dyn Method,
+    /// `adapter_config.json` of the part; `modules_to_save` belong to the first part.
+    pub config: &'a AdapterConfig,
+}
+
+/// Write an adapter that several methods made: a folder for each of them in `dir`, by its
+/// [name](Method::name), each of which [`load_adapter`](crate::load_adapter) puts back beside the others.
+///
+/// # Errors
+/// If something is trained that no part holds, or a folder cannot be written.
+pub fn save_parts<M: Module>(
+    model: &M,
+    dir: &Path,
+    parts: &[AdapterPart],
+    names: &NameMap,
+) -> Result<(), AdapterError> {
+    let mut left: Option<Vec<String>> = None;
+    let mut all = Vec::new();
+    for part in parts {
+        let saved = part.config.modules_to_save();
+        let collected = collect(model, None, part.method, names, saved)?;
+        // What every single part would leave out is in none.
+        let unsaved = collected.unsaved.clone();
+        left = Some(match left {
+            None => unsaved,
+            Some(left) => left
+                .into_iter()
+                .filter(|path| unsaved.contains(path))
+                .collect(),
+        });
+        all.push((part, collected));
+    }
+    let left = left.unwrap_or_default();
+    if let Some(first) = left.first() {
+        return Err(AdapterError::NotSaved {
+            count: left.len(),
+            first: first.clone(),
+        });
+    }
+    for (part, collected) in all {
+        let folder = dir.join(part.method.name());
+        let create = peft_format::FormatError::io("create", &folder);
+        std::fs::create_dir_all(&folder).map_err(create)?;
+        write_part(model, collected, &folder, part.config, part.method, names)?;
+    }
+    Ok(())
+}
+
+fn write_part<M: Module>(
+    model: &M,
+    collected: Collect,
+    dir: &Path,
+    config: &AdapterConfig,
+    method: &dyn Method,
+    names: &NameMap,
+) -> Result<(), AdapterError> {
     let mut config = config.clone();
-    for (key, value) in method.config_of_adapters(&collected.fields) {
+    let named = collected.fields.iter();
+    let named = named.map(|(site, fields)| (names.to_hf(site), fields.clone()));
+    for (key, value) in method.config_of_adapters(&named.collect()) {
         config.set(&key, value)?;
     }
     let tensors = exported(model, collected, method, names)?
@@ -169,6 +269,10 @@ fn save_at<M: Module>(
 
 struct Collect<'a> {
     path: ParamPath,
+    /// Paths of adapters that other methods made.
+    others: Vec<String>,
+    /// Trained parameters that no file of this method would hold.
+    unsaved: Vec<String>,
     /// The adapter's name.
     owner: Option<&'a str>,
     names: &'a NameMap,
@@ -184,15 +288,23 @@ impl Collect<'_> {
         if let Some(place) = self.path.adapter_place()
             && place.adapter.as_deref() == self.owner
         {
-            let module = self.names.to_hf(&place.module);
-            let fields = self.fields.entry(module).or_default();
+            let path = self.path.text();
+            let other = |adapter: &String| {
+                let rest = path.strip_prefix(adapter.as_str());
+                rest.is_some_and(|rest| rest.starts_with('.'))
+            };
+            if self.others.iter().any(other) {
+                self.unsaved.push(path);
+                return;
+            }
+            let fields = self.fields.entry(place.module).or_default();
             fields.insert(place.field, data());
         }
     }
 
     fn save(&mut self, parameter: &ParamPath, data: TensorData) {
         let name = self.names.to_hf(&parameter.torch_leaves());
-        let transposed = parameter.linear_of_weight().is_some();
+        let transposed = parameter.site().1 == SiteKind::Linear;
         self.saved.insert(name, (data, transposed));
     }
 }
@@ -231,6 +343,8 @@ impl ModuleVisitor for Collect<'_> {
         if self.owner.is_none() && is_saved(&name, self.modules_to_save) {
             let parameter = self.path.clone();
             self.save(&parameter, param.base().into_data());
+        } else if self.owner.is_none() && param.base().is_require_grad() {
+            self.unsaved.push(self.path.text());
         }
     }
 

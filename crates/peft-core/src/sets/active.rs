@@ -40,7 +40,7 @@ fn changed<M: Module>(model: M, change: impl Fn(&mut AdapterSet)) -> M {
         .filter_map(|(path, adapter)| {
             let mut set = adapter.as_set()?.clone();
             change(&mut set);
-            Some((walk::adapted(&path), DynAdapter::new(set)))
+            Some((walk::adapted(&path), DynAdapter::of_set(set)))
         })
         .collect();
     replace(model, sets)

@@ -3,7 +3,7 @@
 use burn::{module::Module, tensor::Device};
 use peft_kernels::RowLayout;
 
-use crate::{AdapterChoice, AdapterError, BASE, RowGroups, linear_sites, walk};
+use crate::{AdapterChoice, AdapterError, BASE, RowGroups, sites, walk};
 
 /// The named adapters of a model: which there are, and which choices make sense.
 ///
@@ -20,7 +20,7 @@ pub struct AdapterRoster {
 #[derive(Debug, Clone)]
 struct Place {
     path: String,
-    /// Whether it belongs to a linear layer: others do not choose by rows.
+    /// Whether it belongs to a linear layer, or is a slot of rows: others do not choose by rows.
     by_rows: bool,
     /// The members, and whether each can be summed with others.
     members: Vec<(String, bool)>,
@@ -38,7 +38,8 @@ pub struct AdapterRows {
 impl AdapterRoster {
     /// That of a model.
     pub fn of<M: Module>(model: &M) -> Self {
-        let linears = linear_sites(model);
+        let mut linears = sites(model);
+        linears.retain(|site| site.kind.is_linear());
         let mut places = Vec::new();
         let mut names: Vec<String> = Vec::new();
         for (path, adapter) in walk::adapters(model) {
@@ -54,8 +55,9 @@ impl AdapterRoster {
                 (name.to_owned(), one.is_additive())
             });
             let members = members.collect();
+            let linear = linears.iter().any(|site| site.path == module);
             places.push(Place {
-                by_rows: linears.iter().any(|site| site.path == module),
+                by_rows: adapter.by_rows(linear),
                 path,
                 members,
             });

@@ -82,6 +82,10 @@ pub enum ModuleKind {
     Conv1d,
     /// A two-dimensional convolution.
     Conv2d,
+    /// A parameter by itself: a bias, a norm's scale, `A_log` of a state-space model.
+    Parameter,
+    /// A place of a block where a module may be inserted.
+    Slot,
     /// Anything else: containers, norms, activations.
     Other,
 }

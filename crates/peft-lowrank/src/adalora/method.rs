@@ -173,7 +173,7 @@ impl Method for AdaLoraMethod {
     ) -> Result<DynAdapter, AdapterError> {
         let held = self.held(&target.path);
         let (inputs, outputs) = (target.in_features, target.out_features);
-        let load = |suffix, shape| target.values_turned(tensors, suffix, shape);
+        let load = |suffix, shape| target.values_transposed(tensors, suffix, shape);
         let (a, b) = (load(A, [held, inputs])?, load(B, [outputs, held])?);
         let e = load(E, [held, 1])?;
         let options = (device, target.dtype.into());

@@ -265,7 +265,7 @@ impl Method for DeepLoraMethod {
         device: &Device,
     ) -> Result<DynAdapter, AdapterError> {
         let load = |one: Stored| {
-            let data = target.values_turned(tensors, one.suffix, one.turned())?;
+            let data = target.values_transposed(tensors, one.suffix, one.turned())?;
             Ok(Tensor::from_data(data, (device, target.dtype.into())))
         };
         let layout = self.layout(target)?.into_iter();

@@ -114,7 +114,7 @@ impl Method for SineLoraMethod {
     ) -> Result<DynAdapter, AdapterError> {
         let rank = self.rank_of(&target.path)?;
         let load = |suffix: &str, shape: [usize; 2]| -> Result<Tensor<2>, AdapterError> {
-            let data = target.values_turned(tensors, suffix, shape)?;
+            let data = target.values_transposed(tensors, suffix, shape)?;
             Ok(Tensor::from_data(data, (device, target.dtype.into())))
         };
         let a = load(A, [rank, target.in_features])?;

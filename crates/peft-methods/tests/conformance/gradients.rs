@@ -165,7 +165,7 @@ pub fn only_adapters(case: &Case) {
     let total: usize = trained.iter().map(|site| site.len()).sum();
     assert_eq!(
         total,
-        model.adapter().cost(case.inputs, case.outputs).parameters
+        model.adapter().cost(&case.target(case.dtype())).parameters
     );
     let grads = (model.forward(case.input(&device)) * probe(case, &device))
         .sum()

@@ -90,12 +90,7 @@ impl Case {
     }
 
     pub fn target(&self, dtype: FloatDType) -> Target {
-        Target {
-            path: "layer".into(),
-            in_features: self.inputs,
-            out_features: self.outputs,
-            dtype,
-        }
+        Target::linear("layer", self.inputs, self.outputs, dtype)
     }
 
     pub fn random<const D: usize>(

@@ -4,7 +4,12 @@ use burn::{
     Tensor,
     tensor::{Bool, TensorData},
 };
-use peft_core::kernels::{self, AttentionOptions, RowLayout, softmax};
+use peft_core::{
+    KeyValues,
+    kernels::{AttentionOptions, RowLayout, softmax},
+};
+
+use crate::parts;
 
 /// What a block's attention adds to the plain causal one.
 #[derive(Debug, Clone, Copy)]
@@ -15,19 +20,27 @@ pub struct Limits {
     pub softcap: Option<f64>,
 }
 
-/// Causal attention with limits; shapes are those of [`kernels::attention`].
+/// Causal attention with limits; shapes are those of [`attention`](peft_core::kernels::attention).
+///
+/// # Panics
+/// If there are limits and a slot has put keys and values before those of the sequences.
 pub fn attend(
     q: Tensor<2>,
-    k: Tensor<2>,
-    v: Tensor<2>,
+    seen: KeyValues,
     rows: &RowLayout,
     options: &AttentionOptions,
     limits: Limits,
 ) -> Tensor<2> {
     let window = limits.window.filter(|window| *window < rows.max_len());
     if window.is_none() && limits.softcap.is_none() {
-        return kernels::attention(q, k, v, rows, options);
+        return parts::attend(q, seen, rows, options);
     }
+    let (k, v) = (seen.keys, seen.values);
+    // A window or a cap over a prefix has no agreed meaning.
+    assert!(
+        seen.prefix.is_none(),
+        "keys and values put before a sequence cannot be combined with a window or a soft cap"
+    );
     let spans = rows
         .starts()
         .windows(2)

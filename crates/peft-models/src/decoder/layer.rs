@@ -1,6 +1,6 @@
 use burn::{Tensor, module::Module};
 use peft_core::{
-    AdapterContext,
+    AdapterContext, Hidden, KeyValues, Slot,
     kernels::{self, AttentionOptions},
 };
 
@@ -44,6 +44,18 @@ pub struct DecoderLayer {
     pub down: Projection,
     /// Norm of what the feed-forward part adds.
     pub post_feed_forward_norm: Option<Norm>,
+    /// Changes what the attention reads.
+    pub before_attention: Slot<Hidden>,
+    /// Changes keys and values, or puts some before them.
+    pub keys_values: Slot<KeyValues>,
+    /// Changes what the attention gives, before it is added.
+    pub after_attention: Slot<Hidden>,
+    /// Changes what the feed-forward part reads.
+    pub before_feed_forward: Slot<Hidden>,
+    /// Changes what the feed-forward part gives, from what it reads.
+    pub beside_feed_forward: Slot<Hidden>,
+    /// Changes what the feed-forward part gives, before it is added.
+    pub after_feed_forward: Slot<Hidden>,
 }
 
 impl DecoderLayer {
@@ -75,6 +87,12 @@ impl DecoderLayer {
             gate_up: loader.optional(&part("gate_up"), linear)?,
             down: loader.projection(&part("down"))?,
             post_feed_forward_norm: loader.optional(&part("post_feed_forward_norm"), norm)?,
+            before_attention: Slot::new([config.hidden_size]),
+            keys_values: Slot::new([config.kv_width()]),
+            after_attention: Slot::new([config.hidden_size]),
+            before_feed_forward: Slot::new([config.hidden_size]),
+            beside_feed_forward: Slot::new([config.hidden_size]),
+            after_feed_forward: Slot::new([config.hidden_size]),
         })
     }
 
@@ -97,31 +115,43 @@ impl DecoderLayer {
                 scale => x + part * scale,
             }
         };
-        let attended = self.attend(x.clone(), batch, config, depth, context);
-        let attended = through(&self.post_attention_norm, attended);
+        let as_it_is = |x: Tensor<2>, _: Tensor<2>| x;
+        let feed_forward = |x: &Tensor<2>| {
+            let wide = self.feed_forward(x, config, context);
+            let wide = through(&self.post_feed_forward_norm, wide, context);
+            self.after_feed_forward.through(wide, x, as_it_is, context)
+        };
+        let attended = self.attend(&x, batch, config, depth, context);
+        let attended = through(&self.post_attention_norm, attended, context);
+        let attended = self
+            .after_attention
+            .through(attended, &x, as_it_is, context);
         if config.parallel {
-            let wide = self.feed_forward(x.clone(), config, context);
+            let wide = feed_forward(&x);
             return add(add(x, attended, 2), wide, 3);
         }
         let x = add(x, attended, 2);
-        let wide = self.feed_forward(x.clone(), config, context);
-        add(x, through(&self.post_feed_forward_norm, wide), 3)
+        let wide = feed_forward(&x);
+        add(x, wide, 3)
     }
 
     fn attend(
         &self,
-        x: Tensor<2>,
+        residual: &Tensor<2>,
         batch: &PackedBatch,
         config: &DecoderConfig,
         depth: usize,
         context: &AdapterContext,
     ) -> Tensor<2> {
-        let x = self.attention_norm.forward(x);
+        let x = self.attention_norm.forward(residual.clone(), context);
+        let x = self
+            .before_attention
+            .through(x, residual, |x, _| x, context);
         let dtype = x.dtype();
         let [mut query, mut key, value] = self.query_key_value(x, config, context);
         let heads = |x: Tensor<2>, norm: &RmsNorm, heads: usize| {
             let [rows, width] = x.dims();
-            let x = norm.forward(x.reshape([rows, heads, width / heads]));
+            let x = norm.forward(x.reshape([rows, heads, width / heads]), context);
             x.reshape([rows, width])
         };
         if let Some(norm) = &self.query_norm {
@@ -150,7 +180,13 @@ impl DecoderLayer {
             window: config.windows[depth],
             softcap: config.attention_softcap,
         };
-        let attended = attend(query, key, value, &batch.rows, &options, limits);
+        let seen = KeyValues {
+            keys: key,
+            values: value,
+            prefix: None,
+        };
+        let seen = self.keys_values.pass(seen, context);
+        let attended = attend(query, seen, &batch.rows, &options, limits);
         self.output.forward(attended, context)
     }
 
@@ -189,12 +225,15 @@ impl DecoderLayer {
 
     fn feed_forward(
         &self,
-        x: Tensor<2>,
+        residual: &Tensor<2>,
         config: &DecoderConfig,
         context: &AdapterContext,
     ) -> Tensor<2> {
-        let x = self.feed_forward_norm.forward(x);
-        let wide = config.intermediate_size;
+        let x = self.feed_forward_norm.forward(residual.clone(), context);
+        let x = self
+            .before_feed_forward
+            .through(x, residual, |x, _| x, context);
+        let (read, wide) = (x.clone(), config.intermediate_size);
         let x = match (&self.gate, &self.up, &self.gate_up) {
             (Some(gate), Some(up), _) => {
                 let gate = gate.forward(x.clone(), context);
@@ -216,13 +255,15 @@ impl DecoderLayer {
                 kernels::gated(gate, up, config.activation)
             }
         };
-        self.down.forward(x, context)
+        let x = self.down.forward(x, context);
+        self.beside_feed_forward
+            .through(x, &read, |x, _| x, context)
     }
 }
 
-fn through(norm: &Option<Norm>, x: Tensor<2>) -> Tensor<2> {
+fn through(norm: &Option<Norm>, x: Tensor<2>, context: &AdapterContext) -> Tensor<2> {
     match norm {
-        Some(norm) => norm.forward(x),
+        Some(norm) => norm.forward(x, context),
         None => x,
     }
 }

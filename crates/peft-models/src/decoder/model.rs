@@ -1,12 +1,12 @@
 use std::sync::Arc;
 
 use burn::{Tensor, module::Module, tensor::Device};
-use peft_core::{AdapterContext, nn::Linear};
+use peft_core::{AdapterContext, Output, nn::Linear};
 
 use super::Decoder;
 use crate::{
-    DecoderConfig, Description, HeadKind, LanguageHead, LoadReport, ModelConfig, ModelError,
-    ModelFolder, Network, Output, PackedBatch, loader::Loader,
+    DecoderConfig, Description, HeadKind, LoadReport, ModelConfig, ModelError, ModelFolder,
+    Network, PackedBatch, loader::Loader, parts::language_head,
 };
 
 /// A decoder with a head: HF's `…ForCausalLM`, or its `…ForSequenceClassification`, which reads a
@@ -86,19 +86,19 @@ impl Network for DecoderModel {
         let config = self.config();
         if let (HeadKind::Sequence { .. }, Some(score)) = (self.description.head, &self.head) {
             // Only the rows that are read: a norm goes row by row.
-            let last = self
-                .decoder
-                .norm
-                .forward(hidden.select(0, batch.last_rows()));
-            return Output::Scores(score.forward(last, &batch.of_sequences(context)));
+            let context = &batch.of_sequences(context);
+            let last = hidden.select(0, batch.last_rows());
+            let last = self.decoder.norm.forward(last, context);
+            return Output::Scores(score.forward(last, context));
         }
-        let head = match &self.head {
-            Some(head) => LanguageHead::new(head.clone(), batch.of_tokens(context)),
-            None => LanguageHead::tied(self.decoder.embedding.weight.val()),
-        };
+        let context = batch.of_tokens(context);
+        let hidden = self.decoder.norm.forward(hidden, &context);
+        let head = language_head(self.head.as_ref(), &self.decoder.embedding, context);
         Output::Tokens {
-            hidden: self.decoder.norm.forward(hidden),
-            head: head.with_logits(config.logits_divisor, config.logits_softcap),
+            hidden,
+            head: head
+                .with_scale(1.0 / config.logits_divisor)
+                .with_softcap(config.logits_softcap),
         }
     }
 }

@@ -1,11 +1,15 @@
-use burn::{Tensor, module::Module, tensor::FloatDType};
-use peft_core::AdapterContext;
+use burn::{
+    Tensor,
+    module::Module,
+    tensor::{FloatDType, Int},
+};
+use peft_core::{AdapterContext, nn::Embedding};
 
 use super::DecoderLayer;
 use crate::{
     DecoderConfig, ModelError, NormKind, PackedBatch,
     loader::Loader,
-    parts::{Embedding, Norm, dropped},
+    parts::{Norm, dropped},
 };
 
 /// Places of the dropouts outside of the layers, clear of those inside.
@@ -47,14 +51,20 @@ impl Decoder {
 
     /// What the first block reads, `[rows, hidden]`.
     pub fn embed(&self, batch: &PackedBatch, context: &AdapterContext) -> Tensor<2> {
-        let mut x = self.embedding.rows(batch.ids.clone(), self.dtype);
+        let context = &batch.of_tokens(context);
+        let mut x = self.rows(&self.embedding, batch.ids.clone(), context);
         if self.config.embedding_scale != 1.0 {
             x = x * self.config.embedding_scale;
         }
         if let Some(position) = &self.position {
-            x = x + position.rows(batch.positions.clone(), self.dtype);
+            x = x + self.rows(position, batch.positions.clone(), context);
         }
         dropped(x, context, self.config.embedding_dropout, EMBEDDING_PLACE)
+    }
+
+    /// Rows of a table in the type of the computation.
+    fn rows(&self, table: &Embedding, ids: Tensor<1, Int>, context: &AdapterContext) -> Tensor<2> {
+        table.forward(ids, context).cast(self.dtype)
     }
 
     /// The block at a depth, `[rows, hidden] -> [rows, hidden]`.

@@ -12,6 +12,15 @@ pub enum Flow {
     Mamba(MambaFlow),
 }
 
+/// A field of a block that takes inserted modules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlotPart {
+    /// The field.
+    pub name: &'static str,
+    /// Widths of what passes.
+    pub widths: Vec<usize>,
+}
+
 /// A block with parameters of its own.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BlockDescription {
@@ -23,8 +32,8 @@ pub struct BlockDescription {
     pub name: String,
     /// Its parts, in the block's order.
     pub parts: Vec<Part>,
-    /// Its fields that take inserted modules.
-    pub slots: &'static [&'static str],
+    /// Its fields that take inserted modules, which are its last.
+    pub slots: Vec<SlotPart>,
     /// How values flow.
     pub flow: Flow,
 }

@@ -166,7 +166,7 @@ pub fn describe(config: &DecoderConfig, head: HeadKind) -> Description {
         path: "decoder.layers.{}".into(),
         name: name(names.block),
         parts: block(config, &names),
-        slots: super::ATTENTION_SLOTS,
+        slots: super::attention_slots(hidden, config.kv_width()),
         flow: Flow::Decoder(DecoderFlow {
             hidden,
             query: config.query_width(),

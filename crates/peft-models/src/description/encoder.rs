@@ -175,7 +175,7 @@ pub fn describe(config: &EncoderConfig, head: HeadKind) -> Result<Description, S
             linear("down", names.down, Role::Down, [wide, hidden]),
             Part::norm("norm", names.norm, hidden, true),
         ],
-        slots: super::ATTENTION_SLOTS,
+        slots: super::attention_slots(hidden, hidden),
         flow: Flow::Encoder(EncoderFlow {
             hidden,
             wide,

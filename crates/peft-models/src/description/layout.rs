@@ -1,8 +1,8 @@
 use std::collections::BTreeSet;
 
-use peft_core::LinearSite;
+use peft_core::{Site, SiteKind};
 
-use super::Description;
+use super::{Description, Part, PartKind};
 
 /// What a model is made of, without loading it: names are the checkpoint's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,7 +10,10 @@ pub struct ModelLayout {
     /// Prefix that checkpoints of the bare model leave out.
     pub prefix: String,
     /// The linear layers, in the model's order.
-    pub linears: Vec<LinearSite>,
+    pub linears: Vec<Site>,
+    /// Everything that can be adapted, biases, plain parameters and slots included, in the model's order;
+    /// shapes are those in memory.
+    pub sites: Vec<Site>,
     /// All parameters and their shapes in the checkpoint (`[out, in]` for linear layers).
     pub parameters: Vec<(String, Vec<usize>)>,
     /// Those of the parameters that are kept in the type of the frozen matrices.
@@ -25,16 +28,29 @@ impl Description {
         let mut layout = ModelLayout {
             prefix: self.prefix.clone(),
             linears: Vec::new(),
+            sites: Vec::new(),
             parameters: Vec::new(),
             narrowed: BTreeSet::new(),
             heads: self.heads().map(str::to_owned).collect(),
         };
-        for (_, part) in self.parts() {
-            if let Some([in_features, out_features]) = part.widths() {
-                layout.linears.push(LinearSite {
-                    path: part.name.clone(),
-                    in_features,
-                    out_features,
+        for entry in self.entries() {
+            let part = match entry {
+                Entry::Part(part) => part,
+                Entry::Slot(path, widths) => {
+                    layout.sites.push(Site {
+                        path,
+                        kind: SiteKind::Slot,
+                        shape: widths,
+                    });
+                    continue;
+                }
+            };
+            layout.sites.extend(sites(&part));
+            if let Some([inputs, outputs]) = part.widths() {
+                let kind = site_kind(part.kind);
+                layout.linears.push(Site {
+                    kind,
+                    ..Site::linear(part.name.clone(), inputs, outputs)
                 });
             }
             for (leaf, shape) in part.parameters() {
@@ -47,6 +63,59 @@ impl Description {
         }
         layout
     }
+
+    /// Parts and slots by the checkpoint's names, in the model's order: slots are a block's last fields.
+    fn entries(&self) -> Vec<Entry> {
+        let part = |part: &Part| Entry::Part(part.clone());
+        let mut entries: Vec<Entry> = self.before.iter().map(part).collect();
+        for block in &self.blocks {
+            let parts = block.parts.iter().map(|part| block.whole(part));
+            entries.extend(parts.map(Entry::Part));
+            let name = block.full_name();
+            let slots = block.slots.iter();
+            entries.extend(
+                slots.map(|slot| Entry::Slot(format!("{name}.{}", slot.name), slot.widths.clone())),
+            );
+        }
+        entries.extend(self.after.iter().map(part));
+        entries
+    }
+}
+
+enum Entry {
+    Part(Part),
+    Slot(String, Vec<usize>),
+}
+
+/// The kind of site that a part's weight is.
+fn site_kind(kind: PartKind) -> SiteKind {
+    match kind {
+        PartKind::Linear => SiteKind::Linear,
+        PartKind::TransposedLinear => SiteKind::TransposedLinear,
+        PartKind::Conv1d => SiteKind::Conv1d,
+        PartKind::Embedding => SiteKind::Embedding,
+        PartKind::Norm | PartKind::Parameter => SiteKind::Parameter,
+    }
+}
+
+/// The sites of a part: its weight, which has the module's name, and its bias, which has its own.
+fn sites(part: &Part) -> Vec<Site> {
+    let kind = site_kind(part.kind);
+    let mut sites = Vec::new();
+    for (leaf, shape) in part.parameters() {
+        let own = leaf == ".bias" || !kind.is_module();
+        let path = match own {
+            true => format!("{}{leaf}", part.name),
+            false => part.name.clone(),
+        };
+        let kind = if own { SiteKind::Parameter } else { kind };
+        let shape = match part.widths().filter(|_| !own) {
+            Some([inputs, outputs]) => vec![inputs, outputs],
+            None => shape,
+        };
+        sites.push(Site { path, kind, shape });
+    }
+    sites
 }
 
 impl ModelLayout {

@@ -1,12 +1,10 @@
 //! Stacks of selective state spaces.
 
-use super::{BlockDescription, Description, Flow, HeadKind, Part, PartKind, Role};
+use super::{BlockDescription, Description, Flow, HeadKind, Part, PartKind, Role, SlotPart};
 use crate::{MambaConfig, work::MambaFlow};
 
 /// The release of the first implementation.
 const ALIASES: &[(&str, &str)] = &[("backbone.embeddings.weight", "backbone.embedding.weight")];
-
-const SLOTS: &[&str] = &["before_state", "state_start", "state_output", "after_state"];
 
 pub fn describe(config: &MambaConfig, head: HeadKind) -> Result<Description, String> {
     if let HeadKind::Sequence { .. } = head {
@@ -71,12 +69,21 @@ pub fn describe(config: &MambaConfig, head: HeadKind) -> Result<Description, Str
             config.bias,
         ),
     ];
+    let slot = |name, widths: &[usize]| SlotPart {
+        name,
+        widths: widths.to_vec(),
+    };
     let block = |index| BlockDescription {
         index,
         path: "backbone.layers.{}".into(),
         name: "backbone.layers.{}".into(),
         parts: parts.clone(),
-        slots: SLOTS,
+        slots: vec![
+            slot("before_state", &[hidden]),
+            slot("state_start", &[channels, states]),
+            slot("state_output", &[channels]),
+            slot("after_state", &[hidden]),
+        ],
         flow: Flow::Mamba(MambaFlow {
             hidden,
             channels,

@@ -13,21 +13,28 @@ mod names;
 mod part;
 mod targets;
 
-pub use block::{BlockDescription, Flow};
+pub use block::{BlockDescription, Flow, SlotPart};
 pub use layout::ModelLayout;
 pub use part::{Part, PartKind, Role};
 
 use crate::{ModelConfig, PackedInput};
 
 /// Slots of a block of attention and feed-forward part.
-const ATTENTION_SLOTS: &[&str] = &[
-    "before_attention",
-    "keys_values",
-    "after_attention",
-    "before_feed_forward",
-    "beside_feed_forward",
-    "after_feed_forward",
-];
+fn attention_slots(hidden: usize, key_value: usize) -> Vec<SlotPart> {
+    let slot = |(name, width)| SlotPart {
+        name,
+        widths: vec![width],
+    };
+    let slots = [
+        ("before_attention", hidden),
+        ("keys_values", key_value),
+        ("after_attention", hidden),
+        ("before_feed_forward", hidden),
+        ("beside_feed_forward", hidden),
+        ("after_feed_forward", hidden),
+    ];
+    slots.map(slot).into()
+}
 
 /// The head that a task asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

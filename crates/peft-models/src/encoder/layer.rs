@@ -1,6 +1,6 @@
 use burn::{Tensor, module::Module, tensor::activation::relu};
 use peft_core::{
-    AdapterContext,
+    AdapterContext, Hidden, KeyValues, Slot,
     kernels::{self, AttentionOptions, GeluKind, RowLayout},
     nn::Linear,
 };
@@ -8,7 +8,7 @@ use peft_core::{
 use crate::{
     Activation, EncoderConfig, ModelError,
     loader::Loader,
-    parts::{LayerNorm, dropped},
+    parts::{LayerNorm, attend, dropped},
 };
 
 /// One block: attention and feed-forward, each followed by residual and norm.
@@ -30,11 +30,28 @@ pub struct Layer {
     pub down: Linear,
     /// Norm after the feed-forward block.
     pub norm: LayerNorm,
+    /// Changes what the attention reads.
+    pub before_attention: Slot<Hidden>,
+    /// Changes keys and values, or puts some before them.
+    pub keys_values: Slot<KeyValues>,
+    /// Changes what the attention gives, before it is added.
+    pub after_attention: Slot<Hidden>,
+    /// Changes what the feed-forward part reads.
+    pub before_feed_forward: Slot<Hidden>,
+    /// Changes what the feed-forward part gives, from what it reads.
+    pub beside_feed_forward: Slot<Hidden>,
+    /// Changes what the feed-forward part gives, before it is added.
+    pub after_feed_forward: Slot<Hidden>,
 }
 
 impl Layer {
     /// The layer of a path, `encoder.layers.0` for the first.
-    pub(crate) fn load(loader: &mut Loader, path: &str, eps: f64) -> Result<Self, ModelError> {
+    pub(crate) fn load(
+        loader: &mut Loader,
+        path: &str,
+        config: &EncoderConfig,
+    ) -> Result<Self, ModelError> {
+        let (hidden, eps) = (config.hidden_size, config.layer_norm_eps);
         let part = |name: &str| format!("{path}.{name}");
         Ok(Self {
             query: loader.linear(&part("query"))?,
@@ -45,6 +62,12 @@ impl Layer {
             up: loader.linear(&part("up"))?,
             down: loader.linear(&part("down"))?,
             norm: loader.layer_norm(&part("norm"), eps)?,
+            before_attention: Slot::new([hidden]),
+            keys_values: Slot::new([hidden]),
+            after_attention: Slot::new([hidden]),
+            before_feed_forward: Slot::new([hidden]),
+            beside_feed_forward: Slot::new([hidden]),
+            after_feed_forward: Slot::new([hidden]),
         })
     }
 
@@ -67,14 +90,28 @@ impl Layer {
             causal: false,
             dropout: context.dropout(config.attention_dropout, place(1)),
         };
-        let query = self.query.forward(x.clone(), context);
-        let key = self.key.forward(x.clone(), context);
-        let value = self.value.forward(x.clone(), context);
-        let attended = kernels::attention(query, key, value, rows, &options);
+        let as_it_is = |x: Tensor<2>, _: Tensor<2>| x;
+        let read = self
+            .before_attention
+            .through(x.clone(), &x, as_it_is, context);
+        let query = self.query.forward(read.clone(), context);
+        let keys = self.key.forward(read.clone(), context);
+        let values = self.value.forward(read, context);
+        let seen = KeyValues {
+            keys,
+            values,
+            prefix: None,
+        };
+        let attended = attend(query, self.keys_values.pass(seen, context), rows, &options);
         let attended = self.output.forward(attended, context);
         let attended = dropped(attended, context, config.hidden_dropout, place(2));
-        let x = self.attention_norm.forward_residual(attended, x);
-        let up = self.up.forward(x.clone(), context);
+        let norm = |x, residual| self.attention_norm.forward_residual(x, residual, context);
+        let attended = self.after_attention.through(attended, &x, norm, context);
+        let x = norm(attended, x);
+        let read = self
+            .before_feed_forward
+            .through(x.clone(), &x, as_it_is, context);
+        let up = self.up.forward(read.clone(), context);
         let up = match config.activation {
             Activation::Gelu => kernels::gelu(up, GeluKind::Erf),
             Activation::GeluTanh => kernels::gelu(up, GeluKind::Tanh),
@@ -82,6 +119,10 @@ impl Layer {
         };
         let down = self.down.forward(up, context);
         let down = dropped(down, context, config.hidden_dropout, place(3));
-        self.norm.forward_residual(down, x)
+        let norm = |x, residual| self.norm.forward_residual(x, residual, context);
+        let down = self
+            .beside_feed_forward
+            .through(down, &read, as_it_is, context);
+        norm(self.after_feed_forward.through(down, &x, norm, context), x)
     }
 }

@@ -1,11 +1,14 @@
 use burn::{Tensor, module::Module};
-use peft_core::{AdapterContext, nn::Linear};
+use peft_core::{
+    AdapterContext,
+    nn::{Embedding, Linear},
+};
 
 use super::Layer;
 use crate::{
     EncoderConfig, ModelError, PackedBatch,
     loader::Loader,
-    parts::{Embedding, LayerNorm, dropped},
+    parts::{LayerNorm, dropped, lookup},
 };
 
 /// Places of the dropouts outside of the layers, clear of those inside.
@@ -35,7 +38,7 @@ impl Encoder {
     pub(crate) fn load(loader: &mut Loader, config: &EncoderConfig) -> Result<Self, ModelError> {
         let eps = config.layer_norm_eps;
         let layer = |loader: &mut Loader, index: usize| {
-            Layer::load(loader, &format!("encoder.layers.{index}"), eps)
+            Layer::load(loader, &format!("encoder.layers.{index}"), config)
         };
         Ok(Self {
             word: loader.embedding("encoder.word")?,
@@ -59,19 +62,22 @@ impl Encoder {
 
     /// What the first block reads, `[rows, hidden]`.
     pub fn embed(&self, batch: &PackedBatch, context: &AdapterContext) -> Tensor<2> {
+        let context = &batch.of_tokens(context);
         let token_type = self.token_type.as_ref().map(|token_type| {
             let every_token_is_of_the_first = || Tensor::zeros([1], &batch.ids.device());
             let ids = batch.type_ids.clone();
-            token_type.lookup(ids.unwrap_or_else(every_token_is_of_the_first))
+            let ids = ids.unwrap_or_else(every_token_is_of_the_first);
+            lookup(token_type, ids, context)
         });
         let x = self.embedding_norm.forward_embeddings(
-            self.word.lookup(batch.ids.clone()),
-            self.position.lookup(batch.positions.clone()),
+            lookup(&self.word, batch.ids.clone(), context),
+            lookup(&self.position, batch.positions.clone(), context),
             token_type,
+            context,
         );
         let x = dropped(x, context, self.config.hidden_dropout, EMBEDDING_PLACE);
         match &self.projection {
-            Some(projection) => projection.forward(x, &batch.of_tokens(context)),
+            Some(projection) => projection.forward(x, context),
             None => x,
         }
     }

@@ -4,17 +4,13 @@ use burn::{
     tensor::activation::relu,
 };
 use peft_core::{
-    AdapterContext,
+    AdapterContext, Hidden, InitialState, Slot,
     kernels::{self, Activation},
-    nn::Linear,
+    nn::{Linear, parameter},
 };
 
 use super::{Conv1d, scan::Scan};
-use crate::{
-    MambaConfig, ModelError, PackedBatch,
-    loader::Loader,
-    parts::{RmsNorm, parameter},
-};
+use crate::{MambaConfig, ModelError, PackedBatch, loader::Loader, parts::RmsNorm};
 
 /// One block: a selective state space after a norm and before the residual.
 #[derive(Module, Debug)]
@@ -35,6 +31,14 @@ pub struct MambaBlock {
     pub d: Param<Tensor<1>>,
     /// Back to the model's width, `[D, hidden]`.
     pub out_proj: Linear,
+    /// Changes what the block reads.
+    pub before_state: Slot<Hidden>,
+    /// The state that every sequence starts from.
+    pub state_start: Slot<InitialState>,
+    /// Changes what the states give, before the gate.
+    pub state_output: Slot<Hidden>,
+    /// Changes what the block gives, before it is added.
+    pub after_state: Slot<Hidden>,
 }
 
 impl MambaBlock {
@@ -58,6 +62,10 @@ impl MambaBlock {
             a_log: loader.parameter(&part("a_log"))?,
             d: loader.parameter(&part("d"))?,
             out_proj: loader.linear(&part("out_proj"))?,
+            before_state: Slot::new([config.hidden_size]),
+            state_start: Slot::new([config.channels, config.states]),
+            state_output: Slot::new([config.channels]),
+            after_state: Slot::new([config.hidden_size]),
         })
     }
 
@@ -70,7 +78,10 @@ impl MambaBlock {
         context: &AdapterContext,
     ) -> Tensor<2> {
         let (channels, rank, states) = (config.channels, config.step_rank, config.states);
-        let both = self.in_proj.forward(self.norm.forward(x.clone()), context);
+        let as_it_is = |x: Tensor<2>, _: Tensor<2>| x;
+        let read = self.norm.forward(x.clone(), context);
+        let read = self.before_state.through(read, &x, as_it_is, context);
+        let both = self.in_proj.forward(read, context);
         let inner = both.clone().narrow(1, 0, channels);
         let gate = both.narrow(1, channels, channels);
         let inner = kernels::silu(self.conv.forward(inner, batch, context));
@@ -84,11 +95,16 @@ impl MambaBlock {
             a: parameter(&self.a_log, context).exp().neg(),
             b: chosen.clone().narrow(1, rank, states),
             c: chosen.narrow(1, rank + states, states),
+            start: self.state_start.pass(InitialState { state: None }, context),
         };
-        let direct = inner * parameter(&self.d, context).reshape([1, channels]);
+        let direct = inner.clone() * parameter(&self.d, context).reshape([1, channels]);
         let y = scan.forward(&batch.rows) + direct;
-        let y = kernels::gated(gate, y, Activation::Silu);
-        x + self.out_proj.forward(y, context)
+        let y = self.state_output.through(y, &inner, as_it_is, context);
+        let y = self
+            .out_proj
+            .forward(kernels::gated(gate, y, Activation::Silu), context);
+        let y = self.after_state.through(y, &x, as_it_is, context);
+        x + y
     }
 }
 

@@ -2,9 +2,9 @@ use burn::{
     Tensor,
     module::{Module, Param},
 };
-use peft_core::AdapterContext;
+use peft_core::{AdapterContext, nn::parameter};
 
-use crate::{PackedBatch, parts::parameter};
+use crate::PackedBatch;
 
 /// A depthwise convolution over the rows of each sequence, which sees no later row:
 /// `y[t, c] = Σₖ weight[c, 0, k] · x[t − K + 1 + k, c] + bias[c]`, rows before the first being zero.

@@ -5,14 +5,17 @@ use burn::{
     module::Module,
     tensor::{Device, FloatDType},
 };
-use peft_core::{AdapterContext, nn::Linear};
+use peft_core::{
+    AdapterContext, Output,
+    nn::{Embedding, Linear},
+};
 
 use super::MambaBlock;
 use crate::{
-    Description, HeadKind, LanguageHead, LoadReport, MambaConfig, ModelConfig, ModelError,
-    ModelFolder, Network, Output, PackedBatch,
+    Description, HeadKind, LoadReport, MambaConfig, ModelConfig, ModelError, ModelFolder, Network,
+    PackedBatch,
     loader::Loader,
-    parts::{Embedding, RmsNorm},
+    parts::{RmsNorm, language_head},
 };
 
 /// A stack of state spaces over packed rows, each sequence of which starts from a state of zeros.
@@ -92,10 +95,10 @@ impl Network for MambaModel {
         &self.description
     }
 
-    fn embed(&self, batch: &PackedBatch, _context: &AdapterContext) -> Tensor<2> {
-        self.backbone
-            .embedding
-            .rows(batch.ids.clone(), self.backbone.dtype)
+    fn embed(&self, batch: &PackedBatch, context: &AdapterContext) -> Tensor<2> {
+        let context = &batch.of_tokens(context);
+        let rows = self.backbone.embedding.forward(batch.ids.clone(), context);
+        rows.cast(self.backbone.dtype)
     }
 
     fn block(
@@ -110,13 +113,10 @@ impl Network for MambaModel {
     }
 
     fn output(&self, hidden: Tensor<2>, batch: &PackedBatch, context: &AdapterContext) -> Output {
-        let head = match &self.head {
-            Some(head) => LanguageHead::new(head.clone(), batch.of_tokens(context)),
-            None => LanguageHead::tied(self.backbone.embedding.weight.val()),
-        };
+        let context = batch.of_tokens(context);
         Output::Tokens {
-            hidden: self.backbone.norm.forward(hidden),
-            head,
+            hidden: self.backbone.norm.forward(hidden, &context),
+            head: language_head(self.head.as_ref(), &self.backbone.embedding, context),
         }
     }
 }

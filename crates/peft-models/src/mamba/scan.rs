@@ -15,10 +15,12 @@ pub struct Scan {
     pub b: Tensor<2>,
     /// Output matrices, `[rows, N]`.
     pub c: Tensor<2>,
+    /// The state before the first row of every sequence, `[D, N]`; zeros if there is none.
+    pub start: Option<Tensor<2>>,
 }
 
 impl Scan {
-    /// Within each sequence, from a state of zeros,
+    /// Within each sequence, from its first state,
     ///
     /// ```text
     /// h[t] = exp(δ[t] a) ⊙ h[t − 1] + (δ[t] u[t]) b[t]ᵀ        y[t] = h[t] c[t]
@@ -35,7 +37,8 @@ impl Scan {
             [self.u, self.delta, self.b, self.c].map(|x| x.select(0, gather.clone()));
         let a = self.a.reshape([1, channels, states]);
         let driven = delta.clone() * u;
-        let mut state: Option<Tensor<3>> = None;
+        let start = self.start.map(|state| state.reshape([1, channels, states]));
+        let mut state = start.map(|state| state.expand([count, channels, states]));
         let mut outputs = Vec::with_capacity(longest);
         for step in 0..longest {
             let at = |x: &Tensor<2>| x.clone().narrow(0, step * count, count);

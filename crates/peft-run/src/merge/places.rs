@@ -29,7 +29,7 @@ impl<'a> Places<'a> {
     pub fn find(folder: &'a ModelFolder, loaded: &'a LoadedAdapter) -> Result<Self, RunError> {
         let outputs = outputs(folder);
         let layout = folder.layout(HeadKind::Sequence { outputs })?;
-        loaded.expect_places(&layout.linear_names(), &layout.parameter_names())?;
+        loaded.expect_places(&layout.linears, &layout.parameter_names())?;
         let stored = |name: &str| folder.find(name);
         let mut places = Self {
             adapted: BTreeMap::new(),
@@ -104,15 +104,11 @@ pub fn target_of(name: &str, module: &str, info: &TensorInfo) -> Result<Target, 
             "give the base that the adapter was trained on",
         ));
     };
-    Ok(Target {
-        path: module.to_owned(),
-        in_features,
-        out_features,
-        dtype: match info.dtype {
-            Dtype::F64 => FloatDType::F64,
-            _ => FloatDType::F32,
-        },
-    })
+    let dtype = match info.dtype {
+        Dtype::F64 => FloatDType::F64,
+        _ => FloatDType::F32,
+    };
+    Ok(Target::linear(module, in_features, out_features, dtype))
 }
 
 /// Outputs of a checkpoint's own head; 1 where there is none and the number changes nothing.

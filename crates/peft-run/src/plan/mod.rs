@@ -9,7 +9,7 @@ mod work;
 use std::collections::BTreeSet;
 
 use peft_config::Problems;
-use peft_core::{AdapterSpec, Fields, is_saved, shared_key, widest};
+use peft_core::{AdapterSpec, Fields, is_saved, resolve_sites, shared_key, widest};
 use peft_data::{Task, TextTokenizer};
 use peft_format::{
     Dtype, TensorInfo, TensorSpec,
@@ -202,13 +202,17 @@ fn targets(
         Source::Fresh(_) if !choice.method.adapts_weights() => return Ok(Default::default()),
         Source::Fresh(spec) => spec,
         Source::Continued(loaded) => {
-            loaded.expect_places(&layout.linear_names(), &layout.parameter_names())?;
+            loaded.expect_places(&layout.linears, &layout.parameter_names())?;
             return Ok((loaded.modules.keys().cloned().collect(), Vec::new()));
         }
     };
-    let resolved = spec
-        .resolve_linears(layout.linear_names(), folder.head_modules())
-        .map_err(peft_core::AdapterError::from)?;
+    let sites = layout.linears.iter().cloned();
+    let resolved = resolve_sites(
+        sites,
+        spec,
+        choice.method.site_kinds(),
+        folder.head_modules(),
+    )?;
     let unmatched = resolved.near.map(|near| near.suggestions);
     let unmatched = unmatched.unwrap_or_default().into_iter();
     let unmatched = unmatched.map(|(target, nearest)| Unmatched { target, nearest });

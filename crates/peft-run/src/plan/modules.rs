@@ -47,7 +47,8 @@ pub fn groups(
         let parts: Vec<&str> = parts
             .map(|part| if numbered(part) { "{}" } else { part })
             .collect();
-        let (name, shape) = (parts.join("."), [site.out_features, site.in_features]);
+        let [inputs, outputs] = site.matrix();
+        let (name, shape) = (parts.join("."), [outputs, inputs]);
         match groups
             .iter_mut()
             .find(|g| g.name == name && g.shape == shape && g.evaluation == *evaluation)

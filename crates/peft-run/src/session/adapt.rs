@@ -32,6 +32,9 @@ pub fn resolve(config: &RunConfig, folder: &ModelFolder, entry: &Entry) -> RunCo
                 DefaultTargets::Attention => description.default_targets(),
                 DefaultTargets::FeedForward => description.targets(Role::FEED_FORWARD),
                 DefaultTargets::AllLinear => Targets::AllLinear,
+                DefaultTargets::Named(names) => {
+                    Targets::List(names.iter().map(|&name| name.to_owned()).collect())
+                }
             };
         }
     }
@@ -154,12 +157,12 @@ impl Choice {
         let gradients = match method.gradient_batches() {
             0 => None,
             _ => {
-                let modules = matched_modules(&model, &spec, names, heads)?;
+                let modules = matched_modules(&model, &spec, method.site_kinds(), names, heads)?;
                 Some(probe.weight_gradients(&model, names, &modules, method.as_ref())?)
             }
         };
         let matched = match method.adapts_weights() {
-            true => matched_modules(&model, &spec, names, heads)?.len(),
+            true => matched_modules(&model, &spec, method.site_kinds(), names, heads)?.len(),
             false => 0,
         };
         let options = AttachOptions {

@@ -58,7 +58,7 @@ impl Session<'_> {
         match of_loop {
             NotFinite { what, .. } => match what {
                 BadTensor::Parameter(path) | BadTensor::Gradient(path) => rename(path),
-                BadTensor::Loss | BadTensor::Output(_) | BadTensor::Evaluation(_) => {}
+                _ => {}
             },
             NoGradient { first } => rename(first),
             SilentAdapters { modules, .. } | NotMoved { modules, .. } => {

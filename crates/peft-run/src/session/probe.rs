@@ -48,8 +48,7 @@ pub fn weight_gradients(
         let found = differentiate(&model, &packed, &context, recompute, mean).1;
         let gradients = linear_sites(&model).into_iter().filter_map(|site| {
             let gradient = found.get(&format!("{}.weight", site.path))?.clone();
-            let shape = [site.in_features, site.out_features];
-            Some((names.to_hf(&site.path), gradient.reshape(shape)))
+            Some((names.to_hf(&site.path), gradient.reshape(site.matrix())))
         });
         take(gradients.collect());
     }

@@ -3,9 +3,7 @@
 use std::collections::BTreeSet;
 
 use burn::tensor::FloatDType;
-use peft_core::{
-    Fields, HostTensor, LinearSite, LoadedAdapter, Method, Target, is_saved, shared_key,
-};
+use peft_core::{Fields, HostTensor, LoadedAdapter, Method, Site, Target, is_saved, shared_key};
 use peft_format::{Dtype, TargetError, Targets, adapter::join_key, near};
 use peft_models::{ModelFolder, ModelLayout};
 
@@ -95,7 +93,7 @@ fn targeted(
 
 /// Compare the tensors of a module with what the method makes of it.
 fn shapes(
-    site: &LinearSite,
+    site: &Site,
     target: &Target,
     method: &dyn Method,
     tensors: &Fields<HostTensor>,
@@ -112,7 +110,7 @@ fn shapes(
             continue;
         }
         let (found, wanted) = (&tensor.shape, &expected.shape);
-        let widths = [site.in_features, site.out_features];
+        let widths = site.matrix();
         let differs: Vec<usize> = match found.len() == wanted.len() {
             true => (0..found.len())
                 .filter(|&d| found[d] != wanted[d])

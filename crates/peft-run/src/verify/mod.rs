@@ -6,7 +6,7 @@ mod report;
 use std::path::Path;
 
 use burn::tensor::Device;
-use peft_core::{LinearSite, LoadedAdapter, Method, Target};
+use peft_core::{LoadedAdapter, Method, Site, Target};
 use peft_models::{HeadKind, HeadState, ModelFolder};
 
 pub use self::report::{BaseVerdict, ModuleCheck, Problem, VerifyReport};
@@ -131,6 +131,6 @@ fn weigh(
 }
 
 /// A linear layer as a target of the adapter's own type.
-fn target_of(site: &LinearSite) -> Target {
+fn target_of(site: &Site) -> Target {
     site.target(site.path.clone())
 }

@@ -198,7 +198,7 @@ impl Method for MaskedMethod {
         device: &Device,
     ) -> Result<DynAdapter, AdapterError> {
         let [suffix] = *self.kind.suffixes();
-        let delta = target.values_turned(tensors, suffix, shape_of(target))?;
+        let delta = target.values_transposed(tensors, suffix, shape_of(target))?;
         let delta = Tensor::<2>::from_data(delta, (device, target.dtype.into()));
         Ok(DynAdapter::new(DenseDelta::new(delta)))
     }

@@ -127,7 +127,7 @@ impl Method for MePropMethod {
         tensors: &Fields<HostTensor>,
         device: &Device,
     ) -> Result<DynAdapter, AdapterError> {
-        let delta = target.values_turned(tensors, DELTA, shape_of(target))?;
+        let delta = target.values_transposed(tensors, DELTA, shape_of(target))?;
         let delta = Tensor::<2>::from_data(delta, (device, target.dtype.into()));
         Ok(self.adapter(delta))
     }

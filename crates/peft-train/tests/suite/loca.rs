@@ -6,6 +6,7 @@ use burn::{
     module::Module,
     tensor::{DType, Device, TensorData},
 };
+use peft_methods as methods;
 use peft_train::{
     AdamWConfig, HostTensors, Schedule, ScheduleKind, Trainer, TrainerConfig, TrainerState,
     core::{
@@ -13,7 +14,7 @@ use peft_train::{
         format::{Checkpoint, TargetSpec, Targets},
         nn::Linear,
     },
-    gradients, methods, restore_parameters, trained_parameters,
+    gradients, restore_parameters, trained_parameters,
 };
 use serde_json::{Value, json};
 

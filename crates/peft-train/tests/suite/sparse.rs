@@ -8,6 +8,7 @@ use burn::{
     module::Module,
     tensor::{DType, Device, TensorData},
 };
+use peft_methods as methods;
 use peft_train::{
     AdamWConfig, HostTensors, Schedule, ScheduleKind, Trainer, TrainerConfig, TrainerState,
     core::{
@@ -18,7 +19,6 @@ use peft_train::{
         nn::Linear,
         read_adapter, save_adapter,
     },
-    methods,
 };
 use serde_json::{Value, json};
 

@@ -186,7 +186,7 @@ impl Method for SparseGradMethod {
             _ => (target.values(tensors, CORE, &[p, q])?, None),
         };
         let input = target.values(tensors, INPUTS, &[inner, bases * q])?;
-        let output = target.values_turned(tensors, OUTPUTS, [out, bases * p])?;
+        let output = target.values_transposed(tensors, OUTPUTS, [out, bases * p])?;
         let past = match self.config.basis_refreshes {
             0 => None,
             count => Some(target.values(tensors, PAST, &[count * p, q])?),

@@ -1,11 +1,26 @@
 //! Layers that know adapters.
 
+mod head;
+
 use burn::{
     Tensor,
     module::{Module, Param},
+    tensor::Int,
 };
 
 use crate::{AdapterContext, BaseLinear, DynAdapter, adapter::Chosen};
+
+pub use head::LanguageHead;
+
+/// A parameter as the adapters of a pass have it: what a block reads its `A_log`, `D`, norms and biases
+/// through. Of several adapters, those that the context chooses for all rows; where rows choose by
+/// themselves, those that are active.
+pub fn parameter<const D: usize>(param: &Param<Tensor<D>>, context: &AdapterContext) -> Tensor<D> {
+    match param.reparameterization::<DynAdapter>() {
+        Some(adapter) => adapter.parameter(param.base(), context),
+        None => param.val(),
+    }
+}
 
 /// A linear layer `y = x W + b` whose weight may carry an adapter.
 ///
@@ -42,11 +57,7 @@ impl Linear {
 
     /// The product where one choice holds for all rows.
     fn product(&self, x: Tensor<2>, context: &AdapterContext) -> Tensor<2> {
-        let bias = self.bias.as_ref();
-        let bias = bias.map(|bias| match bias.reparameterization::<DynAdapter>() {
-            Some(adapter) => adapter.parameter(bias.base(), context),
-            None => bias.val(),
-        });
+        let bias = self.bias.as_ref().map(|bias| parameter(bias, context));
         match self.weight.reparameterization::<DynAdapter>() {
             Some(adapter) => {
                 adapter.forward(x, &BaseLinear::new(self.weight.base(), bias), context)
@@ -63,5 +74,55 @@ impl Linear {
         let of_bias = bias.and_then(|bias| bias.reparameterization::<DynAdapter>());
         let of_weight = self.weight.reparameterization::<DynAdapter>();
         of_weight.is_some_and(is_set) || of_bias.is_some_and(is_set)
+    }
+}
+
+/// A linear layer `y = x W + b` whose weight files hold as `[in, out]`, as those of GPT-2 do (Hugging Face's
+/// `Conv1D`); in memory it is what [`Linear`] is.
+#[derive(Module, Debug)]
+pub struct TransposedLinear {
+    /// The weight, `[in, out]`.
+    pub weight: Param<Tensor<2>>,
+    /// The bias, `[out]`.
+    pub bias: Option<Param<Tensor<1>>>,
+}
+
+impl TransposedLinear {
+    /// A layer of given parameters.
+    pub fn new(weight: Tensor<2>, bias: Option<Tensor<1>>) -> Self {
+        Self {
+            weight: Param::from_tensor(weight),
+            bias: bias.map(Param::from_tensor),
+        }
+    }
+
+    /// The product, `[rows, in] -> [rows, out]`.
+    pub fn forward(&self, x: Tensor<2>, context: &AdapterContext) -> Tensor<2> {
+        let linear = Linear {
+            weight: self.weight.clone(),
+            bias: self.bias.clone(),
+        };
+        linear.forward(x, context)
+    }
+}
+
+/// A table of vectors whose weight may carry an adapter.
+#[derive(Module, Debug)]
+pub struct Embedding {
+    /// `[entries, width]`
+    pub weight: Param<Tensor<2>>,
+}
+
+impl Embedding {
+    /// A table of given vectors.
+    pub fn new(weight: Tensor<2>) -> Self {
+        Self {
+            weight: Param::from_tensor(weight),
+        }
+    }
+
+    /// The vectors of `ids`, `[rows] -> [rows, width]`.
+    pub fn forward(&self, ids: Tensor<1, Int>, context: &AdapterContext) -> Tensor<2> {
+        parameter(&self.weight, context).select(0, ids)
     }
 }
