@@ -5,9 +5,9 @@ use anyhow::{Result, ensure};
 use burn::{module::Param, tensor::Device};
 use peft_run::{
     core::kernels::uniform,
-    data::Labels,
     models::{Embedding, Encoder, EncoderConfig, SequenceModel},
 };
+use peft_train::Truth;
 
 use crate::{
     Case,
@@ -20,7 +20,7 @@ pub struct BaseCase {
     training: Training,
     ids: Vec<u32>,
     starts: Vec<usize>,
-    labels: Labels,
+    labels: Vec<u32>,
 }
 
 impl BaseCase {
@@ -44,12 +44,12 @@ impl BaseCase {
         let tokens = uniform(setup.seed, setup.batch * setup.seq);
         let ids: Vec<u32> = tokens.iter().map(|u| (u * words) as u32).collect();
         let starts: Vec<usize> = (0..=setup.batch).map(|row| row * setup.seq).collect();
-        let labels = Labels::Classes((0..setup.batch as u32).map(|row| row % 2).collect());
+        let labels: Vec<u32> = (0..setup.batch as u32).map(|row| row % 2).collect();
         let inputs = Inputs {
             ids: &ids,
             type_ids: &[],
             starts: &starts,
-            labels: &labels,
+            truth: Truth::Classes(&labels),
         };
         Ok(Self {
             training: Training::new(random_model(config, &device), setup, &device, &inputs)?,
@@ -70,7 +70,7 @@ impl Case for BaseCase {
             ids: &self.ids,
             type_ids: &[],
             starts: &self.starts,
-            labels: &self.labels,
+            truth: Truth::Classes(&self.labels),
         })
     }
 }

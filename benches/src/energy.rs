@@ -17,7 +17,7 @@ use peft_run::{
 use peft_spectral::{Basis, transform::spectrum};
 use serde_json::{Map, Value, json};
 
-use crate::{adapter::named, protocol::Energy};
+use crate::{adapter::named, protocol::Energy, training::objective};
 
 /// Shares of one rule and number of coefficients, over the modules.
 fn shares(
@@ -131,13 +131,15 @@ impl Loaded {
         take: impl FnMut(Vec<(String, Tensor<2>)>),
     ) -> Result<()> {
         let batches = self.plan.iter_from(first).take(count);
-        let batches =
-            batches.map(|rows| labelled_batch(&self.model, &self.data, rows, &self.device));
+        let objective = objective();
+        let batches = batches
+            .map(|rows| labelled_batch(&self.model, &self.data, rows, &objective, &self.device));
         let names = self.model.names();
         Ok(weight_gradients(
             &self.model,
             &names,
             &self.modules,
+            &objective,
             false,
             batches,
             take,

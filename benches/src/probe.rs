@@ -18,6 +18,7 @@ use crate::{
     adapter::{method, named},
     protocol::{Measured, Setup},
     step::load,
+    training::objective,
 };
 
 /// Epochs of the run that the probe is held against.
@@ -61,12 +62,15 @@ impl ProbeCase {
         let targets = TargetSpec::new(named(&self.setup.targets));
         let modules = matched_modules(model, &targets, SiteKind::LINEAR, &names, heads)?;
         let batches = self.plan.iter_from(0).take(method.gradient_batches());
-        let batches = batches.map(|rows| labelled_batch(model, &self.data, rows, &self.device));
+        let objective = objective();
+        let batches =
+            batches.map(|rows| labelled_batch(model, &self.data, rows, &objective, &self.device));
         let mut gradients = WeightGradients::new();
         weight_gradients(
             model,
             &names,
             &modules,
+            &objective,
             self.setup.recompute,
             batches,
             |one| {

@@ -5,6 +5,7 @@ use burn::tensor::Device;
 use peft_run::{
     data::{BatchPlan, Dataset, LoadOptions, Task, TextTokenizer},
     models::{HeadSpec, ModelFolder, SequenceModel},
+    truth,
 };
 
 use crate::{
@@ -50,7 +51,7 @@ impl StepCase {
             ids: &first.ids,
             type_ids: &first.type_ids,
             starts: &first.row_starts,
-            labels: &first.labels,
+            truth: truth(&first).context("no labels")?,
         };
         Ok(Self {
             training: Training::new(model, setup, &device, &inputs)?,
@@ -96,7 +97,7 @@ impl Case for StepCase {
             ids: &batch.ids,
             type_ids: &batch.type_ids,
             starts: &batch.row_starts,
-            labels: &batch.labels,
+            truth: truth(&batch).context("no labels")?,
         })
     }
 }

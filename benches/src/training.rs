@@ -3,30 +3,36 @@
 use anyhow::{Context, Result};
 use burn::tensor::Device;
 use peft_run::{
-    RunError, ScheduleKind, Targets,
+    RunError, ScheduleKind,
     core::{
         AttachOptions, Method, SiteKind, WeightGradients, attach,
         format::{self, TargetSpec},
         matched_modules,
     },
-    data::Labels,
-    differentiate, loss, methods,
+    differentiate, methods,
     models::{PackedBatch, SequenceModel},
-    targets, weight_gradients,
+    weight_gradients,
 };
-use peft_train::{AdamWConfig, Schedule, Trainer, TrainerConfig};
+use peft_train::{
+    AdamWConfig, Classification, Objective, Schedule, Targets, Trainer, TrainerConfig, Truth,
+};
 
 use crate::{
     adapter::{method, named},
     protocol::{Measured, Setup},
 };
 
+/// What is learned: the number of classes matters to its evaluation only.
+pub fn objective() -> Classification {
+    Classification::new(2)
+}
+
 /// What a step reads: token ids and segments, the rows' starts, and labels.
 pub struct Inputs<'a> {
     pub ids: &'a [u32],
     pub type_ids: &'a [u32],
     pub starts: &'a [usize],
-    pub labels: &'a Labels,
+    pub truth: Truth<'a>,
 }
 
 impl Inputs<'_> {
@@ -39,10 +45,11 @@ impl Inputs<'_> {
             ids,
             type_ids,
             starts,
-            labels,
+            truth,
         } = self;
         let packed = PackedBatch::new(model.config(), ids, type_ids, starts, device)?;
-        Ok((packed, targets(labels, device)?))
+        let targets = objective().targets(truth, device)?;
+        Ok((packed, targets))
     }
 }
 
@@ -107,9 +114,18 @@ impl Training {
         let count = method.gradient_batches();
         let mut gradients = WeightGradients::new();
         let batches = (0..count).map(|_| inputs.packed(&model, device));
-        weight_gradients(&model, &names, &modules, setup.recompute, batches, |one| {
-            gradients.add(one, method.as_ref());
-        })?;
+        let (learned, recompute) = (objective(), setup.recompute);
+        weight_gradients(
+            &model,
+            &names,
+            &modules,
+            &learned,
+            recompute,
+            batches,
+            |one| {
+                gradients.add(one, method.as_ref());
+            },
+        )?;
         let options = AttachOptions {
             targets: &TargetSpec::new(wanted),
             names: &names,
@@ -138,7 +154,7 @@ impl Training {
             self.trainer
                 .step_with(model, self.method.as_ref(), 1, |model, _, context| {
                     let (packed, targets) = inputs.packed(model, device)?;
-                    let loss = |outputs| loss(outputs, targets);
+                    let loss = |output| objective().loss(output, targets);
                     Ok(differentiate(model, &packed, context, recompute, loss))
                 })?;
         self.model = Some(model);

@@ -2,6 +2,7 @@
 
 mod args;
 mod commands;
+mod flags;
 mod interrupt;
 mod model;
 mod progress;
@@ -64,7 +65,11 @@ fn run(mut cli: Cli) -> anyhow::Result<ExitCode> {
 /// An error and its causes, each once: some messages quote their cause.
 fn message(error: &anyhow::Error) -> String {
     let mut text = String::new();
-    for cause in error.chain().map(ToString::to_string) {
+    let told = |cause: &(dyn std::error::Error + 'static)| match cause.downcast_ref() {
+        Some(error) => flags::told(error),
+        None => cause.to_string(),
+    };
+    for cause in error.chain().map(told) {
         if !text.contains(&cause) {
             let colon = if text.is_empty() { "" } else { ": " };
             text = text + colon + &cause;

@@ -157,6 +157,15 @@ fn line(event: &Event, total: u64) -> String {
             }
             text
         }
+        Event::WarmUp {
+            step,
+            steps,
+            loss,
+            learning_rate,
+            ..
+        } => {
+            format!("warm-up {step}/{steps}  loss {loss:.4}  rate {learning_rate:.2e}")
+        }
         Event::Eval {
             step,
             epoch,

@@ -27,6 +27,7 @@ mod names;
 pub mod nn;
 mod output;
 mod path;
+mod phases;
 pub mod places;
 pub mod randperm;
 mod sets;
@@ -56,6 +57,7 @@ pub use method::{AdapterSpec, DefaultTargets, Fields, InitContext, Method, own_s
 pub use names::NameMap;
 pub use output::Output;
 pub use path::{AdapterPlace, ParamPath};
+pub use phases::{PhaseLength, PhaseSpec, WarmUpChoice, Warmed};
 pub use sets::{AdapterRoster, AdapterRows, Methods, NamedMethods, remove_adapter, set_active};
 pub use site::{Site, SiteKind, linear_sites, matrix_shape, sites};
 pub use slot::{Hidden, InitialState, KeyValues, Passing, Slot};

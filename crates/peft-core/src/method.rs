@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     AdapterError, AfterStep, Common, Cost, DynAdapter, GradientMoments, HostTensor, MomentScope,
-    SiteKind, Target, WeightGradients,
+    PhaseSpec, SiteKind, Target, WarmUpChoice, Warmed, WeightGradients,
 };
 
 /// What a fresh adapter may depend on, beside the path of its target.
@@ -145,6 +145,29 @@ pub trait Method: Debug + Send + Sync {
     /// Whether it wants the squares of the gradients of batches summed, too.
     fn gradient_squares(&self) -> bool {
         false
+    }
+
+    /// The phases of a run, in their order; the last trains this method's adapters.
+    fn phases(&self) -> Vec<PhaseSpec> {
+        let batches = self.gradient_batches();
+        let probe = (batches > 0).then_some(PhaseSpec::Probe { batches });
+        probe.into_iter().chain([PhaseSpec::Train]).collect()
+    }
+
+    /// Choose what to train by what a warm-up changed: see [`PhaseSpec::Choose`].
+    ///
+    /// # Errors
+    /// If nothing can be chosen by it.
+    fn choose(&self, _warmed: &Warmed) -> Result<WarmUpChoice, AdapterError> {
+        Ok(WarmUpChoice::new())
+    }
+
+    /// This method with what it [chose](Self::choose); `None` if its adapters do not depend on that.
+    ///
+    /// # Errors
+    /// If the choice is not one of this method's.
+    fn with_choice(&self, _chosen: &WarmUpChoice) -> Result<Option<Box<dyn Method>>, AdapterError> {
+        Ok(None)
     }
 
     /// How much of a budget that is shared out over the whole model goes to each target, in units of the

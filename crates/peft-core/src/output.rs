@@ -18,3 +18,13 @@ pub enum Output {
         head: LanguageHead,
     },
 }
+
+impl Output {
+    /// The scores, where the model gives one row a sequence.
+    pub fn scores(self) -> Option<Tensor<2>> {
+        match self {
+            Self::Scores(scores) => Some(scores),
+            Self::Tokens { .. } => None,
+        }
+    }
+}

@@ -56,6 +56,7 @@ impl Counts {
             truncated_tokens: self.truncated_tokens,
             lengths: self.kept.lengths(),
             empty_texts: self.empty_texts,
+            causal: None,
         }
     }
 }
@@ -151,7 +152,7 @@ impl<'a> Builder<'a> {
             counts.kept.add(row.ids.len());
             counts.whole.add(row.ids.len() + row.truncated_tokens);
             if let Some(tokens) = &mut self.tokens {
-                tokens.append(&row)?;
+                tokens.append(&row.ids, &row.type_ids)?;
             }
             if self.first.len() < self.keep_first {
                 let (text, pair) = texts;
@@ -191,14 +192,14 @@ impl<'a> Builder<'a> {
     }
 }
 
-struct TokenWriter {
+pub(crate) struct TokenWriter {
     ids: Writer<u32>,
     type_ids: Writer<u8>,
     starts: Writer<u64>,
 }
 
 impl TokenWriter {
-    fn new(spill: usize) -> Self {
+    pub(crate) fn new(spill: usize) -> Self {
         Self {
             ids: Writer::new(spill),
             type_ids: Writer::new(spill),
@@ -206,11 +207,17 @@ impl TokenWriter {
         }
     }
 
-    fn append(&mut self, row: &Encoded) -> Result<(), DataError> {
+    /// Number of tokens.
+    pub(crate) fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Adds a row; no segments are all of segment 0.
+    pub(crate) fn append(&mut self, ids: &[u32], type_ids: &[u32]) -> Result<(), DataError> {
         if self.starts.len() == 0 {
             self.starts.push(0)?;
         }
-        if row.type_ids.iter().any(|&t| t != 0) || self.type_ids.len() > 0 {
+        if type_ids.iter().any(|&t| t != 0) || self.type_ids.len() > 0 {
             // The first second segment: earlier rows were all of segment 0.
             const ZEROS: [u8; 4096] = [0; 4096];
             while self.type_ids.len() < self.ids.len() {
@@ -218,14 +225,14 @@ impl TokenWriter {
                 self.type_ids.extend(&ZEROS[..missing])?;
             }
             // Segments are 0 and 1 (XLNet's class token has 2); no tokenizer goes near 255.
-            let narrow: Vec<u8> = row.type_ids.iter().map(|&t| t.min(255) as u8).collect();
+            let narrow: Vec<u8> = type_ids.iter().map(|&t| t.min(255) as u8).collect();
             self.type_ids.extend(&narrow)?;
         }
-        self.ids.extend(&row.ids)?;
+        self.ids.extend(ids)?;
         self.starts.push(self.ids.len() as u64)
     }
 
-    fn finish(self) -> Result<Tokens, DataError> {
+    pub(crate) fn finish(self) -> Result<Tokens, DataError> {
         Ok(Tokens {
             ids: self.ids.finish()?,
             type_ids: self.type_ids.finish()?,

@@ -28,7 +28,7 @@ impl ChoiceColumn<'_> {
     }
 
     /// The number of the name that a row has.
-    fn id(&self, row: &Row, file: &str) -> Result<u32, DataError> {
+    pub(crate) fn id(&self, row: &Row, file: &str) -> Result<u32, DataError> {
         let value = row.text(self.column, file)?.trim();
         let found = self.names.iter().position(|name| name == value);
         found

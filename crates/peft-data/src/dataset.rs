@@ -27,16 +27,23 @@ pub enum Labels {
         /// Number of labels there are.
         width: usize,
     },
+    /// Tokens to predict, for language models.
+    Tokens {
+        /// One flag a token: whether it is to be predicted from the tokens before it in its row.
+        /// The first token of a row never is.
+        trained: Vec<bool>,
+    },
 }
 
 impl Labels {
-    /// Number of rows that are labelled.
+    /// Number of rows that are labelled; of [`Labels::Tokens`] the number of tokens.
     pub fn len(&self) -> usize {
         match self {
             Self::None => 0,
             Self::Classes(ids) => ids.len(),
             Self::Numbers(values) => values.len(),
             Self::MultiHot { values, width } => values.len().checked_div(*width).unwrap_or(0),
+            Self::Tokens { trained } => trained.len(),
         }
     }
 
@@ -133,7 +140,14 @@ impl Dataset {
     /// Labels of all rows, in memory: of a large set rather take those of its batches.
     pub fn labels(&self) -> Labels {
         let places = (0..self.len()).filter_map(|row| self.place(row));
-        self.rows.labels.select(places)
+        self.rows.labels.select(places, &self.rows.starts)
+    }
+
+    /// Number of tokens to predict, for language models; 0 otherwise.
+    pub fn targets(&self) -> usize {
+        let places = (0..self.len()).filter_map(|row| self.place(row));
+        let spans = places.map(|place| self.span(place));
+        spans.map(|span| self.rows.labels.targets(span)).sum()
     }
 
     /// What the rows chose in [`LoadOptions::choice`](crate::LoadOptions), as numbers of the names there;
@@ -160,7 +174,10 @@ impl Dataset {
             ids: Vec::with_capacity(tokens),
             type_ids: Vec::with_capacity(tokens),
             row_starts: Vec::with_capacity(indices.len() + 1),
-            labels: self.rows.labels.select(places.iter().copied()),
+            labels: self
+                .rows
+                .labels
+                .select(places.iter().copied(), &self.rows.starts),
             indices: indices.to_vec(),
         };
         batch.row_starts.push(0);
@@ -193,10 +210,12 @@ impl Dataset {
     /// # Errors
     /// [`DataError::Split`] for fewer than two rows or a fraction not between 0 and 1.
     pub fn split(&self, fraction: f64, seed: u64) -> Result<(Vec<usize>, Vec<usize>), DataError> {
-        match self.labels() {
-            Labels::Classes(classes) => split_stratified(&classes, fraction, seed),
-            _ => split(self.len(), fraction, seed),
+        if let LabelStore::Classes { .. } = self.rows.labels
+            && let Labels::Classes(classes) = self.labels()
+        {
+            return split_stratified(&classes, fraction, seed);
         }
+        split(self.len(), fraction, seed)
     }
 
     /// The sets `(fit, select)` of [`Dataset::split`]. Beyond a million rows each row is drawn by

@@ -140,6 +140,16 @@ pub enum DataError {
         /// The flags that answer.
         flags: &'static str,
     },
+    /// A column that was named and is not there.
+    #[error("{file}: there is no column `{column}`; columns found: {found}; name one of these")]
+    NoColumn {
+        /// The file, or `<stdin>`.
+        file: String,
+        /// The name.
+        column: String,
+        /// The columns of the file.
+        found: String,
+    },
     /// A label that the model does not know.
     #[error(
         "{at}: unknown label `{value}`; known labels: {known} (a label may also be given by its \
@@ -238,6 +248,16 @@ pub enum DataError {
     #[error("{path}: {problem}; {fix}", path = path.display())]
     Tokenizer {
         /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+        /// What to do.
+        fix: &'static str,
+    },
+    /// A chat template that cannot be used, or that cannot be used for a conversation.
+    #[error("{path}: {problem}; {fix}", path = path.display())]
+    Template {
+        /// The file it came from.
         path: PathBuf,
         /// What is wrong.
         problem: String,

@@ -1,8 +1,10 @@
 //! Labels of loaded rows, kept as compactly as their tokens.
 
 use crate::dataset::Labels;
+use crate::flags::FlagStore;
 use crate::preview::PreviewTargets;
 use crate::store::Store;
+use std::ops::Range;
 
 /// Labels in the order of the rows. Ids are those of the order of appearance where the labels were
 /// learned from the data; `order` leads from there to the class ids.
@@ -21,6 +23,8 @@ pub(crate) enum LabelStore {
         order: Option<Vec<u32>>,
         width: usize,
     },
+    /// Whether each token is to be predicted; `None` if all are except the first of every row.
+    Tokens(Option<FlagStore>),
 }
 
 fn through(order: Option<&Vec<u32>>, id: u32) -> u32 {
@@ -28,9 +32,20 @@ fn through(order: Option<&Vec<u32>>, id: u32) -> u32 {
 }
 
 impl LabelStore {
-    /// The labels of some rows, which must exist.
-    pub(crate) fn select(&self, rows: impl Iterator<Item = usize>) -> Labels {
+    /// The labels of some rows, which must exist and begin at `starts`.
+    pub(crate) fn select(&self, rows: impl Iterator<Item = usize>, starts: &[u64]) -> Labels {
         match self {
+            Self::Tokens(flags) => {
+                let mut trained = Vec::new();
+                for row in rows {
+                    let span = starts[row] as usize..starts[row + 1] as usize;
+                    match flags {
+                        Some(flags) => trained.extend(flags.range(span)),
+                        None => trained.extend((0..span.len()).map(|token| token > 0)),
+                    }
+                }
+                Labels::Tokens { trained }
+            }
             Self::None => Labels::None,
             Self::Classes { ids, order } => {
                 Labels::Classes(rows.map(|r| through(order.as_ref(), ids[r])).collect())
@@ -53,6 +68,15 @@ impl LabelStore {
                 let width = *width;
                 Labels::MultiHot { values, width }
             }
+        }
+    }
+
+    /// Tokens to predict of a row, whose tokens are given.
+    pub(crate) fn targets(&self, span: Range<usize>) -> usize {
+        match self {
+            Self::Tokens(Some(flags)) => flags.range(span).filter(|trained| *trained).count(),
+            Self::Tokens(None) => span.len().saturating_sub(1),
+            _ => 0,
         }
     }
 
@@ -94,6 +118,7 @@ impl LabelStore {
 impl From<Labels> for LabelStore {
     fn from(labels: Labels) -> Self {
         match labels {
+            Labels::Tokens { trained } => Self::Tokens(Some(FlagStore::in_memory(&trained))),
             Labels::None => Self::None,
             Labels::Classes(ids) => Self::Classes {
                 ids: ids.into(),

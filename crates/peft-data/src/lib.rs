@@ -13,10 +13,13 @@
 
 mod batch;
 mod builder;
+mod causal;
+mod chat;
 mod choice;
 mod columns;
 mod dataset;
 mod error;
+mod flags;
 mod format;
 mod label_store;
 mod labels;
@@ -35,6 +38,8 @@ mod task;
 mod tokenizer;
 
 pub use batch::Batch;
+pub use causal::{CausalOptions, CausalReport, Cut, LossOn, Marks, PreviewSpan, SampleBy, TooLong};
+pub use chat::{ChatTemplate, CivilTime, Clock, Conversation, MaskKind, Message, Rendered};
 pub use choice::ChoiceColumn;
 pub use columns::{ColumnMap, Columns};
 pub use dataset::{Dataset, Labels};
@@ -53,4 +58,4 @@ pub use split::{split, split_stratified};
 pub use store::SPILL_BYTES;
 pub use stream::Parts;
 pub use task::Task;
-pub use tokenizer::{Encoded, TextTokenizer};
+pub use tokenizer::{DecodeStream, Encoded, TextTokenizer};

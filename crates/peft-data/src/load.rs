@@ -1,6 +1,7 @@
 //! From rows to a tokenized data set.
 
-use crate::builder::Builder;
+use crate::builder::{Builder, TokenWriter};
+use crate::causal::{CausalOptions, Loader};
 use crate::choice::{ChoiceColumn, Choices};
 use crate::columns::{ColumnMap, Columns};
 use crate::dataset::{Dataset, Labels};
@@ -39,6 +40,8 @@ pub struct LoadOptions<'a> {
     /// Bytes of each list (token ids, segments, row starts, labels) that stay in memory; longer
     /// lists go to a temporary file, so that memory does not grow with the data.
     pub spill: usize,
+    /// How rows of a language model are made ([`Task::CausalLm`]).
+    pub causal: CausalOptions<'a>,
 }
 
 impl LoadOptions<'_> {
@@ -55,6 +58,7 @@ impl LoadOptions<'_> {
             label_separator: ',',
             choice: None,
             spill: SPILL_BYTES,
+            causal: CausalOptions::default(),
         }
     }
 }
@@ -106,7 +110,7 @@ impl<'a> Source<'a> {
     /// The classes that the file names itself, if nobody else does.
     pub(crate) fn own_labels(&mut self) -> Result<Option<LabelMap>, DataError> {
         let wanted = self.options.labels.is_none() && self.options.require_labels;
-        if !wanted || self.options.task == Task::Regress {
+        if !wanted || !self.options.task.has_classes() {
             return Ok(None);
         }
         let Some(names) = self.reader.names().map(<[String]>::to_vec) else {
@@ -199,6 +203,12 @@ impl Dataset {
         options: &LoadOptions<'_>,
         tokenizer: &TextTokenizer,
     ) -> Result<(Self, LoadReport), DataError> {
+        if options.task == Task::CausalLm {
+            let mut loader = Loader::new(reader, options, tokenizer, None)?;
+            loader.fill(usize::MAX, usize::MAX)?;
+            let set = loader.take()?.ok_or_else(|| loader.nothing())?;
+            return Ok((set, loader.report()));
+        }
         let file = reader.file().to_owned();
         let mut source = Source::new(reader, options);
         let own = source.own_labels()?;
@@ -226,6 +236,12 @@ impl Dataset {
         tokenizer: &TextTokenizer,
     ) -> Result<(Self, LoadReport), DataError> {
         const FILE: &str = "<texts>";
+        if let Labels::Tokens { .. } = labels {
+            return Err(DataError::Unsupported {
+                what: "flags of tokens cannot be given for texts that are not tokenized".to_owned(),
+                fix: "tokenize first, see Dataset::from_tokens",
+            });
+        }
         let mut builder = Builder::new(tokenizer, max_length, FILE, SPILL_BYTES);
         for (row, (text, pair)) in (1..).zip(texts) {
             builder.push(text.to_owned(), pair.map(str::to_owned), (row, 0))?;
@@ -260,6 +276,47 @@ impl Dataset {
         let labels = LabelStore::from(labels);
         report.label_counts = named_counts(&labels, label_map.as_ref());
         Ok((tokens.labelled(labels, label_map, None), report))
+    }
+
+    /// Rows of token ids with a flag for each that says whether it is to be predicted, see
+    /// [`Labels::Tokens`]; the flag of a row's first token is taken for false.
+    ///
+    /// # Errors
+    /// [`DataError::LabelCount`] for a row with more or fewer flags than ids,
+    /// [`DataError::NoTokens`] for one without ids, [`DataError::Empty`] without rows.
+    pub fn from_tokens<'t>(
+        rows: impl IntoIterator<Item = (&'t [u32], &'t [bool])>,
+    ) -> Result<Self, DataError> {
+        const FILE: &str = "<tokens>";
+        let (mut tokens, mut trained) = (TokenWriter::new(SPILL_BYTES), Vec::new());
+        for (row, (ids, flags)) in (1..).zip(rows) {
+            if ids.len() != flags.len() {
+                return Err(DataError::LabelCount {
+                    texts: ids.len(),
+                    labels: flags.len(),
+                });
+            }
+            let (Some(_), [_, rest @ ..]) = (ids.first(), flags) else {
+                return Err(DataError::NoTokens {
+                    at: Location {
+                        file: FILE.to_owned(),
+                        row,
+                        line: 0,
+                        column: None,
+                    },
+                });
+            };
+            tokens.append(ids, &[])?;
+            trained.push(false);
+            trained.extend_from_slice(rest);
+        }
+        if tokens.len() == 0 {
+            return Err(DataError::Empty {
+                file: FILE.to_owned(),
+            });
+        }
+        let labels = LabelStore::from(Labels::Tokens { trained });
+        Ok(tokens.finish()?.labelled(labels, None, None))
     }
 }
 

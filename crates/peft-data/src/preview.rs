@@ -1,18 +1,19 @@
 //! A look at a file before training on it.
 
 use crate::builder::{Builder, First};
+use crate::causal::{CausalReport, Loader, PreviewSpan};
 use crate::columns::Columns;
 use crate::error::{DataError, shorten};
 use crate::load::{LoadOptions, Source, named_counts};
 use crate::reader::RowReader;
-use crate::report::Bin;
+use crate::report::{Bin, LengthCounts};
 use crate::task::Task;
 use crate::tokenizer::TextTokenizer;
 use serde::Serialize;
 use std::path::Path;
 
 /// Tokens shown of a row.
-const SHOWN_TOKENS: usize = 64;
+pub(crate) const SHOWN_TOKENS: usize = 64;
 
 /// What a file holds, as training would see it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -45,6 +46,9 @@ pub struct Preview {
     pub label_counts: Vec<(String, usize)>,
     /// The numbers to predict, for regression.
     pub targets: Option<PreviewTargets>,
+    /// What was found in rows of a language model; `None` for other tasks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub causal: Option<CausalReport>,
 }
 
 /// A row and its tokens.
@@ -62,6 +66,9 @@ pub struct PreviewRow {
     pub length: usize,
     /// Tokens cut off.
     pub truncated_tokens: usize,
+    /// The whole row by what is predicted of it, for language models; else empty.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub spans: Vec<PreviewSpan>,
 }
 
 /// Lengths of rows in tokens, special tokens included, before truncation.
@@ -96,6 +103,22 @@ pub struct PreviewTargets {
     pub max: f32,
 }
 
+impl PreviewLengths {
+    pub(crate) fn of(whole: &LengthCounts) -> Self {
+        let lengths = whole.lengths();
+        Self {
+            min: lengths.min,
+            mean: lengths.mean,
+            p50: lengths.p50,
+            p90: whole.percentile(90),
+            p95: lengths.p95,
+            p99: whole.percentile(99),
+            max: lengths.max,
+            histogram: whole.histogram(),
+        }
+    }
+}
+
 impl Preview {
     /// Reads a whole file (or [`LoadOptions::limit`] rows of it) and keeps the first `rows` rows and
     /// counts; memory does not grow with the file. `-` is standard input.
@@ -122,6 +145,10 @@ impl Preview {
         tokenizer: &TextTokenizer,
         rows: usize,
     ) -> Result<Self, DataError> {
+        if options.task == Task::CausalLm {
+            let loader = Loader::new(reader, options, tokenizer, Some(rows))?;
+            return Self::causal(loader, options, tokenizer);
+        }
         let file = reader.file().to_owned();
         let mut source = Source::new(reader, options);
         let own = source.own_labels()?;
@@ -133,7 +160,6 @@ impl Preview {
         let (first, counts) = builder.counted()?;
         let (labels, map) = targets.finish(&file)?;
         let (whole, report) = (&counts.whole, counts.report());
-        let lengths = whole.lengths();
         let empty = || DataError::Empty { file: file.clone() };
         Ok(Self {
             columns: source.all_columns.clone(),
@@ -145,18 +171,10 @@ impl Preview {
             truncated_rows: report.truncated_rows,
             truncated_share: report.truncated_rows as f64 / report.rows as f64,
             truncated_tokens: report.truncated_tokens,
-            lengths: PreviewLengths {
-                min: lengths.min,
-                mean: lengths.mean,
-                p50: lengths.p50,
-                p90: whole.percentile(90),
-                p95: lengths.p95,
-                p99: whole.percentile(99),
-                max: lengths.max,
-                histogram: whole.histogram(),
-            },
+            lengths: PreviewLengths::of(whole),
             empty_texts: report.empty_texts,
             label_counts: named_counts(&labels, map.as_ref()),
+            causal: None,
             targets: (options.task == Task::Regress)
                 .then(|| labels.numbers())
                 .flatten(),
@@ -178,5 +196,6 @@ fn shown(row: First, tokenizer: &TextTokenizer) -> PreviewRow {
             .collect(),
         length: ids.len(),
         truncated_tokens: row.encoded.truncated_tokens,
+        spans: Vec::new(),
     }
 }

@@ -1,5 +1,6 @@
 //! What loading a data set found.
 
+use crate::causal::CausalReport;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -154,6 +155,9 @@ pub struct LoadReport {
     pub lengths: Lengths,
     /// Rows whose text, or one of the pair, is empty or blank.
     pub empty_texts: usize,
+    /// What was found in rows of a language model; `None` for other tasks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub causal: Option<CausalReport>,
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! A file in parts, for what looks at each row once: prediction and evaluation.
 
 use crate::builder::{Builder, Counts};
+use crate::causal::Loader;
 use crate::dataset::Dataset;
 use crate::error::DataError;
 use crate::labels::LabelMap;
@@ -17,12 +18,23 @@ const PART_TOKENS: usize = 4 << 20;
 /// Iterates over the rows of a file in parts of bounded size, each a [`Dataset`] of its own; memory
 /// does not grow with the file. After an error it ends. A file without rows is an error.
 pub struct Parts<'a> {
+    reading: Reading<'a>,
+    rows: usize,
+    ended: bool,
+}
+
+enum Reading<'a> {
+    Labelled(Box<Labelled<'a>>),
+    Causal(Box<Loader<'a>>),
+}
+
+/// Rows with labels of their own, or none.
+struct Labelled<'a> {
     source: Source<'a>,
     tokenizer: &'a TextTokenizer,
     /// Classes that the file itself names.
     own: Option<LabelMap>,
     file: String,
-    rows: usize,
     counts: Counts,
     label_counts: Vec<(String, usize)>,
     ended: bool,
@@ -56,43 +68,79 @@ impl<'a> Parts<'a> {
         tokenizer: &'a TextTokenizer,
         rows: usize,
     ) -> Result<Self, DataError> {
+        let rows = rows.max(1);
+        if options.task == Task::CausalLm {
+            let loader = Loader::new(reader, options, tokenizer, None)?;
+            return Ok(Self {
+                reading: Reading::Causal(Box::new(loader)),
+                rows,
+                ended: false,
+            });
+        }
         let file = reader.file().to_owned();
         let mut source = Source::new(reader, options);
         let own = source.own_labels()?;
         let named = options.labels.is_some() || own.is_some();
-        if options.require_labels && options.task != Task::Regress && !named {
+        if options.require_labels && options.task.has_classes() && !named {
             return Err(DataError::Unsupported {
                 what: format!("{file}: labels cannot be learned from a file that is read in parts"),
                 fix: "give their names (LoadOptions::labels), or load the whole file",
             });
         }
-        Ok(Self {
+        let labelled = Labelled {
             source,
             tokenizer,
             own,
             file,
-            rows: rows.max(1),
             counts: Counts::default(),
             label_counts: Vec::new(),
+            ended: false,
+        };
+        Ok(Self {
+            reading: Reading::Labelled(Box::new(labelled)),
+            rows,
             ended: false,
         })
     }
 
     /// What was found so far; after the last part, of the whole file.
     pub fn report(&self) -> LoadReport {
-        LoadReport {
-            label_counts: self.label_counts.clone(),
-            ..self.counts.report()
+        match &self.reading {
+            Reading::Causal(loader) => loader.report(),
+            Reading::Labelled(labelled) => LoadReport {
+                label_counts: labelled.label_counts.clone(),
+                ..labelled.counts.report()
+            },
         }
     }
 
     fn part(&mut self) -> Result<Option<Dataset>, DataError> {
+        match &mut self.reading {
+            Reading::Labelled(labelled) => {
+                let part = labelled.part(self.rows)?;
+                self.ended = labelled.ended;
+                Ok(part)
+            }
+            Reading::Causal(loader) => {
+                loader.fill(self.rows, PART_TOKENS)?;
+                self.ended = loader.ended();
+                match loader.take()? {
+                    None if loader.report().rows == 0 => Err(loader.nothing()),
+                    part => Ok(part),
+                }
+            }
+        }
+    }
+}
+
+impl Labelled<'_> {
+    fn part(&mut self, rows: usize) -> Result<Option<Dataset>, DataError> {
         let o = &self.source.options;
         let (spill, max_length, labels) = (o.spill, o.max_length, o.labels);
         let mut targets = self.source.targets(labels.or(self.own.as_ref()));
         let builder = Builder::new(self.tokenizer, max_length, &self.file, spill);
         let mut builder = builder.after(std::mem::take(&mut self.counts));
-        let enough = |b: &Builder<'_>| b.rows() >= self.rows || b.token_count() >= PART_TOKENS;
+        let enough = |b: &Builder<'_>| b.rows() >= rows || b.token_count() >= PART_TOKENS;
         let more = self.source.fill(&mut builder, &mut targets, enough)?;
         self.ended = !more;
         builder.flush()?;

@@ -43,6 +43,8 @@ impl<'a> Targets<'a> {
                 ids: Writer::new(spill),
             },
             Task::MultiLabel => Self::Many(Many::new(names, separator, spill)),
+            // Rows of a language model are their own labels, see `causal`.
+            Task::CausalLm => Self::Unlabelled,
         }
     }
 

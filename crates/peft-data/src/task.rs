@@ -18,23 +18,31 @@ pub enum Task {
     Regress,
     /// Any number of labels at once, each true or false.
     MultiLabel,
+    /// The next token, from those before it.
+    CausalLm,
 }
 
 impl Task {
-    /// Hugging Face's name for it, `problem_type` in `config.json`.
-    pub fn problem_type(self) -> &'static str {
+    /// Hugging Face's name for it, `problem_type` in `config.json`; language models have none.
+    pub fn problem_type(self) -> Option<&'static str> {
         match self {
-            Self::Classify => "single_label_classification",
-            Self::Regress => "regression",
-            Self::MultiLabel => "multi_label_classification",
+            Self::Classify => Some("single_label_classification"),
+            Self::Regress => Some("regression"),
+            Self::MultiLabel => Some("multi_label_classification"),
+            Self::CausalLm => None,
         }
+    }
+
+    /// Whether rows have classes, whose names are known or learned.
+    pub fn has_classes(self) -> bool {
+        matches!(self, Self::Classify | Self::MultiLabel)
     }
 }
 
 impl FromStr for Task {
     type Err = DataError;
 
-    /// Our names (`classify`, `regress`, `multi-label`) and Hugging Face's.
+    /// Our names (`classify`, `regress`, `multi-label`, `causal-lm`) and Hugging Face's.
     fn from_str(name: &str) -> Result<Self, DataError> {
         match name.to_lowercase().replace('_', "-").as_str() {
             "classify"
@@ -44,6 +52,8 @@ impl FromStr for Task {
             | "sequence-classification" => Ok(Self::Classify),
             "regress" | "regression" => Ok(Self::Regress),
             "multi-label" | "multilabel" | "multi-label-classification" => Ok(Self::MultiLabel),
+            "causal-lm" | "causallm" | "clm" | "text-generation" | "language-modeling"
+            | "language-modelling" | "sft" => Ok(Self::CausalLm),
             "token-classification" | "token-classify" | "token-cls" | "ner" | "pos" => {
                 Err(DataError::Unsupported {
                     what: TOKEN_CLASSIFICATION.to_owned(),
@@ -52,7 +62,7 @@ impl FromStr for Task {
             }
             _ => Err(DataError::Unsupported {
                 what: format!("there is no task `{}`", shorten(name)),
-                fix: "use classify, multi-label or regress",
+                fix: "use classify, multi-label, regress or causal-lm",
             }),
         }
     }
@@ -65,10 +75,15 @@ mod tests {
     #[test]
     fn names_are_ours_and_hugging_faces() {
         for task in [Task::Classify, Task::Regress, Task::MultiLabel] {
-            assert_eq!(task.problem_type().parse::<Task>().unwrap(), task);
+            let hf = task.problem_type().unwrap();
+            assert_eq!(hf.parse::<Task>().unwrap(), task);
             let written = serde_json::to_value(task).unwrap();
             assert_eq!(written.as_str().unwrap().parse::<Task>().unwrap(), task);
         }
+        for name in ["causal-lm", "CAUSAL_LM", "text-generation", "CausalLM"] {
+            assert_eq!(name.parse::<Task>().unwrap(), Task::CausalLm);
+        }
+        assert_eq!(serde_json::to_value(Task::CausalLm).unwrap(), "causal-lm");
         let error = "token-classification".parse::<Task>().unwrap_err();
         assert!(error.to_string().contains("not supported yet"), "{error}");
         assert!("segment".parse::<Task>().is_err());

@@ -4,6 +4,10 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`checkpoint`] | model folders, `.safetensors` and PyTorch files, memory-mapped and validated |
+//! | [`gguf`] | llama.cpp's files: models, LoRA adapters and tokenizers |
+//! | [`blocks`] | the block types of quantised weights, and NF4 |
+//! | [`bitsandbytes`] | NF4 weights in safetensors files |
+//! | [`stored`], [`shared`] | weights as they are stored, still mapped |
 //! | [`writer`] | streamed `.safetensors` writing, byte for byte what the official crate writes |
 //! | [`atomic`] | files and directories that appear whole or not at all |
 //! | [`bounded`] | files read up to a limit |
@@ -19,24 +23,34 @@
 
 pub mod adapter;
 pub mod atomic;
+pub mod bitsandbytes;
+pub mod blocks;
 pub mod bounded;
 pub mod checkpoint;
 pub mod config;
 pub mod error;
 pub mod fingerprint;
+pub mod gguf;
 pub(crate) mod json;
 pub mod near;
+pub mod shared;
+pub mod stored;
 pub mod summary;
 pub mod targets;
 pub(crate) mod torch;
 pub mod writer;
 
 pub use adapter::{AdapterFile, OwnedTensor, save_adapter};
+pub use bitsandbytes::Nf4Tensor;
+pub use blocks::BlockType;
 pub use checkpoint::{Checkpoint, TensorInfo, TensorView};
 pub use config::{AdapterConfig, AdapterConfigBuilder};
 pub use error::{FormatError, Result, shorten};
 pub use fingerprint::Fingerprint;
+pub use gguf::{GgufFile, GgufLora, GgufModel};
 pub use safetensors::Dtype;
+pub use shared::SharedBytes;
+pub use stored::StoredTensor;
 pub use targets::{ModuleInfo, ModuleKind, TargetError, TargetSpec, Targets};
 pub use writer::{SafetensorsWriter, TensorSpec};
 

@@ -1,4 +1,7 @@
-import json,dataclasses,enum
+import json,dataclasses,enum,os,sys
+sys.path.insert(0,os.path.join(os.path.dirname(os.path.abspath(__file__)),"../../../xtask/python"))
+import versions
+versions.check()
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING as M
 out={}
 def conv(v):

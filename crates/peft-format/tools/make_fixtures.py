@@ -1,8 +1,11 @@
-"""Writes tests/fixtures with PEFT 0.21.2: what it matches, and a small adapter that it saved.
+"""Writes tests/fixtures with PEFT (versions in xtask/python/requirements.txt): what it matches, and a small adapter that it saved.
 
 Run from the crate's folder: `python tools/make_fixtures.py`.
 """
-import itertools, json, os, types
+import itertools, json, os, sys, types
+sys.path.insert(0, "../../xtask/python")
+import versions
+versions.check()
 import torch
 from torch import nn
 from peft import LoraConfig, get_peft_model

@@ -7,7 +7,7 @@ use burn::{
     tensor::{Device, FloatDType},
 };
 use indexmap::IndexMap;
-use peft_core::{HostTensor, LoadedAdapter, Method};
+use peft_core::{HostTensor, LoadedAdapter, Method, Site};
 use peft_format::{
     AdapterConfig, OwnedTensor,
     adapter::{PREFIX, join_key},
@@ -19,7 +19,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     BaseFile, RunError, TaskFile,
-    merge::{Places, target_of},
+    merge::{Places, head_of, target_of},
     open::read_with_method,
 };
 
@@ -79,12 +79,14 @@ pub fn convert(options: &ConvertOptions) -> Result<ConvertReport, RunError> {
     let same = |path: &Path| std::fs::canonicalize(path).ok();
     if options.output.exists() && same(options.output) == same(options.adapter) {
         return Err(RunError::setting(
-            "--output",
+            "`output`",
             "it is the adapter's own folder",
             "give another folder",
         ));
     }
-    let places = Places::find(&folder, &loaded)?;
+    let task = TaskFile::read(options.adapter)?;
+    let layout = folder.layout(head_of(&folder, Some(&loaded), task.as_ref()))?;
+    let places = Places::find(&folder, &layout, method.as_ref(), &loaded)?;
     let mut report = ConvertReport {
         modules: 0,
         rank: 0,
@@ -93,11 +95,11 @@ pub fn convert(options: &ConvertOptions) -> Result<ConvertReport, RunError> {
         relative_error: 0.0,
     };
     let mut all = Vec::new();
-    for (name, module) in &places.adapted {
+    for (name, adapted) in places.adapted.iter().filter(|(_, adapted)| !adapted.bias) {
         let (factors, error) = factors(
             &folder,
             name,
-            module,
+            &adapted.site,
             &loaded,
             method.as_ref(),
             places.widest,
@@ -132,7 +134,7 @@ pub fn convert(options: &ConvertOptions) -> Result<ConvertReport, RunError> {
         push(format!("{PREFIX}{name}"), tensor.clone());
     }
     save_adapter(options.output, &config, &tensors)?;
-    if let Some(task) = TaskFile::read(options.adapter)? {
+    if let Some(task) = task {
         task.write(options.output)?;
     }
     if let Some(base) = BaseFile::read(options.adapter)? {
@@ -145,7 +147,7 @@ pub fn convert(options: &ConvertOptions) -> Result<ConvertReport, RunError> {
 fn factors(
     folder: &ModelFolder,
     name: &str,
-    module: &str,
+    site: &Site,
     loaded: &LoadedAdapter,
     method: &dyn Method,
     widest: [usize; 2],
@@ -154,18 +156,19 @@ fn factors(
     let missing = || {
         let problem = format!("the checkpoint has no `{name}`");
         RunError::setting(
-            "--model",
+            "`model`",
             problem,
             "give the base that the adapter was trained on",
         )
     };
     let info = folder.checkpoint().info(name).ok_or_else(missing)?;
-    let target = target_of(name, module, &info)?;
+    let target = target_of(site, info.dtype);
+    let module = &site.path;
     let restored = loaded.restore(method, &target, widest, options.device)?;
     let adapter = restored.ok_or_else(missing)?;
     let Some([a, b]) = adapter.low_rank() else {
         return Err(RunError::setting(
-            "--adapter",
+            "`adapter`",
             format!("{} has no low-rank form: `{module}`", method.name()),
             "merge it into its base with `peft merge`",
         ));
@@ -185,7 +188,7 @@ fn factors(
         Ok::<_, RunError>(tensor)
     };
     let factors = Factors {
-        module: module.to_owned(),
+        module: module.clone(),
         rank,
         a: stored(a, "lora_A.weight")?,
         b: stored(b, "lora_B.weight")?,

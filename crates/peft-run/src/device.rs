@@ -155,7 +155,7 @@ fn cuda(index: usize) -> Result<SelectedDevice, RunError> {
             return Err(RunError::Device {
                 device: name,
                 problem: "no CUDA driver (libcuda) found".into(),
-                fix: "install NVIDIA's driver, or use --device cpu".into(),
+                fix: "install NVIDIA's driver, or use `device` cpu".into(),
             });
         }
         Ok(SelectedDevice {
@@ -184,7 +184,7 @@ fn gpu(
         return Err(RunError::Device {
             device: name.to_owned(),
             problem: "no Vulkan loader (libvulkan) found".into(),
-            fix: "install the GPU's Vulkan driver, or use --device cpu".into(),
+            fix: "install the GPU's Vulkan driver, or use `device` cpu".into(),
         });
     }
     Ok(SelectedDevice {
@@ -220,7 +220,7 @@ fn not_compiled(device: &str, feature: &str) -> RunError {
     RunError::Device {
         device: device.to_owned(),
         problem: "this binary was built without it".into(),
-        fix: format!("build with `--features {feature}`, or use --device cpu"),
+        fix: format!("build with `--features {feature}`, or use `device` cpu"),
     }
 }
 

@@ -66,7 +66,7 @@ pub enum RunError {
     /// An adapter was trained on other weights than those of the base it is to be used with.
     #[error(
         "{}: it was trained on `{}` ({}), but `{}` ({}) holds other weights; give the base that it was \
-         trained on as --model, or --any-base to go on all the same",
+         trained on as `model`, or `any_base` to go on all the same",
         adapter.display(), recorded.model, recorded.fingerprint.short(), found.model,
         found.fingerprint.short()
     )]
@@ -78,15 +78,55 @@ pub enum RunError {
         /// The base that was given.
         found: Box<BaseFile>,
     },
+    /// A run asks for something else than what is prepared.
+    #[error(
+        "`{setting}`: what is prepared was made with {prepared}, this run has {asked}; give it as it was, \
+         or prepare anew"
+    )]
+    NotPrepared {
+        /// The setting.
+        setting: String,
+        /// Its value there.
+        prepared: String,
+        /// Its value in the run.
+        asked: String,
+    },
+    /// The rows of a step hold nothing that the objective could learn from.
+    #[error(
+        "rows {} of the data have no target for {objective}; leave them out, or allow longer sequences if \
+         they were cut before it",
+        shown(rows)
+    )]
+    NothingToLearn {
+        /// The objective.
+        objective: &'static str,
+        /// The rows, from 0.
+        rows: Vec<usize>,
+    },
     /// The run was asked to stop, and did after saving.
     #[error(
-        "interrupted after step {step} of {total}: give the same command with --resume to go on; \
+        "interrupted after step {step} of {total}: give the same command with `resume` to go on; \
          the adapter so far is in {}", output.join("last").display()
     )]
     Interrupted {
         /// Steps done.
         step: u64,
         /// Steps to do.
+        total: u64,
+        /// The output folder.
+        output: PathBuf,
+    },
+    /// The run was asked to stop before its own adapters were made, and did after saving.
+    #[error(
+        "interrupted in the {phase} after step {step} of {total}: give the same command with `resume` to \
+         go on in {}", output.display()
+    )]
+    InterruptedBefore {
+        /// The phase.
+        phase: String,
+        /// Steps done in it.
+        step: u64,
+        /// Steps to do in it.
         total: u64,
         /// The output folder.
         output: PathBuf,
@@ -104,7 +144,7 @@ pub enum RunError {
     /// A resumed run is asked for with a setting or an input that would change its bits.
     #[error(
         "{what}: the run in {} was started with {before}, this command has {now}; give it as it was, \
-         or start afresh in another --output", folder.display()
+         or start afresh in another `output`", folder.display()
     )]
     Changed {
         /// The setting or the input.
@@ -116,6 +156,14 @@ pub enum RunError {
         /// The output folder.
         folder: PathBuf,
     },
+}
+
+/// The first of some rows.
+fn shown(rows: &[usize]) -> String {
+    const SHOWN: usize = 5;
+    let first: Vec<String> = rows.iter().take(SHOWN).map(usize::to_string).collect();
+    let more = if rows.len() > SHOWN { ", …" } else { "" };
+    format!("{}{more}", first.join(", "))
 }
 
 impl From<TrainError> for RunError {

@@ -43,6 +43,20 @@ pub enum Event {
         /// Largest resident set so far, in bytes.
         peak_memory: Option<u64>,
     },
+    /// After an optimiser step of a warm-up, before the run's own adapters are made.
+    #[serde(rename = "warm-up")]
+    WarmUp {
+        /// Steps done in it.
+        step: u64,
+        /// Steps to do in it.
+        steps: u64,
+        /// Loss of the batch.
+        loss: f64,
+        /// Learning rate of adapters.
+        learning_rate: f64,
+        /// Norm of all gradients before clipping.
+        gradient_norm: f64,
+    },
     /// After an evaluation.
     Eval {
         /// Steps done.

@@ -3,13 +3,15 @@
 //!
 //! [`train`] is a whole run from files to an adapter folder. It can be interrupted and go on to the same
 //! bits ([`RunConfig::resume`]). The loop itself, for any Burn module, is
-//! [`Trainer`](peft_train::Trainer) in `peft-train`.
+//! [`Trainer`](peft_train::Trainer) in `peft-train`. Several runs of a process share what is costly and the
+//! same as a [`Prepared`] value ([`train_prepared`]).
 //!
 //! A run that would learn nothing or nonsense ends in a [`RunError`] that names the tensor or the
 //! modules, such as adapters that end as they began
 //! ([`TrainError::NotMoved`]).
 
 mod base;
+mod batch;
 mod cache;
 mod checkpoint;
 mod config;
@@ -21,8 +23,10 @@ mod evaluate;
 mod event;
 mod loss;
 mod merge;
+mod objective;
 mod open;
 mod plan;
+mod prepared;
 mod run;
 mod session;
 mod sidecar;
@@ -31,25 +35,25 @@ mod task;
 mod verify;
 
 pub use base::BaseFile;
+pub use batch::pack;
 pub use cache::cache_folder;
 pub use config::{Flag, Sources};
 pub use convert::{ConvertOptions, ConvertReport, convert};
 pub use device::{DeviceChoice, SelectedDevice};
 pub use dtype::BaseDtype;
 pub use error::RunError;
-pub use evaluate::{
-    Evaluation, Prediction, evaluate, evaluate_parts, evaluate_parts_by_rows, predict,
-    predict_by_rows,
-};
+pub use evaluate::{evaluate, evaluate_parts, evaluate_parts_by_rows, predict, predict_by_rows};
 pub use event::{Event, Progress};
-pub use loss::{Targets, differentiate, loss, targets};
+pub use loss::{differentiate, labelled_batch};
 pub use merge::{MergeOptions, MergeReport, merge};
+pub use objective::{objective, truth};
 pub use open::{Adapted, AdaptedSet, NamedAdapter, OpenOptions, OpenSetOptions, open, open_set};
 pub use plan::{
     DataPlan, MemoryPlan, ModuleGroup, Plan, Rates, TimePlan, Unmatched, calibrate, plan,
 };
-pub use run::{RunConfig, RunReport, train};
-pub use session::{labelled_batch, weight_gradients};
+pub use prepared::Prepared;
+pub use run::{RunConfig, RunReport, train, train_method, train_prepared};
+pub use session::{chat_template, weight_gradients};
 pub use task::TaskFile;
 pub use verify::{BaseVerdict, ModuleCheck, Problem, VerifyReport, verify};
 
@@ -58,4 +62,7 @@ pub use peft_core::kernels::{keep_freed_memory, release_freed_memory};
 pub use peft_data as data;
 pub use peft_methods as methods;
 pub use peft_models as models;
-pub use peft_train::{Metrics, ScheduleKind, TrainError, peak_memory, resident_anonymous};
+pub use peft_train::{
+    Evaluation, Metrics, Objective, Prediction, ScheduleKind, TrainError, peak_memory,
+    resident_anonymous,
+};

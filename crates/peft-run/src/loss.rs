@@ -1,93 +1,42 @@
-//! What training minimises.
+//! The loss of a batch, and its gradients.
 
-use burn::{
-    Tensor,
-    tensor::{Device, Int, TensorData, activation::relu},
-};
-use peft_core::{AdapterContext, Output, kernels::cross_entropy};
-use peft_data::Labels;
-use peft_models::{Network, PackedBatch, SequenceModel};
-use peft_train::{GradientSet, gradients};
+use burn::{Tensor, tensor::Device};
+use peft_core::AdapterContext;
+use peft_data::Dataset;
+use peft_models::{Network, PackedBatch};
+use peft_train::{GradientSet, Objective, Output, Targets, gradients};
 
-use crate::RunError;
+use crate::{RunError, batch::pack, objective::expect_truth};
 
-/// Labels on the device.
-#[derive(Debug, Clone)]
-pub enum Targets {
-    /// Classes, `[rows]`.
-    Classes(Tensor<1, Int>),
-    /// Numbers, `[rows, 1]`.
-    Numbers(Tensor<2>),
-    /// 1 for the labels that a row has, else 0, `[rows, labels]`.
-    Labels(Tensor<2>),
-}
-
-/// Move a batch's labels to the device.
+/// Rows of a data set as a model takes them, with what it should answer.
 ///
 /// # Errors
-/// If the batch has none.
-pub fn targets(labels: &Labels, device: &Device) -> Result<Targets, RunError> {
-    match labels {
-        Labels::Classes(ids) => {
-            let ids: Vec<i64> = ids.iter().map(|id| i64::from(*id)).collect();
-            let shape = [ids.len()];
-            Ok(Targets::Classes(Tensor::from_data(
-                TensorData::new(ids, shape),
-                device,
-            )))
-        }
-        Labels::Numbers(values) => {
-            let data = TensorData::new(values.clone(), [values.len(), 1]);
-            Ok(Targets::Numbers(Tensor::from_data(data, device)))
-        }
-        Labels::MultiHot { values, width } => {
-            let data = TensorData::new(values.clone(), [labels.len(), *width]);
-            Ok(Targets::Labels(Tensor::from_data(data, device)))
-        }
-        Labels::None => Err(RunError::setting(
-            "data",
-            "the rows have no labels",
-            "name the column with --label-column",
-        )),
-    }
-}
-
-/// The mean loss of a batch: cross-entropy for classes, squared error for numbers, and for several
-/// labels a row the binary cross-entropy of the outputs as logits, averaged over rows and labels.
-pub fn loss(outputs: Tensor<2>, targets: Targets) -> Tensor<1> {
-    match targets {
-        Targets::Classes(classes) => cross_entropy(outputs, classes),
-        Targets::Numbers(values) => {
-            let values = values.cast(outputs.dtype());
-            (outputs - values).powi_scalar(2).mean()
-        }
-        Targets::Labels(values) => {
-            let values = values.cast(outputs.dtype());
-            // max(x, 0) - x z + ln(1 + exp(-|x|)) overflows for no x.
-            let rest = outputs.clone().abs().neg().exp().log1p();
-            (relu(outputs.clone()) - outputs * values + rest).mean()
-        }
-    }
+/// If a row does not exist, or the labels are not those of the objective.
+pub fn labelled_batch(
+    model: &impl Network,
+    data: &Dataset,
+    rows: &[usize],
+    objective: &dyn Objective,
+    device: &Device,
+) -> Result<(PackedBatch, Targets), RunError> {
+    let batch = data.batch(rows)?;
+    let targets = objective.targets(&expect_truth(&batch)?, device)?;
+    Ok((pack(model, &batch, device)?, targets))
 }
 
 /// The loss of a batch and its gradients, with or without keeping what the blocks compute: see
 /// [`Network::backward_recomputing`].
 pub fn differentiate(
-    model: &SequenceModel,
+    model: &impl Network,
     batch: &PackedBatch,
     context: &AdapterContext,
     recompute: bool,
-    loss: impl FnOnce(Tensor<2>) -> Tensor<1>,
+    loss: impl FnOnce(Output) -> Tensor<1>,
 ) -> (Tensor<1>, GradientSet) {
     let (value, passes) = if recompute {
-        model.backward_recomputing(batch, context, |output| {
-            let Output::Scores(scores) = output else {
-                unreachable!("an encoder scores sequences");
-            };
-            loss(scores)
-        })
+        model.backward_recomputing(batch, context, loss)
     } else {
-        let value = loss(model.forward(batch, context));
+        let value = loss(model.run(batch, context));
         let grads = value.backward();
         (value, vec![grads])
     };

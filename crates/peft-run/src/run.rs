@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use peft_config::Problems;
-use peft_data::{Format, Task};
+use peft_core::Method;
+use peft_data::{Format, LossOn, Task};
 use peft_format::Targets;
 use peft_train::{AdamWConfig, TrainerConfig};
 use schemars::JsonSchema;
@@ -11,9 +12,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
-    BaseDtype, DeviceChoice, Evaluation, Progress, RunError, ScheduleKind,
+    BaseDtype, DeviceChoice, Evaluation, Prepared, Progress, RunError, ScheduleKind,
     config::{NamesOrPattern, NumbersOrRanges},
-    session::{Session, Started},
+    session::{Claim, Session, Started},
 };
 
 /// Everything that determines a run, and how it is carried out.
@@ -124,6 +125,9 @@ pub struct RunConfig {
     pub label_column: Option<String>,
     /// What stands between several labels in one text.
     pub label_separator: char,
+    /// Which tokens of a text are to be predicted: all, assistant, last or completion.
+    #[schemars(extend("x-value" = "WHICH", "x-default" = "by the kind of rows"))]
+    pub loss: Option<LossOn>,
     /// How rows are written.
     #[schemars(extend("x-value" = "FORMAT", "x-default" = "by the file's ending"))]
     pub data_format: Option<Format>,
@@ -189,6 +193,7 @@ impl Default for RunConfig {
             pair_column: None,
             label_column: None,
             label_separator: ',',
+            loss: None,
             data_format: None,
             device: DeviceChoice::Auto,
             threads: None,
@@ -264,7 +269,63 @@ pub struct RunReport {
 /// written; [`RunError::Interrupted`] if `progress` asks to stop.
 pub fn train(config: &RunConfig, progress: &mut dyn Progress) -> Result<RunReport, RunError> {
     Problems::check(config.problems())?;
-    match Session::start(config, progress)? {
+    let claim = Claim::of(config, progress)?;
+    go(config, None, Prepared::load(config)?, claim, progress)
+}
+
+/// As [`train`] on a base and data that other runs of the process share: the adapter, its folder and its
+/// bits are the same.
+///
+/// # Errors
+/// As [`train`], and [`RunError::NotPrepared`] if the settings ask for something else than what is prepared.
+pub fn train_prepared(
+    prepared: &Prepared,
+    config: &RunConfig,
+    progress: &mut dyn Progress,
+) -> Result<RunReport, RunError> {
+    Problems::check(config.problems())?;
+    prepared.expect_fits(config)?;
+    let claim = Claim::of(config, progress)?;
+    go(config, None, prepared.clone(), claim, progress)
+}
+
+/// As [`train_prepared`] with a method of the caller's own, which the registry need not know: the
+/// configuration's settings of the method count for nothing, and its learning rate must be given.
+///
+/// # Errors
+/// As [`train_prepared`].
+pub fn train_method(
+    prepared: &Prepared,
+    config: &RunConfig,
+    method: Box<dyn Method>,
+    progress: &mut dyn Progress,
+) -> Result<RunReport, RunError> {
+    Problems::check(config.problems_but_method())?;
+    if config.adapter.is_some() {
+        return Err(RunError::setting(
+            "`adapter`",
+            "an adapter is continued with the method that it was made by",
+            "leave it out",
+        ));
+    }
+    prepared.expect_fits(config)?;
+    let config = RunConfig {
+        method: method.name().to_owned(),
+        method_config: method.config(),
+        ..config.clone()
+    };
+    let claim = Claim::of(&config, progress)?;
+    go(&config, Some(method), prepared.clone(), claim, progress)
+}
+
+fn go(
+    config: &RunConfig,
+    own: Option<Box<dyn Method>>,
+    prepared: Prepared,
+    claim: Claim,
+    progress: &mut dyn Progress,
+) -> Result<RunReport, RunError> {
+    match Session::start(config, own, prepared, claim, progress)? {
         Started::Ready(session) => session.run(),
         Started::Finished(report) => Ok(report),
     }

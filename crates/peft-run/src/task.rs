@@ -3,9 +3,15 @@
 use std::path::Path;
 
 use peft_data::{LabelMap, Task};
+use peft_models::HeadKind;
+use peft_train::Objective;
 use serde::{Deserialize, Serialize};
 
-use crate::{RunError, sidecar};
+use crate::{
+    RunError,
+    objective::{has_labels, head_kind, objective, outputs},
+    sidecar,
+};
 
 /// Name of the file.
 pub(crate) const NAME: &str = "task.json";
@@ -26,12 +32,19 @@ pub struct TaskFile {
 }
 
 impl TaskFile {
-    /// Number of outputs of the head.
+    /// The head that it needs of a model.
+    pub fn head(&self) -> HeadKind {
+        head_kind(self.objective().as_ref())
+    }
+
+    /// Outputs of a head that scores sequences; 0 for any other.
     pub fn outputs(&self) -> usize {
-        match self.task {
-            Task::Classify | Task::MultiLabel => self.labels.len(),
-            Task::Regress => 1,
-        }
+        outputs(self.head())
+    }
+
+    /// What it means to the loop.
+    pub fn objective(&self) -> Box<dyn Objective> {
+        objective(self.task, self.labels.len())
     }
 
     /// The labels as the data knows them.
@@ -39,11 +52,9 @@ impl TaskFile {
     /// # Errors
     /// If a name is there twice.
     pub fn label_map(&self) -> Result<Option<LabelMap>, RunError> {
-        match self.task {
-            Task::Classify | Task::MultiLabel => {
-                Ok(Some(LabelMap::from_names(self.labels.clone())?))
-            }
-            Task::Regress => Ok(None),
+        match has_labels(self.task) {
+            true => Ok(Some(LabelMap::from_names(self.labels.clone())?)),
+            false => Ok(None),
         }
     }
 

@@ -27,6 +27,14 @@ pub enum TrainError {
         /// What to do.
         fix: String,
     },
+    /// Rows, a model's head and an objective that do not belong together.
+    #[error("{objective}: {problem}; give rows and a model for this objective")]
+    Objective {
+        /// The objective.
+        objective: &'static str,
+        /// What is wrong.
+        problem: String,
+    },
     /// The file of a [`TrainerState`](crate::TrainerState) is broken.
     #[error("{}: {problem}; {fix}", path.display())]
     File {

@@ -1,7 +1,7 @@
 #![warn(missing_docs)]
-//! The training loop over any Burn module with adapters: optimiser, schedule, gradients, metrics, state.
+//! The training loop over any Burn module with adapters: optimiser, schedule, gradients, objectives, state.
 //!
-//! [`Trainer`] takes the steps. It can be interrupted and go on to the same bits by its
+//! [`Trainer`] takes the steps; an [`Objective`] says what is learned. A trainer can be interrupted and go on to the same bits by its
 //! [`TrainerState`], which holds trained parameters and moments bit by bit, while dropout and schedule
 //! are functions of the seed and the number of steps done.
 //!
@@ -12,7 +12,8 @@
 mod error;
 mod gradients;
 mod memory;
-pub mod metrics;
+mod metrics;
+mod objective;
 mod optimizer;
 mod parameters;
 mod schedule;
@@ -22,13 +23,18 @@ mod trainer;
 pub use error::{BadTensor, TrainError};
 pub use gradients::{GradientSet, gradients};
 pub use memory::{peak_memory, resident_anonymous};
-pub use metrics::Metrics;
+pub use metrics::{Metrics, classification, multi_label, regression};
+pub use objective::{
+    Classification, Evaluation, HeadNeed, MultiLabel, NextToken, Objective, Prediction, Regression,
+    Tally, Targets, Truth,
+};
 pub use optimizer::{AdamW, AdamWState};
 pub use parameters::{
-    HostTensors, adapter_parameters, first_not_finite, restore_parameters, trained_parameters,
+    HostTensors, adapter_parameters, first_not_finite, restore_parameters, trained_modules,
+    trained_parameters,
 };
 pub use schedule::{Schedule, ScheduleKind};
 pub use trainer::{StepReport, Trainer, TrainerConfig, TrainerState};
 
 pub use peft_core as core;
-pub use peft_core::AdamWConfig;
+pub use peft_core::{AdamWConfig, Output};

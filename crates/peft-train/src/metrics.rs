@@ -2,30 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Deserializer, de::Error};
-
 /// Metrics by the names that HF's `evaluate` and GLUE use.
-pub type Metrics = BTreeMap<&'static str, f64>;
+pub type Metrics = BTreeMap<String, f64>;
 
-/// All names of metrics.
-const NAMES: [&str; 7] = [
-    "accuracy", "f1", "f1_macro", "matthews", "mse", "pearson", "spearman",
-];
-
-/// Read metrics back.
-///
-/// # Errors
-/// If a name is none of a metric.
-pub fn deserialize<'de, D: Deserializer<'de>>(source: D) -> Result<Metrics, D::Error> {
-    let stored = BTreeMap::<String, f64>::deserialize(source)?;
-    let known = |name: String| {
-        let found = NAMES.into_iter().find(|known| *known == name);
-        found.ok_or_else(|| D::Error::custom(format!("there is no metric `{name}`")))
-    };
-    stored
-        .into_iter()
-        .map(|(name, value)| Ok((known(name)?, value)))
-        .collect()
+fn named<const N: usize>(metrics: [(&str, f64); N]) -> Metrics {
+    metrics.map(|(name, value)| (name.to_owned(), value)).into()
 }
 
 /// Accuracy, F1 (of class 1 for two classes, else the mean over classes) and Matthews correlation.
@@ -45,20 +26,22 @@ pub fn classification(predicted: &[u32], actual: &[u32], classes: usize) -> Metr
 
 /// Rows by actual and predicted class.
 #[derive(Debug, Clone)]
-pub struct Confusion {
+pub(crate) struct Confusion {
     counts: Vec<Vec<f64>>,
 }
 
 impl Confusion {
-    /// No rows yet.
     pub fn new(classes: usize) -> Self {
         Self {
             counts: vec![vec![0.0; classes]; classes],
         }
     }
 
-    /// Count a row.
-    ///
+    /// Number of classes.
+    pub fn classes(&self) -> usize {
+        self.counts.len()
+    }
+
     /// # Panics
     /// If a class is none of those.
     pub fn add(&mut self, predicted: u32, actual: u32) {
@@ -81,7 +64,7 @@ impl Confusion {
         let covariance = hits * n - sum(&|c| actual_of(c) * predicted_of(c));
         let actual_spread = n * n - sum(&|c| actual_of(c).powi(2));
         let predicted_spread = n * n - sum(&|c| predicted_of(c).powi(2));
-        Metrics::from([
+        named([
             ("accuracy", ratio(hits, n)),
             ("f1", f1),
             (
@@ -108,7 +91,7 @@ pub fn multi_label(predicted: &[f32], actual: &[f32], width: usize) -> Metrics {
 
 /// What of several labels a row was right.
 #[derive(Debug, Clone)]
-pub struct LabelHits {
+pub(crate) struct LabelHits {
     /// Of each label: hits, predictions, and rows that have it.
     counts: Vec<[f64; 3]>,
     /// Rows whose labels are all right.
@@ -117,7 +100,6 @@ pub struct LabelHits {
 }
 
 impl LabelHits {
-    /// No rows yet.
     pub fn new(width: usize) -> Self {
         Self {
             counts: vec![[0.0; 3]; width],
@@ -126,8 +108,6 @@ impl LabelHits {
         }
     }
 
-    /// Count rows.
-    ///
     /// # Panics
     /// If these are no whole rows.
     pub fn add(&mut self, predicted: &[f32], actual: &[f32]) {
@@ -153,7 +133,7 @@ impl LabelHits {
         let whole = self.counts.iter().fold([0.0; 3], |sum, count| {
             [sum[0] + count[0], sum[1] + count[1], sum[2] + count[2]]
         });
-        Metrics::from([
+        named([
             ("accuracy", ratio(self.right as f64, self.rows as f64)),
             ("f1", f1(whole)),
             (
@@ -173,7 +153,7 @@ pub fn regression(predicted: &[f32], actual: &[f32]) -> Metrics {
     let wide = |values: &[f32]| values.iter().map(|v| f64::from(*v)).collect::<Vec<_>>();
     let (p, a) = (wide(predicted), wide(actual));
     let error: f64 = p.iter().zip(&a).map(|(p, a)| (p - a).powi(2)).sum();
-    Metrics::from([
+    named([
         ("mse", ratio(error, a.len() as f64)),
         ("pearson", pearson(&p, &a)),
         ("spearman", pearson(&ranks(&p), &ranks(&a))),

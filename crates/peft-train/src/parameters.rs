@@ -1,6 +1,6 @@
 //! The parameters that training changes, on the host.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use burn::{
     Tensor,
@@ -29,6 +29,18 @@ pub fn trained_parameters<M: Module>(model: &M) -> Result<HostTensors, TrainErro
             Ok((path, tensor))
         })
         .collect()
+}
+
+/// Those of the [`trained_parameters`] that are no adapter's: modules trained in full, such as a head.
+///
+/// # Errors
+/// For element types that safetensors files of adapters do not hold.
+pub fn trained_modules<M: Module>(model: &M) -> Result<HostTensors, TrainError> {
+    let mut sites = Adapters::default();
+    model.visit(&mut sites);
+    let mut tensors = trained_parameters(model)?;
+    tensors.retain(|path, _| !sites.paths.contains(path));
+    Ok(tensors)
 }
 
 /// Put [`trained_parameters`] back, bit by bit, into a model that trains the same ones.
@@ -202,6 +214,29 @@ impl ModuleVisitor for Sites {
         {
             let paths = self.modules.entry(place.key()).or_default();
             paths.push(self.path.text());
+        }
+    }
+}
+
+/// The paths of all fields of adapters.
+#[derive(Default)]
+struct Adapters {
+    path: ParamPath,
+    paths: BTreeSet<String>,
+}
+
+impl ModuleVisitor for Adapters {
+    follow_path!();
+
+    fn visit_float<const D: usize>(&mut self, _: &Param<Tensor<D>>) {
+        if self.path.in_adapter() {
+            self.paths.insert(self.path.text());
+        }
+    }
+
+    fn visit_int<const D: usize>(&mut self, _: &Param<Tensor<D, Int>>) {
+        if self.path.in_adapter() {
+            self.paths.insert(self.path.text());
         }
     }
 }

@@ -2,7 +2,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use peft_run::{
-    data::{Dataset, LoadOptions},
+    chat_template,
+    data::{CausalOptions, Dataset, LoadOptions},
     evaluate_parts, evaluate_parts_by_rows,
 };
 use serde_json::Value;
@@ -18,21 +19,28 @@ pub fn eval(args: EvalArgs) -> Result<ExitCode> {
     let device = &selected.device;
     let adapted = Opened::new(&args.model, &args.adapters, args.task, &selected)?;
     let task = adapted.task.task;
+    let objective = adapted.task.objective();
+    let objective = objective.as_ref();
     let labels = adapted.task.label_map()?;
+    let template = chat_template(&args.model, &adapted.tokenizer)?;
     let options = LoadOptions {
         columns: columns(&args.columns),
         labels: labels.as_ref(),
         label_separator: label_separator(&args.columns)?,
         read: read_options(&args.columns),
         choice: adapted.choice(),
+        causal: CausalOptions {
+            template: template.as_ref(),
+            ..CausalOptions::default()
+        },
         ..LoadOptions::new(task, adapted.task.max_length)
     };
     let part_rows = part_rows(args.batch_size)?;
     let mut parts = Dataset::parts(&args.data, &options, &adapted.tokenizer, part_rows)?;
     let (model, size) = (&adapted.model, args.batch_size);
     let evaluation = match &adapted.by_rows {
-        None => evaluate_parts(model, &mut parts, task, size, device)?,
-        Some(by) => evaluate_parts_by_rows(model, &by.roster, &mut parts, task, size, device)?,
+        None => evaluate_parts(model, &mut parts, objective, size, device)?,
+        Some(by) => evaluate_parts_by_rows(model, &by.roster, &mut parts, objective, size, device)?,
     };
     let mut object = evaluation_object(&evaluation);
     let truncated = parts.report().truncated_rows;

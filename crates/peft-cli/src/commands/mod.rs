@@ -101,7 +101,7 @@ fn evaluation_object(evaluation: &Evaluation) -> Map<String, Value> {
     object.insert("rows".into(), evaluation.rows.into());
     object.insert("loss".into(), evaluation.loss.into());
     for (name, value) in &evaluation.metrics {
-        object.insert((*name).into(), (*value).into());
+        object.insert(name.clone(), (*value).into());
     }
     object
 }

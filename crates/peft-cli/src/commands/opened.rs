@@ -7,7 +7,7 @@ use peft_run::{
     OpenOptions, OpenSetOptions, SelectedDevice, TaskFile,
     core::{AdapterChoice, AdapterRoster, check_adapter_name, set_active},
     data::{ChoiceColumn, Task, TextTokenizer},
-    models::SequenceModel,
+    models::Model,
     open, open_set,
 };
 
@@ -15,7 +15,7 @@ use crate::args::AdapterArgs;
 
 /// A model ready to predict.
 pub struct Opened {
-    pub model: SequenceModel,
+    pub model: Model,
     pub task: TaskFile,
     pub tokenizer: TextTokenizer,
     /// Where rows choose their adapters: the column, what may stand there, and the model's roster.

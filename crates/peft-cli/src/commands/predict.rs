@@ -21,6 +21,8 @@ pub fn predict(args: PredictArgs) -> Result<ExitCode> {
         read.format.get_or_insert(Format::Jsonl);
     }
     let task = adapted.task.task;
+    let objective = adapted.task.objective();
+    let objective = objective.as_ref();
     let options = LoadOptions {
         columns: columns(&args.columns),
         require_labels: false,
@@ -40,8 +42,8 @@ pub fn predict(args: PredictArgs) -> Result<ExitCode> {
                 let size = args.batch_size;
                 let model = &adapted.model;
                 Ok(match &adapted.by_rows {
-                    None => predict_rows(model, &part, task, size, device)?,
-                    Some(by) => predict_by_rows(model, &by.roster, &part, task, size, device)?,
+                    None => predict_rows(model, &part, objective, size, device)?,
+                    Some(by) => predict_by_rows(model, &by.roster, &part, objective, size, device)?,
                 })
             });
             match predicted {
@@ -74,27 +76,30 @@ fn write(
     predictions: &[Prediction],
     labels: &[String],
 ) -> io::Result<()> {
+    let named = |probabilities: &[f32]| -> Map<String, Value> {
+        let pairs = labels.iter().zip(probabilities);
+        pairs.map(|(label, p)| (label.clone(), json!(p))).collect()
+    };
     for (index, prediction) in (first..).zip(predictions) {
         let object = match prediction {
+            Prediction::Tokens(costs) => {
+                let sum: f64 = costs.iter().map(|cost| f64::from(*cost)).sum();
+                let loss = (!costs.is_empty()).then(|| sum / costs.len() as f64);
+                json!({ "index": index, "tokens": costs.len(), "loss": loss })
+            }
             Prediction::Number(value) => json!({ "index": index, "value": value }),
-            Prediction::Labels(probabilities) => {
-                let named: Map<String, Value> = (labels.iter().zip(probabilities))
-                    .map(|(label, p)| (label.clone(), json!(p)))
-                    .collect();
+            Prediction::Labels { probabilities, .. } => {
                 let chosen: Vec<&String> = (labels.iter().zip(probabilities))
                     .filter(|(_, p)| **p >= 0.5)
                     .map(|(label, _)| label)
                     .collect();
-                json!({ "index": index, "labels": chosen, "probabilities": named })
+                json!({ "index": index, "labels": chosen, "probabilities": named(probabilities) })
             }
             Prediction::Class(probabilities) => {
                 let label = prediction
                     .class()
                     .and_then(|class| labels.get(class as usize));
-                let named: Map<String, Value> = (labels.iter().zip(probabilities))
-                    .map(|(label, p)| (label.clone(), json!(p)))
-                    .collect();
-                json!({ "index": index, "label": label, "probabilities": named })
+                json!({ "index": index, "label": label, "probabilities": named(probabilities) })
             }
         };
         writeln!(out, "{object}")?;

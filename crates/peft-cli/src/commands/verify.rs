@@ -5,12 +5,15 @@ use anyhow::Result;
 use peft_run::{VerifyReport, verify as check};
 
 use super::compute;
-use crate::args::VerifyArgs;
+use crate::{args::VerifyArgs, flags::in_flags};
 
 /// `peft verify`: what an adapter does to its base, on standard output; 1 if something is wrong.
 pub fn verify(args: &VerifyArgs) -> Result<ExitCode> {
     let selected = compute(&args.compute)?;
-    let report = check(&args.model, &args.adapter, &selected.device)?;
+    let mut report = check(&args.model, &args.adapter, &selected.device)?;
+    for note in &mut report.notes {
+        *note = in_flags(note);
+    }
     let mut out = BufWriter::new(io::stdout().lock());
     if args.json {
         writeln!(out, "{}", serde_json::to_string(&report)?)?;

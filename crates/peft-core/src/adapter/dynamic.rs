@@ -246,6 +246,14 @@ impl DynAdapter {
         self.apply(weight)
     }
 
+    /// The adapted values of a parameter of any shape, flattened in row-major order, `[n] -> [n]`.
+    pub fn effective_values(&self, values: Tensor<1>, shape: &[usize]) -> Tensor<1> {
+        match &self.inner {
+            Inner::Parameter(adapter) => adapter.effective_values_erased(values, shape),
+            _ => self.apply(values),
+        }
+    }
+
     /// Whether the adapted layer has another bias: see [`WeightAdapter::implies_bias`].
     pub fn implies_bias(&self) -> bool {
         matches!(&self.inner, Inner::Weight(adapter) if adapter.implies_bias_erased())

@@ -52,12 +52,18 @@ pub struct RowReader {
     pending: Option<csv::Record>,
     row: u64,
     ended: bool,
+    nested: bool,
 }
 
 impl RowReader {
     /// The file's name, or `<stdin>`.
     pub fn file(&self) -> &str {
         &self.file
+    }
+
+    /// The format of the file.
+    pub fn format(&self) -> Format {
+        self.format
     }
 
     /// Says which columns are needed. Of Parquet only those are read then, others come as null;
@@ -69,6 +75,12 @@ impl RowReader {
         }
         #[cfg(not(feature = "parquet"))]
         let _ = columns;
+    }
+
+    /// Says that the content of objects and of lists of them is wanted ([`Value::Json`]), which JSON
+    /// lines can hold; without this they come as [`Value::Nested`].
+    pub fn keep_nested(&mut self) {
+        self.nested = true;
     }
 
     /// The columns, where they are known before the first row; JSON lines name theirs in each row.
@@ -161,11 +173,11 @@ impl RowReader {
 
     /// The next object of JSON lines.
     fn object(&mut self) -> Result<Option<(u64, Vec<Value>)>, DataError> {
-        let row = self.row;
+        let (row, nested) = (self.row, self.nested);
         let Some(lines) = self.lines() else {
             return Ok(None);
         };
-        let Some((line, object)) = jsonl::next_object(lines, row)? else {
+        let Some((line, object)) = jsonl::next_object(lines, row, nested)? else {
             return Ok(None);
         };
         // Rows almost always share their keys: keep one list of them.
@@ -203,7 +215,11 @@ impl RowReader {
             });
         }
         for (name, value) in self.names.iter().zip(values) {
-            if value.as_text().is_some_and(|t| t.len() > MAX_FIELD_BYTES) {
+            let text = match value {
+                Value::Json(text) => Some(text.as_str()),
+                other => other.as_text(),
+            };
+            if text.is_some_and(|t| t.len() > MAX_FIELD_BYTES) {
                 let at = self.at(line).column(name);
                 return Err(DataError::TooLarge {
                     at,

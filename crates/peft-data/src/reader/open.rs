@@ -113,6 +113,7 @@ impl RowReader {
             pending: None,
             row: 0,
             ended: false,
+            nested: false,
         }
     }
 

@@ -27,6 +27,9 @@ pub enum Value {
     Bool(bool),
     /// A list of values that are not lists themselves.
     List(Vec<Value>),
+    /// A list of lists or of objects, or an object, as JSON: where it was asked for, see
+    /// [`RowReader::keep_nested`](crate::RowReader::keep_nested).
+    Json(String),
     /// A list of lists or an object, whose content is not kept, or a type that is not read.
     Nested,
 }
@@ -38,7 +41,7 @@ impl Value {
             Self::Text(text) | Self::Number(text) => Some(text),
             Self::Bool(true) => Some("true"),
             Self::Bool(false) => Some("false"),
-            Self::Null | Self::List(_) | Self::Nested => None,
+            Self::Null | Self::List(_) | Self::Json(_) | Self::Nested => None,
         }
     }
 }

@@ -74,9 +74,25 @@ impl Config {
         let path = dir.join("tokenizer_config.json");
         let config = object(&path)?;
         let specials = object(&dir.join("special_tokens_map.json"))?;
+        let list = dir.join("added_tokens.json");
+        let added = object(&list)?;
+        Self::with(path, config, specials, (list, added))
+    }
+
+    /// Settings in memory, without any other file.
+    pub(crate) fn of(source: &Path, config: Map<String, Value>) -> Result<Self, DataError> {
+        let none = (source.to_owned(), Map::new());
+        Self::with(source.to_owned(), config, Map::new(), none)
+    }
+
+    fn with(
+        path: PathBuf,
+        config: Map<String, Value>,
+        specials: Map<String, Value>,
+        (list_path, list): (PathBuf, Map<String, Value>),
+    ) -> Result<Self, DataError> {
         let mut added = Vec::new();
-        let list_path = dir.join("added_tokens.json");
-        for (content, id) in object(&list_path)? {
+        for (content, id) in list {
             let id = id.as_u64().and_then(|id| u32::try_from(id).ok());
             let id = id.ok_or_else(|| bad(&list_path, "an id is not a number", REDOWNLOAD))?;
             added.push((
@@ -117,6 +133,14 @@ impl Config {
 
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         self.config.get(name).and_then(Value::as_str)
+    }
+
+    /// The names of all settings and special tokens.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.config
+            .keys()
+            .chain(self.specials.keys())
+            .map(String::as_str)
     }
 
     /// A special token such as `pad_token`.

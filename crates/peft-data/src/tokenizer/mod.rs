@@ -1,15 +1,21 @@
 //! Text to token ids, as Hugging Face's tokenizers do it.
 
 mod assemble;
+mod decode;
 mod files;
 mod guard;
+mod spans;
+mod special;
 #[cfg(test)]
 mod tests;
 mod truncate;
 
 use crate::error::{DataError, shorten};
-use files::{Config, REDOWNLOAD, bad, read};
+pub use decode::DecodeStream;
+pub(crate) use files::read;
+use files::{Config, REDOWNLOAD, bad};
 use guard::guarded;
+use special::Specials;
 use std::path::{Path, PathBuf};
 use tokenizers::{Encoding, ModelWrapper, PostProcessor, Tokenizer, TruncationDirection};
 
@@ -37,6 +43,7 @@ pub struct TextTokenizer {
     /// Special tokens added to a text, and to a pair.
     special: [usize; 2],
     pad_id: Option<u32>,
+    specials: Specials,
     vocab_size: usize,
     source: PathBuf,
 }
@@ -87,6 +94,20 @@ impl TextTokenizer {
         })
     }
 
+    /// A tokenizer in `tokenizer.json`'s schema, for example one made from a GGUF file's metadata.
+    /// `config` are settings as in `tokenizer_config.json` (`eos_token`, `bos_token` and so on);
+    /// `source` is for messages.
+    ///
+    /// # Errors
+    /// [`DataError::Tokenizer`] for a text that is no tokenizer.
+    pub fn from_json(
+        source: &Path,
+        json: &[u8],
+        config: serde_json::Map<String, serde_json::Value>,
+    ) -> Result<Self, DataError> {
+        Self::build(source, json, &Config::of(source, config)?)
+    }
+
     fn build(path: &Path, json: &[u8], config: &Config) -> Result<Self, DataError> {
         guard::check(path, json)?;
         let invalid = |e| bad(path, format!("not a valid tokenizer: {e}"), REDOWNLOAD);
@@ -106,6 +127,7 @@ impl TextTokenizer {
         let usual = ["[PAD]", "<pad>"].map(str::to_owned);
         let names = named.into_iter().chain(padding).chain(usual);
         let pad_id = names.into_iter().find_map(|name| inner.token_to_id(&name));
+        let specials = Specials::of(config, &inner);
         let vocab_size = inner
             .get_vocab(true)
             .values()
@@ -126,6 +148,7 @@ impl TextTokenizer {
             direction,
             special,
             pad_id,
+            specials,
             vocab_size,
             source: path.to_owned(),
         })
@@ -182,32 +205,9 @@ impl TextTokenizer {
         texts: &[(String, Option<String>)],
         max_length: usize,
     ) -> Result<Vec<Encoded>, DataError> {
-        let encode = |part: &[(String, Option<String>)]| -> Result<Vec<Encoded>, DataError> {
-            part.iter()
-                .map(|(a, b)| self.encode(a, b.as_deref(), max_length))
-                .collect()
-        };
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        if threads == 1 || texts.len() < PARALLEL_FROM {
-            return encode(texts);
-        }
-        let parts = std::thread::scope(|scope| {
-            let run = |part| scope.spawn(move || encode(part));
-            let running: Vec<_> = texts
-                .chunks(texts.len().div_ceil(threads))
-                .map(run)
-                .collect();
-            running
-                .into_iter()
-                .map(|handle| handle.join())
-                .collect::<Vec<_>>()
-        });
-        let mut all = Vec::with_capacity(texts.len());
-        for part in parts {
-            // A panic of the tokenizer library is passed on as it is.
-            all.extend(part.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
-        }
-        Ok(all)
+        on_all_cores(texts, PARALLEL_FROM, |(a, b)| {
+            self.encode(a, b.as_deref(), max_length)
+        })
     }
 
     /// Special tokens added to a text, or to a pair.
@@ -248,4 +248,34 @@ impl TextTokenizer {
         // The cut-off parts would go through post-processing as well.
         encoding.take_overflowing();
     }
+}
+
+/// Maps items in order on all cores; fewer than `from` of them on the calling thread.
+pub(crate) fn on_all_cores<T: Sync, U: Send>(
+    items: &[T],
+    from: usize,
+    map: impl Fn(&T) -> Result<U, DataError> + Sync,
+) -> Result<Vec<U>, DataError> {
+    let run = |part: &[T]| -> Result<Vec<U>, DataError> { part.iter().map(&map).collect() };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    if threads == 1 || items.len() < from.max(1) {
+        return run(items);
+    }
+    let run = &run;
+    let parts = std::thread::scope(|scope| {
+        let running: Vec<_> = items
+            .chunks(items.len().div_ceil(threads))
+            .map(|part| scope.spawn(move || run(part)))
+            .collect();
+        running
+            .into_iter()
+            .map(|handle| handle.join())
+            .collect::<Vec<_>>()
+    });
+    let mut all = Vec::with_capacity(items.len());
+    for part in parts {
+        // A panic of the tokenizer library is passed on as it is.
+        all.extend(part.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+    }
+    Ok(all)
 }

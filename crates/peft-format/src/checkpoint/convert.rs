@@ -20,13 +20,8 @@ impl TensorView<'_> {
         match self.dtype {
             Dtype::F32 => Some(from_f32(self.bytes)),
             Dtype::F64 => Some(each::<8>(self.bytes, |b| f64::from_le_bytes(b) as f32)),
-            Dtype::BF16 => {
-                // A shift keeps every bit, NaN payloads included, as PyTorch does.
-                Some(each::<2>(self.bytes, |b| {
-                    f32::from_bits((u16::from_le_bytes(b) as u32) << 16)
-                }))
-            }
-            Dtype::F16 => Some(from_f16(self.bytes)),
+            Dtype::BF16 => Some(halves(self.bytes, bf16_into)),
+            Dtype::F16 => Some(halves(self.bytes, f16_into)),
             _ => None,
         }
     }
@@ -50,11 +45,30 @@ fn from_f32(bytes: &[u8]) -> Vec<f32> {
     each::<4>(bytes, f32::from_le_bytes)
 }
 
-/// Goes through a small aligned buffer, for the bytes of a file may lie at odd addresses while the
-/// processor's conversion instructions want whole lanes.
-fn from_f16(bytes: &[u8]) -> Vec<f32> {
-    const LANES: usize = 1024;
+/// Copies little-endian `f32`s; as many as both sides have.
+pub(crate) fn f32_into(bytes: &[u8], out: &mut [f32]) {
+    for (value, chunk) in out.iter_mut().zip(bytes.as_chunks::<4>().0) {
+        *value = f32::from_le_bytes(*chunk);
+    }
+}
+
+/// Widens little-endian `bfloat16`s: a shift keeps every bit, NaN payloads included, as in PyTorch.
+pub(crate) fn bf16_into(bytes: &[u8], out: &mut [f32]) {
+    for (value, chunk) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
+        *value = f32::from_bits(u32::from(u16::from_le_bytes(*chunk)) << 16);
+    }
+}
+
+fn halves(bytes: &[u8], convert: impl Fn(&[u8], &mut [f32])) -> Vec<f32> {
     let mut out = vec![0.0; bytes.len() / 2];
+    convert(bytes, &mut out);
+    out
+}
+
+/// Widens little-endian half floats through a small aligned buffer, for the bytes of a file may lie
+/// at odd addresses while the processor's conversion instructions want whole lanes.
+pub(crate) fn f16_into(bytes: &[u8], out: &mut [f32]) {
+    const LANES: usize = 1024;
     let mut buffer = [f16::ZERO; LANES];
     for (chunk, target) in bytes.chunks(2 * LANES).zip(out.chunks_mut(LANES)) {
         for (value, pair) in buffer.iter_mut().zip(chunk.as_chunks::<2>().0) {
@@ -62,7 +76,6 @@ fn from_f16(bytes: &[u8]) -> Vec<f32> {
         }
         buffer[..target.len()].convert_to_f32_slice(target);
     }
-    out
 }
 
 pub(crate) fn not_floating(path: &Path, name: &str, dtype: Dtype) -> FormatError {

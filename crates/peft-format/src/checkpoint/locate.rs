@@ -84,7 +84,7 @@ fn nothing(folder: &Path) -> FormatError {
         .flatten()
         .filter_map(|entry| entry.file_name().into_string().ok())
         .filter(|name| {
-            [".safetensors", ".bin", ".pt", ".pth", ".ckpt"]
+            [".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf"]
                 .iter()
                 .any(|ending| name.ends_with(ending))
         })

@@ -1,6 +1,6 @@
 //! Model checkpoints: a Hugging Face folder or one file of tensors, memory-mapped.
 
-mod convert;
+pub(crate) mod convert;
 mod header;
 mod index;
 mod locate;
@@ -16,7 +16,12 @@ pub(crate) use header::Header;
 pub use header::{HEADER_LIMIT, TensorInfo};
 pub(crate) use shard::Shard;
 
+use crate::bitsandbytes::Nf4Tensor;
+use crate::blocks::BlockType;
 use crate::error::{FormatError, Result, shorten};
+use crate::gguf::GgufModel;
+use crate::shared::SharedBytes;
+use crate::stored::StoredTensor;
 use crate::{Metadata, near};
 
 /// A tensor inside a mapped file.
@@ -57,6 +62,10 @@ impl Checkpoint {
     /// one, without running anything: a pickle that names more than tensors is refused. Of a
     /// training checkpoint, the state dict under `state_dict`, `model_state_dict` or `model` is
     /// opened. Names that share their storage are each a tensor of their own.
+    ///
+    /// A GGUF file is opened as a [`GgufModel`]: under Hugging Face's names, with its values and
+    /// shapes. Quantised tensors are F32 here, decoded as they are read; [`stored`](Self::stored)
+    /// gives their blocks.
     ///
     /// # Errors
     /// [`FormatError`] naming the file and the tensor: nothing usable in the folder, a damaged
@@ -100,6 +109,27 @@ impl Checkpoint {
     /// `config.json` beside the weights, if there is one.
     pub fn config_path(&self) -> Option<&Path> {
         self.config_path.as_deref()
+    }
+
+    /// The GGUF model, if that is what was opened.
+    pub fn gguf(&self) -> Option<&GgufModel> {
+        self.shards.first()?.gguf()
+    }
+
+    /// The configuration: `config.json` beside the weights, or what a GGUF file says itself, which
+    /// goes first; `None` if there is neither.
+    ///
+    /// # Errors
+    /// [`FormatError`] if `config.json` is no JSON object, is too large or repeats a key.
+    pub fn config(&self) -> Result<Option<serde_json::Map<String, serde_json::Value>>> {
+        if let Some(model) = self.gguf() {
+            return Ok(Some(model.config().clone()));
+        }
+        let Some(path) = self.config_path() else {
+            return Ok(None);
+        };
+        let config = crate::json::read_object::<serde_json::Value>(path)?;
+        Ok(Some(config.into_iter().collect()))
     }
 
     /// The weight files, in shard order.
@@ -171,12 +201,19 @@ impl Checkpoint {
             .ok_or_else(|| self.missing(name))
     }
 
-    /// A tensor's elements as `f32`, from F64, F32, F16 or BF16.
+    /// A tensor's elements as `f32`, from F64, F32, F16 or BF16, from blocks of a GGUF file, or from
+    /// NF4 as bitsandbytes stores it, see [`nf4`](Self::nf4).
     ///
     /// # Errors
     /// [`FormatError::MissingTensor`], or [`FormatError::Tensor`] for another element type.
     pub fn to_f32(&self, name: &str) -> Result<Vec<f32>> {
         let shard = self.shard(name).ok_or_else(|| self.missing(name))?;
+        if let Some(model) = shard.gguf() {
+            return model.to_f32(name);
+        }
+        if let Some(weight) = self.nf4(name)? {
+            return Ok(weight.to_f32());
+        }
         let info = shard.info(name).ok_or_else(|| self.missing(name))?;
         let bytes = self.bytes(name)?;
         let view = TensorView {
@@ -186,6 +223,53 @@ impl Checkpoint {
         };
         view.to_f32()
             .ok_or_else(|| convert::not_floating(shard.path(), name, view.dtype))
+    }
+
+    /// A tensor's blocks as they are stored, for computing with them without decoding the whole;
+    /// floats are blocks of one element. They stay mapped when the checkpoint is dropped.
+    ///
+    /// # Errors
+    /// [`FormatError::MissingTensor`], or [`FormatError::Tensor`] for an element type that is
+    /// neither F32, F16 nor BF16; NF4 is read by [`nf4`](Self::nf4).
+    pub fn stored(&self, name: &str) -> Result<StoredTensor> {
+        let shard = self.shard(name).ok_or_else(|| self.missing(name))?;
+        if let Some(model) = shard.gguf() {
+            return model.stored(name);
+        }
+        let info = shard.info(name).ok_or_else(|| self.missing(name))?;
+        let kind = match info.dtype {
+            Dtype::F32 => BlockType::F32,
+            Dtype::F16 => BlockType::F16,
+            Dtype::BF16 => BlockType::Bf16,
+            other => return Err(convert::not_floating(shard.path(), name, other)),
+        };
+        Ok(StoredTensor {
+            kind,
+            shape: info.shape,
+            bytes: self.shared(name)?,
+            transposed: false,
+        })
+    }
+
+    /// A tensor's bytes as [`bytes`](Self::bytes) gives them, beyond the life of the checkpoint:
+    /// still mapped if the file has them so.
+    ///
+    /// # Errors
+    /// [`FormatError::MissingTensor`] with the names most like the one asked for.
+    pub fn shared(&self, name: &str) -> Result<SharedBytes> {
+        self.shard(name)
+            .and_then(|shard| shard.shared(name))
+            .ok_or_else(|| self.missing(name))
+    }
+
+    /// A weight that bitsandbytes quantised to NF4, with or without double quantisation; `None` if
+    /// the tensor is stored in another way.
+    ///
+    /// # Errors
+    /// [`FormatError`] naming the part that is missing, has another shape, or asks for another type
+    /// than NF4.
+    pub fn nf4(&self, name: &str) -> Result<Option<Nf4Tensor>> {
+        Nf4Tensor::read(self, name)
     }
 
     fn shard(&self, name: &str) -> Option<&Shard> {

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use memmap2::Mmap;
 
@@ -9,6 +10,8 @@ use super::{Header, TensorInfo, TensorView};
 use crate::Metadata;
 use crate::bounded;
 use crate::error::{FormatError, Result};
+use crate::gguf::{self, GgufModel};
+use crate::shared::SharedBytes;
 use crate::torch::TorchFile;
 
 /// Endings of PyTorch files: whatever such a file turns out to be, it is no safetensors file.
@@ -18,7 +21,7 @@ const PYTORCH: [&str; 4] = ["bin", "pt", "pth", "ckpt"];
 #[derive(Debug)]
 pub(crate) struct Shard {
     path: PathBuf,
-    map: Mmap,
+    map: Arc<Mmap>,
     contents: Contents,
     metadata: Metadata,
 }
@@ -27,6 +30,7 @@ pub(crate) struct Shard {
 enum Contents {
     Safetensors(Header),
     Torch(TorchFile),
+    Gguf(Box<GgufModel>),
 }
 
 impl Shard {
@@ -46,10 +50,14 @@ impl Shard {
         // SAFETY: the mapping is read-only and lives as long as `self`. As with every mapped file,
         // soundness rests on nobody truncating it meanwhile; the public docs say so.
         let map = unsafe { Mmap::map(&file) }.map_err(FormatError::io("map", path))?;
-        let (contents, metadata) = if is_torch(path, &map) {
-            // What transformers and PEFT write into safetensors files of PyTorch tensors.
-            let metadata = Metadata::from([("format".to_owned(), "pt".to_owned())]);
-            (Contents::Torch(TorchFile::parse(path, &map)?), metadata)
+        let map = Arc::new(map);
+        // What transformers and PEFT write into safetensors files of PyTorch tensors.
+        let pt = || Metadata::from([("format".to_owned(), "pt".to_owned())]);
+        let (contents, metadata) = if is_gguf(path, &map) {
+            let model = GgufModel::from_map(path, map.clone())?;
+            (Contents::Gguf(Box::new(model)), pt())
+        } else if is_torch(path, &map) {
+            (Contents::Torch(TorchFile::parse(path, &map)?), pt())
         } else {
             let mut header = Header::parse(path, &map)?;
             let metadata = std::mem::take(&mut header.metadata);
@@ -77,6 +85,7 @@ impl Shard {
         match &self.contents {
             Contents::Safetensors(header) => Box::new(header.names()),
             Contents::Torch(file) => Box::new(file.names()),
+            Contents::Gguf(model) => Box::new(model.names()),
         }
     }
 
@@ -84,6 +93,7 @@ impl Shard {
         match &self.contents {
             Contents::Safetensors(header) => header.info(name),
             Contents::Torch(file) => file.info(name),
+            Contents::Gguf(model) => model.info(name),
         }
     }
 
@@ -93,6 +103,7 @@ impl Shard {
         match &self.contents {
             Contents::Safetensors(header) => self.map.get(header.range(name)?).map(Cow::Borrowed),
             Contents::Torch(file) => file.bytes(name, &self.map),
+            Contents::Gguf(model) => model.bytes(name),
         }
     }
 
@@ -101,12 +112,43 @@ impl Shard {
         let bytes = match &self.contents {
             Contents::Safetensors(header) => self.map.get(header.range(name)?)?,
             Contents::Torch(file) => file.view(name, &self.map)?,
+            Contents::Gguf(model) => model.view(name)?,
         };
         Some(TensorView {
             dtype: info.dtype,
             shape: info.shape,
             bytes,
         })
+    }
+
+    /// The model, if this is a GGUF file.
+    pub fn gguf(&self) -> Option<&GgufModel> {
+        match &self.contents {
+            Contents::Gguf(model) => Some(model),
+            _ => None,
+        }
+    }
+
+    /// The bytes of [`bytes`](Self::bytes) beyond the life of the shard: still mapped if they are
+    /// part of the file.
+    pub fn shared(&self, name: &str) -> Option<SharedBytes> {
+        match self.bytes(name)? {
+            Cow::Owned(bytes) => Some(bytes.into()),
+            Cow::Borrowed(bytes) => {
+                let start = bytes.as_ptr().addr() - self.map.as_ptr().addr();
+                SharedBytes::mapped(&self.map, start..start + bytes.len())
+            }
+        }
+    }
+}
+
+/// The format by the file's ending, or by its first bytes if it has none of the known ones.
+fn is_gguf(path: &Path, bytes: &[u8]) -> bool {
+    match path.extension() {
+        Some(ending) if ending == "gguf" => true,
+        Some(ending) if ending == "safetensors" => false,
+        Some(ending) if PYTORCH.iter().any(|known| ending == *known) => false,
+        _ => gguf::is_one(bytes),
     }
 }
 

@@ -34,7 +34,7 @@ impl fmt::Display for Fingerprint {
     }
 }
 
-/// Fingerprints of everything that a run reads, by the flag that names it.
+/// Fingerprints of the base and the data that a run reads, by the flag that names each.
 pub fn inputs(
     config: &RunConfig,
     base: &BaseFile,
@@ -61,6 +61,12 @@ pub fn inputs(
             found.insert(format!("--model ({file})"), whole(&path)?);
         }
     }
+    Ok(found)
+}
+
+/// Fingerprints of the adapter that a run continues, which belongs to this run alone.
+pub fn adapter_inputs(config: &RunConfig) -> Result<BTreeMap<String, Fingerprint>, RunError> {
+    let mut found = BTreeMap::new();
     // An adapter that is continued in its own folder is no input any more: it changes.
     if let Some(adapter) = &config.adapter
         && !same_place(adapter, &config.output)

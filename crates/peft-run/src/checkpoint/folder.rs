@@ -10,15 +10,17 @@ use peft_format::{
     atomic::{AtomicDir, write_atomic, write_atomic_bytes},
 };
 
+use peft_core::WarmUpChoice;
 use peft_train::TrainerState;
 
-use super::{RunState, VERSION, hash};
+use super::{RunState, VERSION, chosen, hash};
 use crate::{RunError, base, event::fault, task};
 
 /// Name of the folder.
 pub const CHECKPOINT: &str = "checkpoint";
 const STATE: &str = "state.json";
 const TENSORS: &str = "tensors.safetensors";
+const CHOSEN: &str = "chosen.safetensors";
 const BEST: &str = "best";
 /// More than the settings and digests of any model need.
 const STATE_LIMIT: u64 = 256 << 20;
@@ -50,11 +52,24 @@ impl CheckpointFolder {
     /// Replace it as a whole; once the run is finished, without what it would go on from.
     ///
     /// The output folder's own adapter must be the one that `state.best` speaks of.
-    pub fn write(&self, state: &mut RunState, tensors: &TrainerState) -> Result<(), RunError> {
+    pub fn write(
+        &self,
+        state: &mut RunState,
+        tensors: &TrainerState,
+        chosen: &WarmUpChoice,
+    ) -> Result<(), RunError> {
         let dir = AtomicDir::create(&self.path)?;
         state.tensors = digest(tensors);
+        if let Some(phase) = &mut state.phase
+            && !chosen.is_empty()
+        {
+            phase.chosen = chosen::digest(chosen);
+        }
         if state.ending.is_none() {
             tensors.write(&dir.path().join(TENSORS))?;
+            if !chosen.is_empty() {
+                chosen::write(chosen, &dir.path().join(CHOSEN))?;
+            }
             if state.best.is_some() {
                 keep(&self.output, &dir.path().join(BEST))?;
             }
@@ -108,6 +123,23 @@ impl CheckpointFolder {
         let tensors = TrainerState::read(&path)?;
         if digest(&tensors) == state.tensors {
             return Ok(tensors);
+        }
+        Err(RunError::File {
+            path,
+            problem: "it does not hold what was written".into(),
+            fix: "remove the folder `checkpoint` and train from the beginning".into(),
+        })
+    }
+
+    /// What was chosen by a warm-up, if anything was.
+    pub fn chosen(&self, state: &RunState) -> Result<WarmUpChoice, RunError> {
+        let Some(phase) = state.phase.as_ref().filter(|one| !one.chosen.is_empty()) else {
+            return Ok(WarmUpChoice::new());
+        };
+        let path = self.path.join(CHOSEN);
+        let chosen = chosen::read(&path)?;
+        if chosen::digest(&chosen) == phase.chosen {
+            return Ok(chosen);
         }
         Err(RunError::File {
             path,

@@ -34,6 +34,9 @@ pub fn settings(config: &RunConfig, resolved: &Resolved) -> Map<String, Value> {
     set("--pair-column", json!(config.pair_column));
     set("--label-column", json!(config.label_column));
     set("--label-separator", json!(config.label_separator));
+    if let Some(loss) = config.loss {
+        set("--loss", json!(loss));
+    }
     set("--data-format", json!(config.data_format));
     set("--method", json!(config.method.to_lowercase()));
     set("--adapter", json!(config.adapter.is_some()));
@@ -67,10 +70,21 @@ pub fn settings(config: &RunConfig, resolved: &Resolved) -> Map<String, Value> {
 
 /// Refuse to go on from a state whose settings or inputs differ from those of now.
 pub fn compare(before: &RunState, now: &RunState, output: &Path) -> Result<(), RunError> {
+    // Files name settings by their flags, messages as the settings do.
+    let named = |what: &str| {
+        let mut parts = what.split("--");
+        let mut text = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let is_flag = |c: char| c.is_ascii_lowercase() || c == '-';
+            let end = part.find(|c| !is_flag(c)).unwrap_or(part.len());
+            text += &format!("`{}`{}", part[..end].replace('-', "_"), &part[end..]);
+        }
+        text
+    };
     let changed = |what: &str, before: Option<String>, now: Option<String>| {
         let shown = |value: Option<String>| value.unwrap_or_else(|| "nothing".into());
         RunError::Changed {
-            what: what.to_owned(),
+            what: named(what),
             before: shown(before),
             now: shown(now),
             folder: output.to_owned(),

@@ -32,6 +32,9 @@ pub struct RunState {
     pub tensors: String,
     /// The adapter that the output folder holds, if one has been selected.
     pub best: Option<Best>,
+    /// Which phase it is in, where it has more than one that trains.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<PhaseState>,
     /// How the run ended, if it did.
     pub ending: Option<Ending>,
     /// What the adapters held before the first step: a digest for each adapted module.
@@ -59,10 +62,44 @@ impl RunState {
             log_bytes: 0,
             tensors: String::new(),
             best: None,
+            phase: None,
             ending: None,
             initial,
             settings,
             inputs,
+        }
+    }
+}
+
+/// Where a run of several phases stands. In the last one, the run's own count of steps goes on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PhaseState {
+    /// The phase, counted from 0.
+    pub index: usize,
+    /// Its name.
+    pub name: String,
+    /// Optimiser steps done in it.
+    pub step: u64,
+    /// Optimiser steps to do in it.
+    pub steps: u64,
+    /// The batch to go on with.
+    pub cursor: Cursor,
+    /// sha256 of what was chosen; empty before.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub chosen: String,
+}
+
+impl PhaseState {
+    /// At the beginning of a phase.
+    pub fn new(index: usize, name: &str) -> Self {
+        Self {
+            index,
+            name: name.to_owned(),
+            step: 0,
+            steps: 0,
+            cursor: Cursor::default(),
+            chosen: String::new(),
         }
     }
 }

@@ -21,6 +21,18 @@ impl RunConfig {
         ])
     }
 
+    /// The same for a run of a method that no registry knows.
+    pub(crate) fn problems_but_method(&self) -> Vec<Problem> {
+        let mut problems = self.problems();
+        problems.retain(|one| one.key != "method" && !one.key.starts_with("method_config."));
+        problems
+    }
+
+    /// The same for what runs share, which needs no place to write to.
+    pub(crate) fn prepare_problems(&self) -> Vec<Problem> {
+        self.problems_with(&[("model", &self.model), ("data", &self.data)])
+    }
+
     /// The same for a plan, which needs neither data nor a place to write to.
     pub(crate) fn plan_problems(&self) -> Vec<Problem> {
         self.problems_with(&[("model", &self.model)])

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use peft_format::Dtype;
-use peft_models::ModelFolder;
+use peft_models::{HeadKind, ModelFolder};
+use peft_train::{HeadNeed, Objective};
 use serde_json::{Map, Value};
 
 use crate::{RunError, TaskFile, event::fault};
@@ -45,7 +46,7 @@ pub fn expect_replaceable(output: &Path) -> Result<(), RunError> {
         });
         if !known {
             return Err(RunError::setting(
-                "--output",
+                "`output`",
                 format!(
                     "{} holds other things, such as {}",
                     output.display(),
@@ -73,9 +74,10 @@ pub fn write_config(
             problem: error.to_string(),
             fix: "fetch the file again".into(),
         })?;
+    let objective = task.map(TaskFile::objective);
     config.insert(
         "architectures".into(),
-        vec![folder.description().class_name("ForSequenceClassification")].into(),
+        vec![architecture(folder, objective.as_deref())].into(),
     );
     if let Some(dtype) = dtype {
         // Loaders go by this key; transformers renamed it.
@@ -88,7 +90,9 @@ pub fn write_config(
         };
         config.insert(key.unwrap_or("torch_dtype").into(), name.into());
     }
-    if let Some(task) = task {
+    if let (Some(task), Some(objective)) = (task, &objective)
+        && let HeadNeed::Sequence { .. } = objective.head()
+    {
         let labels: Vec<String> = match task.labels.is_empty() {
             true => vec!["LABEL_0".to_owned()],
             false => task.labels.clone(),
@@ -101,7 +105,9 @@ pub fn write_config(
         let label2id: Map<_, _> = named.map(|(i, l)| (l.clone(), i.into())).collect();
         config.insert("id2label".into(), id2label.into());
         config.insert("label2id".into(), label2id.into());
-        config.insert("problem_type".into(), task.task.problem_type().into());
+        if let Some(kind) = objective.problem_type() {
+            config.insert("problem_type".into(), kind.into());
+        }
     }
     let text = serde_json::to_string_pretty(&config).unwrap_or_default() + "\n";
     let to = output.join("config.json");
@@ -109,4 +115,15 @@ pub fn write_config(
         &to,
         text.as_bytes(),
     )?)
+}
+
+/// Hugging Face's class of the merged model: that of the base's family for the objective.
+fn architecture(folder: &ModelFolder, objective: Option<&dyn Objective>) -> String {
+    let suffix = objective.map(|objective| objective.class_suffix());
+    let description = folder.description();
+    let own = match description.head {
+        HeadKind::Sequence { .. } => "ForSequenceClassification",
+        HeadKind::Language => "ForCausalLM",
+    };
+    description.class_name(suffix.unwrap_or(own))
 }

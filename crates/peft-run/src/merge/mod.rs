@@ -14,7 +14,7 @@ use serde::Serialize;
 use self::folder::{copy_tokenizer, expect_replaceable, write_config};
 pub(crate) use self::{
     change::{LOSS_LIMIT, Rounding, round},
-    places::{Places, change, outputs, saved_outputs, target_of},
+    places::{Adapted, Places, adapted_sites, change, head_of, saved_outputs, target_of},
 };
 use crate::{BaseFile, RunError, TaskFile, open::read_with_method};
 
@@ -89,13 +89,14 @@ pub fn merge(options: &MergeOptions) -> Result<MergeReport, RunError> {
     }
     let task = TaskFile::read(options.adapter)?;
     let checkpoint = folder.checkpoint();
-    let places = Places::find(&folder, &loaded)?;
+    let layout = folder.layout(head_of(&folder, Some(&loaded), task.as_ref()))?;
+    let places = Places::find(&folder, &layout, method.as_ref(), &loaded)?;
     let output = options.output;
     if output.exists()
         && std::fs::canonicalize(output).ok() == std::fs::canonicalize(options.model).ok()
     {
         return Err(RunError::setting(
-            "--output",
+            "`output`",
             "it is the model's own folder",
             "give another folder",
         ));
@@ -134,10 +135,10 @@ pub fn merge(options: &MergeOptions) -> Result<MergeReport, RunError> {
             continue;
         }
         let change = match places.adapted.get(&name) {
-            Some(module) => change(
+            Some(adapted) => change(
                 &folder,
                 &name,
-                module,
+                adapted,
                 &loaded,
                 method.as_ref(),
                 places.widest,
@@ -185,7 +186,7 @@ pub fn merge(options: &MergeOptions) -> Result<MergeReport, RunError> {
                     100.0 * overall,
                     100.0 * share
                 ),
-                "write the merged model in f32 with --dtype f32, take the loss with --allow-loss, or \
+                "write the merged model in f32 with `dtype` f32, take the loss with `allow_loss`, or \
                  keep the adapter beside its base",
             ));
         }
@@ -247,6 +248,6 @@ fn no_room(name: &str, count: usize, dtype: Dtype) -> RunError {
     RunError::setting(
         "merge",
         format!("{count} values of `{name}` would be infinite or NaN in {dtype}"),
-        "write the merged model in f32 with --dtype f32; if that fails too, the adapter is broken",
+        "write the merged model in f32 with `dtype` f32; if that fails too, the adapter is broken",
     )
 }

@@ -4,66 +4,112 @@ use std::collections::BTreeMap;
 
 use burn::{
     Tensor,
-    tensor::{Device, FloatDType},
+    tensor::{Device, FloatDType, TensorData},
 };
-use peft_core::{HostTensor, LoadedAdapter, Method, Target};
-use peft_format::{Dtype, TensorInfo};
-use peft_models::{HeadKind, HeadState, ModelFolder};
+use peft_core::{DynAdapter, HostTensor, LoadedAdapter, Method, Site, SiteKind, Target};
+use peft_format::Dtype;
+use peft_models::{HeadKind, HeadState, ModelFolder, ModelLayout};
 
 use super::change::Change;
-use crate::RunError;
+use crate::{RunError, TaskFile, objective::task_of_type};
 
 /// Where the tensors of an adapter go in a checkpoint.
 pub struct Places<'a> {
-    /// The checkpoint's name of each adapted weight, and its module.
-    pub adapted: BTreeMap<String, String>,
+    /// What is adapted of each tensor, by the checkpoint's name of it.
+    pub adapted: BTreeMap<String, Adapted>,
     /// Tensors that replace the checkpoint's, or join them: the head.
     pub replaced: BTreeMap<String, &'a HostTensor>,
-    /// The largest widths of the adapted weights: of an input, and of an output.
+    /// The largest widths of the adapted sites: of an input, and of an output.
     pub widest: [usize; 2],
+}
+
+/// What an adapter changes of a checkpoint's tensor.
+#[derive(Debug, Clone)]
+pub struct Adapted {
+    /// The adapted site, by the checkpoint's names.
+    pub site: Site,
+    /// Whether the tensor is the bias beside the adapted weight, of which the adapter implies a change.
+    pub bias: bool,
 }
 
 impl<'a> Places<'a> {
     /// # Errors
-    /// If the adapter has tensors that this base has no place for.
-    pub fn find(folder: &'a ModelFolder, loaded: &'a LoadedAdapter) -> Result<Self, RunError> {
-        let outputs = outputs(folder);
-        let layout = folder.layout(HeadKind::Sequence { outputs })?;
-        loaded.expect_places(&layout.linears, &layout.parameter_names())?;
+    /// If the adapter has tensors that this base has no place for, or modules in slots, which change no
+    /// tensor.
+    pub fn find(
+        folder: &'a ModelFolder,
+        layout: &ModelLayout,
+        method: &dyn Method,
+        loaded: &'a LoadedAdapter,
+    ) -> Result<Self, RunError> {
+        let sites = adapted_sites(layout, method);
+        loaded.expect_places(&sites, &layout.parameter_names())?;
         let stored = |name: &str| folder.find(name);
         let mut places = Self {
             adapted: BTreeMap::new(),
             replaced: BTreeMap::new(),
-            widest: loaded.widest(&layout.linears),
+            widest: loaded.widest(&sites),
         };
         for (name, tensor) in &loaded.saved {
             let stored = stored(name).unwrap_or_else(|| name.clone());
             places.replaced.insert(stored, tensor);
         }
-        for module in loaded.modules.keys() {
-            let weight = format!("{module}.weight");
-            let Some(stored) = stored(&weight) else {
+        let found = |site: &&Site| loaded.modules.contains_key(&site.path);
+        for site in sites.iter().filter(found) {
+            let path = &site.path;
+            let parameter = match site.kind {
+                SiteKind::Slot => {
+                    return Err(RunError::setting(
+                        "`adapter`",
+                        format!(
+                            "{} inserts a module at `{path}`, which changes no weight and cannot be merged",
+                            method.name()
+                        ),
+                        "keep the adapter beside its base",
+                    ));
+                }
+                kind if kind.is_module() => format!("{path}.weight"),
+                _ => path.clone(),
+            };
+            let Some(name) = stored(&parameter) else {
                 return Err(RunError::setting(
-                    "--model",
-                    format!("the checkpoint has no `{weight}`"),
+                    "`model`",
+                    format!("the checkpoint has no `{parameter}`"),
                     "give the base that the adapter was trained on",
                 ));
             };
-            places.adapted.insert(stored, module.clone());
+            let of = |bias| Adapted {
+                site: site.clone(),
+                bias,
+            };
+            places.adapted.insert(name, of(false));
+            let bias = format!("{path}.bias");
+            if site.kind.is_linear()
+                && let Some(name) = stored(&bias)
+            {
+                places.adapted.entry(name).or_insert(of(true));
+            }
         }
         Ok(places)
     }
 }
 
-/// The weight that the checkpoint calls `name`, before and after the adapter of `module`; none where
-/// either has no such thing.
+/// The sites of a base that a method may have adapted, by the checkpoint's names.
+pub fn adapted_sites(layout: &ModelLayout, method: &dyn Method) -> Vec<Site> {
+    let sites = layout.sites.iter();
+    let sites = sites.filter(|site| method.site_kinds().contains(&site.kind));
+    sites.cloned().collect()
+}
+
+/// The tensor that the checkpoint calls `name`, before and after its adapter; none where the adapter does
+/// nothing to it.
 ///
 /// # Errors
-/// If the adapter does not fit the weight.
+/// If the adapter does not fit the tensor.
 pub fn change(
     folder: &ModelFolder,
     name: &str,
-    module: &str,
+    adapted: &Adapted,
     loaded: &LoadedAdapter,
     method: &dyn Method,
     widest: [usize; 2],
@@ -73,49 +119,95 @@ pub fn change(
     let Some(info) = checkpoint.info(name) else {
         return Ok(None);
     };
-    let base = HostTensor {
+    let mut base = HostTensor {
         dtype: info.dtype,
         shape: info.shape.clone(),
         bytes: checkpoint.bytes(name)?.into_owned(),
     };
-    let target = target_of(name, module, &info)?;
-    let dtype = target.dtype;
+    if !adapted.site.kind.is_linear() {
+        // Of any rank: a list of values.
+        base.shape = vec![info.shape.iter().product()];
+    }
+    let target = target_of(&adapted.site, info.dtype);
     let Some(adapter) = loaded.restore(method, &target, widest, device)? else {
         return Ok(None);
     };
-    let weight = base.to_float(name, dtype)?;
-    let weight = Tensor::<2>::from_data(weight, (device, dtype.into())).transpose();
+    if adapted.bias && !adapter.implies_bias() {
+        return Ok(None);
+    }
+    let before = base.to_float(name, target.dtype)?;
+    let after = match adapted.bias {
+        true => {
+            let bias = Tensor::<1>::from_data(before.clone(), (device, target.dtype.into()));
+            adapter.effective_bias(bias).into_data()
+        }
+        false => effective(&adapter, &target, before.clone(), device),
+    };
     Ok(Some(Change {
-        after: adapter.effective(weight.clone()).transpose().into_data(),
-        before: weight.transpose().into_data(),
+        after,
+        before,
         stored: base.dtype,
     }))
 }
 
-/// The target at the weight that the checkpoint calls `name`.
-///
-/// # Errors
-/// If it is no matrix.
-pub fn target_of(name: &str, module: &str, info: &TensorInfo) -> Result<Target, RunError> {
-    let &[out_features, in_features] = info.shape.as_slice() else {
-        return Err(RunError::setting(
-            "--model",
-            format!("`{name}` has shape {:?}, not that of a matrix", info.shape),
-            "give the base that the adapter was trained on",
-        ));
-    };
-    let dtype = match info.dtype {
-        Dtype::F64 => FloatDType::F64,
-        _ => FloatDType::F32,
-    };
-    Ok(Target::linear(module, in_features, out_features, dtype))
+/// A site's adapted value in the checkpoint's layout.
+fn effective(
+    adapter: &DynAdapter,
+    target: &Target,
+    before: TensorData,
+    device: &Device,
+) -> TensorData {
+    let options = (device, target.dtype.into());
+    match target.kind {
+        SiteKind::Linear => {
+            let weight = Tensor::<2>::from_data(before, options).transpose();
+            adapter.effective(weight).transpose().into_data()
+        }
+        SiteKind::TransposedLinear => adapter
+            .effective(Tensor::<2>::from_data(before, options))
+            .into_data(),
+        _ => {
+            let values = Tensor::<1>::from_data(before, options);
+            adapter.effective_values(values, &target.shape).into_data()
+        }
+    }
 }
 
-/// Outputs of a checkpoint's own head; 1 where there is none and the number changes nothing.
-pub fn outputs(folder: &ModelFolder) -> usize {
-    match folder.head() {
-        HeadState::Present { outputs, .. } => outputs,
-        HeadState::Absent => 1,
+/// The target at a site whose values the checkpoint holds in a type.
+pub fn target_of(site: &Site, held: Dtype) -> Target {
+    Target {
+        dtype: match held {
+            Dtype::F64 => FloatDType::F64,
+            _ => FloatDType::F32,
+        },
+        ..site.target(site.path.clone())
+    }
+}
+
+/// The head that a base has with an adapter: that of the adapter's task, where a file tells it, else what the
+/// checkpoint or the adapter holds.
+pub fn head_of(
+    folder: &ModelFolder,
+    loaded: Option<&LoadedAdapter>,
+    task: Option<&TaskFile>,
+) -> HeadKind {
+    if let Some(task) = task {
+        return task.head();
+    }
+    let by_type = loaded.and_then(|loaded| task_of_type(loaded.config.task_type()));
+    if by_type.is_some() {
+        return HeadKind::Language;
+    }
+    match (
+        folder.head(),
+        loaded.and_then(|loaded| saved_outputs(folder, loaded)),
+    ) {
+        (_, Some(outputs)) | (HeadState::Present { outputs, .. }, _) => {
+            HeadKind::Sequence { outputs }
+        }
+        _ if folder.config().is_causal() => HeadKind::Language,
+        // The number of outputs changes nothing.
+        _ => HeadKind::Sequence { outputs: 1 },
     }
 }
 

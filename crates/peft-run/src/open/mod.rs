@@ -8,11 +8,20 @@ use burn::tensor::Device;
 use peft_core::{AttachReport, LoadedAdapter, Method, load_adapter, read_adapter};
 use peft_data::{Task, TextTokenizer};
 use peft_format::AdapterConfig;
-use peft_models::{HeadSpec, HeadState, ModelFolder, SequenceModel};
+use peft_models::{HeadKind, HeadState, Model, ModelFolder, Network};
+use peft_train::HeadNeed;
 
-use crate::{BaseFile, RunError, TaskFile, merge::saved_outputs};
+use crate::{
+    BaseFile, RunError, TaskFile,
+    merge::saved_outputs,
+    objective::{CAUSAL, has_labels, head_kind, label_names, likely_task, objective, task_of_type},
+};
 
 pub use set::{AdaptedSet, NamedAdapter, OpenSetOptions, open_set};
+
+/// Longest sequence of a language model, where no adapter says it: models without positions have no limit
+/// of their own.
+const CONTEXT: usize = 1024;
 
 /// What [`open`] is asked for.
 #[derive(Debug, Clone, Copy)]
@@ -33,7 +42,7 @@ pub struct OpenOptions<'a> {
 #[derive(Debug)]
 pub struct Adapted {
     /// The model, with its adapter on.
-    pub model: SequenceModel,
+    pub model: Model,
     /// What it predicts.
     pub task: TaskFile,
     /// Its tokenizer.
@@ -65,13 +74,9 @@ pub fn open(options: &OpenOptions) -> Result<Adapted, RunError> {
         }
     };
     expect_task(&task, options.task)?;
-    let head = HeadSpec {
-        outputs: task.outputs(),
-        seed: 0,
-    };
-    let (model, report) = SequenceModel::load(&folder, &head, options.device)?;
+    let (model, report) = Model::load(&folder, task.head(), 0, options.device)?;
     let loaded = adapter.as_ref().map(|(_, loaded)| loaded);
-    set::expect_head("--model", loaded, &report.created)?;
+    set::expect_head("`model`", loaded, &report.created)?;
     let Some((method, loaded)) = adapter else {
         return Ok(Adapted {
             model,
@@ -80,7 +85,7 @@ pub fn open(options: &OpenOptions) -> Result<Adapted, RunError> {
             adapter: None,
         });
     };
-    let names = model.names();
+    let names = model.description().names();
     let (model, report) = load_adapter(model, &loaded, method.as_ref(), &names, options.device)?;
     Ok(Adapted {
         model,
@@ -96,8 +101,8 @@ fn expect_task(task: &TaskFile, asked: Option<Task>) -> Result<(), RunError> {
         return Ok(());
     }
     Err(RunError::setting(
-        "--task",
-        format!("the adapter was trained to {:?}", task.task).to_lowercase(),
+        "`task`",
+        format!("the adapter was trained to {}", task.objective().name()),
         "leave the flag out, or use another adapter",
     ))
 }
@@ -110,6 +115,23 @@ pub(crate) fn read_with_method(path: &Path) -> Result<(Box<dyn Method>, LoadedAd
     Ok((method, loaded))
 }
 
+/// The task of a language head, if that is what is asked for, or what the files are for.
+fn language_task(
+    folder: &ModelFolder,
+    adapter: Option<&LoadedAdapter>,
+    asked: Option<Task>,
+) -> Option<Task> {
+    let asked = match (asked, adapter) {
+        (Some(task), _) => Some(task),
+        (None, Some(loaded)) => task_of_type(loaded.config.task_type()),
+        (None, None) => None,
+    };
+    let has_score = folder.head() != HeadState::Absent;
+    let by_itself = folder.config().is_causal() && !has_score;
+    let task = asked.unwrap_or(if by_itself { CAUSAL } else { return None });
+    (head_kind(objective(task, 0).as_ref()) == HeadKind::Language).then_some(task)
+}
+
 /// The task of a head whose labels no file of ours tells.
 fn infer_task(
     folder: &ModelFolder,
@@ -117,40 +139,45 @@ fn infer_task(
     asked: Option<Task>,
 ) -> Result<TaskFile, RunError> {
     let max_length = folder.config().max_length();
+    if let Some(task) = language_task(folder, adapter, asked) {
+        return Ok(TaskFile {
+            task,
+            labels: Vec::new(),
+            max_length: max_length.min(CONTEXT),
+        });
+    }
     let (outputs, labels) = match folder.head() {
         HeadState::Present { outputs, labels } => (outputs, labels),
         HeadState::Absent => match adapter.and_then(|loaded| saved_outputs(folder, loaded)) {
             Some(outputs) => (outputs, Vec::new()),
             None => {
                 return Err(RunError::setting(
-                    "--model",
+                    "`model`",
                     "the checkpoint has no classification head",
                     "give an adapter that was trained with its head",
                 ));
             }
         },
     };
-    let task = asked.unwrap_or(if outputs == 1 {
-        Task::Regress
-    } else {
-        Task::Classify
-    });
-    if task == Task::Regress && outputs != 1 {
+    let task = asked.unwrap_or_else(|| likely_task(outputs));
+    let inferred = TaskFile {
+        task,
+        labels: match has_labels(task) {
+            true => label_names(labels, outputs),
+            false => Vec::new(),
+        },
+        max_length,
+    };
+    let objective = inferred.objective();
+    if objective.head() != (HeadNeed::Sequence { outputs }) {
         return Err(RunError::setting(
-            "--task",
-            format!("a regression has one output, this head has {outputs}"),
-            "use --task classify",
+            "`task`",
+            format!(
+                "this head has {outputs} outputs, which are none for {}",
+                objective.name()
+            ),
+            "use `task` classify",
         ));
     }
-    let labels = match task {
-        Task::Regress => Vec::new(),
-        Task::Classify | Task::MultiLabel if labels.len() == outputs => labels,
-        // Hugging Face's names for labels without names.
-        Task::Classify | Task::MultiLabel => (0..outputs).map(|i| format!("LABEL_{i}")).collect(),
-    };
-    Ok(TaskFile {
-        task,
-        labels,
-        max_length,
-    })
+    Ok(inferred)
 }

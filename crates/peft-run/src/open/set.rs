@@ -6,7 +6,7 @@ use burn::tensor::Device;
 use peft_core::{AdapterRoster, AttachReport, LoadedAdapter, Method, load_adapter_as};
 use peft_data::{Task, TextTokenizer};
 use peft_format::AdapterConfig;
-use peft_models::{HeadSpec, ModelFolder, SequenceModel};
+use peft_models::{Model, ModelFolder, Network};
 
 use super::{expect_task, infer_task, read_with_method};
 use crate::{BaseFile, RunError, TaskFile};
@@ -30,7 +30,7 @@ pub struct OpenSetOptions<'a> {
 #[derive(Debug)]
 pub struct AdaptedSet {
     /// The model. The first of the adapters is active.
-    pub model: SequenceModel,
+    pub model: Model,
     /// What all of them predict.
     pub task: TaskFile,
     /// Its tokenizer.
@@ -84,23 +84,19 @@ pub fn open_set(options: &OpenSetOptions) -> Result<AdaptedSet, RunError> {
     }
     let Some((_, task)) = task else {
         return Err(RunError::setting(
-            "--adapter",
+            "`adapter`",
             "there is none",
             "give one or more as NAME=DIR",
         ));
     };
     expect_task(&task, options.task)?;
     let tokenizer = TextTokenizer::from_dir(options.model)?;
-    let head = HeadSpec {
-        outputs: task.outputs(),
-        seed: 0,
-    };
-    let (mut model, loading) = SequenceModel::load(&folder, &head, options.device)?;
-    let names = model.names();
+    let (mut model, loading) = Model::load(&folder, task.head(), 0, options.device)?;
+    let names = model.description().names();
     let mut adapters = Vec::new();
     for (name, method, loaded) in read {
         expect_head(
-            &format!("--adapter {name}"),
+            &format!("`adapter` {name}"),
             Some(&loaded),
             &loading.created,
         )?;
@@ -144,17 +140,18 @@ fn expect_same(
             true => String::new(),
             false => format!(", labels `{}`", task.labels.join("`, `")),
         };
-        let kind = format!("{:?}", task.task).to_lowercase();
+        let kind = task.objective();
+        let kind = kind.name();
         format!("{kind}{labels}, {} tokens", task.max_length)
     };
     Err(RunError::setting(
-        format!("--adapter {name}"),
+        format!("`adapter` {name}"),
         format!(
             "it was trained otherwise ({}) than `{first_name}` ({})",
             told(other),
             told(first)
         ),
-        "use them one at a time, or train them for one task, the same labels and --max-length",
+        "use them one at a time, or train them for one task, the same labels and `max_length`",
     ))
 }
 

@@ -53,7 +53,7 @@ pub fn calibrate(choice: DeviceChoice) -> Result<Rates, RunError> {
     let rates = measure(&selected.device);
     let Some(path) = place() else {
         return Err(RunError::setting(
-            "--calibrate",
+            "`calibrate`",
             "there is no place for the cache",
             "set PEFT_CACHE to a folder",
         ));

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use peft_config::Problems;
 use peft_core::{AdapterSpec, Fields, is_saved, resolve_sites, shared_key, widest};
-use peft_data::{Task, TextTokenizer};
+use peft_data::TextTokenizer;
 use peft_format::{
     Dtype, TensorInfo, TensorSpec,
     adapter::{adapter_size, join_key},
@@ -27,6 +27,7 @@ pub use self::{
 use self::{modules::groups, work::Work};
 use crate::{
     RunConfig, RunError, TaskFile,
+    objective::{has_labels, head_kind, objective, outputs},
     session::{Choice, Data, EVAL_BATCH, Source, resolve},
 };
 
@@ -93,19 +94,18 @@ pub fn plan(config: &RunConfig) -> Result<Plan, RunError> {
     if let Some(dtype) = config.base_dtype {
         folder.set_base_dtype(dtype.into());
     }
-    let made = |outputs: usize, data: Option<&Data>| {
-        let head = HeadKind::Sequence { outputs };
+    let made = |head: HeadKind, data: Option<&Data>| {
         let created = folder.check(&folder.layout(head)?)?;
-        let choice = Choice::of(config, &folder, &created)?;
-        Plan::of(config, &folder, &choice, outputs, data)
+        let choice = Choice::of(config, &folder, head, &created)?;
+        Plan::of(config, &folder, &choice, head, data)
     };
     if config.data.as_os_str().is_empty() {
-        return made(outputs(config, &folder)?, None);
+        return made(head(config, &folder)?, None);
     }
     let tokenizer = TextTokenizer::from_dir(&config.model)?;
     let max_length = config.max_length.min(folder.config().max_length());
     let data = Data::load(config, &folder, &tokenizer, max_length)?;
-    made(data.task.outputs(), Some(&data))
+    made(data.task.head(), Some(&data))
 }
 
 impl Plan {
@@ -113,18 +113,18 @@ impl Plan {
         config: &RunConfig,
         folder: &ModelFolder,
         choice: &Choice,
-        outputs: usize,
+        head: HeadKind,
         data: Option<&Data>,
     ) -> Result<Self, RunError> {
-        let description = folder.describe(HeadKind::Sequence { outputs })?;
+        let description = folder.describe(head)?;
         let layout = description.layout();
         let created = folder.check(&layout)?;
         let (matched, unmatched) = targets(folder, &layout, choice)?;
-        let mut specs: Vec<Option<AdapterSpec>> = Vec::with_capacity(layout.linears.len());
-        let mut evaluations = Vec::with_capacity(layout.linears.len());
+        let mut specs: Vec<Option<AdapterSpec>> = Vec::with_capacity(layout.sites.len());
+        let mut evaluations = Vec::with_capacity(layout.sites.len());
         // A parameter that several adapters share counts once.
         let (mut known, mut copies) = (BTreeSet::new(), 0);
-        for site in &layout.linears {
+        for site in &layout.sites {
             let target = site.target(site.path.clone());
             let wanted = matched.contains(&site.path);
             let spec = wanted.then(|| choice.method.describe(&target));
@@ -137,7 +137,7 @@ impl Plan {
                 }
             }
         }
-        let adapted = layout.linears.iter().zip(&specs);
+        let adapted = layout.sites.iter().zip(&specs);
         let widest = widest(adapted.filter_map(|(site, spec)| spec.as_ref().map(|_| site)));
         let shared = choice.method.describe_shared(widest);
         let saved: Vec<&(String, Vec<usize>)> = layout
@@ -149,7 +149,7 @@ impl Plan {
         let adapters = specs.iter().flatten();
         let all: usize = adapters.map(|spec| spec.cost.parameters).sum();
         let trainable = all - copies;
-        let head: usize = saved.iter().map(|(_, shape)| size(shape)).sum();
+        let head_parameters: usize = saved.iter().map(|(_, shape)| size(shape)).sum();
         let work = Work::new(
             config,
             folder,
@@ -174,15 +174,15 @@ impl Plan {
             left_alone: groups(&layout, &specs, &evaluations, false),
             unmatched,
             trainable_parameters: trainable,
-            head_parameters: head,
+            head_parameters,
             total_parameters: layout.values() + trainable,
             adapter_bytes: adapter_size(file_tensors(&layout, &specs, &shared, &saved))?,
-            outputs,
+            outputs: outputs(head),
             created,
             data,
             batch_tokens: work.largest.tokens,
-            memory: MemoryPlan::of(&work, trainable, head, EVAL_BATCH),
-            time: rates.map(|rates| TimePlan::of(&work, trainable + head, rates, steps)),
+            memory: MemoryPlan::of(&work, trainable, head_parameters, EVAL_BATCH),
+            time: rates.map(|rates| TimePlan::of(&work, trainable + head_parameters, rates, steps)),
         })
     }
 
@@ -202,11 +202,11 @@ fn targets(
         Source::Fresh(_) if !choice.method.adapts_weights() => return Ok(Default::default()),
         Source::Fresh(spec) => spec,
         Source::Continued(loaded) => {
-            loaded.expect_places(&layout.linears, &layout.parameter_names())?;
+            loaded.expect_places(&layout.sites, &layout.parameter_names())?;
             return Ok((loaded.modules.keys().cloned().collect(), Vec::new()));
         }
     };
-    let sites = layout.linears.iter().cloned();
+    let sites = layout.sites.iter().cloned();
     let resolved = resolve_sites(
         sites,
         spec,
@@ -234,7 +234,7 @@ fn file_tensors(
             info.shape.clone(),
         ));
     }
-    for (site, spec) in layout.linears.iter().zip(specs) {
+    for (site, spec) in layout.sites.iter().zip(specs) {
         for (suffix, info) in spec.iter().flat_map(|spec| &spec.tensors) {
             let key = join_key(&site.path, suffix);
             tensors.push(TensorSpec::new(key, info.dtype, info.shape.clone()));
@@ -251,18 +251,19 @@ fn file_tensors(
     tensors
 }
 
-/// Outputs of the head as far as files tell; two labels where they do not.
-fn outputs(config: &RunConfig, folder: &ModelFolder) -> Result<usize, RunError> {
-    if config.task == Task::Regress {
-        return Ok(1);
+/// The head of the run's task as far as files tell; two labels where they do not.
+fn head(config: &RunConfig, folder: &ModelFolder) -> Result<HeadKind, RunError> {
+    if !has_labels(config.task) {
+        return Ok(head_kind(objective(config.task, 0).as_ref()));
     }
     if let Some(adapter) = &config.adapter
         && let Some(task) = TaskFile::read(adapter)?
     {
-        return Ok(task.outputs());
+        return Ok(task.head());
     }
-    Ok(match folder.head() {
+    let outputs = match folder.head() {
         HeadState::Present { outputs, .. } => outputs,
         HeadState::Absent => 2,
-    })
+    };
+    Ok(HeadKind::Sequence { outputs })
 }

@@ -29,7 +29,7 @@ pub struct Unmatched {
     pub nearest: Vec<String>,
 }
 
-/// The linear layers with an adapter, or those without.
+/// The sites with an adapter, or the linear layers without one.
 pub fn groups(
     layout: &ModelLayout,
     specs: &[Option<AdapterSpec>],
@@ -37,8 +37,8 @@ pub fn groups(
     adapted: bool,
 ) -> Vec<ModuleGroup> {
     let mut groups: Vec<ModuleGroup> = Vec::new();
-    for ((site, spec), evaluation) in layout.linears.iter().zip(specs).zip(evaluations) {
-        if spec.is_some() != adapted {
+    for ((site, spec), evaluation) in layout.sites.iter().zip(specs).zip(evaluations) {
+        if spec.is_some() != adapted || !(adapted || site.kind.is_linear()) {
             continue;
         }
         let trained = spec.as_ref().map_or(0, |spec| spec.cost.parameters);

@@ -1,6 +1,6 @@
 //! What the blocks keep and compute for a token, and how many tokens there are.
 
-use peft_core::{AdapterSpec, is_saved};
+use peft_core::{AdapterSpec, Cost, Site, SiteKind, is_saved};
 use peft_models::{BlockWork, Description, LinearWork, ModelFolder, ModelLayout, Role};
 
 use crate::{BaseDtype, RunConfig, RunError, session::Data};
@@ -59,13 +59,19 @@ impl Work {
             let block = description.block(depth);
             let carried = |role: Role| {
                 let name = block.part(role).map(|part| part.name).unwrap_or_default();
-                let mut sites = layout.linears.iter().zip(specs);
+                let mut sites = layout.sites.iter().zip(specs);
                 let spec = sites.find(|(site, _)| site.path == name);
                 let in_full = is_saved(&format!("{name}.weight"), saved);
                 LinearWork::new(spec.and_then(|(_, spec)| spec.as_ref()), in_full)
             };
-            let work = block.work(&carried, tracked);
+            let mut work = block.work(&carried, tracked);
             kept_alone = kept_alone.max(block.work(&carried, true).kept);
+            for cost in inserted(&block.full_name(), layout, specs) {
+                work.kept += cost.saved_per_row;
+                kept_alone += cost.saved_per_row;
+                work.backward += cost.flops_per_row as f64;
+                work.output_tracked = true;
+            }
             tracked = work.output_tracked;
             blocks.push(work);
         }
@@ -111,6 +117,20 @@ impl Work {
             selection_rows: data.map_or(usize::MAX, |data| data.select.len()),
         })
     }
+}
+
+/// What the modules in the slots of a block cost.
+fn inserted<'a>(
+    block: &'a str,
+    layout: &'a ModelLayout,
+    specs: &'a [Option<AdapterSpec>],
+) -> impl Iterator<Item = Cost> + 'a {
+    let of_block = move |site: &Site| {
+        let inside = site.path.strip_prefix(block);
+        site.kind == SiteKind::Slot && inside.is_some_and(|rest| rest.starts_with('.'))
+    };
+    let sites = layout.sites.iter().zip(specs);
+    sites.filter_map(move |(site, spec)| Some(spec.as_ref().filter(|_| of_block(site))?.cost))
 }
 
 /// The largest batch of the first epoch, and the mean of all its batches.

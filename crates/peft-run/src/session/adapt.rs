@@ -1,18 +1,20 @@
 //! Putting the adapter of a run on its model.
 
+use std::path::Path;
+
 use peft_core::{
-    AttachOptions, AttachReport, DefaultTargets, LoadedAdapter, Method, NameMap, attach,
+    AttachOptions, AttachReport, DefaultTargets, LoadedAdapter, Method, NameMap, PhaseSpec, attach,
     load_adapter, matched_modules,
 };
 use peft_format::{AdapterConfig, TargetSpec, Targets, targets::Exclude};
 use peft_methods::Entry;
-use peft_models::{ModelFolder, Role, SequenceModel};
+use peft_models::{HeadKind, Model, ModelFolder, Network, Role};
 
-use super::probe::Probe;
+use super::{phases::probe_batches, probe::Probe};
 use crate::{RunConfig, RunError, open::read_with_method};
 
-/// The model, its method, the configuration to save and what was attached.
-pub type AdaptedModel = (SequenceModel, Box<dyn Method>, AdapterConfig, AttachReport);
+/// A model with adapters, the configuration to save and what was attached.
+pub type AdaptedModel = (Model, AdapterConfig, AttachReport);
 
 /// The configuration with the defaults that depend on the method and the model. An adapter to
 /// continue from has its own settings and targets.
@@ -23,22 +25,26 @@ pub fn resolve(config: &RunConfig, folder: &ModelFolder, entry: &Entry) -> RunCo
         settings.extend(config.method_config);
         config.method_config = settings;
         // Settings that make no method are refused where it is made.
-        let method = (entry.build)(&config.method_config).ok();
-        if let Some(method) = method.filter(|one| one.adapts_weights())
-            && config.target_modules == Targets::Unspecified
-        {
-            let description = folder.description();
-            config.target_modules = match method.default_targets() {
-                DefaultTargets::Attention => description.default_targets(),
-                DefaultTargets::FeedForward => description.targets(Role::FEED_FORWARD),
-                DefaultTargets::AllLinear => Targets::AllLinear,
-                DefaultTargets::Named(names) => {
-                    Targets::List(names.iter().map(|&name| name.to_owned()).collect())
-                }
-            };
+        if let Ok(method) = (entry.build)(&config.method_config) {
+            resolve_targets(&mut config, folder, method.as_ref());
         }
     }
     config
+}
+
+/// Where nothing is said, the targets that a method adapts by itself.
+pub fn resolve_targets(config: &mut RunConfig, folder: &ModelFolder, method: &dyn Method) {
+    if method.adapts_weights() && config.target_modules == Targets::Unspecified {
+        let description = folder.description();
+        config.target_modules = match method.default_targets() {
+            DefaultTargets::Attention => description.default_targets(),
+            DefaultTargets::FeedForward => description.targets(Role::FEED_FORWARD),
+            DefaultTargets::AllLinear => Targets::AllLinear,
+            DefaultTargets::Named(names) => {
+                Targets::List(names.iter().map(|&name| name.to_owned()).collect())
+            }
+        };
+    }
 }
 
 /// What a run trains, as far as it is known before the model is loaded.
@@ -64,54 +70,78 @@ impl Choice {
     pub fn of(
         config: &RunConfig,
         folder: &ModelFolder,
+        head: HeadKind,
         created: &[String],
     ) -> Result<Self, RunError> {
-        let heads = folder.head_modules();
-        let mut to_save: Vec<String> = heads.iter().map(|head| (*head).to_owned()).collect();
-        let in_head = |name: &str| {
-            heads
-                .iter()
-                .any(|head| name == *head || name.starts_with(&format!("{head}.")))
-        };
-        to_save.extend(created.iter().filter(|name| !in_head(name)).cloned());
-
-        if let Some(path) = &config.adapter {
-            let (method, loaded) = read_with_method(path)?;
-            if !method.name().eq_ignore_ascii_case(&config.method) {
-                return Err(RunError::setting(
-                    "--method",
-                    format!("the adapter to continue from is {}", method.name()),
-                    "give the same method, or start afresh without --adapter",
-                ));
+        let to_save = heads_to_save(folder, head, created)?;
+        match &config.adapter {
+            Some(path) => Self::continued(config, path, to_save),
+            None => {
+                let entry = peft_methods::by_name(&config.method)?;
+                let method = (entry.build)(&config.method_config)?;
+                Self::fresh(config, method, to_save)
             }
-            let entry = peft_methods::by_name(method.name())?;
-            let mut settings = loaded.config.fields().clone();
-            settings.extend(config.method_config.clone());
-            if (entry.build)(&settings)?.config() != method.config() {
-                return Err(RunError::setting(
-                    "--adapter",
-                    "the settings given for the method are not the adapter's",
-                    "leave them out, for an adapter keeps its own, or start afresh without it",
-                ));
-            }
-            if target_spec(config) != TargetSpec::new(Targets::Unspecified) {
-                return Err(RunError::setting(
-                    "--adapter",
-                    "targets, layers or modules to save are given, too",
-                    "leave them out, for an adapter keeps its own, or start afresh without it",
-                ));
-            }
-            let mut saved = loaded.config.modules_to_save().to_vec();
-            to_save.retain(|name| !saved.contains(name));
-            saved.extend(to_save);
-            return Ok(Self {
-                method,
-                source: Source::Continued(Box::new(loaded)),
-                saved,
-            });
         }
-        let entry = peft_methods::by_name(&config.method)?;
-        let method = (entry.build)(&config.method_config)?;
+    }
+
+    /// What a configuration asks for, with a method of the caller's own.
+    pub fn own(
+        config: &RunConfig,
+        method: Box<dyn Method>,
+        folder: &ModelFolder,
+        head: HeadKind,
+        created: &[String],
+    ) -> Result<Self, RunError> {
+        Self::fresh(config, method, heads_to_save(folder, head, created)?)
+    }
+
+    /// An adapter to continue from.
+    fn continued(
+        config: &RunConfig,
+        path: &Path,
+        mut to_save: Vec<String>,
+    ) -> Result<Self, RunError> {
+        let (method, loaded) = read_with_method(path)?;
+        if !method.name().eq_ignore_ascii_case(&config.method) {
+            return Err(RunError::setting(
+                "`method`",
+                format!("the adapter to continue from is {}", method.name()),
+                "give the same method, or start afresh without `adapter`",
+            ));
+        }
+        let entry = peft_methods::by_name(method.name())?;
+        let mut settings = loaded.config.fields().clone();
+        settings.extend(config.method_config.clone());
+        if (entry.build)(&settings)?.config() != method.config() {
+            return Err(RunError::setting(
+                "`adapter`",
+                "the settings given for the method are not the adapter's",
+                "leave them out, for an adapter keeps its own, or start afresh without it",
+            ));
+        }
+        if target_spec(config) != TargetSpec::new(Targets::Unspecified) {
+            return Err(RunError::setting(
+                "`adapter`",
+                "targets, layers or modules to save are given, too",
+                "leave them out, for an adapter keeps its own, or start afresh without it",
+            ));
+        }
+        let mut saved = loaded.config.modules_to_save().to_vec();
+        to_save.retain(|name| !saved.contains(name));
+        saved.extend(to_save);
+        Ok(Self {
+            method,
+            source: Source::Continued(Box::new(loaded)),
+            saved,
+        })
+    }
+
+    /// New adapters.
+    fn fresh(
+        config: &RunConfig,
+        method: Box<dyn Method>,
+        to_save: Vec<String>,
+    ) -> Result<Self, RunError> {
         let mut spec = target_spec(config);
         let untargeted = TargetSpec {
             modules_to_save: spec.modules_to_save.clone(),
@@ -119,8 +149,8 @@ impl Choice {
         };
         if !method.adapts_weights() && spec != untargeted {
             return Err(RunError::setting(
-                "--target-modules",
-                format!("{} adapts no modules", entry.name),
+                "`target_modules`",
+                format!("{} adapts no modules", method.name()),
                 "leave targets and layers out, or choose another method",
             ));
         }
@@ -132,33 +162,31 @@ impl Choice {
         })
     }
 
-    /// Put the adapters on the model.
+    /// Put adapters of a method on the model: the run's own, or that of a warm-up.
     pub fn adapt(
-        self,
-        config: &RunConfig,
-        model: SequenceModel,
+        &self,
+        method: &dyn Method,
+        model: Model,
         names: &NameMap,
         probe: Probe,
     ) -> Result<AdaptedModel, RunError> {
-        let heads = model.head_modules();
-        let method = self.method;
-        let mut spec = match self.source {
-            Source::Fresh(spec) => spec,
+        let heads = model.description().head_modules;
+        let mut spec = match &self.source {
+            Source::Fresh(spec) => spec.clone(),
             Source::Continued(loaded) => {
                 let mut adapter_config = loaded.config.clone();
                 adapter_config.set("modules_to_save", self.saved.clone())?;
-                let (model, mut report) =
-                    load_adapter(model, &loaded, method.as_ref(), names, probe.device)?;
+                let (model, mut report) = load_adapter(model, loaded, method, names, probe.device)?;
                 let (model, values) = peft_core::train_modules(model, names, &self.saved);
                 report.saved_parameters = values;
-                return Ok((model, method, adapter_config, report));
+                return Ok((model, adapter_config, report));
             }
         };
-        let gradients = match method.gradient_batches() {
+        let gradients = match probe_batches(&method.phases()) {
             0 => None,
-            _ => {
+            batches => {
                 let modules = matched_modules(&model, &spec, method.site_kinds(), names, heads)?;
-                Some(probe.weight_gradients(&model, names, &modules, method.as_ref())?)
+                Some(probe.weight_gradients(&model, names, &modules, method, batches)?)
             }
         };
         let matched = match method.adapts_weights() {
@@ -170,10 +198,10 @@ impl Choice {
             names,
             modules_to_save: &spec.modules_to_save,
             heads,
-            seed: config.seed,
+            seed: probe.config.seed,
             gradients: gradients.as_ref(),
         };
-        let (model, report) = attach(model, method.as_ref(), &options)?;
+        let (model, report) = attach(model, method, &options)?;
         // Old PEFT knows neither `all-linear` nor exclusions, and a shared budget may leave modules out:
         // say what they came to.
         let left_out = report.targets.len() < matched;
@@ -188,15 +216,58 @@ impl Choice {
                 ..TargetSpec::new(Targets::List(paths))
             };
         }
-        let mut builder = AdapterConfig::builder(method.peft_type())
-            .task_type(Some("SEQ_CLS"))
-            .base_model(Some(&config.model.to_string_lossy()))
-            .target(&spec);
-        for (key, value) in method.config() {
-            builder = builder.field(&key, value);
-        }
-        Ok((model, method, builder.build()?, report))
+        let adapter_config = configuration(method, &spec, probe)?;
+        Ok((model, adapter_config, report))
     }
+
+    /// The phases of the run. An adapter to continue from is made already.
+    pub fn phases(&self) -> Vec<PhaseSpec> {
+        match &self.source {
+            Source::Fresh(_) => self.method.phases(),
+            Source::Continued(_) => vec![PhaseSpec::Train],
+        }
+    }
+
+    /// The configuration of the run's adapters as far as it is known before they are made.
+    pub fn configuration(&self, probe: Probe) -> Result<AdapterConfig, RunError> {
+        match &self.source {
+            Source::Fresh(spec) => configuration(self.method.as_ref(), spec, probe),
+            Source::Continued(loaded) => Ok(loaded.config.clone()),
+        }
+    }
+}
+
+fn configuration(
+    method: &dyn Method,
+    spec: &TargetSpec,
+    probe: Probe,
+) -> Result<AdapterConfig, RunError> {
+    let mut builder = AdapterConfig::builder(method.peft_type())
+        .task_type(Some(probe.objective.task_type()))
+        .base_model(Some(&probe.config.model.to_string_lossy()))
+        .target(spec);
+    for (key, value) in method.config() {
+        builder = builder.field(&key, value);
+    }
+    Ok(builder.build()?)
+}
+
+/// The modules of the head that an objective trains, and others that the checkpoint lacks.
+fn heads_to_save(
+    folder: &ModelFolder,
+    head: HeadKind,
+    created: &[String],
+) -> Result<Vec<String>, RunError> {
+    let description = folder.describe(head)?;
+    let heads = description.modules_to_save();
+    let mut to_save: Vec<String> = heads.iter().map(|head| (*head).to_owned()).collect();
+    let in_head = |name: &str| {
+        heads
+            .iter()
+            .any(|head| name == *head || name.starts_with(&format!("{head}.")))
+    };
+    to_save.extend(created.iter().filter(|name| !in_head(name)).cloned());
+    Ok(to_save)
 }
 
 fn target_spec(config: &RunConfig) -> TargetSpec {

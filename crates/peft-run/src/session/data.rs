@@ -1,14 +1,20 @@
 //! The rows of a run, and the labels they may have.
 
+use std::path::Path;
+
 use peft_data::{
-    ColumnMap, Dataset, LabelMap, Labels, LoadOptions, LoadReport, ReadOptions, SPILL_BYTES, Task,
-    TextTokenizer,
+    CausalOptions, ChatTemplate, Clock, ColumnMap, Dataset, LabelMap, LoadOptions, LoadReport,
+    ReadOptions, SPILL_BYTES, TextTokenizer,
 };
 use peft_models::{HeadState, ModelFolder};
 
-use crate::{RunConfig, RunError, TaskFile};
+use crate::{
+    RunConfig, RunError, TaskFile,
+    objective::{expect_variety, has_labels, label_names},
+};
 
 /// The rows of a run.
+#[derive(Debug, Clone)]
 pub struct Data {
     /// Rows to learn from.
     pub fit: Dataset,
@@ -31,6 +37,7 @@ impl Data {
         max_length: usize,
     ) -> Result<Self, RunError> {
         let given = given_labels(config, folder)?;
+        let template = chat_template(folder.path(), tokenizer)?;
         let mut options = LoadOptions {
             columns: ColumnMap {
                 text: config.text_column.clone(),
@@ -43,6 +50,11 @@ impl Data {
             },
             labels: given.as_ref(),
             label_separator: config.label_separator,
+            causal: CausalOptions {
+                loss_on: config.loss,
+                template: template.as_ref(),
+                ..CausalOptions::default()
+            },
             ..LoadOptions::new(config.task, max_length)
         };
         let (fit, loaded) = Dataset::load(&config.data, &options, tokenizer)?;
@@ -55,23 +67,7 @@ impl Data {
             None => fit.split_sets(0.1, config.seed)?,
         };
         let labels = labels.map(|map| map.names().to_vec()).unwrap_or_default();
-        if config.task == Task::Classify && labels.len() < 2 {
-            return Err(RunError::setting(
-                "--data",
-                format!("all rows have the label `{}`", labels.join("")),
-                "give rows of two labels or more, or name the column with --label-column",
-            ));
-        }
-        if config.task == Task::MultiLabel
-            && let Labels::MultiHot { values, .. } = &fit.labels()
-            && values.iter().all(|value| *value == 0.0)
-        {
-            return Err(RunError::setting(
-                "--data",
-                format!("no row of `{}` has a label", config.data.display()),
-                "give rows with labels, or name the column with --label-column",
-            ));
-        }
+        expect_variety(config.task, &labels, &fit, &config.data)?;
         let task = TaskFile {
             task: config.task,
             labels,
@@ -94,9 +90,21 @@ impl Data {
     }
 }
 
+/// How a model folder turns conversations into text, if it says so.
+///
+/// # Errors
+/// If its template is broken.
+pub fn chat_template(
+    folder: &Path,
+    tokenizer: &TextTokenizer,
+) -> Result<Option<ChatTemplate>, RunError> {
+    let template = ChatTemplate::from_dir(folder, Clock::default())?;
+    Ok(template.map(|template| template.with_tokens_of(tokenizer)))
+}
+
 /// The labels that an adapter to continue from, or the checkpoint's own head, prescribes.
 fn given_labels(config: &RunConfig, folder: &ModelFolder) -> Result<Option<LabelMap>, RunError> {
-    if config.task == Task::Regress {
+    if !has_labels(config.task) {
         return Ok(None);
     }
     if let Some(path) = &config.adapter
@@ -107,12 +115,7 @@ fn given_labels(config: &RunConfig, folder: &ModelFolder) -> Result<Option<Label
     match folder.head() {
         HeadState::Absent => Ok(None),
         HeadState::Present { outputs, labels } => {
-            let names = if labels.len() == outputs {
-                labels
-            } else {
-                (0..outputs).map(|i| format!("LABEL_{i}")).collect()
-            };
-            Ok(Some(LabelMap::from_names(names)?))
+            Ok(Some(LabelMap::from_names(label_names(labels, outputs))?))
         }
     }
 }

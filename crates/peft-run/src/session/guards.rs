@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use burn::module::Module;
-use peft_models::{Network, SequenceModel};
+use peft_models::{Model, Network};
 use peft_train::{BadTensor, TrainError, adapter_parameters, trained_parameters};
 
-use super::{Session, pack};
-use crate::{RunError, checkpoint::hash};
+use super::Session;
+use crate::{RunError, batch::pack, checkpoint::hash};
 
 /// A digest of what the adapter of each module holds, by the module's Burn path.
-pub fn digests(model: &SequenceModel) -> Result<BTreeMap<String, String>, RunError> {
+pub fn digests(model: &Model) -> Result<BTreeMap<String, String>, RunError> {
     let values = trained_parameters(model)?;
     let digests = adapter_parameters(model)
         .into_iter()
@@ -41,7 +41,7 @@ impl Session<'_> {
             modules: still,
             cause: format!(
                 "their gradients are there, so the steps are too small for their numbers: raise \
-                 --learning-rate ({:e} now) or --steps, or lower --warmup",
+                 `learning_rate` ({:e} now) or `steps`, or lower `warmup`",
                 self.trainer.config().learning_rate
             ),
         }
@@ -83,7 +83,8 @@ impl Session<'_> {
         let model = self.model.valid();
         let module = parts.iter().enumerate().find_map(|(part, rows)| {
             let device = self.device.clone().inner();
-            let (batch, _) = pack(&model, &self.fit, rows, &device).ok()?;
+            let batch = self.fit.batch(rows).ok()?;
+            let batch = pack(&model, &batch, &device).ok()?;
             let context = self.trainer.context(part, parts.len());
             model.first_not_finite(&batch, &context)
         });

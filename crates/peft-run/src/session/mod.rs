@@ -4,6 +4,7 @@ mod adapt;
 mod data;
 mod guards;
 mod output;
+mod phases;
 mod probe;
 mod save;
 mod select;
@@ -11,45 +12,53 @@ mod start;
 
 use std::time::{Duration, Instant};
 
-use burn::tensor::Device;
-use peft_core::{Method, NameMap};
+use burn::{Tensor, tensor::Device};
+use peft_core::{Method, NameMap, WarmUpChoice};
 use peft_data::{Batch, Cursor, Dataset};
 use peft_format::AdapterConfig;
-use peft_models::{PackedBatch, SequenceModel};
-use peft_train::Trainer;
+use peft_models::Model;
+use peft_train::{GradientSet, Objective, StepReport, Trainer, peak_memory};
 
-use self::probe::Probe;
+use self::{phases::Before, probe::Probe};
 use crate::{
     BaseFile, RunConfig, RunError, RunReport, TaskFile,
+    batch::pack,
     checkpoint::{CheckpointFolder, RunState},
     differentiate,
     event::{Event, Recorder},
-    loss, peak_memory, targets,
+    objective::expect_truth,
 };
 
-pub use self::probe::{labelled_batch, weight_gradients};
 pub(crate) use self::{
     adapt::{Choice, Source, resolve},
     data::Data,
-    output::lock,
+    output::{Claim, lock},
     select::EVAL_BATCH,
     start::Started,
 };
+pub use self::{data::chat_template, probe::weight_gradients};
 
 pub(crate) struct Session<'a> {
     config: RunConfig,
     device: Device,
     recorder: Recorder<'a>,
-    model: SequenceModel,
+    model: Model,
     names: NameMap,
     method: Box<dyn Method>,
     adapter_config: AdapterConfig,
     task: TaskFile,
+    objective: Box<dyn Objective>,
     base: BaseFile,
     fit: Dataset,
     select: Dataset,
     report: Option<Dataset>,
     trainer: Trainer,
+    /// Learning rate of adapters.
+    rate: f64,
+    /// The phases before the last, until they are done.
+    before: Option<Before>,
+    /// What the method chose in them.
+    chosen: WarmUpChoice,
     /// Where the run stands, as it will be saved.
     state: RunState,
     files: CheckpointFolder,
@@ -67,6 +76,7 @@ impl Session<'_> {
     }
 
     fn drive(&mut self) -> Result<RunReport, RunError> {
+        self.phases()?;
         let per_epoch = self.config.steps_per_epoch(self.fit.len());
         while self.state.step < self.state.total_steps {
             let Cursor { epoch, batch } = self.state.cursor;
@@ -83,7 +93,7 @@ impl Session<'_> {
                 }
                 self.state.step += 1;
                 self.state.cursor.batch += parts.len();
-                self.save_if_due()?;
+                self.save_if_due(self.state.step)?;
                 if self.state.step == self.state.total_steps {
                     break;
                 }
@@ -142,63 +152,73 @@ impl Session<'_> {
 
     /// One optimiser step over the given batches.
     fn step(&mut self, parts: &[&[usize]]) -> Result<(), RunError> {
+        let epoch = self.state.cursor.epoch;
+        let (report, [tokens_per_s, step_time_s]) = self.optimise(parts, epoch)?;
+        self.recorder.event(&Event::Step {
+            step: report.step,
+            loss: report.loss,
+            learning_rate: report.learning_rate,
+            gradient_norm: report.gradient_norm,
+            tokens_per_s,
+            step_time_s,
+            peak_memory: peak_memory(),
+        })
+    }
+
+    /// A step of the phase's trainer, with tokens a second and seconds.
+    fn optimise(
+        &mut self,
+        parts: &[&[usize]],
+        epoch: u64,
+    ) -> Result<(StepReport, [f64; 2]), RunError> {
         let start = Instant::now();
-        let rows: usize = parts.iter().map(|part| part.len()).sum();
-        let mut tokens = 0;
         let (fit, device, recompute) = (&self.fit, &self.device, self.config.recompute);
+        let objective = self.objective.as_ref();
+        let batches = parts.iter().map(|rows| fit.batch(rows));
+        let batches = batches.collect::<Result<Vec<Batch>, _>>()?;
+        let truths = batches.iter().map(expect_truth);
+        let truths = truths.collect::<Result<Vec<_>, _>>()?;
+        let weights: Vec<f64> = truths.iter().map(|truth| objective.weight(truth)).collect();
+        let weight: f64 = weights.iter().sum();
+        if weight == 0.0 {
+            let rows = batches.iter().flat_map(|batch| &batch.indices);
+            return Err(RunError::NothingToLearn {
+                objective: objective.name(),
+                rows: rows.copied().collect(),
+            });
+        }
+        let tokens: usize = batches.iter().map(Batch::tokens).sum();
         let (model, report) = self.trainer.step_with(
             self.model.clone(),
             self.method.as_ref(),
             parts.len(),
             |model, part, context| {
-                let (packed, batch) = pack(model, fit, parts[part], device)?;
-                tokens += batch.tokens();
-                let share = batch.rows() as f64 / rows as f64;
-                let targets = targets(&batch.labels, device)?;
-                let value = |outputs| match share {
-                    1.0 => loss(outputs, targets),
-                    _ => loss(outputs, targets).mul_scalar(share),
+                let share = weights[part] / weight;
+                // The mean over nothing is no number.
+                if share == 0.0 {
+                    return Ok((Tensor::zeros([1], device), GradientSet::default()));
+                }
+                let packed = pack(model, &batches[part], device).map_err(RunError::from)?;
+                let targets = objective.targets(&truths[part], device)?;
+                let value = |output| match share {
+                    1.0 => objective.loss(output, targets),
+                    _ => objective.loss(output, targets).mul_scalar(share),
                 };
                 Ok(differentiate(model, &packed, context, recompute, value))
             },
         )?;
         let probe = Probe {
             config: &self.config,
+            objective,
             fit,
             device,
         };
-        let (method, epoch) = (self.method.as_ref(), self.state.cursor.epoch);
+        let method = self.method.as_ref();
         self.model = self.trainer.look(model, method, |model, batches| {
             Ok(probe.adapted(model, method, [epoch, batches as u64])?)
         })?;
         let seconds = start.elapsed().as_secs_f64();
         self.state.train_time_s += seconds;
-        self.recorder.event(&Event::Step {
-            step: report.step,
-            loss: report.loss,
-            learning_rate: report.learning_rate,
-            gradient_norm: report.gradient_norm,
-            tokens_per_s: tokens as f64 / seconds,
-            step_time_s: seconds,
-            peak_memory: peak_memory(),
-        })
+        Ok((report, [tokens as f64 / seconds, seconds]))
     }
-}
-
-/// A batch of rows, for the model and as it comes.
-fn pack(
-    model: &SequenceModel,
-    fit: &Dataset,
-    rows: &[usize],
-    device: &Device,
-) -> Result<(PackedBatch, Batch), RunError> {
-    let batch = fit.batch(rows)?;
-    let packed = PackedBatch::new(
-        model.config(),
-        &batch.ids,
-        &batch.type_ids,
-        &batch.row_starts,
-        device,
-    )?;
-    Ok((packed, batch))
 }

@@ -8,19 +8,36 @@ use std::{
 use peft_format::atomic::AtomicFile;
 
 use crate::{
-    Progress, RunError,
+    Progress, RunConfig, RunError,
     checkpoint::{CheckpointFolder, Ending, RunState},
     event::{LOG, fault},
 };
 
+/// The output folder, before any work is done.
+pub struct Claim {
+    /// Its log, locked, if there is one already.
+    pub log: Option<File>,
+    /// What to do there.
+    pub start: Start,
+}
+
+impl Claim {
+    /// Claim the folder that a run writes to, and decide by what is there.
+    pub fn of(config: &RunConfig, progress: &mut dyn Progress) -> Result<Self, RunError> {
+        let log = claim(&config.output)?;
+        let start = Start::decide(&config.output, config.resume, progress)?;
+        Ok(Self { log, start })
+    }
+}
+
 /// Make sure, before any work is done, that files can be made where the output will be, and that no
 /// other process is at work there. Leaves nothing behind; the lock is held with the log, if there is
 /// one already.
-pub fn claim(output: &Path) -> Result<Option<File>, RunError> {
+fn claim(output: &Path) -> Result<Option<File>, RunError> {
     let refuse = |problem: String| RunError::Output {
         folder: output.to_owned(),
         problem,
-        fix: "choose another --output, or make it writable".into(),
+        fix: "choose another `output`, or make it writable".into(),
     };
     let mut place = output;
     while !place.exists() {
@@ -60,7 +77,7 @@ pub fn lock(log: &File, output: &Path) -> Result<(), RunError> {
         Err(TryLockError::WouldBlock) => Err(RunError::Output {
             folder: output.to_owned(),
             problem: "another run is writing there".into(),
-            fix: "let it end, or choose another --output".into(),
+            fix: "let it end, or choose another `output`".into(),
         }),
         // Some network file systems have no locks.
         Ok(()) | Err(TryLockError::Error(_)) => Ok(()),
@@ -77,11 +94,7 @@ pub enum Start {
 
 impl Start {
     /// Decide; what a user might not expect is told, and what would lose work refused.
-    pub fn decide(
-        output: &Path,
-        resume: bool,
-        progress: &mut dyn Progress,
-    ) -> Result<Self, RunError> {
+    fn decide(output: &Path, resume: bool, progress: &mut dyn Progress) -> Result<Self, RunError> {
         let folder = CheckpointFolder::of(output);
         let refuse = |problem: String, fix: &str| {
             Err(RunError::Output {
@@ -96,7 +109,7 @@ impl Start {
             (Some(state), true) => Ok(Self::From(Box::new(state))),
             (None, true) if output.join("adapter_config.json").exists() => refuse(
                 "it holds an adapter but no checkpoint to resume from".into(),
-                "give it with --adapter to continue from the adapter, in another --output",
+                "give it with `adapter` to continue from the adapter, in another `output`",
             ),
             (None, true) if output.join(LOG).exists() => {
                 progress.notice(&format!(
@@ -106,7 +119,7 @@ impl Start {
             }
             (None, true) => refuse(
                 "there is no run to resume".into(),
-                "check --output, or leave out --resume to start one",
+                "check `output`, or leave out `resume` to start one",
             ),
             (Some(state), false) => match &state.ending {
                 Some(Ending::Finished(report)) => {
@@ -122,7 +135,7 @@ impl Start {
                         "it holds an interrupted run, saved after step {} of {}",
                         state.step, state.total_steps
                     ),
-                    "add --resume to go on with it, choose another --output, or remove its folder \
+                    "add `resume` to go on with it, choose another `output`, or remove its folder \
                      `checkpoint` to start afresh",
                 ),
             },

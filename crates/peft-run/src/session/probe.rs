@@ -3,28 +3,13 @@
 
 use std::collections::BTreeSet;
 
-use burn::{Tensor, module::Module, tensor::Device};
+use burn::{Tensor, tensor::Device};
 use peft_core::{AdapterContext, Method, NameMap, WeightGradients, linear_sites, train_weights};
 use peft_data::Dataset;
-use peft_models::{PackedBatch, SequenceModel};
-use peft_train::adapter_parameters;
+use peft_models::{Network, PackedBatch};
+use peft_train::{Objective, Targets, adapter_parameters};
 
-use super::pack;
-use crate::{RunConfig, RunError, Targets, differentiate, loss, targets};
-
-/// Rows of a data set as a model takes them, with what it should answer.
-///
-/// # Errors
-/// If a row does not exist, or the labels are of another kind than a loss takes.
-pub fn labelled_batch(
-    model: &SequenceModel,
-    data: &Dataset,
-    rows: &[usize],
-    device: &Device,
-) -> Result<(PackedBatch, Targets), RunError> {
-    let (packed, batch) = pack(model, data, rows, device)?;
-    Ok((packed, targets(&batch.labels, device)?))
-}
+use crate::{RunConfig, RunError, differentiate, labelled_batch};
 
 /// The gradients of the mean losses of batches to the weights of some linear layers of a model,
 /// `[in, out]`, by the checkpoint's names of their modules: batch by batch to `take`, so that no more
@@ -33,9 +18,10 @@ pub fn labelled_batch(
 /// # Errors
 /// Those of the batches.
 pub fn weight_gradients(
-    model: &SequenceModel,
+    model: &impl Network,
     names: &NameMap,
     modules: &BTreeSet<String>,
+    objective: &dyn Objective,
     recompute: bool,
     batches: impl IntoIterator<Item = Result<(PackedBatch, Targets), RunError>>,
     mut take: impl FnMut(Vec<(String, Tensor<2>)>),
@@ -44,7 +30,7 @@ pub fn weight_gradients(
     let context = AdapterContext::inference();
     for batch in batches {
         let (packed, wanted) = batch?;
-        let mean = |outputs| loss(outputs, wanted);
+        let mean = |output| objective.loss(output, wanted);
         let found = differentiate(&model, &packed, &context, recompute, mean).1;
         let gradients = linear_sites(&model).into_iter().filter_map(|site| {
             let gradient = found.get(&format!("{}.weight", site.path))?.clone();
@@ -59,6 +45,7 @@ pub fn weight_gradients(
 #[derive(Clone, Copy)]
 pub struct Probe<'a> {
     pub config: &'a RunConfig,
+    pub objective: &'a dyn Objective,
     pub fit: &'a Dataset,
     pub device: &'a Device,
 }
@@ -68,25 +55,20 @@ impl Probe<'_> {
     /// the first batches of the run.
     pub fn weight_gradients(
         self,
-        model: &SequenceModel,
+        model: &impl Network,
         names: &NameMap,
         modules: &BTreeSet<String>,
         method: &dyn Method,
+        batches: usize,
     ) -> Result<WeightGradients, RunError> {
-        self.of(
-            model,
-            names,
-            modules,
-            method,
-            [0, method.gradient_batches() as u64],
-        )
+        self.of(model, names, modules, method, [0, batches as u64])
     }
 
     /// The same of the effective weights of an adapted model, over the first `batches` of an `epoch`, by
     /// the Burn paths of their modules.
     pub fn adapted(
         self,
-        model: &SequenceModel,
+        model: &impl Network,
         method: &dyn Method,
         [epoch, batches]: [u64; 2],
     ) -> Result<WeightGradients, RunError> {
@@ -103,20 +85,29 @@ impl Probe<'_> {
 
     fn of(
         self,
-        model: &SequenceModel,
+        model: &impl Network,
         names: &NameMap,
         modules: &BTreeSet<String>,
         method: &dyn Method,
         [epoch, batches]: [u64; 2],
     ) -> Result<WeightGradients, RunError> {
-        let (config, fit) = (self.config, self.fit);
+        let (config, objective, fit) = (self.config, self.objective, self.fit);
         let plan = fit.plan(config.batch_size, config.seed, epoch)?;
         let batches = plan.iter_from(0).take(batches as usize);
-        let batches = batches.map(|rows| labelled_batch(model, fit, rows, self.device));
+        let batches = batches.map(|rows| labelled_batch(model, fit, rows, objective, self.device));
         let mut all = WeightGradients::new();
-        weight_gradients(model, names, modules, config.recompute, batches, |one| {
-            all.add(one, method);
-        })?;
+        let recompute = config.recompute;
+        weight_gradients(
+            model,
+            names,
+            modules,
+            objective,
+            recompute,
+            batches,
+            |one| {
+                all.add(one, method);
+            },
+        )?;
         Ok(all)
     }
 }

@@ -22,10 +22,10 @@ const INTERVAL: Duration = Duration::from_secs(60);
 const SHARE: u32 = 50;
 
 impl Session<'_> {
-    /// Save if it is time to, between two steps. Nothing of the result depends on when that is.
-    pub fn save_if_due(&mut self) -> Result<(), RunError> {
+    /// Save if it is time to, after a step of the phase. Nothing of the result depends on when that is.
+    pub fn save_if_due(&mut self, step: u64) -> Result<(), RunError> {
         let due = match self.config.save_steps {
-            Some(steps) => self.state.step.is_multiple_of(steps),
+            Some(steps) => step.is_multiple_of(steps),
             None => self.saved.elapsed() >= INTERVAL.max(self.save_took * SHARE),
         };
         if due { self.save_checkpoint() } else { Ok(()) }
@@ -36,7 +36,7 @@ impl Session<'_> {
         let start = Instant::now();
         self.state.log_bytes = self.recorder.sync()?;
         let tensors = self.trainer.state(&self.model)?;
-        self.files.write(&mut self.state, &tensors)?;
+        self.files.write(&mut self.state, &tensors, &self.chosen)?;
         self.saved = Instant::now();
         self.save_took = start.elapsed();
         Ok(())
@@ -46,6 +46,20 @@ impl Session<'_> {
     /// goes on would not have been either.
     pub fn interrupt(&mut self) -> RunError {
         let saved = self.save_checkpoint();
+        if let (Some(phase), true) = (&self.state.phase, self.before.is_some()) {
+            // There is no adapter of the run's own yet.
+            let (step, steps, phase) = (phase.step, phase.steps, phase.name.clone());
+            let output = self.config.output.clone();
+            return match saved.and_then(|()| self.describe(false)) {
+                Err(error) => error,
+                Ok(()) => RunError::InterruptedBefore {
+                    phase,
+                    step,
+                    total: steps,
+                    output,
+                },
+            };
+        }
         let saved = saved.and_then(|()| self.save(&self.model.valid(), LAST));
         match saved.and_then(|()| self.describe(false)) {
             Err(error) => error,
@@ -63,7 +77,7 @@ impl Session<'_> {
         self.state.log_bytes = self.recorder.sync()?;
         self.state.ending = Some(Ending::Finished(report.clone()));
         let tensors = self.trainer.state(&self.model)?;
-        self.files.write(&mut self.state, &tensors)
+        self.files.write(&mut self.state, &tensors, &self.chosen)
     }
 
     /// Write what people read about the run.
@@ -102,7 +116,7 @@ impl Session<'_> {
         };
         let kept = match self.files.read() {
             Ok(Some(state)) => format!(
-                "; the checkpoint of step {} is whole, and the same command with --resume goes on from it",
+                "; the checkpoint of step {} is whole, and the same command with `resume` goes on from it",
                 state.step
             ),
             _ => String::new(),

@@ -2,13 +2,13 @@
 
 use burn::module::Module;
 use peft_core::save_adapter;
-use peft_data::{Dataset, Task};
-use peft_models::SequenceModel;
-use peft_train::{BadTensor, TrainError, first_not_finite};
+use peft_data::Dataset;
+use peft_models::Model;
+use peft_train::{BadTensor, Evaluation, TrainError, first_not_finite};
 
 use super::Session;
 use crate::{
-    Evaluation, RunError,
+    RunError,
     checkpoint::Best,
     evaluate,
     event::{Event, fault},
@@ -34,9 +34,8 @@ impl Session<'_> {
         let selection = self.evaluate(&model, &self.select, "selection")?;
         self.evaluated(step, epoch, "selection", &selection)?;
         self.save(&model, LAST)?;
-        let task = self.task.task;
         if let Some(best) = &self.state.best
-            && !better(task, &selection, &best.selection)
+            && !self.objective.better(&selection, &best.selection)
         {
             return Ok(best.clone());
         }
@@ -59,12 +58,13 @@ impl Session<'_> {
 
     fn evaluate(
         &self,
-        model: &SequenceModel,
+        model: &Model,
         data: &Dataset,
         split: &'static str,
     ) -> Result<Evaluation, RunError> {
         let device = self.device.clone().inner();
-        let evaluation = evaluate(model, data, self.task.task, EVAL_BATCH, &device)?;
+        let objective = self.objective.as_ref();
+        let evaluation = evaluate(model, data, objective, EVAL_BATCH, &device)?;
         if evaluation.loss.is_finite() {
             return Ok(evaluation);
         }
@@ -96,21 +96,12 @@ impl Session<'_> {
     }
 
     /// Write the adapter into a part of the output folder.
-    pub fn save(&self, model: &SequenceModel, part: &str) -> Result<(), RunError> {
+    pub fn save(&self, model: &Model, part: &str) -> Result<(), RunError> {
         let folder = self.config.output.join(part);
         std::fs::create_dir_all(&folder).map_err(|error| fault(&folder, &error))?;
         let method = self.method.as_ref();
         save_adapter(model, &folder, &self.adapter_config, method, &self.names)?;
         self.task.write(&folder)?;
         self.base.write(&folder)
-    }
-}
-
-/// Whether an evaluation is better than one before it; equal ones keep the earlier.
-fn better(task: Task, new: &Evaluation, old: &Evaluation) -> bool {
-    match task {
-        Task::Classify => new.metrics["accuracy"] > old.metrics["accuracy"],
-        Task::MultiLabel => new.metrics["f1"] > old.metrics["f1"],
-        Task::Regress => new.loss < old.loss,
     }
 }

@@ -1,31 +1,40 @@
 //! Everything before the first step.
 
 use std::{
+    collections::BTreeMap,
     path::Path,
     time::{Duration, Instant},
 };
 
-use peft_data::TextTokenizer;
+use peft_core::{Method, PhaseSpec, WarmUpChoice};
 use peft_format::atomic::{AtomicDir, remove_leftovers};
-use peft_models::{HeadSpec, ModelFolder, SequenceModel};
-use peft_train::{Schedule, Trainer};
+use peft_models::Network;
+use peft_train::HostTensors;
 
 use super::{
     Session,
-    adapt::{Choice, resolve},
-    data::Data,
+    adapt::{Choice, resolve, resolve_targets},
     guards,
-    output::{self, Start},
+    output::{Claim, Start},
+    phases::{self, Before, Stage},
     probe::Probe,
     select::LAST,
 };
 use crate::{
-    BaseFile, Event, Plan, Progress, RunConfig, RunError, RunReport, SelectedDevice,
-    checkpoint::{self, CHECKPOINT, CheckpointFolder, Ending, Resolved, RunState},
+    Event, Plan, Prepared, Progress, RunConfig, RunError, RunReport,
+    checkpoint::{self, CHECKPOINT, CheckpointFolder, Ending, PhaseState, Resolved, RunState},
     config::record,
     event::Recorder,
     release_freed_memory,
 };
+
+/// What a run trains, or what that depends on.
+enum Made {
+    /// Its adapters are made.
+    Now(Stage),
+    /// They are made after its first phases.
+    Later(Before),
+}
 
 /// A run that is about to go, or one that has been to its end before.
 pub enum Started<'a> {
@@ -34,85 +43,109 @@ pub enum Started<'a> {
 }
 
 impl<'a> Session<'a> {
+    /// Start a run on what is prepared for it, in an output folder that was [claimed](Claim).
     pub fn start(
-        config: &'a RunConfig,
+        config: &RunConfig,
+        own: Option<Box<dyn Method>>,
+        prepared: Prepared,
+        claim: Claim,
         progress: &'a mut dyn Progress,
     ) -> Result<Started<'a>, RunError> {
-        let log = output::claim(&config.output)?;
-        let start = Start::decide(&config.output, config.resume, progress)?;
-
-        let SelectedDevice {
+        let Claim { log, start } = claim;
+        let Prepared {
+            folder,
+            base,
+            data,
+            model,
+            created,
             device,
             choice,
             kind,
             reason,
-        } = config.device.select()?;
-        let device = device.autodiff();
-        let mut folder = ModelFolder::open(&config.model)?;
-        let base = BaseFile::of(&folder)?;
-        if let (Some(adapter), false) = (&config.adapter, config.any_base)
-            && let Some(recorded) = BaseFile::read(adapter)?
-        {
-            recorded.expect_same(adapter, &base)?;
-        }
-        if let Some(dropout) = config.model_dropout {
-            folder.set_dropout(dropout);
-        }
-        if let Some(dtype) = config.base_dtype {
-            folder.set_base_dtype(dtype.into());
-        }
-        let tokenizer = TextTokenizer::from_dir(&config.model)?;
-        let max_length = config.max_length.min(folder.config().max_length());
-        let entry = peft_methods::by_name(&config.method)?;
-        let rate = config.learning_rate.unwrap_or(entry.learning_rate);
-        let config = RunConfig {
-            device: choice,
             max_length,
-            learning_rate: Some(rate),
-            ..resolve(config, &folder, entry)
+            mut inputs,
+            ..
+        } = prepared;
+        inputs.extend(checkpoint::adapter_inputs(config)?);
+        let mut resolved = match &own {
+            None => resolve(config, &folder, peft_methods::by_name(&config.method)?),
+            Some(method) => {
+                let mut config = config.clone();
+                resolve_targets(&mut config, &folder, method.as_ref());
+                config
+            }
         };
-        let data = Data::load(&config, &folder, &tokenizer, max_length)?;
-
-        let head = HeadSpec {
-            outputs: data.task.outputs(),
-            seed: config.seed,
+        let rate = match (config.learning_rate, &own) {
+            (Some(rate), _) => rate,
+            (None, None) => peft_methods::by_name(&config.method)?.learning_rate,
+            (None, Some(method)) => {
+                return Err(RunError::setting(
+                    "`learning_rate`",
+                    format!(
+                        "{} is none of the known methods, which have one by default",
+                        method.name()
+                    ),
+                    "give it",
+                ));
+            }
         };
-        let (model, loaded) = SequenceModel::load(&folder, &head, &device)?;
-        let names = model.names();
+        resolved.device = choice;
+        resolved.max_length = max_length;
+        resolved.learning_rate = Some(rate);
+        let config = resolved;
+        let (names, head) = (model.description().names(), data.task.head());
+        let objective = data.task.objective();
         let probe = Probe {
             config: &config,
+            objective: objective.as_ref(),
             fit: &data.fit,
             device: &device,
         };
-        let choice = Choice::of(&config, &folder, &loaded.created)?;
-        let mut plan = Plan::of(&config, &folder, &choice, data.task.outputs(), Some(&data))?;
+        let choice = match own {
+            None => Choice::of(&config, &folder, head, &created)?,
+            Some(method) => Choice::own(&config, method, &folder, head, &created)?,
+        };
+        let phases = choice.phases();
+        phases::expect_sound(choice.method.as_ref(), &phases)?;
+        let mut plan = Plan::of(&config, &folder, &choice, head, Some(&data))?;
         let total_steps = config.total_steps(data.fit.len());
-        let of_run = choice.method.config_of_run(total_steps)?;
-        let (model, method, mut adapter_config, report) =
-            choice.adapt(&config, model, &names, probe)?;
-        // What a budget that is shared out over the model came to is known only now.
-        let planned = plan.trainable_parameters;
-        plan.trainable_parameters = report.adapter_parameters;
-        plan.total_parameters = plan.total_parameters - planned + report.adapter_parameters;
+        let before = Before {
+            model,
+            choice,
+            carried: HostTensors::new(),
+        };
+        // What a run without a warm-up trains is made now, else when it is known.
+        let first = phases::first_warm_up(&phases);
+        let made = match first {
+            Some(_) => Made::Later(before),
+            None => {
+                Made::Now(before.train(&WarmUpChoice::new(), &names, probe, rate, total_steps)?)
+            }
+        };
         // Gradients and spectra of the weights, which training has no use for.
         release_freed_memory();
-        for (key, value) in of_run {
-            adapter_config.set(&key, value)?;
-        }
-        let schedule = Schedule::new(config.schedule, config.warmup, total_steps);
+        let (initial, known) = match &made {
+            Made::Now(stage) => {
+                // What a budget that is shared out over the model came to is known only now.
+                let planned = plan.trainable_parameters;
+                plan.trainable_parameters = stage.parameters;
+                plan.total_parameters = plan.total_parameters - planned + stage.parameters;
+                (guards::digests(&stage.model)?, stage.adapter_config.clone())
+            }
+            Made::Later(before) => (BTreeMap::new(), before.choice.configuration(probe)?),
+        };
         let resolved = Resolved {
             task: &data.task,
-            adapter: &adapter_config,
+            adapter: &known,
             learning_rate: rate,
             total_steps,
             device: kind,
         };
-        let begun = RunState::new(
-            total_steps,
-            guards::digests(&model)?,
-            checkpoint::settings(&config, &resolved),
-            checkpoint::inputs(&config, &base)?,
-        );
+        let settings = checkpoint::settings(&config, &resolved);
+        let mut begun = RunState::new(total_steps, initial, settings, inputs);
+        begun.phase = first.map(|index| PhaseState::new(index, phases[index].name()));
+        let output = config.output.clone();
+        let files = CheckpointFolder::of(&output);
         let (resumed, state) = match start {
             Start::Afresh => (false, begun),
             Start::From(before) => {
@@ -129,22 +162,54 @@ impl<'a> Session<'a> {
                 (true, RunState { ending, ..*before })
             }
         };
+        let mut chosen = WarmUpChoice::new();
+        let (stage, before) = match made {
+            Made::Now(stage) => (stage, None),
+            Made::Later(before) => {
+                let index = state.phase.as_ref().map(|phase| phase.index);
+                match index.and_then(|index| Some((index, phases.get(index)?))) {
+                    Some((_, PhaseSpec::Train)) => {
+                        chosen = files.chosen(&state)?;
+                        let stage = before.train(&chosen, &names, probe, rate, total_steps)?;
+                        (stage, None)
+                    }
+                    Some((index, _)) => {
+                        let stage = before.warm_up(index, &names, probe, rate)?;
+                        (stage, Some(before))
+                    }
+                    None => {
+                        return Err(RunError::Output {
+                            folder: output,
+                            problem: "its run has other phases than the method has now".into(),
+                            fix: "start the run afresh in another folder".into(),
+                        });
+                    }
+                }
+            }
+        };
+        let mut state = state;
+        if let (Some(phase), true) = (&mut state.phase, before.is_some()) {
+            phase.steps = stage.steps;
+        }
         let plan = Event::Plan {
             plan: Box::new(plan),
             device: reason,
         };
 
-        let output = config.output.clone();
         let mut session = Session {
-            trainer: Trainer::new(config.trainer(rate), schedule),
-            files: CheckpointFolder::of(&output),
+            trainer: stage.trainer,
+            rate,
+            before,
+            chosen,
+            files,
             recorder: Recorder::open(log, &output, state.log_bytes, progress)?,
             config,
             device,
-            model,
+            model: stage.model,
             names,
-            method,
-            adapter_config,
+            method: stage.method,
+            adapter_config: stage.adapter_config,
+            objective,
             task: data.task,
             base,
             fit: data.fit,
@@ -176,7 +241,14 @@ impl<'a> Session<'a> {
         }
         let (step, total) = (self.state.step, self.state.total_steps);
         let progress = &mut self.recorder.progress;
-        progress.notice(&format!("going on after step {step} of {total}"));
+        let text = match &self.state.phase {
+            Some(phase) if self.before.is_some() => format!(
+                "going on in the {} after step {} of {}",
+                phase.name, phase.step, phase.steps
+            ),
+            _ => format!("going on after step {step} of {total}"),
+        };
+        progress.notice(&text);
         // It is in the log already.
         progress.event(plan);
         Ok(())

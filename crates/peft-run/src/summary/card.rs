@@ -3,22 +3,24 @@
 use std::fmt::Write;
 
 use peft_config::value_text;
-use peft_data::Task;
+use peft_train::{HeadNeed, Objective};
 use serde_json::{Value, json};
 
 use super::{Summary, log::Log, short_name};
 use crate::{Evaluation, checkpoint::Best};
 
 /// `README.md`: metadata as PEFT writes it, what was trained on what, how good it is, how to use it.
-pub fn card(run: &Summary, log: &Log, metric: &str) -> String {
+pub fn card(run: &Summary, log: &Log, objective: &dyn Objective) -> String {
+    let metric = objective.main_metric();
     let config = run.config;
     let base = config.model.to_string_lossy();
     let method = &config.method;
     let name = short_name(&config.model);
     let mut out = format!(
-        "---\nbase_model: {base}\nlibrary_name: peft\npipeline_tag: text-classification\n\
+        "---\nbase_model: {base}\nlibrary_name: peft\npipeline_tag: {pipeline}\n\
          tags:\n- {tag}\n- {method}\n- peft\n---\n\n# {method} adapter of {title}\n\n",
         base = quoted(&base),
+        pipeline = objective.pipeline_tag(),
         tag = quoted(&format!("base_model:adapter:{base}")),
         title = code(&name),
     );
@@ -33,7 +35,7 @@ pub fn card(run: &Summary, log: &Log, metric: &str) -> String {
          model. {}\n",
         log.planned("targets"),
         share(trained + head),
-        task_line(run),
+        task_line(run, objective),
     );
     if !run.finished {
         let _ = writeln!(
@@ -53,17 +55,17 @@ pub fn card(run: &Summary, log: &Log, metric: &str) -> String {
         out,
         "\n![Loss by step](loss.svg)\n\n![{metric} by step]({metric}.svg)\n\n## How to use it\n"
     );
-    usage(&mut out, run);
+    usage(&mut out, run, objective);
     settings(&mut out, run);
     out
 }
 
-fn task_line(run: &Summary) -> String {
+fn task_line(run: &Summary, objective: &dyn Objective) -> String {
     let labels: Vec<String> = run.task.labels.iter().map(|label| code(label)).collect();
-    match run.task.task {
-        Task::Classify => format!("It tells which label a text has: {}.", labels.join(", ")),
-        Task::MultiLabel => format!("It tells which labels a text has: {}.", labels.join(", ")),
-        Task::Regress => "It predicts a number.".into(),
+    let summary = objective.summary();
+    match labels.as_slice() {
+        [] => format!("{summary}."),
+        labels => format!("{summary}: {}.", labels.join(", ")),
     }
 }
 
@@ -73,11 +75,11 @@ fn results(out: &mut String, run: &Summary, best: &Best) {
         "Of the adapter kept here, that of step {} of {}:\n",
         best.step, run.step
     );
-    let names: Vec<&str> = best.selection.metrics.keys().copied().collect();
+    let names: Vec<&str> = best.selection.metrics.keys().map(String::as_str).collect();
     let _ = writeln!(out, "| rows | number | loss | {} |", names.join(" | "));
     let _ = writeln!(out, "|---|{}", "---|".repeat(names.len() + 2));
     let mut row = |name: &str, evaluation: &Evaluation| {
-        let figures = names.iter().map(|name| evaluation.metrics.get(name));
+        let figures = names.iter().map(|name| evaluation.metrics.get(*name));
         let figures: Vec<String> = figures
             .map(|figure| figure.map_or_else(|| "–".into(), |value| format!("{value:.4}")))
             .collect();
@@ -94,26 +96,35 @@ fn results(out: &mut String, run: &Summary, best: &Best) {
     }
 }
 
-fn usage(out: &mut String, run: &Summary) {
+fn usage(out: &mut String, run: &Summary, objective: &dyn Objective) {
     let base = run.config.model.to_string_lossy();
-    let several = match run.task.task {
-        Task::MultiLabel => ", problem_type=\"multi_label_classification\"",
-        Task::Classify | Task::Regress => "",
+    let class = format!("AutoModel{}", objective.class_suffix());
+    let head = match objective.head() {
+        HeadNeed::Language => String::new(),
+        HeadNeed::Sequence { outputs } => {
+            // What transformers takes a head for unless it is told.
+            let guess = match outputs {
+                1 => "regression",
+                _ => "single_label_classification",
+            };
+            let told = objective.problem_type().filter(|kind| *kind != guess);
+            let told = told.map(|kind| format!(", problem_type=\"{kind}\""));
+            format!(", num_labels={outputs}{}", told.unwrap_or_default())
+        }
     };
     let _ = write!(
         out,
         "With Hugging Face PEFT, where `FOLDER` is this folder:\n\n```python\n\
          from peft import PeftModel\n\
-         from transformers import AutoModelForSequenceClassification, AutoTokenizer\n\n\
+         from transformers import {class}, AutoTokenizer\n\n\
          base = {base}\n\
          tokenizer = AutoTokenizer.from_pretrained(base)\n\
-         model = AutoModelForSequenceClassification.from_pretrained(base, num_labels={outputs}{several})\n\
+         model = {class}.from_pretrained(base{head})\n\
          model = PeftModel.from_pretrained(model, \"FOLDER\")\n```\n\n\
          With the `peft` binary:\n\n```sh\n\
          peft predict --model {shell} --adapter FOLDER --data texts.csv\n\
          peft merge --model {shell} --adapter FOLDER --output MERGED\n```\n\n",
         base = quoted(&base),
-        outputs = run.task.outputs(),
         shell = shell(&base),
     );
 }

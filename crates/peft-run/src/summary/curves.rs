@@ -1,6 +1,7 @@
 //! The plots of a run.
 
 use peft_plot::{Chart, Look, Series, smoothed};
+use peft_train::Objective;
 
 use super::{Summary, log::Log, short_name};
 
@@ -40,13 +41,13 @@ pub fn loss(run: &Summary, log: &Log) -> Chart {
     }
 }
 
-/// A metric of the evaluations.
-pub fn metric(run: &Summary, log: &Log, name: &str) -> Chart {
-    let least = if name == "pearson" { -1.0 } else { 0.0 };
+/// The main metric of the evaluations.
+pub fn metric(run: &Summary, log: &Log, objective: &dyn Objective) -> Chart {
+    let name = objective.main_metric();
     Chart {
         title: title(run, name),
         axis: name.to_owned(),
-        bounds: (least, 1.0),
+        bounds: objective.metric_range(),
         series: evaluations(log, name).collect(),
         mark: mark(run),
     }

@@ -6,7 +6,6 @@ mod log;
 
 use std::path::Path;
 
-use peft_data::Task;
 use peft_format::atomic::write_atomic_bytes;
 
 use self::log::Log;
@@ -26,15 +25,6 @@ pub struct Summary<'a> {
     pub finished: bool,
 }
 
-/// Name of the task's main metric.
-fn main_metric(task: Task) -> &'static str {
-    match task {
-        Task::Classify => "accuracy",
-        Task::MultiLabel => "f1",
-        Task::Regress => "pearson",
-    }
-}
-
 /// Write `README.md`, `loss.svg` and the plot of the main metric into the output folder.
 ///
 /// All figures of training come from `metrics.jsonl`, so that those of an earlier part of the same run
@@ -42,14 +32,15 @@ fn main_metric(task: Task) -> &'static str {
 pub fn write(run: &Summary) -> Result<(), RunError> {
     let folder = &run.config.output;
     let log = Log::read(&folder.join(LOG))?;
-    let metric = main_metric(run.task.task);
+    let objective = run.task.objective();
+    let metric = objective.main_metric();
     let file = |name: &str, text: String| write_atomic_bytes(&folder.join(name), text.as_bytes());
     file("loss.svg", curves::loss(run, &log).svg())?;
     file(
         &format!("{metric}.svg"),
-        curves::metric(run, &log, metric).svg(),
+        curves::metric(run, &log, objective.as_ref()).svg(),
     )?;
-    file("README.md", card::card(run, &log, metric))?;
+    file("README.md", card::card(run, &log, objective.as_ref()))?;
     Ok(())
 }
 

@@ -3,12 +3,15 @@
 use std::collections::BTreeSet;
 
 use burn::tensor::FloatDType;
-use peft_core::{Fields, HostTensor, LoadedAdapter, Method, Site, Target, is_saved, shared_key};
+use peft_core::{
+    AdapterError, Fields, HostTensor, LoadedAdapter, Method, Site, Target, is_saved, resolve_sites,
+    shared_key,
+};
 use peft_format::{Dtype, TargetError, Targets, adapter::join_key, near};
 use peft_models::{ModelFolder, ModelLayout};
 
 use super::{VerifyReport, target_of};
-use crate::RunError;
+use crate::{RunError, merge::adapted_sites};
 
 /// Compare the adapter's modules with the base's and the configuration's; gives those whose tensors
 /// are whole, of the right shape and finite.
@@ -19,16 +22,17 @@ pub fn modules(
     loaded: &LoadedAdapter,
     report: &mut VerifyReport,
 ) -> Result<Vec<Target>, RunError> {
-    let targeted = targeted(folder, layout, loaded, report)?;
+    let sites = adapted_sites(layout, method);
+    let targeted = targeted(folder, &sites, method, loaded, report)?;
     for module in targeted.iter().filter(|m| !loaded.modules.contains_key(*m)) {
         let problem = "the configuration targets it, but the adapter has no tensors for it";
         report.problem(module, "no tensors", problem.to_owned());
     }
-    let linears = || layout.linears.iter().map(|site| site.path.as_str());
+    let paths = || sites.iter().map(|site| site.path.as_str());
     for module in loaded.modules.keys() {
-        if !linears().any(|linear| linear == module) {
-            let hint = near::did_you_mean(&near::nearest(module, linears(), 2));
-            let problem = format!("the base has no such linear layer{hint}");
+        if !paths().any(|path| path == module) {
+            let hint = near::did_you_mean(&near::nearest(module, paths(), 2));
+            let problem = format!("the base has nothing of that name that the method adapts{hint}");
             report.problem(module, "no place", problem);
         } else if !targeted.contains(module) {
             let problem = "the adapter has tensors for it, but the configuration does not target it: \
@@ -40,7 +44,7 @@ pub fn modules(
         finite(&shared_key(name), tensor, report);
     }
     let mut good = Vec::new();
-    for site in &layout.linears {
+    for site in &sites {
         let Some(tensors) = loaded.modules.get(&site.path) else {
             continue;
         };
@@ -60,7 +64,8 @@ pub fn modules(
 /// The modules that the configuration chooses in this base.
 fn targeted(
     folder: &ModelFolder,
-    layout: &ModelLayout,
+    sites: &[Site],
+    method: &dyn Method,
     loaded: &LoadedAdapter,
     report: &mut VerifyReport,
 ) -> Result<BTreeSet<String>, RunError> {
@@ -68,13 +73,13 @@ fn targeted(
     if spec.modules == Targets::Unspecified {
         spec.modules = folder.description().default_targets();
     }
-    let paths = layout.linear_names();
-    match spec.resolve_linears(paths, folder.head_modules()) {
+    let (named, heads) = (sites.iter().cloned(), folder.head_modules());
+    match resolve_sites(named, &spec, method.site_kinds(), heads) {
         Ok(resolved) => {
             // An entry that is there, but excluded or saved in full, is no typing error.
             let there = |name: &&String| {
                 let ending = format!(".{name}");
-                let mut paths = layout.linears.iter().map(|site| &site.path);
+                let mut paths = sites.iter().map(|site| &site.path);
                 paths.any(|path| path == *name || path.ends_with(&ending))
             };
             for name in resolved.unmatched.iter().filter(|name| !there(name)) {
@@ -83,11 +88,11 @@ fn targeted(
             }
             Ok(resolved.matched.into_iter().collect())
         }
-        Err(error @ TargetError::NoMatch { .. }) => {
+        Err(AdapterError::Targets(error @ TargetError::NoMatch { .. })) => {
             report.problem("target_modules", "target", error.to_string());
             Ok(BTreeSet::new())
         }
-        Err(error) => Err(peft_format::FormatError::from(error).into()),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -6,13 +6,14 @@ mod report;
 use std::path::Path;
 
 use burn::tensor::Device;
-use peft_core::{LoadedAdapter, Method, Site, Target};
-use peft_models::{HeadKind, HeadState, ModelFolder};
+use peft_core::{LoadedAdapter, Method, Site, SiteKind, Target};
+use peft_models::{HeadState, ModelFolder};
 
 pub use self::report::{BaseVerdict, ModuleCheck, Problem, VerifyReport};
 use crate::{
     BaseFile, RunError, TaskFile,
-    merge::{LOSS_LIMIT, Rounding, change, outputs, saved_outputs},
+    merge::{Adapted, LOSS_LIMIT, Rounding, change, head_of},
+    objective::outputs,
     open::read_with_method,
 };
 
@@ -41,15 +42,12 @@ pub fn verify(model: &Path, adapter: &Path, device: &Device) -> Result<VerifyRep
             ),
         );
     }
-    let outputs = match &task {
-        Some(task) => task.outputs(),
-        None => saved_outputs(&folder, &loaded).unwrap_or(outputs(&folder)),
-    };
-    let layout = folder.layout(HeadKind::Sequence { outputs })?;
+    let head = head_of(&folder, Some(&loaded), task.as_ref());
+    let (layout, outputs) = (folder.layout(head)?, outputs(head));
     folder.check(&layout).map_err(|error| match folder.head() {
         // The adapter's labels, not the folder, disagree with the head.
         HeadState::Present { outputs: own, .. } if own != outputs => RunError::setting(
-            "--model",
+            "`model`",
             format!("its head has {own} outputs, the adapter was trained for {outputs}"),
             "give the base that the adapter was trained on",
         ),
@@ -65,7 +63,7 @@ pub fn verify(model: &Path, adapter: &Path, device: &Device) -> Result<VerifyRep
             &target,
             &loaded,
             method.as_ref(),
-            loaded.widest(&layout.linears),
+            loaded.widest(&layout.sites),
             device,
             &mut report,
         )? {
@@ -80,14 +78,14 @@ pub fn verify(model: &Path, adapter: &Path, device: &Device) -> Result<VerifyRep
     if most > LOSS_LIMIT {
         report.notes.push(format!(
             "merging would lose up to {:.1} % of a change in rounding: keep the adapter beside its base, \
-             or merge with --dtype f32",
+             or merge with `dtype` f32",
             100.0 * most
         ));
     }
     Ok(report)
 }
 
-/// What the adapter does to one weight.
+/// What the adapter does to one weight or other parameter; nothing is known of modules in slots.
 fn weigh(
     folder: &ModelFolder,
     target: &Target,
@@ -98,10 +96,23 @@ fn weigh(
     report: &mut VerifyReport,
 ) -> Result<Option<Rounding>, RunError> {
     let module = &target.path;
-    let Some(name) = folder.find(&format!("{module}.weight")) else {
+    let parameter = match target.kind {
+        SiteKind::Slot => return Ok(None),
+        kind if kind.is_module() => format!("{module}.weight"),
+        _ => module.clone(),
+    };
+    let Some(name) = folder.find(&parameter) else {
         return Ok(None);
     };
-    let Some(change) = change(folder, &name, module, loaded, method, widest, device)? else {
+    let adapted = Adapted {
+        site: Site {
+            path: module.clone(),
+            kind: target.kind,
+            shape: target.shape.clone(),
+        },
+        bias: false,
+    };
+    let Some(change) = change(folder, &name, &adapted, loaded, method, widest, device)? else {
         return Ok(None);
     };
     let (_, sums) = change.rounded(change.stored);
@@ -130,7 +141,7 @@ fn weigh(
     Ok(Some(sums))
 }
 
-/// A linear layer as a target of the adapter's own type.
+/// A site as a target of the adapter's own type.
 fn target_of(site: &Site) -> Target {
     site.target(site.path.clone())
 }

@@ -195,10 +195,10 @@ fn a_merge_that_loses_much_is_refused_unless_asked_for() {
     config.write(&adapter).unwrap();
     let careful = MergeOptions::new(&base, &adapter, &folder, &device);
     let verified = verify(&base, &adapter, &device).unwrap();
-    assert!(verified.is_good() && verified.notes[0].contains("--dtype f32"));
+    assert!(verified.is_good() && verified.notes[0].contains("`dtype` f32"));
     let error = merge(&careful).unwrap_err().to_string();
     assert!(
-        error.contains("--allow-loss") && error.contains("--dtype f32"),
+        error.contains("`allow_loss`") && error.contains("`dtype` f32"),
         "{error}"
     );
     let measured = format!("{:.1} %", 100.0 * verified.lost_share);

@@ -32,7 +32,14 @@ fn loss(model: &Path, adapter: &Path, data: &Path) -> f64 {
         ..LoadOptions::new(Task::Classify, 24)
     };
     let (rows, _) = Dataset::load(data, &load, &adapted.tokenizer).unwrap();
-    let found = evaluate(&adapted.model, &rows, Task::Classify, 7, &device).unwrap();
+    let found = evaluate(
+        &adapted.model,
+        &rows,
+        adapted.task.objective().as_ref(),
+        7,
+        &device,
+    )
+    .unwrap();
     found.loss
 }
 

@@ -41,9 +41,23 @@ fn a_run_learns_and_its_files_work() {
         ..LoadOptions::new(Task::Classify, 24)
     };
     let (rows, _) = Dataset::load(&data, &load, &adapted.tokenizer).unwrap();
-    let before = evaluate(&adapted.model, &rows, Task::Classify, 7, &device).unwrap();
+    let before = evaluate(
+        &adapted.model,
+        &rows,
+        adapted.task.objective().as_ref(),
+        7,
+        &device,
+    )
+    .unwrap();
     let parts = Dataset::parts(&data, &load, &adapted.tokenizer, 14).unwrap();
-    let parted = evaluate_parts(&adapted.model, parts, Task::Classify, 7, &device).unwrap();
+    let parted = evaluate_parts(
+        &adapted.model,
+        parts,
+        adapted.task.objective().as_ref(),
+        7,
+        &device,
+    )
+    .unwrap();
     assert_eq!(
         (parted.rows, &parted.metrics),
         (before.rows, &before.metrics)
@@ -61,7 +75,14 @@ fn a_run_learns_and_its_files_work() {
     };
     let whole = open(&options).unwrap();
     assert_eq!(whole.task.labels, ["blame", "praise"]);
-    let after = evaluate(&whole.model, &rows, Task::Classify, 7, &device).unwrap();
+    let after = evaluate(
+        &whole.model,
+        &rows,
+        whole.task.objective().as_ref(),
+        7,
+        &device,
+    )
+    .unwrap();
     assert!(
         (before.loss - after.loss).abs() < 1e-5,
         "{before:?} {after:?}"
@@ -117,7 +138,7 @@ fn training_continues_from_an_adapter() {
     assert_ne!(bytes(&first), bytes(&second));
     config.method_config.insert("r".into(), 4.into());
     let error = train(&config, &mut ()).unwrap_err().to_string();
-    assert!(error.contains("--adapter"), "{error}");
+    assert!(error.contains("`adapter`"), "{error}");
     config.method = "nothing".into();
     assert!(
         train(&config, &mut ())
@@ -158,7 +179,7 @@ fn an_interrupted_run_saves_what_it_has() {
     let output = dir.path().join("out");
     let error = train(&config(&model, &data, &output), &mut StopAt(5)).unwrap_err();
     assert!(matches!(error, RunError::Interrupted { step: 5, .. }));
-    assert!(error.to_string().contains("--resume"), "{error}");
+    assert!(error.to_string().contains("`resume`"), "{error}");
     assert!(TaskFile::read(&output.join("last")).unwrap().is_some());
     let card = std::fs::read_to_string(output.join("README.md")).unwrap();
     assert!(card.contains("interrupted after step 5"), "{card}");

@@ -95,7 +95,10 @@ fn an_adapter_that_takes_no_part_is_named() {
         panic!("{error}");
     };
     assert_eq!(modules, &["bert.encoder.layer.1.attention.self.value"]);
-    assert!(error.to_string().contains("--exclude-modules"), "{error}");
+    assert!(
+        error.to_string().contains("exclude these modules"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -119,7 +122,7 @@ fn adapters_that_did_not_move_are_named() {
     );
     let text = error.to_string();
     assert!(
-        text.contains("and 1 more") && text.contains("--learning-rate"),
+        text.contains("and 1 more") && text.contains("`learning_rate`"),
         "{text}"
     );
     assert!(!output.join("adapter_config.json").exists());

@@ -226,7 +226,7 @@ fn work_is_not_lost_nor_gone_on_with_by_mistake() {
     let state = content(&output);
     let error = refused(&config);
     assert!(
-        error.contains("--resume") && error.contains("after step 3"),
+        error.contains("`resume`") && error.contains("after step 3"),
         "{error}"
     );
 
@@ -238,20 +238,20 @@ fn work_is_not_lost_nor_gone_on_with_by_mistake() {
         assert!(error.starts_with(what), "{error}");
         assert!(values.iter().all(|value| error.contains(value)), "{error}");
     };
-    changed(&|c| c.seed = 7, "--seed", &["0", "7"]);
+    changed(&|c| c.seed = 7, "`seed`", &["0", "7"]);
     changed(
         &|c| c.learning_rate = Some(0.02),
-        "--learning-rate",
+        "`learning_rate`",
         &["0.01", "0.02"],
     );
-    changed(&|c| c.epochs = 5.0, "--steps (or --epochs)", &["56", "70"]);
-    changed(&|c| c.batch_size = 8, "--steps", &["56"]);
+    changed(&|c| c.epochs = 5.0, "`steps` (or `epochs`)", &["56", "70"]);
+    changed(&|c| c.batch_size = 8, "`steps`", &["56"]);
     changed(
         &|c| c.schedule = ScheduleKind::Constant,
-        "--schedule",
+        "`schedule`",
         &["linear", "constant"],
     );
-    changed(&|c| c.max_length = 12, "--max-length", &["24", "12"]);
+    changed(&|c| c.max_length = 12, "`max_length`", &["24", "12"]);
     changed(
         &|c| drop(c.method_config.insert("r".into(), 4.into())),
         "`r`",
@@ -259,12 +259,12 @@ fn work_is_not_lost_nor_gone_on_with_by_mistake() {
     );
     changed(
         &|c| c.eval_data = Some(data.clone()),
-        "--eval-data",
+        "`eval_data`",
         &["nothing", "bytes"],
     );
     changed(
         &|c| c.adapter = Some(output.join("last")),
-        "--adapter",
+        "`adapter`",
         &["false", "true"],
     );
     let rows = std::fs::read(&data).unwrap();
@@ -301,7 +301,7 @@ fn a_run_without_a_first_checkpoint_starts_over_and_an_adapter_alone_does_not() 
     );
     std::fs::remove_dir_all(output.join("checkpoint")).unwrap();
     let error = train(&config, &mut ()).unwrap_err().to_string();
-    assert!(error.contains("--adapter"), "{error}");
+    assert!(error.contains("`adapter`"), "{error}");
 }
 
 #[test]
@@ -382,7 +382,7 @@ fn an_output_that_cannot_be_written_is_refused_before_anything_is_read() {
     ] {
         let config = config(nowhere, &data, &output);
         let error = train(&config, &mut ()).unwrap_err().to_string();
-        assert!(error.contains("--output"), "{error}");
+        assert!(error.contains("`output`"), "{error}");
         assert!(error.starts_with(&*output.to_string_lossy()), "{error}");
     }
     let fresh = dir.path().join("a/b");

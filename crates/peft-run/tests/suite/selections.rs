@@ -38,5 +38,5 @@ fn selections_follow_every_nth_epoch_and_the_last_step() {
     assert_same(&content(&whole.output), &content(&parted.output));
     parted.select_epochs = 0;
     let error = run(&parted, 1, &mut Stop::default()).unwrap_err();
-    assert!(error.to_string().contains("--select-epochs"), "{error}");
+    assert!(error.to_string().contains("`select_epochs`"), "{error}");
 }

@@ -10,10 +10,11 @@ use peft_run::{
         format::{AdapterConfig, TargetSpec, Targets},
         load_adapter_as, read_adapter, save_adapter_as, set_active,
     },
-    data::Labels,
-    loss, methods, targets,
+    methods,
 };
-use peft_train::{AdamWConfig, Schedule, Trainer, TrainerConfig};
+use peft_train::{
+    AdamWConfig, Classification, Objective, Output, Schedule, Trainer, TrainerConfig, Truth,
+};
 
 use crate::common::{assert_close, cpu, json, model, pack, rows, values};
 
@@ -47,7 +48,7 @@ fn two_adapters_learn_from_one_stream_of_batches() {
 
     let sequences = rows(&json("cases.json"), "bert");
     let sources = ["news", "films", "films", "news", "news"];
-    let labels = Labels::Classes(vec![0, 2, 1, 1, 2]);
+    let labels = [0, 2, 1, 1, 2];
     // ANCHOR: train
     let methods = NamedMethods::new()
         .with("news", &low, 1.0)
@@ -62,14 +63,16 @@ fn two_adapters_learn_from_one_stream_of_batches() {
     };
     let mut trainer = Trainer::new(config, Schedule::new(ScheduleKind::Constant, 0.0, 20));
     let choices = sources.map(AdapterChoice::one);
+    let objective = Classification::new(3);
     let mut losses = Vec::new();
     for _ in 0..20 {
         let (next, step) = trainer
             .step(model, &methods, 1, |model, _, context| {
                 let batch = pack(model.config(), &sequences, &device);
                 let batch = batch.with_adapters(&roster, &choices)?;
-                let outputs = model.forward(&batch, context);
-                Ok((loss(outputs, targets(&labels, &device)?), 1.0))
+                let output = Output::Scores(model.forward(&batch, context));
+                let targets = objective.targets(&Truth::Classes(&labels), &device)?;
+                Ok((objective.loss(output, targets), 1.0))
             })
             .unwrap();
         model = next;

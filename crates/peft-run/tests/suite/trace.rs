@@ -1,17 +1,19 @@
 //! Training follows HF PEFT step by step.
 
-use burn::tensor::{Device, FloatDType, Int, Tensor, TensorData};
+use burn::tensor::FloatDType;
 use peft_run::{
-    ScheduleKind, Targets,
+    ScheduleKind,
     core::{
         adapter_tensors,
         format::{AdapterConfig, Checkpoint},
         load_adapter, read_adapter,
     },
-    loss, methods,
+    methods,
     models::{HeadSpec, SequenceModel},
 };
-use peft_train::{AdamWConfig, Schedule, Trainer, TrainerConfig};
+use peft_train::{
+    AdamWConfig, Classification, Objective, Output, Schedule, Trainer, TrainerConfig, Truth,
+};
 use serde_json::Value;
 
 use crate::common::*;
@@ -69,6 +71,7 @@ fn follow(case: &str, dtype: FloatDType, parts: usize) -> Run {
         },
         Schedule::new(ScheduleKind::Linear, 5.0, steps),
     );
+    let objective = Classification::new(3);
     let data = trace["data"].as_array().unwrap();
     let size = trace["batch_size"].as_u64().unwrap() as usize;
     let (mut losses, mut norms) = (Vec::new(), Vec::new());
@@ -81,7 +84,10 @@ fn follow(case: &str, dtype: FloatDType, parts: usize) -> Run {
                 let rows = &batch[part * width..(part + 1) * width];
                 let packed = pack(model.config(), &ids(rows), &device);
                 let outputs = model.forward(&packed, context);
-                Ok((loss(outputs, labels(rows, &device)), 1.0 / parts as f64))
+                let labels = labels(rows);
+                let targets = objective.targets(&Truth::Classes(&labels), &device)?;
+                let loss = objective.loss(Output::Scores(outputs), targets);
+                Ok((loss, 1.0 / parts as f64))
             })
             .unwrap();
         model = next;
@@ -115,13 +121,9 @@ fn ids(rows: &[Value]) -> Vec<(Vec<u32>, Option<Vec<u32>>)> {
     rows.iter().map(|row| (ids(row), None)).collect()
 }
 
-fn labels(rows: &[Value], device: &Device) -> Targets {
-    let labels: Vec<i64> = rows
-        .iter()
-        .map(|row| row["label"].as_i64().unwrap())
-        .collect();
-    let data = TensorData::new(labels.clone(), [labels.len()]);
-    Targets::Classes(Tensor::<1, Int>::from_data(data, device))
+fn labels(rows: &[Value]) -> Vec<u32> {
+    let label = |row: &Value| row["label"].as_u64().unwrap() as u32;
+    rows.iter().map(label).collect()
 }
 
 #[test]

@@ -5,5 +5,6 @@ mod guards;
 mod hooks;
 mod library;
 mod loca;
+mod objectives;
 mod sparse;
 mod tied;

@@ -76,7 +76,14 @@ impl Arm {
         let Labels::Classes(actual) = rows.labels() else {
             bail!("{} has no labels", data.held_out.display());
         };
-        let predictions = predict(&adapted.model, &rows, task, BATCH, &selected.device)?;
+        let objective = adapted.task.objective();
+        let predictions = predict(
+            &adapted.model,
+            &rows,
+            objective.as_ref(),
+            BATCH,
+            &selected.device,
+        )?;
         let right =
             |(prediction, label): (&peft_run::Prediction, &u32)| prediction.class() == Some(*label);
         Ok(predictions.iter().zip(&actual).map(right).collect())

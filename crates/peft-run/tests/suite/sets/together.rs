@@ -6,14 +6,15 @@ use burn::{
 };
 use peft_lowrank::{LoraConfig, LoraMethod};
 use peft_run::{
-    RunError, ScheduleKind,
+    ScheduleKind, TrainError,
     core::{AdapterContext, AdapterRoster, HostTensor, Method, NamedMethods},
-    data::Labels,
-    differentiate, loss, methods,
+    differentiate, methods,
     models::{HeadSpec, PackedBatch, SequenceModel},
-    targets,
 };
-use peft_train::{AdamWConfig, HostTensors, Schedule, Trainer, TrainerConfig, trained_parameters};
+use peft_train::{
+    AdamWConfig, Classification, HostTensors, Objective, Output, Schedule, Trainer, TrainerConfig,
+    Truth, trained_parameters,
+};
 
 use super::{attached, choices};
 use crate::common::*;
@@ -71,8 +72,10 @@ impl Tasks {
 
     /// The mean loss of the rows of one adapter.
     fn loss(outputs: Tensor<2>, rows: &[usize], device: &Device) -> Tensor<1> {
-        let labels = rows.iter().map(|row| LABELS[*row]).collect();
-        loss(outputs, targets(&Labels::Classes(labels), device).unwrap())
+        let labels: Vec<u32> = rows.iter().map(|row| LABELS[*row]).collect();
+        let objective = Classification::new(3);
+        let targets = objective.targets(&Truth::Classes(&labels), device).unwrap();
+        objective.loss(Output::Scores(outputs), targets)
     }
 
     /// Both adapters on one model, trained on batches of the rows of both.
@@ -220,7 +223,7 @@ fn an_adapter_that_no_row_chooses_stays_as_it_is() {
 
     let strange = NamedMethods::new().with(MOOD, spectral, 1.0);
     let error = step(again, &strange, &mut Tasks::trainer(1.0)).unwrap_err();
-    assert!(matches!(error, RunError::Setting { .. }), "{error}");
+    assert!(matches!(error, TrainError::Setting { .. }), "{error}");
     assert!(error.to_string().contains("`topic`"), "{error}");
 }
 
@@ -241,7 +244,10 @@ fn blocks_that_are_computed_again_choose_the_same_adapters() {
     let context = AdapterContext::training(3, 0);
     let [kept, again] = [false, true].map(|recompute| {
         let all = [0, 1, 2, 3, 4];
-        let loss = |outputs| Tasks::loss(outputs, &all, &device);
+        let loss = |output| match output {
+            Output::Scores(scores) => Tasks::loss(scores, &all, &device),
+            Output::Tokens { .. } => unreachable!("an encoder scores sequences"),
+        };
         differentiate(&model, &batch, &context, recompute, loss)
     });
     assert_close("loss", &values(again.0), &values(kept.0), 1e-12);

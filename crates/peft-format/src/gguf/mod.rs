@@ -1,0 +1,35 @@
+//! GGUF files, llama.cpp's format: models and LoRA adapters with all they need in one file.
+//!
+//! | item | what it does |
+//! |---|---|
+//! | [`GgufFile`] | metadata and tensors of versions 2 and 3 as the file has them, mapped and lazy |
+//! | [`GgufModel`] | the same under Hugging Face's names, with its values and its `config.json` |
+//! | [`GgufLora`] | LoRA adapters in the form that llama.cpp loads |
+//! | [`tokenizer`] | the tokenizer of the metadata as a `tokenizer.json` |
+//! | [`GgufWriter`] | writing |
+
+mod cursor;
+mod file;
+mod header;
+mod lora;
+mod model;
+pub mod tokenizer;
+mod value;
+mod writer;
+
+pub use file::{GgufFile, GgufTensor};
+pub use lora::{GgufLora, LoraPair};
+pub use model::{Architecture, GgufModel, HeadCounts};
+pub use value::{Array, Value, ValueType};
+pub use writer::{GgufTensorSpec, GgufValue, GgufWriter};
+
+/// The first bytes of a file.
+const MAGIC: &[u8] = b"GGUF";
+
+/// Where tensors start, unless `general.alignment` says otherwise: at multiples of this.
+const ALIGNMENT: u64 = 32;
+
+/// True if the bytes begin as a GGUF file does.
+pub(crate) fn is_one(bytes: &[u8]) -> bool {
+    bytes.starts_with(MAGIC)
+}

@@ -1,0 +1,9 @@
+//! GGUF files: reading, refusing, writing, and what becomes of models, adapters and tokenizers.
+
+mod build;
+mod hostile;
+mod lora;
+mod models;
+mod mutate;
+mod real;
+mod tokenizers;

@@ -1,0 +1,125 @@
+//! What a task of the data means to the loop: the only place that tells tasks apart.
+
+use std::path::Path;
+
+use peft_data::{Batch, Dataset, Labels, Task};
+use peft_models::HeadKind;
+use peft_train::{Classification, HeadNeed, MultiLabel, NextToken, Objective, Regression, Truth};
+
+use crate::RunError;
+
+/// The objective of a task with so many labels; a task without labels takes no notice of their number.
+pub fn objective(task: Task, labels: usize) -> Box<dyn Objective> {
+    match task {
+        Task::Classify => Box::new(Classification::new(labels)),
+        Task::MultiLabel => Box::new(MultiLabel::new(labels)),
+        Task::Regress => Box::new(Regression),
+        Task::CausalLm => Box::new(NextToken),
+    }
+}
+
+/// Whether what is predicted are labels that have names.
+pub(crate) fn has_labels(task: Task) -> bool {
+    match task {
+        Task::Classify | Task::MultiLabel => true,
+        Task::Regress | Task::CausalLm => false,
+    }
+}
+
+/// The task of a model with a language head, where nothing else is said.
+pub(crate) const CAUSAL: Task = Task::CausalLm;
+
+/// The task of Hugging Face PEFT's `task_type`, if that tells it.
+pub(crate) fn task_of_type(task_type: Option<&str>) -> Option<Task> {
+    let causal = objective(CAUSAL, 0);
+    (task_type == Some(causal.task_type())).then_some(CAUSAL)
+}
+
+/// The task that a head of so many outputs is most likely for, where nothing tells.
+pub(crate) fn likely_task(outputs: usize) -> Task {
+    match outputs {
+        1 => Task::Regress,
+        _ => Task::Classify,
+    }
+}
+
+/// The names of a head's labels, Hugging Face's for those without a name.
+pub(crate) fn label_names(known: Vec<String>, outputs: usize) -> Vec<String> {
+    if known.len() == outputs {
+        return known;
+    }
+    (0..outputs).map(|i| format!("LABEL_{i}")).collect()
+}
+
+/// The head that an objective needs of a model.
+pub(crate) fn head_kind(objective: &dyn Objective) -> HeadKind {
+    match objective.head() {
+        HeadNeed::Sequence { outputs } => HeadKind::Sequence { outputs },
+        HeadNeed::Language => HeadKind::Language,
+    }
+}
+
+/// Outputs of a head that scores sequences; 0 for any other.
+pub(crate) fn outputs(head: HeadKind) -> usize {
+    match head {
+        HeadKind::Sequence { outputs } => outputs,
+        HeadKind::Language => 0,
+    }
+}
+
+/// Refuse rows from which nothing can be learned.
+pub(crate) fn expect_variety(
+    task: Task,
+    labels: &[String],
+    rows: &Dataset,
+    path: &Path,
+) -> Result<(), RunError> {
+    let (problem, fix) = match task {
+        Task::Classify if labels.len() < 2 => (
+            format!("all rows have the label `{}`", labels.join("")),
+            "give rows of two labels or more, or name the column with `label_column`",
+        ),
+        Task::MultiLabel if no_label(rows) => (
+            format!("no row of `{}` has a label", path.display()),
+            "give rows with labels, or name the column with `label_column`",
+        ),
+        _ => return Ok(()),
+    };
+    Err(RunError::setting("`data`", problem, fix))
+}
+
+fn no_label(rows: &Dataset) -> bool {
+    match rows.labels() {
+        Labels::MultiHot { values, .. } => values.iter().all(|value| *value == 0.0),
+        _ => false,
+    }
+}
+
+/// What the rows of a batch really are; nothing where they have no labels.
+pub fn truth(batch: &Batch) -> Option<Truth<'_>> {
+    match &batch.labels {
+        Labels::None => None,
+        Labels::Classes(classes) => Some(Truth::Classes(classes)),
+        Labels::Numbers(numbers) => Some(Truth::Numbers(numbers)),
+        Labels::MultiHot { values, width } => Some(Truth::MultiHot {
+            values,
+            width: *width,
+        }),
+        Labels::Tokens { trained } => Some(Truth::Tokens {
+            ids: &batch.ids,
+            starts: &batch.row_starts,
+            trained,
+        }),
+    }
+}
+
+/// What the rows of a batch to learn from really are.
+pub(crate) fn expect_truth(batch: &Batch) -> Result<Truth<'_>, RunError> {
+    truth(batch).ok_or_else(|| {
+        RunError::setting(
+            "`data`",
+            "the rows have no labels",
+            "name the column with `label_column`",
+        )
+    })
+}

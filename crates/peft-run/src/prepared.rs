@@ -1,0 +1,173 @@
+//! What is costly and the same for several runs of a process.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use burn::tensor::Device;
+use peft_config::Problems;
+use peft_data::TextTokenizer;
+use peft_models::{Model, ModelFolder};
+use serde_json::{Map, Value};
+
+use crate::{
+    BaseFile, DeviceChoice, RunConfig, RunError, SelectedDevice, TaskFile,
+    checkpoint::{Fingerprint, inputs},
+    session::Data,
+};
+
+/// The settings that decide what is prepared. Runs may differ in all others.
+const FIXED: [&str; 17] = [
+    "model",
+    "data",
+    "eval_data",
+    "select_data",
+    "task",
+    "adapter",
+    "text_column",
+    "pair_column",
+    "label_column",
+    "label_separator",
+    "loss",
+    "data_format",
+    "max_length",
+    "model_dropout",
+    "base_dtype",
+    "seed",
+    "device",
+];
+
+/// A base and its data, opened, hashed, tokenised, split and loaded once, for any number of runs.
+///
+/// A run on it ([`train_prepared`](crate::train_prepared)) ends in the bits in which it would have ended by
+/// itself ([`train`](crate::train)). Clones share everything; so do models of runs at the same time, but for
+/// what they train.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    fixed: Map<String, Value>,
+    pub(crate) folder: Arc<ModelFolder>,
+    pub(crate) base: BaseFile,
+    pub(crate) data: Data,
+    pub(crate) model: Model,
+    /// Modules that the checkpoint lacks and that were made afresh.
+    pub(crate) created: Vec<String>,
+    /// Where the model is, for training.
+    pub(crate) device: Device,
+    pub(crate) choice: DeviceChoice,
+    pub(crate) kind: &'static str,
+    pub(crate) reason: String,
+    /// Longest sequence in tokens.
+    pub(crate) max_length: usize,
+    /// The files behind it, by the settings that name them.
+    pub(crate) inputs: BTreeMap<String, Fingerprint>,
+}
+
+impl Prepared {
+    /// Prepare what the settings of a run name. The folder to write need not be given.
+    ///
+    /// # Errors
+    /// If a setting, the base or the data makes no sense.
+    pub fn new(config: &RunConfig) -> Result<Self, RunError> {
+        Problems::check(config.prepare_problems())?;
+        Self::load(config)
+    }
+
+    /// As [`new`](Self::new), of settings that were looked at already.
+    pub(crate) fn load(config: &RunConfig) -> Result<Self, RunError> {
+        let SelectedDevice {
+            device,
+            choice,
+            kind,
+            reason,
+        } = config.device.select()?;
+        let device = device.autodiff();
+        let mut folder = ModelFolder::open(&config.model)?;
+        let base = BaseFile::of(&folder)?;
+        expect_base(config, &base)?;
+        if let Some(dropout) = config.model_dropout {
+            folder.set_dropout(dropout);
+        }
+        if let Some(dtype) = config.base_dtype {
+            folder.set_base_dtype(dtype.into());
+        }
+        let tokenizer = TextTokenizer::from_dir(&config.model)?;
+        let max_length = config.max_length.min(folder.config().max_length());
+        let data = Data::load(config, &folder, &tokenizer, max_length)?;
+        let (model, loaded) = Model::load(&folder, data.task.head(), config.seed, &device)?;
+        let inputs = inputs(config, &base)?;
+        Ok(Self {
+            fixed: fixed(config, max_length),
+            folder: Arc::new(folder),
+            base,
+            data,
+            model,
+            created: loaded.created,
+            device,
+            choice,
+            kind,
+            reason,
+            max_length,
+            inputs,
+        })
+    }
+
+    /// Refuse a run whose settings ask for something else than what is prepared.
+    ///
+    /// # Errors
+    /// [`RunError::NotPrepared`] with the first such setting; [`RunError::OtherBase`] if the run continues
+    /// an adapter of another base.
+    pub fn expect_fits(&self, config: &RunConfig) -> Result<(), RunError> {
+        let limit = self.folder.config().max_length();
+        let mut asked = fixed(config, config.max_length.min(limit));
+        // What was chosen may be asked for by its name.
+        if config.device == self.choice {
+            asked.insert("device".into(), self.fixed["device"].clone());
+        }
+        for key in FIXED {
+            if self.fixed.get(key) != asked.get(key) {
+                let shown = |value: Option<&Value>| match value {
+                    None | Some(Value::Null) => "nothing".to_owned(),
+                    Some(value) => value.to_string(),
+                };
+                return Err(RunError::NotPrepared {
+                    setting: key.to_owned(),
+                    prepared: shown(self.fixed.get(key)),
+                    asked: shown(asked.get(key)),
+                });
+            }
+        }
+        expect_base(config, &self.base)
+    }
+
+    /// What is predicted, with the names of its labels.
+    pub fn task(&self) -> &TaskFile {
+        &self.data.task
+    }
+
+    /// Rows to learn from.
+    pub fn rows(&self) -> usize {
+        self.data.fit.len()
+    }
+}
+
+/// The settings that decide what is prepared, as they were given but for the length.
+fn fixed(config: &RunConfig, max_length: usize) -> Map<String, Value> {
+    let all = serde_json::to_value(config).unwrap_or_default();
+    let of = |key: &&str| {
+        (
+            (*key).to_owned(),
+            all.get(*key).cloned().unwrap_or_default(),
+        )
+    };
+    let mut fixed: Map<String, Value> = FIXED.iter().map(of).collect();
+    fixed.insert("max_length".into(), max_length.into());
+    fixed
+}
+
+/// Refuse to continue an adapter of another base.
+fn expect_base(config: &RunConfig, base: &BaseFile) -> Result<(), RunError> {
+    if let (Some(adapter), false) = (&config.adapter, config.any_base)
+        && let Some(recorded) = BaseFile::read(adapter)?
+    {
+        recorded.expect_same(adapter, base)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,87 @@
+#!/usr/bin/env python3
+"""Compares tests/goldens/additive with what AdapterHub's library computes from the same weights, in float64.
+
+    python3 -m venv DIR && DIR/bin/pip install -r requirements-adapters.txt
+    DIR/bin/python check_adapterhub.py --goldens tests/goldens
+
+Prints the largest difference of the logits of each case; exit code 1 where one is above 1e-10 (BERT) or 1e-5 (Llama, in which
+transformers computes norms, softmax and angles in float32 whatever the model's type).
+"""
+
+import argparse
+import json
+import logging
+import sys
+from pathlib import Path
+
+import versions
+
+versions.check("requirements-adapters.txt")
+
+import adapters
+import torch
+import transformers as hf
+from adapters import DoubleSeqBnConfig, ParBnConfig, SeqBnConfig
+from safetensors.torch import load_file
+
+logging.getLogger("adapters").setLevel(logging.ERROR)
+hf.logging.set_verbosity_error()
+hf.utils.logging.disable_progress_bar()
+
+
+def config(case, settings, width):
+    """The library's configuration of a case."""
+    sizes = settings["places"].values()
+    common = dict(scaling=settings["scale"], non_linearity={"silu": "swish"}.get(settings["activation"], settings["activation"]))
+    common["reduction_factor"] = width / min(sizes)
+    if case == "houlsby":
+        return DoubleSeqBnConfig(**common)
+    if case == "parallel":
+        return ParBnConfig(**common)
+    # Where no norm follows, the library adds the residual to the module's input unless told not to.
+    return SeqBnConfig(**common, original_ln_before=case not in ("serial", "serial_small"))
+
+
+def set_weights(model, tensors):
+    """Puts our tensors into the library's modules, whatever the size those were made with: it knows one for all places."""
+    for name, module in model.named_modules():
+        if not name.endswith(".adapters.a"):
+            continue
+        layer = name.split(".layer.")[-1].split(".layers.")[-1].split(".")[0]
+        place = "attention" if "attention" in name else "feed_forward"
+        for side, linear in ("down", module.adapter_down[0]), ("up", module.adapter_up):
+            for part in ("weight", "bias"):
+                setattr(linear, part, torch.nn.Parameter(tensors[f"{place}.{layer}.{side}.{part}"].double()))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--goldens", type=Path, required=True)
+    goldens = parser.parse_args().goldens
+    good = True
+    for case, settings in json.loads((goldens / "additive/cases.json").read_text())["cases"].items():
+        llama = settings["base"] == "llama_tiny"
+        cls = hf.LlamaForCausalLM if llama else hf.BertForSequenceClassification
+        base = cls.from_pretrained(goldens / settings["base"], dtype=torch.float32, attn_implementation="eager").eval()
+        adapters.init(base)
+        base.add_adapter("a", config=config(case, settings, base.config.hidden_size))
+        base.set_active_adapters("a")
+        tensors = load_file(goldens / f"additive/{case}.safetensors")
+        base.double()
+        set_weights(base, tensors)
+        base.eval()
+        with torch.no_grad():
+            if llama:
+                rows = json.loads((goldens / "causal/cases.json").read_text())["sequences"]
+                have = torch.cat([base(torch.tensor([r["ids"]])).logits[0] for r in rows])
+            else:
+                rows = json.loads((goldens / "cases.json").read_text())["inputs"]["bert"]
+                have = torch.cat([base(torch.tensor([r["ids"]]), token_type_ids=torch.tensor([r["type_ids"]])).logits for r in rows])
+        gap = (have - tensors["logits_f64"]).abs().max().item()
+        good = good and gap < (1e-5 if llama else 1e-10)
+        print(f"{case}: {gap:.1e}")
+    sys.exit(0 if good else 1)
+
+
+if __name__ == "__main__":
+    main()
