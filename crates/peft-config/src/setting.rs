@@ -61,7 +61,7 @@ impl Setting {
             .collect()
     }
 
-    /// Its default in words, where there is something to say: a switch is off unless set, and nobody
+    /// The setting's default in words, where there is something to say: a switch is off unless set, and nobody
     /// needs to be told.
     pub fn default_text(&self) -> Option<String> {
         match (&self.default_in_words, &self.default) {

@@ -1,8 +1,9 @@
 use indexmap::IndexMap;
 use peft_core::{AdapterError, own_settings};
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+use crate::LoraMethod;
 
 /// How `A` and `B` start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -15,8 +16,9 @@ pub enum LoraInit {
     /// At the weight's leading singular directions (PiSSA,
     /// [2404.02948](https://arxiv.org/abs/2404.02948)).
     Pissa {
-        /// Turns of a randomised range finder; without a number, as many as the values take to settle.
-        turns: Option<usize>,
+        /// Power iterations of a randomised range finder; without a number, as many as the values take to
+        /// settle.
+        iterations: Option<usize>,
     },
     /// At the weight's orthogonal decomposition (OLoRA,
     /// [2406.01775](https://arxiv.org/abs/2406.01775)).
@@ -31,29 +33,31 @@ impl LoraInit {
 }
 
 /// The settings of LoRA, by PEFT's names.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct LoraConfig {
     /// Rank.
-    #[schemars(extend("x-flag" = "rank"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-flag" = "rank")))]
     pub r: usize,
     /// Numerator of the scale.
-    #[schemars(extend("x-flag" = "alpha"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-flag" = "alpha")))]
     pub lora_alpha: f64,
     /// Dropout of an adapter's input.
-    #[schemars(extend("x-flag" = "adapter-dropout", "x-value" = "P"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-flag" = "adapter-dropout", "x-value" = "P")))]
     pub lora_dropout: f64,
     /// Scale by α/√r instead of α/r.
     pub use_rslora: bool,
     /// Rank of some modules, by name or regular expression.
-    #[schemars(extend("x-value" = "PATTERN=N"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-value" = "PATTERN=N")))]
     pub rank_pattern: IndexMap<String, usize>,
     /// Alpha of some modules, by name or regular expression.
-    #[schemars(extend("x-value" = "PATTERN=F"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-value" = "PATTERN=F")))]
     pub alpha_pattern: IndexMap<String, f64>,
     /// How A and B start: true (A uniform, B zero), gaussian, pissa or pissa_niter_N (at the weight's
-    /// leading singular directions, exactly or by N turns) or olora (at its orthogonal decomposition).
-    #[schemars(extend("x-value" = "HOW"))]
+    /// leading singular directions, exactly or by N power iterations) or olora (at its orthogonal
+    /// decomposition).
+    #[cfg_attr(feature = "schema", schemars(extend("x-value" = "HOW")))]
     pub init_lora_weights: Value,
     /// Train the lengths of the weight's outputs beside their directions (DoRA).
     pub use_dora: bool,
@@ -121,7 +125,7 @@ impl LoraConfig {
         let mut map = map.clone();
         // PEFT's own default, which differs from the one this crate recommends.
         map.entry("lora_alpha").or_insert_with(|| Value::from(8));
-        let config: Self = own_settings("lora", &map, Self::KEYS)?;
+        let config: Self = own_settings(LoraMethod::NAME, &map, Self::KEYS)?;
         config.validate()?;
         Ok(config)
     }
@@ -167,16 +171,18 @@ impl LoraConfig {
         match &self.init_lora_weights {
             Value::Bool(true) => Ok(LoraInit::Kaiming),
             Value::String(name) if name == "gaussian" => Ok(LoraInit::Gaussian),
-            Value::String(name) if name == "pissa" => Ok(LoraInit::Pissa { turns: None }),
+            Value::String(name) if name == "pissa" => Ok(LoraInit::Pissa { iterations: None }),
             Value::String(name) if name == "olora" => Ok(LoraInit::Olora),
             other => {
-                let turns = other
+                let iterations = other
                     .as_str()
                     .and_then(|name| name.strip_prefix("pissa_niter_"));
-                let turns = turns.and_then(|turns| turns.parse::<usize>().ok());
-                let turns = turns.filter(|turns| (1..=1000).contains(turns));
-                turns
-                    .map(|turns| LoraInit::Pissa { turns: Some(turns) })
+                let iterations = iterations.and_then(|iterations| iterations.parse::<usize>().ok());
+                let iterations = iterations.filter(|iterations| (1..=1000).contains(iterations));
+                iterations
+                    .map(|iterations| LoraInit::Pissa {
+                        iterations: Some(iterations),
+                    })
                     .ok_or_else(|| {
                         fault(
                             format!("init_lora_weights = {other} is not known"),
@@ -187,8 +193,8 @@ impl LoraConfig {
         }
     }
 
-    /// These settings as those of the LoRA that a file holds: of twice the rank, where the adapter
-    /// holds what it started from, too.
+    /// The settings of the plain LoRA that a file holds: of twice the rank where the file holds, besides the
+    /// factors, those that the adapter started from (PiSSA and OLoRA).
     fn stored(&self) -> Self {
         if !self.init().is_ok_and(LoraInit::is_offset) {
             return self.clone();
@@ -258,7 +264,7 @@ pub(crate) fn number(value: f64) -> Value {
 
 pub(crate) fn fault(problem: String, fix: &str) -> AdapterError {
     AdapterError::Config {
-        method: "lora".into(),
+        method: LoraMethod::NAME.into(),
         problem,
         fix: fix.into(),
     }

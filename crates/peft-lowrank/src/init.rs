@@ -5,14 +5,12 @@ use peft_core::{
     AdapterError, InitContext, Target,
     kernels::{key_of, normal, uniform},
 };
+use peft_linalg::{Dense, Threads, leading_singular, orthonormalise, product};
 
-use crate::{
-    config::{LoraInit, fault},
-    dense::{Dense, Threads, leading, orthonormalize, product},
-};
+use crate::config::{LoraInit, fault};
 
-/// Most turns of the range finder for singular vectors that are to be exact.
-const MOST_TURNS: usize = 512;
+/// Most power iterations for singular vectors that are to be exact.
+const MOST_ITERATIONS: usize = 512;
 /// What the leading singular values hold no longer grows by more than this share when they are exact.
 const SETTLED: f64 = 1e-13;
 
@@ -49,13 +47,13 @@ pub fn start(
             let values = normal(key, inputs * rank);
             Ok(random(values.iter().map(|z| z / rank as f32).collect()))
         }
-        LoraInit::Pissa { turns } => {
+        LoraInit::Pissa { iterations } => {
             let weight = weight_of(target, context, rank)?;
             if scale <= 0.0 {
                 let problem = format!("PiSSA splits singular values over a scale of {scale}");
                 return Err(fault(problem, "use an alpha above 0"));
             }
-            Ok(pissa(&weight, rank, scale, turns, key))
+            Ok(pissa(&weight, rank, scale, iterations, key))
         }
         LoraInit::Olora => Ok(olora(&weight_of(target, context, rank)?, rank, key)),
     }
@@ -78,19 +76,19 @@ fn weight_of(target: &Target, start: &InitContext, rank: usize) -> Result<Dense,
 }
 
 /// Of `W = U diag(σ) Vᵀ` the leading part: `A = U diag(√(σ / s))`, `B = diag(√(σ / s)) Vᵀ`.
-fn pissa(weight: &Dense, rank: usize, scale: f64, turns: Option<usize>, key: u64) -> Start {
-    let find = |turns: usize| leading(weight, rank, turns, key, Threads::All);
+fn pissa(weight: &Dense, rank: usize, scale: f64, iterations: Option<usize>, key: u64) -> Start {
+    let find = |iterations: usize| leading_singular(weight, rank, iterations, key, Threads::All);
     let energy = |values: &[f64]| values.iter().map(|value| value * value).sum::<f64>();
-    let mut found = find(turns.unwrap_or(4));
-    if turns.is_none() {
-        let mut turns = 8;
-        while turns <= MOST_TURNS {
+    let mut found = find(iterations.unwrap_or(4));
+    if iterations.is_none() {
+        let mut iterations = 8;
+        while iterations <= MOST_ITERATIONS {
             let before = energy(&found.values);
-            found = find(turns);
+            found = find(iterations);
             if energy(&found.values) - before <= SETTLED * before {
                 break;
             }
-            turns *= 2;
+            iterations *= 2;
         }
     }
     let roots: Vec<f64> = (found.values.iter())
@@ -109,8 +107,8 @@ fn pissa(weight: &Dense, rank: usize, scale: f64, turns: Option<usize>, key: u64
 /// Of `Wᵀ = Q R` the leading part, `A = Rᵀ` and `B = Qᵀ`: the directions that the first inputs lead to.
 fn olora(weight: &Dense, rank: usize, key: u64) -> Start {
     let mut q = weight.first_rows(rank);
-    orthonormalize(&mut q, key);
-    let r = product(q.factor(), weight.turned(), Threads::All);
+    orthonormalise(&mut q, key);
+    let r = product(q.view(), weight.t(), Threads::All);
     factors(&r, q)
 }
 
@@ -126,7 +124,7 @@ fn factors(a: &Dense, b: Dense) -> Start {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dense::semi_orthogonal;
+    use peft_linalg::semi_orthogonal;
 
     const VALUES: [f64; 5] = [5.0, 3.0, 2.9, 1.0, 0.5];
 
@@ -137,7 +135,7 @@ mod tests {
         for (row, value) in right.values_mut().chunks_exact_mut(outputs).zip(VALUES) {
             row.iter_mut().for_each(|one| *one *= value);
         }
-        product(left.turned(), right.factor(), Threads::One)
+        product(left.t(), right.view(), Threads::One)
     }
 
     /// What is left of a weight without `scale · A B`.
@@ -148,7 +146,7 @@ mod tests {
         };
         let (a, b) = (dense(start.a), dense(start.b.unwrap()));
         let mut rest = weight.clone();
-        rest.add_scaled(-scale, &product(a.factor(), b.factor(), Threads::One));
+        rest.add_scaled(-scale, &product(a.view(), b.view(), Threads::One));
         rest
     }
 
@@ -162,10 +160,13 @@ mod tests {
             let weight = weight(inputs, outputs);
             for rank in 1..=4 {
                 let wanted: f64 = VALUES[rank..].iter().map(|value| value * value).sum();
-                for turns in [None, Some(8)] {
-                    let start = pissa(&weight, rank, 1.5, turns, 7);
+                for iterations in [None, Some(8)] {
+                    let start = pissa(&weight, rank, 1.5, iterations, 7);
                     let left = energy(&rest(&weight, start, 1.5));
-                    assert!((left - wanted).abs() < 1e-9, "{rank}, {turns:?}: {left}");
+                    assert!(
+                        (left - wanted).abs() < 1e-9,
+                        "{rank}, {iterations:?}: {left}"
+                    );
                 }
             }
         }

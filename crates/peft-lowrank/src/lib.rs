@@ -8,15 +8,12 @@
 //! ([2402.09353](https://arxiv.org/abs/2402.09353)), AdaLoRA
 //! ([2303.10512](https://arxiv.org/abs/2303.10512)) and VeRA
 //! ([2310.11454](https://arxiv.org/abs/2310.11454)); Sine-LoRA
-//! ([2403.19243](https://arxiv.org/abs/2403.19243)), Deep LoRA
-//! ([2406.04112](https://arxiv.org/abs/2406.04112)), and the [deep matrix completion](completion) of the
-//! same paper.
+//! ([2403.19243](https://arxiv.org/abs/2403.19243)) and Deep LoRA
+//! ([2406.04112](https://arxiv.org/abs/2406.04112)).
 
 mod adalora;
-pub mod completion;
 mod config;
 mod deep;
-pub mod dense;
 mod dora;
 mod init;
 mod lora;
@@ -34,5 +31,6 @@ pub use lora::{Lora, LowRank};
 pub use lorta::{Lorta, LortaConfig, LortaMethod, LortaPlace};
 pub use method::LoraMethod;
 pub use offset::OffsetLora;
+pub use peft_linalg as linalg;
 pub use sine::{SineLora, SineLoraConfig, SineLoraMethod};
 pub use vera::{Projections, Vera, VeraConfig, VeraMethod, torch_kaiming_uniform};

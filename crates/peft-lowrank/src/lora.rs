@@ -4,15 +4,15 @@ use burn::{
 };
 use peft_core::{AdapterContext, BaseLinear, Cost, WeightAdapter, add_delta, kernels};
 
-/// What low-rank adapters have in common beside their factors.
+/// What low-rank adapters have in common besides their factors.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LowRank {
     /// Factor on the product: `α / r`, or `α / √r` when rank stabilised.
     pub scale: f64,
     /// Probability with which an input of `A` is dropped in training.
     pub dropout: f64,
-    /// Hash of the layer's path: where its dropout is drawn from.
-    pub place: u64,
+    /// Key of the layer's dropout, a hash of its path: the same module drops alike in every process.
+    pub dropout_key: u64,
     /// Learning rate of `B` over that of `A` (LoRA+,
     /// [2402.12354](https://arxiv.org/abs/2402.12354)).
     pub rate_of_b: f64,
@@ -28,7 +28,7 @@ impl LowRank {
         base: &BaseLinear,
         context: &AdapterContext,
     ) -> Tensor<2> {
-        match context.dropout(self.dropout, self.place) {
+        match context.dropout(self.dropout, self.dropout_key) {
             None => base.forward_low_rank(x, a, b, self.scale),
             Some(dropout) => {
                 let dropped = kernels::dropout(x.clone(), dropout);

@@ -31,6 +31,13 @@ pub struct LoraMethod {
 }
 
 impl LoraMethod {
+    /// The name in settings and tables.
+    pub const NAME: &'static str = "lora";
+    /// The name in settings and tables with `use_dora`.
+    pub const DORA: &'static str = "dora";
+    /// `peft_type` in `adapter_config.json`, with `use_dora`, too.
+    pub const PEFT_TYPE: &'static str = "LORA";
+
     /// LoRA with these settings.
     ///
     /// # Errors
@@ -71,7 +78,7 @@ impl LoraMethod {
         let mut map = map.clone();
         if map.entry("use_dora").or_insert(Value::Bool(true)) == &Value::Bool(false) {
             return Err(AdapterError::Config {
-                method: "dora".into(),
+                method: Self::DORA.into(),
                 problem: "use_dora is false".into(),
                 fix: "leave it out, or choose the method lora".into(),
             });
@@ -115,7 +122,7 @@ impl LoraMethod {
         Ok(LowRank {
             scale: self.scale_of(&target.path)?,
             dropout: self.config.lora_dropout,
-            place: key_of(0, &target.path, 0),
+            dropout_key: key_of(0, &target.path, 0),
             rate_of_b: self.config.loraplus_lr_ratio,
         })
     }
@@ -158,11 +165,15 @@ impl LoraMethod {
 
 impl Method for LoraMethod {
     fn name(&self) -> &'static str {
-        if self.config.use_dora { "dora" } else { "lora" }
+        if self.config.use_dora {
+            Self::DORA
+        } else {
+            Self::NAME
+        }
     }
 
     fn peft_type(&self) -> &'static str {
-        "LORA"
+        Self::PEFT_TYPE
     }
 
     fn config(&self) -> Map<String, Value> {

@@ -11,11 +11,8 @@ use peft_core::{
     AdapterContext, AdapterError, BaseLinear, InitContext, Method, Target, WeightAdapter,
     kernels::normal,
 };
-use peft_lowrank::{
-    DeepLora, DeepLoraConfig, DeepLoraFull, DeepLoraMethod,
-    dense::{Dense, Threads, orthonormal_rows, orthonormalize, product},
-    gradient_bases,
-};
+use peft_linalg::{Dense, Threads, leading_singular, orthonormal_rows, orthonormalise, product};
+use peft_lowrank::{DeepLora, DeepLoraConfig, DeepLoraFull, DeepLoraMethod, gradient_bases};
 use proptest::prelude::*;
 
 fn device() -> Device {
@@ -41,14 +38,14 @@ fn largest(tensor: Tensor<2>) -> f64 {
 }
 
 fn times(a: &Dense, b: &Dense) -> Dense {
-    product(a.factor(), b.factor(), Threads::One)
+    product(a.view(), b.view(), Threads::One)
 }
 
 /// Rows that make up a whole orthonormal basis together with these.
 fn complement(rows: &Dense) -> Dense {
     let missing = rows.columns() - rows.rows();
     let mut all = rows.stacked(&random(missing, rows.columns(), 77));
-    orthonormalize(&mut all, 78);
+    orthonormalise(&mut all, 78);
     let values = all.values()[rows.rows() * rows.columns()..].to_vec();
     Dense::new(missing, rows.columns(), values)
 }
@@ -78,8 +75,8 @@ fn pair([inputs, outputs]: [usize; 2], rank: usize, r: usize, epsilon: f64) -> P
         row.iter_mut().for_each(|v| *v *= 1.0 - 0.2 * index as f64);
     }
     let change = product(
-        change.turned(),
-        orthonormal_rows(rank, outputs, 3).factor(),
+        change.t(),
+        orthonormal_rows(rank, outputs, 3).view(),
         Threads::One,
     );
     let mut goal = weight.clone();
@@ -87,22 +84,22 @@ fn pair([inputs, outputs]: [usize; 2], rank: usize, r: usize, epsilon: f64) -> P
     let bases = gradient_bases(&change.scaled(-1.0), r, 4);
 
     // An orthogonal start that agrees with the bases and is random beside them.
-    let mut start = product(bases.rows.turned(), bases.columns.factor(), Threads::One);
+    let mut start = product(bases.rows.t(), bases.columns.view(), Threads::One);
     let (beside_rows, beside_columns) = (complement(&bases.rows), complement(&bases.columns));
     let shared = beside_rows.rows().min(beside_columns.rows());
     start.add_scaled(
         1.0,
         &product(
-            beside_rows.first_rows(shared).turned(),
-            beside_columns.first_rows(shared).factor(),
+            beside_rows.first_rows(shared).t(),
+            beside_columns.first_rows(shared).view(),
             Threads::One,
         ),
     );
     let width = inputs.max(outputs);
-    // The first factor maps the inputs into the width, the second turns it, the third undoes both.
+    // The first factor maps the inputs into the width, the second rotates it, the third undoes both.
     let first = orthonormal_rows(inputs, width, 5);
     let second = orthonormal_rows(width, width, 6);
-    let back = product(second.turned(), first.turned(), Threads::One);
+    let back = product(second.t(), first.t(), Threads::One);
     let factors = [first, second, times(&back, &start)];
     let factors = factors.map(|factor| tensor(&factor.scaled(epsilon), &device));
 
@@ -257,7 +254,7 @@ fn the_fresh_adapter_holds_the_gradients_subspaces() {
         assert!(largest(gram - identity.clone()) < 1e-13);
     }
     // Of the three strongest directions, nothing lies outside of the bases.
-    let exact = peft_lowrank::dense::leading(&gradient, 3, 40, 1, Threads::One);
+    let exact = leading_singular(&gradient, 3, 40, 1, Threads::One);
     let device = Device::flex();
     for (vectors, basis) in [
         (tensor(&exact.left, &device), right),

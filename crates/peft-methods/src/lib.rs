@@ -81,7 +81,7 @@ pub type Build = fn(&Map<String, Value>) -> Result<Box<dyn Method>, AdapterError
 /// themselves.
 const SPECTRAL_RATE: f64 = 2e-2;
 
-/// The same for methods whose setting `scale_rate` fits it to a weight's width and coefficients.
+/// Learning rate of coefficients for methods whose setting `scale_rate` fits it to a weight's width and coefficients.
 const SELECTED_RATE: f64 = 4e-2;
 
 /// Learning rate of single entries of a weight.
@@ -90,8 +90,8 @@ const ENTRY_RATE: f64 = 2e-3;
 /// All methods that adapt weights.
 pub const METHODS: &[Entry] = &[
     Entry {
-        name: "lora",
-        peft_type: "LORA",
+        name: LoraMethod::NAME,
+        peft_type: LoraMethod::PEFT_TYPE,
         summary: "low-rank adaptation (2106.09685), rank-stabilised with use_rslora (2312.03732), LoRA+ \
                   with loraplus_lr_ratio (2402.12354)",
         keys: LoraConfig::KEYS,
@@ -101,8 +101,8 @@ pub const METHODS: &[Entry] = &[
         build: |map| Ok(Box::new(LoraMethod::from_json(map)?)),
     },
     Entry {
-        name: "dora",
-        peft_type: "LORA",
+        name: LoraMethod::DORA,
+        peft_type: LoraMethod::PEFT_TYPE,
         summary: "LoRA with the lengths of the weight's outputs trained apart (2402.09353)",
         keys: LoraConfig::KEYS,
         type_schema: schema_of::<LoraConfig>,
@@ -111,8 +111,8 @@ pub const METHODS: &[Entry] = &[
         build: |map| Ok(Box::new(LoraMethod::dora(map)?)),
     },
     Entry {
-        name: "adalora",
-        peft_type: "ADALORA",
+        name: AdaLoraMethod::NAME,
+        peft_type: AdaLoraMethod::PEFT_TYPE,
         summary: "LoRA whose ranks are shared out over the weights while they are trained (2303.10512)",
         keys: AdaLoraConfig::KEYS,
         type_schema: schema_of::<AdaLoraConfig>,
@@ -121,8 +121,8 @@ pub const METHODS: &[Entry] = &[
         build: |map| Ok(Box::new(AdaLoraMethod::from_json(map)?)),
     },
     Entry {
-        name: "sine_lora",
-        peft_type: "SINE_LORA",
+        name: SineLoraMethod::NAME,
+        peft_type: SineLoraMethod::PEFT_TYPE,
         summary: "low-rank factors below a sine, an update of full rank (2403.19243)",
         keys: SineLoraConfig::KEYS,
         type_schema: schema_of::<SineLoraConfig>,
@@ -131,8 +131,8 @@ pub const METHODS: &[Entry] = &[
         build: |map| Ok(Box::new(SineLoraMethod::from_json(map)?)),
     },
     Entry {
-        name: "deep_lora",
-        peft_type: "DEEP_LORA",
+        name: DeepLoraMethod::NAME,
+        peft_type: DeepLoraMethod::PEFT_TYPE,
         summary: "a deep product in the subspaces of the first gradient (2406.04112)",
         keys: DeepLoraConfig::KEYS,
         type_schema: schema_of::<DeepLoraConfig>,
@@ -141,8 +141,8 @@ pub const METHODS: &[Entry] = &[
         build: |map| Ok(Box::new(DeepLoraMethod::from_json(map)?)),
     },
     Entry {
-        name: "vera",
-        peft_type: "VERA",
+        name: VeraMethod::NAME,
+        peft_type: VeraMethod::PEFT_TYPE,
         summary: "vectors between random projections that all layers share (2310.11454)",
         keys: VeraConfig::KEYS,
         type_schema: schema_of::<VeraConfig>,
@@ -151,8 +151,8 @@ pub const METHODS: &[Entry] = &[
         build: |map| Ok(Box::new(VeraMethod::from_json(map)?)),
     },
     Entry {
-        name: "lorta",
-        peft_type: "LORTA",
+        name: LortaMethod::NAME,
+        peft_type: LortaMethod::PEFT_TYPE,
         summary: "one low-rank tensor for all layers, matrices and heads (2410.04060)",
         keys: LortaConfig::KEYS,
         type_schema: schema_of::<LortaConfig>,
@@ -161,8 +161,8 @@ pub const METHODS: &[Entry] = &[
         build: |map| Ok(Box::new(LortaMethod::from_json(map)?)),
     },
     Entry {
-        name: "sdctft",
-        peft_type: "SDCTFT",
+        name: SelectedKind::Sdctft.name(),
+        peft_type: SelectedKind::Sdctft.peft_type(),
         summary: "selective discrete cosine transform (2410.09103)",
         keys: SelectedConfig::KEYS,
         type_schema: schema_of::<SelectedConfig>,
@@ -176,8 +176,8 @@ pub const METHODS: &[Entry] = &[
         },
     },
     Entry {
-        name: "ssh",
-        peft_type: "SSH",
+        name: SelectedKind::Ssh.name(),
+        peft_type: SelectedKind::Ssh.peft_type(),
         summary: "sparse spectrum by the discrete Hartley transform (2502.05539)",
         keys: SelectedConfig::KEYS,
         type_schema: schema_of::<SelectedConfig>,
@@ -186,8 +186,8 @@ pub const METHODS: &[Entry] = &[
         build: |map| Ok(Box::new(SelectedMethod::from_json(SelectedKind::Ssh, map)?)),
     },
     Entry {
-        name: "fourierft",
-        peft_type: "FOURIERFT",
+        name: FourierFtMethod::NAME,
+        peft_type: FourierFtMethod::PEFT_TYPE,
         summary: "random frequencies of the discrete Fourier transform (2405.03003)",
         keys: FourierFtConfig::KEYS,
         type_schema: schema_of::<FourierFtConfig>,
@@ -196,8 +196,8 @@ pub const METHODS: &[Entry] = &[
         build: |map| Ok(Box::new(FourierFtMethod::from_json(map)?)),
     },
     Entry {
-        name: "waveft",
-        peft_type: "WAVEFT",
+        name: WaveFtMethod::NAME,
+        peft_type: WaveFtMethod::PEFT_TYPE,
         summary: "random coefficients of a wavelet transform (2505.12532)",
         keys: WaveFtConfig::KEYS,
         type_schema: schema_of::<WaveFtConfig>,
@@ -206,8 +206,8 @@ pub const METHODS: &[Entry] = &[
         build: |map| Ok(Box::new(WaveFtMethod::from_json(map)?)),
     },
     Entry {
-        name: "loca",
-        peft_type: "LOCA",
+        name: LocaMethod::NAME,
+        peft_type: LocaMethod::PEFT_TYPE,
         summary: "location-aware cosine adaptation: places are trained, too (2502.06820)",
         keys: LocaConfig::KEYS,
         type_schema: schema_of::<LocaConfig>,
@@ -216,8 +216,8 @@ pub const METHODS: &[Entry] = &[
         build: |map| Ok(Box::new(LocaMethod::from_json(map)?)),
     },
     Entry {
-        name: "c3a",
-        peft_type: "C3A",
+        name: C3aMethod::NAME,
+        peft_type: C3aMethod::PEFT_TYPE,
         summary: "circular convolution: circulant blocks (2407.19342)",
         keys: C3aConfig::KEYS,
         type_schema: schema_of::<C3aConfig>,
@@ -226,8 +226,8 @@ pub const METHODS: &[Entry] = &[
         build: |map| Ok(Box::new(C3aMethod::from_json(map)?)),
     },
     Entry {
-        name: "shira",
-        peft_type: "SHIRA",
+        name: ShiraMethod::NAME,
+        peft_type: ShiraMethod::PEFT_TYPE,
         summary: "sparse high-rank adapters: a fixed set of the weight's own entries (2406.13175)",
         keys: ShiraConfig::KEYS,
         type_schema: schema_of::<ShiraConfig>,
@@ -236,8 +236,8 @@ pub const METHODS: &[Entry] = &[
         build: |map| Ok(Box::new(ShiraMethod::from_json(map)?)),
     },
     Entry {
-        name: "sift",
-        peft_type: "SIFT",
+        name: SiftMethod::NAME,
+        peft_type: SiftMethod::PEFT_TYPE,
         summary: "entries chosen by the first batch's gradient (2312.11875)",
         keys: SiftConfig::KEYS,
         type_schema: schema_of::<SiftConfig>,
@@ -246,8 +246,8 @@ pub const METHODS: &[Entry] = &[
         build: |map| Ok(Box::new(SiftMethod::from_json(map)?)),
     },
     Entry {
-        name: "spiel",
-        peft_type: "SPIEL",
+        name: SpielMethod::NAME,
+        peft_type: SpielMethod::PEFT_TYPE,
         summary: "entries that come and go, by what rows and columns saw of gradients (2401.16405)",
         keys: SpielConfig::KEYS,
         type_schema: schema_of::<SpielConfig>,
@@ -256,8 +256,8 @@ pub const METHODS: &[Entry] = &[
         build: |map| Ok(Box::new(SpielMethod::from_json(map)?)),
     },
     Entry {
-        name: "smt",
-        peft_type: "SMT",
+        name: SmtMethod::NAME,
+        peft_type: SmtMethod::PEFT_TYPE,
         summary: "sparse matrix tuning: the blocks of largest gradient in the whole model (2405.15525)",
         keys: SmtConfig::KEYS,
         type_schema: schema_of::<SmtConfig>,
@@ -266,8 +266,8 @@ pub const METHODS: &[Entry] = &[
         build: |map| Ok(Box::new(SmtMethod::from_json(map)?)),
     },
     Entry {
-        name: "sparsegrad",
-        peft_type: "SPARSEGRAD",
+        name: SparseGradMethod::NAME,
+        peft_type: SparseGradMethod::PEFT_TYPE,
         summary: "the weight's strongest entries in a basis of its gradients (2410.07383)",
         keys: SparseGradConfig::KEYS,
         type_schema: schema_of::<SparseGradConfig>,
@@ -276,8 +276,8 @@ pub const METHODS: &[Entry] = &[
         build: |map| Ok(Box::new(SparseGradMethod::from_json(map)?)),
     },
     Entry {
-        name: "gmt",
-        peft_type: "GMT",
+        name: MaskedKind::Gmt.name(),
+        peft_type: MaskedKind::Gmt.peft_type(),
         summary: "gradient-mask tuning: all entries, of each step's gradients the largest (2406.15330)",
         keys: MaskedConfig::KEYS,
         type_schema: schema_of::<MaskedConfig>,
@@ -286,9 +286,10 @@ pub const METHODS: &[Entry] = &[
         build: |map| Ok(Box::new(MaskedMethod::from_json(MaskedKind::Gmt, map)?)),
     },
     Entry {
-        name: "topk_grad",
-        peft_type: "TOPK_GRAD",
-        summary: "the same with the largest hundredth: SparseGrad's paper calls it meProp (2410.07383)",
+        name: MaskedKind::TopkGrad.name(),
+        peft_type: MaskedKind::TopkGrad.peft_type(),
+        summary: "all entries, of each step's gradients the largest hundredth, which SparseGrad's paper \
+                  (2410.07383) calls meProp",
         keys: MaskedConfig::KEYS,
         type_schema: schema_of::<MaskedConfig>,
         learning_rate: 2e-4,
@@ -301,8 +302,8 @@ pub const METHODS: &[Entry] = &[
         },
     },
     Entry {
-        name: "meprop",
-        peft_type: "MEPROP",
+        name: MePropMethod::NAME,
+        peft_type: MePropMethod::PEFT_TYPE,
         summary: "all entries, of the outputs' gradients the largest (1706.06197)",
         keys: MePropConfig::KEYS,
         type_schema: schema_of::<MePropConfig>,

@@ -25,11 +25,11 @@ pub enum Look {
 /// A curve.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Series {
-    /// Its name in the legend.
+    /// The curve's name in the legend.
     pub name: String,
-    /// Number of its colour.
+    /// Number of the curve's colour.
     pub colour: usize,
-    /// How it is drawn.
+    /// How the curve is drawn.
     pub look: Look,
     /// `(step, value)` by ascending steps.
     pub points: Vec<(f64, f64)>,

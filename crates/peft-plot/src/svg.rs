@@ -20,11 +20,11 @@ pub struct Drawing {
 /// Which end of a text stands at its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Anchor {
-    /// Its start.
+    /// The text's start.
     Start,
-    /// Its middle.
+    /// The text's middle.
     Middle,
-    /// Its end.
+    /// The text's end.
     End,
 }
 
@@ -90,8 +90,8 @@ impl Drawing {
 
     /// Text that reads upwards, for the name of a vertical axis.
     pub fn upwards(&mut self, at: (f64, f64), text: &str) {
-        let turn = format!(r#" transform="rotate(-90 {:.1} {:.1})""#, at.0, at.1);
-        self.words(at, text, Anchor::Middle, 12.0, &turn);
+        let rotation = format!(r#" transform="rotate(-90 {:.1} {:.1})""#, at.0, at.1);
+        self.words(at, text, Anchor::Middle, 12.0, &rotation);
     }
 
     fn words(&mut self, at: (f64, f64), text: &str, anchor: Anchor, size: f64, more: &str) {

@@ -29,7 +29,7 @@ pub struct AdamStep {
 }
 
 impl AdamStep {
-    /// As the run's optimiser takes them, with values of their own ages.
+    /// A step by the rate and the settings of the run's optimiser, for values that each have their own age.
     pub(crate) fn of(now: &AfterStep) -> Self {
         Self {
             learning_rate: now.learning_rate,

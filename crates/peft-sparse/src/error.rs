@@ -31,7 +31,7 @@ pub enum SparseError {
     Outside {
         /// Place of the tile in the list.
         index: usize,
-        /// Its number.
+        /// The tile's number, row by row of the grid.
         tile: u64,
         /// Tiles of the grid.
         available: usize,
@@ -41,7 +41,7 @@ pub enum SparseError {
     Order {
         /// Place of the tile in the list.
         index: usize,
-        /// Its number.
+        /// The tile's number, row by row of the grid.
         tile: u64,
     },
     /// A code of indices that is damaged, or of another support.

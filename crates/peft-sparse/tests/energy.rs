@@ -25,8 +25,8 @@ fn values(tensor: Tensor<2>) -> Vec<f64> {
     tensor.into_data().iter::<f64>().collect()
 }
 
-/// Orthonormal columns.
-fn turned(key: u64, side: usize) -> Tensor<2> {
+/// Orthonormal columns, drawn from `key`.
+fn orthonormal_columns(key: u64, side: usize) -> Tensor<2> {
     let random = matrix(key, [side, side]);
     leading(&random.clone().transpose().matmul(random), side, 0)
         .unwrap()
@@ -43,8 +43,8 @@ fn falling(side: usize) -> Tensor<2> {
 /// A gradient `[in, out]` of a layer whose inputs and whose outputs' gradients have spectra that fall, in
 /// directions of their own.
 fn gradient(batch: u64) -> Tensor<2> {
-    let inputs = turned(1, INPUTS) * falling(INPUTS);
-    let outputs = turned(2, OUTPUTS) * falling(OUTPUTS);
+    let inputs = orthonormal_columns(1, INPUTS) * falling(INPUTS);
+    let outputs = orthonormal_columns(2, OUTPUTS) * falling(OUTPUTS);
     inputs
         .matmul(matrix(100 + batch, [INPUTS, OUTPUTS]))
         .matmul(outputs.transpose())
@@ -81,7 +81,7 @@ fn gradients_are_concentrated_in_their_basis() {
     };
     let core = rotate(input.clone());
     let hosvd = strongest(&core);
-    // The released code turns the inputs by the transpose of their basis.
+    // The released code rotates the inputs by the transpose of their basis.
     let legacy = strongest(&rotate(input.transpose()));
     let side = count.isqrt();
     let window: Vec<usize> = (0..side)

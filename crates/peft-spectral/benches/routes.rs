@@ -21,7 +21,11 @@ use serde_json::{Value, json};
 
 /// The ways that an adapter has on the CPU, and what the cost model calls them.
 const WAYS: [(Evaluation, &str, Way); 3] = [
-    (Evaluation::Factored, "rows of the bases", Way::Structured),
+    (
+        Evaluation::Factored,
+        "rows of the bases",
+        Way::FactoredDense,
+    ),
     (Evaluation::Fast, "fast transform", Way::Fast),
     (Evaluation::Merged, "added to the weight", Way::Merged),
 ];

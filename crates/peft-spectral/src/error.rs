@@ -18,9 +18,9 @@ pub enum SpectralError {
     OutsideGrid {
         /// Place of the entry in the list.
         index: usize,
-        /// Its output frequency.
+        /// The entry's output frequency.
         row: usize,
-        /// Its input frequency.
+        /// The entry's input frequency.
         col: usize,
         /// Output frequencies of the grid.
         rows: usize,

@@ -6,10 +6,10 @@ use crate::{Basis, Sandwich};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
     /// Products with the distinct basis rows, a sparse core between them.
-    Factored,
-    /// The same with the core as a dense matrix: for supports inside a small product of rows and
-    /// columns, and for devices that are poor at sparse work.
-    Structured,
+    FactoredSparse,
+    /// Products with the distinct basis rows, the core between them as a dense matrix: for supports inside a
+    /// small product of rows and columns, and for devices that are poor at sparse work.
+    FactoredDense,
     /// Fast transforms of the activations, a sparse core between them.
     Fast,
     /// The update formed and added to a copy of the weight in either pass. Only for full-precision
@@ -142,8 +142,8 @@ impl Estimate {
 ///
 /// | way | products | transforms | sparse |
 /// |---|---|---|---|
-/// | `Factored` | `4T(qN + pM)` | | `7TE` |
-/// | `Structured` | `4T(qN + pM) + 6Tpq` | | |
+/// | `FactoredSparse` | `4T(qN + pM)` | | `7TE` |
+/// | `FactoredDense` | `4T(qN + pM) + 6Tpq` | | |
 /// | `Fast` | | `2T(F(N) + F(M))` | `7TE` |
 /// | `Merged` | | `2(q F(M) + M F(N))` to form the update, `T(F(N) + F(M))` for the gradient | `3TE` |
 #[must_use]
@@ -167,12 +167,12 @@ pub fn estimate(way: Way, extent: &Extent, rows: usize) -> Estimate {
         saved_per_row: extent.in_rows,
     };
     match way {
-        Way::Factored => {
+        Way::FactoredSparse => {
             cost.product_flops = 4.0 * rows * basis;
             cost.sparse_flops = 7.0 * rows * places;
             cost.bytes += 4.0 * (2.0 * basis + rows * 4.0 * p);
         }
-        Way::Structured => {
+        Way::FactoredDense => {
             cost.product_flops = rows * (4.0 * basis + 6.0 * p * q);
             cost.bytes += 4.0 * (2.0 * basis + rows * 4.0 * p + 3.0 * p * q);
         }

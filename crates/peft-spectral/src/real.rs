@@ -26,7 +26,7 @@ pub trait Real:
     /// The nearest value of this type.
     fn of(value: f64) -> Self;
 
-    /// The same value in double precision.
+    /// This value in double precision, exactly.
     fn wide(self) -> f64;
 }
 

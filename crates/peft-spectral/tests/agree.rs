@@ -42,9 +42,9 @@ fn check(basis: Basis, m: usize, n: usize, count: usize, seed: u64) {
     let wanted: Vec<f64> = sum.iter().zip(&delta).map(|(w, d)| w + d).collect();
     Formed::new(&sandwich).add_to(&a, gamma, &mut sum);
     assert!(error(&sum, &wanted) < TOLERANCE, "formed: {named}");
-    let turned = delta_weight(&sandwich.transposed(), &a, gamma);
+    let transposed_delta = delta_weight(&sandwich.transposed(), &a, gamma);
     assert!(
-        error(&turned, &transposed(&delta, n)) < TOLERANCE,
+        error(&transposed_delta, &transposed(&delta, n)) < TOLERANCE,
         "transposed: {named}"
     );
     assert_eq!(

@@ -29,7 +29,7 @@ pub struct Arguments {
     /// Seed of the matrix, of what is observed of it, and of the networks
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// The `completion` benchmark of peft-lowrank, instead of building it
+    /// The `peft-completion` binary, instead of building it
     #[arg(long, value_name = "PATH")]
     bench_binary: Option<PathBuf>,
     /// Take the time of an iteration anew, and keep the curves that are there
@@ -230,11 +230,14 @@ impl Arguments {
     }
 }
 
-/// Runs the benchmark of peft-lowrank.
+/// Runs the benchmark.
 fn benchmark<T: DeserializeOwned>(arguments: &Arguments, flags: &[String]) -> Result<T> {
     let flags: Vec<Option<&str>> = flags.iter().map(|flag| Some(flag.as_str())).collect();
-    let binary = arguments.bench_binary.as_deref();
-    program::figures("completion", binary, arguments.threads, &flags)
+    let binary = match &arguments.bench_binary {
+        Some(path) => path.clone(),
+        None => workspace::build("peft-completion", true)?,
+    };
+    program::figures("peft-completion", Some(&binary), arguments.threads, &flags)
 }
 
 fn chart(figures: &Figures) -> Chart {

@@ -50,7 +50,7 @@ pub struct LaneFft<T> {
     len: usize,
     stages: Vec<Stage<T>>,
     /// `e^{−2πik/n}`, `k ≤ n/2`, of an even length: it is done as a complex FFT of half of it.
-    turns: Vec<Complex<T>>,
+    twiddles: Vec<Complex<T>>,
 }
 
 /// Work space of one thread.
@@ -68,11 +68,15 @@ impl<T: FftNum> LaneFft<T> {
         let even = len.is_multiple_of(2);
         let points = if even { len / 2 } else { len };
         let stages = Stage::all(points, &factors(points)?);
-        let turns = match even {
-            true => (0..=points).map(|k| turn(k, len)).collect(),
+        let twiddles = match even {
+            true => (0..=points).map(|k| twiddle(k, len)).collect(),
             false => Vec::new(),
         };
-        Some(Self { len, stages, turns })
+        Some(Self {
+            len,
+            stages,
+            twiddles,
+        })
     }
 
     /// The length, `n`.
@@ -104,7 +108,7 @@ impl<T: FftNum> LaneFft<T> {
     }
 
     fn points(&self) -> usize {
-        if self.turns.is_empty() {
+        if self.twiddles.is_empty() {
             self.len
         } else {
             self.len / 2
@@ -122,7 +126,7 @@ impl<T: FftNum> LaneFft<T> {
     #[inline(always)]
     fn forward(&self, line: &[Lanes<T>], bins: &mut [Bin<T>], work: &mut LaneWork<T>) {
         assert_eq!((line.len(), bins.len()), (self.len, self.bins()), "lengths");
-        if self.turns.is_empty() {
+        if self.twiddles.is_empty() {
             for (point, &re) in work.from.iter_mut().zip(line) {
                 *point = Bin {
                     re,
@@ -140,19 +144,19 @@ impl<T: FftNum> LaneFft<T> {
         self.stages(work);
         let points = &work.from;
         let half = half::<T>();
-        for (k, (bin, turn)) in bins.iter_mut().zip(&self.turns).enumerate() {
+        for (k, (bin, twiddle)) in bins.iter_mut().zip(&self.twiddles).enumerate() {
             // Values and not references: what is written must not be in the way of reading on.
-            let (a, b, turn) = (
+            let (a, b, twiddle) = (
                 points[k % points.len()],
                 points[(points.len() - k) % points.len()],
-                *turn,
+                *twiddle,
             );
             for i in 0..LANES {
                 // Spectra of the even and of the odd places.
                 let (even_re, even_im) = (a.re[i] + b.re[i], a.im[i] - b.im[i]);
                 let (odd_re, odd_im) = (a.im[i] + b.im[i], b.re[i] - a.re[i]);
-                bin.re[i] = half * (even_re + odd_re * turn.re - odd_im * turn.im);
-                bin.im[i] = half * (even_im + odd_re * turn.im + odd_im * turn.re);
+                bin.re[i] = half * (even_re + odd_re * twiddle.re - odd_im * twiddle.im);
+                bin.im[i] = half * (even_im + odd_re * twiddle.im + odd_im * twiddle.re);
             }
         }
     }
@@ -162,7 +166,7 @@ impl<T: FftNum> LaneFft<T> {
         assert_eq!((line.len(), bins.len()), (self.len, self.bins()), "lengths");
         // Real and imaginary parts change places before and after: that makes the inverse of a
         // forward transform.
-        if self.turns.is_empty() {
+        if self.twiddles.is_empty() {
             let points = work.from.len();
             for (k, bin) in bins.iter().enumerate() {
                 let mut other = *bin;
@@ -181,16 +185,16 @@ impl<T: FftNum> LaneFft<T> {
             return;
         }
         let points = work.from.len();
-        for (k, (point, turn)) in work.from.iter_mut().zip(&self.turns).enumerate() {
-            let (a, b, turn) = (bins[k], bins[points - k], *turn);
+        for (k, (point, twiddle)) in work.from.iter_mut().zip(&self.twiddles).enumerate() {
+            let (a, b, twiddle) = (bins[k], bins[points - k], *twiddle);
             // The first and the last bin of a real line are real.
             let real = if k == 0 { T::zero() } else { T::one() };
             for i in 0..LANES {
                 let (a_im, b_im) = (a.im[i] * real, b.im[i] * real);
                 let (even_re, even_im) = (a.re[i] + b.re[i], a_im - b_im);
                 let (re, im) = (a.re[i] - b.re[i], a_im + b_im);
-                let odd_re = re * turn.re + im * turn.im;
-                let odd_im = im * turn.re - re * turn.im;
+                let odd_re = re * twiddle.re + im * twiddle.im;
+                let odd_im = im * twiddle.re - re * twiddle.im;
                 point.im[i] = even_re - odd_im;
                 point.re[i] = even_im + odd_re;
             }
@@ -219,7 +223,7 @@ fn real<T: FftNum>(value: f64) -> T {
 }
 
 /// `e^{−2πi · place / of}`.
-fn turn<T: FftNum>(place: usize, of: usize) -> Complex<T> {
+fn twiddle<T: FftNum>(place: usize, of: usize) -> Complex<T> {
     let angle = std::f64::consts::TAU * (place % of) as f64 / of as f64;
     Complex::new(real(angle.cos()), real(-angle.sin()))
 }

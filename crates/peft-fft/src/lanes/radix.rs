@@ -2,7 +2,7 @@
 
 use realfft::{FftNum, num_complex::Complex};
 
-use super::{Bin, LANES, turn};
+use super::{Bin, LANES, twiddle};
 
 /// The DFT of `R` values. A trait and not closures: those are not always compiled with the caller's
 /// instructions.
@@ -24,16 +24,16 @@ pub struct Four;
 impl<T: FftNum> Butterfly<T, 4> for Four {
     #[inline(always)]
     fn of(&self, [a, b, c, d]: [Bin<T>; 4]) -> [Bin<T>; 4] {
-        let (even, even_turned) = (sum(&a, &c), difference(&a, &c));
-        let (odd, odd_turned) = (sum(&b, &d), difference(&b, &d));
+        let (even, even_difference) = (sum(&a, &c), difference(&a, &c));
+        let (odd, odd_difference) = (sum(&b, &d), difference(&b, &d));
         // −i times the difference.
         let mut low = Bin::zero();
         let mut high = Bin::zero();
         for i in 0..LANES {
-            low.re[i] = even_turned.re[i] + odd_turned.im[i];
-            low.im[i] = even_turned.im[i] - odd_turned.re[i];
-            high.re[i] = even_turned.re[i] - odd_turned.im[i];
-            high.im[i] = even_turned.im[i] + odd_turned.re[i];
+            low.re[i] = even_difference.re[i] + odd_difference.im[i];
+            low.im[i] = even_difference.im[i] - odd_difference.re[i];
+            high.re[i] = even_difference.re[i] - odd_difference.im[i];
+            high.im[i] = even_difference.im[i] + odd_difference.re[i];
         }
         [sum(&even, &odd), low, difference(&even, &odd), high]
     }
@@ -48,7 +48,7 @@ pub struct Odd<T> {
 
 impl<T: FftNum> Odd<T> {
     pub fn new(radix: usize) -> Self {
-        let roots = (0..radix).map(|j| turn(j, radix)).collect();
+        let roots = (0..radix).map(|j| twiddle(j, radix)).collect();
         Self { roots }
     }
 }

@@ -3,7 +3,7 @@ use realfft::{FftNum, num_complex::Complex};
 use super::{
     Bin, LANES,
     radix::{Butterfly, Four, Odd, Two},
-    turn,
+    twiddle,
 };
 
 /// Prime factors that have code.
@@ -36,7 +36,7 @@ pub struct Stage<T> {
     groups: usize,
     stride: usize,
     /// `e^{−2πi p k / n}` for `k = 1 .. radix`, group by group.
-    turns: Vec<Complex<T>>,
+    twiddles: Vec<Complex<T>>,
     odd: Odd<T>,
 }
 
@@ -45,15 +45,15 @@ impl<T: FftNum> Stage<T> {
         let (mut left, mut stride) = (points, 1);
         let stage = |&radix: &usize| {
             let groups = left / radix;
-            let turns = (0..groups)
+            let twiddles = (0..groups)
                 .flat_map(|p| (1..radix).map(move |k| (p, k)))
-                .map(|(p, k)| turn(p * k, left))
+                .map(|(p, k)| twiddle(p * k, left))
                 .collect();
             let stage = Self {
                 radix,
                 groups,
                 stride,
-                turns,
+                twiddles,
                 odd: Odd::new(radix),
             };
             (left, stride) = (groups, stride * radix);
@@ -84,8 +84,8 @@ impl<T: FftNum> Stage<T> {
         butterfly: &impl Butterfly<T, R>,
     ) {
         let (m, s) = (self.groups, self.stride);
-        let turns = self.turns.chunks_exact(R - 1);
-        for (p, (turns, y)) in turns.zip(y.chunks_exact_mut(s * R)).enumerate() {
+        let twiddles = self.twiddles.chunks_exact(R - 1);
+        for (p, (twiddles, y)) in twiddles.zip(y.chunks_exact_mut(s * R)).enumerate() {
             for q in 0..s {
                 let mut a = [Bin::zero(); R];
                 for (j, a) in a.iter_mut().enumerate() {
@@ -94,7 +94,7 @@ impl<T: FftNum> Stage<T> {
                 let b = butterfly.of(a);
                 y[q] = b[0];
                 for k in 1..R {
-                    y[q + s * k] = turned(b[k], turns[k - 1]);
+                    y[q + s * k] = times(b[k], twiddles[k - 1]);
                 }
             }
         }
@@ -102,11 +102,11 @@ impl<T: FftNum> Stage<T> {
 }
 
 #[inline(always)]
-fn turned<T: FftNum>(bin: Bin<T>, turn: Complex<T>) -> Bin<T> {
+fn times<T: FftNum>(bin: Bin<T>, twiddle: Complex<T>) -> Bin<T> {
     let mut out = Bin::zero();
     for i in 0..LANES {
-        out.re[i] = bin.re[i] * turn.re - bin.im[i] * turn.im;
-        out.im[i] = bin.re[i] * turn.im + bin.im[i] * turn.re;
+        out.re[i] = bin.re[i] * twiddle.re - bin.im[i] * twiddle.im;
+        out.im[i] = bin.re[i] * twiddle.im + bin.im[i] * twiddle.re;
     }
     out
 }

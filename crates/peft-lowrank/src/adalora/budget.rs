@@ -20,7 +20,7 @@ pub struct Budget {
 pub(super) enum Act {
     /// Sensitivities are observed.
     Observe,
-    /// They are observed, and triplets are shared out by them: so many may stay.
+    /// Sensitivities are observed, and triplets are shared out by them: so many may stay.
     Share(usize),
     /// Triplets are shared out for the last time.
     Settle(usize),

@@ -1,14 +1,14 @@
 use indexmap::IndexMap;
 use peft_core::{AdapterError, own_settings};
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::Budget;
+use super::{AdaLoraMethod, Budget};
 use crate::config::number;
 
 /// The settings of AdaLoRA, by PEFT's names.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct AdaLoraConfig {
     /// Rank of each weight at the start.
@@ -16,36 +16,36 @@ pub struct AdaLoraConfig {
     /// Rank that the weights have on average in the end.
     pub target_r: usize,
     /// Numerator of the scale, whose denominator is the rank at the start.
-    #[schemars(extend("x-flag" = "alpha"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-flag" = "alpha")))]
     pub lora_alpha: f64,
     /// Dropout of an adapter's input.
-    #[schemars(extend("x-flag" = "adapter-dropout", "x-value" = "P"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-flag" = "adapter-dropout", "x-value" = "P")))]
     pub lora_dropout: f64,
     /// Steps before ranks begin to fall.
-    #[schemars(extend("x-value" = "N", "x-default" = "a tenth of the steps"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-value" = "N", "x-default" = "a tenth of the steps")))]
     pub tinit: Option<u64>,
     /// Steps with final ranks.
-    #[schemars(extend("x-value" = "N", "x-default" = "three tenths of the steps"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-value" = "N", "x-default" = "three tenths of the steps")))]
     pub tfinal: Option<u64>,
     /// Steps from one sharing out of ranks to the next.
     #[serde(rename = "deltaT")]
-    #[schemars(extend("x-flag" = "delta-t", "x-value" = "N"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-flag" = "delta-t", "x-value" = "N")))]
     pub delta_t: u64,
     /// Decay of the mean of the sensitivities.
-    #[schemars(extend("x-flag" = "sensitivity-beta1", "x-value" = "F"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-flag" = "sensitivity-beta1", "x-value" = "F")))]
     pub beta1: f64,
     /// Decay of the mean of their deviations.
-    #[schemars(extend("x-flag" = "sensitivity-beta2", "x-value" = "F"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-flag" = "sensitivity-beta2", "x-value" = "F")))]
     pub beta2: f64,
     /// Weight of the penalty that keeps directions orthogonal.
-    #[schemars(extend("x-value" = "F"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-value" = "F")))]
     pub orth_reg_weight: f64,
     /// Steps that the schedule of the ranks is made for.
-    #[schemars(extend("x-value" = "N", "x-default" = "the steps of the run"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-value" = "N", "x-default" = "the steps of the run")))]
     pub total_step: Option<u64>,
     /// Which triplets of each weight are kept: what came of an earlier run. With it ranks stay as they
     /// are.
-    #[schemars(extend("x-flag" = ""))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-flag" = "")))]
     pub rank_pattern: IndexMap<String, Vec<bool>>,
 }
 
@@ -97,7 +97,7 @@ impl AdaLoraConfig {
         map.entry("deltaT").or_insert_with(|| Value::from(1));
         map.entry("orth_reg_weight")
             .or_insert_with(|| Value::from(0.5));
-        let config: Self = own_settings("adalora", &map, Self::KEYS)?;
+        let config: Self = own_settings(AdaLoraMethod::NAME, &map, Self::KEYS)?;
         config.validate()?;
         Ok(config)
     }
@@ -200,7 +200,7 @@ impl AdaLoraConfig {
 
 fn fault(problem: String, fix: &str) -> AdapterError {
     AdapterError::Config {
-        method: "adalora".into(),
+        method: AdaLoraMethod::NAME.into(),
         problem,
         fix: fix.into(),
     }

@@ -30,6 +30,11 @@ pub struct AdaLoraMethod {
 }
 
 impl AdaLoraMethod {
+    /// The name in settings and tables.
+    pub const NAME: &'static str = "adalora";
+    /// `peft_type` in `adapter_config.json`.
+    pub const PEFT_TYPE: &'static str = "ADALORA";
+
     /// AdaLoRA with the settings of an `adapter_config.json`.
     ///
     /// # Errors
@@ -84,7 +89,7 @@ impl AdaLoraMethod {
             rules: LowRank {
                 scale: alpha / (rank + 1e-5),
                 dropout: config.lora_dropout,
-                place: key_of(0, &target.path, 0),
+                dropout_key: key_of(0, &target.path, 0),
                 rate_of_b: 1.0,
             },
             orthogonality: if held > 0 {
@@ -99,11 +104,11 @@ impl AdaLoraMethod {
 
 impl Method for AdaLoraMethod {
     fn name(&self) -> &'static str {
-        "adalora"
+        Self::NAME
     }
 
     fn peft_type(&self) -> &'static str {
-        "ADALORA"
+        Self::PEFT_TYPE
     }
 
     fn config(&self) -> Map<String, Value> {
@@ -129,8 +134,8 @@ impl Method for AdaLoraMethod {
     fn init(&self, target: &Target, start: &InitContext) -> Result<DynAdapter, AdapterError> {
         let rank = self.config.init_r;
         let (inputs, outputs) = (target.in_features, target.out_features);
-        let draw = |place: u64, count: usize| -> Vec<f32> {
-            let numbers = normal(key_of(start.seed, &target.path, place), count);
+        let draw = |stream: u64, count: usize| -> Vec<f32> {
+            let numbers = normal(key_of(start.seed, &target.path, stream), count);
             numbers.iter().map(|z| z * DEVIATION).collect()
         };
         let options = (&start.weight.device(), target.dtype.into());

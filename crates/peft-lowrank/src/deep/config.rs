@@ -1,20 +1,20 @@
 use indexmap::IndexMap;
 use peft_core::{AdapterError, own_settings};
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-pub(super) const NAME: &str = "deep_lora";
+use super::DeepLoraMethod;
 
 /// The settings of Deep LoRA.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct DeepLoraConfig {
     /// Rank.
-    #[schemars(extend("x-flag" = "rank"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-flag" = "rank")))]
     pub r: usize,
     /// Rank of some modules, by name or regular expression.
-    #[schemars(extend("x-value" = "PATTERN=N"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-value" = "PATTERN=N")))]
     #[serde(skip_serializing_if = "IndexMap::is_empty")]
     pub rank_pattern: IndexMap<String, usize>,
     /// Start ε of the factors.
@@ -26,7 +26,7 @@ pub struct DeepLoraConfig {
     /// Train in the subspaces only; false trains three factors of full width, for comparison.
     pub compressed: bool,
     /// Width of the factors that are not compressed.
-    #[schemars(extend("x-default" = "the weight's larger one"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-default" = "the weight's larger one")))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub width: Option<usize>,
 }
@@ -62,7 +62,7 @@ impl DeepLoraConfig {
     /// # Errors
     /// If a value has the wrong type or makes no sense.
     pub fn from_json(map: &Map<String, Value>) -> Result<Self, AdapterError> {
-        let config: Self = own_settings(NAME, map, Self::KEYS)?;
+        let config: Self = own_settings(DeepLoraMethod::NAME, map, Self::KEYS)?;
         config.check()?;
         Ok(config)
     }
@@ -103,7 +103,7 @@ impl DeepLoraConfig {
 
 pub(super) fn fault(problem: impl ToString, fix: &str) -> AdapterError {
     AdapterError::Config {
-        method: NAME.into(),
+        method: DeepLoraMethod::NAME.into(),
         problem: problem.to_string(),
         fix: fix.into(),
     }
@@ -125,7 +125,7 @@ mod tests {
         ] {
             let map = Map::from_iter([(key.to_owned(), value)]);
             let error = DeepLoraConfig::from_json(&map).unwrap_err().to_string();
-            assert!(error.starts_with(NAME), "{error}");
+            assert!(error.starts_with(DeepLoraMethod::NAME), "{error}");
         }
     }
 

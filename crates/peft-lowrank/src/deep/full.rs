@@ -14,8 +14,8 @@ use super::compressed::core_rate;
 ///
 /// What [`DeepLora`](crate::DeepLora) is to be compared with: it has hundreds of times its parameters,
 /// and at full width the factors are multiplied with each other rather than with activations, since that
-/// is less work. The start `S` is subtracted for the same reason as there, and the learning rate is the
-/// adapter's times `8 / w`.
+/// is less work. The start `S` is subtracted so that a fresh adapter changes no bit of the model, and the
+/// learning rate is the adapter's times `8 / w`.
 #[derive(Module, Debug)]
 pub struct DeepLoraFull {
     /// `W₁ᵀ`, `[in, w]`.

@@ -7,15 +7,15 @@ use peft_core::{
     format::targets::PatternMap,
     kernels::{key_of, mix_key},
 };
+use peft_linalg::{Dense, semi_orthogonal};
 use serde_json::{Map, Value};
 
 use super::{
     bases::{Bases, gradient_bases},
     compressed::{self, DeepLora},
-    config::{DeepLoraConfig, NAME, fault},
+    config::{DeepLoraConfig, fault},
     full::{self, DeepLoraFull},
 };
-use crate::dense::{Dense, semi_orthogonal};
 
 /// Fields and suffixes of the compressed form, in the order of the product on rows.
 const COMPRESSED: [(&str, &str); 5] = [
@@ -26,7 +26,7 @@ const COMPRESSED: [(&str, &str); 5] = [
     ("left", "deep_lora_L"),
 ];
 
-/// The same of the uncompressed form.
+/// Fields and suffixes of the uncompressed form, in the order of the product on rows.
 const FULL: [(&str, &str); 4] = [
     ("w1", "deep_lora_W1"),
     ("w2", "deep_lora_W2"),
@@ -55,7 +55,7 @@ struct Stored {
 }
 
 impl Stored {
-    fn turned(&self) -> [usize; 2] {
+    fn transposed(&self) -> [usize; 2] {
         let [rows, columns] = self.shape;
         [columns, rows]
     }
@@ -74,6 +74,11 @@ pub struct DeepLoraMethod {
 }
 
 impl DeepLoraMethod {
+    /// The name in settings and tables.
+    pub const NAME: &'static str = "deep_lora";
+    /// `peft_type` in `adapter_config.json`.
+    pub const PEFT_TYPE: &'static str = "DEEP_LORA";
+
     /// Deep LoRA with these settings.
     ///
     /// # Errors
@@ -182,11 +187,11 @@ impl DeepLoraMethod {
 
 impl Method for DeepLoraMethod {
     fn name(&self) -> &'static str {
-        NAME
+        Self::NAME
     }
 
     fn peft_type(&self) -> &'static str {
-        "DEEP_LORA"
+        Self::PEFT_TYPE
     }
 
     fn config(&self) -> Map<String, Value> {
@@ -244,7 +249,7 @@ impl Method for DeepLoraMethod {
         };
         let tensors = self.layout(target)?.into_iter();
         let tensors = tensors.map(|stored| {
-            let info = target.values_info(&stored.turned());
+            let info = target.values_info(&stored.transposed());
             (stored.suffix.to_owned(), info)
         });
         Ok(AdapterSpec {
@@ -265,7 +270,7 @@ impl Method for DeepLoraMethod {
         device: &Device,
     ) -> Result<DynAdapter, AdapterError> {
         let load = |one: Stored| {
-            let data = target.values_transposed(tensors, one.suffix, one.turned())?;
+            let data = target.values_transposed(tensors, one.suffix, one.transposed())?;
             Ok(Tensor::from_data(data, (device, target.dtype.into())))
         };
         let layout = self.layout(target)?.into_iter();

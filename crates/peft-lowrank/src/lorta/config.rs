@@ -1,16 +1,16 @@
 use peft_core::{AdapterError, own_settings};
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-pub(super) const NAME: &str = "lorta";
+use super::LortaMethod;
 
 /// The settings of LoRTA.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct LortaConfig {
     /// Rank.
-    #[schemars(extend("x-flag" = "rank"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-flag" = "rank")))]
     pub r: usize,
     /// Attention heads into which the outputs are divided.
     pub num_heads: usize,
@@ -19,7 +19,7 @@ pub struct LortaConfig {
     /// Spread of the vectors of heads, layers and matrices at the start: uniform with a = √5 times this.
     pub init_scale: f64,
     /// Dropout of an adapter's input.
-    #[schemars(extend("x-flag" = "adapter-dropout", "x-value" = "P"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-flag" = "adapter-dropout", "x-value" = "P")))]
     pub dropout: f64,
 }
 
@@ -45,7 +45,7 @@ impl LortaConfig {
     /// # Errors
     /// If a value has the wrong type or makes no sense.
     pub fn from_json(map: &Map<String, Value>) -> Result<Self, AdapterError> {
-        let config: Self = own_settings(NAME, map, Self::KEYS)?;
+        let config: Self = own_settings(LortaMethod::NAME, map, Self::KEYS)?;
         config.check()?;
         Ok(config)
     }
@@ -80,7 +80,7 @@ impl LortaConfig {
 
 pub(super) fn fault(problem: impl ToString, fix: &str) -> AdapterError {
     AdapterError::Config {
-        method: NAME.into(),
+        method: LortaMethod::NAME.into(),
         problem: problem.to_string(),
         fix: fix.into(),
     }

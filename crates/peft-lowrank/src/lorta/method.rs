@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use super::{
     adapter::{A, B, HEADS, Lorta, LortaPlace, cost, tie},
-    config::{LortaConfig, NAME, fault},
+    config::{LortaConfig, fault},
 };
 
 const LAYER: &str = "lorta_layer";
@@ -39,6 +39,11 @@ struct Parts {
 }
 
 impl LortaMethod {
+    /// The name in settings and tables.
+    pub const NAME: &'static str = "lorta";
+    /// `peft_type` in `adapter_config.json`.
+    pub const PEFT_TYPE: &'static str = "LORTA";
+
     /// LoRTA with these settings.
     ///
     /// # Errors
@@ -109,11 +114,11 @@ fn expect_same_widths(target: &Target, widest: [usize; 2]) -> Result<(), Adapter
 
 impl Method for LortaMethod {
     fn name(&self) -> &'static str {
-        NAME
+        Self::NAME
     }
 
     fn peft_type(&self) -> &'static str {
-        "LORTA"
+        Self::PEFT_TYPE
     }
 
     fn config(&self) -> Map<String, Value> {
@@ -127,7 +132,10 @@ impl Method for LortaMethod {
         let draw = |field: &str, count: usize, bound: f64| -> Vec<f64> {
             // Of the tie's name, not the path: what is one starts as one.
             let name = tie(field, &at).unwrap_or_default();
-            let numbers = uniform(key_of(start.seed, &format!("{NAME} {name}"), 0), count);
+            let numbers = uniform(
+                key_of(start.seed, &format!("{} {name}", Self::NAME), 0),
+                count,
+            );
             (numbers.iter())
                 .map(|u| (2.0 * f64::from(*u) - 1.0) * bound)
                 .collect()
@@ -249,7 +257,7 @@ impl Method for LortaMethod {
         let width = self.head_width(target)?;
         let (r, heads) = (self.config.r, self.config.num_heads);
         let options = (device, target.dtype.into());
-        let whole = |name: &str, shape: [usize; 2], turn: bool| {
+        let whole = |name: &str, shape: [usize; 2], transpose: bool| {
             let missing = || AdapterError::MissingTensor {
                 module: target.path.clone(),
                 suffix: name.to_owned(),
@@ -258,7 +266,7 @@ impl Method for LortaMethod {
             let stored = common.tensors.get(name).ok_or_else(missing)?;
             let key = shared_key(name);
             let stored = stored.expect_shape(&key, &shape)?;
-            let data = match turn {
+            let data = match transpose {
                 true => stored.transposed().to_float(&key, target.dtype)?,
                 false => stored.to_float(&key, target.dtype)?,
             };

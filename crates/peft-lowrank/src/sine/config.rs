@@ -1,29 +1,30 @@
 use indexmap::IndexMap;
 use peft_core::{AdapterError, own_settings};
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::SineLoraMethod;
 use crate::config::number;
 
 /// The settings of Sine-LoRA.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct SineLoraConfig {
     /// Rank.
-    #[schemars(extend("x-flag" = "rank"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-flag" = "rank")))]
     pub r: usize,
     /// Numerator of the scale.
-    #[schemars(extend("x-flag" = "alpha"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-flag" = "alpha")))]
     pub lora_alpha: f64,
     /// What the product of the factors is multiplied by inside of the sine.
-    #[schemars(extend("x-flag" = "sine-frequency", "x-value" = "F"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-flag" = "sine-frequency", "x-value" = "F")))]
     pub frequency: f64,
     /// What the scale is divided by beside the rank.
-    #[schemars(extend("x-flag" = "sine-divisor", "x-value" = "F", "x-default" = "the root of the inputs"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-flag" = "sine-divisor", "x-value" = "F", "x-default" = "the root of the inputs")))]
     pub divisor: Option<f64>,
     /// Rank of some modules, by name or regular expression.
-    #[schemars(extend("x-value" = "PATTERN=N"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-value" = "PATTERN=N")))]
     pub rank_pattern: IndexMap<String, usize>,
 }
 
@@ -49,7 +50,7 @@ impl SineLoraConfig {
     /// # Errors
     /// If a value has the wrong type or makes no sense.
     pub fn from_json(map: &Map<String, Value>) -> Result<Self, AdapterError> {
-        let config: Self = own_settings("sine_lora", map, Self::KEYS)?;
+        let config: Self = own_settings(SineLoraMethod::NAME, map, Self::KEYS)?;
         config.validate()?;
         Ok(config)
     }
@@ -75,7 +76,7 @@ impl SineLoraConfig {
     fn validate(&self) -> Result<(), AdapterError> {
         let fault = |problem: String, fix: &str| {
             Err(AdapterError::Config {
-                method: "sine_lora".into(),
+                method: SineLoraMethod::NAME.into(),
                 problem,
                 fix: fix.into(),
             })

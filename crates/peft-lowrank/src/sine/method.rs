@@ -27,6 +27,11 @@ pub struct SineLoraMethod {
 }
 
 impl SineLoraMethod {
+    /// The name in settings and tables.
+    pub const NAME: &'static str = "sine_lora";
+    /// `peft_type` in `adapter_config.json`.
+    pub const PEFT_TYPE: &'static str = "SINE_LORA";
+
     /// Sine-LoRA with the settings of an `adapter_config.json`.
     ///
     /// # Errors
@@ -68,11 +73,11 @@ impl SineLoraMethod {
 
 impl Method for SineLoraMethod {
     fn name(&self) -> &'static str {
-        "sine_lora"
+        Self::NAME
     }
 
     fn peft_type(&self) -> &'static str {
-        "SINE_LORA"
+        Self::PEFT_TYPE
     }
 
     fn config(&self) -> Map<String, Value> {

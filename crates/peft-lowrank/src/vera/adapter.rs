@@ -37,9 +37,9 @@ pub struct Vera {
     /// Probability with which an input is dropped in training.
     #[module(skip)]
     pub dropout: f64,
-    /// Hash of the layer's path: where its dropout is drawn from.
+    /// Key of the layer's dropout, a hash of its path: the same module drops alike in every process.
     #[module(skip)]
-    pub place: u64,
+    pub dropout_key: u64,
 }
 
 impl Vera {
@@ -61,7 +61,7 @@ impl Vera {
 impl WeightAdapter for Vera {
     fn forward(&self, x: Tensor<2>, base: &BaseLinear, context: &AdapterContext) -> Tensor<2> {
         let (down, d, up) = self.factors();
-        let dropped = match context.dropout(self.dropout, self.place) {
+        let dropped = match context.dropout(self.dropout, self.dropout_key) {
             None => x.clone(),
             Some(dropout) => kernels::dropout(x.clone(), dropout),
         };

@@ -1,19 +1,19 @@
 use peft_core::{AdapterError, own_settings};
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-pub(super) const NAME: &str = "vera";
+use super::VeraMethod;
 
 /// The settings of VeRA, by PEFT's names.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct VeraConfig {
     /// Rank.
-    #[schemars(extend("x-flag" = "rank"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-flag" = "rank")))]
     pub r: usize,
     /// Dropout of an adapter's input.
-    #[schemars(extend("x-flag" = "adapter-dropout", "x-value" = "P"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-flag" = "adapter-dropout", "x-value" = "P")))]
     pub vera_dropout: f64,
     /// Where the inner vector starts, in all its values.
     pub d_initial: f64,
@@ -50,7 +50,7 @@ impl VeraConfig {
     /// # Errors
     /// If a value has the wrong type or makes no sense.
     pub fn from_json(map: &Map<String, Value>) -> Result<Self, AdapterError> {
-        let config: Self = own_settings(NAME, map, Self::KEYS)?;
+        let config: Self = own_settings(VeraMethod::NAME, map, Self::KEYS)?;
         config.check()?;
         Ok(config)
     }
@@ -84,7 +84,7 @@ impl VeraConfig {
 
 pub(super) fn fault(problem: impl ToString, fix: &str) -> AdapterError {
     AdapterError::Config {
-        method: NAME.into(),
+        method: VeraMethod::NAME.into(),
         problem: problem.to_string(),
         fix: fix.into(),
     }

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use super::{
     adapter::{Vera, cost},
-    config::{NAME, VeraConfig},
+    config::VeraConfig,
     projections::{self, Projections},
 };
 
@@ -33,6 +33,11 @@ pub struct VeraMethod {
 }
 
 impl VeraMethod {
+    /// The name in settings and tables.
+    pub const NAME: &'static str = "vera";
+    /// `peft_type` in `adapter_config.json`.
+    pub const PEFT_TYPE: &'static str = "VERA";
+
     /// VeRA with these settings.
     ///
     /// # Errors
@@ -72,7 +77,7 @@ impl VeraMethod {
             projections,
             save_projection: self.config.save_projection,
             dropout: self.config.vera_dropout,
-            place: key_of(0, &target.path, 0),
+            dropout_key: key_of(0, &target.path, 0),
         })
     }
 }
@@ -83,11 +88,11 @@ fn widths(target: &Target) -> [usize; 2] {
 
 impl Method for VeraMethod {
     fn name(&self) -> &'static str {
-        NAME
+        Self::NAME
     }
 
     fn peft_type(&self) -> &'static str {
-        "VERA"
+        Self::PEFT_TYPE
     }
 
     fn config(&self) -> Map<String, Value> {

@@ -95,7 +95,8 @@ impl Projections {
         Ok(Self::shared(None, a, b))
     }
 
-    /// These matrices, or the ones alive that are the same.
+    /// Projections of these matrices; where equal ones are alive already, those, so that a model holds them
+    /// once.
     fn shared(drawn: Option<(u64, usize, [usize; 2])>, a: HostTensor, b: HostTensor) -> Arc<Self> {
         if let Some(found) = alive(|entry| entry.a == a && entry.b == b) {
             return found;

@@ -52,7 +52,7 @@ impl SparseDelta {
         }
     }
 
-    /// The same, with a support that a method changes between two steps.
+    /// This adapter, with a support that its method changes between two steps.
     #[must_use]
     pub fn moving(self) -> Self {
         Self {

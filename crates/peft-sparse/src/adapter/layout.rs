@@ -31,7 +31,7 @@ struct OnDevice {
     device: Device,
     /// Flat place in the weight `[in, out]` of every value.
     whole: Tensor<1, Int>,
-    /// The same in the core `[inputs, outputs]` of what is used.
+    /// Flat place of every value in the core `[inputs, outputs]`, the rows and columns of the weight in use.
     core: Tensor<1, Int>,
     inputs: Tensor<1, Int>,
     outputs: Tensor<1, Int>,

@@ -87,8 +87,8 @@ pub fn normals(target: &Target, seed: u64, count: usize) -> TensorData {
 
 /// The entries of a matrix `[in, out]`, in PyTorch's order.
 pub fn host(matrix: &Tensor<2>) -> Vec<f64> {
-    let turned = matrix.clone().transpose().into_data();
-    turned.iter::<f64>().collect()
+    let transposed = matrix.clone().transpose().into_data();
+    transposed.iter::<f64>().collect()
 }
 
 /// The gradient that a choice by gradients needs.

@@ -7,7 +7,6 @@ use peft_core::{
     Method, Target, own_settings,
 };
 use rayon::prelude::*;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -30,10 +29,19 @@ pub enum MaskedKind {
 }
 
 impl MaskedKind {
-    fn name(self) -> &'static str {
+    /// The name in settings and tables.
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Gmt => "gmt",
             Self::TopkGrad => "topk_grad",
+        }
+    }
+
+    /// `peft_type` in `adapter_config.json`.
+    pub const fn peft_type(self) -> &'static str {
+        match self {
+            Self::Gmt => "GMT",
+            Self::TopkGrad => "TOPK_GRAD",
         }
     }
 
@@ -46,7 +54,8 @@ impl MaskedKind {
 }
 
 /// The settings of the methods that mask gradients.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct MaskedConfig {
     /// Share of a weight's entries whose gradients a step keeps: those of largest magnitude in the whole
@@ -160,10 +169,7 @@ impl Method for MaskedMethod {
     }
 
     fn peft_type(&self) -> &'static str {
-        match self.kind {
-            MaskedKind::Gmt => "GMT",
-            MaskedKind::TopkGrad => "TOPK_GRAD",
-        }
+        self.kind.peft_type()
     }
 
     fn config(&self) -> Map<String, Value> {

@@ -7,7 +7,6 @@ use peft_core::{
     kernels::{TopGradient, has_fast_body},
     own_settings,
 };
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -17,7 +16,8 @@ use crate::{MeProp, adapter::dense_cost};
 const DELTA: &str = "meprop_delta";
 
 /// The settings of meProp.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct MePropConfig {
     /// Values of the output's gradient that are kept.
@@ -49,7 +49,10 @@ pub struct MePropMethod {
 }
 
 impl MePropMethod {
-    const NAME: &'static str = "meprop";
+    /// The name in settings and tables.
+    pub const NAME: &'static str = "meprop";
+    /// `peft_type` in `adapter_config.json`.
+    pub const PEFT_TYPE: &'static str = "MEPROP";
 
     /// meProp with these settings.
     ///
@@ -90,7 +93,7 @@ impl Method for MePropMethod {
     }
 
     fn peft_type(&self) -> &'static str {
-        "MEPROP"
+        Self::PEFT_TYPE
     }
 
     fn config(&self) -> Map<String, Value> {

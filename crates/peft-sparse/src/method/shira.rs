@@ -4,7 +4,6 @@ use peft_core::{
     format::{Dtype, TensorInfo},
     own_settings,
 };
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -21,26 +20,28 @@ const INDICES: &str = "shira_indices";
 const GRADIENT_BATCHES: usize = 8;
 
 /// Which entries SHiRA trains.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum ShiraMask {
     /// At random.
     #[default]
     Random,
-    /// The largest of the pre-trained weight (SHiRA-WM).
+    /// The largest entries of the pre-trained weight (SHiRA-WM).
     Magnitude,
-    /// Those of largest gradient at the start (SHiRA-Grad).
+    /// The entries of largest gradient at the start (SHiRA-Grad).
     Gradient,
-    /// Those of largest product of weight and gradient (SHiRA-SNIP).
+    /// The entries of largest product of weight and gradient (SHiRA-SNIP).
     Snip,
 }
 
 /// The settings of SHiRA, by PEFT's names.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct ShiraConfig {
     /// Entries of each module, as `r` times the sum of its widths: as many as LoRA of that rank trains.
-    #[schemars(extend("x-flag" = "rank"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-flag" = "rank")))]
     pub r: usize,
     /// Entries of each module as a share of all, in place of `r`; 0 for `r`. Files that have it are not
     /// PEFT's.
@@ -51,7 +52,7 @@ pub struct ShiraConfig {
     /// Seed of PEFT's random entries, the same for all modules; without it they follow from the run's
     /// seed and the module's name.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-default" = "from the run's seed"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-default" = "from the run's seed")))]
     pub random_seed: Option<u64>,
     /// Start at zero; else at standard normal values.
     pub init_weights: bool,
@@ -87,7 +88,10 @@ pub struct ShiraMethod {
 }
 
 impl ShiraMethod {
-    const NAME: &'static str = "shira";
+    /// The name in settings and tables.
+    pub const NAME: &'static str = "shira";
+    /// `peft_type` in `adapter_config.json`.
+    pub const PEFT_TYPE: &'static str = "SHIRA";
 
     /// SHiRA with these settings.
     ///
@@ -168,7 +172,7 @@ impl Method for ShiraMethod {
     }
 
     fn peft_type(&self) -> &'static str {
-        "SHIRA"
+        Self::PEFT_TYPE
     }
 
     fn config(&self) -> Map<String, Value> {

@@ -3,7 +3,6 @@ use peft_core::{
     AdapterError, AdapterSpec, DynAdapter, Fields, HostTensor, InitContext, Method, Target,
     own_settings,
 };
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -16,7 +15,8 @@ use crate::{SparseDelta, support::strongest};
 const TENSORS: [&str; 2] = ["sift_values", "sift_indices"];
 
 /// The settings of SIFT.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct SiftConfig {
     /// Share `ρ` of a weight's entries that is trained: `⌊ρ · entries⌋ + 1` of them.
@@ -45,7 +45,10 @@ pub struct SiftMethod {
 }
 
 impl SiftMethod {
-    const NAME: &'static str = "sift";
+    /// The name in settings and tables.
+    pub const NAME: &'static str = "sift";
+    /// `peft_type` in `adapter_config.json`.
+    pub const PEFT_TYPE: &'static str = "SIFT";
 
     /// SIFT with these settings.
     ///
@@ -82,7 +85,7 @@ impl Method for SiftMethod {
     }
 
     fn peft_type(&self) -> &'static str {
-        "SIFT"
+        Self::PEFT_TYPE
     }
 
     fn config(&self) -> Map<String, Value> {

@@ -36,7 +36,7 @@ fn checksum(shape: [usize; 2], tile: [usize; 2], numbers: &[u32]) -> u32 {
 }
 
 impl Support {
-    /// Its tiles as bytes, [`code_len`] of them.
+    /// The numbers of the tiles as bytes, [`code_len`] of them, in the code of Elias and Fano with a checksum.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let [rows, cols] = self.shape();

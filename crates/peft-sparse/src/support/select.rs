@@ -80,15 +80,15 @@ pub fn largest(values: &[f64], count: usize) -> Vec<usize> {
     if count == 0 {
         return Vec::new();
     }
-    // The bits of a non-negative double, inverted, fall as it grows.
-    let weakness = |value: &f64| !value.abs().to_bits();
-    let mut order: Vec<u64> = values.iter().map(weakness).collect();
+    // Ascending in the order of falling magnitude: the bits of a non-negative double grow with it.
+    let rank = |value: &f64| !value.abs().to_bits();
+    let mut order: Vec<u64> = values.iter().map(rank).collect();
     let bound = *order.select_nth_unstable(count - 1).1;
-    let stronger = order[..count].iter().filter(|&&one| one < bound).count();
-    let mut ties = count - stronger;
+    let above = order[..count].iter().filter(|&&rank| rank < bound).count();
+    let mut ties = count - above;
     let mut chosen = Vec::with_capacity(count);
     for (place, value) in values.iter().enumerate() {
-        match weakness(value).cmp(&bound) {
+        match rank(value).cmp(&bound) {
             std::cmp::Ordering::Less => chosen.push(place),
             std::cmp::Ordering::Equal if ties > 0 => {
                 ties -= 1;

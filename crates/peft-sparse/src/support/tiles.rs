@@ -51,7 +51,8 @@ impl Support {
     /// Single entries, at the flat places `row · in + col`.
     ///
     /// # Errors
-    /// As [`new`](Self::new).
+    /// If the weight is empty or too large, there is no place, one lies outside of it, or one does not come
+    /// after the one before it.
     pub fn entries(
         shape: [usize; 2],
         places: impl IntoIterator<Item = u64>,
@@ -62,7 +63,7 @@ impl Support {
     /// The leading `window` of a weight: its first rows of its first columns.
     ///
     /// # Errors
-    /// As [`new`](Self::new).
+    /// If the weight or the window is empty, or the weight is too large.
     pub fn window(shape: [usize; 2], window: [usize; 2]) -> Result<Self, SparseError> {
         Self::new(shape, window, [0])
     }

@@ -76,7 +76,7 @@ impl WeightAdapter for Circulant {
     fn effective(&self, weight: Tensor<2>) -> Tensor<2> {
         let [p, q, b] = self.dims();
         let device = self.kernel.val().device();
-        // Entry (s, t) of a block, turned for Burn's `[in, out]`, is value (s − t) mod b.
+        // Entry (s, t) of a block, transposed for Burn's `[in, out]`, is value (s − t) mod b.
         let places: Vec<i64> = (0..b * b)
             .map(|place| ((place / b + b - place % b) % b) as i64)
             .collect();
@@ -148,8 +148,8 @@ fn dft(b: usize, of: fn(f64) -> f64, dtype: FloatDType, device: &Device) -> Tens
     let bins = b / 2 + 1;
     let values: Vec<f64> = (0..b * bins)
         .map(|place| {
-            let turn = (place / bins) * (place % bins) % b;
-            of(std::f64::consts::TAU * turn as f64 / b as f64)
+            let angle = (place / bins) * (place % bins) % b;
+            of(std::f64::consts::TAU * angle as f64 / b as f64)
         })
         .collect();
     let data = TensorData::new(values, [b, bins]).convert_dtype(dtype.into());

@@ -11,7 +11,6 @@ use peft_core::{
     BaseLinear, Cost, add_delta,
     kernels::{self, Applied, CoreEntry, FormedUpdate, HostUpdate, RowUpdate, SparseCore},
 };
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::bases::BasisTensor;
@@ -22,14 +21,16 @@ use crate::{
 };
 
 /// How an update is applied to activations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Evaluation {
     /// The cheapest of the others for the rows of each pass, by [`plan`](crate::plan).
     #[default]
     Auto,
-    /// Products with the used basis rows: the only way on a GPU, the best for small structured
-    /// supports.
+    /// Products with the used basis rows: the only way on a GPU, the best for supports inside a small product
+    /// of rows and columns. On the CPU the core between them is a dense matrix
+    /// ([`Way::FactoredDense`](crate::plan::Way)), on a GPU it is sparse.
     Factored,
     /// Fast transforms of the activations, on the CPU.
     Fast,
@@ -43,10 +44,10 @@ impl Evaluation {
     /// `Auto` becomes `Factored` where products with basis rows are the cheapest: the rest of its
     /// choice is made pass by pass.
     fn settled(self, extent: &Extent) -> Self {
-        let ways = [Way::Structured, Way::Fast];
+        let ways = [Way::FactoredDense, Way::Fast];
         let cheapest = || plan::choose(&ways, extent, TYPICAL_ROWS, &Machine::CPU_CORE).way;
         match self {
-            Self::Auto if cheapest() == Way::Structured => Self::Factored,
+            Self::Auto if cheapest() == Way::FactoredDense => Self::Factored,
             chosen => chosen,
         }
     }
@@ -147,12 +148,12 @@ impl Layout {
             pieces.in_rows(&device).transpose().matmul(right)
         } else {
             // In Burn's layout the weight is `[in, out]`.
-            let turned = self.sandwich.transposed();
-            let shape = [turned.out_features(), turned.in_features()];
+            let transposed = self.sandwich.transposed();
+            let shape = [transposed.out_features(), transposed.in_features()];
             let dtype = FloatDType::from(a.dtype());
             let data = match dtype {
-                FloatDType::F64 => TensorData::new(delta::<f64>(a, &turned, self.gamma), shape),
-                _ => TensorData::new(delta::<f32>(a, &turned, self.gamma), shape),
+                FloatDType::F64 => TensorData::new(delta::<f64>(a, &transposed, self.gamma), shape),
+                _ => TensorData::new(delta::<f32>(a, &transposed, self.gamma), shape),
             };
             Tensor::from_data(data, (&device, dtype.into()))
         };

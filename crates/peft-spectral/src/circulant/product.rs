@@ -155,12 +155,12 @@ impl<T: Real> BlockCirculant<T> {
         }
     }
 
-    /// `out += σ F⁻¹ Σ_j turn(F w_kernel(j)) ∘ spectrum_j`.
+    /// `out += σ F⁻¹ Σ_j change(F w_kernel(j)) ∘ spectrum_j`.
     fn add_products(
         &self,
         spectrum: &[Complex<T>],
         kernel: impl Fn(usize) -> usize,
-        turn: impl Fn(&Complex<T>) -> Complex<T>,
+        change: impl Fn(&Complex<T>) -> Complex<T>,
         work: &mut Work<T>,
         out: &mut [T],
     ) {
@@ -169,7 +169,7 @@ impl<T: Real> BlockCirculant<T> {
         for (j, line) in spectrum.chunks(bins).enumerate() {
             let kernel = &self.spectra[kernel(j) * bins..][..bins];
             for ((sum, w), value) in work.sum.iter_mut().zip(kernel).zip(line) {
-                *sum = *sum + turn(w) * value;
+                *sum = *sum + change(w) * value;
             }
         }
         self.dft.add_inverse(out, self.scale, work);

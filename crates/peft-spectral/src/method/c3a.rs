@@ -8,14 +8,12 @@ use peft_core::{
     kernels::{key_of, normal, uniform},
     own_settings,
 };
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::common::{Counts, coefficients_tensor, fault, to_map, unfit};
 use crate::{Circulant, SpectralError};
 
-const NAME: &str = "c3a";
 const KERNEL: &str = "c3a_kernel";
 
 /// How the kernels start.
@@ -33,7 +31,8 @@ pub enum C3aInit {
 }
 
 /// The settings of C3A, by PEFT's names.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct C3aConfig {
     /// Side `b` of the circulant blocks; it must divide both widths of every module. PEFT's own default
@@ -72,7 +71,7 @@ impl C3aConfig {
             Value::String(name) if name == "gaussian" => Ok(C3aInit::Gaussian),
             Value::String(name) if name == "kaiming_uniform" => Ok(C3aInit::KaimingUniform),
             other => Err(fault(
-                NAME,
+                C3aMethod::NAME,
                 format!("init_weights = {other} is not known"),
                 "use true (zeros), \"xavier_uniform\", \"gaussian\" or \"kaiming_uniform\"",
             )),
@@ -94,6 +93,11 @@ pub struct C3aMethod {
 }
 
 impl C3aMethod {
+    /// The name in settings and tables.
+    pub const NAME: &'static str = "c3a";
+    /// `peft_type` in `adapter_config.json`.
+    pub const PEFT_TYPE: &'static str = "C3A";
+
     /// The default settings, as a file holds them.
     pub fn defaults() -> Map<String, Value> {
         C3aConfig::default().to_json()
@@ -106,7 +110,7 @@ impl C3aMethod {
     pub fn new(config: C3aConfig) -> Result<Self, AdapterError> {
         let init = config.init()?;
         let pattern = &config.block_size_pattern;
-        let blocks = Counts::new(NAME, "block_size_pattern", config.block_size, pattern)?;
+        let blocks = Counts::new(Self::NAME, "block_size_pattern", config.block_size, pattern)?;
         Ok(Self {
             config,
             init,
@@ -123,7 +127,7 @@ impl C3aMethod {
         // PEFT's own defaults, which differ from those this crate recommends.
         map.entry("init_weights").or_insert(Value::Bool(false));
         map.entry("block_size").or_insert_with(|| 256.into());
-        Self::new(own_settings(NAME, &map, C3aConfig::KEYS)?)
+        Self::new(own_settings(Self::NAME, &map, C3aConfig::KEYS)?)
     }
 
     fn shape(&self, target: &Target) -> Result<[usize; 3], AdapterError> {
@@ -135,7 +139,7 @@ impl C3aMethod {
                 out_features,
                 in_features,
             };
-            return Err(unfit(NAME, target, &error));
+            return Err(unfit(Self::NAME, target, &error));
         }
         Ok([out_features / block, in_features / block, block])
     }
@@ -143,11 +147,11 @@ impl C3aMethod {
 
 impl Method for C3aMethod {
     fn name(&self) -> &'static str {
-        NAME
+        Self::NAME
     }
 
     fn peft_type(&self) -> &'static str {
-        "C3A"
+        Self::PEFT_TYPE
     }
 
     fn config(&self) -> Map<String, Value> {

@@ -87,7 +87,10 @@ impl Counts {
             .unwrap_or(self.usual))
     }
 
-    /// The same for numbers of coefficients, which are at most those of the weight.
+    /// The number of coefficients at a target.
+    ///
+    /// # Errors
+    /// If it is more than the entries of the weight.
     pub fn coefficients(&self, method: &str, target: &Target) -> Result<usize, AdapterError> {
         let count = self.of(target)?;
         let (rows, cols) = (target.out_features, target.in_features);

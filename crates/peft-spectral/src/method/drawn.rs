@@ -19,7 +19,7 @@ use crate::{Basis, Evaluation, SpectralError, SpectralParts, Support, plan::Exte
 pub trait Drawn:
     Clone + Debug + Default + Serialize + DeserializeOwned + Send + Sync + 'static
 {
-    /// The name on the command line.
+    /// The name in settings and tables.
     const NAME: &'static str;
     /// `peft_type` in `adapter_config.json`.
     const PEFT_TYPE: &'static str;
@@ -76,6 +76,11 @@ pub struct DrawnMethod<C> {
 }
 
 impl<C: Drawn> DrawnMethod<C> {
+    /// The name in settings and tables.
+    pub const NAME: &'static str = C::NAME;
+    /// `peft_type` in `adapter_config.json`.
+    pub const PEFT_TYPE: &'static str = C::PEFT_TYPE;
+
     /// The default settings, as a file holds them.
     pub fn defaults() -> Map<String, Value> {
         to_map(&C::default())

@@ -9,7 +9,6 @@ use peft_core::{
     kernels::{key_of, uniform},
     own_settings,
 };
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -22,12 +21,12 @@ use crate::{
     plan::Extent,
 };
 
-const NAME: &str = "loca";
 const COEFFICIENTS: &str = "loca_coef";
 const PLACES: &str = "loca_idx";
 
 /// The settings of LoCA.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct LocaConfig {
     /// Coefficients `n` of each module.
@@ -39,9 +38,9 @@ pub struct LocaConfig {
     pub gamma: f64,
     /// Share of the steps, from the first on, in which places are trained.
     pub location_share: f64,
-    /// Steps that train coefficients before places have their turn.
+    /// Steps that train coefficients before places are trained in their place.
     pub coefficient_steps: u64,
-    /// Steps that train places before coefficients have their turn.
+    /// Steps that train places before coefficients are trained in their place.
     pub location_steps: u64,
     /// Learning rate of the places, as a share of that of the coefficients.
     pub location_rate: f64,
@@ -84,16 +83,16 @@ impl LocaConfig {
     }
 
     fn check(&self) -> Result<(), AdapterError> {
-        check_factor(NAME, "gamma", self.gamma)?;
-        check_factor(NAME, "location_rate", self.location_rate)?;
+        check_factor(LocaMethod::NAME, "gamma", self.gamma)?;
+        check_factor(LocaMethod::NAME, "location_rate", self.location_rate)?;
         if !(0.0..=1.0).contains(&self.location_share) {
             let problem = format!("location_share = {} is no share", self.location_share);
-            return Err(fault(NAME, problem, "use 0 to 1"));
+            return Err(fault(LocaMethod::NAME, problem, "use 0 to 1"));
         }
         if self.coefficient_steps == 0 || self.location_steps == 0 {
             let problem = "coefficient_steps or location_steps is 0";
             let fix = "use 1 or more, or location_share = 0 to keep the places";
-            return Err(fault(NAME, problem, fix));
+            return Err(fault(LocaMethod::NAME, problem, fix));
         }
         Ok(())
     }
@@ -108,6 +107,11 @@ pub struct LocaMethod {
 }
 
 impl LocaMethod {
+    /// The name in settings and tables.
+    pub const NAME: &'static str = "loca";
+    /// `peft_type` in `adapter_config.json`.
+    pub const PEFT_TYPE: &'static str = "LOCA";
+
     /// LoCA with these settings.
     ///
     /// # Errors
@@ -115,7 +119,12 @@ impl LocaMethod {
     pub fn new(config: LocaConfig) -> Result<Self, AdapterError> {
         config.check()?;
         let pattern = &config.n_frequency_pattern;
-        let counts = Counts::new(NAME, "n_frequency_pattern", config.n_frequency, pattern)?;
+        let counts = Counts::new(
+            Self::NAME,
+            "n_frequency_pattern",
+            config.n_frequency,
+            pattern,
+        )?;
         Ok(Self { config, counts })
     }
 
@@ -124,7 +133,7 @@ impl LocaMethod {
     /// # Errors
     /// If a value has the wrong type or makes no sense.
     pub fn from_json(map: &Map<String, Value>) -> Result<Self, AdapterError> {
-        Self::new(own_settings(NAME, map, LocaConfig::KEYS)?)
+        Self::new(own_settings(Self::NAME, map, LocaConfig::KEYS)?)
     }
 
     /// The default settings, as a file holds them.
@@ -162,11 +171,11 @@ impl LocaMethod {
 
 impl Method for LocaMethod {
     fn name(&self) -> &'static str {
-        NAME
+        Self::NAME
     }
 
     fn peft_type(&self) -> &'static str {
-        "LOCA"
+        Self::PEFT_TYPE
     }
 
     fn config(&self) -> Map<String, Value> {
@@ -174,7 +183,7 @@ impl Method for LocaMethod {
     }
 
     fn init(&self, target: &Target, start: &InitContext) -> Result<DynAdapter, AdapterError> {
-        let count = self.counts.coefficients(NAME, target)?;
+        let count = self.counts.coefficients(Self::NAME, target)?;
         let shares: Vec<f32> = uniform(key_of(start.seed, &target.path, 0), 2 * count);
         let locations = TensorData::new(shares, [2, count]).convert_dtype(target.dtype.into());
         let parts = [zeros(target, count), locations];
@@ -183,7 +192,7 @@ impl Method for LocaMethod {
     }
 
     fn describe(&self, target: &Target) -> Result<AdapterSpec, AdapterError> {
-        let count = self.counts.coefficients(NAME, target)?;
+        let count = self.counts.coefficients(Self::NAME, target)?;
         let learn = self.config.location_share > 0.0;
         let mut tensors = coefficients_tensor(target, COEFFICIENTS, &[count]);
         let places = TensorInfo {
@@ -197,7 +206,7 @@ impl Method for LocaMethod {
     }
 
     fn evaluation(&self, target: &Target) -> Result<Option<String>, AdapterError> {
-        let count = self.entries(self.counts.coefficients(NAME, target)?);
+        let count = self.entries(self.counts.coefficients(Self::NAME, target)?);
         let shape = [target.out_features, target.in_features];
         let extent = Extent::scattered(Basis::Dct, shape, count);
         Ok(Some(self.config.evaluation.described(&extent)))
@@ -214,7 +223,7 @@ impl Method for LocaMethod {
         tensors: &Fields<HostTensor>,
         device: &Device,
     ) -> Result<DynAdapter, AdapterError> {
-        let count = self.counts.coefficients(NAME, target)?;
+        let count = self.counts.coefficients(Self::NAME, target)?;
         let coefficients = target.values(tensors, COEFFICIENTS, &[count])?;
         let name = target.tensor_name(PLACES);
         let stored = target

@@ -29,16 +29,25 @@ pub enum SelectedKind {
     /// sDCTFT, also called MaCP (2410.09103, 2505.23870): `ΔW = γ · C_outᵀ S C_in` with the orthonormal
     /// DCT-II, its coefficients chosen by energy and at random in bands of the weight's spectrum.
     Sdctft,
-    /// SSH (2502.05539): the same with the discrete Hartley transform and, by default, one band.
+    /// SSH (2502.05539): `ΔW = γ · H_outᵀ S H_in` with the orthonormal discrete Hartley transform, its
+    /// coefficients chosen by energy and at random; by default in one band, the whole spectrum.
     Ssh,
 }
 
 impl SelectedKind {
-    /// The name on the command line.
+    /// The name in settings and tables.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Sdctft => "sdctft",
             Self::Ssh => "ssh",
+        }
+    }
+
+    /// `peft_type` in `adapter_config.json`.
+    pub const fn peft_type(self) -> &'static str {
+        match self {
+            Self::Sdctft => "SDCTFT",
+            Self::Ssh => "SSH",
         }
     }
 
@@ -190,10 +199,7 @@ impl Method for SelectedMethod {
     }
 
     fn peft_type(&self) -> &'static str {
-        match self.kind {
-            SelectedKind::Sdctft => "SDCTFT",
-            SelectedKind::Ssh => "SSH",
-        }
+        self.kind.peft_type()
     }
 
     fn config(&self) -> Map<String, Value> {

@@ -1,6 +1,5 @@
 use indexmap::IndexMap;
 use peft_core::AdapterError;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -11,7 +10,8 @@ use crate::{
 };
 
 /// Which coefficients are trained.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Selection {
     /// By distance bands: in each the strongest of the pre-trained weight's spectrum, and others at
@@ -24,7 +24,7 @@ pub enum Selection {
     Random,
     /// The lowest frequencies.
     LowBlock,
-    /// As `hier`, among the crossings of `max_rows` rows and `max_cols` columns: an update of low
+    /// By distance bands among the crossings of `max_rows` rows and `max_cols` columns: an update of low
     /// rank that is as cheap as LoRA's.
     Product,
     /// The strongest of the spectrum of the loss's gradient at the start: the entries along which
@@ -33,7 +33,8 @@ pub enum Selection {
 }
 
 /// How far an entry of the spectrum is from the origin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Distance {
     /// From the constant term, in entries.
@@ -46,7 +47,8 @@ pub enum Distance {
 }
 
 /// Where the last band ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Farthest {
     /// At the farthest entry.
@@ -57,7 +59,8 @@ pub enum Farthest {
 }
 
 /// How coefficients start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum CoefficientInit {
     /// At zero: the adapted layer computes what the base does.
@@ -70,7 +73,8 @@ pub enum CoefficientInit {
 }
 
 /// The settings of the methods that choose their coefficients from the weight: sDCTFT and SSH.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct SelectedConfig {
     /// Coefficients `n` of each module.
@@ -102,7 +106,7 @@ pub struct SelectedConfig {
     /// Whether the learning rate is one for 1,200 coefficients on 384 outputs, and every module's own
     /// follows from its numbers. Concerns training only.
     #[serde(skip_serializing_if = "is_default")]
-    #[schemars(extend("x-default" = "true where the learning rate is left to the method"))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-default" = "true where the learning rate is left to the method")))]
     pub scale_rate: bool,
 }
 

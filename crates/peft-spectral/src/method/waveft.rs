@@ -1,6 +1,5 @@
 use indexmap::IndexMap;
 use peft_core::AdapterError;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -12,7 +11,8 @@ use crate::{
 };
 
 /// The settings of WaveFT, by PEFT's names.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct WaveFtConfig {
     /// Coefficients of each module.

@@ -59,7 +59,10 @@ impl<'a, T: Real> Fast<'a, T> {
         }
     }
 
-    /// As [`Factored::forward`](super::Factored::forward).
+    /// `y += γ ((x Rᵀ) Kᵀ) L`, and `q = x Rᵀ` for [`backward`](Self::backward), with the products by `R` and
+    /// `L` done as fast transforms.
+    ///
+    /// `x` is `[rows, in]`, `y` `[rows, out]`, `a` the coefficients, `q` `[rows, |R|]`.
     ///
     /// # Panics
     /// If the slices' lengths do not agree.
@@ -86,7 +89,8 @@ impl<'a, T: Real> Fast<'a, T> {
             );
     }
 
-    /// `q` of [`forward`](Self::forward) alone.
+    /// `q = x Rᵀ` alone, `[rows, |R|]`, for inputs `[rows, in]`: what [`backward`](Self::backward) needs of a
+    /// forward pass that was done another way.
     ///
     /// # Panics
     /// If the slices' lengths do not agree.
@@ -106,7 +110,11 @@ impl<'a, T: Real> Fast<'a, T> {
             );
     }
 
-    /// As [`Factored::backward`](super::Factored::backward).
+    /// Gradients of [`forward`](Self::forward): `dx += γ · ((g Lᵀ) K) R` and
+    /// `da[l] += γ Σ_t ± (g Lᵀ)[t, u_l] q[t, v_l]`, accumulated in `f64`.
+    ///
+    /// `g` is the output's gradient `[rows, out]`, `dx` `[rows, in]`, if it is wanted. The input is not
+    /// needed.
     ///
     /// # Panics
     /// If the slices' lengths do not agree.

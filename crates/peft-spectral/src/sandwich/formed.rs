@@ -40,10 +40,10 @@ impl<'a, T: Real> Formed<'a, T> {
         });
     }
 
-    /// The same for a weight of any precision: the sums are taken in `T` and rounded once.
+    /// `W += γ · Lᵀ K R` for a weight of any precision: the sums are taken in `T` and rounded to it once.
     ///
     /// # Panics
-    /// As [`add_to`](Self::add_to).
+    /// If `a` has not one value per coefficient, or `weight` another shape than the sandwich.
     pub fn add_rounded<W: Real>(&self, a: &[T], gamma: T, weight: &mut [W]) {
         self.each_block(a, gamma, weight, |side, values, rows| {
             let mut sums = vec![T::zero(); rows.len()];
@@ -92,8 +92,8 @@ impl<'a, T: Real> Formed<'a, T> {
     fn columns(&self, a: &[T], gamma: T) -> Vec<T> {
         let m = self.sandwich.out_features();
         let core = self.sandwich.core();
-        let turned = core.transposed();
-        let values = turned.values(a, gamma);
+        let transposed = core.transposed();
+        let values = transposed.values(a, gamma);
         let mut columns = vec![T::zero(); core.cols() * m];
         columns.par_chunks_mut(LANES * m).enumerate().for_each_init(
             || {
@@ -103,8 +103,8 @@ impl<'a, T: Real> Formed<'a, T> {
             |(side, lanes), (block, out)| {
                 lanes.fill([T::zero(); LANES]);
                 for (lane, column) in (block * LANES..).take(out.len() / m).enumerate() {
-                    let places = turned.row(column);
-                    let rows = &turned.columns()[places.clone()];
+                    let places = transposed.row(column);
+                    let rows = &transposed.columns()[places.clone()];
                     for (&row, &value) in rows.iter().zip(&values[places]) {
                         // A place may be listed more than once.
                         lanes[row as usize][lane] += value;

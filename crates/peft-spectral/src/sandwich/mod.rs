@@ -4,9 +4,9 @@ mod core;
 mod factored;
 mod fast;
 mod formed;
+mod lanes;
 mod layout;
 mod side;
-mod turn;
 
 pub use core::Core;
 pub use factored::Factored;

@@ -1,6 +1,6 @@
 use peft_fft::{LANES, Lanes};
 
-use super::turn::{add_turned, turn};
+use super::lanes::{add_to_rows, rows_to_lanes};
 use crate::{
     Real,
     transform::{LaneScratch, Transform},
@@ -34,7 +34,7 @@ impl<'a, T: Real> Side<'a, T> {
     /// The used frequencies of up to [`LANES`] rows; lanes without a row are zero.
     #[inline(always)]
     pub fn analyse(&mut self, rows: &[T], out: &mut [Lanes<T>]) {
-        turn(rows, &mut self.features);
+        rows_to_lanes(rows, &mut self.features);
         self.transform
             .analyse_lanes(&self.features, &mut self.spectrum, &mut self.scratch);
         for (out, &row) in out.iter_mut().zip(self.used) {
@@ -50,6 +50,6 @@ impl<'a, T: Real> Side<'a, T> {
         }
         self.transform
             .synthesise_lanes(&self.wide, &mut self.features, &mut self.scratch);
-        add_turned(&self.features, rows);
+        add_to_rows(&self.features, rows);
     }
 }

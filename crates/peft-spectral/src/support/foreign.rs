@@ -32,7 +32,8 @@ pub fn fourierft_support(
 /// The entries of a Hugging Face WaveFT checkpoint, on the grid of [`Basis::Wavelet`] (or of
 /// [`Basis::Identity`] without `wavelet`, for `use_idwt = false`).
 ///
-/// The same draw as [`fourierft_support`]; then, with a wavelet, places move by half the grid's
+/// The first `n_frequency` of `torch.randperm(out · in)`, seeded with `random_loc_seed`, are flat places of
+/// the weight, as for FourierFT; with a wavelet, places move by half the grid's
 /// excess over the weight, and the two mixed quadrants change places: what PEFT's
 /// layer stores to the top right (low row, high column) its `waverec2d` multiplies with the
 /// detail filter along *rows* and the smooth one along columns.

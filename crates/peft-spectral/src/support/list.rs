@@ -58,7 +58,7 @@ impl Support {
     /// A support of distinct flat places `row · cols + col`, in their order.
     ///
     /// # Errors
-    /// As [`new`](Self::new).
+    /// If there is no place, one lies outside the grid, or one is listed twice.
     pub fn from_flat(
         rows: usize,
         cols: usize,

@@ -14,7 +14,8 @@ use crate::{Real, SpectralError};
 /// `min(max_rows, max_cols)` and costs what LoRA of that rank does. This deviates from the paper.
 ///
 /// # Errors
-/// As [`hierarchical`](super::hierarchical), and if `count` is more than `max_rows · max_cols`.
+/// If `count` is 0 or more than `max_rows · max_cols` or the grid has places, `scores` has another shape or a
+/// value that is not finite, or a setting is out of range.
 pub fn product<T: Real>(
     scores: &[T],
     rows: usize,

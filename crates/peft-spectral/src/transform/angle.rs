@@ -31,11 +31,11 @@ mod tests {
 
     #[test]
     fn quarter_turns_are_exact() {
-        for (turn, want) in [(1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0)]
+        for (quarter, want) in [(1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0)]
             .into_iter()
             .enumerate()
         {
-            let (cos, sin) = cos_sin(1_000_000_007 * 12 + 3 * turn as u64, 12);
+            let (cos, sin) = cos_sin(1_000_000_007 * 12 + 3 * quarter as u64, 12);
             assert_eq!((cos + 0.0, sin + 0.0), want);
         }
     }

@@ -77,8 +77,8 @@ impl<T: Real> Transform<T> {
                     space.line[if j % 2 == 0 { j / 2 } else { n - 1 - j / 2 }] = x;
                 }
                 fft.analyse(&space.line, &mut space.bins, &mut space.work);
-                for (k, (bin, turn)) in space.bins.iter().zip(&plan.twiddles).enumerate() {
-                    let (low, high) = split(*bin, *turn);
+                for (k, (bin, twiddle)) in space.bins.iter().zip(&plan.twiddles).enumerate() {
+                    let (low, high) = split(*bin, *twiddle);
                     // Bin 0 gives one value, and so does the middle one of an even length.
                     if k > 0 {
                         out[n - k] = high;
@@ -139,21 +139,21 @@ impl<T: Real> Transform<T> {
         let half = T::of(0.5);
         match &self.kind {
             Kind::Cosine(plan) => {
-                let turns = plan.twiddles.iter().copied();
-                for (k, (bin, turn)) in space.bins.iter_mut().zip(turns).enumerate() {
+                let twiddles = plan.twiddles.iter().copied();
+                for (k, (bin, twiddle)) in space.bins.iter_mut().zip(twiddles).enumerate() {
                     if k == 0 {
                         *bin = Bin::zero();
                         for (re, &value) in bin.re.iter_mut().zip(&z[0]) {
-                            *re = value * turn.re;
+                            *re = value * twiddle.re;
                         }
                         continue;
                     }
                     let (low, high) = (z[k], z[n - k]);
                     for i in 0..LANES {
-                        // (low − i high) / 2, turned back.
+                        // (low − i high) / 2, times the conjugate twiddle.
                         let (re, im) = (low[i] * half, high[i] * half);
-                        bin.re[i] = re * turn.re - im * turn.im;
-                        bin.im[i] = -(re * turn.im) - im * turn.re;
+                        bin.re[i] = re * twiddle.re - im * twiddle.im;
+                        bin.im[i] = -(re * twiddle.im) - im * twiddle.re;
                     }
                 }
                 fft.synthesise(&space.bins, &mut space.line, &mut space.work);
@@ -184,11 +184,11 @@ impl<T: Real> Transform<T> {
 
 /// Values `k` and `n − k` of the cosine transform.
 #[inline(always)]
-fn split<T: Real>(bin: Bin<T>, turn: Complex<T>) -> (Lanes<T>, Lanes<T>) {
+fn split<T: Real>(bin: Bin<T>, twiddle: Complex<T>) -> (Lanes<T>, Lanes<T>) {
     let (mut low, mut high) = ([T::zero(); LANES], [T::zero(); LANES]);
     for i in 0..LANES {
-        low[i] = bin.re[i] * turn.re - bin.im[i] * turn.im;
-        high[i] = -(bin.re[i] * turn.im + bin.im[i] * turn.re);
+        low[i] = bin.re[i] * twiddle.re - bin.im[i] * twiddle.im;
+        high[i] = -(bin.re[i] * twiddle.im + bin.im[i] * twiddle.re);
     }
     (low, high)
 }

@@ -37,7 +37,7 @@ impl Wavelet {
         TABLES.iter().map(|&(name, _)| name)
     }
 
-    /// Its name, such as `db1`.
+    /// The name in PyWavelets and in settings, such as `db1`.
     #[must_use]
     pub fn name(self) -> &'static str {
         self.name

@@ -45,7 +45,10 @@ fn is_attention(path: &str) -> bool {
 }
 
 impl SmtMethod {
-    const NAME: &'static str = "smt";
+    /// The name in settings and tables.
+    pub const NAME: &'static str = "smt";
+    /// `peft_type` in `adapter_config.json`.
+    pub const PEFT_TYPE: &'static str = "SMT";
 
     /// SMT with these settings.
     ///
@@ -154,7 +157,7 @@ impl Method for SmtMethod {
     }
 
     fn peft_type(&self) -> &'static str {
-        "SMT"
+        Self::PEFT_TYPE
     }
 
     fn config(&self) -> Map<String, Value> {

@@ -1,10 +1,10 @@
 use std::collections::BTreeMap;
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What SMT's blocks are ranked by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum SmtScore {
     /// The mean magnitude of the gradient over batches and entries.
@@ -15,20 +15,23 @@ pub enum SmtScore {
 }
 
 /// Among what SMT's blocks are ranked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum SmtPools {
-    /// All of the attention's, and all others: two pools, a budget for each.
+    /// Blocks of the attention's weights among each other, and blocks of all others: two pools, a budget for
+    /// each.
     #[default]
     Separate,
-    /// All of the model's.
+    /// All blocks of the model.
     Mixed,
-    /// Those of the same weight.
+    /// Blocks of one weight.
     PerMatrix,
 }
 
 /// The shape of SMT's blocks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum SmtShape {
     /// Square.
@@ -41,7 +44,8 @@ pub enum SmtShape {
 }
 
 /// The settings of SMT.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct SmtConfig {
     /// Share of the blocks of a pool that is trained.
@@ -59,7 +63,7 @@ pub struct SmtConfig {
     pub probe_batches: usize,
     /// Blocks of single modules, by name: what the ranking came to, in the files of trained adapters.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("x-flag" = ""))]
+    #[cfg_attr(feature = "schema", schemars(extend("x-flag" = "")))]
     pub block_counts: BTreeMap<String, usize>,
 }
 

@@ -56,7 +56,7 @@ impl SparseGradMethod {
             let output = leading(&moments.output(), p, key(1))?;
             let input = match self.config.legacy {
                 true => input,
-                false => turned(&input),
+                false => transposed(&input),
             };
             if self.config.basis_refreshes == 0 {
                 return Some([input, output]);
@@ -186,12 +186,12 @@ impl SparseGradMethod {
 }
 
 /// The transpose, row-major.
-fn turned(matrix: &Tensor<2>) -> Tensor<2> {
+fn transposed(matrix: &Tensor<2>) -> Tensor<2> {
     let [rows, cols] = matrix.dims();
     let values: Vec<f64> = matrix.clone().into_data().iter::<f64>().collect();
-    let turned: Vec<f64> = (0..rows * cols)
+    let transposed: Vec<f64> = (0..rows * cols)
         .map(|place| values[place % rows * cols + place / rows])
         .collect();
-    let data = TensorData::new(turned, [cols, rows]).convert_dtype(matrix.dtype());
+    let data = TensorData::new(transposed, [cols, rows]).convert_dtype(matrix.dtype());
     Tensor::from_data(data, (&matrix.device(), matrix.dtype()))
 }

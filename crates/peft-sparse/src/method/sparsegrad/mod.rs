@@ -38,7 +38,10 @@ pub struct SparseGradMethod {
 }
 
 impl SparseGradMethod {
-    const NAME: &'static str = "sparsegrad";
+    /// The name in settings and tables.
+    pub const NAME: &'static str = "sparsegrad";
+    /// `peft_type` in `adapter_config.json`.
+    pub const PEFT_TYPE: &'static str = "SPARSEGRAD";
 
     /// SparseGrad with these settings.
     ///
@@ -83,7 +86,7 @@ impl Method for SparseGradMethod {
     }
 
     fn peft_type(&self) -> &'static str {
-        "SPARSEGRAD"
+        Self::PEFT_TYPE
     }
 
     fn config(&self) -> Map<String, Value> {

@@ -1,24 +1,24 @@
 //! SparseGrad's settings.
 
 use peft_core::AdapterError;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::super::common::{check_density, fault, share_of, to_map};
 
 /// Which entries of the window SparseGrad trains.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum SparseGradMask {
     /// All of a window with as many entries as are to be trained.
     #[default]
     LeadingBlock,
-    /// Those of largest gradient over the probe's batches, for good.
+    /// The entries of largest gradient over the probe's batches, for good.
     TopkFixed,
-    /// Those of largest gradient, chosen again every `refresh` steps.
+    /// The entries of largest gradient, chosen again every `refresh` steps.
     TopkRefresh,
-    /// Those of largest gradient, chosen again in every step: the paper's.
+    /// The entries of largest gradient, chosen again in every step: the paper's.
     TopkEachStep,
 }
 
@@ -34,7 +34,8 @@ fn is_zero(value: &usize) -> bool {
 }
 
 /// The settings of SparseGrad.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct SparseGradConfig {
     /// Share of a weight's entries that a step trains.
@@ -55,7 +56,7 @@ pub struct SparseGradConfig {
     /// One basis for all layers of a type, as the paper; else every layer has its own.
     pub shared_basis: bool,
     /// Reproduce choices of the paper's released code: the whole weight as the window, the basis of the
-    /// inputs turned the wrong way, entries chosen by signed gradients in every step, and Adam's
+    /// inputs rotated the wrong way, entries chosen by signed gradients in every step, and Adam's
     /// correction by the number of the run's steps.
     pub legacy: bool,
 }

@@ -48,7 +48,10 @@ pub struct SpielMethod {
 }
 
 impl SpielMethod {
-    const NAME: &'static str = "spiel";
+    /// The name in settings and tables.
+    pub const NAME: &'static str = "spiel";
+    /// `peft_type` in `adapter_config.json`.
+    pub const PEFT_TYPE: &'static str = "SPIEL";
 
     /// SpIEL with these settings.
     ///
@@ -206,7 +209,7 @@ impl Method for SpielMethod {
     }
 
     fn peft_type(&self) -> &'static str {
-        "SPIEL"
+        Self::PEFT_TYPE
     }
 
     fn config(&self) -> Map<String, Value> {

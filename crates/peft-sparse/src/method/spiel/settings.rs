@@ -1,11 +1,11 @@
 use peft_core::AdapterError;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::super::common::{check_density, fault};
 
 /// What decides where SpIEL's entries go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum SpielGrowth {
     /// What rows and columns have seen of the gradients of trained entries (SpIEL-MA).
@@ -16,7 +16,8 @@ pub enum SpielGrowth {
 }
 
 /// The settings of SpIEL.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct SpielConfig {
     /// Share of a weight's entries that is trained.

@@ -9,7 +9,7 @@ type Square<T> = [Lanes<T>; LANES];
 
 /// `lanes[j][i] = rows[i][j]`, and zero in lanes that have no row.
 #[inline(always)]
-pub fn turn<T: Real>(rows: &[T], lanes: &mut [Lanes<T>]) {
+pub fn rows_to_lanes<T: Real>(rows: &[T], lanes: &mut [Lanes<T>]) {
     let width = lanes.len();
     let (squares, rest) = lanes.as_chunks_mut::<LANES>();
     let first_of_rest = squares.len() * LANES;
@@ -30,7 +30,7 @@ pub fn turn<T: Real>(rows: &[T], lanes: &mut [Lanes<T>]) {
 
 /// `rows[i][j] += lanes[j][i]`, for the rows that there are.
 #[inline(always)]
-pub fn add_turned<T: Real>(lanes: &[Lanes<T>], rows: &mut [T]) {
+pub fn add_to_rows<T: Real>(lanes: &[Lanes<T>], rows: &mut [T]) {
     let width = lanes.len();
     let (squares, rest) = lanes.as_chunks::<LANES>();
     let first_of_rest = squares.len() * LANES;
@@ -88,7 +88,7 @@ mod tests {
             for count in [0, 1, 7, 16] {
                 let rows: Vec<f64> = (0..count * width).map(|i| i as f64 + 1.0).collect();
                 let mut lanes = vec![[-1.0; LANES]; width];
-                turn(&rows, &mut lanes);
+                rows_to_lanes(&rows, &mut lanes);
                 for (j, lanes) in lanes.iter().enumerate() {
                     for (i, &value) in lanes.iter().enumerate() {
                         let want = if i < count { rows[i * width + j] } else { 0.0 };
@@ -96,7 +96,7 @@ mod tests {
                     }
                 }
                 let mut twice = rows.clone();
-                add_turned(&lanes, &mut twice);
+                add_to_rows(&lanes, &mut twice);
                 assert!(twice.iter().zip(&rows).all(|(a, b)| *a == 2.0 * b));
             }
         }

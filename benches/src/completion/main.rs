@@ -1,17 +1,39 @@
-//! Deep matrix completion: iterations and time of the original network, the compressed one, a random
-//! narrow one, and the compressed one with frozen subspaces, all from one seed.
+//! Deep matrix completion (2406.04112): a low-rank matrix found from some of its entries by gradient
+//! descent on a product of matrices that start near zero.
 //!
-//! `cargo bench --workspace --bench completion -- --size 200`; `cargo xtask bench matrix-completion` makes
-//! a report of it. Arguments come as `--name value`; `--json` prints one JSON object, `--network NAME` runs
-//! one of the networks, `--turns N` takes the time of an iteration only, in `N` alternating turns.
-//! `RAYON_NUM_THREADS` sets the threads.
+//! ```text
+//! loss(f) = 1/(2d²) · Σ_{(i,j) observed} (f − Φ)²_ij        f = W_L … W_1,  W_l(0) = ε · orthogonal
+//! ```
+//!
+//! The depth biases descent to low rank: the unobserved entries come out right without any penalty. It is
+//! slow, for all factors are `d × d`. [`Factored::compress`] trains the same trajectory in the subspaces that
+//! it stays in, with `2r` columns instead of `d`, and never forms a `d × d` matrix: a step costs a few
+//! operations for each observed entry.
+//!
+//! Iterations and time of the original network, the compressed one, a random narrow one, and the compressed
+//! one with frozen subspaces, all from one seed. `cargo xtask bench matrix-completion` makes a report of it;
+//! alone: `cargo run --release -p peft-benches --bin peft-completion -- --size 200`. Arguments come as
+//! `--name value`; `--json` prints one JSON object, `--network NAME` runs one of the networks, `--turns N`
+//! takes the time of an iteration only, in `N` alternating turns. `RAYON_NUM_THREADS` sets the threads.
+
+mod bases;
+mod descent;
+mod factored;
+mod full;
+mod problem;
+#[cfg(test)]
+mod tests;
 
 use std::{process::ExitCode, time::Instant};
 
-use peft_lowrank::completion::{
-    CompletionSettings, Factored, Full, Network, Problem, complete_watched,
-};
 use serde_json::{Value, json};
+
+use crate::{
+    descent::{CompletionSettings, Network, complete},
+    factored::Factored,
+    full::Full,
+    problem::Problem,
+};
 
 /// What is asked for.
 struct Setup {
@@ -100,7 +122,7 @@ fn curve(arm: Arm, problem: &Problem, s: &Setup) -> Value {
         mut network,
     } = arm;
     let parameters = network.parameters();
-    let curve = complete_watched(network.as_mut(), problem, &s.settings, &mut |point| {
+    let curve = complete(network.as_mut(), problem, &s.settings, &mut |point| {
         if point.iteration.is_multiple_of(MESSAGE) {
             eprintln!("{name}: {}, error {:.1e}", point.iteration, point.error);
         }

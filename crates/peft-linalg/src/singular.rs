@@ -1,14 +1,8 @@
-use peft_core::kernels::mix_key;
+use peft_kernels::mix_key;
 
-use super::{
-    Dense, Threads, dot,
-    orthonormal::{orthonormalize, random},
-    product,
-};
+use crate::{Dense, Threads, dot, orthonormalise, product, range::range};
 
-/// Directions beside those that are asked for: they take up what lies close below the last of them.
-const BESIDE: usize = 8;
-/// Sweeps of Jacobi's method: it converges quadratically, and six are enough for most matrices.
+/// Most sweeps of Jacobi's method: it converges quadratically, and six are enough for most matrices.
 const SWEEPS: usize = 60;
 
 /// Leading singular triplets, by descending value.
@@ -24,54 +18,59 @@ pub struct Triplets {
 
 /// The `count` leading singular triplets of a matrix, by a randomised range finder (Halko, Martinsson
 /// and Tropp, [0909.4061](https://arxiv.org/abs/0909.4061), algorithm 4.4): random directions from `key`
-/// are multiplied by the matrix and its transpose in turns, `turns` times, and the matrix is decomposed
-/// exactly in the space that they end in.
+/// are multiplied by the matrix and its transpose alternately, with `iterations` power iterations, and the
+/// matrix is decomposed exactly in the space that they end in.
 ///
-/// Errors of the vectors fall by `(σ_{count+9} / σ_count)²` a turn. Triplets beyond the rank of the matrix
-/// have value zero and arbitrary orthonormal vectors.
+/// Errors of the vectors fall by `(σ_{count+9} / σ_count)²` an iteration. Triplets beyond the rank of the
+/// matrix have value zero and arbitrary orthonormal vectors.
 ///
 /// # Panics
 /// If `count` is more than the smaller side.
-pub fn leading(matrix: &Dense, count: usize, turns: usize, key: u64, threads: Threads) -> Triplets {
+pub fn leading_singular(
+    matrix: &Dense,
+    count: usize,
+    iterations: usize,
+    key: u64,
+    threads: Threads,
+) -> Triplets {
     let (rows, columns) = (matrix.rows(), matrix.columns());
-    let most = rows.min(columns);
     assert!(
-        count <= most,
+        count <= rows.min(columns),
         "{count} singular triplets of a {rows} × {columns} matrix"
     );
-    let wide = (count + BESIDE).min(most);
-    let mut right = Dense::new(wide, columns, random(key, wide * columns));
-    let mut left = product(right.factor(), matrix.turned(), threads);
-    orthonormalize(&mut left, mix_key(key, &[1]));
-    for turn in 0..turns as u64 {
-        right = product(left.factor(), matrix.factor(), threads);
-        orthonormalize(&mut right, mix_key(key, &[2, turn]));
-        left = product(right.factor(), matrix.turned(), threads);
-        orthonormalize(&mut left, mix_key(key, &[3, turn]));
-    }
+    let times = |rows: &Dense| product(rows.view(), matrix.view(), threads);
+    let times_transpose = |rows: &Dense| product(rows.view(), matrix.t(), threads);
+    let left = range(
+        [rows, columns],
+        (count, iterations),
+        key,
+        times,
+        times_transpose,
+    );
     // matrix ≈ leftᵀ · inside, and inside = core · right with few rows: only the core is decomposed.
-    let inside = product(left.factor(), matrix.factor(), threads);
-    right = inside.clone();
-    orthonormalize(&mut right, mix_key(key, &[4]));
-    let core = product(inside.factor(), right.turned(), Threads::One);
-    let (turned, values, own) = small(core, mix_key(key, &[5]));
+    let inside = times(&left);
+    let mut right = inside.clone();
+    orthonormalise(&mut right, mix_key(key, &[4]));
+    let core = product(inside.view(), right.t(), Threads::One);
+    let (core_left, values, core_right) = small(core, mix_key(key, &[5]));
     Triplets {
-        left: product(turned.factor(), left.factor(), Threads::One).first_rows(count),
-        right: product(own.factor(), right.factor(), Threads::One).first_rows(count),
+        left: product(core_left.view(), left.view(), Threads::One).first_rows(count),
+        right: product(core_right.view(), right.view(), Threads::One).first_rows(count),
         values: values[..count].to_vec(),
     }
 }
 
 /// Singular values `σ` of a small square matrix, descending, with left and right vectors as rows:
-/// `matrix = leftᵀ diag(σ) right`. One-sided Jacobi: pairs of rows are turned until all are orthogonal.
+/// `matrix = leftᵀ diag(σ) right`. One-sided Jacobi: pairs of rows are rotated until all are orthogonal
+/// (Golub and Van Loan, Matrix Computations, 8.6).
 fn small(mut matrix: Dense, key: u64) -> (Dense, Vec<f64>, Dense) {
     let size = matrix.rows();
-    let mut turned = Dense::diagonal(size, 1.0);
+    let mut rotations = Dense::diagonal(size, 1.0);
     for _ in 0..SWEEPS {
         let mut moved = false;
         for p in 0..size {
             for q in p + 1..size {
-                moved |= turn(&mut matrix, &mut turned, p, q);
+                moved |= rotate(&mut matrix, &mut rotations, p, q);
             }
         }
         if !moved {
@@ -87,25 +86,28 @@ fn small(mut matrix: Dense, key: u64) -> (Dense, Vec<f64>, Dense) {
         let values = order.iter().flat_map(|r| rows.row(*r).iter().copied());
         Dense::new(size, rows.columns(), values.collect())
     };
-    let (left, mut right) = (sorted(&turned), sorted(&matrix));
-    orthonormalize(&mut right, key);
+    // The rows are orthogonal but not of length one; those of length zero get a direction of their own.
+    let (left, mut right) = (sorted(&rotations), sorted(&matrix));
+    orthonormalise(&mut right, key);
     let values = order.iter().map(|r| norms[*r]).collect();
     (left, values, right)
 }
 
-/// Turn rows `p` and `q` of both matrices so that those of the first are orthogonal; whether they were
-/// not.
-fn turn(matrix: &mut Dense, turned: &mut Dense, p: usize, q: usize) -> bool {
+/// Rotate rows `p` and `q` of both matrices so that those of the first are orthogonal; false if they
+/// already were.
+fn rotate(matrix: &mut Dense, rotations: &mut Dense, p: usize, q: usize) -> bool {
     let (a, b) = (matrix.row(p), matrix.row(q));
     let (aa, bb, ab) = (dot(a, a), dot(b, b), dot(a, b));
     if ab == 0.0 || ab.abs() <= f64::EPSILON * (aa * bb).sqrt() {
         return false;
     }
+    // The smaller of the two angles that make the rows orthogonal: with the larger one the sweeps need not
+    // converge.
     let half = (bb - aa) / (2.0 * ab);
     let tangent = half.signum() / (half.abs() + half.hypot(1.0));
     let cosine = 1.0 / tangent.hypot(1.0);
     let sine = cosine * tangent;
-    for rows in [matrix, turned] {
+    for rows in [matrix, rotations] {
         let columns = rows.columns();
         let (first, second) = rows.values_mut().split_at_mut(q * columns);
         let first = &mut first[p * columns..(p + 1) * columns];
@@ -119,7 +121,7 @@ fn turn(matrix: &mut Dense, turned: &mut Dense, p: usize, q: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dense::orthonormal_rows;
+    use crate::orthonormal_rows;
 
     fn composed(left: &Dense, values: &[f64], right: &Dense) -> Dense {
         let mut scaled = left.clone();
@@ -127,7 +129,7 @@ mod tests {
         for (row, value) in scaled.values_mut().chunks_exact_mut(columns).zip(values) {
             row.iter_mut().for_each(|one| *one *= value);
         }
-        product(scaled.turned(), right.factor(), Threads::One)
+        product(scaled.t(), right.view(), Threads::One)
     }
 
     fn distance(a: &Dense, b: &Dense) -> f64 {
@@ -140,11 +142,11 @@ mod tests {
         let (left, right) = (orthonormal_rows(6, 23, 1), orthonormal_rows(6, 31, 2));
         let values = [5.0, 3.0, 3.0, 1.0, 0.1, 1e-6];
         let matrix = composed(&left, &values, &right);
-        let found = leading(&matrix, 5, 3, 9, Threads::One);
+        let found = leading_singular(&matrix, 5, 3, 9, Threads::One);
         for (found, wanted) in found.values.iter().zip(&values) {
             assert!((found - wanted).abs() < 1e-13, "{found} {wanted}");
         }
-        // Vectors are unique up to turns among equal values, which cancel in the product.
+        // Vectors are unique up to rotations among equal values, which cancel in the product.
         let again = composed(&found.left, &found.values, &found.right);
         assert!(distance(&again, &matrix) < 2e-6);
     }
@@ -157,11 +159,11 @@ mod tests {
             let values: Vec<f64> = (0..rank).map(|i| 2.0 - 0.5 * i as f64).collect();
             let matrix = composed(&left, &values, &right);
             let all = rows.min(columns);
-            let found = leading(&matrix, all, 2, 5, Threads::One);
+            let found = leading_singular(&matrix, all, 2, 5, Threads::One);
             let again = composed(&found.left, &found.values, &found.right);
             assert!(distance(&again, &matrix) < 1e-13);
             for rows in [&found.left, &found.right] {
-                let gram = product(rows.factor(), rows.turned(), Threads::One);
+                let gram = product(rows.view(), rows.t(), Threads::One);
                 assert!(distance(&gram, &Dense::diagonal(all, 1.0)) < 1e-13);
             }
             assert!(found.values[rank..].iter().all(|value| *value < 1e-13));
@@ -171,7 +173,7 @@ mod tests {
     #[test]
     fn the_key_alone_decides() {
         let matrix = orthonormal_rows(9, 14, 6);
-        let at = |key| leading(&matrix, 4, 2, key, Threads::One).left;
+        let at = |key| leading_singular(&matrix, 4, 2, key, Threads::One).left;
         assert_eq!(at(1), at(1));
         // All singular values are equal: what is found depends on the draw.
         assert_ne!(at(1), at(2));

@@ -1,20 +1,20 @@
-use peft_core::kernels::{mix_key, normal};
+use peft_kernels::{mix_key, normal};
 
-use super::{Dense, dot};
+use crate::{Dense, dot};
 
-/// A row that keeps less than this share of its length beside the rows above it is no direction of its
-/// own.
+/// A row that keeps less than this share of its length when the rows above it are taken out is in their
+/// span: what is left is rounding.
 const DEPENDENT: f64 = 1e-10;
 
-/// Make the rows orthonormal, each by what it has beside those above it (Gram and Schmidt, twice, for
-/// once leaves errors that grow with the condition of the rows).
+/// Make the rows orthonormal, each by what it has that those above it have not: the method of Gram and
+/// Schmidt, each row twice, for once leaves errors that grow with the condition of the rows.
 ///
-/// A row that has nothing of its own is replaced by a random direction, drawn from `key` and its place:
-/// of a gradient of lower rank than asked for, the rest of the basis is arbitrary.
+/// A row that has nothing of its own, or is not finite, is replaced by a random direction, drawn from `key`
+/// and the row's index: of a gradient of lower rank than asked for, the rest of a basis is arbitrary.
 ///
 /// # Panics
 /// If there are more rows than columns, for they cannot all be orthogonal.
-pub fn orthonormalize(matrix: &mut Dense, key: u64) {
+pub fn orthonormalise(matrix: &mut Dense, key: u64) {
     let (rows, columns) = (matrix.rows(), matrix.columns());
     assert!(
         rows <= columns,
@@ -51,7 +51,7 @@ pub fn orthonormalize(matrix: &mut Dense, key: u64) {
 /// If there are more rows than columns.
 pub fn orthonormal_rows(rows: usize, columns: usize, key: u64) -> Dense {
     let mut matrix = Dense::new(rows, columns, random(key, rows * columns));
-    orthonormalize(&mut matrix, mix_key(key, &[1]));
+    orthonormalise(&mut matrix, mix_key(key, &[1]));
     matrix
 }
 
@@ -63,17 +63,18 @@ pub fn semi_orthogonal(rows: usize, columns: usize, key: u64) -> Dense {
     }
 }
 
-pub(super) fn random(key: u64, count: usize) -> Vec<f64> {
+/// Standard normal numbers of the stream `key`.
+pub(crate) fn random(key: u64, count: usize) -> Vec<f64> {
     normal(key, count).into_iter().map(f64::from).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dense::{Threads, product};
+    use crate::{Threads, product};
 
     fn distance_from_orthonormal(rows: &Dense) -> f64 {
-        let mut gram = product(rows.factor(), rows.turned(), Threads::One);
+        let mut gram = product(rows.view(), rows.t(), Threads::One);
         gram.add_scaled(-1.0, &Dense::diagonal(rows.rows(), 1.0));
         gram.values().iter().fold(0.0, |m: f64, v| m.max(v.abs()))
     }
@@ -89,7 +90,7 @@ mod tests {
     #[test]
     fn rows_without_a_direction_of_their_own_are_replaced() {
         let mut rows = Dense::new(3, 4, [[1.0; 4], [2.0; 4], [0.0; 4]].concat());
-        orthonormalize(&mut rows, 1);
+        orthonormalise(&mut rows, 1);
         assert!(distance_from_orthonormal(&rows) < 1e-14);
         assert!(rows.row(0).iter().all(|value| (value - 0.5).abs() < 1e-15));
     }
@@ -101,7 +102,7 @@ mod tests {
         let close = first.iter().zip(&second).map(|(a, b)| a + 1e-7 * b);
         let close: Vec<f64> = close.collect();
         rows.values_mut()[30..].copy_from_slice(&close);
-        orthonormalize(&mut rows, 1);
+        orthonormalise(&mut rows, 1);
         assert!(distance_from_orthonormal(&rows) < 1e-14);
         // What the second row had beside the first is kept.
         assert!((dot(rows.row(1), &second).abs() - 1.0).abs() < 1e-7);

@@ -1,11 +1,12 @@
-//! Timings, printed: `cargo test --release -p peft-spectral --test speed -- --ignored --nocapture`.
-
-mod common;
+//! What one core takes for the work at the start and the end of a run, of a weight of 4096 × 4096: its
+//! spectrum, the choice of coefficients, and merging; and for fast transforms of activations alone.
+//!
+//! `cargo bench -p peft-spectral --bench host`. Prints a line each, the least of three times. Whole training
+//! steps are timed by `routes`.
 
 use std::{hint::black_box, time::Instant};
 
-use common::noise;
-use peft_core::randperm::randperm_prefix;
+use peft_core::{kernels::normal, randperm::randperm_prefix};
 use peft_spectral::{
     Basis, Sandwich,
     merge::merge_into,
@@ -25,18 +26,13 @@ fn seconds(name: &str, mut work: impl FnMut()) {
     println!("{name}: {best:.3} s");
 }
 
-#[test]
-#[ignore = "prints timings"]
-fn of_4096_squared_on_one_core() {
+fn main() {
     let side = 4096;
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(1)
         .build()
-        .unwrap();
-    let weight: Vec<f32> = noise(1, side * side)
-        .into_iter()
-        .map(|x| x as f32)
-        .collect();
+        .expect("a pool of one thread");
+    let weight = normal(1, side * side);
     pool.install(|| {
         let mut line_spectra = vec![0.0_f32; side * side];
         let along = Transform::new(Basis::Dct, side);

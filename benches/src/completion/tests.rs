@@ -1,14 +1,17 @@
-//! Deep matrix completion: gradients, the compressed network against the original, and what is claimed
-//! of them, in small sizes.
+//! Gradients, the compressed network against the original, and what is claimed of them, in small sizes.
 
-use peft_core::kernels::normal;
-use peft_lowrank::{
-    completion::{CompletionSettings, Curve, Factored, Full, Network, Problem, complete},
-    dense::{Dense, Threads, product},
+use peft_kernels::normal;
+use peft_linalg::{Dense, Threads, product};
+
+use crate::{
+    descent::{CompletionSettings, Curve, Network, complete},
+    factored::Factored,
+    full::Full,
+    problem::Problem,
 };
 
 fn times(a: &Dense, b: &Dense) -> Dense {
-    product(a.factor(), b.factor(), Threads::One)
+    product(a.view(), b.view(), Threads::One)
 }
 
 fn largest(matrix: &Dense) -> f64 {
@@ -23,7 +26,7 @@ fn difference(mut a: Dense, b: &Dense) -> f64 {
 /// `L K Rᵀ`.
 fn whole(network: &Factored) -> Dense {
     let rows = times(network.left(), &network.core());
-    product(rows.factor(), network.right().turned(), Threads::One)
+    product(rows.view(), network.right().t(), Threads::One)
 }
 
 fn random(size: usize, key: u64) -> Dense {
@@ -102,7 +105,7 @@ fn under_full_observation_compression_follows_the_original_to_rounding() {
             last = full.step(&problem, rate);
             compressed.step(&problem, rate);
             let whole = full.whole();
-            let inside = product(left.turned(), whole.factor(), Threads::One);
+            let inside = product(left.t(), whole.view(), Threads::One);
             worst = worst.max(difference(times(&inside, &right), &compressed.core()));
         }
         // What is left is the orthogonal start beside the subspaces, which only shrinks.
@@ -126,10 +129,10 @@ fn arms(threads: usize, iterations: u64) -> [Curve; 4] {
             tolerance: 1e-9,
             every: 20,
         };
-        let of = |network: &mut Factored| complete(network, &problem, &settings);
+        let of = |network: &mut dyn Network| complete(network, &problem, &settings, &mut |_| {});
         let compress = |rate| Factored::compress(&original, &problem, rank, rate, 13);
         [
-            complete(&mut original.clone(), &problem, &settings),
+            of(&mut original.clone()),
             // The paper's 0.01 is for d = 1000; the smaller the matrix, the more of the gradient that the
             // subspaces come from is noise of what is not observed, and the faster they must follow.
             of(&mut compress(0.1)),

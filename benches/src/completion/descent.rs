@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use super::Problem;
+use crate::problem::Problem;
 
 /// A product of matrices that descends the loss.
 pub trait Network {
@@ -14,7 +14,7 @@ pub trait Network {
     fn parameters(&self) -> usize;
 }
 
-/// How [`complete`] descends.
+/// Step size and end of a descent.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CompletionSettings {
     /// Step size `η`. The paper's 5e3 for `d = 1000` is `5e-3 d²`, for the loss is a mean.
@@ -60,17 +60,9 @@ pub struct Curve {
     pub steps_took: Duration,
 }
 
-/// Descend until the error is below the tolerance, or for all iterations.
+/// Descend until the error is below the tolerance, or for all iterations; `watch` sees every look as it is
+/// taken.
 pub fn complete(
-    network: &mut (impl Network + ?Sized),
-    problem: &Problem,
-    settings: &CompletionSettings,
-) -> Curve {
-    complete_watched(network, problem, settings, &mut |_| {})
-}
-
-/// [`complete`], telling every look as it is taken.
-pub fn complete_watched(
     network: &mut (impl Network + ?Sized),
     problem: &Problem,
     settings: &CompletionSettings,

@@ -1,8 +1,8 @@
-use peft_core::kernels::mix_key;
+use peft_kernels::mix_key;
+use peft_linalg::{Dense, Threads, orthonormal_rows, product};
 use rayon::prelude::*;
 
-use super::{Network, Problem};
-use crate::dense::{Dense, Threads, orthonormal_rows, product};
+use crate::{descent::Network, problem::Problem};
 
 /// A product of square matrices of the problem's own size.
 #[derive(Debug, Clone)]
@@ -30,6 +30,7 @@ impl Full {
     ///
     /// # Panics
     /// If there are none, or they are not square matrices of one size.
+    #[cfg(test)]
     pub fn from_factors(factors: Vec<Dense>, epsilon: f64) -> Self {
         let size = factors.first().map_or(0, Dense::rows);
         let square = |one: &Dense| (one.rows(), one.columns()) == (size, size);
@@ -46,7 +47,7 @@ impl Full {
     }
 
     /// What the factors are orthogonal times of at the start.
-    pub(super) fn epsilon(&self) -> f64 {
+    pub fn epsilon(&self) -> f64 {
         self.epsilon
     }
 
@@ -61,14 +62,14 @@ impl Full {
         for factor in &self.factors {
             partial.push(match partial.last() {
                 None => factor.clone(),
-                Some(before) => product(factor.factor(), before.factor(), Threads::All),
+                Some(before) => product(factor.view(), before.view(), Threads::All),
             });
         }
         partial
     }
 
     /// The gradient to the whole product, dense, and the loss.
-    pub(super) fn gradient(whole: &Dense, problem: &Problem) -> (Dense, f64) {
+    pub fn gradient(whole: &Dense, problem: &Problem) -> (Dense, f64) {
         let size = problem.size();
         let share = 1.0 / (size * size) as f64;
         let mut gradient = Dense::zeros(size, size);
@@ -97,10 +98,10 @@ impl Network for Full {
         for index in (0..=last).rev() {
             let gradient = match index {
                 0 => back.clone(),
-                _ => product(back.factor(), partial[index - 1].turned(), Threads::All),
+                _ => product(back.view(), partial[index - 1].t(), Threads::All),
             };
             if index > 0 {
-                back = product(self.factors[index].turned(), back.factor(), Threads::All);
+                back = product(self.factors[index].t(), back.view(), Threads::All);
             }
             self.factors[index].add_scaled(-rate, &gradient);
         }

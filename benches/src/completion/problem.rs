@@ -1,9 +1,8 @@
-use peft_core::kernels::{keep, mix_key, normal};
+use peft_kernels::{keep, mix_key, normal};
+use peft_linalg::{Dense, Threads, leading_singular};
 
-use crate::dense::{Dense, Threads, leading};
-
-/// Products on the way to the leading part of a random matrix, whose singular values lie close together.
-const TURNS: usize = 60;
+/// Power iterations for the leading part of a random matrix, whose singular values lie close together.
+const ITERATIONS: usize = 60;
 
 /// A square matrix `Φ` of low rank, and which of its entries are observed.
 #[derive(Debug, Clone)]
@@ -31,7 +30,13 @@ impl Problem {
     pub fn random(size: usize, rank: usize, observed: f64, seed: u64) -> Self {
         let gaussian = normal(mix_key(seed, &[0]), size * size);
         let gaussian = Dense::new(size, size, gaussian.into_iter().map(f64::from).collect());
-        let found = leading(&gaussian, rank, TURNS, mix_key(seed, &[1]), Threads::All);
+        let found = leading_singular(
+            &gaussian,
+            rank,
+            ITERATIONS,
+            mix_key(seed, &[1]),
+            Threads::All,
+        );
         let mut left = found.left;
         let rows = left.values_mut().chunks_exact_mut(size);
         for (row, value) in rows.zip(&found.values) {
@@ -103,17 +108,17 @@ impl Problem {
     }
 
     /// Places of the observed entries of a row among all, in the order of [`row`](Self::row).
-    pub(super) fn entries_of(&self, row: usize) -> std::ops::Range<usize> {
+    pub fn entries_of(&self, row: usize) -> std::ops::Range<usize> {
         self.row_starts[row]..self.row_starts[row + 1]
     }
 
     /// Row, and place among all, of the observed entries of a column.
-    pub(super) fn column(&self, column: usize) -> &[(u32, u32)] {
+    pub fn column(&self, column: usize) -> &[(u32, u32)] {
         &self.by_column[self.column_starts[column]..self.column_starts[column + 1]]
     }
 
     /// Sum of the squares of what a row of a product misses of the entries that are not observed.
-    pub(super) fn unobserved_error(&self, row: usize, product: impl Fn(usize) -> f64) -> f64 {
+    pub fn unobserved_error(&self, row: usize, product: impl Fn(usize) -> f64) -> f64 {
         let seen = &self.columns[self.entries_of(row)];
         let mut seen = seen.iter().peekable();
         let mut sum = 0.0;
@@ -130,19 +135,20 @@ impl Problem {
 
 /// `Σ aᵢ bᵢ` of a few values.
 #[inline(always)]
-pub(super) fn plain_dot(a: &[f64], b: &[f64]) -> f64 {
+pub fn plain_dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
 #[cfg(test)]
 mod tests {
+    use peft_linalg::product;
+
     use super::*;
-    use crate::dense::product;
 
     #[test]
     fn rows_and_columns_tell_the_same_entries() {
         let problem = Problem::random(17, 2, 0.3, 5);
-        let whole = product(problem.left.factor(), problem.right.turned(), Threads::One);
+        let whole = product(problem.left.view(), problem.right.t(), Threads::One);
         let mut from_rows = Vec::new();
         for row in 0..17 {
             for (column, value) in problem.row(row) {

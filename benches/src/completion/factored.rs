@@ -1,12 +1,14 @@
 use std::ops::Range;
 
-use peft_core::kernels::mix_key;
+use peft_kernels::mix_key;
+use peft_linalg::{Dense, Threads, product, semi_orthogonal};
 use rayon::prelude::*;
 
-use super::{Full, Network, Problem, problem::plain_dot};
 use crate::{
-    Bases,
-    dense::{Dense, Threads, product, semi_orthogonal},
+    bases::Bases,
+    descent::Network,
+    full::Full,
+    problem::{Problem, plain_dot},
 };
 
 /// Rows that a thread takes at a time. Fixed, so that sums over blocks do not depend on the threads.
@@ -84,11 +86,13 @@ impl Factored {
     }
 
     /// `L`, `[d, w]`.
+    #[cfg(test)]
     pub fn left(&self) -> &Dense {
         &self.left
     }
 
     /// `R`, `[d, w]`.
+    #[cfg(test)]
     pub fn right(&self) -> &Dense {
         &self.right
     }
@@ -173,8 +177,8 @@ impl Factored {
         let mut back = whole.clone();
         let mut gradients = Vec::new();
         for (core, before) in self.cores.iter().zip(&before).rev() {
-            gradients.push(product(back.factor(), before.turned(), Threads::One));
-            back = product(core.turned(), back.factor(), Threads::One);
+            gradients.push(product(back.view(), before.t(), Threads::One));
+            back = product(core.t(), back.view(), Threads::One);
         }
         gradients.reverse();
         gradients
@@ -182,7 +186,7 @@ impl Factored {
 }
 
 fn small(a: &Dense, b: &Dense) -> Dense {
-    product(a.factor(), b.factor(), Threads::One)
+    product(a.view(), b.view(), Threads::One)
 }
 
 fn blocks(size: usize) -> impl Iterator<Item = Range<usize>> {
@@ -196,12 +200,12 @@ impl Network for Factored {
         let core = self.core();
         let rows = small(&self.left, &core);
         let (times_right, squares) = self.miss(problem, &rows);
-        let to_core = product(self.left.turned(), times_right.factor(), Threads::One);
+        let to_core = product(self.left.t(), times_right.view(), Threads::One);
         let gradients = self.core_gradients(&to_core);
         let outer = rate * self.outer_rate;
         if outer != 0.0 {
             let to_right = small(&self.missed_times_left(problem), &core);
-            let to_left = product(times_right.factor(), core.turned(), Threads::One);
+            let to_left = product(times_right.view(), core.t(), Threads::One);
             self.left.add_scaled(-outer, &to_left);
             self.right.add_scaled(-outer, &to_right);
         }
