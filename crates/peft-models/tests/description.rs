@@ -170,7 +170,7 @@ fn what_is_not_supported_is_named() {
         ("hidden_size", json!(-4), "hidden_size"),
         ("num_hidden_layers", json!(100_000_000), "layers"),
         ("intermediate_size", json!(1_u64 << 40), "intermediate_size"),
-        ("head_dim", json!(5), "pairs"),
+        ("head_dim", json!(6), "pairs"),
         ("rms_norm_eps", json!(0.0), "rms_norm_eps"),
     ] {
         let mut config = decoder("llama");

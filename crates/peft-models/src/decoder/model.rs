@@ -86,11 +86,10 @@ impl Network for DecoderModel {
         let config = self.config();
         if let (HeadKind::Sequence { .. }, Some(score)) = (self.description.head, &self.head) {
             // Only the rows that are read: a norm goes row by row.
-            let last = self.decoder.norm.forward(
-                hidden.select(0, batch.last_rows()),
-                &batch.of_sequences(context),
-            );
-            return Output::Scores(score.forward(last, &batch.of_sequences(context)));
+            let context = &batch.of_sequences(context);
+            let last = hidden.select(0, batch.last_rows());
+            let last = self.decoder.norm.forward(last, context);
+            return Output::Scores(score.forward(last, context));
         }
         let context = batch.of_tokens(context);
         let hidden = self.decoder.norm.forward(hidden, &context);
