@@ -1,4 +1,7 @@
-use burn::{Tensor, tensor::Int};
+use burn::{
+    Tensor,
+    tensor::{Int, TensorData},
+};
 use peft_kernels::cross_entropy;
 
 use super::Linear;
@@ -73,6 +76,35 @@ impl LanguageHead {
         });
         let sum = parts.reduce(|sum, part| sum + part);
         sum.expect("there are rows")
+    }
+
+    /// `-log p(target)` of every row, in double precision on the host, without gradients.
+    ///
+    /// # Panics
+    /// If there is not a target for every row.
+    pub fn surprisals(&self, hidden: &Tensor<2>, targets: &[u32]) -> Vec<f64> {
+        let rows = hidden.dims()[0];
+        assert_eq!(rows, targets.len(), "a target for every row");
+        let mut all = Vec::with_capacity(rows);
+        for (start, count) in self.parts(rows) {
+            let logits = self.logits(hidden.clone().narrow(0, start, count));
+            let ids: Vec<i64> = targets[start..start + count]
+                .iter()
+                .map(|id| i64::from(*id))
+                .collect();
+            let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [count]), &logits.device());
+            let chosen = logits.clone().gather(1, ids.reshape([count, 1]));
+            let largest = logits.clone().max_dim(1);
+            // Differences to the largest logit keep their digits.
+            let sums = (logits - largest.clone()).exp().sum_dim(1);
+            let [sums, gaps] = [sums, largest - chosen].map(Tensor::into_data);
+            all.extend(
+                sums.iter::<f64>()
+                    .zip(gaps.iter::<f64>())
+                    .map(|(sum, gap)| sum.ln() + gap),
+            );
+        }
+        all
     }
 
     /// Rows that are worked on together: where they start, and how many.

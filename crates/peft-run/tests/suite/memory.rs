@@ -7,7 +7,7 @@ use peft_run::{
         format::{TargetSpec, Targets},
     },
     methods,
-    models::{HeadSpec, Network, SequenceModel},
+    models::{HeadSpec, Network, Output, SequenceModel},
 };
 use peft_train::{GradientSet, gradients};
 use serde_json::{Map, json};
