@@ -58,14 +58,17 @@ pub use names::NameMap;
 pub use output::Output;
 pub use path::{AdapterPlace, ParamPath};
 pub use phases::{PhaseLength, PhaseSpec, WarmUpChoice, Warmed};
-pub use sets::{AdapterRoster, AdapterRows, Methods, NamedMethods, remove_adapter, set_active};
+pub use sets::{
+    AdapterRoster, AdapterRows, MethodList, Methods, NamedMethods, Owner, remove_adapter,
+    set_active,
+};
 pub use site::{Site, SiteKind, linear_sites, matrix_shape, sites};
 pub use slot::{Hidden, InitialState, KeyValues, Passing, Slot};
 pub use step::{AdamWConfig, AdapterStep, AfterStep, FieldChange, FieldStep, Values};
 pub use target::Target;
 pub use tensors::{HostTensor, transpose};
 pub use walk::{
-    ParamSite, TiedParameter, learning_rate_factors, mean_penalty, tied_parameters,
+    ParamSite, TiedParameter, field_methods, learning_rate_factors, mean_penalty, tied_parameters,
     trainable_parameters,
 };
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use burn::{
     Tensor,
     module::{Module, ModuleVisitor, Param, Reparameterization},
+    tensor::Int,
 };
 
 use crate::{
@@ -72,7 +73,7 @@ pub(crate) fn adapted(path: &str) -> String {
     parameter.unwrap_or(path).to_owned()
 }
 
-/// The floating-point fields of an adapter, with the numbers of their values.
+/// The fields of an adapter, with the numbers of their values.
 fn fields_of(adapter: &DynAdapter) -> Vec<(String, usize)> {
     #[derive(Default)]
     struct Visitor {
@@ -87,6 +88,10 @@ fn fields_of(adapter: &DynAdapter) -> Vec<(String, usize)> {
             self.path.exit();
         }
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let values = param.lazy_shape().num_elements();
+            self.fields.push((self.path.text(), values));
+        }
+        fn visit_int<const D: usize>(&mut self, param: &Param<Tensor<D, Int>>) {
             let values = param.lazy_shape().num_elements();
             self.fields.push((self.path.text(), values));
         }
@@ -113,6 +118,20 @@ pub fn learning_rate_factors<M: Module>(model: &M) -> BTreeMap<String, f64> {
         }
     }
     factors
+}
+
+/// The [names](crate::Method::name) of the methods that made the fields of adapters, by parameter path, where
+/// they are known.
+pub fn field_methods<M: Module>(model: &M) -> BTreeMap<String, &'static str> {
+    let mut methods = BTreeMap::new();
+    for (path, adapter) in adapters(model) {
+        let Some(method) = adapter.method() else {
+            continue;
+        };
+        let fields = fields_of(&adapter).into_iter();
+        methods.extend(fields.map(|(field, _)| (format!("{path}.{field}"), method)));
+    }
+    methods
 }
 
 /// A copy of a parameter that several adapters share.

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use burn::{Tensor, module::Module};
 use peft_core::{
-    AdapterContext, AdapterRoster, AfterStep, Fields, Methods, ParamPath, Values,
-    learning_rate_factors, mean_penalty,
+    AdapterContext, AfterStep, Fields, Methods, Owner, ParamPath, Values, learning_rate_factors,
+    mean_penalty,
 };
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +20,8 @@ use crate::{
     tied::Ties,
 };
 
+use between::Owners;
+use look::Due;
 pub use state::TrainerState;
 
 /// After this many steps every adapter must have seen a gradient: factors that start at zero hold
@@ -66,14 +68,14 @@ pub struct Trainer {
     step: u64,
     /// What adapters put on the rates of their fields; known from the first step on.
     factors: Option<BTreeMap<String, f64>>,
-    /// The names of adapters, where they have names; known from the first step on.
-    named: Option<Vec<String>>,
+    /// Whose the adapters' fields are; known from the first step on.
+    owners: Option<Owners>,
     /// Which parameters adapters share; known from the first step on.
     ties: Option<Ties>,
     /// Whether adapters penalise their own parameters; known from the first step on.
     penalised: Option<bool>,
-    /// Batches whose gradients the method wants to look at before the next step.
-    due: usize,
+    /// What methods want to look at before the next step.
+    due: Vec<Due>,
     /// What the method remembers of each adapter, by the Burn path of its module.
     memory: BTreeMap<String, Fields<Values>>,
 }
@@ -87,10 +89,10 @@ impl Trainer {
             optimizer: AdamW::new(config.optimizer),
             step: 0,
             factors: None,
-            named: None,
+            owners: None,
             ties: None,
             penalised: None,
-            due: 0,
+            due: Vec::new(),
             memory: BTreeMap::new(),
         }
     }
@@ -114,9 +116,9 @@ impl Trainer {
 
     /// Take a step on a batch that comes in `parts`, whose loss Burn differentiates.
     ///
-    /// `methods` is the adapters' [`Method`](peft_core::Method), or
-    /// [`NamedMethods`](peft_core::NamedMethods) where adapters of several are trained together. Each
-    /// adapter with a name is then clipped by itself, its head included, so that it takes the step that it
+    /// `methods` is the adapters' [`Method`](peft_core::Method), a [`MethodList`](peft_core::MethodList)
+    /// where several made parts of one adapter, or [`NamedMethods`](peft_core::NamedMethods) where adapters
+    /// with names are trained together. Each adapter with a name is then clipped by itself, its head included, so that it takes the step that it
     /// would take alone; one that no row chooses stays as it is.
     ///
     /// `loss(model, part, context)` gives the mean loss of a part and its share of the batch; the
@@ -163,7 +165,7 @@ impl Trainer {
             &AdapterContext,
         ) -> Result<(Tensor<1>, GradientSet), TrainError>,
     ) -> Result<(M, StepReport), TrainError> {
-        if self.due > 0 {
+        if !self.due.is_empty() {
             return Err(TrainError::LookDue { step: self.step });
         }
         let factor = self.schedule.factor(self.step);
@@ -183,13 +185,13 @@ impl Trainer {
         let ties = self.ties.take().unwrap_or_else(|| Ties::of(&model));
         ties.gather(&mut total);
         let norm = self.check(&model, &total, mean_loss, learning_rate)?;
-        let fresh = || AdapterRoster::of(&model).names().to_vec();
-        let named = self.named.take().unwrap_or_else(fresh);
-        self.expect_methods(methods, &named, &total)?;
+        let owners = self.owners.take().unwrap_or_else(|| Owners::of(&model));
+        self.expect_methods(methods, &owners, &total)?;
         self.step += 1;
-        let scale = match named.is_empty() {
-            true => self.shrink(norm),
-            false => {
+        let named = owners.iter().any(|owner| owner.adapter.is_some());
+        let scale = match named {
+            false => self.shrink(norm),
+            true => {
                 let limited = |norms: &[f64]| self.shrink(euclidean(norms));
                 total.rescale_by_owner(limited);
                 1.0
@@ -201,44 +203,44 @@ impl Trainer {
         let (done, total_steps) = (self.step - 1, self.schedule.total());
         let rate = |path: &ParamPath| match path.adapter_place() {
             Some(place) => {
-                let name = place.adapter.as_deref();
-                let own = factors.get(&path.text()).copied().unwrap_or(1.0);
-                let method = methods.of(name)?;
+                let text = path.text();
+                let owner = Owner {
+                    adapter: place.adapter.as_deref(),
+                    method: owners.method(&text),
+                };
+                let own = factors.get(&text).copied().unwrap_or(1.0);
+                let method = methods.of(owner)?;
                 match method.learning_rate_factor(&place.field, done, total_steps) {
                     0.0 => None,
-                    turn => Some(learning_rate * methods.rate(name) * own * turn),
+                    turn => Some(learning_rate * methods.rate(owner) * own * turn),
                 }
             }
             None => Some(self.config.head_learning_rate * factor),
         };
         let mut model = self.optimizer.step(model, &total, scale, &rate);
-        let adapters: Vec<Option<&str>> = match named.is_empty() {
-            true => vec![None],
-            false => named.iter().map(|name| Some(name.as_str())).collect(),
-        };
-        for name in adapters {
-            let Some(method) = methods.of(name) else {
+        for owner in owners.iter() {
+            let Some(method) = methods.of(owner) else {
                 continue;
             };
             // Of an adapter that no row has chosen there is nothing to be seen.
-            let seen = name.is_none() || total.has_owner(name);
+            let seen = owner.adapter.is_none() || total.has_owner(owner.adapter);
             if !seen || !method.acts_after(self.step, total_steps) {
                 continue;
             }
             let mut now = AfterStep {
                 step: self.step,
                 total: total_steps,
-                learning_rate: learning_rate * methods.rate(name),
+                learning_rate: learning_rate * methods.rate(owner),
                 optimizer: self.config.optimizer,
-                adapters: self.adapters(&model, name, &total, scale),
+                adapters: self.adapters(&model, owner, &owners, &total, scale),
             };
             method.after_step(&mut now)?;
-            model = self.take_over(model, name, now.adapters);
+            model = self.take_over(model, owner.adapter, now.adapters);
         }
         model = ties.spread(model);
         self.ties = Some(ties);
-        self.due = self.looks_due(methods, &named, total_steps)?;
-        self.named = Some(named);
+        self.due = self.looks_due(methods, &owners, total_steps)?;
+        self.owners = Some(owners);
         if self.step == SILENT_STEPS.min(self.schedule.total()) {
             self.expect_gradients(&model)?;
         }
@@ -262,19 +264,23 @@ impl Trainer {
     fn expect_methods(
         &self,
         methods: &(impl Methods + ?Sized),
-        names: &[String],
+        owners: &Owners,
         total: &GradientSet,
     ) -> Result<(), TrainError> {
-        let unknown = |name: &&String| methods.of(Some(name)).is_none();
-        let mut unknown = names.iter().filter(unknown);
-        match unknown.find(|name| total.has_owner(Some(name))) {
-            None => Ok(()),
-            Some(name) => Err(TrainError::setting(
-                format!("adapter `{name}`"),
-                "it is to be trained, but no method is given for it",
-                "give one in NamedMethods",
-            )),
-        }
+        let trained = |owner: &Owner| owner.adapter.is_none() || total.has_owner(owner.adapter);
+        let unknown = |owner: &Owner| methods.of(*owner).is_none();
+        let Some(owner) = owners.iter().find(|one| trained(one) && unknown(one)) else {
+            return Ok(());
+        };
+        let (what, fix) = match (owner.adapter, owner.method) {
+            (Some(name), _) => (format!("adapter `{name}`"), "give one in NamedMethods"),
+            (None, method) => (
+                format!("the adapter of method `{}`", method.unwrap_or("?")),
+                "give it in a MethodList",
+            ),
+        };
+        let problem = "it is to be trained, but no method is given for it";
+        Err(TrainError::setting(what, problem, fix))
     }
 
     /// What the parts of the next step compute in: its dropout, most of all.

@@ -5,5 +5,5 @@ mod methods;
 mod roster;
 
 pub use active::{remove_adapter, set_active};
-pub use methods::{Methods, NamedMethods};
+pub use methods::{MethodList, Methods, NamedMethods, Owner};
 pub use roster::{AdapterRoster, AdapterRows};

@@ -1,29 +1,110 @@
 //! Between two steps: what the method is shown of the adapters, and what it changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use burn::{
     Tensor,
     module::{Module, ModuleMapper, ModuleVisitor, Param},
     tensor::Int,
 };
-use peft_core::{AdapterPlace, AdapterStep, FieldChange, FieldStep, ParamPath, Values};
+use peft_core::{
+    AdapterPlace, AdapterStep, FieldChange, FieldStep, Owner, ParamPath, Values, field_methods,
+};
 
 use super::Trainer;
 use crate::{AdamW, GradientSet};
 
+macro_rules! follow_path {
+    () => {
+        fn enter_module(&mut self, name: &str, container: &str) {
+            self.path.enter(name, container);
+        }
+
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.path.exit();
+        }
+    };
+}
+
+/// Whose the fields of a model's adapters are.
+#[derive(Debug, Default)]
+pub(super) struct Owners {
+    /// The names of the methods that made them, by parameter path.
+    methods: BTreeMap<String, &'static str>,
+    /// Names of adapters and of methods.
+    all: BTreeSet<(Option<String>, Option<&'static str>)>,
+}
+
+impl Owners {
+    pub(super) fn of<M: Module>(model: &M) -> Self {
+        let mut owners = Self {
+            methods: field_methods(model),
+            all: BTreeSet::new(),
+        };
+        let mut places = Places::default();
+        model.visit(&mut places);
+        for (adapter, path) in places.found {
+            let method = owners.method(&path);
+            owners.all.insert((adapter, method));
+        }
+        owners
+    }
+
+    /// The name of the method that made a field, if it is known.
+    pub(super) fn method(&self, path: &str) -> Option<&'static str> {
+        self.methods.get(path).copied()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = Owner<'_>> {
+        self.all.iter().map(|(adapter, method)| Owner {
+            adapter: adapter.as_deref(),
+            method: *method,
+        })
+    }
+}
+
+/// The names of adapters and the paths of their fields.
+#[derive(Default)]
+struct Places {
+    path: ParamPath,
+    found: Vec<(Option<String>, String)>,
+}
+
+impl Places {
+    fn add(&mut self) {
+        if let Some(place) = self.path.adapter_place() {
+            self.found.push((place.adapter, self.path.text()));
+        }
+    }
+}
+
+impl ModuleVisitor for Places {
+    follow_path!();
+
+    fn visit_float<const D: usize>(&mut self, _: &Param<Tensor<D>>) {
+        self.add();
+    }
+
+    fn visit_int<const D: usize>(&mut self, _: &Param<Tensor<D, Int>>) {
+        self.add();
+    }
+}
+
 impl Trainer {
-    /// The adapters of a name as they are after a step, with what the method remembers of them.
+    /// The adapters of an owner as they are after a step, with what the method remembers of them.
     pub(super) fn adapters<M: Module>(
         &mut self,
         model: &M,
-        name: Option<&str>,
+        owner: Owner,
+        owners: &Owners,
         gradients: &GradientSet,
         scale: f64,
     ) -> BTreeMap<String, AdapterStep> {
+        let name = owner.adapter;
         let mut read = Read {
             path: ParamPath::default(),
-            name,
+            owner,
+            owners,
             gradients,
             scale,
             adapters: BTreeMap::new(),
@@ -94,21 +175,10 @@ fn key(name: Option<&str>, module: &str) -> String {
     place(name, module, String::new()).key()
 }
 
-macro_rules! follow_path {
-    () => {
-        fn enter_module(&mut self, name: &str, container: &str) {
-            self.path.enter(name, container);
-        }
-
-        fn exit_module(&mut self, _: &str, _: &str) {
-            self.path.exit();
-        }
-    };
-}
-
 struct Read<'a> {
     path: ParamPath,
-    name: Option<&'a str>,
+    owner: Owner<'a>,
+    owners: &'a Owners,
     gradients: &'a GradientSet,
     scale: f64,
     adapters: BTreeMap<String, AdapterStep>,
@@ -119,10 +189,12 @@ impl Read<'_> {
         let Some(place) = self.path.adapter_place() else {
             return;
         };
-        if place.adapter.as_deref() != self.name {
+        let path = self.path.text();
+        let method = self.owners.method(&path);
+        if place.adapter.as_deref() != self.owner.adapter || method != self.owner.method {
             return;
         }
-        let gradient = self.gradients.get(&self.path.text());
+        let gradient = self.gradients.get(&path);
         let gradient = gradient.map(|gradient| (gradient.clone(), self.scale));
         let adapter = self.adapters.entry(place.module).or_default();
         let step = FieldStep::new(value, shape, gradient);

@@ -1,61 +1,87 @@
 use burn::module::Module;
-use peft_core::{AfterStep, Method, Methods, WeightGradients};
+use peft_core::{AfterStep, Methods, Owner, WeightGradients};
 
-use super::Trainer;
+use super::{Trainer, between::Owners};
 use crate::{GradientSet, TrainError};
 
+/// What a method wants to look at.
+#[derive(Debug)]
+pub(super) struct Due {
+    /// The name of the method, as the adapters tell it.
+    method: Option<&'static str>,
+    batches: usize,
+}
+
 impl Trainer {
-    /// Show the method of the model's only adapter the gradients of the adapted weights, where it wants to
-    /// [look](Method::look) at them before the next step; else nothing is done.
+    /// Show the methods of the model's only adapter the gradients of the adapted weights, where they want to
+    /// [look](peft_core::Method::look) at them before the next step; else nothing is done.
     ///
     /// `gradients(model, batches)` gives those of the loss to the effective weights, over so many batches,
     /// by the Burn paths of their modules.
     ///
     /// # Errors
-    /// Those of `gradients` and of [`Method::look`].
+    /// Those of `gradients` and of [`Method::look`](peft_core::Method::look).
     pub fn look<M: Module>(
         &mut self,
-        model: M,
-        method: &dyn Method,
-        gradients: impl FnOnce(&M, usize) -> Result<WeightGradients, TrainError>,
+        mut model: M,
+        methods: &(impl Methods + ?Sized),
+        mut gradients: impl FnMut(&M, usize) -> Result<WeightGradients, TrainError>,
     ) -> Result<M, TrainError> {
-        if self.due == 0 {
+        if self.due.is_empty() {
             return Ok(model);
         }
-        let gradients = gradients(&model, self.due)?;
-        let mut now = AfterStep {
-            step: self.step,
-            total: self.schedule.total(),
-            learning_rate: self.config.learning_rate * self.schedule.factor(self.step - 1),
-            optimizer: self.config.optimizer,
-            adapters: self.adapters(&model, None, &GradientSet::default(), 1.0),
-        };
-        method.look(&mut now, &gradients)?;
-        self.due = 0;
-        Ok(self.take_over(model, None, now.adapters))
+        let owners = self.owners.take().unwrap_or_else(|| Owners::of(&model));
+        for due in std::mem::take(&mut self.due) {
+            let owner = Owner {
+                adapter: None,
+                method: due.method,
+            };
+            let Some(method) = methods.of(owner) else {
+                continue;
+            };
+            let gradients = gradients(&model, due.batches)?;
+            let rate = self.config.learning_rate * methods.rate(owner);
+            let mut now = AfterStep {
+                step: self.step,
+                total: self.schedule.total(),
+                learning_rate: rate * self.schedule.factor(self.step - 1),
+                optimizer: self.config.optimizer,
+                adapters: self.adapters(&model, owner, &owners, &GradientSet::default(), 1.0),
+            };
+            method.look(&mut now, &gradients)?;
+            model = self.take_over(model, None, now.adapters);
+        }
+        self.owners = Some(owners);
+        Ok(model)
     }
 
-    /// Batches whose gradients are to be [shown](Self::look) before the next step.
+    /// Whose gradients are to be [shown](Self::look) before the next step.
     pub(super) fn looks_due(
         &self,
         methods: &(impl Methods + ?Sized),
-        names: &[String],
+        owners: &Owners,
         total_steps: u64,
-    ) -> Result<usize, TrainError> {
-        let due = |name| {
-            methods
-                .of(name)
-                .map_or(0, |one| one.looks_after(self.step, total_steps))
-        };
-        match names.iter().find(|name| due(Some(name)) > 0) {
-            // A gradient of a weight is of the rows of all its adapters.
-            Some(name) => Err(TrainError::setting(
-                format!("adapter `{name}`"),
-                "its method looks at the gradients of weights, which other adapters share",
-                "train it alone",
-            )),
-            None if names.is_empty() => Ok(due(None)),
-            None => Ok(0),
+    ) -> Result<Vec<Due>, TrainError> {
+        let mut all = Vec::new();
+        for owner in owners.iter() {
+            let method = methods.of(owner);
+            let batches = method.map_or(0, |one| one.looks_after(self.step, total_steps));
+            match owner.adapter {
+                _ if batches == 0 => {}
+                None => all.push(Due {
+                    method: owner.method,
+                    batches,
+                }),
+                // A gradient of a weight is of the rows of all its adapters.
+                Some(name) => {
+                    return Err(TrainError::setting(
+                        format!("adapter `{name}`"),
+                        "its method looks at the gradients of weights, which other adapters share",
+                        "train it alone",
+                    ));
+                }
+            }
         }
+        Ok(all)
     }
 }

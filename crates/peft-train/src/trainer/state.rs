@@ -41,7 +41,7 @@ impl Trainer {
     /// For element types that safetensors files do not hold, and where the method has yet to
     /// [look](Self::look) at gradients.
     pub fn state<M: Module>(&self, model: &M) -> Result<TrainerState, TrainError> {
-        if self.due > 0 {
+        if !self.due.is_empty() {
             return Err(TrainError::LookDue { step: self.step });
         }
         Ok(TrainerState {
@@ -75,7 +75,7 @@ impl Trainer {
         let memory = recall(&model, &state.memory, &device)?;
         self.optimizer.restore(&state.optimizer, &device)?;
         self.memory = memory;
-        self.due = 0;
+        self.due.clear();
         self.step = state.step;
         Ok(model)
     }
