@@ -7,6 +7,7 @@ mod end_to_end;
 mod families;
 mod guards;
 mod head;
+mod language;
 mod memory;
 mod offset;
 mod phases;

@@ -1,0 +1,175 @@
+//! Whole runs of models with a language head: trained, evaluated, saved, opened, merged, resumed.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use peft_run::{
+    DeviceChoice, MergeOptions, OpenOptions, RunConfig, RunError, TaskFile,
+    core::format::{AdapterConfig, AdapterFile},
+    data::{Dataset, LoadOptions, Task},
+    evaluate, merge, methods, open, train,
+};
+use tempfile::TempDir;
+
+use crate::{
+    common::{cpu, goldens},
+    resume::Stop,
+};
+
+/// A folder of a tiny model with a tokenizer, and texts that can be learned.
+fn workspace(name: &str) -> (TempDir, PathBuf, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let model = dir.path().join("model");
+    fs::create_dir(&model).unwrap();
+    for (from, files) in [
+        (name, ["config.json", "model.safetensors"]),
+        ("llama_tiny", ["tokenizer.json", "tokenizer_config.json"]),
+    ] {
+        for file in files {
+            fs::copy(goldens().join(from).join(file), model.join(file)).unwrap();
+        }
+    }
+    let words = ["cat", "dog", "owl", "fox", "hen", "pig"];
+    let mut texts = String::new();
+    for row in 0..120 {
+        let word = |place: usize| words[(row * (place + 1) + row / 7) % words.len()];
+        let text = format!("the {} and the {} ran.", word(0), word(1));
+        texts += &format!("{}\n", serde_json::json!({ "text": text }));
+    }
+    let data = dir.path().join("texts.jsonl");
+    fs::write(&data, texts).unwrap();
+    (dir, model, data)
+}
+
+fn config(model: &Path, data: &Path, output: &Path, method: &str) -> RunConfig {
+    let mut config = RunConfig::new(model, data, Task::CausalLm, method, output);
+    config.device = DeviceChoice::Cpu;
+    config.steps = Some(40);
+    config.batch_size = 8;
+    config.learning_rate = Some(2e-2);
+    config.max_length = 32;
+    config
+}
+
+fn adapter_bytes(folder: &Path) -> Vec<u8> {
+    fs::read(folder.join("adapter_model.safetensors")).unwrap()
+}
+
+/// The model of a folder with an adapter: its evaluation on texts.
+fn measured(model: &Path, adapter: Option<&Path>, data: &Path) -> (TaskFile, peft_run::Evaluation) {
+    let device = cpu();
+    let opened = open(&OpenOptions {
+        model,
+        adapter,
+        any_base: false,
+        task: Some(Task::CausalLm),
+        device: &device,
+    })
+    .unwrap();
+    let load = LoadOptions::new(Task::CausalLm, 32);
+    let (rows, _) = Dataset::load(data, &load, &opened.tokenizer).unwrap();
+    let objective = opened.task.objective();
+    let found = evaluate(&opened.model, &rows, objective.as_ref(), 5, &device).unwrap();
+    (opened.task, found)
+}
+
+#[test]
+fn lora_learns_texts_and_its_files_work() {
+    for name in ["llama_tiny", "llama_tiny_tied", "mamba_tiny"] {
+        let (dir, model, data) = workspace(name);
+        let output = dir.path().join("out");
+        let report = train(&config(&model, &data, &output, "lora"), &mut ()).unwrap();
+        let (_, before) = measured(&model, None, &data);
+        let (_, after) = measured(&model, Some(&output), &data);
+        assert!(
+            after.loss < before.loss - 0.5,
+            "{name}: {after:?} {before:?}"
+        );
+        let perplexity = after.metrics["perplexity"];
+        assert!((perplexity - after.loss.exp()).abs() < 1e-9 * perplexity);
+        assert!(report.selection.metrics.contains_key("perplexity"));
+        let written = AdapterConfig::read(&output).unwrap();
+        assert_eq!(written.task_type(), Some("CAUSAL_LM"), "{name}");
+        for (key, tensor) in &AdapterFile::read(&output).unwrap().tensors {
+            assert!(key.starts_with("base_model.model."), "{key}");
+            assert!(key.contains("lora_"), "{key}");
+            assert!(tensor.to_f32().unwrap().iter().any(|v| *v != 0.0), "{key}");
+        }
+
+        let merged = dir.path().join("merged");
+        let device = cpu();
+        merge(&MergeOptions::new(&model, &output, &merged, &device)).unwrap();
+        let (_, whole) = measured(&merged, None, &data);
+        assert!(
+            (whole.loss - after.loss).abs() < 1e-5,
+            "{name}: {whole:?} {after:?}"
+        );
+    }
+}
+
+#[test]
+fn a_stopped_run_goes_on_to_the_same_bits() {
+    let (dir, model, data) = workspace("llama_tiny");
+    let whole = dir.path().join("whole");
+    train(&config(&model, &data, &whole, "lora"), &mut ()).unwrap();
+    let parts = dir.path().join("parts");
+    let mut settings = config(&model, &data, &parts, "lora");
+    for steps in [7, 1, 20] {
+        let error = train(&settings, &mut Stop::after(steps)).unwrap_err();
+        assert!(matches!(error, RunError::Interrupted { .. }), "{error}");
+        settings.resume = true;
+    }
+    train(&settings, &mut ()).unwrap();
+    assert_eq!(adapter_bytes(&whole), adapter_bytes(&parts));
+}
+
+/// A method has nothing to adapt in some models, and says so.
+const NOTHING_THERE: [(&str, &str); 3] = [
+    ("bitfit", "llama_tiny"),
+    ("sdt", "llama_tiny"),
+    ("bottleneck", "mamba_tiny"),
+];
+
+#[test]
+fn every_method_trains_on_a_llama_and_a_mamba() {
+    for name in ["llama_tiny", "mamba_tiny"] {
+        let (dir, model, data) = workspace(name);
+        for entry in methods::METHODS {
+            let output = dir.path().join(entry.name);
+            let mut settings = config(&model, &data, &output, entry.name);
+            settings.steps = Some(3);
+            settings.learning_rate = None;
+            // Few enough for the tiny model's matrices.
+            for (key, value) in [
+                ("n_frequency", 24),
+                ("block_size", 8),
+                ("r", 2),
+                ("num_heads", 4),
+            ] {
+                if entry.keys.contains(&key) {
+                    settings.method_config.insert(key.into(), value.into());
+                }
+            }
+            let trained = train(&settings, &mut ());
+            if NOTHING_THERE.contains(&(entry.name, name)) {
+                let error = trained.unwrap_err().to_string();
+                assert!(error.contains("match"), "{name}, {}: {error}", entry.name);
+                continue;
+            }
+            trained.unwrap_or_else(|error| panic!("{name}, {}: {error}", entry.name));
+            let (_, with) = measured(&model, Some(&output), &data);
+            let merged = dir.path().join(format!("{}_merged", entry.name));
+            let device = cpu();
+            match merge(&MergeOptions::new(&model, &output, &merged, &device)) {
+                Ok(_) => {
+                    let (_, whole) = measured(&merged, None, &data);
+                    let off = (whole.loss - with.loss).abs();
+                    assert!(off < 1e-5, "{name}, {}: {whole:?} {with:?}", entry.name);
+                }
+                Err(error) => assert_eq!(entry.name, "bottleneck", "{name}: {error}"),
+            }
+        }
+    }
+}
