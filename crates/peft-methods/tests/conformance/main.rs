@@ -5,6 +5,7 @@
 
 mod files;
 mod gradients;
+mod kinds;
 mod model;
 mod sets;
 mod values;
@@ -168,9 +169,15 @@ fn variants(
 /// Methods whose update has a sparse core.
 const SPARSE_CORES: [&str; 5] = ["sdctft", "ssh", "fourierft", "waveft", "loca"];
 
+/// Whether a method adapts the weights of linear layers; [`kinds`] is about the others.
+fn adapts_weights(entry: &Entry) -> bool {
+    let method = (entry.build)(&(entry.defaults)()).unwrap();
+    method.site_kinds().iter().any(|kind| kind.is_linear())
+}
+
 /// Run a property over methods, variants and shapes.
 fn check(property: impl Fn(&Case)) {
-    for entry in METHODS {
+    for entry in METHODS.iter().filter(|entry| adapts_weights(entry)) {
         if entry.name == "meprop" && backend() != "flex" {
             continue;
         }

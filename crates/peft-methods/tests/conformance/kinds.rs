@@ -1,0 +1,366 @@
+//! What methods must hold that adapt plain parameters, or that stand in slots.
+
+use burn::{
+    Tensor,
+    module::{Module, ModuleMapper, ModuleVisitor, Param},
+    tensor::{Device, FloatDType, TensorData},
+};
+use peft_core::{
+    AdapterContext, AttachOptions, Hidden, Method, NameMap, ParamPath, SiteKind, Slot, attach,
+    format::{AdapterConfig, AdapterFile, TargetSpec, Targets},
+    kernels::{key_of, normal},
+    load_adapter, nn, read_adapter, save_adapter, trainable_parameters,
+};
+use peft_methods::{Entry, METHODS};
+use proptest::prelude::*;
+use serde_json::{Map, Value, json};
+
+use crate::model::{assert_close, backend, device, values};
+
+/// A bias, a matrix that is no weight, and a slot.
+#[derive(Module, Debug)]
+struct Net {
+    bias: Param<Tensor<1>>,
+    a_log: Param<Tensor<2>>,
+    after: Slot<Hidden>,
+}
+
+struct Case {
+    entry: &'static Entry,
+    method: Box<dyn Method>,
+    width: usize,
+    states: usize,
+    seed: u64,
+}
+
+fn random<const D: usize>(key: u64, shape: [usize; D], like: (&Device, FloatDType)) -> Tensor<D> {
+    let values = normal(key, shape.iter().product());
+    let data = TensorData::new(values, shape).convert_dtype(like.1.into());
+    Tensor::from_data(data, (like.0, like.1.into()))
+}
+
+impl Net {
+    fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        let context = AdapterContext::inference();
+        let rates = nn::parameter(&self.a_log, &context).exp().sum_dim(1);
+        let y = x.clone() * rates.transpose() + nn::parameter(&self.bias, &context).unsqueeze();
+        let normed = |y: Tensor<2>, x: Tensor<2>| (y + x).tanh();
+        self.after.through(y, &x, normed, &context)
+    }
+}
+
+impl Case {
+    fn dtype(&self) -> FloatDType {
+        match backend().as_str() {
+            "wgpu" => FloatDType::F32,
+            _ => FloatDType::F64,
+        }
+    }
+
+    fn base(&self, dtype: FloatDType, device: &Device) -> Net {
+        let key = |what: &str| key_of(self.seed, what, 0);
+        let like = (device, dtype);
+        Net {
+            bias: Param::from_tensor(random(key("bias"), [self.width], like)),
+            a_log: Param::from_tensor(random(key("a_log"), [self.width, self.states], like)),
+            after: Slot::new([self.width]),
+        }
+    }
+
+    fn targets(&self) -> TargetSpec {
+        let names: &[&str] = match self.method.site_kinds() {
+            [SiteKind::Slot] => &["after"],
+            // One of two dimensions and one of one, where it takes either.
+            _ if self.entry.name == "sdt" => &["a_log"],
+            _ => &["a_log", "bias"],
+        };
+        TargetSpec::new(Targets::List(names.iter().map(|n| n.to_string()).collect()))
+    }
+
+    fn fresh(&self, dtype: FloatDType, device: &Device) -> Net {
+        let options = AttachOptions {
+            targets: &self.targets(),
+            names: &NameMap::identity(),
+            modules_to_save: &[],
+            heads: &[],
+            seed: self.seed,
+            gradients: None,
+        };
+        let attached = attach(self.base(dtype, device), self.method.as_ref(), &options);
+        let (net, report) = attached.unwrap();
+        let counted: usize = trainable_parameters(&net).iter().map(|one| one.len()).sum();
+        assert_eq!(report.adapter_parameters, counted, "{}", self.entry.name);
+        net
+    }
+
+    /// With random values in the adapter, as after training.
+    fn trained(&self, dtype: FloatDType, device: &Device) -> Net {
+        self.fresh(dtype, device).map(&mut Nudge {
+            path: ParamPath::default(),
+            change: |path: &str, old: Vec<f64>| {
+                let draws = normal(key_of(self.seed, path, 1), old.len()).into_iter();
+                let moved = old.into_iter().zip(draws);
+                moved
+                    .map(|(old, draw)| old + 0.3 * f64::from(draw))
+                    .collect()
+            },
+        })
+    }
+
+    fn input(&self, dtype: FloatDType, device: &Device) -> Tensor<2> {
+        random(key_of(self.seed, "x", 0), [3, self.width], (device, dtype))
+    }
+
+    fn probe(&self, device: &Device) -> Tensor<2> {
+        let like = (device, self.dtype());
+        random(key_of(self.seed, "probe", 0), [3, self.width], like)
+    }
+}
+
+/// Changes the values of trained fields.
+struct Nudge<F> {
+    path: ParamPath,
+    change: F,
+}
+
+impl<F: Fn(&str, Vec<f64>) -> Vec<f64>> ModuleMapper for Nudge<F> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.exit();
+    }
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        if self.path.adapter_place().is_none() {
+            return param;
+        }
+        let path = self.path.text();
+        param.map(|old| {
+            let trained = old.is_require_grad();
+            let (shape, device, dtype) = (old.dims(), old.device(), old.dtype());
+            let new = (self.change)(&path, old.into_data().iter::<f64>().collect());
+            let data = TensorData::new(new, shape).convert_dtype(dtype);
+            Tensor::from_data(data, (&device, dtype)).set_require_grad(trained)
+        })
+    }
+}
+
+/// Gradients of trained fields.
+struct Read<'a>(
+    ParamPath,
+    &'a burn::tensor::Gradients,
+    Vec<(String, Vec<f64>)>,
+);
+
+impl ModuleVisitor for Read<'_> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.0.enter(name, container);
+    }
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.0.exit();
+    }
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(gradient) = param.base().grad(self.1) {
+            self.2.push((self.0.text(), values(gradient)));
+        }
+    }
+}
+
+fn variants(entry: &Entry) -> Vec<Map<String, Value>> {
+    let with = |json: Value| {
+        let mut settings = (entry.defaults)();
+        settings.extend(json.as_object().expect("an object").clone());
+        settings
+    };
+    match entry.name {
+        "bottleneck" => vec![
+            with(json!({ "reduction_factor": 2.0 })),
+            with(json!({ "non_linearity": "swish", "reads": "plain", "scaling": 0.5 })),
+            with(json!({ "non_linearity": "gelu", "reads": "residual", "reduction_factor": 3.0 })),
+            with(json!({ "non_linearity": "tanh", "reduction_factor": 0.5 })),
+        ],
+        "bitfit" => vec![Map::new()],
+        "sdt" => vec![
+            with(json!({})),
+            with(json!({ "channels": 0.5, "states": 1.0 })),
+            with(json!({ "channels": 1.0, "states": 0.1 })),
+        ],
+        other => panic!("{other}: say here which of its settings to test"),
+    }
+}
+
+fn check(property: impl Fn(&Case)) {
+    let others = METHODS.iter().filter(|entry| !super::adapts_weights(entry));
+    let mut met = 0;
+    for entry in others {
+        for settings in variants(entry) {
+            let run = |width, states, seed| {
+                let method = (entry.build)(&settings).unwrap();
+                property(&Case {
+                    entry,
+                    method,
+                    width,
+                    states,
+                    seed,
+                });
+            };
+            met += 1;
+            run(1, 1, 1);
+            run(17, 5, 2);
+            if backend() == "wgpu" {
+                continue;
+            }
+            let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
+                cases: 12,
+                failure_persistence: None,
+                rng_seed: proptest::test_runner::RngSeed::Fixed(7),
+                ..ProptestConfig::default()
+            });
+            runner
+                .run(
+                    &(1..40usize, 1..9usize, 0..1000u64),
+                    |(width, states, seed)| {
+                        run(width, states, seed);
+                        Ok(())
+                    },
+                )
+                .unwrap();
+        }
+    }
+    assert!(met >= 8, "{met}");
+}
+
+#[test]
+fn fresh_ones_change_no_bit() {
+    check(|case| {
+        let (device, dtype) = (device(), case.dtype());
+        let x = case.input(dtype, &device);
+        let before = values(case.base(dtype, &device).forward(x.clone()));
+        let fresh = values(case.fresh(dtype, &device).forward(x.clone()));
+        assert_eq!(before, fresh, "{}", case.entry.name);
+        let trained = values(case.trained(dtype, &device).forward(x));
+        assert_ne!(before, trained, "{}", case.entry.name);
+    });
+}
+
+#[test]
+fn what_folds_computes_the_same_when_folded() {
+    check(|case| {
+        if case.method.site_kinds() == [SiteKind::Slot] {
+            return;
+        }
+        let (device, dtype) = (device(), case.dtype());
+        let x = case.input(dtype, &device);
+        let model = case.trained(dtype, &device);
+        let apart = values(model.forward(x.clone()));
+        let folded = model.materialize();
+        assert!(
+            trainable_parameters(&folded)
+                .iter()
+                .all(|one| !one.path.contains(".adapter."))
+        );
+        let tolerance = if dtype == FloatDType::F64 {
+            1e-12
+        } else {
+            1e-5
+        };
+        assert_close(
+            case.entry.name,
+            &values(folded.forward(x)),
+            &apart,
+            tolerance,
+        );
+    });
+}
+
+#[test]
+fn their_gradients_match_finite_differences_and_are_all_there_are() {
+    if backend() == "wgpu" {
+        return;
+    }
+    check(|case| {
+        // A positive part has no derivative at 0, and differences across it are none.
+        if case.entry.name == "bottleneck" && case.method.config()["non_linearity"] == "relu" {
+            return;
+        }
+        let device = device().autodiff();
+        let dtype = case.dtype();
+        let model = case.trained(dtype, &device);
+        let loss = (model.forward(case.input(dtype, &device)) * case.probe(&device)).sum();
+        let gradients = loss.backward();
+        let mut read = Read(ParamPath::default(), &gradients, Vec::new());
+        model.visit(&mut read);
+        assert_eq!(read.2.len(), trainable_parameters(&model).len());
+        let plain = device.clone().inner();
+        let valid = model.valid();
+        for (field, gradient) in read.2 {
+            for index in (0..gradient.len()).step_by(gradient.len().div_ceil(5)) {
+                let at = |step: f64| {
+                    let moved = valid.clone().map(&mut Nudge {
+                        path: ParamPath::default(),
+                        change: |path: &str, mut old: Vec<f64>| {
+                            if path == field {
+                                old[index] += step;
+                            }
+                            old
+                        },
+                    });
+                    let y = moved.forward(case.input(dtype, &plain));
+                    values((y * case.probe(&plain)).sum())[0]
+                };
+                let numeric = (at(1e-5) - at(-1e-5)) / 2e-5;
+                let error = (numeric - gradient[index]).abs() / numeric.abs().max(1.0);
+                let name = case.entry.name;
+                assert!(
+                    error < 1e-7,
+                    "{name} {field}[{index}]: {numeric} {}",
+                    gradient[index]
+                );
+            }
+        }
+    });
+}
+
+#[test]
+fn their_files_keep_every_bit_and_broken_ones_are_refused() {
+    check(|case| {
+        let (device, names) = (device(), NameMap::identity());
+        let method = case.method.as_ref();
+        let model = case.trained(FloatDType::F32, &device);
+        let dir = tempfile::tempdir().unwrap();
+        let targets = case.targets();
+        let mut config = AdapterConfig::builder(method.peft_type()).target(&targets);
+        for (key, value) in method.config() {
+            config = config.field(&key, value);
+        }
+        let config = config.build().unwrap();
+        save_adapter(&model, dir.path(), &config, method, &names).unwrap();
+        let x = case.input(FloatDType::F32, &device);
+        let written = values(model.forward(x.clone()));
+        let load = |file: &AdapterFile| {
+            file.write(&dir.path().join("adapter_model.safetensors"))
+                .unwrap();
+            let config = AdapterConfig::read(dir.path()).unwrap();
+            let method = peft_methods::from_config(&config)?;
+            let loaded = read_adapter(dir.path(), config, method.as_ref())?;
+            let base = case.base(FloatDType::F32, &device);
+            load_adapter(base, &loaded, method.as_ref(), &names, &device)
+        };
+        let whole = AdapterFile::read(dir.path()).unwrap();
+        let (again, _) = load(&whole).unwrap();
+        assert_eq!(values(again.forward(x)), written, "{}", case.entry.name);
+        for key in whole.tensors.keys() {
+            let mut file = whole.clone();
+            let bytes = &mut file.tensors[key].bytes;
+            let last = bytes.len() - 4;
+            bytes[last..].copy_from_slice(&f32::NAN.to_le_bytes());
+            assert!(load(&file).is_err(), "{key}");
+            let mut file = whole.clone();
+            file.tensors[key].shape.insert(0, 1);
+            assert!(load(&file).is_err(), "{key}");
+            let mut file = whole.clone();
+            file.tensors.swap_remove(key).unwrap();
+            assert!(load(&file).is_err(), "{key}");
+        }
+    });
+}
