@@ -32,7 +32,7 @@ pub fn method(setup: &Setup) -> Result<Box<dyn Method>> {
 pub fn adapted<M: Module>(model: M, setup: &Setup, targets: Targets) -> Result<M> {
     let method = method(setup)?;
     let mut gradients = WeightGradients::new();
-    if method.gradient_batches() > 0 {
+    if method.gradients().batches > 0 {
         gradients.sums = linear_sites(&model)
             .into_iter()
             .map(|site| {

@@ -61,7 +61,7 @@ impl ProbeCase {
         let (names, heads) = (model.names(), model.head_modules());
         let targets = TargetSpec::new(named(&self.setup.targets));
         let modules = matched_modules(model, &targets, SiteKind::LINEAR, &names, heads)?;
-        let batches = self.plan.iter_from(0).take(method.gradient_batches());
+        let batches = self.plan.iter_from(0).take(method.gradients().batches);
         let objective = objective();
         let batches =
             batches.map(|rows| labelled_batch(model, &self.data, rows, &objective, &self.device));

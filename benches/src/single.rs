@@ -60,14 +60,14 @@ fn adapted_holder(setup: &Setup, method: &dyn Method, device: &Device) -> Result
     let holder = Holder::frozen(setup, device);
     let mut gradients = WeightGradients::new();
     let plain = holder.clone().weight_trained();
-    for batch in 0..method.gradient_batches() {
+    for batch in 0..method.gradients().batches {
         let [input, probe] = rows(setup, 1 + batch as u64, device);
         let loss = plain.loss(&input, &probe, &AdapterContext::inference());
         let found = plain.linear.weight.val().grad(&loss.backward());
         let found = found.context("the weight got no gradient")?;
         gradients.add([("linear".to_owned(), found)], method);
     }
-    let known = (method.gradient_batches() > 0).then_some(&gradients);
+    let known = (method.gradients().batches > 0).then_some(&gradients);
     adapted_by(holder, method, named(&["linear"]), known)
 }
 

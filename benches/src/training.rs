@@ -111,7 +111,7 @@ impl Training {
         if !method.adapts_weights() {
             wanted = format::Targets::Unspecified;
         }
-        let count = method.gradient_batches();
+        let count = method.gradients().batches;
         let mut gradients = WeightGradients::new();
         let batches = (0..count).map(|_| inputs.packed(&model, device));
         let (learned, recompute) = (objective(), setup.recompute);

@@ -19,6 +19,29 @@ pub enum MomentScope {
     LayerType,
 }
 
+/// What a [`Method`] wants of the gradients of the weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct GradientWishes {
+    /// Batches over which [`Method::init`] wants them summed; 0 if it wants none.
+    pub batches: usize,
+    /// Whether it wants second moments, and over what.
+    pub moments: Option<MomentScope>,
+    /// Whether it wants the magnitudes summed, too.
+    pub magnitudes: bool,
+    /// Whether it wants the squares summed, too.
+    pub squares: bool,
+}
+
+impl GradientWishes {
+    /// The sums over so many batches, and nothing else.
+    pub fn sums(batches: usize) -> Self {
+        Self {
+            batches,
+            ..Self::default()
+        }
+    }
+}
+
 /// The gradients of weights, over a few batches.
 #[derive(Debug, Clone, Default)]
 pub struct WeightGradients {
@@ -27,13 +50,13 @@ pub struct WeightGradients {
     /// Sums over the batches, `[in, out]`, by the checkpoint's names of their modules.
     pub sums: BTreeMap<String, Tensor<2>>,
     /// Sums of their magnitudes, entry by entry, by the same names, for methods that [want
-    /// them](crate::Method::gradient_magnitudes).
+    /// them](GradientWishes::magnitudes).
     pub magnitudes: BTreeMap<String, Tensor<2>>,
     /// Sums of their squares, entry by entry, for methods that [want
-    /// them](crate::Method::gradient_squares).
+    /// them](GradientWishes::squares).
     pub squares: BTreeMap<String, Tensor<2>>,
     /// Second moments, by the same names, for methods that [want
-    /// them](crate::Method::gradient_moments).
+    /// them](GradientWishes::moments).
     pub moments: BTreeMap<String, Arc<GradientMoments>>,
 }
 
@@ -58,14 +81,15 @@ impl WeightGradients {
             sums.insert(path.to_owned(), sum);
         };
         self.batches += 1;
+        let wishes = method.gradients();
         for (path, gradient) in gradients {
-            if let Some(scope) = method.gradient_moments() {
+            if let Some(scope) = wishes.moments {
                 self.add_moments(&path, &gradient, scope);
             }
-            if method.gradient_magnitudes() {
+            if wishes.magnitudes {
                 add(&mut self.magnitudes, &path, gradient.clone().abs());
             }
-            if method.gradient_squares() {
+            if wishes.squares {
                 let square = gradient.clone().powi_scalar(2);
                 add(&mut self.squares, &path, square);
             }

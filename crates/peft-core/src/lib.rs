@@ -52,7 +52,7 @@ pub use files::{
     AdapterPart, LoadedAdapter, adapter_tensors, load_adapter, load_adapter_as, read_adapter,
     save_adapter, save_adapter_as, save_parts,
 };
-pub use gradients::{GradientMoments, MomentScope, WeightGradients, layer_type};
+pub use gradients::{GradientMoments, GradientWishes, MomentScope, WeightGradients, layer_type};
 pub use method::{AdapterSpec, DefaultTargets, Fields, InitContext, Method, own_settings};
 pub use names::NameMap;
 pub use output::Output;

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::{
-    AdapterError, AfterStep, Common, Cost, DynAdapter, GradientMoments, HostTensor, MomentScope,
+    AdapterError, AfterStep, Common, Cost, DynAdapter, GradientMoments, GradientWishes, HostTensor,
     PhaseSpec, SiteKind, Target, WarmUpChoice, Warmed, WeightGradients,
 };
 
@@ -125,31 +125,14 @@ pub trait Method: Debug + Send + Sync {
         Map::new()
     }
 
-    /// Batches over which [`init`](Self::init) wants the gradients of the weights summed; 0 if it
-    /// wants none.
-    fn gradient_batches(&self) -> usize {
-        0
-    }
-
-    /// Whether [`init`](Self::init) wants second moments of the gradients of those batches, and over
-    /// what.
-    fn gradient_moments(&self) -> Option<MomentScope> {
-        None
-    }
-
-    /// Whether [`init`](Self::init) wants the magnitudes of the gradients of those batches summed, too.
-    fn gradient_magnitudes(&self) -> bool {
-        false
-    }
-
-    /// Whether it wants the squares of the gradients of batches summed, too.
-    fn gradient_squares(&self) -> bool {
-        false
+    /// What it wants of the gradients of the weights that it is to adapt.
+    fn gradients(&self) -> GradientWishes {
+        GradientWishes::default()
     }
 
     /// The phases of a run, in their order; the last trains this method's adapters.
     fn phases(&self) -> Vec<PhaseSpec> {
-        let batches = self.gradient_batches();
+        let batches = self.gradients().batches;
         let probe = (batches > 0).then_some(PhaseSpec::Probe { batches });
         probe.into_iter().chain([PhaseSpec::Train]).collect()
     }

@@ -32,7 +32,7 @@ pub struct AttachOptions<'a> {
     pub heads: &'a [&'a str],
     /// Seed of the initial values.
     pub seed: u64,
-    /// Gradients of the weights, for a method that [wants them](Method::gradient_batches).
+    /// Gradients of the weights, for a method that [wants them](Method::gradients).
     pub gradients: Option<&'a WeightGradients>,
 }
 

@@ -3,7 +3,8 @@ use burn::{
     tensor::{Device, TensorData},
 };
 use peft_core::{
-    AdapterError, AdapterSpec, DynAdapter, Fields, HostTensor, InitContext, Method, Target,
+    AdapterError, AdapterSpec, DynAdapter, Fields, GradientWishes, HostTensor, InitContext, Method,
+    Target,
     format::targets::PatternMap,
     kernels::{key_of, mix_key},
 };
@@ -198,11 +199,11 @@ impl Method for DeepLoraMethod {
         self.config.to_json()
     }
 
-    fn gradient_batches(&self) -> usize {
-        match self.config.compressed {
+    fn gradients(&self) -> GradientWishes {
+        GradientWishes::sums(match self.config.compressed {
             true => self.config.gradient_batches,
             false => 0,
-        }
+        })
     }
 
     fn init(&self, target: &Target, start: &InitContext) -> Result<DynAdapter, AdapterError> {

@@ -136,7 +136,7 @@ pub fn initial_values(case: &Case) {
     let first = dense("layer", 1);
     assert_eq!(first, dense("layer", 1));
     // A method that starts at nothing, or at a function of the weight, has nothing to draw.
-    let of_gradients = case.method.gradient_moments().is_some();
+    let of_gradients = case.method.gradients().moments.is_some();
     // In one or two dimensions a random direction beside another is a sign, and may be the same again.
     let signs =
         case.entry.name == "deep_lora" && (case.inputs == 1 || case.inputs.max(case.outputs) == 2);

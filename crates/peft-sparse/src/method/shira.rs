@@ -1,6 +1,7 @@
 use burn::tensor::{Device, TensorData};
 use peft_core::{
-    AdapterError, AdapterSpec, DynAdapter, Fields, HostTensor, InitContext, Method, Target,
+    AdapterError, AdapterSpec, DynAdapter, Fields, GradientWishes, HostTensor, InitContext, Method,
+    Target,
     format::{Dtype, TensorInfo},
     own_settings,
 };
@@ -179,11 +180,11 @@ impl Method for ShiraMethod {
         to_map(&self.config)
     }
 
-    fn gradient_batches(&self) -> usize {
-        match self.config.mask_type {
+    fn gradients(&self) -> GradientWishes {
+        GradientWishes::sums(match self.config.mask_type {
             ShiraMask::Random | ShiraMask::Magnitude => 0,
             ShiraMask::Gradient | ShiraMask::Snip => GRADIENT_BATCHES,
-        }
+        })
     }
 
     fn init(&self, target: &Target, start: &InitContext) -> Result<DynAdapter, AdapterError> {

@@ -1,7 +1,7 @@
 use burn::tensor::{Device, TensorData};
 use peft_core::{
-    AdapterError, AdapterSpec, DynAdapter, Fields, HostTensor, InitContext, Method, Target,
-    own_settings,
+    AdapterError, AdapterSpec, DynAdapter, Fields, GradientWishes, HostTensor, InitContext, Method,
+    Target, own_settings,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -92,8 +92,8 @@ impl Method for SiftMethod {
         to_map(&self.config)
     }
 
-    fn gradient_batches(&self) -> usize {
-        1
+    fn gradients(&self) -> GradientWishes {
+        GradientWishes::sums(1)
     }
 
     fn init(&self, target: &Target, start: &InitContext) -> Result<DynAdapter, AdapterError> {

@@ -3,7 +3,8 @@ use burn::{
     tensor::{Device, TensorData},
 };
 use peft_core::{
-    AdapterError, AdapterSpec, DynAdapter, Fields, HostTensor, InitContext, Method, Target,
+    AdapterError, AdapterSpec, DynAdapter, Fields, GradientWishes, HostTensor, InitContext, Method,
+    Target,
     format::{Dtype, TensorInfo},
     kernels::{key_of, uniform},
     own_settings,
@@ -206,11 +207,11 @@ impl Method for SelectedMethod {
         self.config.to_json()
     }
 
-    fn gradient_batches(&self) -> usize {
-        match self.config.select {
+    fn gradients(&self) -> GradientWishes {
+        GradientWishes::sums(match self.config.select {
             Selection::Grad => GRADIENT_BATCHES,
             _ => 0,
-        }
+        })
     }
 
     fn describe(&self, target: &Target) -> Result<AdapterSpec, AdapterError> {

@@ -7,8 +7,8 @@ use burn::{
     tensor::{Device, TensorData},
 };
 use peft_core::{
-    AdapterError, AdapterSpec, Cost, DefaultTargets, DynAdapter, Fields, HostTensor, InitContext,
-    Method, Target, WeightGradients,
+    AdapterError, AdapterSpec, Cost, DefaultTargets, DynAdapter, Fields, GradientWishes,
+    HostTensor, InitContext, Method, Target, WeightGradients,
     format::{Dtype, TensorInfo},
     own_settings,
     places::strongest,
@@ -175,12 +175,11 @@ impl Method for SmtMethod {
         Map::from_iter([("block_counts".to_owned(), Value::Object(counts.collect()))])
     }
 
-    fn gradient_batches(&self) -> usize {
-        self.config.probe_batches
-    }
-
-    fn gradient_magnitudes(&self) -> bool {
-        self.config.score == SmtScore::AbsMean
+    fn gradients(&self) -> GradientWishes {
+        GradientWishes {
+            magnitudes: self.config.score == SmtScore::AbsMean,
+            ..GradientWishes::sums(self.config.probe_batches)
+        }
     }
 
     fn default_targets(&self) -> DefaultTargets {

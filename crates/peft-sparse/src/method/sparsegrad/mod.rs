@@ -7,8 +7,8 @@ use burn::{
     tensor::{Device, TensorData},
 };
 use peft_core::{
-    AdapterError, AdapterSpec, AfterStep, DefaultTargets, DynAdapter, Fields, HostTensor,
-    InitContext, Method, MomentScope, Target, WeightGradients, own_settings,
+    AdapterError, AdapterSpec, AfterStep, DefaultTargets, DynAdapter, Fields, GradientWishes,
+    HostTensor, InitContext, Method, MomentScope, Target, WeightGradients, own_settings,
 };
 use rayon::prelude::*;
 use serde_json::{Map, Value};
@@ -93,15 +93,14 @@ impl Method for SparseGradMethod {
         self.config.to_json()
     }
 
-    fn gradient_batches(&self) -> usize {
-        self.config.probe_batches
-    }
-
-    fn gradient_moments(&self) -> Option<MomentScope> {
-        Some(match self.config.shared_basis {
-            true => MomentScope::LayerType,
-            false => MomentScope::Module,
-        })
+    fn gradients(&self) -> GradientWishes {
+        GradientWishes {
+            moments: Some(match self.config.shared_basis {
+                true => MomentScope::LayerType,
+                false => MomentScope::Module,
+            }),
+            ..GradientWishes::sums(self.config.probe_batches)
+        }
     }
 
     fn default_targets(&self) -> DefaultTargets {

@@ -8,8 +8,8 @@ use burn::{
     tensor::{Device, TensorData},
 };
 use peft_core::{
-    AdamWConfig, AdapterError, AdapterSpec, AdapterStep, AfterStep, DynAdapter, Fields, HostTensor,
-    InitContext, Method, Target, WeightGradients, own_settings,
+    AdamWConfig, AdapterError, AdapterSpec, AdapterStep, AfterStep, DynAdapter, Fields,
+    GradientWishes, HostTensor, InitContext, Method, Target, WeightGradients, own_settings,
 };
 use rayon::prelude::*;
 use serde_json::{Map, Value};
@@ -244,8 +244,11 @@ impl Method for SpielMethod {
         Ok(())
     }
 
-    fn gradient_squares(&self) -> bool {
-        self.accumulates()
+    fn gradients(&self) -> GradientWishes {
+        GradientWishes {
+            squares: self.accumulates(),
+            ..GradientWishes::default()
+        }
     }
 
     fn looks_after(&self, step: u64, total: u64) -> usize {
