@@ -45,7 +45,7 @@ impl Header {
         let entries = metadata(cursor, entries)?;
         refuse_parts(path, bytes, &entries)?;
         let alignment = alignment(path, bytes, &entries)?;
-        let mut infos = IndexMap::with_capacity(tensors);
+        let mut infos = IndexMap::new();
         let mut next = 0;
         for number in 0..tensors {
             let (name, tensor) = tensor(path, cursor, number, next)?;
@@ -109,7 +109,7 @@ fn version(path: &Path, cursor: &mut Cursor) -> Result<u32> {
 }
 
 fn metadata(cursor: &mut Cursor, count: usize) -> Result<IndexMap<String, Entry>> {
-    let mut entries = IndexMap::with_capacity(count);
+    let mut entries = IndexMap::new();
     for number in 0..count {
         let key = cursor.text(&format!("metadata entry {number}"))?;
         let place = format!("key `{}`", shorten(key));

@@ -8,7 +8,6 @@ use super::model::change;
 use super::{Architecture, GgufFile, GgufTensorSpec, GgufValue, GgufWriter, HeadCounts};
 use crate::blocks::BlockType;
 use crate::error::{FormatError, Result, shorten};
-use crate::near;
 
 const TYPE: &str = "general.type";
 const ARCHITECTURE: &str = "general.architecture";
@@ -102,11 +101,8 @@ impl GgufLora {
         let (mut specs, mut factors) = (Vec::new(), Vec::new());
         for (module, pair) in &self.pairs {
             let Some(name) = self.architecture.gguf_module(module).filter(|n| fits(n)) else {
-                let names = self.pairs.keys().map(String::as_str);
-                let near =
-                    near::did_you_mean(&near::nearest(module, names.filter(|n| n != module), 1));
                 let expected = format!(
-                    "a matrix inside a block of the architecture `{}`{near}",
+                    "a matrix inside a block of the architecture `{}`",
                     self.architecture.name()
                 );
                 return Err(wrong(module, &expected, "another module".into()));

@@ -113,7 +113,7 @@ fn valid(which: usize) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1500))]
+    #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
     fn damaged_files_neither_panic_nor_lie(

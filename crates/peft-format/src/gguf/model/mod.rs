@@ -3,6 +3,8 @@
 mod architecture;
 pub(super) mod change;
 mod config;
+mod families;
+mod place;
 mod rope;
 
 use std::borrow::Cow;
@@ -16,7 +18,7 @@ use serde_json::{Map, Value as Json};
 
 pub use architecture::Architecture;
 
-use super::{GgufFile, GgufTensor};
+use super::GgufFile;
 use crate::blocks::BlockType;
 use crate::checkpoint::TensorInfo;
 use crate::error::{FormatError, Result, shorten};
@@ -95,7 +97,7 @@ impl GgufModel {
             if ROPE_TENSORS.contains(&name) {
                 continue;
             }
-            let (hf, change) = place(&file, architecture, heads, name, tensor)?;
+            let (hf, change) = place::find(&file, architecture, heads, name, tensor)?;
             let name = name.to_owned();
             let kept = OnceLock::new();
             tensors.insert(hf, Place { name, change, kept });
@@ -254,74 +256,4 @@ fn architecture(file: &GgufFile) -> Result<Architecture> {
             fix: format!("use a model of {}", known.join(", ")),
         }
     })
-}
-
-/// Hugging Face's name of a tensor, and what became of its values.
-fn place(
-    file: &GgufFile,
-    architecture: Architecture,
-    heads: HeadCounts,
-    name: &str,
-    tensor: &GgufTensor,
-) -> Result<(String, Change)> {
-    let refuse = |expected: String, found: String, fix| FormatError::Tensor {
-        path: file.path().to_owned(),
-        tensor: shorten(name),
-        expected,
-        found,
-        fix,
-    };
-    let (module, suffix) = match name.rsplit_once('.') {
-        Some((module, "weight")) => (module, ".weight"),
-        Some((module, "bias")) => (module, ".bias"),
-        _ => (name, ""),
-    };
-    let part = module.rsplit('.').next().unwrap_or_default();
-    let bare = matches!(part, "ssm_a" | "ssm_d");
-    let known = architecture
-        .hf_module(module)
-        .filter(|_| bare == suffix.is_empty());
-    let Some(module) = known else {
-        return Err(refuse(
-            format!("a tensor of the architecture `{}`", architecture.name()),
-            "a name that it does not have".into(),
-            "use a file that llama.cpp converted from Hugging Face's model without extra parts",
-        ));
-    };
-    let rank = tensor.shape.len();
-    let change = match part {
-        "attn_q" | "attn_k" if architecture == Architecture::Llama => {
-            let heads = if part == "attn_q" {
-                heads.query
-            } else {
-                heads.key_value
-            };
-            let rows = tensor.shape.first().copied().unwrap_or(0);
-            // One dimension is a row an element, which blocks of more than one do not have.
-            let split = rank == 1 && !tensor.kind.is_float();
-            if heads == 0 || !rows.is_multiple_of(2 * heads) || !matches!(rank, 1 | 2) || split {
-                return Err(refuse(
-                    format!("rows in {heads} heads of an even size"),
-                    format!("{} {:?}", tensor.kind, tensor.shape),
-                    "download the file again, or convert the model again",
-                ));
-            }
-            Change::Interleaved { heads }
-        }
-        norm if norm.ends_with("norm") && architecture.is_gemma() => Change::PlusOne,
-        "attn_qkv" | "attn_output" | "ffn_up" | "ffn_down"
-            if architecture == Architecture::Gpt2 && suffix == ".weight" =>
-        {
-            if rank != 2 {
-                let found = format!("{:?}", tensor.shape);
-                let fix = "download the file again, or convert the model again";
-                return Err(refuse("a matrix".into(), found, fix));
-            }
-            Change::Transposed
-        }
-        "ssm_a" => Change::NegativeExponential,
-        "ssm_conv1d" if suffix == ".weight" => Change::Squeezed,
-        _ => Change::None,
-    };
-    Ok((module + suffix, change))
 }
