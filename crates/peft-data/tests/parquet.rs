@@ -150,3 +150,24 @@ fn no_byte_is_trusted() {
         }
     }
 }
+
+/// `mint_turns.py` wrote both files.
+#[test]
+fn lists_of_objects_are_json_where_that_is_wanted() {
+    let mut reader = RowReader::open(&folder().join("turns.parquet"), &ReadOptions::default()).unwrap();
+    reader.keep_nested();
+    let rows: Vec<Row> = reader.collect::<Result<_, _>>().unwrap();
+    let text = fs::read_to_string(folder().join("turns.jsonl")).unwrap();
+    assert_eq!(rows.len(), text.lines().count());
+    for (row, line) in rows.iter().zip(text.lines()) {
+        let want: Json = serde_json::from_str(line).unwrap();
+        let found = match row.get("messages").unwrap() {
+            Value::Null => Json::Null,
+            Value::Json(text) => serde_json::from_str(text).unwrap(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(found, want["messages"], "row {}", row.number());
+    }
+    let plain = self::rows("turns.parquet");
+    assert_eq!(plain[0].get("messages"), Some(&Value::Nested));
+}

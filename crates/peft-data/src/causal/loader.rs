@@ -126,7 +126,8 @@ impl<'a> Loader<'a> {
 
     /// Whether the file has no rows beyond those read.
     pub(crate) fn complete(&mut self) -> bool {
-        self.ended && !self.rows.full() && self.source.reader.next().is_none()
+        let cut = self.source.is_lines() && self.rows.full();
+        self.ended && !cut && self.source.reader.next().is_none()
     }
 
     pub(crate) fn file(&self) -> &str {

@@ -15,6 +15,8 @@ mod report;
 mod rows;
 mod shape;
 mod source;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use loader::Loader;
 pub use options::{CausalOptions, LossOn, SampleBy, TooLong};

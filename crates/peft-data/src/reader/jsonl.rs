@@ -227,7 +227,8 @@ fn rest<'de, A: SeqAccess<'de>>(
     Ok(text)
 }
 
-fn quote(value: &str, out: &mut String) {
+/// Writes a text as JSON.
+pub(super) fn quote(value: &str, out: &mut String) {
     // A string always has a form in JSON.
     out.push_str(&serde_json::to_string(value).unwrap_or_default());
 }

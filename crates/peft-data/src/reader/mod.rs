@@ -78,7 +78,7 @@ impl RowReader {
     }
 
     /// Says that the content of objects and of lists of them is wanted ([`Value::Json`]), which JSON
-    /// lines can hold; without this they come as [`Value::Nested`].
+    /// lines and Parquet can hold; without this they come as [`Value::Nested`].
     pub fn keep_nested(&mut self) {
         self.nested = true;
     }
@@ -197,6 +197,12 @@ impl RowReader {
                 problem: problem.what,
                 fix: problem.fix,
             })?;
+            let nested = self.nested;
+            let asked = |value: Value| match value {
+                Value::Json(_) if !nested => Value::Nested,
+                value => value,
+            };
+            let values = values.map(|values| values.into_iter().map(asked).collect());
             return Ok(values.map(|values| (0, values)));
         }
         Ok(None)

@@ -166,6 +166,8 @@ targets!(
     jsonl,
     text,
     load,
+    causal,
+    chat_template,
     tokenizer_json,
     vocab_txt,
     byte_bpe,

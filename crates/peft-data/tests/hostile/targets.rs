@@ -1,7 +1,8 @@
 //! The readers under test: bytes in, an error or success out.
 
 use peft_data::{
-    ColumnMap, DataError, Dataset, Format, LoadOptions, Preview, RowReader, Task, TextTokenizer,
+    CausalOptions, ChatTemplate, Clock, ColumnMap, Conversation, DataError, Dataset, Format,
+    LoadOptions, LossOn, Marks, Message, Parts, Preview, RowReader, Task, TextTokenizer, TooLong,
 };
 use std::cell::RefCell;
 use std::fs;
@@ -66,6 +67,53 @@ const TOKENIZER: &[&str] = &[
     "\\u0120",
 ];
 
+const CHAT: &[&str] = &[
+    "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":\"b\"}]}\n",
+    "\"conversations\"",
+    "\"from\":\"gpt\"",
+    "\"value\"",
+    "\"prompt\"",
+    "\"completion\"",
+    "\"tools\":[{}]",
+    "\"tool_calls\":[]",
+    "{\"type\":\"text\",\"text\":\"x\"}",
+    "null",
+    "[",
+    "]",
+    "{",
+    "}",
+    "[[1,{}]]",
+    "\"",
+    ":",
+    ",",
+    "\\ue000",
+    "\u{E001}",
+    "\n",
+];
+const JINJA: &[&str] = &[
+    "{%- for m in messages %}",
+    "{% endfor %}",
+    "{% generation %}",
+    "{%- endgeneration -%}",
+    "{% if true %}",
+    "{% endif %}",
+    "{{ m.content | trim }}",
+    "{{ messages | tojson }}",
+    "{% set ns = namespace(a=messages) %}",
+    "{% set ns.a = ns.a ~ ns.a %}",
+    "range(9999999)",
+    "{% macro f() %}",
+    "{% endmacro %}",
+    "raise_exception('x')",
+    "strftime_now('%d')",
+    "{#",
+    "#}",
+    "{{",
+    "}}",
+    "'",
+    "-",
+];
+
 pub const TARGETS: &[Target] = &[
     Target {
         name: "csv",
@@ -103,6 +151,19 @@ pub const TARGETS: &[Target] = &[
         run: load,
         words: JSON,
         memory: 1 << 25,
+    },
+    Target {
+        name: "causal",
+        run: causal,
+        words: CHAT,
+        memory: 1 << 26,
+    },
+    Target {
+        name: "chat_template",
+        run: chat_template,
+        words: JINJA,
+        // Fuel allows 64 bytes a unit, twice: what is made and what is written.
+        memory: 1 << 30,
     },
     Target {
         name: "tokenizer_json",
@@ -213,6 +274,70 @@ fn load(bytes: &[u8]) -> Result<(), DataError> {
         assert_eq!(batch.labels.len(), set.len());
         Ok(())
     })
+}
+
+/// Conversations, prompts and texts under a template, whole, in parts and for a look.
+fn causal(bytes: &[u8]) -> Result<(), DataError> {
+    thread_local! {
+        static TOKENIZER: TextTokenizer = {
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/bpe");
+            TextTokenizer::from_dir(&folder).unwrap()
+        };
+        static TEMPLATE: ChatTemplate = template(
+            b"{% for m in messages %}<{{ m.role }}>{{ m.content | trim }}</s>\n{% endfor %}"
+        )
+        .unwrap();
+    }
+    let open = || {
+        let stream = Box::new(Cursor::new(bytes.to_vec()));
+        RowReader::new(stream, "f", Format::Jsonl, true)
+    };
+    let losses = [None, Some(LossOn::All), Some(LossOn::Last), Some(LossOn::Completion)];
+    TOKENIZER.with(|tokenizer| {
+        TEMPLATE.with(|template| {
+            let options = LoadOptions {
+                limit: Some(50),
+                spill: 64,
+                causal: CausalOptions {
+                    template: (bytes.len() % 7 > 0).then_some(template),
+                    loss_on: losses[bytes.len() % 4],
+                    too_long: [None, Some(TooLong::Split), Some(TooLong::Drop)][bytes.len() % 3],
+                    ..CausalOptions::default()
+                },
+                ..LoadOptions::new(Task::CausalLm, 24)
+            };
+            let loaded = Dataset::from_reader(open()?, &options, tokenizer);
+            let preview = Preview::from_reader(open()?, &options, tokenizer, 2);
+            assert_eq!(loaded.is_ok(), preview.is_ok());
+            let (set, report) = loaded?;
+            preview?.first.iter().for_each(|row| {
+                assert!(!row.marked(&Marks::PLAIN).contains('\u{1b}'));
+            });
+            let parts = Parts::new(open()?, &options, tokenizer, 3)?;
+            let parts = parts.map(|part| part.map(|part| part.len()));
+            assert_eq!(parts.sum::<Result<usize, _>>()?, set.len());
+            let causal = report.causal.unwrap();
+            assert_eq!((report.rows, causal.targets), (set.len(), set.targets()));
+            assert!(causal.targets >= set.len() && set.lengths().iter().all(|l| *l <= 24));
+            Ok(())
+        })
+    })
+}
+
+fn template(bytes: &[u8]) -> Result<ChatTemplate, DataError> {
+    let text = String::from_utf8_lossy(bytes).into_owned();
+    ChatTemplate::new(Path::new("f"), [("default", text)], Clock::System)
+}
+
+/// A template, which then gets a conversation.
+fn chat_template(bytes: &[u8]) -> Result<(), DataError> {
+    let turns = [("user", "a"), ("assistant", " b\n"), ("user", "c"), ("assistant", "d")];
+    let turns = turns.map(|(role, content)| Message::new(role, content));
+    let rendered = template(bytes)?.render_answers(&Conversation::new(turns.into()), &[1, 3])?;
+    for answer in rendered.answers {
+        assert!(rendered.text.get(answer).is_some());
+    }
+    Ok(())
 }
 
 /// Writes the files into a folder of this thread and opens the tokenizer there.

@@ -83,7 +83,7 @@ impl Column {
         loop {
             elements.push(match present(definition) {
                 true => self.value()?,
-                false if inner && definition + 1 == maximum => Value::Null,
+                false if inner > 0 && definition > empty => Value::Null,
                 false => return Err("a list has an impossible level".into()),
             });
             if elements.len() > MAX_LIST {

@@ -45,13 +45,14 @@ pub(crate) struct Levels {
     pub(crate) outer: bool,
     /// It is a list.
     pub(crate) list: bool,
-    /// Elements of the list may be null.
-    pub(crate) inner: bool,
+    /// In how many ways elements of the list may be null: by themselves, and by the object that they
+    /// are a field of.
+    pub(crate) inner: u32,
 }
 
 impl Levels {
     pub(crate) fn max_definition(self) -> u32 {
-        u32::from(self.outer) + u32::from(self.list) + u32::from(self.inner)
+        u32::from(self.outer) + u32::from(self.list) + self.inner
     }
 }
 
@@ -62,6 +63,15 @@ pub(crate) struct Leaf {
     pub(crate) physical: Physical,
     pub(crate) meaning: Meaning,
     pub(crate) levels: Levels,
+}
+
+/// What a column holds.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Content {
+    /// Values, or lists of values.
+    Values(Leaf),
+    /// Lists of objects without lists or objects in them: the fields, each as a list.
+    Objects(Vec<(String, Leaf)>),
 }
 
 /// The pages of a column in a row group.
@@ -84,7 +94,7 @@ pub(crate) struct RowGroup {
 #[derive(Debug)]
 pub(crate) struct Metadata {
     /// Names, and how to read them; `None` for types that are not read here.
-    pub(crate) columns: Vec<(String, Option<Leaf>)>,
+    pub(crate) columns: Vec<(String, Option<Content>)>,
     pub(crate) groups: Vec<RowGroup>,
     /// What the `datasets` library wrote about the columns.
     pub(crate) huggingface: Option<String>,
@@ -255,7 +265,7 @@ fn chunk(t: &mut Thrift<'_>) -> Result<Chunk, Fault> {
     })
 }
 
-type Columns = Vec<(String, Option<Leaf>)>;
+type Columns = Vec<(String, Option<Content>)>;
 
 /// The columns under the root, and the number of leaves.
 fn columns(nodes: &[Node]) -> Result<(Columns, usize), Problem> {
@@ -264,8 +274,12 @@ fn columns(nodes: &[Node]) -> Result<(Columns, usize), Problem> {
     for _ in 0..root.children {
         let (start, first) = (at, leaves);
         pass(nodes, &mut at, &mut leaves)?;
-        let leaf = leaf(&nodes[start..at], first);
-        out.push((nodes[start].name.clone(), leaf));
+        let column = &nodes[start..at];
+        let content = match leaf(column, first) {
+            Some(leaf) => Some(Content::Values(leaf)),
+            None => objects(column, first).map(Content::Objects),
+        };
+        out.push((nodes[start].name.clone(), content));
     }
     match at == nodes.len() {
         true if out.len() <= MAX_COLUMNS => Ok((out, leaves)),
@@ -286,9 +300,43 @@ fn pass(nodes: &[Node], at: &mut usize, leaves: &mut usize) -> Result<(), Proble
     Ok(())
 }
 
+/// How to read a list of objects of single values, as conversations are; else `None`.
+fn objects(nodes: &[Node], index: usize) -> Option<Vec<(String, Leaf)>> {
+    let [list, middle, object, fields @ ..] = nodes else {
+        return None;
+    };
+    let shape = (list.children, middle.children, object.children as usize);
+    let optional = |node: &Node| node.repetition == OPTIONAL;
+    let single = |node: &Node| matches!(node.repetition, REQUIRED | OPTIONAL);
+    let fits = shape == (1, 1, fields.len())
+        && !fields.is_empty()
+        && middle.repetition == REPEATED
+        && list.repetition != REPEATED
+        && single(object)
+        && fields.iter().all(|field| field.children == 0 && single(field));
+    if !fits {
+        return None;
+    }
+    let fields = fields.iter().zip(index..);
+    fields
+        .map(|(field, index)| {
+            let levels = Levels {
+                outer: optional(list),
+                list: true,
+                inner: u32::from(optional(object)) + u32::from(optional(field)),
+            };
+            Some((field.name.clone(), typed(field, index, levels)?))
+        })
+        .collect()
+}
+
 /// How to read a column: a value, a list of values in two or three levels; else `None`.
 fn leaf(nodes: &[Node], index: usize) -> Option<Leaf> {
-    let levels = |outer, list, inner| Levels { outer, list, inner };
+    let levels = |outer, list, inner| Levels {
+        outer,
+        list,
+        inner: u32::from(inner),
+    };
     let optional = |node: &Node| node.repetition == OPTIONAL;
     let (last, levels) = match nodes {
         [value] if value.repetition == REPEATED => (value, levels(false, true, false)),
@@ -306,6 +354,10 @@ fn leaf(nodes: &[Node], index: usize) -> Option<Leaf> {
         }
         _ => return None,
     };
+    typed(last, index, levels)
+}
+
+fn typed(last: &Node, index: usize, levels: Levels) -> Option<Leaf> {
     let physical = match last.kind? {
         0 => Physical::Bool,
         1 => Physical::Int32,

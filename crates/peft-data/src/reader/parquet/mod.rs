@@ -1,4 +1,5 @@
-//! Parquet: flat columns of texts, numbers, booleans and lists of them, row by row.
+//! Parquet: flat columns of texts, numbers, booleans, lists of them and lists of flat objects, row by
+//! row.
 //!
 //! A reader of our own rather than the `parquet` crate's: that one takes a page's word for the size
 //! of its content, allocates dictionaries by their announced number of entries and asserts in
@@ -16,10 +17,11 @@ mod rle;
 mod thrift;
 mod values;
 
+use super::jsonl::quote;
 use super::row::Value;
 use crate::error::DataError;
 use column::Column;
-use meta::Metadata;
+use meta::{Chunk, Content, Metadata};
 use page::Input;
 pub(crate) use page::ReadSeek;
 use std::io::SeekFrom;
@@ -47,6 +49,99 @@ impl From<&str> for Problem {
     }
 }
 
+/// A column of a row group.
+enum Stored {
+    Values(Column),
+    Objects(Vec<(String, Column)>),
+}
+
+impl Stored {
+    fn new(content: &Content, chunks: &[Chunk]) -> Result<Option<Self>, Problem> {
+        let column = |leaf: &meta::Leaf| {
+            let chunk = chunks.get(leaf.index);
+            chunk.map(|chunk| Column::new(*leaf, *chunk)).transpose()
+        };
+        match content {
+            Content::Values(leaf) => Ok(column(leaf)?.map(Self::Values)),
+            Content::Objects(fields) => {
+                let mut columns = Vec::with_capacity(fields.len());
+                for (name, leaf) in fields {
+                    match column(leaf)? {
+                        Some(column) => columns.push((name.clone(), column)),
+                        None => return Ok(None),
+                    }
+                }
+                Ok(Some(Self::Objects(columns)))
+            }
+        }
+    }
+
+    /// Bytes of pages that are held.
+    fn held(&self) -> usize {
+        match self {
+            Self::Values(column) => column.held(),
+            Self::Objects(columns) => columns.iter().map(|(_, column)| column.held()).sum(),
+        }
+    }
+
+    /// The value of the next row; `others` are the bytes that other columns hold.
+    fn next(&mut self, input: &mut Input, others: usize) -> Result<Value, Problem> {
+        let columns = match self {
+            Self::Values(column) => return column.next(input, others),
+            Self::Objects(columns) => columns,
+        };
+        let mut lists = Vec::with_capacity(columns.len());
+        let mut held: usize = columns.iter().map(|(_, column)| column.held()).sum();
+        for (name, column) in columns.iter_mut() {
+            let rest = held - column.held();
+            let list = column.next(input, others + rest)?;
+            held = rest + column.held();
+            lists.push((name.as_str(), list));
+        }
+        objects(&lists)
+    }
+}
+
+/// Objects as JSON, from their fields.
+fn objects(fields: &[(&str, Value)]) -> Result<Value, Problem> {
+    if fields.iter().all(|(_, list)| *list == Value::Null) {
+        return Ok(Value::Null);
+    }
+    let mut lists = Vec::with_capacity(fields.len());
+    for (name, list) in fields {
+        match list {
+            Value::List(values) => lists.push((name, values)),
+            _ => return Err("a list of objects is null in some fields only".into()),
+        }
+    }
+    let count = lists.first().map_or(0, |(_, values)| values.len());
+    if lists.iter().any(|(_, values)| values.len() != count) {
+        return Err("a list of objects has fields of different lengths".into());
+    }
+    let mut text = String::from("[");
+    for row in 0..count {
+        text.push_str(if row > 0 { ",{" } else { "{" });
+        for (place, (name, values)) in lists.iter().enumerate() {
+            if place > 0 {
+                text.push(',');
+            }
+            quote(name, &mut text);
+            text.push(':');
+            match &values[row] {
+                Value::Text(value) => quote(value, &mut text),
+                // What is no number in JSON (NaN) has no place in a conversation.
+                Value::Number(value) if value.parse::<serde_json::Number>().is_err() => {
+                    text.push_str("null");
+                }
+                value => text.push_str(value.as_text().unwrap_or("null")),
+            }
+        }
+        text.push('}');
+    }
+    text.push(']');
+    Ok(Value::Json(text))
+}
+
 /// Reads rows, group by group.
 pub(crate) struct Reader {
     input: Input,
@@ -56,7 +151,7 @@ pub(crate) struct Reader {
     group: usize,
     /// Rows of the group to come, and its columns.
     left: u64,
-    columns: Vec<Option<Column>>,
+    columns: Vec<Option<Stored>>,
 }
 
 impl Reader {
@@ -122,17 +217,18 @@ impl Reader {
             };
             self.group += 1;
             self.left = group.rows;
-            let leaves = self.metadata.columns.iter().zip(&self.wanted);
-            self.columns = leaves
-                .map(|((_, leaf), wanted)| {
-                    let leaf = leaf.as_ref().filter(|_| *wanted)?;
-                    Some((leaf, group.chunks.get(leaf.index)?))
+            let columns = self.metadata.columns.iter().zip(&self.wanted);
+            self.columns = columns
+                .map(|((_, content), wanted)| {
+                    match content.as_ref().filter(|_| *wanted) {
+                        Some(content) => Stored::new(content, &group.chunks),
+                        None => Ok(None),
+                    }
                 })
-                .map(|found| found.map(|(l, chunk)| Column::new(*l, *chunk)).transpose())
                 .collect::<Result<_, _>>()?;
         }
         self.left -= 1;
-        let mut held: usize = self.columns.iter().flatten().map(Column::held).sum();
+        let mut held: usize = self.columns.iter().flatten().map(Stored::held).sum();
         let mut values = Vec::with_capacity(self.columns.len());
         for (place, column) in self.columns.iter_mut().enumerate() {
             values.push(match column {
