@@ -18,8 +18,13 @@
 //! | [`softmax`] | softmax over the last dimension |
 //! | [`layer_norm`], [`add_layer_norm`] | layer normalisation, alone or of a sum |
 //! | [`rms_norm`], [`add_rms_norm`] | normalisation by the root mean square, alone or of a sum |
+//! | [`embedding`] | rows of a table |
 //! | [`embedding_layer_norm`] | rows of tables, summed and normalised |
-//! | [`attention`], [`prefix_attention`] | softmax attention over rows packed without padding |
+//! | [`rope`] | rotary position embedding |
+//! | [`attention`], [`prefix_attention`], [`cached_attention`] | softmax attention over rows packed without padding |
+//! | [`causal_conv1d`], [`conv_state`] | causal convolution of every channel by itself, and where it goes on from |
+//! | [`selective_scan`] | the recurrence of Mamba, with its states before and after |
+//! | [`ssd`] | the recurrence of Mamba-2, in chunks |
 //! | [`dropout`] | inverted dropout with a counter-based mask |
 //! | [`top_gradient`] | nothing, but only the largest gradients come back |
 //! | [`linear`] | product with a weight, plus bias |
@@ -30,12 +35,13 @@
 //! | [`linear_sine`] | product with a weight and with a sine of a low-rank matrix |
 //! | [`rescale`] | columns stretched about a centre |
 //! | [`squared_column_norms`] | the squared norm of every column of a matrix |
-//! | [`cross_entropy`] | mean negative log-likelihood |
+//! | [`cross_entropy`], [`head_cross_entropy`] | mean negative log-likelihood of logits, or under a language head |
 //! | [`adamw`] | a step of AdamW for all trained tensors at once |
 //! | [`norms`] | the norm of each of many tensors |
 //! | [`keep_freed_memory`], [`release_freed_memory`] | nothing: what becomes of the memory of freed tensors |
 //! | [`mix_key`], [`key_of`], [`word`] | keys of random streams, and their words |
 //! | [`uniform`], [`normal`], [`keep`] | random numbers as pure functions of key and index |
+//! | [`RopeSpec`] | the frequencies of rotary embeddings, and their tables |
 //! | [`Mt19937`] | the generator of PyTorch, for files that name its seed |
 //!
 //! Results of the CPU bodies do not depend on the number of threads: work is split over rows, or
@@ -49,6 +55,7 @@ mod memory;
 mod ops;
 pub mod portable;
 mod random;
+mod rope;
 mod route;
 mod rows;
 mod sparse;
@@ -57,6 +64,7 @@ mod update;
 pub use functions::*;
 pub use memory::{keep_freed_memory, release_freed_memory};
 pub use random::*;
+pub use rope::{LongRope, RopeError, RopeFrequencies, RopeScaling, RopeSpec, RopeTables, Yarn};
 pub use route::has_fast_body;
 pub use rows::RowLayout;
 pub use sparse::{Scalar, SparsePattern, SparseUpdate};

@@ -10,8 +10,10 @@ use crate::{Activation, Dropout, RowUpdate, TopGradient};
 /// Everything the attention bodies need besides the tensors.
 #[derive(Clone, Debug)]
 pub struct AttentionPlan {
-    /// First row of each sequence and, last, the number of rows.
+    /// First query row of each sequence and, last, the number of rows.
     pub starts: Arc<Vec<usize>>,
+    /// The same of the keys. The queries of a sequence are at the positions of its last keys.
+    pub key_starts: Arc<Vec<usize>>,
     /// Query heads.
     pub heads: usize,
     /// Key and value heads.
@@ -20,8 +22,35 @@ pub struct AttentionPlan {
     pub scale: f64,
     /// Whether a query sees only itself and the rows before it.
     pub causal: bool,
+    /// How many of these it sees, itself among them; with `causal` only.
+    pub window: Option<usize>,
+    /// Bound `c` of the scores `s`, which become `c · tanh(s / c)`.
+    pub softcap: Option<f64>,
     /// Dropout of the weights.
     pub dropout: Option<Dropout>,
+}
+
+/// Which rows a convolution reads together.
+#[derive(Clone, Debug)]
+pub struct ConvPlan {
+    /// First row of each sequence and, last, the number of rows.
+    pub starts: Arc<Vec<usize>>,
+}
+
+/// Which rows a scan goes through one after the other.
+#[derive(Clone, Debug)]
+pub struct ScanPlan {
+    /// First row of each sequence and, last, the number of rows.
+    pub starts: Arc<Vec<usize>>,
+}
+
+/// How a language head makes logits of what its weight gives.
+#[derive(Clone, Copy, Debug)]
+pub struct HeadPlan {
+    /// Factor of the logits.
+    pub scale: f64,
+    /// Bound `c` of the logits `s`, which become `c · tanh(s / c)`.
+    pub softcap: Option<f64>,
 }
 
 /// Forward bodies, routed by Burn's dispatch. Shapes and equations are those of the public
@@ -149,6 +178,41 @@ pub trait KernelOps: Backend {
         eps: f64,
     ) -> FloatTensor<Self>;
 
+    /// See [`causal_conv1d`](crate::causal_conv1d). An empty bias or state is none.
+    fn packed_conv(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        state: FloatTensor<Self>,
+        plan: ConvPlan,
+    ) -> FloatTensor<Self>;
+
+    /// See [`selective_scan`](crate::selective_scan). An empty gate, bias or initial state is none.
+    #[allow(clippy::too_many_arguments)] // The routing takes tensors one by one.
+    fn selective_scan(
+        u: FloatTensor<Self>,
+        delta: FloatTensor<Self>,
+        a_log: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        c: FloatTensor<Self>,
+        skip: FloatTensor<Self>,
+        gate: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        initial: FloatTensor<Self>,
+        plan: ScanPlan,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+
+    /// See [`embedding`](crate::embedding).
+    fn gathered_rows(table: FloatTensor<Self>, ids: IntTensor<Self>) -> FloatTensor<Self>;
+
+    /// See [`rope`](crate::rope). The tables get no gradient.
+    fn rotated(
+        x: FloatTensor<Self>,
+        cos: FloatTensor<Self>,
+        sin: FloatTensor<Self>,
+        heads: usize,
+    ) -> FloatTensor<Self>;
+
     /// See [`linear_updated`](crate::linear_updated). An empty bias is none.
     fn updated_product(
         x: FloatTensor<Self>,
@@ -175,6 +239,14 @@ pub trait KernelOps: Backend {
         x: FloatTensor<Self>,
         center: FloatTensor<Self>,
         factor: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
+
+    /// See [`head_cross_entropy`](crate::head_cross_entropy).
+    fn head_loss(
+        hidden: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        plan: HeadPlan,
     ) -> FloatTensor<Self>;
 
     /// See [`cross_entropy`](crate::cross_entropy).
@@ -338,12 +410,54 @@ pub trait KernelGrads: KernelOps {
         like: FloatTensor<Self>,
     ) -> FloatTensor<Self>;
 
+    /// Gradients of the convolution to its rows, weight, bias and state, those asked for, from rows, weight and state.
+    fn packed_conv_grads(
+        inputs: [FloatTensor<Self>; 3],
+        grad: FloatTensor<Self>,
+        plan: ConvPlan,
+        wanted: [bool; 4],
+    ) -> [Option<FloatTensor<Self>>; 4];
+
+    /// The scan that also returns what its gradients need, third.
+    fn selective_scan_saving(
+        inputs: [FloatTensor<Self>; 9],
+        plan: ScanPlan,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+
+    /// Gradients of the scan to its inputs, those asked for, from the gradient to its output and that to the last states, if
+    /// there is one.
+    fn selective_scan_grads(
+        inputs: [FloatTensor<Self>; 9],
+        saved: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        last: Option<FloatTensor<Self>>,
+        plan: ScanPlan,
+        wanted: [bool; 9],
+    ) -> [Option<FloatTensor<Self>>; 9];
+
+    /// The rotation of [`rotated`](KernelOps::rotated) by the opposite angles.
+    fn rotated_back(
+        x: FloatTensor<Self>,
+        cos: FloatTensor<Self>,
+        sin: FloatTensor<Self>,
+        heads: usize,
+    ) -> FloatTensor<Self>;
+
     /// A table of `entries` rows: each the sum of the rows of `grad` that have its id.
     fn scatter_rows(
         grad: FloatTensor<Self>,
         ids: IntTensor<Self>,
         entries: usize,
     ) -> FloatTensor<Self>;
+
+    /// The loss of a language head, and its gradients to the hidden rows and the weight, those that are wanted.
+    fn head_loss_saving(
+        hidden: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        plan: HeadPlan,
+        wanted: [bool; 2],
+    ) -> (FloatTensor<Self>, [Option<FloatTensor<Self>>; 2]);
 
     /// Cross entropy that also returns the log-sum-exp of each row.
     fn cross_entropy_saving(

@@ -113,6 +113,11 @@ impl RowLayout {
         self.shared.starts.clone()
     }
 
+    /// Where tensors about the rows go.
+    pub(crate) fn device(&self) -> &Device {
+        &self.shared.device
+    }
+
     pub(crate) fn is_uniform(&self) -> bool {
         self.len() * self.max_len() == self.rows()
     }
@@ -141,7 +146,8 @@ impl RowLayout {
     }
 }
 
-fn indices(rows: impl Iterator<Item = usize>, device: &Device) -> Tensor<1, Int> {
+/// Whole numbers on a device.
+pub(crate) fn indices(rows: impl Iterator<Item = usize>, device: &Device) -> Tensor<1, Int> {
     let rows: Vec<i32> = rows
         .map(|r| i32::try_from(r).expect("RowLayout: more rows than an i32 can count"))
         .collect();

@@ -10,11 +10,8 @@ pub fn run(bench: &mut Bench) {
     let device = Device::flex();
     let layout = RowLayout::new((0..=batch).map(|i| i * length).collect(), &device);
     let options = |dropout| AttentionOptions {
-        heads,
-        kv_heads: heads,
-        scale: 0.125,
-        causal: false,
         dropout,
+        ..AttentionOptions::new(heads, heads, 0.125)
     };
     let rule = Dropout {
         probability: 0.1,

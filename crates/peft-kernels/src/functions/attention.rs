@@ -2,7 +2,7 @@ use burn::tensor::Tensor;
 
 use crate::{Dropout, Keep, RowLayout, portable};
 
-/// How [`attention`] reads its inputs.
+/// How [`attention`] reads its inputs: made by [`AttentionOptions::new`], then changed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AttentionOptions {
     /// Query heads `H`.
@@ -16,6 +16,28 @@ pub struct AttentionOptions {
     pub causal: bool,
     /// Dropout of the attention weights, in training.
     pub dropout: Option<Dropout>,
+    /// A sliding window: the query at position `i` of its sequence sees the key at `j` if `i − window < j ≤ i`. Only for causal
+    /// attention.
+    pub window: Option<usize>,
+    /// A bound `c` of the scores, as Gemma 2 has it: after the scale and before anything is hidden, a score `s` becomes
+    /// `c · tanh(s / c)`.
+    pub softcap: Option<f64>,
+}
+
+impl AttentionOptions {
+    /// Attention of every row to every row of its sequence, without dropout or a bound of the scores.
+    #[must_use]
+    pub const fn new(heads: usize, kv_heads: usize, scale: f64) -> Self {
+        Self {
+            heads,
+            kv_heads,
+            scale,
+            causal: false,
+            dropout: None,
+            window: None,
+            softcap: None,
+        }
+    }
 }
 
 /// Softmax attention within each sequence of a packed batch.
@@ -28,7 +50,8 @@ pub struct AttentionOptions {
 /// Dropout follows [`attention_keep`](crate::attention_keep).
 ///
 /// # Panics
-/// If the shapes, head counts and rows disagree, or the dropout probability is not in `[0, 1]`.
+/// If the shapes, head counts and rows disagree, the dropout probability is not in `[0, 1]`, the window is 0 or without
+/// `causal`, or the bound of the scores is not positive.
 pub fn attention(
     q: Tensor<2>,
     k: Tensor<2>,
@@ -36,8 +59,8 @@ pub fn attention(
     rows: &RowLayout,
     opts: &AttentionOptions,
 ) -> Tensor<2> {
-    check(&q, &k, &v, rows, opts);
-    attend(q, k, v, None, rows, opts)
+    check(&q, [&k, &v], None, [rows, rows], opts);
+    attend(q, [k, v], None, [rows, rows], opts)
 }
 
 /// Keys and values that every row sees, whatever its sequence: the trained part of prefix tuning
@@ -54,7 +77,7 @@ pub struct AttentionPrefix {
 /// `softmax(q [K_prefix; k]ᵀ · scale) [V_prefix; v]`.
 ///
 /// Shapes are those of [`attention`]. The prefix is before all rows, so that causal attention sees
-/// all of it. For dropout, key `j` of a row is row `j` of the prefix, and key `P + j` row `j` of the
+/// all of it, and no window hides it. For dropout, key `j` of a row is row `j` of the prefix, and key `P + j` row `j` of the
 /// sequence. The gradient of the prefix is the sum over the sequences in their order.
 ///
 /// # Panics
@@ -67,32 +90,65 @@ pub fn prefix_attention(
     rows: &RowLayout,
     opts: &AttentionOptions,
 ) -> Tensor<2> {
-    check(&q, &k, &v, rows, opts);
-    let (keys, values, [_, width]) = (prefix.keys.dims(), prefix.values.dims(), k.dims());
-    assert!(
-        keys == values && keys[1] == width,
-        "prefix_attention: prefix keys {keys:?} and values {values:?} must both be [P, {width}]"
-    );
-    attend(q, k, v, Some(prefix), rows, opts)
+    check(&q, [&k, &v], Some(&prefix), [rows, rows], opts);
+    attend(q, [k, v], Some(prefix), [rows, rows], opts)
 }
 
-fn attend(
+/// [`attention`] of new rows to all rows of their sequences so far, which a cache holds: the queries of a sequence are at
+/// the positions of its last keys.
+///
+/// `q` is `[T, H·D]` with the rows of `queries`; `k` and `v` are `[S, Hkv·D]` with the rows of `keys`, a sequence's new
+/// rows behind its old ones. Both layouts have the same sequences in the same order, and no sequence has more queries than
+/// keys. A prefix is before all keys, as in [`prefix_attention`].
+///
+/// # Panics
+/// If the shapes, head counts, rows or layouts disagree, the dropout probability is not in `[0, 1]`, the window is 0 or
+/// without `causal`, or the bound of the scores is not positive.
+pub fn cached_attention(
     q: Tensor<2>,
     k: Tensor<2>,
     v: Tensor<2>,
     prefix: Option<AttentionPrefix>,
-    rows: &RowLayout,
+    queries: &RowLayout,
+    keys: &RowLayout,
+    opts: &AttentionOptions,
+) -> Tensor<2> {
+    assert_eq!(
+        queries.len(),
+        keys.len(),
+        "cached_attention: as many sequences of queries as of keys"
+    );
+    let spans = queries.starts().windows(2).zip(keys.starts().windows(2));
+    for (sequence, (queries, keys)) in spans.enumerate() {
+        let [queries, keys] = [queries, keys].map(|w| w[1] - w[0]);
+        assert!(
+            queries <= keys,
+            "cached_attention: sequence {sequence} has {queries} queries, but {keys} keys"
+        );
+    }
+    check(&q, [&k, &v], prefix.as_ref(), [queries, keys], opts);
+    attend(q, [k, v], prefix, [queries, keys], opts)
+}
+
+fn attend(
+    q: Tensor<2>,
+    [k, v]: [Tensor<2>; 2],
+    prefix: Option<AttentionPrefix>,
+    [queries, keys]: [&RowLayout; 2],
     opts: &AttentionOptions,
 ) -> Tensor<2> {
     #[cfg(feature = "flex")]
     if crate::route::is_fast(&q) {
         use burn::backend::Dispatch;
         let plan = crate::ops::AttentionPlan {
-            starts: rows.shared_starts(),
+            starts: queries.shared_starts(),
+            key_starts: keys.shared_starts(),
             heads: opts.heads,
             kv_heads: opts.kv_heads,
             scale: opts.scale,
             causal: opts.causal,
+            window: opts.window,
+            softcap: opts.softcap,
             dropout: opts.dropout.filter(|d| d.probability > 0.0),
         };
         let none = || Tensor::empty([0, k.dims()[1]], (&q.device(), q.dtype()));
@@ -109,13 +165,16 @@ fn attend(
             plan,
         ));
     }
-    match prefix {
-        Some(prefix) => portable::prefix_attention(q, k, v, prefix, rows, opts),
-        None => portable::attention(q, k, v, rows, opts),
-    }
+    portable::cached_attention(q, k, v, prefix, queries, keys, opts)
 }
 
-fn check(q: &Tensor<2>, k: &Tensor<2>, v: &Tensor<2>, rows: &RowLayout, o: &AttentionOptions) {
+fn check(
+    q: &Tensor<2>,
+    [k, v]: [&Tensor<2>; 2],
+    prefix: Option<&AttentionPrefix>,
+    [queries, keys]: [&RowLayout; 2],
+    o: &AttentionOptions,
+) {
     let ([t, width], [k_rows, kv_width]) = (q.dims(), k.dims());
     assert!(
         o.heads > 0 && o.kv_heads > 0 && o.heads.is_multiple_of(o.kv_heads),
@@ -131,9 +190,27 @@ fn check(q: &Tensor<2>, k: &Tensor<2>, v: &Tensor<2>, rows: &RowLayout, o: &Atte
     );
     assert_eq!(k.dims(), v.dims(), "attention: k and v differ in shape");
     assert!(
-        t == rows.rows() && k_rows == t,
-        "attention: q has {t} rows, k {k_rows}, the layout {}",
-        rows.rows()
+        t == queries.rows() && k_rows == keys.rows(),
+        "attention: q has {t} rows, k {k_rows}, the layout {} and {}",
+        queries.rows(),
+        keys.rows()
+    );
+    if let Some(prefix) = prefix {
+        let (keys, values) = (prefix.keys.dims(), prefix.values.dims());
+        assert!(
+            keys == values && keys[1] == kv_width,
+            "attention: prefix keys {keys:?} and values {values:?} must both be [P, {kv_width}]"
+        );
+    }
+    assert!(
+        o.window.is_none_or(|window| window > 0 && o.causal),
+        "attention: a window of {:?} needs causal attention, and one key at least",
+        o.window
+    );
+    assert!(
+        o.softcap.is_none_or(|cap| cap > 0.0 && cap.is_finite()),
+        "attention: the bound of the scores is {:?}, but must be positive",
+        o.softcap
     );
     if let Some(d) = o.dropout {
         let _checked = Keep::new(d.key, d.probability);

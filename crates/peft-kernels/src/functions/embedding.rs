@@ -1,6 +1,22 @@
 use burn::tensor::{Int, Tensor};
 
 use crate::portable;
+use crate::route::try_fast;
+
+/// Rows of a table: `yᵢ = table[idsᵢ]`, `[rows, d]`, in the type of the table.
+///
+/// `table` is `[entries, d]`, `ids` is `[rows]`. The gradient of the table is `[entries, d]`; on flex
+/// it is summed in the order of the rows.
+///
+/// # Panics
+/// If an id lies outside of `0 .. entries` (on flex and other CPU backends).
+pub fn embedding(table: Tensor<2>, ids: Tensor<1, Int>) -> Tensor<2> {
+    try_fast!(
+        table,
+        gathered_rows(table.into_dispatch(), ids.into_dispatch())
+    );
+    portable::embedding(table, ids)
+}
 
 /// Rows to take from a table.
 #[derive(Clone, Debug)]

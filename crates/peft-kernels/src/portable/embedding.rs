@@ -1,7 +1,12 @@
-use burn::tensor::Tensor;
+use burn::tensor::{Int, Tensor};
 
 use super::layer_norm;
 use crate::{Lookup, NormParameters};
+
+/// [`embedding`](crate::embedding) by Burn's operations.
+pub fn embedding(table: Tensor<2>, ids: Tensor<1, Int>) -> Tensor<2> {
+    table.select(0, ids)
+}
 
 /// [`embedding_layer_norm`](crate::embedding_layer_norm) by Burn's operations.
 pub fn embedding_layer_norm(

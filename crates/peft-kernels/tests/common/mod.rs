@@ -2,10 +2,12 @@
 #![allow(dead_code)] // Each test binary uses its part.
 
 mod attention;
+mod scan;
 
 pub use attention::Case;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use peft_kernels::normal;
+pub use scan::ScanCase;
 
 /// The device named by `PEFT_TEST_DEVICE`: flex (the default), ndarray or wgpu.
 pub fn device() -> Device {

@@ -28,6 +28,19 @@ fn attentions_agree() {
         Case::new(&[65, 129, 2], 4, 2, 32, true).with_prefix(17),
         // The gradient of the prefix is a sum that nearly cancels.
         (Case::new(&[42], 1, 1, 1, false).with_prefix(1)).dropped(0.4169768691467543),
+        Case::new(&[300, 12], 4, 2, 32, true).windowed(50),
+        (Case::new(&[300, 12], 4, 2, 8, true)
+            .windowed(50)
+            .with_prefix(9))
+        .dropped(0.2),
+        Case::new(&[65, 12], 2, 2, 64, true).capped(1.5),
+        Case::new(&[65, 12], 2, 2, 64, false)
+            .capped(5.0)
+            .dropped(0.2),
+        Case::new(&[1, 1, 1], 4, 2, 32, true).after(&[400, 0, 7]),
+        Case::new(&[130, 5], 4, 2, 32, true)
+            .after(&[200, 9])
+            .windowed(64),
     ] {
         attention_agrees(&case);
     }
@@ -103,8 +116,17 @@ proptest! {
         causal: bool,
         prefix in prop::sample::select(vec![0_usize, 0, 1, 7, 30]),
         probability in prop::option::of(0.05_f64..0.5),
+        window in prop::option::of(1_usize..100),
+        cap in prop::option::of(0.5_f64..20.0),
+        past in prop::option::of(0_usize..150),
     ) {
         let mut case = Case::new(&lengths, group * kv_heads, kv_heads, d, causal).with_prefix(prefix);
+        case.window = window.filter(|_| causal);
+        case.softcap = cap;
+        if let Some(past) = past {
+            let past: Vec<usize> = (0..lengths.len()).map(|i| past / (i + 1)).collect();
+            case = case.after(&past);
+        }
         if let Some(p) = probability {
             case = case.dropped(p);
         }
@@ -119,6 +141,10 @@ fn bits_do_not_depend_on_the_thread_count() {
         Case::new(&[128, 3, 77, 1, 128], 4, 2, 64, true),
         Case::new(&[128, 64, 32], 4, 4, 32, false).dropped(0.1),
         Case::new(&[128, 64, 32, 5], 4, 2, 32, true).with_prefix(20),
+        (Case::new(&[300, 64, 5], 4, 2, 32, true)
+            .windowed(40)
+            .capped(4.0))
+        .after(&[5, 90, 0]),
     ] {
         same_for_any_threads(
             "attention",

@@ -26,11 +26,8 @@ fn gradient_checkpointing_gives_the_same() {
         let h = add_layer_norm(h.clone() * 3.0, h, one.clone(), one, 1e-5);
         let layout = RowLayout::new(vec![0, 4, 12], device);
         let opts = AttentionOptions {
-            heads: 1,
-            kv_heads: 1,
-            scale: 0.4,
             causal: true,
-            dropout: None,
+            ..AttentionOptions::new(1, 1, 0.4)
         };
         let h = attention(h.clone() + 0.5, h.clone() * 0.5, h, &layout, &opts);
         let targets = Tensor::<1, Int>::from_ints([0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1], device);

@@ -66,6 +66,37 @@ fn bits_do_not_depend_on_the_thread_count() {
     same_for_any_threads("embedding", &op, &form.inputs());
 }
 
+#[test]
+fn rows_of_a_table_agree() {
+    let (rows, d, entries) = (900, 130, 13);
+    type Plain = fn(Tensor<2>, Tensor<1, Int>) -> Tensor<2>;
+    let op = |by: Plain| {
+        move |mut t: Vec<Tensor<1>>| {
+            let ids: Vec<i64> = (0..rows).map(|i| (i * 7 % entries) as i64).collect();
+            let ids = Tensor::<1, Int>::from_data(ids.as_slice(), &Device::flex());
+            by(t.remove(0).reshape([entries, d]), ids).flatten(0, 1)
+        }
+    };
+    let inputs = [numbers(1, entries * d)];
+    agree(
+        "embedding",
+        &op(embedding),
+        &op(portable::embedding),
+        &inputs,
+    );
+    same_for_any_threads("embedding", &op(embedding), &inputs);
+}
+
+#[test]
+#[should_panic(expected = "embedding: id 4 is outside 0 .. 4")]
+fn an_id_past_a_plain_table_is_named() {
+    let device = Device::flex();
+    embedding(
+        Tensor::ones([4, 3], &device),
+        Tensor::from_data([4_i64], &device),
+    );
+}
+
 fn single(ids: [i64; 1]) -> Tensor<2> {
     let device = Device::flex();
     let word = Lookup {

@@ -7,6 +7,7 @@ mod attention;
 mod checkpointing;
 #[path = "../common/mod.rs"]
 mod common;
+mod conv;
 mod cross_entropy;
 mod dropout;
 mod embedding;
@@ -14,6 +15,8 @@ mod layer_norm;
 mod linear;
 mod rescale;
 mod rms_norm;
+mod rope;
+mod scan;
 mod sine;
 mod softmax;
 mod sparse;

@@ -21,6 +21,28 @@ fn cases() -> Vec<Case> {
         Case::new(&[6, 11], 4, 2, 8, true)
             .dropped(0.25)
             .with_prefix(3),
+        Case::new(&[5, 11], 4, 2, 8, true).windowed(1),
+        Case::new(&[140, 3, 300], 2, 1, 8, true).windowed(7),
+        Case::new(&[140, 3], 2, 1, 8, true).windowed(129),
+        Case::new(&[9, 4], 2, 1, 8, true).windowed(500),
+        Case::new(&[6, 11], 4, 2, 8, true)
+            .windowed(4)
+            .dropped(0.25)
+            .with_prefix(3),
+        Case::new(&[6, 11], 4, 2, 8, false).capped(0.7),
+        Case::new(&[70, 3], 2, 1, 32, true)
+            .capped(2.0)
+            .dropped(0.25)
+            .with_prefix(3),
+        Case::new(&[1, 1, 1], 4, 2, 8, true).after(&[0, 5, 130]),
+        Case::new(&[3, 1, 7], 2, 2, 8, true).after(&[2, 0, 4]),
+        Case::new(&[3, 1, 7], 2, 2, 8, false).after(&[2, 0, 4]),
+        Case::new(&[3, 1, 140], 2, 1, 8, true)
+            .after(&[9, 40, 150])
+            .windowed(6)
+            .capped(1.0)
+            .dropped(0.2)
+            .with_prefix(2),
     ]
 }
 
@@ -88,10 +110,66 @@ fn attention_gradients_are_difference_quotients() {
         Case::new(&[3, 4], 2, 1, 8, false)
             .dropped(0.3)
             .with_prefix(2),
+        Case::new(&[5, 4], 2, 1, 8, true).windowed(2),
+        Case::new(&[5, 4], 2, 1, 8, true).windowed(2).with_prefix(1),
+        Case::new(&[3, 4], 2, 1, 8, false).capped(0.5),
+        Case::new(&[3, 4], 2, 1, 8, true).capped(0.5).dropped(0.3),
+        Case::new(&[2, 1], 2, 1, 8, true).after(&[3, 0]),
+        Case::new(&[2, 3], 2, 1, 8, true)
+            .after(&[3, 4])
+            .windowed(3)
+            .capped(2.0)
+            .dropped(0.3)
+            .with_prefix(1),
     ] {
         let op: Op<'_> = &|x| case.attend(x, &device());
         check_gradients(&format!("{case:?}"), op, &case.inputs());
     }
+}
+
+#[test]
+fn decoding_with_a_cache_gives_the_last_rows_of_the_whole() {
+    let whole = Case::new(&[7, 5], 4, 2, 8, true).windowed(4).capped(3.0);
+    let inputs = whole.inputs();
+    let want = whole.reference(&inputs);
+    let last = Case::new(&[1, 1], 4, 2, 8, true)
+        .windowed(4)
+        .capped(3.0)
+        .after(&[6, 4]);
+    let row = |x: &[f64], row: usize| x[row * 32..(row + 1) * 32].to_vec();
+    let rows = |x: &[f64]| [row(x, 6), row(x, 11)].concat();
+    let cached = vec![rows(&inputs[0]), inputs[1].clone(), inputs[2].clone()];
+    let op: Op<'_> = &|x| last.attend(x, &device());
+    matches("cached", op, &cached, &rows(&want));
+}
+
+#[test]
+#[should_panic(expected = "sequence 1 has 3 queries, but 2 keys")]
+fn a_sequence_needs_a_key_for_every_query() {
+    let device = device();
+    let zeros = |rows: usize| Tensor::<2>::zeros([rows, 8], &device);
+    cached_attention(
+        zeros(4),
+        zeros(4),
+        zeros(4),
+        None,
+        &RowLayout::new(vec![0, 1, 4], &device),
+        &RowLayout::new(vec![0, 2, 4], &device),
+        &AttentionOptions::new(1, 1, 1.0),
+    );
+}
+
+#[test]
+#[should_panic(expected = "a window of Some(3) needs causal attention")]
+fn a_window_is_causal() {
+    let device = device();
+    let x = Tensor::<2>::zeros([2, 8], &device);
+    let options = AttentionOptions {
+        window: Some(3),
+        ..AttentionOptions::new(1, 1, 1.0)
+    };
+    let rows = RowLayout::new(vec![0, 2], &device);
+    attention(x.clone(), x.clone(), x, &rows, &options);
 }
 
 #[test]
@@ -121,12 +199,6 @@ fn attention_rejects_heads() {
     let device = device();
     let x = Tensor::<2>::from_data(TensorData::zeros::<f32, _>([2, 6]), &device);
     let rows = RowLayout::new(vec![0, 2], &device);
-    let opts = AttentionOptions {
-        heads: 3,
-        kv_heads: 2,
-        scale: 1.0,
-        causal: false,
-        dropout: None,
-    };
+    let opts = AttentionOptions::new(3, 2, 1.0);
     attention(x.clone(), x.clone(), x, &rows, &opts);
 }

@@ -145,3 +145,36 @@ fn every_row_needs_its_ids() {
     };
     embedding_layer_norm(lookup(6), Some(lookup(5)), None, norm);
 }
+
+fn plain(mut t: Vec<Tensor<1>>) -> Tensor<1> {
+    let table = t.remove(0).reshape([ENTRIES[0], D]);
+    let ids = Tensor::<1, Int>::from_ints(IDS[0], &device());
+    embedding(table, ids).flatten(0, 1)
+}
+
+#[test]
+fn rows_of_a_table_are_taken() {
+    let table = numbers(1, ENTRIES[0] * D);
+    let row = |&id: &i32| table[id as usize * D..][..D].to_vec();
+    let want: Vec<f64> = IDS[0].iter().flat_map(row).collect();
+    matches("embedding", &plain, std::slice::from_ref(&table), &want);
+    if has_f64() {
+        check_gradients("embedding", &plain, &[table]);
+    }
+}
+
+#[test]
+fn rows_keep_the_type_of_the_table() {
+    let device = device();
+    for dtype in [DType::F16, DType::BF16] {
+        if !device.supports_dtype(dtype)
+            || std::env::var("PEFT_TEST_DEVICE").is_ok_and(|d| d == "ndarray")
+        {
+            continue;
+        }
+        let table = tensor(&numbers(1, ENTRIES[0] * D), dtype, &device);
+        let got = plain(vec![table.clone()]);
+        assert_eq!(got.dtype(), dtype);
+        assert_eq!(values(got), values(plain(vec![table.cast(DType::F32)])));
+    }
+}

@@ -5,6 +5,7 @@ mod adamw;
 mod attention;
 #[path = "../common/mod.rs"]
 mod common;
+mod conv;
 mod cross_entropy;
 mod dropout;
 mod embedding;
@@ -12,9 +13,12 @@ mod layer_norm;
 mod linear;
 mod rescale;
 mod rms_norm;
+mod rope;
+mod scan;
 mod sine;
 mod softmax;
 mod sparse_core;
+mod ssd;
 mod types;
 
 use burn::tensor::DType;

@@ -83,12 +83,10 @@ impl Layer {
         // A layer that is applied repeatedly drops other values each time.
         let place = |what: u64| depth as u64 * 8 + what;
         let head_width = config.hidden_size / config.heads;
+        let scale = 1.0 / (head_width as f64).sqrt();
         let options = AttentionOptions {
-            heads: config.heads,
-            kv_heads: config.heads,
-            scale: 1.0 / (head_width as f64).sqrt(),
-            causal: false,
             dropout: context.dropout(config.attention_dropout, place(1)),
+            ..AttentionOptions::new(config.heads, config.heads, scale)
         };
         let as_it_is = |x: Tensor<2>, _: Tensor<2>| x;
         let read = self

@@ -6,15 +6,20 @@
 
 mod activation;
 mod attention;
+mod conv;
 mod core_product;
 mod cross_entropy;
 mod dropout;
 mod embedding;
+mod gather;
+mod head_loss;
 mod layer_norm;
 mod low_rank;
 mod product;
 mod rescale;
 mod rms_norm;
+mod rope;
+mod scan;
 mod sine;
 mod softmax;
 mod top_gradient;
@@ -25,7 +30,7 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn_autodiff::Autodiff;
 use burn_autodiff::checkpoint::strategy::CheckpointStrategy;
 
-use crate::ops::{AttentionPlan, KernelGrads, KernelOps};
+use crate::ops::{AttentionPlan, ConvPlan, HeadPlan, KernelGrads, KernelOps, ScanPlan};
 use crate::{Activation, Dropout, RowUpdate, TopGradient};
 
 type F<B, C> = FloatTensor<Autodiff<B, C>>;
@@ -149,6 +154,39 @@ impl<B: Backend + KernelGrads, C: CheckpointStrategy> KernelOps for Autodiff<B, 
         embedding::embedding_norm::<B, C>(tables, ids, gamma, beta, eps)
     }
 
+    fn packed_conv(
+        x: F<B, C>,
+        weight: F<B, C>,
+        bias: F<B, C>,
+        state: F<B, C>,
+        plan: ConvPlan,
+    ) -> F<B, C> {
+        conv::packed_conv::<B, C>(x, weight, bias, state, plan)
+    }
+
+    fn selective_scan(
+        u: F<B, C>,
+        delta: F<B, C>,
+        a_log: F<B, C>,
+        b: F<B, C>,
+        c: F<B, C>,
+        skip: F<B, C>,
+        gate: F<B, C>,
+        bias: F<B, C>,
+        initial: F<B, C>,
+        plan: ScanPlan,
+    ) -> (F<B, C>, F<B, C>) {
+        scan::scan::<B, C>([u, delta, a_log, b, c, skip, gate, bias, initial], plan)
+    }
+
+    fn gathered_rows(table: F<B, C>, ids: IntTensor<Self>) -> F<B, C> {
+        gather::gathered_rows::<B, C>(table, ids)
+    }
+
+    fn rotated(x: F<B, C>, cos: F<B, C>, sin: F<B, C>, heads: usize) -> F<B, C> {
+        rope::rotated::<B, C>(x, cos, sin, heads)
+    }
+
     fn updated_product(
         x: F<B, C>,
         weight: F<B, C>,
@@ -173,6 +211,15 @@ impl<B: Backend + KernelGrads, C: CheckpointStrategy> KernelOps for Autodiff<B, 
 
     fn rescaled(x: F<B, C>, center: F<B, C>, factor: F<B, C>) -> F<B, C> {
         rescale::rescaled::<B, C>(x, center, factor)
+    }
+
+    fn head_loss(
+        hidden: F<B, C>,
+        weight: F<B, C>,
+        targets: IntTensor<Self>,
+        plan: HeadPlan,
+    ) -> F<B, C> {
+        head_loss::head_loss::<B, C>(hidden, weight, targets, plan)
     }
 
     fn fused_cross_entropy(logits: F<B, C>, targets: IntTensor<Self>) -> F<B, C> {

@@ -1,5 +1,7 @@
 //! Attention over packed rows, forward.
 
+use core::ops::Range;
+
 use burn::tensor::Shape;
 use burn_flex::FlexTensor;
 use rayon::prelude::*;
@@ -27,20 +29,102 @@ pub fn block_of<T: Real>(scratch: &[T], rows: usize, cols: usize) -> Matrix<T> {
     }
 }
 
-/// Keys of the sequence that the queries of a block reach: all, or those up to the block's last row.
-pub fn reach(plan: &AttentionPlan, block_end: usize, len: usize) -> usize {
-    if plan.causal { block_end } else { len }
+/// Keys of the sequence, `keys` in all, that the query at a position sees.
+fn seen(plan: &AttentionPlan, position: usize, keys: usize) -> Range<usize> {
+    if !plan.causal {
+        return 0..keys;
+    }
+    let end = position + 1;
+    end - plan.window.unwrap_or(end).min(end)..end
 }
 
-/// Keys of the sequence that the query at `offset` sees.
-pub fn seen(plan: &AttentionPlan, offset: usize, keys: usize) -> usize {
-    if plan.causal { offset + 1 } else { keys }
+/// The queries and keys of a sequence: their rows.
+#[derive(Clone)]
+pub struct Sequence {
+    /// Rows of the queries, which are at the positions of the last keys.
+    pub queries: Range<usize>,
+    /// Rows of the keys.
+    pub keys: Range<usize>,
 }
 
-/// Softmax of the first `seen` scores of a row; the rest become 0. Gives the log-sum-exp.
+impl Sequence {
+    /// One of those of a plan.
+    pub fn of(plan: &AttentionPlan, index: usize) -> Self {
+        let rows = |starts: &[usize]| starts[index]..starts[index + 1];
+        Self {
+            queries: rows(&plan.starts),
+            keys: rows(&plan.key_starts),
+        }
+    }
+
+    fn position(&self, query: usize) -> usize {
+        self.keys.len() - self.queries.len() + query
+    }
+
+    /// Keys that some queries reach: all, or those that the first or the last of them sees, and those between.
+    pub fn reach(&self, plan: &AttentionPlan, queries: Range<usize>) -> Range<usize> {
+        let keys = |query: usize| seen(plan, self.position(query), self.keys.len());
+        keys(queries.start).start..keys(queries.end - 1).end
+    }
+
+    /// Columns of a row of scores that are of keys of the sequence that the query sees, where the row is of a prefix of
+    /// `before` keys and of the keys `near`.
+    pub fn columns(
+        &self,
+        plan: &AttentionPlan,
+        query: usize,
+        near: &Range<usize>,
+        before: usize,
+    ) -> Columns {
+        let seen = seen(plan, self.position(query), self.keys.len());
+        Columns {
+            before,
+            seen: before + seen.start - near.start..before + seen.end - near.start,
+            skipped: near.start,
+        }
+    }
+}
+
+/// What the columns of a row of scores are.
+pub struct Columns {
+    /// The first are of a prefix.
+    pub before: usize,
+    /// These are of the keys of the sequence that the query sees; the columns before and behind are hidden.
+    pub seen: Range<usize>,
+    /// Keys of the sequence before the first that has a column.
+    pub skipped: usize,
+}
+
+impl Columns {
+    /// Keys that are seen.
+    pub fn count(&self) -> usize {
+        self.before + self.seen.len()
+    }
+
+    /// The number of a key in the rules of dropout, which count all keys.
+    #[inline(always)]
+    pub fn key(&self, column: usize) -> u64 {
+        let skipped = if column < self.before {
+            0
+        } else {
+            self.skipped
+        };
+        (column + skipped) as u64
+    }
+
+    /// Puts hidden columns of a row to a value.
+    #[inline(always)]
+    pub fn hide<T: Copy>(&self, row: &mut [T], value: T) {
+        row[self.before..self.seen.start].fill(value);
+        row[self.seen.end..].fill(value);
+    }
+}
+
+/// Softmax of the scores of a row that are seen; the rest become 0. Gives the log-sum-exp.
 struct Softmax<'a, T> {
     row: &'a mut [T],
-    seen: usize,
+    columns: Columns,
+    cap: Option<T>,
     drop: Option<(Keep, T)>,
     lse: &'a mut T,
 }
@@ -48,7 +132,15 @@ struct Softmax<'a, T> {
 impl<T: Real> Kernel for Softmax<'_, T> {
     #[inline(always)]
     fn run<const FMA: bool>(self) {
-        let (row, hidden) = self.row.split_at_mut(self.seen);
+        let columns = self.columns;
+        if let Some(cap) = self.cap {
+            let inverse = T::ONE / cap;
+            for s in self.row.iter_mut() {
+                *s = cap * (*s * inverse).hyperbolic_tangent::<FMA>();
+            }
+        }
+        columns.hide(self.row, T::LOWEST);
+        let (row, behind) = self.row.split_at_mut(columns.seen.end);
         let top = max(row);
         for s in row.iter_mut() {
             *s = (*s - top).exponential::<FMA>();
@@ -61,14 +153,14 @@ impl<T: Real> Kernel for Softmax<'_, T> {
         }
         if let Some((rule, scale)) = self.drop {
             for (j, p) in row.iter_mut().enumerate() {
-                *p = if rule.at(j as u64) {
+                *p = if rule.at(columns.key(j)) {
                     *p * scale
                 } else {
                     *p * T::ZERO
                 };
             }
         }
-        hidden.fill(T::ZERO);
+        behind.fill(T::ZERO);
     }
 }
 
@@ -94,33 +186,37 @@ pub fn attention<T: Real>(
     let mut out = Vec::<T>::with_capacity(rows * width);
     let mut lse = vec![T::ZERO; plan.heads * rows];
     let (out_at, lse_at) = (Target(out.as_mut_ptr()), Target(lse.as_mut_ptr()));
-    let scale = T::of(plan.scale);
+    let (scale, cap) = (T::of(plan.scale), plan.softcap.map(T::of));
 
     let tasks = (plan.starts.len() - 1) * plan.heads;
     (0..tasks)
         .into_par_iter()
         .for_each_init(Vec::new, |scratch: &mut Vec<T>, task| {
-            let (sequence, head) = (task / plan.heads, task % plan.heads);
-            let (first, end) = (plan.starts[sequence], plan.starts[sequence + 1]);
-            let len = end - first;
-            let keys = Stacked::head(pk, km, first..end, head / group, d);
-            let values = Stacked::head(pv, vm, first..end, head / group, d);
-            scratch.resize(BLOCK.min(len) * (p + len), T::ZERO);
+            let (sequence, head) = (Sequence::of(plan, task / plan.heads), task % plan.heads);
+            let (first, len) = (sequence.queries.start, sequence.queries.len());
+            let rows_of = &sequence.keys;
+            let keys = Stacked::head(pk, km, rows_of.clone(), head / group, d);
+            let values = Stacked::head(pv, vm, rows_of.clone(), head / group, d);
+            scratch.resize(BLOCK.min(len) * (p + rows_of.len()), T::ZERO);
 
             for from in (0..len).step_by(BLOCK) {
                 let to = (from + BLOCK).min(len);
-                let near = reach(plan, to, len);
-                let (m, n) = (to - from, p + near);
+                let near = sequence.reach(plan, from..to);
+                let (m, n) = (to - from, p + near.len());
                 let queries = head_of(qm, first + from..first + to, head, d);
                 // SAFETY: the scratch holds m × n elements.
-                unsafe { keys.near(near).scores(queries, scale, scratch.as_mut_ptr()) };
+                unsafe {
+                    let keys = keys.near(near.clone());
+                    keys.scores(queries, scale, scratch.as_mut_ptr());
+                }
                 for (i, row) in scratch[..m * n].chunks_exact_mut(n).enumerate() {
                     let at = first + from + i;
                     // SAFETY: (head, row) belongs to this task alone.
                     let lse = unsafe { &mut *lse_at.at(head * rows + at) };
                     dispatch(Softmax {
                         row,
-                        seen: p + seen(plan, from + i, near),
+                        columns: sequence.columns(plan, from + i, &near, p),
+                        cap,
                         drop: drop_rule(plan, head, at),
                         lse,
                     });

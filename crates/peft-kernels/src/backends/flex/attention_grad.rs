@@ -4,13 +4,13 @@
 //! With `P` the weights, `M` the dropout mask times its scale and `O` the output, for each head of
 //! each sequence: `D = rowsum(dO ∘ O)`, `dV += (P ∘ M)ᵀ dO`, `dP = (dO Vᵀ) ∘ M`,
 //! `dS = P ∘ (dP − D)`, `dQ = scale · dS K`, `dK += scale · dSᵀ Q`. With a prefix, `K` and `V` begin with
-//! its rows.
+//! its rows. Where scores are bounded by `c`, with `u = tanh(s / c)`: `dS = P ∘ (dP − D) ∘ (1 − u²)`.
 
 use burn::tensor::Shape;
 use burn_flex::{Flex, FlexTensor};
 use rayon::prelude::*;
 
-use super::attention::{BLOCK, block_of, drop_rule, reach, seen};
+use super::attention::{BLOCK, Columns, Sequence, block_of, drop_rule};
 use super::lanes::sum2;
 use super::parallel::over_rows;
 use super::real::Real;
@@ -24,7 +24,8 @@ use crate::ops::{AttentionPlan, AttentionSaved};
 struct Rows<'a, T> {
     scores: &'a mut [T],
     slopes: &'a mut [T],
-    seen: usize,
+    columns: Columns,
+    cap: Option<T>,
     lse: T,
     grad: &'a [T],
     out: &'a [T],
@@ -34,28 +35,48 @@ struct Rows<'a, T> {
 impl<T: Real> Kernel for Rows<'_, T> {
     #[inline(always)]
     fn run<const FMA: bool>(self) {
-        let (scores, hidden) = self.scores.split_at_mut(self.seen);
-        let (slopes, hidden_slopes) = self.slopes.split_at_mut(self.seen);
+        let columns = &self.columns;
+        let scores = &mut self.scores[..columns.seen.end];
+        let slopes = &mut self.slopes[..columns.seen.end];
         let dot = sum2(self.grad, self.out, |g, o| g * o);
-        for (s, ds) in scores.iter_mut().zip(slopes.iter_mut()) {
-            *s = (*s - self.lse).exponential::<FMA>();
-            if self.drop.is_none() {
-                *ds = *s * (*ds - dot);
-            }
-        }
-        if let Some((rule, scale)) = self.drop {
+        if let Some(cap) = self.cap {
+            let inverse = T::ONE / cap;
             for (j, (s, ds)) in scores.iter_mut().zip(slopes.iter_mut()).enumerate() {
-                let factor = if rule.at(j as u64) { scale } else { T::ZERO };
-                *ds = *s * (*ds * factor - dot);
-                *s = *s * factor;
+                let factor = match self.drop {
+                    None => T::ONE,
+                    Some((rule, scale)) if rule.at(columns.key(j)) => scale,
+                    Some(_) => T::ZERO,
+                };
+                let u = (*s * inverse).hyperbolic_tangent::<FMA>();
+                let p = (cap * u - self.lse).exponential::<FMA>();
+                *ds = p * (*ds * factor - dot) * (T::ONE - u * u);
+                *s = p * factor;
+            }
+        } else {
+            for (s, ds) in scores.iter_mut().zip(slopes.iter_mut()) {
+                *s = (*s - self.lse).exponential::<FMA>();
+                if self.drop.is_none() {
+                    *ds = *s * (*ds - dot);
+                }
+            }
+            if let Some((rule, scale)) = self.drop {
+                for (j, (s, ds)) in scores.iter_mut().zip(slopes.iter_mut()).enumerate() {
+                    let factor = if rule.at(columns.key(j)) {
+                        scale
+                    } else {
+                        T::ZERO
+                    };
+                    *ds = *s * (*ds * factor - dot);
+                    *s = *s * factor;
+                }
             }
         }
-        if slopes.len() == 1 {
+        if columns.count() == 1 {
             // Softmax over one key is constant: the difference is rounding alone.
-            slopes[0] = T::ZERO;
+            slopes.fill(T::ZERO);
         }
-        hidden.fill(T::ZERO);
-        hidden_slopes.fill(T::ZERO);
+        columns.hide(self.scores, T::ZERO);
+        columns.hide(self.slopes, T::ZERO);
     }
 }
 
@@ -103,17 +124,17 @@ pub fn attention_grads<T: Real>(
         elements::<T>(&out),
         elements::<T>(&saved.lse),
     );
-    let (rows, width, p) = (qm.rows, qm.cols, pk.rows);
+    let (rows, key_rows, width, p) = (qm.rows, km.rows, qm.cols, pk.rows);
     let (d, group) = (width / plan.heads, plan.heads / plan.kv_heads);
     let kv_width = plan.kv_heads * d;
-    let scale = T::of(plan.scale);
+    let (scale, cap) = (T::of(plan.scale), plan.softcap.map(T::of));
     let sequences = plan.starts.len() - 1;
 
     let zeros = |wanted: bool, n: usize| wanted.then(|| vec![T::ZERO; n]);
     let mut sinks = Sinks {
         q: zeros(wanted[0], rows * width),
-        keys: zeros(wanted[1], rows * kv_width),
-        values: zeros(wanted[2], rows * kv_width),
+        keys: zeros(wanted[1], key_rows * kv_width),
+        values: zeros(wanted[2], key_rows * kv_width),
         prefix: [wanted[3], wanted[4]].map(|w| zeros(w, sequences * p * kv_width)),
     };
     let place = |sink: &mut Option<Vec<T>>| sink.as_mut().map(|s| Target(s.as_mut_ptr()));
@@ -130,41 +151,43 @@ pub fn attention_grads<T: Real>(
     (0..sequences * plan.kv_heads)
         .into_par_iter()
         .for_each_init(Default::default, |scratch: &mut (Vec<T>, Vec<T>), task| {
-            let (sequence, kv_head) = (task / plan.kv_heads, task % plan.kv_heads);
-            let (first, end) = (plan.starts[sequence], plan.starts[sequence + 1]);
-            let len = end - first;
-            let keys = Stacked::head(pk, km, first..end, kv_head, d);
-            let values = Stacked::head(pv, vm, first..end, kv_head, d);
+            let (index, kv_head) = (task / plan.kv_heads, task % plan.kv_heads);
+            let sequence = Sequence::of(plan, index);
+            let (first, len) = (sequence.queries.start, sequence.queries.len());
+            let rows_of = &sequence.keys;
+            let keys = Stacked::head(pk, km, rows_of.clone(), kv_head, d);
+            let values = Stacked::head(pv, vm, rows_of.clone(), kv_head, d);
             // SAFETY: the columns of a head in the rows of a sequence, and in its copy of the
             // prefix, lie inside of the sinks and belong to the task of their key head alone.
             let target = |prefix: Option<Target<T>>, own: Option<Target<T>>| unsafe {
                 let at = |to: Target<T>, row: usize| Target(to.at(row * kv_width + kv_head * d));
                 StackedTarget {
-                    prefix: prefix.filter(|_| p > 0).map(|to| at(to, sequence * p)),
-                    own: own.map(|to| at(to, first)),
+                    prefix: prefix.filter(|_| p > 0).map(|to| at(to, index * p)),
+                    own: own.map(|to| at(to, rows_of.start)),
                     stride: kv_width,
                     prefix_rows: p,
                 }
             };
             let (to_keys, to_values) = (target(dpk, dk), target(dpv, dv));
             let (weights, slopes) = (&mut scratch.0, &mut scratch.1);
-            weights.resize(BLOCK.min(len) * (p + len), T::ZERO);
-            slopes.resize(BLOCK.min(len) * (p + len), T::ZERO);
+            let room = BLOCK.min(len) * (p + rows_of.len());
+            weights.resize(room, T::ZERO);
+            slopes.resize(room, T::ZERO);
 
             for head in kv_head * group..(kv_head + 1) * group {
                 for from in (0..len).step_by(BLOCK) {
                     let to = (from + BLOCK).min(len);
-                    let near = reach(plan, to, len);
-                    let (m, n) = (to - from, p + near);
+                    let near = sequence.reach(plan, from..to);
+                    let (m, n) = (to - from, p + near.len());
                     let block = first + from..first + to;
                     let queries = head_of(qm, block.clone(), head, d);
                     let upstream = head_of(gm, block, head, d);
                     // SAFETY: the scratches hold m × n elements.
                     unsafe {
-                        let near_keys = keys.near(near);
+                        let near_keys = keys.near(near.clone());
                         near_keys.scores(queries, scale, weights.as_mut_ptr());
                         if needs_slopes {
-                            let near_values = values.near(near);
+                            let near_values = values.near(near.clone());
                             near_values.scores(upstream, T::ONE, slopes.as_mut_ptr());
                         }
                     }
@@ -177,7 +200,8 @@ pub fn attention_grads<T: Real>(
                         dispatch(Rows {
                             scores,
                             slopes,
-                            seen: p + seen(plan, from + i, near),
+                            columns: sequence.columns(plan, from + i, &near, p),
+                            cap,
                             lse: lse[head * rows + at],
                             grad: &grads[columns.clone()],
                             out: &outs[columns],
@@ -187,6 +211,8 @@ pub fn attention_grads<T: Real>(
                     let (weights, slopes) = (block_of(weights, m, n), block_of(slopes, m, n));
                     // SAFETY: as said at the targets; the sinks are zeroed.
                     unsafe {
+                        let (to_values, to_keys) =
+                            (to_values.from_row(near.start), to_keys.from_row(near.start));
                         to_values.add(weights, upstream, T::ONE);
                         to_keys.add(slopes, queries, scale);
                         if let Some(dq) = dq {
@@ -203,8 +229,8 @@ pub fn attention_grads<T: Real>(
         .map(|sink| sink.map(|parts| matrix(summed(&parts, p * kv_width), p, kv_width)));
     [
         sinks.q.map(|data| matrix(data, rows, width)),
-        sinks.keys.map(|data| matrix(data, rows, kv_width)),
-        sinks.values.map(|data| matrix(data, rows, kv_width)),
+        sinks.keys.map(|data| matrix(data, key_rows, kv_width)),
+        sinks.values.map(|data| matrix(data, key_rows, kv_width)),
         prefix_k,
         prefix_v,
     ]

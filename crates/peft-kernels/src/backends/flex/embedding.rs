@@ -1,18 +1,16 @@
-//! Sums of table rows and their layer normalisation, forward, and the sums over rows that the
-//! gradients of tables are.
+//! Sums of table rows and their layer normalisation, forward.
 
 use core::mem::MaybeUninit;
 
 use burn::tensor::{DType, Shape};
 use burn_flex::FlexTensor;
 use half::{bf16, f16};
-use rayon::prelude::*;
 
 use super::layer_norm::{Affine, normalise};
 use super::parallel::over_rows;
 use super::real::Real;
 use super::simd::{Kernel, dispatch};
-use super::view::{Target, build, contiguous, elements, indices, wrap};
+use super::view::{build, contiguous, elements, indices};
 
 /// A table and the rows to take; no rows for a table that is not there.
 pub struct Rows {
@@ -185,32 +183,4 @@ pub fn embedding_sum<T: Real>(tables: &[Rows; 3]) -> FlexTensor {
     };
     // SAFETY: as in `embedding_norm`.
     unsafe { build(Shape::new([rows, d]), |out| over_rows(out, d, work)) }
-}
-
-/// Columns that one task adds up.
-const COLUMNS: usize = 64;
-
-/// The gradient of a table of `entries` rows: row `e` is the sum of the rows of `grad` whose id is
-/// `e`, in their order.
-pub fn scatter_rows<T: Real>(grad: &FlexTensor, ids: FlexTensor, entries: usize) -> FlexTensor {
-    let grad = contiguous(grad);
-    let (rows, d) = (grad.layout().shape()[0], grad.layout().shape()[1]);
-    let ids = indices(ids, entries, || "embedding_layer_norm: id".to_owned());
-    let source = elements::<T>(&grad);
-    let mut table = vec![T::ZERO; entries * d];
-    let to = Target(table.as_mut_ptr());
-    // Columns and not rows are shared out: then no two tasks meet in an entry.
-    (0..d.div_ceil(COLUMNS)).into_par_iter().for_each(|block| {
-        let columns = block * COLUMNS..d.min((block + 1) * COLUMNS);
-        for row in 0..rows {
-            let id = if ids.len() == 1 { ids[0] } else { ids[row] };
-            let from = &source[row * d..][columns.clone()];
-            // SAFETY: ids are below `entries`, and these columns belong to this task alone.
-            let sums = unsafe {
-                core::slice::from_raw_parts_mut(to.at(id * d + columns.start), columns.len())
-            };
-            sums.iter_mut().zip(from).for_each(|(s, &v)| *s += v);
-        }
-    });
-    wrap(table, Shape::new([entries, d]))
 }

@@ -5,11 +5,14 @@ mod adamw;
 mod attention;
 mod attention_grad;
 mod bias_activation;
+mod conv;
 mod cross_entropy;
 mod dropout;
 mod embedding;
 mod gate;
 mod gated;
+mod gather;
+mod head_loss;
 mod lanes;
 mod layer_norm;
 mod layer_norm_grad;
@@ -20,6 +23,9 @@ mod product;
 mod real;
 mod rescale;
 mod rms_norm;
+mod rope;
+mod scan;
+mod scan_grad;
 mod softmax;
 mod stacked;
 mod top_gradient;
@@ -32,7 +38,9 @@ use burn_flex::Flex;
 use peft_simd as simd;
 
 use crate::backends::sine::Sine;
-use crate::ops::{AttentionPlan, AttentionSaved, KernelGrads, KernelOps};
+use crate::ops::{
+    AttentionPlan, AttentionSaved, ConvPlan, HeadPlan, KernelGrads, KernelOps, ScanPlan,
+};
 use crate::{Activation, Dropout, RowUpdate, TopGradient};
 
 /// Runs a generic body for the element type of a tensor.
@@ -51,10 +59,13 @@ pub use adamw::adamw;
 use attention::attention;
 use attention_grad::attention_grads;
 use bias_activation::{bias_activation, bias_activation_grad};
+use conv::{packed_conv, packed_conv_grads};
 use cross_entropy::{cross_entropy, cross_entropy_grad};
 use dropout::dropout;
-use embedding::{Rows, embedding_norm, embedding_sum, scatter_rows};
+use embedding::{Rows, embedding_norm, embedding_sum};
 use gated::{gated, gated_grads};
+use gather::{gathered_rows, scatter_rows};
+use head_loss::head_loss;
 use layer_norm::{add_layer_norm, layer_norm};
 use layer_norm_grad::{column_sums, layer_norm_grad, layer_norm_param_grads};
 pub use norms::norms;
@@ -62,6 +73,9 @@ use product::{product, product_sum};
 pub use rescale::{holds, squared_column_norms};
 use rescale::{rescaled, rescaled_grads};
 use rms_norm::{add_rms_norm, rms_norm, rms_norm_gamma_grad, rms_norm_grad};
+use rope::rotated;
+use scan::selective_scan;
+use scan_grad::selective_scan_grads;
 use softmax::{softmax, softmax_grad};
 use top_gradient::largest_only;
 use updated::{updated_product, updated_product_grads};
@@ -148,6 +162,28 @@ impl KernelOps for Flex {
         by_type!(gamma, embedding_norm(&tables, &gamma, &beta, eps))
     }
 
+    fn packed_conv(x: F, weight: F, bias: F, state: F, plan: ConvPlan) -> F {
+        by_type!(x, packed_conv(&x, &weight, [&bias, &state], &plan))
+    }
+
+    #[rustfmt::skip]
+    fn selective_scan(
+        u: F, delta: F, a_log: F, b: F, c: F, skip: F, gate: F, bias: F, initial: F,
+        plan: ScanPlan,
+    ) -> (F, F) {
+        let inputs = [&u, &delta, &a_log, &b, &c, &skip, &gate, &bias, &initial];
+        let scanned = by_type!(u, selective_scan(inputs, &plan, false));
+        (scanned.y, scanned.last)
+    }
+
+    fn gathered_rows(table: F, ids: I) -> F {
+        by_type!(table, gathered_rows(&table, ids))
+    }
+
+    fn rotated(x: F, cos: F, sin: F, heads: usize) -> F {
+        by_type!(x, rotated(&x, [&cos, &sin], heads, false))
+    }
+
     fn updated_product(x: F, weight: F, bias: F, coefficients: F, update: RowUpdate) -> F {
         Self::updated_product_saving(x, weight, bias, coefficients, &update).0
     }
@@ -166,6 +202,10 @@ impl KernelOps for Flex {
 
     fn rescaled(x: F, center: F, factor: F) -> F {
         Self::rescaled_saving(x, center, factor).0
+    }
+
+    fn head_loss(hidden: F, weight: F, targets: I, plan: HeadPlan) -> F {
+        Self::head_loss_saving(hidden, weight, targets, plan, [false; 2]).0
     }
 
     fn fused_cross_entropy(logits: F, targets: IntTensor<Flex>) -> F {
@@ -281,8 +321,54 @@ impl KernelGrads for Flex {
         by_type!(like, embedding_sum(&tables))
     }
 
+    fn packed_conv_grads(
+        [x, weight, state]: [F; 3],
+        grad: F,
+        plan: ConvPlan,
+        wanted: [bool; 4],
+    ) -> [Option<F>; 4] {
+        by_type!(
+            grad,
+            packed_conv_grads([&x, &weight, &state], &grad, &plan, wanted)
+        )
+    }
+
+    fn selective_scan_saving(inputs: [F; 9], plan: ScanPlan) -> (F, F, F) {
+        let scanned = by_type!(inputs[0], selective_scan(inputs.each_ref(), &plan, true));
+        (scanned.y, scanned.last, scanned.saved.expect("asked for"))
+    }
+
+    fn selective_scan_grads(
+        inputs: [F; 9],
+        saved: F,
+        grad: F,
+        last: Option<F>,
+        plan: ScanPlan,
+        wanted: [bool; 9],
+    ) -> [Option<F>; 9] {
+        let inputs = inputs.each_ref();
+        by_type!(
+            grad,
+            selective_scan_grads(inputs, &saved, &grad, last.as_ref(), &plan, wanted)
+        )
+    }
+
+    fn rotated_back(x: F, cos: F, sin: F, heads: usize) -> F {
+        by_type!(x, rotated(&x, [&cos, &sin], heads, true))
+    }
+
     fn scatter_rows(grad: F, ids: I, entries: usize) -> F {
         by_type!(grad, scatter_rows(&grad, ids, entries))
+    }
+
+    fn head_loss_saving(
+        hidden: F,
+        weight: F,
+        targets: I,
+        plan: HeadPlan,
+        wanted: [bool; 2],
+    ) -> (F, [Option<F>; 2]) {
+        by_type!(hidden, head_loss(&hidden, &weight, targets, plan, wanted))
     }
 
     fn cross_entropy_saving(logits: F, targets: IntTensor<Flex>) -> (F, F) {

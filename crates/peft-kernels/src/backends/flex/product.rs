@@ -8,7 +8,7 @@ use super::real::Real;
 use super::view::{Matrix, Target, contiguous, elements, wrap};
 
 /// The right-hand side of a product as it is stored: in the type of the sums, or in half precision.
-fn operand<T: Real>(x: &FlexTensor) -> Operand<T> {
+pub fn operand<T: Real>(x: &FlexTensor) -> Operand<T> {
     match x.dtype() {
         DType::BF16 => Operand::Bf16(Matrix::of(x)),
         DType::F16 => Operand::F16(Matrix::of(x)),

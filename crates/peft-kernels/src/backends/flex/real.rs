@@ -59,6 +59,10 @@ pub trait Real:
     fn fma<const FMA: bool>(self, b: Self, c: Self) -> Self;
     /// `exp(self)` for arguments up to 88; NaN gives NaN.
     fn exponential<const FMA: bool>(self) -> Self;
+    /// Hyperbolic tangent; NaN gives NaN.
+    fn hyperbolic_tangent<const FMA: bool>(self) -> Self;
+    /// `ln(1 + exp(self))` and its slope, the logistic function; NaN gives NaN.
+    fn soft_plus<const FMA: bool>(self) -> (Self, Self);
     /// For `a ≥ 0`: the normal distribution's upper tail `1 − Φ(a)`, and `exp(−a²/2)`.
     fn normal_tail<const FMA: bool>(a: Self) -> (Self, Self);
 }
@@ -143,6 +147,45 @@ impl Real for f32 {
         if self < -87.0 { 0.0 } else { y }
     }
 
+    /// Relative error below 2⁻²¹: an odd polynomial (Cephes) where the form by `exp` would cancel.
+    #[inline(always)]
+    fn hyperbolic_tangent<const FMA: bool>(self) -> Self {
+        let a = self.abs();
+        let z = self * self;
+        let p = -5.704_988_7e-3_f32;
+        let p = p.fma::<FMA>(z, 2.063_908_9e-2);
+        let p = p.fma::<FMA>(z, -5.373_971_6e-2);
+        let p = p.fma::<FMA>(z, 1.333_144_2e-1);
+        let p = p.fma::<FMA>(z, -3.333_328_2e-1);
+        let near = (p * z).fma::<FMA>(self, self);
+        let e = (a * -2.0).exponential::<FMA>();
+        let far = ((1.0 - e) / (1.0 + e)).copysign(self);
+        if a < 0.625 { near } else { far }
+    }
+
+    /// Relative error below 2⁻²⁰: with `e = exp(−|x|)`, `ln(1 + e) = 2 artanh(e / (2 + e))` by its series, of
+    /// which the argument is at most 1/3.
+    #[inline(always)]
+    fn soft_plus<const FMA: bool>(self) -> (Self, Self) {
+        let e = (-self.abs()).exponential::<FMA>();
+        let s = e / (2.0 + e);
+        let z = s * s;
+        let p = 1.0 / 15.0_f32;
+        let p = p.fma::<FMA>(z, 1.0 / 13.0);
+        let p = p.fma::<FMA>(z, 1.0 / 11.0);
+        let p = p.fma::<FMA>(z, 1.0 / 9.0);
+        let p = p.fma::<FMA>(z, 1.0 / 7.0);
+        let p = p.fma::<FMA>(z, 0.2);
+        let p = p.fma::<FMA>(z, 1.0 / 3.0);
+        let log = 2.0 * (p * z).fma::<FMA>(s, s);
+        let upper = 1.0 / (1.0 + e);
+        if self > 0.0 {
+            (self + log, upper)
+        } else {
+            (log, e * upper)
+        }
+    }
+
     /// `erfc(z) = exp(−z²) · t · P(t)` with `t = 1 / (1 + 0.4 z)`, `z = a/√2`.
     ///
     /// `P` is a minimax fit of this project: relative error 6.6e-8 up to z = 10.5, where `f32` has
@@ -219,6 +262,20 @@ impl Real for f64 {
         libm::exp(self)
     }
     #[inline(always)]
+    fn hyperbolic_tangent<const FMA: bool>(self) -> Self {
+        libm::tanh(self)
+    }
+    #[inline(always)]
+    fn soft_plus<const FMA: bool>(self) -> (Self, Self) {
+        let e = libm::exp(-self.abs());
+        let log = libm::log1p(e);
+        if self > 0.0 {
+            (self + log, 1.0 / (1.0 + e))
+        } else {
+            (log, e / (1.0 + e))
+        }
+    }
+    #[inline(always)]
     fn normal_tail<const FMA: bool>(a: Self) -> (Self, Self) {
         let tail = 0.5 * libm::erfc(a * core::f64::consts::FRAC_1_SQRT_2);
         (tail, libm::exp(-0.5 * a * a))
@@ -248,6 +305,40 @@ mod tests {
         assert_eq!(f32::NEG_INFINITY.exponential::<true>(), 0.0);
         assert_eq!(0.0_f32.exponential::<true>(), 1.0);
         assert!(f32::NAN.exponential::<true>().is_nan());
+    }
+
+    #[test]
+    fn tangent_is_close_to_the_library_and_keeps_nan() {
+        for x in sweep(-12.0, 12.0).chain([1e-30, -1e-30, 100.0, -1e30]) {
+            let want = f64::from(x).tanh();
+            for got in [
+                x.hyperbolic_tangent::<true>(),
+                x.hyperbolic_tangent::<false>(),
+            ] {
+                assert!(
+                    (f64::from(got) - want).abs() <= 4.8e-7 * want.abs(),
+                    "tanh({x}) = {got}, not {want}"
+                );
+            }
+        }
+        assert!(f32::NAN.hyperbolic_tangent::<true>().is_nan());
+    }
+
+    #[test]
+    fn soft_plus_is_close_to_the_library_and_keeps_nan() {
+        for x in sweep(-60.0, 60.0).chain([0.0, 1e30]) {
+            let wide = f64::from(x);
+            let want = wide.max(0.0) + (-wide.abs()).exp().ln_1p();
+            let slope = 1.0 / (1.0 + (-wide).exp());
+            for (got, got_slope) in [x.soft_plus::<true>(), x.soft_plus::<false>()] {
+                assert!(
+                    (f64::from(got) - want).abs() <= 9.6e-7 * want
+                        && (f64::from(got_slope) - slope).abs() <= 9.6e-7 * slope,
+                    "softplus({x}) = {got}, slope {got_slope}, not {want}, {slope}"
+                );
+            }
+        }
+        assert!(f32::NAN.soft_plus::<true>().0.is_nan());
     }
 
     #[test]

@@ -61,12 +61,9 @@ impl<T: Real> Stacked<T> {
         }
     }
 
-    /// The prefix and the first `n` rows of the sequence.
-    pub fn near(self, n: usize) -> Self {
-        let own = Matrix {
-            rows: n,
-            ..self.own
-        };
+    /// The prefix and some rows of the sequence.
+    pub fn near(self, rows: Range<usize>) -> Self {
+        let own = self.own.part(rows, 0..self.own.cols);
         Self { own, ..self }
     }
 
@@ -121,6 +118,19 @@ pub struct StackedTarget<T> {
 }
 
 impl<T: Real> StackedTarget<T> {
+    /// The same for the rows of the sequence from one on.
+    ///
+    /// # Safety
+    /// The sequence must have that row.
+    pub unsafe fn from_row(self, row: usize) -> Self {
+        // SAFETY: the caller's promise.
+        let at = |to: Target<T>| unsafe { Target(to.at(row * self.stride)) };
+        Self {
+            own: self.own.map(at),
+            ..self
+        }
+    }
+
     /// `self += scale · weightsᵀ · rows`.
     ///
     /// # Safety

@@ -21,6 +21,15 @@ pub fn whole<const D: usize>(x: Tensor<D>) -> FlexTensor {
     contiguous(&x.expect("callers checked the device and left autodiff behind"))
 }
 
+/// A matrix whose rows are lines of neighbours, however far from each other: a range of columns of a wider matrix, as a
+/// fused projection gives it, is not copied.
+pub fn with_lines<T: Real>(x: &FlexTensor) -> FlexTensor {
+    match Matrix::<T>::of(x).col_stride {
+        1 => x.clone(),
+        _ => contiguous(x),
+    }
+}
+
 /// The elements of a contiguous tensor.
 pub fn elements<T: Real>(x: &FlexTensor) -> &[T] {
     x.as_slice::<T>()
@@ -56,6 +65,19 @@ impl<T> Matrix<T> {
             row_stride: self.col_stride,
             col_stride: self.row_stride,
             ..self
+        }
+    }
+
+    /// A row as a slice.
+    ///
+    /// # Safety
+    /// The matrix must be of [`with_lines`], and have that row; its tensor must outlive the slice.
+    #[inline(always)]
+    pub unsafe fn line<'a>(self, row: usize) -> &'a [T] {
+        // SAFETY: the columns are neighbours, by the caller's promise.
+        unsafe {
+            let start = self.start.offset(row as isize * self.row_stride);
+            core::slice::from_raw_parts(start, self.cols)
         }
     }
 

@@ -39,6 +39,17 @@ pub enum Operand<T> {
     F16(Matrix<f16>),
 }
 
+impl<T> Operand<T> {
+    /// The transpose.
+    pub fn transposed(self) -> Self {
+        match self {
+            Self::Same(m) => Self::Same(m.transposed()),
+            Self::Bf16(m) => Self::Bf16(m.transposed()),
+            Self::F16(m) => Self::F16(m.transposed()),
+        }
+    }
+}
+
 /// One product of a sum, `scale · a · b`.
 #[derive(Clone, Copy)]
 pub struct Term<T> {
