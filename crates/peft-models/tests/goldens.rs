@@ -160,7 +160,7 @@ fn cases(kind: &str) -> Value {
 fn llama_trains_as_in_transformers() {
     let cases = cases("causal");
     let rows = cases["sequences"].as_array().unwrap();
-    let list = |key: &str| rows.iter().map(|row| row[key].clone());
+    let list = |key: &'static str| rows.iter().map(move |row| row[key].clone());
     let ids: Vec<Vec<u32>> = list("ids")
         .map(|v| serde_json::from_value(v).unwrap())
         .collect();
