@@ -354,7 +354,10 @@ fn wrong_rows_are_named() {
     let rows = format!("{good}\n{silent}\n{{\"messages\":[]}}\n");
     let (set, report) = load(&rows, Format::Jsonl, &chat(&template, None), &tokenizer).unwrap();
     let causal = report.causal.unwrap();
-    assert_eq!((set.len(), causal.dropped_without_target, report.empty_texts), (1, 1, 1));
+    assert_eq!(
+        (set.len(), causal.dropped_without_target, report.empty_texts),
+        (1, 1, 1)
+    );
 }
 
 #[test]

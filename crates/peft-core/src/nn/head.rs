@@ -2,10 +2,10 @@ use burn::{
     Tensor,
     tensor::{Int, TensorData},
 };
-use peft_kernels::cross_entropy;
+use peft_kernels::{cross_entropy, head_cross_entropy};
 
 use super::Linear;
-use crate::AdapterContext;
+use crate::{AdapterContext, DynAdapter};
 
 /// Values of logits that are in memory together, at the most: 32 MB of single precision.
 const CHUNK: usize = 8 << 20;
@@ -61,7 +61,8 @@ impl LanguageHead {
         }
     }
 
-    /// The mean over rows of `-log p(target)`, `[1]`: of the logits of a few rows at a time.
+    /// The mean over rows of `-log p(target)`, `[1]`: of the logits of a few rows at a time, which are kept for
+    /// the backward pass only where the layer has a bias or an adapter.
     ///
     /// # Panics
     /// If there is not a target for every row, or no row.
@@ -69,6 +70,10 @@ impl LanguageHead {
         let rows = hidden.dims()[0];
         assert_eq!(rows, targets.dims()[0], "a target for every row");
         assert!(rows > 0, "a loss of no rows");
+        if self.linear.bias.is_none() && !self.is_adapted() {
+            let weight = self.linear.weight.val();
+            return head_cross_entropy(hidden, weight, targets, self.softcap, self.scale);
+        }
         let parts = self.parts(rows).map(|(start, count)| {
             let logits = self.logits(hidden.clone().narrow(0, start, count));
             let targets = targets.clone().narrow(0, start, count);
@@ -76,6 +81,11 @@ impl LanguageHead {
         });
         let sum = parts.reduce(|sum, part| sum + part);
         sum.expect("there are rows")
+    }
+
+    fn is_adapted(&self) -> bool {
+        let adapter = self.linear.weight.reparameterization::<DynAdapter>();
+        adapter.is_some()
     }
 
     /// `-log p(target)` of every row, in double precision on the host, without gradients.

@@ -292,7 +292,12 @@ fn causal(bytes: &[u8]) -> Result<(), DataError> {
         let stream = Box::new(Cursor::new(bytes.to_vec()));
         RowReader::new(stream, "f", Format::Jsonl, true)
     };
-    let losses = [None, Some(LossOn::All), Some(LossOn::Last), Some(LossOn::Completion)];
+    let losses = [
+        None,
+        Some(LossOn::All),
+        Some(LossOn::Last),
+        Some(LossOn::Completion),
+    ];
     TOKENIZER.with(|tokenizer| {
         TEMPLATE.with(|template| {
             let options = LoadOptions {
@@ -331,7 +336,12 @@ fn template(bytes: &[u8]) -> Result<ChatTemplate, DataError> {
 
 /// A template, which then gets a conversation.
 fn chat_template(bytes: &[u8]) -> Result<(), DataError> {
-    let turns = [("user", "a"), ("assistant", " b\n"), ("user", "c"), ("assistant", "d")];
+    let turns = [
+        ("user", "a"),
+        ("assistant", " b\n"),
+        ("user", "c"),
+        ("assistant", "d"),
+    ];
     let turns = turns.map(|(role, content)| Message::new(role, content));
     let rendered = template(bytes)?.render_answers(&Conversation::new(turns.into()), &[1, 3])?;
     for answer in rendered.answers {

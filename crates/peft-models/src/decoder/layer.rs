@@ -4,7 +4,6 @@ use peft_core::{
     kernels::{self, AttentionOptions},
 };
 
-use super::attention::{Limits, attend};
 use crate::{
     DecoderConfig, ModelError, NormKind, PackedBatch, QkvLayout,
     loader::Loader,
@@ -170,15 +169,11 @@ impl DecoderLayer {
             false => config.attention_scale,
         };
         let options = AttentionOptions {
-            heads: config.heads,
-            kv_heads: config.kv_heads,
-            scale,
             causal: true,
             dropout: context.dropout(config.attention_dropout, depth as u64 * 8 + 1),
-        };
-        let limits = Limits {
             window: config.windows[depth],
             softcap: config.attention_softcap,
+            ..AttentionOptions::new(config.heads, config.kv_heads, scale)
         };
         let seen = KeyValues {
             keys: key,
@@ -186,7 +181,7 @@ impl DecoderLayer {
             prefix: None,
         };
         let seen = self.keys_values.pass(seen, context);
-        let attended = attend(query, seen, &batch.rows, &options, limits);
+        let attended = crate::parts::attend(query, seen, &batch.rows, &options);
         self.output.forward(attended, context)
     }
 

@@ -1,6 +1,5 @@
 //! Decoders: one pre-norm block with switches, for all families.
 
-mod attention;
 mod layer;
 mod model;
 mod rope;

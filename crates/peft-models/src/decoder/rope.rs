@@ -6,7 +6,7 @@ use burn::{
     Tensor,
     tensor::{Device, FloatDType, TensorData},
 };
-use peft_core::kernels::RowLayout;
+use peft_core::kernels::{RowLayout, rope};
 
 use crate::RopeConfig;
 
@@ -84,22 +84,6 @@ impl RopeTable {
     /// Rotates the first channels of every head of `x`, `[rows, heads · head_width]`: channel `i` and
     /// channel `i + width / 2` of a head by the angle of the row's position.
     pub fn rotate(&self, x: Tensor<2>, heads: usize) -> Tensor<2> {
-        let [rows, width] = x.dims();
-        let (head, pairs) = (width / heads, self.cos.dims()[1]);
-        let x = x.reshape([rows, heads, head]);
-        let [cos, sin] =
-            [&self.cos, &self.sin].map(|table| table.clone().reshape([rows, 1, pairs]));
-        let (first, second) = (
-            x.clone().narrow(2, 0, pairs),
-            x.clone().narrow(2, pairs, pairs),
-        );
-        let mut parts = vec![
-            first.clone() * cos.clone() - second.clone() * sin.clone(),
-            second * cos + first * sin,
-        ];
-        if head > 2 * pairs {
-            parts.push(x.narrow(2, 2 * pairs, head - 2 * pairs));
-        }
-        Tensor::cat(parts, 2).reshape([rows, width])
+        rope(x, self.cos.clone(), self.sin.clone(), heads)
     }
 }

@@ -1,15 +1,14 @@
 use burn::{
     Tensor,
     module::{Module, Param},
-    tensor::activation::relu,
 };
 use peft_core::{
     AdapterContext, Hidden, InitialState, Slot,
-    kernels::{self, Activation},
+    kernels::{self, Activation, SelectiveScan},
     nn::{Linear, parameter},
 };
 
-use super::{Conv1d, scan::Scan};
+use super::Conv1d;
 use crate::{MambaConfig, ModelError, PackedBatch, loader::Loader, parts::RmsNorm};
 
 /// One block: a selective state space after a norm and before the residual.
@@ -89,16 +88,23 @@ impl MambaBlock {
         let steps = self
             .dt_proj
             .forward(chosen.clone().narrow(1, 0, rank), context);
-        let scan = Scan {
+        let start = self.state_start.pass(InitialState { state: None }, context);
+        let scan = SelectiveScan {
             u: inner.clone(),
-            delta: softplus(steps),
-            a: parameter(&self.a_log, context).exp().neg(),
+            delta: steps,
+            a_log: parameter(&self.a_log, context),
             b: chosen.clone().narrow(1, rank, states),
             c: chosen.narrow(1, rank + states, states),
-            start: self.state_start.pass(InitialState { state: None }, context),
+            skip: parameter(&self.d, context),
+            // A slot lies before the gate, and the bias may have an adapter.
+            gate: None,
+            delta_bias: None,
+            initial: start.map(|state| {
+                let state = state.reshape([1, channels, states]);
+                state.expand([batch.rows.len(), channels, states])
+            }),
         };
-        let direct = inner.clone() * parameter(&self.d, context).reshape([1, channels]);
-        let y = scan.forward(&batch.rows) + direct;
+        let (y, _) = kernels::selective_scan(scan, &batch.rows);
         let y = self.state_output.through(y, &inner, as_it_is, context);
         let y = self
             .out_proj
@@ -106,9 +112,4 @@ impl MambaBlock {
         let y = self.after_state.through(y, &x, as_it_is, context);
         x + y
     }
-}
-
-/// `ln(1 + exp(x))`, which overflows for no x.
-fn softplus(x: Tensor<2>) -> Tensor<2> {
-    relu(x.clone()) + x.abs().neg().exp().log1p()
 }

@@ -2,7 +2,7 @@ use burn::{
     Tensor,
     module::{Module, Param},
 };
-use peft_core::{AdapterContext, nn::parameter};
+use peft_core::{AdapterContext, kernels::causal_conv1d, nn::parameter};
 
 use crate::PackedBatch;
 
@@ -24,28 +24,15 @@ impl Conv1d {
         batch: &PackedBatch,
         context: &AdapterContext,
     ) -> Tensor<2> {
-        let [rows, channels] = x.dims();
         let weight = parameter(&self.weight, context);
-        let kernel = weight.dims()[2];
-        let weight = weight.reshape([channels, kernel]).transpose();
-        let positions = batch.positions.clone();
-        let taps = (0..kernel.min(batch.rows.max_len())).map(|lag| {
-            let tap = weight.clone().narrow(0, kernel - 1 - lag, 1);
-            if lag == 0 {
-                return x.clone() * tap;
-            }
-            // The rows `lag` before, but for those of the sequence before.
-            let before = Tensor::zeros([lag, channels], (&x.device(), x.dtype()));
-            let shifted = Tensor::cat(vec![before, x.clone().narrow(0, 0, rows - lag)], 0);
-            let outside = positions.clone().lower_elem(lag as i64).reshape([rows, 1]);
-            shifted.mask_fill(outside.expand([rows, channels]), 0.0) * tap
-        });
-        let sum = taps
-            .reduce(|sum, tap| sum + tap)
-            .unwrap_or_else(|| x.clone());
-        match &self.bias {
-            Some(bias) => sum + parameter(bias, context).reshape([1, channels]),
-            None => sum,
-        }
+        let [channels, _, kernel] = weight.dims();
+        let bias = self.bias.as_ref().map(|bias| parameter(bias, context));
+        causal_conv1d(
+            x,
+            weight.reshape([channels, kernel]),
+            bias,
+            None,
+            &batch.rows,
+        )
     }
 }

@@ -3,7 +3,6 @@
 mod block;
 mod conv;
 mod model;
-mod scan;
 
 pub use block::MambaBlock;
 pub use conv::Conv1d;

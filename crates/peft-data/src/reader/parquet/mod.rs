@@ -219,12 +219,12 @@ impl Reader {
             self.left = group.rows;
             let columns = self.metadata.columns.iter().zip(&self.wanted);
             self.columns = columns
-                .map(|((_, content), wanted)| {
-                    match content.as_ref().filter(|_| *wanted) {
+                .map(
+                    |((_, content), wanted)| match content.as_ref().filter(|_| *wanted) {
                         Some(content) => Stored::new(content, &group.chunks),
                         None => Ok(None),
-                    }
-                })
+                    },
+                )
                 .collect::<Result<_, _>>()?;
         }
         self.left -= 1;
