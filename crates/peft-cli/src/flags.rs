@@ -29,6 +29,8 @@ pub fn told(error: &RunError) -> String {
             "exclude these modules",
             "leave them out with --exclude-modules",
         ),
+        // One of a file says so before it names the setting.
+        RunError::Settings(_) if error.to_string().starts_with('`') => in_flags(&error.to_string()),
         RunError::Train(TrainError::NotMoved { .. })
         | RunError::OtherBase { .. }
         | RunError::Interrupted { .. }

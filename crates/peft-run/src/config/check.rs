@@ -40,10 +40,11 @@ impl RunConfig {
 
     fn problems_with(&self, needed: &[(&str, &PathBuf)]) -> Vec<Problem> {
         let mut problems = Vec::new();
-        let mut wrong = |key: &str, text: String| problems.push(at_flag(key, text));
+        let mut wrong =
+            |key: &str, text: String| problems.push(Problem::new(Origin::Default, key, text));
         for (key, path) in needed {
             if path.as_os_str().is_empty() {
-                let text = format!("not given; give it, or `{key} = …` in a file with --config");
+                let text = format!("not given; give it, or `{key} = …` in a file of settings");
                 wrong(key, text);
             }
         }
@@ -122,7 +123,8 @@ impl RunConfig {
     pub(super) fn missing(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         let place = |path: &Path, text: &str| format!("{}: {text}", path.display());
-        let mut wrong = |key: &str, text: String| problems.push(at_flag(key, text));
+        let mut wrong =
+            |key: &str, text: String| problems.push(Problem::new(Origin::Default, key, text));
         let given = |path: &Path| !path.as_os_str().is_empty();
         if given(&self.model) && !self.model.join("config.json").is_file() {
             let text = "no model folder: it has no config.json";
@@ -157,14 +159,6 @@ impl RunConfig {
         }
         problems
     }
-}
-
-/// A problem at the flag of its setting.
-fn at_flag(key: &str, text: String) -> Problem {
-    let setting = RunConfig::settings().iter().find(|one| one.key == key);
-    let flag = setting.and_then(|setting| setting.flag.as_deref());
-    let origin = flag.map_or(Origin::Default, |flag| Origin::Flag(format!("--{flag}")));
-    Problem::new(origin, key, text)
 }
 
 /// Keys that the method does not have, and settings that it refuses.

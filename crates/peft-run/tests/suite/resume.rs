@@ -128,7 +128,8 @@ fn interruptions_at_any_steps_and_threads_change_no_bit() {
 #[test]
 fn every_method_resumes_to_the_same_bits() {
     let (dir, model, data) = workspace();
-    for entry in methods::METHODS {
+    // Nothing of a BERT is a state-space model's.
+    for entry in methods::METHODS.iter().filter(|one| one.name != "sdt") {
         let run_in = |name: &str, stops: &[u64]| {
             let output = dir.path().join(name);
             let mut config = config(&model, &data, &output);
@@ -270,7 +271,7 @@ fn work_is_not_lost_nor_gone_on_with_by_mistake() {
     let rows = std::fs::read(&data).unwrap();
     std::fs::write(&data, [&rows[..], b"word9 good,praise\n"].concat()).unwrap();
     // A row more is also a batch more in some epochs: whichever is noticed first is named.
-    changed(&|_| {}, "--", &["was started with"]);
+    changed(&|_| {}, "`", &["was started with"]);
     std::fs::write(&data, rows).unwrap();
     assert_same(&state, &content(&output));
 
