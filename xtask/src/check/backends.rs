@@ -16,6 +16,9 @@ use crate::workspace;
 /// The crates whose operations run on a device; the others only call them.
 const PACKAGES: [&str; 4] = ["peft-kernels", "peft-core", "peft-lowrank", "peft-methods"];
 
+/// Those of them that others call through: a model and its training, whole runs.
+const CALLERS: [&str; 2] = ["peft-models", "peft-run"];
+
 /// All together leave the rest of CI half an hour.
 const NDARRAY_LIMIT: Duration = Duration::from_secs(10 * 60);
 const WGPU_LIMIT: Duration = Duration::from_secs(25 * 60);
@@ -23,7 +26,7 @@ const CUDA_LIMIT: Duration = Duration::from_secs(10 * 60);
 
 /// Tests on Burn's older CPU backend.
 pub fn ndarray(tally: &mut Tally) -> Result<()> {
-    let mut command = build("test", "ndarray");
+    let mut command = build("test", "ndarray", &PACKAGES);
     // The tests' tensors are tiny: optimised dependencies would cost more than they gain.
     command.args(["--config", "profile.dev.package.\"*\".opt-level=0"]);
     command.args(["--tests", "--no-fail-fast"]);
@@ -38,7 +41,12 @@ pub fn wgpu(tally: &mut Tally) -> Result<()> {
         "no Vulkan driver: install one, on Debian without a GPU `apt-get install \
          mesa-vulkan-drivers libvulkan1`"
     );
-    let mut command = build("test", "wgpu");
+    // The CPU is what the models' steps are compared with.
+    let mut command = build(
+        "test",
+        "wgpu,flex",
+        &[&PACKAGES[..], &["peft-models"]].concat(),
+    );
     // Compiling wgpu's shader compiler at level 3 takes longer than the tests gain by it.
     command.args(["--config", "profile.dev.package.\"*\".opt-level=1"]);
     command.args(["--tests", "--no-fail-fast", "--", "--test-threads=1"]);
@@ -46,26 +54,28 @@ pub fn wgpu(tally: &mut Tally) -> Result<()> {
     steps::run(command, Some(WGPU_LIMIT), tally)
 }
 
-/// Type checks with cuda; running needs a GPU.
+/// Type checks of all that runs on a GPU, with cuda and with wgpu; running cuda needs one.
 pub fn cuda(tally: &mut Tally) -> Result<()> {
     ensure!(
         llvm_laid_out()?,
         "Burn's cuda feature needs an LLVM bundle that is not there: run xtask/llvm-for-cuda.sh as \
          root once"
     );
-    let mut command = build("check", "cuda");
+    let mut command = build("check", "cuda,wgpu", &[&PACKAGES[..], &CALLERS].concat());
     // Nothing of it runs but macros and build scripts, which are not worth optimising.
     command.args(["--config", "profile.dev.package.\"*\".opt-level=0"]);
     steps::run(command, Some(CUDA_LIMIT), tally)
 }
 
-fn build(verb: &str, feature: &str) -> Command {
+/// A cargo command on packages with features of Burn's backends; its build folder is called by the first.
+fn build(verb: &str, features: &str, packages: &[&str]) -> Command {
     let mut command = workspace::cargo();
     command
         .arg(verb)
-        .args(["--no-default-features", "--features", feature]);
-    command.args(PACKAGES.iter().flat_map(|package| ["--package", package]));
-    command.env("CARGO_TARGET_DIR", workspace::target().join(feature));
+        .args(["--no-default-features", "--features", features]);
+    command.args(packages.iter().flat_map(|package| ["--package", package]));
+    let folder = features.split(',').next().unwrap_or(features);
+    command.env("CARGO_TARGET_DIR", workspace::target().join(folder));
     command
 }
 
