@@ -15,11 +15,17 @@ pub enum Output {
         /// `[rows, width]`
         hidden: Tensor<2>,
         /// From a row to its logits.
-        head: LanguageHead,
+        head: Box<LanguageHead>,
     },
 }
 
 impl Output {
+    /// Of hidden rows and the head that makes logits of them.
+    pub fn tokens(hidden: Tensor<2>, head: LanguageHead) -> Self {
+        let head = Box::new(head);
+        Self::Tokens { hidden, head }
+    }
+
     /// The scores, where the model gives one row a sequence.
     pub fn scores(self) -> Option<Tensor<2>> {
         match self {

@@ -251,7 +251,7 @@ fn what_the_assistant_says_is_predicted_whatever_the_shape() {
     let middle = "\n<|im_start|>user\nc<|im_end|>\n<|im_start|>assistant\n";
     let want = format!("{begin}[ b\n<|im_end|>]{middle}[d<|im_end|>]\n");
     let (set, report) = load(&rows, Format::Jsonl, &chat(&template, None), &tokenizer).unwrap();
-    assert_eq!(marked(&set, &tokenizer), [want.clone()]);
+    assert_eq!(marked(&set, &tokenizer), std::slice::from_ref(&want));
     let causal = report.causal.unwrap();
     assert_eq!(causal.found, [(MaskKind::Sentinels, 1)]);
     assert_eq!(
@@ -261,7 +261,7 @@ fn what_the_assistant_says_is_predicted_whatever_the_shape() {
     let last = chat(&template, Some(LossOn::Last));
     let (set, _) = load(&rows, Format::Jsonl, &last, &tokenizer).unwrap();
     let only = format!("{begin} b\n<|im_end|>{middle}[d<|im_end|>]\n");
-    assert_eq!(marked(&set, &tokenizer), [only.clone()]);
+    assert_eq!(marked(&set, &tokenizer), std::slice::from_ref(&only));
     let all = chat(&template, Some(LossOn::All));
     let (set, _) = load(&rows, Format::Jsonl, &all, &tokenizer).unwrap();
     assert_eq!(set.targets() + 1, set.tokens());
@@ -269,7 +269,7 @@ fn what_the_assistant_says_is_predicted_whatever_the_shape() {
     // The same as ShareGPT, as JSON in CSV, and as prompt and completion.
     let share = r#"{"conversations":[{"from":"human","value":"a"},{"from":"gpt","value":" b\n"},{"from":"human","value":"c"},{"from":"gpt","value":"d"}]}"#;
     let (set, _) = load(share, Format::Jsonl, &chat(&template, None), &tokenizer).unwrap();
-    assert_eq!(marked(&set, &tokenizer), [want.clone()]);
+    assert_eq!(marked(&set, &tokenizer), std::slice::from_ref(&want));
     let csv = format!("messages\n\"{}\"\n", turns.replace('"', "\"\""));
     let (set, _) = load(&csv, Format::Csv, &chat(&template, None), &tokenizer).unwrap();
     assert_eq!(marked(&set, &tokenizer), [want]);

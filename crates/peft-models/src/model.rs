@@ -7,6 +7,10 @@ use crate::{
 };
 
 /// A model of any kind.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one model, and its tensors are handles"
+)]
 #[derive(Debug, Clone)]
 pub enum Model {
     /// An encoder that scores sequences.

@@ -304,7 +304,7 @@ fn causal(bytes: &[u8]) -> Result<(), DataError> {
                 limit: Some(50),
                 spill: 64,
                 causal: CausalOptions {
-                    template: (bytes.len() % 7 > 0).then_some(template),
+                    template: (!bytes.len().is_multiple_of(7)).then_some(template),
                     loss_on: losses[bytes.len() % 4],
                     too_long: [None, Some(TooLong::Split), Some(TooLong::Drop)][bytes.len() % 3],
                     ..CausalOptions::default()

@@ -94,11 +94,7 @@ impl Network for DecoderModel {
         let context = batch.of_tokens(context);
         let hidden = self.decoder.norm.forward(hidden, &context);
         let head = language_head(self.head.as_ref(), &self.decoder.embedding, context);
-        Output::Tokens {
-            hidden,
-            head: head
-                .with_scale(1.0 / config.logits_divisor)
-                .with_softcap(config.logits_softcap),
-        }
+        let head = head.with_scale(1.0 / config.logits_divisor);
+        Output::tokens(hidden, head.with_softcap(config.logits_softcap))
     }
 }

@@ -114,9 +114,8 @@ impl Network for MambaModel {
 
     fn output(&self, hidden: Tensor<2>, batch: &PackedBatch, context: &AdapterContext) -> Output {
         let context = batch.of_tokens(context);
-        Output::Tokens {
-            hidden: self.backbone.norm.forward(hidden, &context),
-            head: language_head(self.head.as_ref(), &self.backbone.embedding, context),
-        }
+        let hidden = self.backbone.norm.forward(hidden, &context);
+        let head = language_head(self.head.as_ref(), &self.backbone.embedding, context);
+        Output::tokens(hidden, head)
     }
 }

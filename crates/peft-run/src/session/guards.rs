@@ -56,10 +56,10 @@ impl Session<'_> {
             return error;
         };
         match of_loop {
-            NotFinite { what, .. } => match what {
-                BadTensor::Parameter(path) | BadTensor::Gradient(path) => rename(path),
-                _ => {}
-            },
+            NotFinite {
+                what: BadTensor::Parameter(path) | BadTensor::Gradient(path),
+                ..
+            } => rename(path),
             NoGradient { first } => rename(first),
             SilentAdapters { modules, .. } | NotMoved { modules, .. } => {
                 modules.iter_mut().for_each(rename);

@@ -248,10 +248,7 @@ impl Session<'_> {
     /// Take the steps of a warm-up that are left.
     fn warm_up(&mut self) -> Result<(), RunError> {
         let seed = seed_of_warm_up(&self.config);
-        loop {
-            let Some(phase) = self.state.phase.clone().filter(|one| one.step < one.steps) else {
-                break;
-            };
+        while let Some(phase) = self.state.phase.clone().filter(|one| one.step < one.steps) {
             let Cursor { epoch, batch } = phase.cursor;
             let plan = self.fit.plan(self.config.batch_size, seed, epoch)?;
             let batches: Vec<&[usize]> = plan.iter_from(batch).collect();

@@ -29,6 +29,7 @@ use crate::{
 };
 
 /// What a run trains, or what that depends on.
+#[expect(clippy::large_enum_variant, reason = "one is made a run")]
 enum Made {
     /// Its adapters are made.
     Now(Stage),

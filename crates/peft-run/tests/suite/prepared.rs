@@ -55,7 +55,8 @@ fn runs_that_ask_for_something_else_are_refused() {
     let output = dir.path().join("out");
     let given = config(&model, &data, &output);
     let prepared = Prepared::new(&given).unwrap();
-    let changes: [(&str, fn(&mut RunConfig)); 4] = [
+    type Change = fn(&mut RunConfig);
+    let changes: [(&str, Change); 4] = [
         ("seed", |config| config.seed = 1),
         ("max_length", |config| config.max_length = 23),
         ("model_dropout", |config| config.model_dropout = Some(0.5)),

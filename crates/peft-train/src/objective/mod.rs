@@ -71,6 +71,10 @@ impl Truth<'_> {
 }
 
 /// What a loss compares with, on the device.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one is made for each part of a step, and a tensor is a handle of some hundred bytes"
+)]
 #[derive(Debug, Clone)]
 pub enum Targets {
     /// Classes, `[rows]`.

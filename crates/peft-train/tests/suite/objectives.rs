@@ -165,10 +165,7 @@ fn tokens_weigh_alike_however_a_batch_is_cut() {
             trained: &trained[span.clone()],
         };
         let rows = hidden.clone().slice([span]);
-        let output = Output::Tokens {
-            hidden: rows,
-            head: head.clone(),
-        };
+        let output = Output::tokens(rows, head.clone());
         let targets = objective.targets(&truth, &device).unwrap();
         let weight = objective.weight(&truth);
         (objective.loss(output, targets), weight)
@@ -207,10 +204,7 @@ fn perplexity_is_of_all_tokens_together() {
         starts: &STARTS,
         trained: &trained,
     };
-    let output = || Output::Tokens {
-        hidden: matrix(1, ids.len(), WIDTH, &device),
-        head: head(&device),
-    };
+    let output = || Output::tokens(matrix(1, ids.len(), WIDTH, &device), head(&device));
     let predictions = objective.predict(output(), Some(&truth)).unwrap();
     let counts: Vec<usize> = predictions
         .iter()

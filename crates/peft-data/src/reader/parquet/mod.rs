@@ -51,7 +51,7 @@ impl From<&str> for Problem {
 
 /// A column of a row group.
 enum Stored {
-    Values(Column),
+    Values(Box<Column>),
     Objects(Vec<(String, Column)>),
 }
 
@@ -62,7 +62,7 @@ impl Stored {
             chunk.map(|chunk| Column::new(*leaf, *chunk)).transpose()
         };
         match content {
-            Content::Values(leaf) => Ok(column(leaf)?.map(Self::Values)),
+            Content::Values(leaf) => Ok(column(leaf)?.map(Box::new).map(Self::Values)),
             Content::Objects(fields) => {
                 let mut columns = Vec::with_capacity(fields.len());
                 for (name, leaf) in fields {
