@@ -148,7 +148,8 @@ fn parts_and_subsets_and_spilled_rows_are_those_of_the_whole() {
         assert!(spilled.is_spilled() && spilled == whole);
         let mut parts = Parts::new(reader(&text, format), &o, &tokenizer, 7).unwrap();
         let sets: Vec<Dataset> = parts.by_ref().map(Result::unwrap).collect();
-        assert!(sets.len() > 20, "{}", sets.len());
+        assert!(format == Format::Text || sets.len() > 20);
+        assert!(format == Format::Text || sets.iter().all(|set| set.len() <= 7));
         let rows: Vec<String> = sets
             .iter()
             .flat_map(|set| marked(set, &tokenizer))
@@ -251,7 +252,7 @@ fn what_the_assistant_says_is_predicted_whatever_the_shape() {
     let middle = "\n<|im_start|>user\nc<|im_end|>\n<|im_start|>assistant\n";
     let want = format!("{begin}[ b\n<|im_end|>]{middle}[d<|im_end|>]\n");
     let (set, report) = load(&rows, Format::Jsonl, &chat(&template, None), &tokenizer).unwrap();
-    assert_eq!(marked(&set, &tokenizer), [want.clone()]);
+    assert_eq!(marked(&set, &tokenizer), std::slice::from_ref(&want));
     let causal = report.causal.unwrap();
     assert_eq!(causal.found, [(MaskKind::Sentinels, 1)]);
     assert_eq!(
@@ -261,7 +262,7 @@ fn what_the_assistant_says_is_predicted_whatever_the_shape() {
     let last = chat(&template, Some(LossOn::Last));
     let (set, _) = load(&rows, Format::Jsonl, &last, &tokenizer).unwrap();
     let only = format!("{begin} b\n<|im_end|>{middle}[d<|im_end|>]\n");
-    assert_eq!(marked(&set, &tokenizer), [only.clone()]);
+    assert_eq!(marked(&set, &tokenizer), std::slice::from_ref(&only));
     let all = chat(&template, Some(LossOn::All));
     let (set, _) = load(&rows, Format::Jsonl, &all, &tokenizer).unwrap();
     assert_eq!(set.targets() + 1, set.tokens());
@@ -269,7 +270,7 @@ fn what_the_assistant_says_is_predicted_whatever_the_shape() {
     // The same as ShareGPT, as JSON in CSV, and as prompt and completion.
     let share = r#"{"conversations":[{"from":"human","value":"a"},{"from":"gpt","value":" b\n"},{"from":"human","value":"c"},{"from":"gpt","value":"d"}]}"#;
     let (set, _) = load(share, Format::Jsonl, &chat(&template, None), &tokenizer).unwrap();
-    assert_eq!(marked(&set, &tokenizer), [want.clone()]);
+    assert_eq!(marked(&set, &tokenizer), std::slice::from_ref(&want));
     let csv = format!("messages\n\"{}\"\n", turns.replace('"', "\"\""));
     let (set, _) = load(&csv, Format::Csv, &chat(&template, None), &tokenizer).unwrap();
     assert_eq!(marked(&set, &tokenizer), [want]);
@@ -354,7 +355,10 @@ fn wrong_rows_are_named() {
     let rows = format!("{good}\n{silent}\n{{\"messages\":[]}}\n");
     let (set, report) = load(&rows, Format::Jsonl, &chat(&template, None), &tokenizer).unwrap();
     let causal = report.causal.unwrap();
-    assert_eq!((set.len(), causal.dropped_without_target, report.empty_texts), (1, 1, 1));
+    assert_eq!(
+        (set.len(), causal.dropped_without_target, report.empty_texts),
+        (1, 1, 1)
+    );
 }
 
 #[test]
@@ -365,9 +369,9 @@ fn conversations_without_template_or_answer_are_explained() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("need a chat template"), "{error}");
-    // The template writes only the last turn's answer, in capitals: no way leads to it.
-    let upper = template("{{ messages[-1].content | upper }}", &tokenizer);
-    let error = load(row, Format::Jsonl, &chat(&upper, None), &tokenizer).unwrap_err();
+    // The template writes how long the answer is: no way leads to it.
+    let vague = template("{{ messages[-1].content | length }}", &tokenizer);
+    let error = load(row, Format::Jsonl, &chat(&vague, None), &tokenizer).unwrap_err();
     assert!(
         error
             .to_string()

@@ -154,7 +154,8 @@ fn no_byte_is_trusted() {
 /// `mint_turns.py` wrote both files.
 #[test]
 fn lists_of_objects_are_json_where_that_is_wanted() {
-    let mut reader = RowReader::open(&folder().join("turns.parquet"), &ReadOptions::default()).unwrap();
+    let mut reader =
+        RowReader::open(&folder().join("turns.parquet"), &ReadOptions::default()).unwrap();
     reader.keep_nested();
     let rows: Vec<Row> = reader.collect::<Result<_, _>>().unwrap();
     let text = fs::read_to_string(folder().join("turns.jsonl")).unwrap();

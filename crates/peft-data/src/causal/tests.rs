@@ -8,7 +8,18 @@ use std::path::Path;
 /// tokens of their own.
 fn sentencepiece() -> TextTokenizer {
     let bytes = (0..=255u8).map(|byte| format!("<0x{byte:02X}>"));
-    let pieces = ["<unk>", "<s>", "</s>", "\u{2581}", "a", "b", "c", "\u{2581}a", "ab", "\u{2581}ab"];
+    let pieces = [
+        "<unk>",
+        "<s>",
+        "</s>",
+        "\u{2581}",
+        "a",
+        "b",
+        "c",
+        "\u{2581}a",
+        "ab",
+        "\u{2581}ab",
+    ];
     let all = pieces.into_iter().map(str::to_owned).chain(bytes);
     let vocab: Map<String, Value> = all.zip(0..).map(|(token, id)| (token, json!(id))).collect();
     let special = |id: u32, token: &str| {

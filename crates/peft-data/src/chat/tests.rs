@@ -59,7 +59,11 @@ fn renderings_equal_transformers() {
     for case in all["cases"].as_array().unwrap() {
         let name = case["conversation"].as_str().unwrap();
         let template = golden(case["template"].as_str().unwrap());
-        let tools = if name == "tools" { all["tools"].clone() } else { Value::Null };
+        let tools = if name == "tools" {
+            all["tools"].clone()
+        } else {
+            Value::Null
+        };
         let talk = conversation(&all["conversations"][name], tools);
         let prompt = case["generation_prompt"].as_bool().unwrap();
         let got = template.render(&talk, prompt);
@@ -89,7 +93,10 @@ fn renderings_equal_transformers() {
 fn answers(template: &ChatTemplate, messages: Value) -> Result<(MaskKind, Vec<String>), DataError> {
     let talk = conversation(&messages, Value::Null);
     let found = template.render_answers(&talk, &assistants(&talk))?;
-    let texts = found.answers.iter().map(|range| found.text[range.clone()].to_owned());
+    let texts = found
+        .answers
+        .iter()
+        .map(|range| found.text[range.clone()].to_owned());
     Ok((found.found.unwrap(), texts.collect()))
 }
 
@@ -101,8 +108,17 @@ fn talk(first: &str, second: &str) -> Value {
 #[test]
 fn answers_are_found_in_every_template() {
     let names = [
-        "chatml", "gemma", "llama2", "llama3", "llama3_1", "llama3_2", "mistral_v1", "phi3",
-        "qwen2_5", "qwen3", "zephyr",
+        "chatml",
+        "gemma",
+        "llama2",
+        "llama3",
+        "llama3_1",
+        "llama3_2",
+        "mistral_v1",
+        "phi3",
+        "qwen2_5",
+        "qwen3",
+        "zephyr",
     ];
     for name in names {
         let (kind, found) = answers(&golden(name), talk("2+2?", "4")).unwrap();
@@ -110,21 +126,35 @@ fn answers_are_found_in_every_template() {
         assert_eq!(found, ["2+2?", "4"], "{name}");
         let (kind, found) = answers(&golden(name), talk(" \n a", "b \n")).unwrap();
         let trimmed = found == ["a", "b"];
-        assert!(trimmed || found == [" \n a", "b \n"], "{name} {kind:?}: {found:?}");
+        assert!(
+            trimmed || found == [" \n a", "b \n"],
+            "{name} {kind:?}: {found:?}"
+        );
     }
     for (name, want) in [
         ("gemma_training", ["4<end_of_turn>\n", "5<end_of_turn>\n"]),
-        ("qwen3_training", ["<think>\n\n</think>\n\n4<|im_end|>", "<think>\n\n</think>\n\n5<|im_end|>"]),
+        (
+            "qwen3_training",
+            [
+                "<think>\n\n</think>\n\n4<|im_end|>\n",
+                "<think>\n\n</think>\n\n5<|im_end|>\n",
+            ],
+        ),
     ] {
         let (kind, found) = answers(&golden(name), talk("4", "5")).unwrap();
-        assert_eq!((kind, found), (MaskKind::Generation, want.map(str::to_owned).into()));
+        assert_eq!(
+            (kind, found),
+            (MaskKind::Generation, want.map(str::to_owned).into())
+        );
     }
 }
 
 #[test]
 fn thoughts_that_a_template_deletes_are_an_error_except_in_the_last_turn() {
     let thoughts = talk("<think>\nhm\n</think>\n\n4", "<think>\nso\n</think>\n\n5");
-    let error = answers(&golden("qwen3"), thoughts.clone()).unwrap_err().to_string();
+    let error = answers(&golden("qwen3"), thoughts.clone())
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("{% generation %}"), "{error}");
     let talk = conversation(&thoughts, Value::Null);
     let last = golden("qwen3").render_answers(&talk, &[3]).unwrap();
@@ -146,25 +176,42 @@ fn named_templates_are_found_in_their_files() {
         ..hello.clone()
     };
     assert!(open().unwrap().is_none());
-    write("tokenizer_config.json", r#"{"chat_template": "one\r\n{{ messages[0].role }}"}"#);
-    assert_eq!(open().unwrap().unwrap().render(&hello, false).unwrap(), "one\nuser");
+    write(
+        "tokenizer_config.json",
+        r#"{"chat_template": "one\r\n{{ messages[0].role }}"}"#,
+    );
+    assert_eq!(
+        open().unwrap().unwrap().render(&hello, false).unwrap(),
+        "one\nuser"
+    );
     let several = r#"{"chat_template": [{"name": "default", "template": "d"},
                       {"name": "tool_use", "template": "t{{ tools | tojson }}"}]}"#;
     write("tokenizer_config.json", several);
     let template = open().unwrap().unwrap();
     assert_eq!(template.render(&hello, false).unwrap(), "d");
-    assert_eq!(template.render(&with_tools, false).unwrap(), "t[{\"name\": \"f\"}]");
+    assert_eq!(
+        template.render(&with_tools, false).unwrap(),
+        "t[{\"name\": \"f\"}]"
+    );
     write("chat_template.jinja", "file");
     fs::create_dir(dir.path().join("additional_chat_templates")).unwrap();
-    write("additional_chat_templates/rag.jinja", "rag{{ add_generation_prompt }}");
+    write(
+        "additional_chat_templates/rag.jinja",
+        "rag{{ add_generation_prompt }}",
+    );
     let template = open().unwrap().unwrap();
     assert_eq!(template.names().collect::<Vec<_>>(), ["default", "rag"]);
     assert_eq!(template.render(&hello, true).unwrap(), "file");
     assert!(open().unwrap().unwrap().named("x").is_err());
     let rag = template.named("rag").unwrap();
-    assert_eq!(rag.render(&hello, true).unwrap(), "ragtrue");
+    assert_eq!(rag.render(&hello, true).unwrap(), "ragTrue");
     write("chat_template.jinja", "{% if %}");
-    assert!(open().unwrap_err().to_string().contains("chat_template.jinja"));
+    assert!(
+        open()
+            .unwrap_err()
+            .to_string()
+            .contains("chat_template.jinja")
+    );
     let path = Path::new("m.gguf");
     assert!(ChatTemplate::from_json(path, json!(3), JULY).is_err());
     assert!(ChatTemplate::from_json(path, json!([{"name": "a"}]), JULY).is_err());
@@ -191,7 +238,7 @@ fn hostile_templates_end_soon() {
     assert_eq!(time.unwrap(), "26 Jul 2024");
     let none = "{{ tools is iterable }} {{ tools is none }} {{ [] is iterable }}";
     let got = of_text(none).render(&hello, false).unwrap();
-    assert_eq!(got, "false true true");
+    assert_eq!(got, "False True True");
 }
 
 proptest! {

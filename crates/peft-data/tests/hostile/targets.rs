@@ -292,14 +292,19 @@ fn causal(bytes: &[u8]) -> Result<(), DataError> {
         let stream = Box::new(Cursor::new(bytes.to_vec()));
         RowReader::new(stream, "f", Format::Jsonl, true)
     };
-    let losses = [None, Some(LossOn::All), Some(LossOn::Last), Some(LossOn::Completion)];
+    let losses = [
+        None,
+        Some(LossOn::All),
+        Some(LossOn::Last),
+        Some(LossOn::Completion),
+    ];
     TOKENIZER.with(|tokenizer| {
         TEMPLATE.with(|template| {
             let options = LoadOptions {
                 limit: Some(50),
                 spill: 64,
                 causal: CausalOptions {
-                    template: (bytes.len() % 7 > 0).then_some(template),
+                    template: (!bytes.len().is_multiple_of(7)).then_some(template),
                     loss_on: losses[bytes.len() % 4],
                     too_long: [None, Some(TooLong::Split), Some(TooLong::Drop)][bytes.len() % 3],
                     ..CausalOptions::default()
@@ -331,7 +336,12 @@ fn template(bytes: &[u8]) -> Result<ChatTemplate, DataError> {
 
 /// A template, which then gets a conversation.
 fn chat_template(bytes: &[u8]) -> Result<(), DataError> {
-    let turns = [("user", "a"), ("assistant", " b\n"), ("user", "c"), ("assistant", "d")];
+    let turns = [
+        ("user", "a"),
+        ("assistant", " b\n"),
+        ("user", "c"),
+        ("assistant", "d"),
+    ];
     let turns = turns.map(|(role, content)| Message::new(role, content));
     let rendered = template(bytes)?.render_answers(&Conversation::new(turns.into()), &[1, 3])?;
     for answer in rendered.answers {

@@ -313,7 +313,9 @@ fn objects(nodes: &[Node], index: usize) -> Option<Vec<(String, Leaf)>> {
         && middle.repetition == REPEATED
         && list.repetition != REPEATED
         && single(object)
-        && fields.iter().all(|field| field.children == 0 && single(field));
+        && fields
+            .iter()
+            .all(|field| field.children == 0 && single(field));
     if !fits {
         return None;
     }

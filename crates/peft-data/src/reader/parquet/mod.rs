@@ -51,7 +51,7 @@ impl From<&str> for Problem {
 
 /// A column of a row group.
 enum Stored {
-    Values(Column),
+    Values(Box<Column>),
     Objects(Vec<(String, Column)>),
 }
 
@@ -62,7 +62,7 @@ impl Stored {
             chunk.map(|chunk| Column::new(*leaf, *chunk)).transpose()
         };
         match content {
-            Content::Values(leaf) => Ok(column(leaf)?.map(Self::Values)),
+            Content::Values(leaf) => Ok(column(leaf)?.map(|column| Self::Values(Box::new(column)))),
             Content::Objects(fields) => {
                 let mut columns = Vec::with_capacity(fields.len());
                 for (name, leaf) in fields {
@@ -219,12 +219,12 @@ impl Reader {
             self.left = group.rows;
             let columns = self.metadata.columns.iter().zip(&self.wanted);
             self.columns = columns
-                .map(|((_, content), wanted)| {
-                    match content.as_ref().filter(|_| *wanted) {
+                .map(
+                    |((_, content), wanted)| match content.as_ref().filter(|_| *wanted) {
                         Some(content) => Stored::new(content, &group.chunks),
                         None => Ok(None),
-                    }
-                })
+                    },
+                )
                 .collect::<Result<_, _>>()?;
         }
         self.left -= 1;
