@@ -1,6 +1,6 @@
 //! Measures that memory stays flat, on a file of any size made for it.
 //!
-//!     cargo run --release -p peft-data --example memory -- 5000000000 [csv|jsonl]
+//!     cargo run --release -p peft-data --example memory -- 5000000000 [csv|jsonl|txt]
 //!
 //! Writes the file into the folder for temporary files, goes through it in every way there is, each
 //! in a process of its own, prints one JSON object a way and deletes the file. `rss_anon_mib` is the
@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 type Fallible<T> = Result<T, Box<dyn Error>>;
 
 const LABELS: [&str; 3] = ["bad", "fair", "good"];
-const WAYS: [&str; 4] = ["rows", "parts", "preview", "train"];
+const WAYS: [&str; 5] = ["rows", "parts", "preview", "train", "causal"];
 
 fn main() -> Fallible<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -33,13 +33,22 @@ fn main() -> Fallible<()> {
     let format = argument(1).unwrap_or("csv");
     let folder = tempfile::tempdir()?;
     let path = folder.path().join(format!("rows.{format}"));
-    let rows = write(&path, bytes, format == "jsonl")?;
-    fs::write(folder.path().join("tokenizer.json"), tokenizer())?;
+    // Plain text has no labels, and a tokenizer that makes a token of every byte.
+    let plain = format == "txt";
+    let rows = match plain {
+        true => prose(&path, bytes)?,
+        false => write(&path, bytes, format == "jsonl")?,
+    };
+    let tokenizer = if plain { letters() } else { tokenizer() };
+    fs::write(folder.path().join("tokenizer.json"), tokenizer)?;
     println!(
         "{}",
         serde_json::json!({"bytes": bytes, "rows": rows, "format": format})
     );
     for way in WAYS {
+        if plain && way != "rows" && way != "causal" {
+            continue;
+        }
         let run = Command::new(std::env::current_exe()?)
             .args(["--way", way])
             .arg(&path)
@@ -75,6 +84,35 @@ fn write(path: &Path, bytes: u64, json: bool) -> Fallible<u64> {
     }
     file.flush()?;
     Ok(row)
+}
+
+/// Lines of 80 letters.
+fn prose(path: &Path, bytes: u64) -> Fallible<u64> {
+    let mut file = BufWriter::with_capacity(1 << 20, File::create(path)?);
+    let lines = bytes / 80;
+    for line in 0..lines {
+        writeln!(file, "{line:015} {}", "abcdefg ".repeat(8).trim_end())?;
+    }
+    file.flush()?;
+    Ok(lines)
+}
+
+/// One token a letter.
+fn letters() -> String {
+    let digits = (0..=9).map(|digit| digit.to_string());
+    let letters = ('a'..='g').map(String::from);
+    let all = [" ".to_owned(), "\n".to_owned()]
+        .into_iter()
+        .chain(digits)
+        .chain(letters);
+    let vocab: serde_json::Map<_, _> = all.zip(0..).map(|(t, id)| (t, id.into())).collect();
+    serde_json::json!({
+        "version": "1.0", "added_tokens": [],
+        "pre_tokenizer": {"type": "Split", "pattern": {"Regex": "abcdefg|[0-9 \n]"},
+                          "behavior": "Isolated", "invert": false},
+        "model": {"type": "BPE", "vocab": vocab, "merges": []},
+    })
+    .to_string()
 }
 
 fn word(i: u64) -> String {
@@ -152,6 +190,17 @@ fn run(way: &str, path: &Path) -> Fallible<u64> {
                 for batch in plan.iter_from(0) {
                     rows += part.batch(batch)?.rows() as u64;
                 }
+            }
+            Ok(rows)
+        }
+        "causal" => {
+            let options = LoadOptions::new(Task::CausalLm, 256);
+            let (set, _) = Dataset::load(path, &options, &tokenizer)?;
+            let (fit, select) = set.split_sets(0.1, 1)?;
+            let plan = fit.plan(8, 1, 0)?;
+            let mut rows = select.len() as u64;
+            for batch in plan.iter_from(0) {
+                rows += fit.batch(batch)?.rows() as u64;
             }
             Ok(rows)
         }

@@ -41,7 +41,8 @@ struct Labelled<'a> {
 }
 
 impl Dataset {
-    /// Opens a file to be read in parts of at most `rows` rows; `-` is standard input.
+    /// Opens a file to be read in parts of at most `rows` rows; `-` is standard input. Rows of a
+    /// language model that are cut from one text may be more, of at most 16 MiB of text.
     ///
     /// # Errors
     /// As [`Dataset::load`]; [`DataError::Unsupported`] if labels are required whose names are

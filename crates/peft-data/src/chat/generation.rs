@@ -62,8 +62,9 @@ pub(super) fn rewrite(source: &str) -> Rewritten {
 
 /// The statement at the beginning of a text, if it begins or ends a block.
 fn tag(from: &str) -> Option<(&str, bool)> {
-    let end = from.find("%}")? + 2;
-    let inner = &from[2..end - 2];
+    let inner = &from[2..];
+    let inner = &inner[..inner.find("%}")?];
+    let end = inner.len() + 4;
     let inner = inner.strip_prefix(['-', '+']).unwrap_or(inner);
     let inner = inner.strip_suffix(['-', '+']).unwrap_or(inner);
     match inner.trim() {
@@ -88,6 +89,7 @@ mod tests {
         assert_eq!(got.source, want);
         let inner: Vec<_> = got.blocks.iter().map(|b| &got.source[b.clone()]).collect();
         assert_eq!(inner, ["b{% if x %}c{% endif %}"]);
+        assert_eq!(rewrite("{%}+}").source, "{%}+}");
     }
 
     proptest! {

@@ -168,7 +168,9 @@ impl ChatTemplate {
             let from = length(conversation.messages.get(..turn)?, true)?;
             let to = length(conversation.messages.get(..=turn)?, false)?;
             let after = answers.last().map_or(0, |last| last.end);
-            if from < after || to < from {
+            let silent = |turn: &Message| turn.content().is_none_or(|said| said.trim().is_empty());
+            let nothing = from == to && !silent(&conversation.messages[turn]);
+            if from < after || to < from || nothing {
                 return None;
             }
             answers.push(from..to);

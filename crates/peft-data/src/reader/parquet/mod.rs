@@ -62,7 +62,7 @@ impl Stored {
             chunk.map(|chunk| Column::new(*leaf, *chunk)).transpose()
         };
         match content {
-            Content::Values(leaf) => Ok(column(leaf)?.map(Box::new).map(Self::Values)),
+            Content::Values(leaf) => Ok(column(leaf)?.map(|column| Self::Values(Box::new(column)))),
             Content::Objects(fields) => {
                 let mut columns = Vec::with_capacity(fields.len());
                 for (name, leaf) in fields {
