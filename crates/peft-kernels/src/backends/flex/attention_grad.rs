@@ -211,8 +211,10 @@ pub fn attention_grads<T: Real>(
                     let (weights, slopes) = (block_of(weights, m, n), block_of(slopes, m, n));
                     // SAFETY: as said at the targets; the sinks are zeroed.
                     unsafe {
-                        let (to_values, to_keys) =
-                            (to_values.from_row(near.start), to_keys.from_row(near.start));
+                        let (to_values, to_keys) = (
+                            to_values.after_rows(near.start),
+                            to_keys.after_rows(near.start),
+                        );
                         to_values.add(weights, upstream, T::ONE);
                         to_keys.add(slopes, queries, scale);
                         if let Some(dq) = dq {

@@ -56,7 +56,7 @@ fn total<T: Real>(x: &Lanes<T>) -> T {
     let mut width = LANES / 2;
     while width > 0 {
         for i in 0..width {
-            x[i] = x[i] + x[i + width];
+            x[i] += x[i + width];
         }
         width /= 2;
     }

@@ -122,7 +122,7 @@ impl<T: Real> StackedTarget<T> {
     ///
     /// # Safety
     /// The sequence must have that row.
-    pub unsafe fn from_row(self, row: usize) -> Self {
+    pub unsafe fn after_rows(self, row: usize) -> Self {
         // SAFETY: the caller's promise.
         let at = |to: Target<T>| unsafe { Target(to.at(row * self.stride)) };
         Self {
