@@ -6,7 +6,8 @@ use burn::{
     tensor::{Device, FloatDType, TensorData},
 };
 use peft_core::{
-    AdapterContext, AttachOptions, Hidden, Method, NameMap, ParamPath, SiteKind, Slot, attach,
+    AdapterContext, AttachOptions, AttachReport, Hidden, Method, NameMap, ParamPath, SiteKind,
+    Slot, attach,
     format::{AdapterConfig, AdapterFile, TargetSpec, Targets},
     kernels::{key_of, normal},
     load_adapter, nn, read_adapter, save_adapter, trainable_parameters,
@@ -77,7 +78,7 @@ impl Case {
         TargetSpec::new(Targets::List(names.iter().map(|n| n.to_string()).collect()))
     }
 
-    fn fresh(&self, dtype: FloatDType, device: &Device) -> Net {
+    fn fresh(&self, dtype: FloatDType, device: &Device) -> (Net, AttachReport) {
         let options = AttachOptions {
             targets: &self.targets(),
             names: &NameMap::identity(),
@@ -87,15 +88,12 @@ impl Case {
             gradients: None,
         };
         let attached = attach(self.base(dtype, device), self.method.as_ref(), &options);
-        let (net, report) = attached.unwrap();
-        let counted: usize = trainable_parameters(&net).iter().map(|one| one.len()).sum();
-        assert_eq!(report.adapter_parameters, counted, "{}", self.entry.name);
-        net
+        attached.unwrap()
     }
 
     /// With random values in the adapter, as after training.
     fn trained(&self, dtype: FloatDType, device: &Device) -> Net {
-        self.fresh(dtype, device).map(&mut Nudge {
+        self.fresh(dtype, device).0.map(&mut Nudge {
             path: ParamPath::default(),
             change: |path: &str, old: Vec<f64>| {
                 let draws = normal(key_of(self.seed, path, 1), old.len()).into_iter();
@@ -236,7 +234,7 @@ fn fresh_ones_change_no_bit() {
         let (device, dtype) = (device(), case.dtype());
         let x = case.input(dtype, &device);
         let before = values(case.base(dtype, &device).forward(x.clone()));
-        let fresh = values(case.fresh(dtype, &device).forward(x.clone()));
+        let fresh = values(case.fresh(dtype, &device).0.forward(x.clone()));
         assert_eq!(before, fresh, "{}", case.entry.name);
         let trained = values(case.trained(dtype, &device).forward(x));
         assert_ne!(before, trained, "{}", case.entry.name);
@@ -290,7 +288,11 @@ fn their_gradients_match_finite_differences_and_are_all_there_are() {
         let gradients = loss.backward();
         let mut read = Read(ParamPath::default(), &gradients, Vec::new());
         model.visit(&mut read);
-        assert_eq!(read.2.len(), trainable_parameters(&model).len());
+        let trained = trainable_parameters(&model);
+        assert_eq!(read.2.len(), trained.len());
+        let counted: usize = trained.iter().map(|one| one.len()).sum();
+        let (_, report) = case.fresh(dtype, &device);
+        assert_eq!(report.adapter_parameters, counted, "{}", case.entry.name);
         let plain = device.clone().inner();
         let valid = model.valid();
         for (field, gradient) in read.2 {

@@ -61,22 +61,29 @@ impl RopeTables {
 impl RopeTable {
     fn new(config: &RopeConfig, rows: &RowLayout, device: &Device, dtype: FloatDType) -> Self {
         let (frequencies, attention) = config.frequencies(rows.max_len());
-        // Angles in single precision, as in transformers, whatever the type of the computation.
-        let frequencies: Vec<f32> = frequencies.into_iter().map(|f| f as f32).collect();
+        // Angles in single precision, as in transformers, but where the computation is in double.
+        let single = dtype != FloatDType::F64;
         let shape = [rows.rows(), frequencies.len()];
         let mut tables =
-            [Vec::new(), Vec::new()].map(|_: Vec<f32>| Vec::with_capacity(shape[0] * shape[1]));
+            [Vec::new(), Vec::new()].map(|_: Vec<f64>| Vec::with_capacity(shape[0] * shape[1]));
         for bounds in rows.starts().windows(2) {
             for position in 0..bounds[1] - bounds[0] {
                 for frequency in &frequencies {
-                    let (sin, cos) = (position as f32 * frequency).sin_cos();
-                    tables[0].push(cos * attention as f32);
-                    tables[1].push(sin * attention as f32);
+                    let (sin, cos) = match single {
+                        true => {
+                            let (sin, cos) = (position as f32 * *frequency as f32).sin_cos();
+                            (f64::from(sin), f64::from(cos))
+                        }
+                        false => (position as f64 * frequency).sin_cos(),
+                    };
+                    tables[0].push(cos * attention);
+                    tables[1].push(sin * attention);
                 }
             }
         }
         let [cos, sin] = tables.map(|values| {
-            Tensor::from_data(TensorData::new(values, shape), (device, dtype.into()))
+            let values = TensorData::new(values, shape).convert_dtype(dtype.into());
+            Tensor::from_data(values, (device, dtype.into()))
         });
         Self { cos, sin }
     }

@@ -152,9 +152,9 @@ impl Real for f32 {
     fn hyperbolic_tangent<const FMA: bool>(self) -> Self {
         let a = self.abs();
         let z = self * self;
-        let p = -5.704_989e-3_f32;
+        let p = -5.704_988_7e-3_f32;
         let p = p.fma::<FMA>(z, 2.063_909e-2);
-        let p = p.fma::<FMA>(z, -5.373_971_5e-2);
+        let p = p.fma::<FMA>(z, -5.373_971_6e-2);
         let p = p.fma::<FMA>(z, 1.333_144_2e-1);
         let p = p.fma::<FMA>(z, -3.333_328e-1);
         let near = (p * z).fma::<FMA>(self, self);

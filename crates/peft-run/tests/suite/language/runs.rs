@@ -7,7 +7,7 @@ use std::{
 
 use peft_run::{
     DeviceChoice, MergeOptions, OpenOptions, RunConfig, RunError, TaskFile,
-    core::format::{AdapterConfig, AdapterFile},
+    core::format::{AdapterConfig, AdapterFile, Targets},
     data::{Dataset, LoadOptions, Task},
     evaluate, merge, methods, open, train,
 };
@@ -46,7 +46,8 @@ fn workspace(name: &str) -> (TempDir, PathBuf, PathBuf) {
 fn config(model: &Path, data: &Path, output: &Path, method: &str) -> RunConfig {
     let mut config = RunConfig::new(model, data, Task::CausalLm, method, output);
     config.device = DeviceChoice::Cpu;
-    config.steps = Some(40);
+    config.target_modules = Targets::AllLinear;
+    config.steps = Some(60);
     config.batch_size = 8;
     config.learning_rate = Some(2e-2);
     config.max_length = 32;
@@ -84,7 +85,7 @@ fn lora_learns_texts_and_its_files_work() {
         let (_, before) = measured(&model, None, &data);
         let (_, after) = measured(&model, Some(&output), &data);
         assert!(
-            after.loss < before.loss - 0.5,
+            after.loss < before.loss - 0.3,
             "{name}: {after:?} {before:?}"
         );
         let perplexity = after.metrics["perplexity"];
@@ -141,6 +142,12 @@ fn every_method_trains_on_a_llama_and_a_mamba() {
             let mut settings = config(&model, &data, &output, entry.name);
             settings.steps = Some(3);
             settings.learning_rate = None;
+            settings.target_modules = match (entry.name, name) {
+                // Its layers are of one size.
+                ("lorta", "llama_tiny") => Targets::List(vec!["q_proj".into(), "o_proj".into()]),
+                ("lorta", _) => Targets::List(vec!["out_proj".into()]),
+                _ => Targets::Unspecified,
+            };
             // Few enough for the tiny model's matrices.
             for (key, value) in [
                 ("n_frequency", 24),
