@@ -42,7 +42,7 @@ struct Labelled<'a> {
 
 impl Dataset {
     /// Opens a file to be read in parts of at most `rows` rows; `-` is standard input. Rows of a
-    /// language model that are cut from one text may be more, of at most 16 MiB of text.
+    /// language model that are cut from one text may be more, of at most 2 MiB of text, or one row of the file.
     ///
     /// # Errors
     /// As [`Dataset::load`]; [`DataError::Unsupported`] if labels are required whose names are

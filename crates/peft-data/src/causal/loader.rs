@@ -15,8 +15,8 @@ use crate::tokenizer::{TextTokenizer, on_all_cores};
 
 /// Examples tokenized at a time.
 const CHUNK_EXAMPLES: usize = 1024;
-/// Text held at a time, in bytes.
-const CHUNK_BYTES: usize = 16 << 20;
+/// Text held at a time, in bytes: enough for all threads; its tokens take several times that.
+const CHUNK_BYTES: usize = 2 << 20;
 /// Shortest text, in bytes, and fewest examples, for which threads are worth their start.
 const PARALLEL_BYTES: usize = 32 << 10;
 const PARALLEL_FROM: usize = 2;
