@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use clap::{Command, CommandFactory};
+use peft_config::{Origin, Problem};
 use peft_run::{RunError, TrainError};
 
 use crate::args::Cli;
@@ -29,8 +30,10 @@ pub fn told(error: &RunError) -> String {
             "exclude these modules",
             "leave them out with --exclude-modules",
         ),
-        // One of a file says so before it names the setting.
-        RunError::Settings(_) if error.to_string().starts_with('`') => in_flags(&error.to_string()),
+        // One of a file says where, and a word of the command line is quoted.
+        RunError::Settings(problems) if problems.iter().next().is_some_and(by_default) => {
+            in_flags(&error.to_string())
+        }
         RunError::Train(TrainError::NotMoved { .. })
         | RunError::OtherBase { .. }
         | RunError::Interrupted { .. }
@@ -39,6 +42,10 @@ pub fn told(error: &RunError) -> String {
         | RunError::Changed { .. } => in_flags(&error.to_string()),
         other => other.to_string(),
     }
+}
+
+fn by_default(problem: &Problem) -> bool {
+    problem.origin == Origin::Default
 }
 
 /// A text with `--label-column` for `` `label_column` ``.

@@ -200,8 +200,8 @@ fn mistakes_are_errors_that_say_what_to_do() {
         assert!(error.contains(word), "{error}");
         assert!(!output.join("adapter_config.json").exists());
     };
-    fails(&|c| c.learning_rate = Some(f64::NAN), "--learning-rate");
-    fails(&|c| c.batch_size = 0, "--batch-size");
+    fails(&|c| c.learning_rate = Some(f64::NAN), "`learning_rate`");
+    fails(&|c| c.batch_size = 0, "`batch_size`");
     fails(&|c| c.method = "lorra".into(), "lora");
     fails(&|c| c.model = "nowhere".into(), "nowhere");
     fails(&|c| c.data = "nowhere.csv".into(), "nowhere.csv");

@@ -151,7 +151,7 @@ fn every_method_trains_on_a_llama_and_a_mamba() {
             // Few enough for the tiny model's matrices.
             for (key, value) in [
                 ("n_frequency", 24),
-                ("block_size", 8),
+                ("block_size", 2),
                 ("r", 2),
                 ("num_heads", 4),
             ] {
