@@ -142,11 +142,16 @@ fn every_method_trains_on_a_llama_and_a_mamba() {
             let mut settings = config(&model, &data, &output, entry.name);
             settings.steps = Some(3);
             settings.learning_rate = None;
+            let list =
+                |names: &[&str]| Targets::List(names.iter().map(|n| n.to_string()).collect());
             settings.target_modules = match (entry.name, name) {
-                // Its layers are of one size.
-                ("lorta", "llama_tiny") => Targets::List(vec!["q_proj".into(), "o_proj".into()]),
-                ("lorta", _) => Targets::List(vec!["out_proj".into()]),
-                _ => Targets::Unspecified,
+                ("bitfit" | "sdt" | "bottleneck", _) => Targets::Unspecified,
+                // Layers of one size.
+                ("lorta", "llama_tiny") => list(&["q_proj", "o_proj"]),
+                ("lorta", _) => list(&["out_proj"]),
+                (_, "llama_tiny") => Targets::Unspecified,
+                // Those of the step widths are too small for some.
+                _ => list(&["in_proj", "out_proj"]),
             };
             // Few enough for the tiny model's matrices.
             for (key, value) in [
