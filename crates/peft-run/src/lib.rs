@@ -63,6 +63,6 @@ pub use peft_data as data;
 pub use peft_methods as methods;
 pub use peft_models as models;
 pub use peft_train::{
-    Evaluation, Metrics, Objective, Prediction, ScheduleKind, TrainError, peak_memory,
+    Evaluation, HeadNeed, Metrics, Objective, Prediction, ScheduleKind, TrainError, peak_memory,
     resident_anonymous,
 };

@@ -1,9 +1,9 @@
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use peft_run::{
-    Prediction,
+    HeadNeed, Prediction,
     data::{Dataset, Format, LoadOptions},
     predict as predict_rows, predict_by_rows,
 };
@@ -23,6 +23,12 @@ pub fn predict(args: PredictArgs) -> Result<ExitCode> {
     let task = adapted.task.task;
     let objective = adapted.task.objective();
     let objective = objective.as_ref();
+    if objective.head() == HeadNeed::Language {
+        bail!(
+            "{}: this model continues texts and labels none; `peft eval` measures it on texts",
+            args.model.display()
+        );
+    }
     let options = LoadOptions {
         columns: columns(&args.columns),
         require_labels: false,

@@ -112,6 +112,10 @@ fn usage(out: &mut String, run: &Summary, objective: &dyn Objective) {
             format!(", num_labels={outputs}{}", told.unwrap_or_default())
         }
     };
+    let use_it = match objective.head() {
+        HeadNeed::Language => "eval",
+        HeadNeed::Sequence { .. } => "predict",
+    };
     let _ = write!(
         out,
         "With Hugging Face PEFT, where `FOLDER` is this folder:\n\n```python\n\
@@ -122,7 +126,7 @@ fn usage(out: &mut String, run: &Summary, objective: &dyn Objective) {
          model = {class}.from_pretrained(base{head})\n\
          model = PeftModel.from_pretrained(model, \"FOLDER\")\n```\n\n\
          With the `peft` binary:\n\n```sh\n\
-         peft predict --model {shell} --adapter FOLDER --data texts.csv\n\
+         peft {use_it} --model {shell} --adapter FOLDER --data texts.csv\n\
          peft merge --model {shell} --adapter FOLDER --output MERGED\n```\n\n",
         base = quoted(&base),
         shell = shell(&base),
