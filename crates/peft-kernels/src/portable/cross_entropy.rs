@@ -3,11 +3,29 @@ use burn::tensor::{DType, IndexingUpdateOp, Int, Tensor, activation};
 /// [`cross_entropy`](crate::cross_entropy) by Burn's operations.
 pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
     let [rows, _] = logits.dims();
-    let log_probability = activation::log_softmax(logits, 1);
-    log_probability
+    log_softmax(logits)
         .gather(1, targets.reshape([rows, 1]))
         .mean()
         .neg()
+}
+
+/// Classes that are summed up at a time: a sum of Burn's on wgpu leaves out what is beyond 2¹⁸ values.
+const CLASSES: usize = 1 << 17;
+
+/// `ln softmax` of every row.
+fn log_softmax(logits: Tensor<2>) -> Tensor<2> {
+    let classes = logits.dims()[1];
+    if classes <= CLASSES {
+        return activation::log_softmax(logits, 1);
+    }
+    let parts = |of: &dyn Fn(Tensor<2>) -> Tensor<2>| {
+        let starts = (0..classes).step_by(CLASSES);
+        let part = |from: usize| logits.clone().narrow(1, from, CLASSES.min(classes - from));
+        Tensor::cat(starts.map(|from| of(part(from))).collect(), 1)
+    };
+    let most = parts(&|part| part.max_dim(1)).max_dim(1).detach();
+    let sum = parts(&|part| (part - most.clone()).exp().sum_dim(1)).sum_dim(1);
+    logits - most - sum.log()
 }
 
 /// Logits that exist at a time: 32 MiB of `f32`.
@@ -43,7 +61,7 @@ pub fn head_cross_entropy(
             (Some(bounded), Some(cap)) => bounded.clone().mul_scalar(cap),
             _ => logits,
         };
-        let log_probability = activation::log_softmax(logits, 1);
+        let log_probability = log_softmax(logits);
         let found = log_probability.clone().gather(1, targets.clone());
         let part = found.sum().div_scalar(-(rows as f64));
         loss = Some(match loss {

@@ -111,9 +111,16 @@ fn large_rates_and_steps_forget_and_do_not_overflow() {
     let mut inputs = case.inputs();
     inputs[1].iter_mut().for_each(|v| *v *= 50.0);
     inputs[2].iter_mut().for_each(|v| *v = 10.0);
-    let op = case.op(selective_scan, device);
+    let op = case.op(selective_scan, device.clone());
     let want = case.reference(&inputs);
-    matches("large", &op, &inputs, &want);
+    match has_f64() {
+        true => matches("large", &op, &inputs, &want),
+        // Without double precision it is a GPU, whose exponential is coarser far from 0.
+        false => {
+            let inputs = inputs.iter().map(|v| tensor(v, DType::F32, &device));
+            assert_close("large", &values(op(inputs.collect())), &want, 1e-4);
+        }
+    }
 }
 
 #[test]

@@ -15,6 +15,9 @@ const PROCESS: usize = 18_000_000;
 /// Bytes that the tokenizer takes for each entry of its vocabulary.
 const VOCABULARY_ENTRY: usize = 215;
 
+/// The most bytes of logits that a language head makes at a time.
+const HEAD_BYTES: usize = 32 << 20;
+
 /// Bytes of a value of the computation.
 const VALUE: usize = 4;
 
@@ -45,7 +48,12 @@ impl MemoryPlan {
         let process = PROCESS + VOCABULARY_ENTRY * work.vocabulary + work.rows;
         let bytes =
             |tokens: usize, values: usize| tokens.saturating_mul(values).saturating_mul(VALUE);
-        let activations = bytes(work.largest.tokens, kept(work));
+        // A language head makes logits of some tokens at a time, before anything goes backward.
+        let logits = |tokens: usize| bytes(tokens, work.logits).min(HEAD_BYTES);
+        let passing = work.blocks.last().map_or(0, |last| last.passing);
+        let forward = bytes(work.largest.tokens, kept(work) - passing.min(kept(work)));
+        let loss = forward.saturating_add(2 * logits(work.largest.tokens));
+        let activations = bytes(work.largest.tokens, kept(work)).max(loss);
         // Two moments of each trained value, and the values of adapters themselves.
         let trained = VALUE * (3 * adapters + 2 * head);
         // At its end a step holds the gradients, and the old values beside the new ones.
@@ -54,7 +62,9 @@ impl MemoryPlan {
         let widest = work.blocks.iter().map(|block| block.evaluated).max();
         let widest = widest.unwrap_or(0);
         let rows = eval_rows.min(work.selection_rows);
-        let evaluated = bytes(rows.saturating_mul(work.longest), widest);
+        let tokens = rows.saturating_mul(work.longest);
+        // What is measured of logits is there beside them, twice.
+        let evaluated = bytes(tokens, widest).max(3 * logits(tokens));
         let load = process + work.loading + work.mapped;
         let step = always.saturating_add(activations.max(update));
         let evaluation = always.saturating_add(evaluated);

@@ -1,7 +1,7 @@
 //! What the blocks keep and compute for a token, and how many tokens there are.
 
 use peft_core::{AdapterSpec, Cost, Site, SiteKind, is_saved};
-use peft_models::{BlockWork, Description, LinearWork, ModelFolder, ModelLayout, Role};
+use peft_models::{BlockWork, Description, HeadKind, LinearWork, ModelFolder, ModelLayout, Role};
 
 use crate::{BaseDtype, RunConfig, RunError, session::Data};
 
@@ -30,6 +30,8 @@ pub struct Work {
     pub mapped: usize,
     /// Bytes of the tokenized rows.
     pub rows: usize,
+    /// Logits that a language head makes of a token; 0 without one.
+    pub logits: usize,
     /// Rows of an evaluation, and their longest.
     pub longest: usize,
     pub selection_rows: usize,
@@ -113,6 +115,10 @@ impl Work {
             loading,
             mapped: mapped.sum(),
             rows: data.map_or(0, Data::resident),
+            logits: match description.head {
+                HeadKind::Language => description.input.vocab_size,
+                HeadKind::Sequence { .. } => 0,
+            },
             longest,
             selection_rows: data.map_or(usize::MAX, |data| data.select.len()),
         })
