@@ -22,7 +22,7 @@ const CALLERS: [&str; 2] = ["peft-models", "peft-run"];
 /// All together leave the rest of CI half an hour.
 const NDARRAY_LIMIT: Duration = Duration::from_secs(10 * 60);
 const WGPU_LIMIT: Duration = Duration::from_secs(25 * 60);
-const CUDA_LIMIT: Duration = Duration::from_secs(10 * 60);
+const CUDA_LIMIT: Duration = Duration::from_secs(15 * 60);
 
 /// Tests on Burn's older CPU backend.
 pub fn ndarray(tally: &mut Tally) -> Result<()> {
