@@ -38,8 +38,6 @@ pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
 /// its gradients, to the hidden rows and, where it is trained, to the weight, are formed with it; they are all that is
 /// kept for the backward pass. For hidden rows of half precision loss and logits are `f32`.
 ///
-/// Burn's product on wgpu leaves out columns from 983,040 on; no vocabulary is that large.
-///
 /// # Panics
 /// If the shapes disagree, there are no rows or classes, or `softcap` is not positive; on flex, if a target is outside `0 .. V`.
 pub fn head_cross_entropy(
