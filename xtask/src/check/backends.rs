@@ -20,7 +20,7 @@ const PACKAGES: [&str; 4] = ["peft-kernels", "peft-core", "peft-lowrank", "peft-
 const CALLERS: [&str; 2] = ["peft-models", "peft-run"];
 
 /// All together leave the rest of CI half an hour.
-const NDARRAY_LIMIT: Duration = Duration::from_secs(10 * 60);
+const NDARRAY_LIMIT: Duration = Duration::from_secs(15 * 60);
 const WGPU_LIMIT: Duration = Duration::from_secs(25 * 60);
 const CUDA_LIMIT: Duration = Duration::from_secs(15 * 60);
 
