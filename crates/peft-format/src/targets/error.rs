@@ -30,7 +30,10 @@ impl fmt::Display for NearMisses {
             )?;
         }
         if self.linear_leaves.is_empty() {
-            return f.write_str("; this model has nothing of that name that the method can adapt, so choose another method or name other targets");
+            return f.write_str(
+                "; this model has no linear layers that the method could adapt: choose another \
+                 method or other targets",
+            );
         }
         const SHOWN: usize = 24;
         let shown = self.linear_leaves.iter().take(SHOWN);
