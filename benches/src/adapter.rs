@@ -5,7 +5,7 @@ use burn::{module::Module, tensor::Device};
 use peft_run::{
     core::{
         AttachOptions, Method, NameMap, WeightGradients, attach,
-        format::{TargetSpec, Targets},
+        format::{TargetModules, TargetSpec},
         linear_sites,
     },
     methods,
@@ -29,7 +29,7 @@ pub fn method(setup: &Setup) -> Result<Box<dyn Method>> {
 
 /// A model with nothing trained but the adapters on its `targets`. A method that looks at gradients
 /// before it attaches is given random ones: what a step costs does not depend on them.
-pub fn adapted<M: Module>(model: M, setup: &Setup, targets: Targets) -> Result<M> {
+pub fn adapted<M: Module>(model: M, setup: &Setup, targets: TargetModules) -> Result<M> {
     let method = method(setup)?;
     let mut gradients = WeightGradients::new();
     if method.gradients().batches > 0 {
@@ -48,7 +48,7 @@ pub fn adapted<M: Module>(model: M, setup: &Setup, targets: Targets) -> Result<M
 pub fn adapted_by<M: Module>(
     model: M,
     method: &dyn Method,
-    targets: Targets,
+    targets: TargetModules,
     gradients: Option<&WeightGradients>,
 ) -> Result<M> {
     let options = AttachOptions {
@@ -63,11 +63,11 @@ pub fn adapted_by<M: Module>(
 }
 
 /// Modules by name, or by a regular expression where there is one alone with a backslash.
-pub fn named<S: AsRef<str>>(names: &[S]) -> Targets {
+pub fn named<S: AsRef<str>>(names: &[S]) -> TargetModules {
     if let [only] = names
         && only.as_ref().contains('\\')
     {
-        return Targets::Regex(only.as_ref().to_owned());
+        return TargetModules::Regex(only.as_ref().to_owned());
     }
-    Targets::List(names.iter().map(|name| name.as_ref().to_owned()).collect())
+    TargetModules::List(names.iter().map(|name| name.as_ref().to_owned()).collect())
 }

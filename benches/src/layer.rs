@@ -8,7 +8,7 @@ use burn::{
 use peft_run::{
     core::{
         AdapterContext, Slot,
-        format::Targets,
+        format::TargetModules,
         kernels::{RowLayout, normal},
         nn::Linear,
         trainable_parameters,
@@ -48,7 +48,7 @@ impl LayerCase {
         let (layer, full) = match setup.adapter.as_str() {
             "none" => (layer.no_grad(), false),
             "full" => (layer, true),
-            "all-linear" => (adapted(layer, setup, Targets::AllLinear)?, false),
+            "all-linear" => (adapted(layer, setup, TargetModules::AllLinear)?, false),
             _ => (adapted(layer, setup, named(&["query", "value"]))?, false),
         };
         let tokens = setup.batch * setup.seq;

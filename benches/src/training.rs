@@ -109,7 +109,7 @@ impl Training {
             saved.extend(modules.iter().cloned());
         }
         if !method.adapts_weights() {
-            wanted = format::Targets::Unspecified;
+            wanted = format::TargetModules::Unspecified;
         }
         let count = method.gradients().batches;
         let mut gradients = WeightGradients::new();

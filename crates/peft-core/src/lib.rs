@@ -57,6 +57,7 @@ pub use method::{AdapterSpec, DefaultTargets, Fields, InitContext, Method, own_s
 pub use names::NameMap;
 pub use output::Output;
 pub use path::{AdapterPlace, ParamPath};
+pub use peft_format::{HostTensor, host::transpose};
 pub use phases::{PhaseLength, PhaseSpec, WarmUpChoice, Warmed};
 pub use sets::{
     AdapterRoster, AdapterRows, MethodList, Methods, NamedMethods, Owner, remove_adapter,
@@ -66,7 +67,7 @@ pub use site::{Site, SiteKind, linear_sites, matrix_shape, sites};
 pub use slot::{Hidden, InitialState, KeyValues, Passing, Slot};
 pub use step::{AdamWConfig, AdapterStep, AfterStep, FieldChange, FieldStep, Values};
 pub use target::Target;
-pub use tensors::{HostTensor, transpose};
+pub use tensors::HostTensorExt;
 pub use walk::{
     ParamSite, TiedParameter, field_methods, learning_rate_factors, mean_penalty, tied_parameters,
     trainable_parameters,

@@ -1,7 +1,7 @@
 use burn::tensor::{FloatDType, TensorData};
 use peft_format::{Dtype, TensorInfo};
 
-use crate::{AdapterError, Fields, HostTensor, SiteKind};
+use crate::{AdapterError, Fields, HostTensor, HostTensorExt, SiteKind};
 
 /// One [site](crate::Site) to adapt.
 #[derive(Debug, Clone, PartialEq, Eq)]

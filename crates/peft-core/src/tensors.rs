@@ -1,27 +1,45 @@
 //! Tensors on the host, between Burn's layout and PyTorch's.
 
 use burn::tensor::{DType, FloatDType, TensorData};
-use peft_format::Dtype;
+use peft_format::{Dtype, HostTensor};
 
 use crate::AdapterError;
 
-/// A tensor in memory of the host, with the element type and the bytes of a safetensors file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HostTensor {
-    /// Element type.
-    pub dtype: Dtype,
-    /// Shape, outermost dimension first.
-    pub shape: Vec<usize>,
-    /// Little-endian values in row-major order.
-    pub bytes: Vec<u8>,
-}
-
-impl HostTensor {
+/// A [`HostTensor`] from Burn's tensors and to them, with errors that name the tensor.
+pub trait HostTensorExt: Sized {
     /// The bytes of a Burn tensor.
     ///
     /// # Errors
     /// For element types that safetensors files of adapters do not hold.
-    pub fn from_data(name: &str, data: TensorData) -> Result<Self, AdapterError> {
+    fn from_data(name: &str, data: TensorData) -> Result<Self, AdapterError>;
+
+    /// The values as a Burn tensor, bit by bit.
+    ///
+    /// # Errors
+    /// For element types that adapters do not have.
+    fn to_data(&self, name: &str) -> Result<TensorData, AdapterError>;
+
+    /// The values as a Burn tensor of element type `dtype`.
+    ///
+    /// # Errors
+    /// If the values are not floating point, or not finite.
+    fn to_float(&self, name: &str, dtype: FloatDType) -> Result<TensorData, AdapterError>;
+
+    /// The values, if they are integers.
+    ///
+    /// # Errors
+    /// If they are not `I32` or `I64`.
+    fn to_ints(&self, name: &str) -> Result<Vec<i64>, AdapterError>;
+
+    /// Require a shape.
+    ///
+    /// # Errors
+    /// If the tensor has another.
+    fn expect_shape(&self, name: &str, expected: &[usize]) -> Result<&Self, AdapterError>;
+}
+
+impl HostTensorExt for HostTensor {
+    fn from_data(name: &str, data: TensorData) -> Result<Self, AdapterError> {
         let dtype = match data.dtype() {
             DType::F64 => Dtype::F64,
             DType::F32 => Dtype::F32,
@@ -44,11 +62,7 @@ impl HostTensor {
         })
     }
 
-    /// The values as a Burn tensor, bit by bit.
-    ///
-    /// # Errors
-    /// For element types that adapters do not have.
-    pub fn to_data(&self, name: &str) -> Result<TensorData, AdapterError> {
+    fn to_data(&self, name: &str) -> Result<TensorData, AdapterError> {
         let dtype = match self.dtype {
             Dtype::F64 => DType::F64,
             Dtype::F32 => DType::F32,
@@ -67,11 +81,7 @@ impl HostTensor {
         Ok(TensorData::from_bytes(bytes, self.shape.clone(), dtype))
     }
 
-    /// The values as a Burn tensor of element type `dtype`.
-    ///
-    /// # Errors
-    /// If the values are not floating point, or not finite.
-    pub fn to_float(&self, name: &str, dtype: FloatDType) -> Result<TensorData, AdapterError> {
+    fn to_float(&self, name: &str, dtype: FloatDType) -> Result<TensorData, AdapterError> {
         let data = self.to_data(name)?;
         if !data.dtype().is_float() {
             return Err(AdapterError::Dtype {
@@ -92,11 +102,7 @@ impl HostTensor {
         Ok(data.convert_dtype(dtype.into()))
     }
 
-    /// The values, if they are integers.
-    ///
-    /// # Errors
-    /// If they are not `I32` or `I64`.
-    pub fn to_ints(&self, name: &str) -> Result<Vec<i64>, AdapterError> {
+    fn to_ints(&self, name: &str) -> Result<Vec<i64>, AdapterError> {
         let of = |size: usize| self.bytes.chunks_exact(size);
         match self.dtype {
             Dtype::I32 => Ok(of(4)
@@ -112,11 +118,7 @@ impl HostTensor {
         }
     }
 
-    /// Require a shape.
-    ///
-    /// # Errors
-    /// If the tensor has another.
-    pub fn expect_shape(&self, name: &str, expected: &[usize]) -> Result<&Self, AdapterError> {
+    fn expect_shape(&self, name: &str, expected: &[usize]) -> Result<&Self, AdapterError> {
         if self.shape == expected {
             return Ok(self);
         }
@@ -126,63 +128,11 @@ impl HostTensor {
             expected: expected.to_vec(),
         })
     }
-
-    /// The transpose of a matrix; other shapes are returned as they are.
-    pub fn transposed(&self) -> Self {
-        let &[rows, columns] = self.shape.as_slice() else {
-            return self.clone();
-        };
-        let bytes = transpose(&self.bytes, rows, columns);
-        Self {
-            dtype: self.dtype,
-            shape: vec![columns, rows],
-            bytes,
-        }
-    }
-}
-
-/// Transposes a row-major matrix of `rows × columns` elements of equal size.
-///
-/// # Panics
-/// If the bytes do not divide evenly.
-pub fn transpose(bytes: &[u8], rows: usize, columns: usize) -> Vec<u8> {
-    if rows * columns == 0 {
-        return Vec::new();
-    }
-    let size = bytes.len() / (rows * columns);
-    assert_eq!(
-        size * rows * columns,
-        bytes.len(),
-        "the bytes are not {rows} × {columns} elements"
-    );
-    let mut out = vec![0; bytes.len()];
-    // Tiles keep both the read and the written lines in cache.
-    const TILE: usize = 32;
-    for row_tile in (0..rows).step_by(TILE) {
-        for column_tile in (0..columns).step_by(TILE) {
-            for row in row_tile..(row_tile + TILE).min(rows) {
-                for column in column_tile..(column_tile + TILE).min(columns) {
-                    let from = (row * columns + column) * size;
-                    let to = (column * rows + row) * size;
-                    out[to..to + size].copy_from_slice(&bytes[from..from + size]);
-                }
-            }
-        }
-    }
-    out
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn transposing_twice_is_the_identity() {
-        let bytes: Vec<u8> = (0..7 * 45 * 2).map(|i| (i % 251) as u8).collect();
-        let once = transpose(&bytes, 7, 45);
-        assert_ne!(once, bytes);
-        assert_eq!(transpose(&once, 45, 7), bytes);
-    }
 
     #[test]
     fn nan_is_refused_by_name() {

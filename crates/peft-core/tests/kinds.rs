@@ -13,10 +13,10 @@ use peft_core::{
     NameMap, RowGroups, SiteKind, adapter_tensors, attach, attach_as, load_adapter, read_adapter,
     save_adapter_as, save_parts, set_active, sites,
 };
-use peft_format::{AdapterConfig, TargetSpec, Targets};
+use peft_format::{AdapterConfig, TargetModules, TargetSpec};
 
 fn spec(names: &[&str]) -> TargetSpec {
-    TargetSpec::new(Targets::List(
+    TargetSpec::new(TargetModules::List(
         names.iter().map(|&name| name.to_owned()).collect(),
     ))
 }

@@ -31,6 +31,7 @@ pub mod config;
 pub mod error;
 pub mod fingerprint;
 pub mod gguf;
+pub mod host;
 pub(crate) mod json;
 pub mod near;
 pub mod shared;
@@ -40,7 +41,7 @@ pub mod targets;
 pub(crate) mod torch;
 pub mod writer;
 
-pub use adapter::{AdapterFile, OwnedTensor, save_adapter};
+pub use adapter::{AdapterFile, save_adapter};
 pub use bitsandbytes::Nf4Tensor;
 pub use blocks::BlockType;
 pub use checkpoint::{Checkpoint, TensorInfo, TensorView};
@@ -48,10 +49,11 @@ pub use config::{AdapterConfig, AdapterConfigBuilder};
 pub use error::{FormatError, Result, shorten};
 pub use fingerprint::Fingerprint;
 pub use gguf::{GgufFile, GgufLora, GgufModel};
+pub use host::HostTensor;
 pub use safetensors::Dtype;
 pub use shared::SharedBytes;
 pub use stored::StoredTensor;
-pub use targets::{ModuleInfo, ModuleKind, TargetError, TargetSpec, Targets};
+pub use targets::{ModuleInfo, ModuleKind, TargetError, TargetModules, TargetSpec};
 pub use writer::{SafetensorsWriter, TensorSpec};
 
 /// The `__metadata__` strings of a safetensors file, in the order in which the file holds them.

@@ -190,14 +190,14 @@ impl AdapterSummary {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{OwnedTensor, save_adapter};
+    use crate::{HostTensor, save_adapter};
 
     #[test]
     fn an_adapter_shows_what_is_wrong_with_it() {
         let dir = tempfile::tempdir().unwrap();
         let config = AdapterConfig::builder("LORA")
             .base_model(Some("base"))
-            .target(&crate::TargetSpec::new(crate::Targets::List(vec![
+            .target(&crate::TargetSpec::new(crate::TargetModules::List(vec![
                 "q".into(),
             ])))
             .build()
@@ -206,15 +206,15 @@ mod tests {
         let tensors = [
             (
                 key("lora_A.weight"),
-                OwnedTensor::from_f32([2, 3], &[1.0; 6]),
+                HostTensor::from_f32([2, 3], &[1.0; 6]),
             ),
             (
                 key("lora_B.weight"),
-                OwnedTensor::from_f32([3, 2], &[0.0; 6]),
+                HostTensor::from_f32([3, 2], &[0.0; 6]),
             ),
             (
                 "base_model.model.classifier.weight".to_owned(),
-                OwnedTensor::from_f32([1, 2], &[1.0, f32::NAN]),
+                HostTensor::from_f32([1, 2], &[1.0, f32::NAN]),
             ),
         ];
         save_adapter(dir.path(), &config, &tensors.into_iter().collect()).unwrap();

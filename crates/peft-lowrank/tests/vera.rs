@@ -11,7 +11,7 @@ use burn::{
 };
 use peft_core::{
     AdapterContext, AttachOptions, DynAdapter, NameMap, adapter_tensors, attach,
-    format::{AdapterFile, TargetSpec, Targets},
+    format::{AdapterFile, TargetModules, TargetSpec},
     kernels::{Mt19937, normal},
     nn::Linear,
 };
@@ -35,7 +35,7 @@ fn attached(config: VeraConfig) -> (Net, VeraMethod) {
     };
     let method = VeraMethod::new(config).unwrap();
     let options = AttachOptions {
-        targets: &TargetSpec::new(Targets::AllLinear),
+        targets: &TargetSpec::new(TargetModules::AllLinear),
         names: &NameMap::identity(),
         modules_to_save: &[],
         heads: &[],

@@ -3,7 +3,7 @@
 mod common;
 
 use burn::tensor::FloatDType;
-use peft_core::format::Targets;
+use peft_core::format::TargetModules;
 use peft_models::{Description, HeadKind, ModelFolder, Role};
 use serde_json::{Value, json};
 
@@ -32,13 +32,13 @@ fn describe(config: &Value, head: HeadKind) -> Description {
 
 const SCORES: HeadKind = HeadKind::Sequence { outputs: 3 };
 
-fn list(names: &[&str]) -> Targets {
-    Targets::List(names.iter().map(|name| (*name).to_owned()).collect())
+fn list(names: &[&str]) -> TargetModules {
+    TargetModules::List(names.iter().map(|name| (*name).to_owned()).collect())
 }
 
 #[test]
 fn targets_follow_roles() {
-    let regex = |text: &str| Targets::Regex(text.to_owned());
+    let regex = |text: &str| TargetModules::Regex(text.to_owned());
     for (model_type, attention, feed_forward) in [
         (
             "bert",

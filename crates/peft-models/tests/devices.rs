@@ -2,12 +2,13 @@
 //! the CPU: `tests/goldens/devices.json` holds what that came to. A driver without a GPU, such as Mesa's lavapipe,
 //! will do. `PEFT_MINT=1` writes the file.
 
+use peft_core::HostTensorExt;
 use std::{collections::BTreeMap, path::PathBuf};
 
 use burn::tensor::{Device, FloatDType};
 use peft_core::{
     AttachOptions, adapter_tensors, attach,
-    format::{TargetSpec, Targets},
+    format::{TargetModules, TargetSpec},
 };
 use peft_lowrank::{LoraConfig, LoraMethod};
 use peft_models::{HeadKind, Model, ModelFolder, Network, PackedBatch};
@@ -48,7 +49,7 @@ fn trained(folder: &str, head: HeadKind, objective: &dyn Objective, device: &Dev
     let method = LoraMethod::new(LoraConfig::new(2, 4.0)).unwrap();
     let names = model.description().names();
     let options = AttachOptions {
-        targets: &TargetSpec::new(Targets::Regex(".*(query|value|q_proj|v_proj)".into())),
+        targets: &TargetSpec::new(TargetModules::Regex(".*(query|value|q_proj|v_proj)".into())),
         names: &names,
         modules_to_save: &[],
         heads: model.description().head_modules,

@@ -7,9 +7,9 @@ use burn::{
     tensor::{Device, FloatDType},
 };
 use indexmap::IndexMap;
-use peft_core::{HostTensor, LoadedAdapter, Method, Site};
+use peft_core::{HostTensor, HostTensorExt, LoadedAdapter, Method, Site};
 use peft_format::{
-    AdapterConfig, OwnedTensor,
+    AdapterConfig,
     adapter::{PREFIX, join_key},
     save_adapter,
 };
@@ -114,17 +114,7 @@ pub fn convert(options: &ConvertOptions) -> Result<ConvertReport, RunError> {
     let config = lora_config(&loaded.config, &all)?;
     let mut tensors = IndexMap::new();
     let mut push = |key: String, tensor: HostTensor| {
-        let HostTensor {
-            dtype,
-            shape,
-            bytes,
-        } = tensor;
-        let owned = OwnedTensor {
-            dtype,
-            shape,
-            bytes,
-        };
-        tensors.insert(key, owned);
+        tensors.insert(key, tensor);
     };
     for Factors { module, a, b, .. } in all {
         push(join_key(&module, "lora_A.weight"), a);

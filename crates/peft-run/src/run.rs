@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use peft_config::Problems;
 use peft_core::Method;
 use peft_data::{Format, LossOn, Task};
-use peft_format::Targets;
+use peft_format::TargetModules;
 use peft_train::{AdamWConfig, TrainerConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -59,11 +59,11 @@ pub struct RunConfig {
         with = "NamesOrPattern",
         extend("x-value" = "WHICH", "x-default" = "queries and values", "x-heading" = "Method")
     )]
-    pub target_modules: Targets,
+    pub target_modules: TargetModules,
     /// Modules to leave alone: names separated by commas, or a regular expression.
     #[serde(with = "crate::config::targets")]
     #[schemars(with = "NamesOrPattern", extend("x-value" = "WHICH"))]
-    pub exclude_modules: Targets,
+    pub exclude_modules: TargetModules,
     /// Layers to adapt, such as 0,1,5-9.
     #[serde(with = "crate::config::layers")]
     #[schemars(with = "NumbersOrRanges", extend("x-value" = "LAYERS", "x-default" = "all"))]
@@ -168,8 +168,8 @@ impl Default for RunConfig {
             output: PathBuf::new(),
             adapter: None,
             any_base: false,
-            target_modules: Targets::Unspecified,
-            exclude_modules: Targets::Unspecified,
+            target_modules: TargetModules::Unspecified,
+            exclude_modules: TargetModules::Unspecified,
             layers: Vec::new(),
             layers_pattern: Vec::new(),
             modules_to_save: Vec::new(),

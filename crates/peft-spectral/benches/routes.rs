@@ -13,21 +13,17 @@ use peft_core::{
     kernels::{keep_freed_memory, linear},
 };
 use peft_spectral::{
-    Basis, Evaluation, Sandwich, Spectral, SpectralParts, Support,
+    Basis, Route, Sandwich, Spectral, SpectralParts, Support,
     plan::{Extent, Machine, Way, estimate},
     support::{low_block, random},
 };
 use serde_json::{Value, json};
 
 /// The ways that an adapter has on the CPU, and what the cost model calls them.
-const WAYS: [(Evaluation, &str, Way); 3] = [
-    (
-        Evaluation::Factored,
-        "rows of the bases",
-        Way::FactoredDense,
-    ),
-    (Evaluation::Fast, "fast transform", Way::Fast),
-    (Evaluation::Merged, "added to the weight", Way::Merged),
+const WAYS: [(Route, &str, Way); 3] = [
+    (Route::Factored, "rows of the bases", Way::FactoredDense),
+    (Route::Fast, "fast transform", Way::Fast),
+    (Route::Merged, "added to the weight", Way::Merged),
 ];
 
 struct Case {
@@ -49,7 +45,7 @@ impl Case {
         support.expect("the layer has places enough")
     }
 
-    fn adapter(&self, evaluation: Evaluation, device: &Device) -> Spectral {
+    fn adapter(&self, evaluation: Route, device: &Device) -> Spectral {
         let parts = SpectralParts {
             basis: Basis::Dct,
             shape: self.shape,
@@ -104,7 +100,7 @@ impl Case {
             .expect("the support is the layer's");
         let (extent, machine) = (Extent::from(&sandwich), Machine::CPU_CORE);
         let seconds = |way| estimate(way, &extent, self.rows).seconds(&machine);
-        let auto = self.adapter(Evaluation::Auto, &Device::flex());
+        let auto = self.adapter(Route::Auto, &Device::flex());
         let auto = auto.evaluation(self.rows);
         let chosen = WAYS
             .iter()

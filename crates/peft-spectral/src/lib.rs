@@ -48,7 +48,7 @@ pub mod sandwich;
 pub mod support;
 pub mod transform;
 
-pub use adapter::{Circulant, Evaluation, Loca, Spectral, SpectralParts};
+pub use adapter::{Circulant, Loca, Route, Spectral, SpectralParts};
 pub use error::SpectralError;
 pub use method::{
     C3aConfig, C3aInit, C3aMethod, CoefficientInit, Distance, DrawnMethod, Farthest,

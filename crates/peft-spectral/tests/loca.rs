@@ -8,7 +8,7 @@ use burn::{
 };
 use common::{error, noise};
 use peft_core::{AdapterContext, BaseLinear, WeightAdapter};
-use peft_spectral::{Basis, Evaluation, Loca, transform::spectrum};
+use peft_spectral::{Basis, Loca, Route, transform::spectrum};
 
 fn tensor<const D: usize>(values: Vec<f64>, shape: [usize; D], device: &Device) -> Tensor<D> {
     Tensor::from_data(TensorData::new(values, shape), (device, DType::F64))
@@ -29,7 +29,7 @@ fn places_follow_central_differences_of_the_gradients_spectrum() {
         0.0, 1.0, 0.31, 0.77, 0.0, 0.6, // v
     ];
     let (x, dy) = (noise(2, rows * n), noise(3, rows * m));
-    for evaluation in [Evaluation::Fast, Evaluation::Factored] {
+    for evaluation in [Route::Fast, Route::Factored] {
         let adapter = Loca::new(
             tensor(a.clone(), [count], &device),
             tensor(at.clone(), [2, count], &device),
@@ -82,7 +82,7 @@ fn coefficients_of_one_place_add_up() {
         tensor(vec![0.5; 4], [2, 2], &device),
         [5, 7],
         1.0,
-        Evaluation::Fast,
+        Route::Fast,
         false,
     );
     let weight = Tensor::zeros([7, 5], (&device, DType::F64));

@@ -5,7 +5,7 @@ mod common;
 use burn::tensor::{Device, FloatDType, TensorData};
 use common::scattered;
 use peft_spectral::{
-    Basis, Evaluation, Sandwich, Spectral, SpectralParts, Support,
+    Basis, Route, Sandwich, Spectral, SpectralParts, Support,
     plan::{Extent, Machine, Way, choose, estimate, merged_from},
     support,
 };
@@ -138,11 +138,11 @@ fn an_adapter_says_which_way_it_takes() {
         Spectral::new(parts, FloatDType::F32, &Device::flex()).unwrap()
     };
     for rows in [1, 100, 100_000] {
-        for asked in [Evaluation::Factored, Evaluation::Fast, Evaluation::Merged] {
+        for asked in [Route::Factored, Route::Fast, Route::Merged] {
             assert_eq!(adapter(asked).evaluation(rows), asked);
         }
-        assert_ne!(adapter(Evaluation::Auto).evaluation(rows), Evaluation::Auto);
+        assert_ne!(adapter(Route::Auto).evaluation(rows), Route::Auto);
     }
     // A row for itself is never worth a weight.
-    assert_ne!(adapter(Evaluation::Auto).evaluation(1), Evaluation::Merged);
+    assert_ne!(adapter(Route::Auto).evaluation(1), Route::Merged);
 }

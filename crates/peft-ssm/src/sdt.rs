@@ -6,8 +6,8 @@ use burn::{
     tensor::{Device, IndexingUpdateOp, Int, TensorData},
 };
 use peft_core::{
-    AdapterError, AdapterSpec, Cost, DefaultTargets, DynAdapter, Fields, HostTensor, InitContext,
-    Method, ParameterAdapter, SiteKind, Target,
+    AdapterError, AdapterSpec, Cost, DefaultTargets, DynAdapter, Fields, HostTensor, HostTensorExt,
+    InitContext, Method, ParameterAdapter, SiteKind, Target,
     format::{Dtype, TensorInfo},
     kernels::key_of,
     own_settings,

@@ -7,7 +7,7 @@ use burn::{
     module::{Module, ModuleMapper, ModuleVisitor, Param},
     tensor::{Device, Int, TensorData},
 };
-use peft_core::{HostTensor, ParamPath};
+use peft_core::{HostTensor, HostTensorExt, ParamPath};
 
 use crate::TrainError;
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use peft_format::{AdapterFile, OwnedTensor};
+use peft_format::{AdapterFile, HostTensor};
 use serde_json::{Value, json};
 
 use super::WORDS;
@@ -82,14 +82,14 @@ pub fn mamba(folder: &Path) -> Result<PathBuf> {
 /// Tensors in the order of a file.
 #[derive(Default)]
 struct Tensors {
-    all: Vec<(String, OwnedTensor)>,
+    all: Vec<(String, HostTensor)>,
     state: u64,
 }
 
 impl Tensors {
     fn all(&mut self, name: &str, shape: &[usize], value: f32) {
         let values = vec![value; shape.iter().product()];
-        let tensor = OwnedTensor::from_f32(shape, &values);
+        let tensor = HostTensor::from_f32(shape, &values);
         self.all.push((name.to_owned(), tensor));
     }
 
@@ -104,7 +104,7 @@ impl Tensors {
         let values: Vec<f32> = (0..shape.iter().product::<usize>())
             .map(|_| 0.06 * (draw() - 0.5))
             .collect();
-        let tensor = OwnedTensor::from_f32(shape, &values);
+        let tensor = HostTensor::from_f32(shape, &values);
         self.all.push((name.to_owned(), tensor));
     }
 }

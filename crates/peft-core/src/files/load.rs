@@ -8,7 +8,7 @@ use burn::{
 
 use super::LoadedAdapter;
 use crate::{
-    AdapterError, AttachReport, HostTensor, Method, NameMap, ParamPath, SiteKind,
+    AdapterError, AttachReport, HostTensor, HostTensorExt, Method, NameMap, ParamPath, SiteKind,
     attach::attach_at, sites, walk,
 };
 

@@ -6,12 +6,12 @@ use burn::{
     tensor::{Int, TensorData},
 };
 use indexmap::IndexMap;
-use peft_format::{AdapterConfig, OwnedTensor, adapter::join_key};
+use peft_format::{AdapterConfig, adapter::join_key};
 
 use super::shared::keep_one;
 use crate::{
-    AdapterError, AdapterRoster, DynAdapter, Fields, HostTensor, Method, NameMap, ParamPath,
-    SiteKind, attach::is_saved, common::shared_key, sites, walk,
+    AdapterError, AdapterRoster, DynAdapter, Fields, HostTensor, HostTensorExt, Method, NameMap,
+    ParamPath, SiteKind, attach::is_saved, common::shared_key, sites, walk,
 };
 
 /// The tensors of a model's adapter file, by PEFT's names.
@@ -250,19 +250,7 @@ fn write_part<M: Module>(
     for (key, value) in method.config_of_adapters(&named.collect()) {
         config.set(&key, value)?;
     }
-    let tensors = exported(model, collected, method, names)?
-        .into_iter()
-        .map(|(name, t)| {
-            (
-                name,
-                OwnedTensor {
-                    dtype: t.dtype,
-                    shape: t.shape,
-                    bytes: t.bytes,
-                },
-            )
-        })
-        .collect();
+    let tensors = exported(model, collected, method, names)?;
     peft_format::save_adapter(dir, &config, &tensors)?;
     Ok(())
 }

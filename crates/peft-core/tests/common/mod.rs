@@ -7,8 +7,8 @@ use burn::{
 };
 use peft_core::{
     AdapterContext, AdapterError, AdapterSpec, BaseLinear, Cost, DynAdapter, Fields, Hidden,
-    HostTensor, InitContext, Method, ParameterAdapter, SiteKind, Slot, SlotAdapter, Target,
-    WeightAdapter, nn,
+    HostTensor, HostTensorExt, InitContext, Method, ParameterAdapter, SiteKind, Slot, SlotAdapter,
+    Target, WeightAdapter, nn,
 };
 use serde_json::{Map, Value};
 

@@ -3,50 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
-use safetensors::Dtype;
 
 use super::{TORCH_WEIGHTS_NAME, WEIGHTS_NAME};
-use crate::checkpoint::{Shard, TensorView};
+use crate::checkpoint::Shard;
 use crate::error::{FormatError, Result, shorten};
 use crate::writer::{SafetensorsWriter, TensorSpec};
-use crate::{Metadata, near};
-
-/// A tensor with its own bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OwnedTensor {
-    /// Element type.
-    pub dtype: Dtype,
-    /// Dimensions, outermost first.
-    pub shape: Vec<usize>,
-    /// Little-endian elements in row-major order.
-    pub bytes: Vec<u8>,
-}
-
-impl OwnedTensor {
-    /// A tensor of `f32`. Its length is compared with the shape when it is written.
-    pub fn from_f32(shape: impl Into<Vec<usize>>, values: &[f32]) -> Self {
-        let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        Self {
-            dtype: Dtype::F32,
-            shape: shape.into(),
-            bytes,
-        }
-    }
-
-    /// The elements as `f32`, from F64, F32, F16 or BF16; `None` for other types.
-    pub fn to_f32(&self) -> Option<Vec<f32>> {
-        self.view().to_f32()
-    }
-
-    /// The tensor borrowed.
-    pub fn view(&self) -> TensorView<'_> {
-        TensorView {
-            dtype: self.dtype,
-            shape: self.shape.clone(),
-            bytes: &self.bytes,
-        }
-    }
-}
+use crate::{HostTensor, Metadata, near};
 
 /// All tensors of an adapter in file order, with the file's metadata.
 ///
@@ -56,14 +18,14 @@ impl OwnedTensor {
 pub struct AdapterFile {
     path: PathBuf,
     /// Tensors by key.
-    pub tensors: IndexMap<String, OwnedTensor>,
+    pub tensors: IndexMap<String, HostTensor>,
     /// The `__metadata__` strings; PEFT writes `format: pt`.
     pub metadata: Metadata,
 }
 
 impl AdapterFile {
     /// An adapter from tensors, with the metadata that PEFT writes.
-    pub fn new(tensors: IndexMap<String, OwnedTensor>) -> Self {
+    pub fn new(tensors: IndexMap<String, HostTensor>) -> Self {
         Self {
             path: WEIGHTS_NAME.into(),
             tensors,
@@ -91,7 +53,7 @@ impl AdapterFile {
             };
             tensors.insert(
                 name.to_owned(),
-                OwnedTensor {
+                HostTensor {
                     dtype: info.dtype,
                     shape: info.shape,
                     bytes: bytes.into_owned(),
@@ -114,7 +76,7 @@ impl AdapterFile {
     ///
     /// # Errors
     /// [`FormatError::MissingTensor`] with the keys most like it.
-    pub fn tensor(&self, key: &str) -> Result<&OwnedTensor> {
+    pub fn tensor(&self, key: &str) -> Result<&HostTensor> {
         self.tensors.get(key).ok_or_else(|| {
             let near = near::nearest(key, self.tensors.keys().map(String::as_str), 2);
             FormatError::MissingTensor {
@@ -136,10 +98,10 @@ impl AdapterFile {
 
 pub(super) fn write_tensors(
     path: &Path,
-    tensors: &IndexMap<String, OwnedTensor>,
+    tensors: &IndexMap<String, HostTensor>,
     metadata: &Metadata,
 ) -> Result<()> {
-    let spec = |(k, t): (&String, &OwnedTensor)| TensorSpec::new(k, t.dtype, &*t.shape);
+    let spec = |(k, t): (&String, &HostTensor)| TensorSpec::new(k, t.dtype, &*t.shape);
     let mut writer = SafetensorsWriter::create(path, tensors.iter().map(spec).collect(), metadata)?;
     let order: Vec<String> = writer.order().map(|spec| spec.name.clone()).collect();
     for name in order {

@@ -4,7 +4,7 @@ mod file;
 mod key;
 mod save;
 
-pub use file::{AdapterFile, OwnedTensor};
+pub use file::AdapterFile;
 pub use key::{AdapterKey, PREFIX, join_key, split_key, strip_prefix};
 pub use save::{adapter_size, save_adapter};
 

@@ -6,8 +6,9 @@ use std::path::Path;
 
 use indexmap::IndexMap;
 
+use super::WEIGHTS_NAME;
 use super::file::{pt_metadata, write_tensors};
-use super::{OwnedTensor, WEIGHTS_NAME};
+use crate::HostTensor;
 use crate::atomic::{AtomicDir, temporary, write_atomic_bytes};
 use crate::config::{AdapterConfig, CONFIG_NAME};
 use crate::error::{FormatError, Result};
@@ -26,7 +27,7 @@ use crate::writer::{TensorSpec, file_size};
 pub fn save_adapter(
     folder: &Path,
     config: &AdapterConfig,
-    tensors: &IndexMap<String, OwnedTensor>,
+    tensors: &IndexMap<String, HostTensor>,
 ) -> Result<()> {
     let write = |path: &Path| write_tensors(path, tensors, &pt_metadata());
     if holds_only_an_adapter(folder)? {

@@ -4,6 +4,7 @@ use std::path::Path;
 use indexmap::IndexMap;
 
 use super::*;
+use crate::HostTensor;
 use crate::config::{AdapterConfig, CONFIG_NAME};
 
 fn config(r: usize) -> AdapterConfig {
@@ -13,12 +14,12 @@ fn config(r: usize) -> AdapterConfig {
         .unwrap()
 }
 
-fn tensors(value: f32) -> IndexMap<String, OwnedTensor> {
+fn tensors(value: f32) -> IndexMap<String, HostTensor> {
     [("l.q", [2, 1]), ("l.v", [1, 2])]
         .map(|(m, shape)| {
             (
                 join_key(m, "lora_A.weight"),
-                OwnedTensor::from_f32(shape, &[value; 2]),
+                HostTensor::from_f32(shape, &[value; 2]),
             )
         })
         .into()
@@ -102,7 +103,7 @@ fn other_files_in_the_folder_stay() {
 #[test]
 fn a_failed_save_keeps_the_old_adapter() {
     let root = tempfile::tempdir().unwrap();
-    let wrong: IndexMap<_, _> = [("x".to_owned(), OwnedTensor::from_f32([3], &[1.0]))].into();
+    let wrong: IndexMap<_, _> = [("x".to_owned(), HostTensor::from_f32([3], &[1.0]))].into();
     let new = root.path().join("new");
     assert!(
         save_adapter(&new, &config(1), &wrong)

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::check::is_idle;
 use super::{AdapterConfig, CONFIG_NAME};
 use crate::error::Result;
-use crate::targets::{Exclude, TargetSpec, Targets};
+use crate::targets::{Exclude, TargetModules, TargetSpec};
 
 /// Builds a configuration with the fewest keys that reproduce the adapter.
 ///
@@ -47,10 +47,10 @@ impl AdapterConfigBuilder {
     #[must_use]
     pub fn target(self, target: &TargetSpec) -> Self {
         let modules = match &target.modules {
-            Targets::List(names) => json!(sorted(names)),
-            Targets::Regex(regex) => json!(regex),
-            Targets::AllLinear => json!("all-linear"),
-            Targets::Unspecified => Value::Null,
+            TargetModules::List(names) => json!(sorted(names)),
+            TargetModules::Regex(regex) => json!(regex),
+            TargetModules::AllLinear => json!("all-linear"),
+            TargetModules::Unspecified => Value::Null,
         };
         let exclude = match &target.exclude {
             Some(Exclude::List(names)) => json!(sorted(names)),

@@ -72,7 +72,7 @@ impl AdapterConfig {
             task_type: None,
             base_model: None,
             inference_mode: false,
-            target: TargetSpec::new(crate::targets::Targets::Unspecified),
+            target: TargetSpec::new(crate::targets::TargetModules::Unspecified),
         };
         config.understand()?;
         Ok(config)

@@ -4,13 +4,13 @@ use serde_json::Value;
 
 use super::AdapterConfig;
 use crate::error::Result;
-use crate::targets::{Exclude, TargetSpec, Targets};
+use crate::targets::{Exclude, TargetModules, TargetSpec};
 
 pub(super) fn read(config: &AdapterConfig) -> Result<TargetSpec> {
     let modules = match config.fields().get("target_modules") {
-        None | Some(Value::Null) => Targets::Unspecified,
-        Some(Value::String(text)) => Targets::from_config_str(text),
-        Some(_) => Targets::List(
+        None | Some(Value::Null) => TargetModules::Unspecified,
+        Some(Value::String(text)) => TargetModules::from_config_str(text),
+        Some(_) => TargetModules::List(
             config
                 .opt_strings_field("target_modules")?
                 .unwrap_or_default(),

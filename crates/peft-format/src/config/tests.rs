@@ -1,5 +1,5 @@
 use super::*;
-use crate::targets::{Exclude, Targets};
+use crate::targets::{Exclude, TargetModules};
 
 fn parse(text: &str) -> Result<AdapterConfig> {
     AdapterConfig::parse(Path::new("dir/adapter_config.json"), text)
@@ -61,7 +61,10 @@ fn targets_take_every_form() {
     )
     .unwrap();
     let target = config.target();
-    assert_eq!(target.modules, Targets::List(vec!["q".into(), "v".into()]));
+    assert_eq!(
+        target.modules,
+        TargetModules::List(vec!["q".into(), "v".into()])
+    );
     assert_eq!(target.exclude, Some(Exclude::Regex("x.*".into())));
     assert_eq!(target.layers_to_transform.as_deref(), Some(&[3][..]));
     assert_eq!(config.modules_to_save(), ["score"]);
@@ -69,9 +72,9 @@ fn targets_take_every_form() {
         let text = format!(r#"{{"peft_type":"LORA","target_modules":{value}}}"#);
         parse(&text).map(|c| c.target().modules.clone())
     };
-    assert_eq!(of("\"ALL-linear\"").unwrap(), Targets::AllLinear);
-    assert_eq!(of("\".*q\"").unwrap(), Targets::Regex(".*q".into()));
-    assert_eq!(of("null").unwrap(), Targets::Unspecified);
+    assert_eq!(of("\"ALL-linear\"").unwrap(), TargetModules::AllLinear);
+    assert_eq!(of("\".*q\"").unwrap(), TargetModules::Regex(".*q".into()));
+    assert_eq!(of("null").unwrap(), TargetModules::Unspecified);
     assert!(of("3").is_err() && of("[1]").is_err() && of("\"(\"").is_err());
 }
 
@@ -114,7 +117,11 @@ fn unsupported_options_are_refused_and_defaults_pass() {
 
 #[test]
 fn the_builder_writes_few_keys() {
-    let mut target = TargetSpec::new(Targets::List(vec!["v".into(), "q".into(), "v".into()]));
+    let mut target = TargetSpec::new(TargetModules::List(vec![
+        "v".into(),
+        "q".into(),
+        "v".into(),
+    ]));
     target.modules_to_save = vec!["classifier".into()];
     let builder = AdapterConfig::builder("LORA")
         .task_type(Some("SEQ_CLS"))
@@ -140,7 +147,7 @@ fn the_builder_writes_few_keys() {
     );
     assert_eq!(
         config.target().modules,
-        Targets::List(vec!["q".into(), "v".into()])
+        TargetModules::List(vec!["q".into(), "v".into()])
     );
     assert!(AdapterConfig::builder("").build().is_err());
 }
@@ -151,5 +158,5 @@ fn set_checks_before_it_changes() {
     config.set("r", 2).unwrap();
     assert_eq!(config.usize_field("r").unwrap(), 2);
     assert!(config.set("target_modules", 5).is_err());
-    assert_eq!(config.target().modules, Targets::Unspecified);
+    assert_eq!(config.target().modules, TargetModules::Unspecified);
 }

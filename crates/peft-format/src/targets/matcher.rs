@@ -1,7 +1,7 @@
 //! PEFT's `check_target_module_exists`, compiled once and asked per module.
 
 use super::pattern::Pattern;
-use super::{Exclude, TargetError, TargetSpec, Targets};
+use super::{Exclude, TargetError, TargetModules, TargetSpec};
 use crate::error::shorten;
 
 /// Compiled targets.
@@ -34,10 +34,10 @@ impl TargetSpec {
     /// [`TargetError::Pattern`] or [`TargetError::Setting`].
     pub fn compile(&self) -> Result<TargetMatcher, TargetError> {
         let modules = match &self.modules {
-            Targets::List(names) => Rule::List(names.clone()),
-            Targets::Regex(regex) => Rule::Regex(Pattern::full("target_modules", regex)?),
-            Targets::AllLinear => Rule::Everything,
-            Targets::Unspecified => Rule::Nothing,
+            TargetModules::List(names) => Rule::List(names.clone()),
+            TargetModules::Regex(regex) => Rule::Regex(Pattern::full("target_modules", regex)?),
+            TargetModules::AllLinear => Rule::Everything,
+            TargetModules::Unspecified => Rule::Nothing,
         };
         let exclude = match &self.exclude {
             None => None,
@@ -73,7 +73,10 @@ impl TargetSpec {
     fn layers(&self) -> Result<Option<Layers>, TargetError> {
         let numbers = self.layers_to_transform.clone();
         let patterns = self.layers_pattern.as_deref().unwrap_or_default();
-        let whole_paths = matches!(self.modules, Targets::Regex(_) | Targets::AllLinear);
+        let whole_paths = matches!(
+            self.modules,
+            TargetModules::Regex(_) | TargetModules::AllLinear
+        );
         if whole_paths && (numbers.is_some() || self.layers_pattern.is_some()) {
             return Err(TargetError::Setting {
                 place: "layers_to_transform",
@@ -115,7 +118,7 @@ impl TargetSpec {
 impl TargetMatcher {
     /// Whether the module at this path is a target, by its path alone.
     ///
-    /// With [`Targets::AllLinear`] every path is that is not excluded: only
+    /// With [`TargetModules::AllLinear`] every path is that is not excluded: only
     /// [`TargetSpec::resolve`] knows which modules are linear and which are heads.
     ///
     /// # Errors

@@ -18,7 +18,7 @@ pub use resolve::{ResolveOptions, Resolved};
 
 /// What a list entry or a pattern is matched against.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Targets {
+pub enum TargetModules {
     /// A module matches if its path is an entry or ends in `.` + an entry.
     List(Vec<String>),
     /// A module matches if the whole path matches.
@@ -33,9 +33,9 @@ pub enum Targets {
 /// Modules that are left out although `modules` names them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Exclude {
-    /// As [`Targets::List`].
+    /// As [`TargetModules::List`].
     List(Vec<String>),
-    /// As [`Targets::Regex`].
+    /// As [`TargetModules::Regex`].
     Regex(String),
 }
 
@@ -43,7 +43,7 @@ pub enum Exclude {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TargetSpec {
     /// What is adapted.
-    pub modules: Targets,
+    pub modules: TargetModules,
     /// What is not, even so.
     pub exclude: Option<Exclude>,
     /// Only in layers of these numbers; `None` and an empty list mean all. PEFT applies it to
@@ -58,7 +58,7 @@ pub struct TargetSpec {
 
 impl TargetSpec {
     /// Targets without any restriction.
-    pub fn new(modules: Targets) -> Self {
+    pub fn new(modules: TargetModules) -> Self {
         Self {
             modules,
             exclude: None,
@@ -117,7 +117,7 @@ impl ModuleInfo {
 }
 
 /// PEFT's targets for a `model_type` when a LoRA configuration names none.
-pub fn default_targets(model_type: &str) -> Option<Targets> {
+pub fn default_targets(model_type: &str) -> Option<TargetModules> {
     let names: &[&str] = match model_type {
         "bert" | "roberta" | "xlm-roberta" | "electra" | "layoutlm" => &["query", "value"],
         "deberta-v2" => &["query_proj", "value_proj"],
@@ -135,7 +135,7 @@ pub fn default_targets(model_type: &str) -> Option<Targets> {
         }
         _ => return None,
     };
-    Some(Targets::List(
+    Some(TargetModules::List(
         names.iter().map(ToString::to_string).collect(),
     ))
 }

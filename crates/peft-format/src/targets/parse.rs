@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use super::{TargetError, Targets};
+use super::{TargetError, TargetModules};
 use crate::error::shorten;
 
-impl Targets {
+impl TargetModules {
     /// Reads a command-line argument: `query,value`, `all-linear`, or `regex:...`.
     ///
     /// Without the prefix, text with characters that module paths never hold is a regex, too:
@@ -49,7 +49,7 @@ fn is_meta(c: char) -> bool {
     "*+?[](){}|^$\\".contains(c)
 }
 
-impl fmt::Display for Targets {
+impl fmt::Display for TargetModules {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::List(names) => f.write_str(&shorten(&format!("{names:?}"))),

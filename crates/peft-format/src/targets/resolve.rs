@@ -3,7 +3,7 @@
 use indexmap::IndexMap;
 
 use super::matcher::ends_in;
-use super::{ModuleInfo, ModuleKind, NearMisses, TargetError, TargetSpec, Targets};
+use super::{ModuleInfo, ModuleKind, NearMisses, TargetError, TargetModules, TargetSpec};
 use crate::error::shorten;
 use crate::near;
 
@@ -70,7 +70,7 @@ impl TargetSpec {
         options: ResolveOptions<'_>,
     ) -> Result<Resolved, TargetError> {
         let matcher = self.compile()?;
-        let all_linear = self.modules == Targets::AllLinear;
+        let all_linear = self.modules == TargetModules::AllLinear;
         let mut matched = Vec::new();
         for module in modules.iter().filter(|m| !m.path.is_empty()) {
             if all_linear && (!module.kind.is_linear() || under_any(&module.path, options.heads)) {
@@ -106,7 +106,7 @@ impl TargetSpec {
 
     /// The list entries that chose none of these paths.
     fn idle_entries(&self, matched: &[String]) -> Vec<String> {
-        let Targets::List(names) = &self.modules else {
+        let TargetModules::List(names) = &self.modules else {
             return Vec::new();
         };
         let idle = |name: &&String| !matched.iter().any(|p| p == *name || ends_in(p, name));

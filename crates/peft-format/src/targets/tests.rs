@@ -1,7 +1,7 @@
 use super::*;
 
 fn list(names: &[&str]) -> TargetSpec {
-    TargetSpec::new(Targets::List(
+    TargetSpec::new(TargetModules::List(
         names.iter().map(ToString::to_string).collect(),
     ))
 }
@@ -48,7 +48,7 @@ fn no_match_lists_what_there_is() {
         "{error}"
     );
     assert!(error.contains("dense (3)"), "{error}");
-    let none = TargetSpec::new(Targets::Unspecified);
+    let none = TargetSpec::new(TargetModules::Unspecified);
     assert!(matches!(
         none.resolve(&bert(), Default::default()),
         Err(TargetError::NoMatch { .. })
@@ -62,7 +62,7 @@ fn no_match_lists_what_there_is() {
 
 #[test]
 fn all_linear_spares_heads_and_saved_modules() {
-    let mut spec = TargetSpec::new(Targets::AllLinear);
+    let mut spec = TargetSpec::new(TargetModules::AllLinear);
     let all = spec.resolve(&bert(), Default::default()).unwrap();
     assert_eq!(all.matched.len(), 9);
     let options = ResolveOptions {
@@ -95,7 +95,7 @@ fn containers_and_foreign_kinds_are_refused() {
 
 #[test]
 fn layer_settings_need_a_list() {
-    for modules in [Targets::Regex(".*".into()), Targets::AllLinear] {
+    for modules in [TargetModules::Regex(".*".into()), TargetModules::AllLinear] {
         let mut spec = TargetSpec::new(modules);
         spec.layers_to_transform = Some(vec![1]);
         assert!(matches!(spec.compile(), Err(TargetError::Setting { .. })));
@@ -115,12 +115,15 @@ fn layer_settings_need_a_list() {
 
 #[test]
 fn command_line_forms() {
-    let parse = |text| Targets::parse_cli(text);
+    let parse = |text| TargetModules::parse_cli(text);
     assert_eq!(parse("query, value"), Ok(list(&["query", "value"]).modules));
     assert_eq!(parse("self.query"), Ok(list(&["self.query"]).modules));
-    assert_eq!(parse("All-Linear"), Ok(Targets::AllLinear));
-    assert_eq!(parse("regex:a.b"), Ok(Targets::Regex("a.b".into())));
-    assert_eq!(parse(".*(q|v),x"), Ok(Targets::Regex(".*(q|v),x".into())));
+    assert_eq!(parse("All-Linear"), Ok(TargetModules::AllLinear));
+    assert_eq!(parse("regex:a.b"), Ok(TargetModules::Regex("a.b".into())));
+    assert_eq!(
+        parse(".*(q|v),x"),
+        Ok(TargetModules::Regex(".*(q|v),x".into()))
+    );
     for bad in ["", "a,,b", ",", "regex:(", "*q"] {
         assert!(parse(bad).is_err(), "{bad}");
     }
@@ -128,7 +131,7 @@ fn command_line_forms() {
 
 #[test]
 fn hostile_patterns_fail_instead_of_hanging() {
-    let regex = |p: &str| TargetSpec::new(Targets::Regex(p.into()));
+    let regex = |p: &str| TargetSpec::new(TargetModules::Regex(p.into()));
     let nested = format!("{}a{}", "(".repeat(2000), ")".repeat(2000));
     for bad in [
         "(",
@@ -164,10 +167,10 @@ fn pattern_values_take_the_first_key_that_fits() {
 proptest::proptest! {
     #[test]
     fn any_text_compiles_or_fails_without_panic(text in ".{0,24}", path in "[a-z.0-9_]{0,24}") {
-        if let Ok(matcher) = TargetSpec::new(Targets::Regex(text.clone())).compile() {
+        if let Ok(matcher) = TargetSpec::new(TargetModules::Regex(text.clone())).compile() {
             let _ = matcher.matches(&path);
         }
-        let _ = Targets::parse_cli(&text);
+        let _ = TargetModules::parse_cli(&text);
         let _ = PatternMap::new("x", [(text, 1)]).map(|m| m.get(&path).map(|v| v.copied()));
     }
 }

@@ -3,7 +3,8 @@ use burn::{
     module::{Module, Param},
 };
 use peft_core::{
-    AdapterContext, BaseLinear, Cost, Fields, HostTensor, WeightAdapter, add_delta, kernels,
+    AdapterContext, BaseLinear, Cost, Fields, HostTensor, HostTensorExt, WeightAdapter, add_delta,
+    kernels,
 };
 
 pub(super) const A: &str = "lorta_A";

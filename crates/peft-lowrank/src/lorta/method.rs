@@ -4,7 +4,8 @@ use burn::{
     tensor::{Device, TensorData},
 };
 use peft_core::{
-    AdapterError, AdapterSpec, Common, DynAdapter, Fields, HostTensor, InitContext, Method, Target,
+    AdapterError, AdapterSpec, Common, DynAdapter, Fields, HostTensor, HostTensorExt, InitContext,
+    Method, Target,
     format::{Dtype, TensorInfo},
     kernels::{key_of, uniform},
     shared_key,

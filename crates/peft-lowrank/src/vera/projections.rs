@@ -4,7 +4,7 @@ use burn::{
     Tensor,
     tensor::{Device, FloatDType},
 };
-use peft_core::{AdapterError, Fields, HostTensor, format::Dtype, kernels::Mt19937};
+use peft_core::{AdapterError, Fields, HostTensor, HostTensorExt, format::Dtype, kernels::Mt19937};
 
 pub(super) const A: &str = "vera_A";
 pub(super) const B: &str = "vera_B";

@@ -3,14 +3,14 @@
 use burn::tensor::FloatDType;
 use peft_core::{
     AdapterError, Method, NameMap,
-    format::{AdapterConfig, AdapterFile, TargetSpec, Targets, adapter::join_key},
+    format::{AdapterConfig, AdapterFile, TargetModules, TargetSpec, adapter::join_key},
     load_adapter, read_adapter, save_adapter, shared_key,
 };
 
 use crate::model::{Case, assert_close, device, values};
 
 pub fn config(case: &Case) -> AdapterConfig {
-    let targets = TargetSpec::new(Targets::List(vec!["layer".into()]));
+    let targets = TargetSpec::new(TargetModules::List(vec!["layer".into()]));
     let mut builder = AdapterConfig::builder(case.method.peft_type()).target(&targets);
     for (key, value) in case.method.config() {
         builder = builder.field(&key, value);

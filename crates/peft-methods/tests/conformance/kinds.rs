@@ -8,7 +8,7 @@ use burn::{
 use peft_core::{
     AdapterContext, AttachOptions, AttachReport, Hidden, Method, NameMap, ParamPath, SiteKind,
     Slot, attach,
-    format::{AdapterConfig, AdapterFile, TargetSpec, Targets},
+    format::{AdapterConfig, AdapterFile, TargetModules, TargetSpec},
     kernels::{key_of, normal},
     load_adapter, nn, read_adapter, save_adapter, trainable_parameters,
 };
@@ -75,7 +75,9 @@ impl Case {
             _ if self.entry.name == "sdt" => &["a_log"],
             _ => &["a_log", "bias"],
         };
-        TargetSpec::new(Targets::List(names.iter().map(|n| n.to_string()).collect()))
+        TargetSpec::new(TargetModules::List(
+            names.iter().map(|n| n.to_string()).collect(),
+        ))
     }
 
     fn fresh(&self, dtype: FloatDType, device: &Device) -> (Net, AttachReport) {

@@ -8,7 +8,7 @@ use burn::{
 use peft_core::{
     AdapterContext, AttachOptions, DynAdapter, Method, NameMap, ParamPath, Target, WeightGradients,
     attach,
-    format::{TargetSpec, Targets},
+    format::{TargetModules, TargetSpec},
     kernels::{key_of, normal},
     nn::Linear,
 };
@@ -138,7 +138,7 @@ impl Case {
     /// What `act` makes of the options to attach adapters with.
     pub fn with_options<R>(&self, device: &Device, act: impl FnOnce(&AttachOptions) -> R) -> R {
         act(&AttachOptions {
-            targets: &TargetSpec::new(Targets::List(vec!["layer".into()])),
+            targets: &TargetSpec::new(TargetModules::List(vec!["layer".into()])),
             names: &NameMap::identity(),
             modules_to_save: &[],
             heads: &[],

@@ -8,7 +8,7 @@ use burn::{
 };
 use peft_core::{
     AttachOptions, InitContext, NameMap, attach,
-    format::{TargetSpec, Targets},
+    format::{TargetModules, TargetSpec},
 };
 
 use crate::model::{Case, assert_close, backend, device, values};
@@ -64,7 +64,7 @@ pub fn foreign_layer(case: &Case) {
     layer.bias = layer
         .bias
         .map(|bias| bias.map(|_| model.layer.bias.as_ref().unwrap().val()));
-    let targets = TargetSpec::new(Targets::AllLinear);
+    let targets = TargetSpec::new(TargetModules::AllLinear);
     let gradients = case.gradients(&device);
     let options = AttachOptions {
         targets: &targets,

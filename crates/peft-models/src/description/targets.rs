@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use peft_format::{Targets, targets::default_targets};
+use peft_format::{TargetModules, targets::default_targets};
 
 use super::{BlockDescription, Description, Role};
 
 impl Description {
     /// The targets when none are asked for: PEFT's own of the `model_type`, or by role where PEFT has none.
-    pub fn default_targets(&self) -> Targets {
+    pub fn default_targets(&self) -> TargetModules {
         default_targets(&self.model_type).unwrap_or_else(|| {
             let roles = Role::QUERY_VALUE.iter().chain(Role::STATE_SPACE);
             self.targets(&roles.copied().collect::<Vec<_>>())
@@ -17,7 +17,7 @@ impl Description {
 
     /// The linear layers of the blocks that have one of these roles, as PEFT writes targets: a list of the
     /// shortest names that mean them and nothing else, or a regular expression where no such names exist.
-    pub fn targets(&self, roles: &[Role]) -> Targets {
+    pub fn targets(&self, roles: &[Role]) -> TargetModules {
         let mut wanted: Vec<(&BlockDescription, &str)> = Vec::new();
         let mut known = BTreeSet::new();
         for block in &self.blocks {
@@ -51,16 +51,16 @@ impl Description {
         if let Some(mut names) = names {
             let mut known = BTreeSet::new();
             names.retain(|name| known.insert(name.clone()));
-            return Targets::List(names);
+            return TargetModules::List(names);
         }
         let Some((block, _)) = wanted.first() else {
-            return Targets::List(Vec::new());
+            return TargetModules::List(Vec::new());
         };
         let names: Vec<Vec<&str>> = wanted
             .iter()
             .map(|(_, name)| name.split('.').collect())
             .collect();
-        Targets::Regex(format!(r".*\.{}\.{}", block.pattern(), any_of(&names)))
+        TargetModules::Regex(format!(r".*\.{}\.{}", block.pattern(), any_of(&names)))
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use peft_config::{Origin, Problem};
 use peft_data::Format;
-use peft_format::{Targets, near};
+use peft_format::{TargetModules, near};
 use peft_methods::{Entry, selectable};
 use serde_json::{Map, Value};
 
@@ -90,7 +90,7 @@ impl RunConfig {
                 "nothing would be trained; give more than 0".into(),
             );
         }
-        if self.exclude_modules == Targets::AllLinear {
+        if self.exclude_modules == TargetModules::AllLinear {
             let text = "expected names or a regular expression, found all-linear";
             wrong("exclude_modules", text.into());
         }

@@ -29,25 +29,25 @@ fn names(items: &[Value]) -> Option<Vec<String>> {
 
 /// Targets: a list of names, or text as on the command line.
 pub mod targets {
-    use peft_format::Targets;
+    use peft_format::TargetModules;
     use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
     use serde_json::Value;
 
-    pub fn serialize<S: Serializer>(targets: &Targets, to: S) -> Result<S::Ok, S::Error> {
+    pub fn serialize<S: Serializer>(targets: &TargetModules, to: S) -> Result<S::Ok, S::Error> {
         match targets {
-            Targets::List(names) => names.serialize(to),
-            Targets::Regex(regex) => to.serialize_str(&format!("regex:{regex}")),
-            Targets::AllLinear => to.serialize_str("all-linear"),
-            Targets::Unspecified => to.serialize_none(),
+            TargetModules::List(names) => names.serialize(to),
+            TargetModules::Regex(regex) => to.serialize_str(&format!("regex:{regex}")),
+            TargetModules::AllLinear => to.serialize_str("all-linear"),
+            TargetModules::Unspecified => to.serialize_none(),
         }
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Targets, D::Error> {
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<TargetModules, D::Error> {
         match Value::deserialize(from)? {
-            Value::Null => Ok(Targets::Unspecified),
-            Value::String(text) => Targets::parse_cli(&text).map_err(D::Error::custom),
+            Value::Null => Ok(TargetModules::Unspecified),
+            Value::String(text) => TargetModules::parse_cli(&text).map_err(D::Error::custom),
             Value::Array(items) => match super::names(&items) {
-                Some(names) if !names.is_empty() => Ok(Targets::List(names)),
+                Some(names) if !names.is_empty() => Ok(TargetModules::List(names)),
                 _ => Err(D::Error::custom("expected names of modules in the list")),
             },
             _ => Err(D::Error::custom(
@@ -102,7 +102,7 @@ pub mod layers {
 
 #[cfg(test)]
 mod tests {
-    use peft_format::Targets;
+    use peft_format::TargetModules;
     use serde_json::json;
 
     use super::layers::parse;
@@ -125,11 +125,11 @@ mod tests {
     #[test]
     fn targets_read_back_as_they_were() {
         let all = [
-            Targets::List(vec!["query".into(), "a,b".into()]),
-            Targets::Regex("all-linear".into()),
-            Targets::Regex(".*[qk]".into()),
-            Targets::AllLinear,
-            Targets::Unspecified,
+            TargetModules::List(vec!["query".into(), "a,b".into()]),
+            TargetModules::Regex("all-linear".into()),
+            TargetModules::Regex(".*[qk]".into()),
+            TargetModules::AllLinear,
+            TargetModules::Unspecified,
         ];
         for target_modules in all {
             let config = RunConfig {

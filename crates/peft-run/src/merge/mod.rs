@@ -4,6 +4,7 @@ mod change;
 mod folder;
 mod places;
 
+use peft_core::HostTensorExt;
 use std::path::Path;
 
 use burn::tensor::{Device, TensorData};

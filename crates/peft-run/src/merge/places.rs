@@ -6,7 +6,9 @@ use burn::{
     Tensor,
     tensor::{Device, FloatDType, TensorData},
 };
-use peft_core::{DynAdapter, HostTensor, LoadedAdapter, Method, Site, SiteKind, Target};
+use peft_core::{
+    DynAdapter, HostTensor, HostTensorExt, LoadedAdapter, Method, Site, SiteKind, Target,
+};
 use peft_format::Dtype;
 use peft_models::{HeadKind, HeadState, ModelFolder, ModelLayout};
 

@@ -6,7 +6,7 @@ use peft_core::{
     AttachOptions, AttachReport, DefaultTargets, LoadedAdapter, Method, NameMap, PhaseSpec, attach,
     load_adapter, matched_modules,
 };
-use peft_format::{AdapterConfig, TargetSpec, Targets, targets::Exclude};
+use peft_format::{AdapterConfig, TargetModules, TargetSpec, targets::Exclude};
 use peft_methods::Entry;
 use peft_models::{HeadKind, Model, ModelFolder, Network, Role};
 
@@ -34,14 +34,14 @@ pub fn resolve(config: &RunConfig, folder: &ModelFolder, entry: &Entry) -> RunCo
 
 /// Where nothing is said, the targets that a method adapts by itself.
 pub fn resolve_targets(config: &mut RunConfig, folder: &ModelFolder, method: &dyn Method) {
-    if method.adapts_weights() && config.target_modules == Targets::Unspecified {
+    if method.adapts_weights() && config.target_modules == TargetModules::Unspecified {
         let description = folder.description();
         config.target_modules = match method.default_targets() {
             DefaultTargets::Attention => description.default_targets(),
             DefaultTargets::FeedForward => description.targets(Role::FEED_FORWARD),
-            DefaultTargets::AllLinear => Targets::AllLinear,
+            DefaultTargets::AllLinear => TargetModules::AllLinear,
             DefaultTargets::Named(names) => {
-                Targets::List(names.iter().map(|&name| name.to_owned()).collect())
+                TargetModules::List(names.iter().map(|&name| name.to_owned()).collect())
             }
         };
     }
@@ -119,7 +119,7 @@ impl Choice {
                 "leave them out, for an adapter keeps its own, or start afresh without it",
             ));
         }
-        if target_spec(config) != TargetSpec::new(Targets::Unspecified) {
+        if target_spec(config) != TargetSpec::new(TargetModules::Unspecified) {
             return Err(RunError::setting(
                 "`adapter`",
                 "targets, layers or modules to save are given, too",
@@ -145,7 +145,7 @@ impl Choice {
         let mut spec = target_spec(config);
         let untargeted = TargetSpec {
             modules_to_save: spec.modules_to_save.clone(),
-            ..TargetSpec::new(Targets::Unspecified)
+            ..TargetSpec::new(TargetModules::Unspecified)
         };
         if !method.adapts_weights() && spec != untargeted {
             return Err(RunError::setting(
@@ -205,7 +205,7 @@ impl Choice {
         // Old PEFT knows neither `all-linear` nor exclusions, and a shared budget may leave modules out:
         // say what they came to.
         let left_out = report.targets.len() < matched;
-        if spec.modules == Targets::AllLinear || spec.exclude.is_some() || left_out {
+        if spec.modules == TargetModules::AllLinear || spec.exclude.is_some() || left_out {
             let paths = report
                 .targets
                 .iter()
@@ -213,7 +213,7 @@ impl Choice {
                 .collect();
             spec = TargetSpec {
                 modules_to_save: spec.modules_to_save,
-                ..TargetSpec::new(Targets::List(paths))
+                ..TargetSpec::new(TargetModules::List(paths))
             };
         }
         let adapter_config = configuration(method, &spec, probe)?;
@@ -275,9 +275,9 @@ fn target_spec(config: &RunConfig) -> TargetSpec {
     TargetSpec {
         modules: config.target_modules.clone(),
         exclude: match &config.exclude_modules {
-            Targets::List(names) => Some(Exclude::List(names.clone())),
-            Targets::Regex(regex) => Some(Exclude::Regex(regex.clone())),
-            Targets::AllLinear | Targets::Unspecified => None,
+            TargetModules::List(names) => Some(Exclude::List(names.clone())),
+            TargetModules::Regex(regex) => Some(Exclude::Regex(regex.clone())),
+            TargetModules::AllLinear | TargetModules::Unspecified => None,
         },
         layers_to_transform: (!layers.is_empty()).then(|| layers.clone()),
         layers_pattern: (!pattern.is_empty()).then(|| pattern.clone()),

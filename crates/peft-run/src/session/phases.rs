@@ -7,7 +7,8 @@ use burn::{
     module::{Module, ModuleVisitor, Param},
 };
 use peft_core::{
-    HostTensor, Method, NameMap, ParamPath, PhaseLength, PhaseSpec, WarmUpChoice, Warmed,
+    HostTensor, HostTensorExt, Method, NameMap, ParamPath, PhaseLength, PhaseSpec, WarmUpChoice,
+    Warmed,
 };
 use peft_data::Cursor;
 use peft_format::AdapterConfig;

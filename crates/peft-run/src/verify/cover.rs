@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use burn::tensor::FloatDType;
 use peft_core::{
-    AdapterError, Fields, HostTensor, LoadedAdapter, Method, Site, Target, is_saved, resolve_sites,
-    shared_key,
+    AdapterError, Fields, HostTensor, HostTensorExt, LoadedAdapter, Method, Site, Target, is_saved,
+    resolve_sites, shared_key,
 };
-use peft_format::{Dtype, TargetError, Targets, adapter::join_key, near};
+use peft_format::{Dtype, TargetError, TargetModules, adapter::join_key, near};
 use peft_models::{ModelFolder, ModelLayout};
 
 use super::{VerifyReport, target_of};
@@ -70,7 +70,7 @@ fn targeted(
     report: &mut VerifyReport,
 ) -> Result<BTreeSet<String>, RunError> {
     let mut spec = loaded.config.target().clone();
-    if spec.modules == Targets::Unspecified {
+    if spec.modules == TargetModules::Unspecified {
         spec.modules = folder.description().default_targets();
     }
     let (named, heads) = (sites.iter().cloned(), folder.head_modules());

@@ -1,6 +1,6 @@
 //! Training the head alone: what adapters are compared with.
 
-use peft_run::core::format::{AdapterFile, Targets};
+use peft_run::core::format::{AdapterFile, TargetModules};
 use peft_run::{Event, MergeOptions, OpenOptions, Progress, merge, open, train};
 
 use crate::common::cpu;
@@ -70,7 +70,7 @@ fn targets_are_refused() {
     let (dir, model, data) = workspace();
     let mut config = config(&model, &data, &dir.path().join("head"));
     config.method = "head".into();
-    config.target_modules = Targets::AllLinear;
+    config.target_modules = TargetModules::AllLinear;
     let error = train(&config, &mut ()).unwrap_err().to_string();
     assert!(error.contains("head adapts no modules"), "{error}");
 }

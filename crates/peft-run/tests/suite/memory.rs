@@ -4,7 +4,7 @@ use burn::tensor::{DType, FloatDType};
 use peft_run::{
     core::{
         AdapterContext, AttachOptions, attach,
-        format::{TargetSpec, Targets},
+        format::{TargetModules, TargetSpec},
     },
     methods,
     models::{HeadSpec, Network, Output, SequenceModel},
@@ -32,7 +32,7 @@ fn adapted(name: &str, dtype: FloatDType, base: FloatDType) -> SequenceModel {
     let heads = model.head_modules();
     let saved: Vec<String> = heads.iter().map(|head| (*head).to_owned()).collect();
     let options = AttachOptions {
-        targets: &TargetSpec::new(Targets::AllLinear),
+        targets: &TargetSpec::new(TargetModules::AllLinear),
         names: &names,
         modules_to_save: &saved,
         heads,

@@ -3,8 +3,8 @@
 use burn::tensor::FloatDType;
 use peft_lowrank::LoraMethod;
 use peft_run::core::{
-    AttachOptions, HostTensor, Method, adapter_tensors, attach,
-    format::{AdapterConfig, AdapterFile, Checkpoint, TargetSpec, Targets},
+    AttachOptions, HostTensor, HostTensorExt, Method, adapter_tensors, attach,
+    format::{AdapterConfig, AdapterFile, Checkpoint, TargetModules, TargetSpec},
     load_adapter, read_adapter, save_adapter,
 };
 use serde_json::Value;
@@ -100,7 +100,7 @@ fn adapters_start_where_those_of_peft_do() {
         let names = base.names();
         let plain = logits(&base, "bert", &device);
         let options = AttachOptions {
-            targets: &TargetSpec::new(Targets::List(vec!["query".into(), "value".into()])),
+            targets: &TargetSpec::new(TargetModules::List(vec!["query".into(), "value".into()])),
             names: &names,
             modules_to_save: &[],
             heads: &[],

@@ -7,7 +7,7 @@ use peft_run::{
     BaseDtype, RunConfig,
     core::{
         AttachOptions, attach,
-        format::{TargetSpec, Targets},
+        format::{TargetModules, TargetSpec},
     },
     data::Task,
     methods::by_name,
@@ -35,7 +35,7 @@ fn config(model: &str) -> RunConfig {
 #[test]
 fn a_plan_counts_what_is_attached() {
     let device = cpu();
-    let targets = |text: &str| Targets::parse_cli(text).unwrap();
+    let targets = |text: &str| TargetModules::parse_cli(text).unwrap();
     for model in [
         "bert",
         "bert_base",
@@ -45,7 +45,7 @@ fn a_plan_counts_what_is_attached() {
         "xlm_roberta",
     ] {
         for chosen in [
-            Targets::Unspecified,
+            TargetModules::Unspecified,
             targets("all-linear"),
             targets(".*(query|q_lin|up|lin1)"),
         ] {
@@ -66,9 +66,9 @@ fn a_plan_counts_what_is_attached() {
             settings.extend(config.method_config.clone());
             let method = (by_name("lora").unwrap().build)(&settings).unwrap();
             let mut spec = TargetSpec::new(match &chosen {
-                Targets::Unspecified => {
+                TargetModules::Unspecified => {
                     let names = planned.modules.iter().map(|m| m.name.rsplit('.').next());
-                    Targets::List(names.map(|name| name.unwrap().to_owned()).collect())
+                    TargetModules::List(names.map(|name| name.unwrap().to_owned()).collect())
                 }
                 given => given.clone(),
             });
@@ -145,7 +145,7 @@ proptest! {
             config.base_dtype = half.then_some(BaseDtype::Bf16);
             config.method_config = json!({ "r": rank }).as_object().unwrap().clone();
             if all {
-                config.target_modules = Targets::AllLinear;
+                config.target_modules = TargetModules::AllLinear;
             }
             let plan = plan(&config).unwrap();
             (plan.memory.peak, plan.memory.step, plan.adapter_bytes)

@@ -7,7 +7,7 @@ use peft_run::{
     core::{
         AdapterChoice, AdapterContext, AdapterRoster, AttachOptions, Method, NamedMethods,
         attach_as,
-        format::{AdapterConfig, TargetSpec, Targets},
+        format::{AdapterConfig, TargetModules, TargetSpec},
         load_adapter_as, read_adapter, save_adapter_as, set_active,
     },
     methods,
@@ -24,7 +24,7 @@ fn two_adapters_learn_from_one_stream_of_batches() {
     let base = model("bert", FloatDType::F32, &device);
     let specification = TargetSpec {
         modules_to_save: vec!["classifier".into()],
-        ..TargetSpec::new(Targets::List(vec!["query".into(), "value".into()]))
+        ..TargetSpec::new(TargetModules::List(vec!["query".into(), "value".into()]))
     };
     // ANCHOR: names
     let low = LoraMethod::new(LoraConfig::new(4, 8.0)).unwrap();

@@ -1,6 +1,7 @@
 //! Training follows HF PEFT step by step.
 
 use burn::tensor::FloatDType;
+use peft_core::HostTensorExt;
 use peft_run::{
     ScheduleKind,
     core::{

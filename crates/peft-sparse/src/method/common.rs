@@ -5,7 +5,7 @@ use burn::{
     tensor::{Device, TensorData},
 };
 use peft_core::{
-    AdapterError, Cost, DynAdapter, Fields, HostTensor, InitContext, Target,
+    AdapterError, Cost, DynAdapter, Fields, HostTensor, HostTensorExt, InitContext, Target,
     format::{Dtype, TensorInfo},
     kernels::{key_of, normal},
 };

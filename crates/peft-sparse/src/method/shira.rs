@@ -1,7 +1,7 @@
 use burn::tensor::{Device, TensorData};
 use peft_core::{
-    AdapterError, AdapterSpec, DynAdapter, Fields, GradientWishes, HostTensor, InitContext, Method,
-    Target,
+    AdapterError, AdapterSpec, DynAdapter, Fields, GradientWishes, HostTensor, HostTensorExt,
+    InitContext, Method, Target,
     format::{Dtype, TensorInfo},
     own_settings,
 };

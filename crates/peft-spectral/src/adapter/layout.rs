@@ -24,7 +24,7 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
-pub enum Evaluation {
+pub enum Route {
     /// The cheapest of the others for the rows of each pass, by [`plan`](crate::plan).
     #[default]
     Auto,
@@ -40,7 +40,7 @@ pub enum Evaluation {
     Merged,
 }
 
-impl Evaluation {
+impl Route {
     /// `Auto` becomes `Factored` where products with basis rows are the cheapest: the rest of its
     /// choice is made pass by pass.
     fn settled(self, extent: &Extent) -> Self {
@@ -75,7 +75,7 @@ const TYPICAL_ROWS: usize = 1024;
 pub struct Layout {
     pub sandwich: Arc<Sandwich>,
     pub update: RowUpdate,
-    pub evaluation: Evaluation,
+    pub evaluation: Route,
     gamma: f64,
     device: Mutex<Option<Arc<OnDevice>>>,
 }
@@ -90,7 +90,7 @@ pub struct OnDevice {
 }
 
 impl Layout {
-    pub fn new(sandwich: Sandwich, gamma: f64, evaluation: Evaluation) -> Self {
+    pub fn new(sandwich: Sandwich, gamma: f64, evaluation: Route) -> Self {
         let evaluation = evaluation.settled(&Extent::from(&sandwich));
         let sandwich = Arc::new(sandwich);
         let update = RowUpdate::new(SandwichUpdate {
@@ -127,14 +127,14 @@ impl Layout {
     /// Whether the update is worked on by fast transforms, of the activations or of itself, rather than
     /// by products with basis rows.
     pub fn is_fast(&self) -> bool {
-        self.evaluation != Evaluation::Factored
+        self.evaluation != Route::Factored
     }
 
     /// The way that a pass over so many rows takes on the CPU, for a weight in full precision.
-    pub fn evaluation_for(&self, rows: usize) -> Evaluation {
+    pub fn evaluation_for(&self, rows: usize) -> Route {
         match self.evaluation {
-            Evaluation::Auto if forming_pays(&self.sandwich, rows) => Evaluation::Merged,
-            Evaluation::Auto => Evaluation::Fast,
+            Route::Auto if forming_pays(&self.sandwich, rows) => Route::Merged,
+            Route::Auto => Route::Fast,
             chosen => chosen,
         }
     }
@@ -242,7 +242,7 @@ fn forming_pays(sandwich: &Sandwich, rows: usize) -> bool {
 struct SandwichUpdate {
     sandwich: Arc<Sandwich>,
     gamma: f64,
-    evaluation: Evaluation,
+    evaluation: Route,
 }
 
 impl<T: Real> Applied<T> for SandwichUpdate {
@@ -256,15 +256,15 @@ impl<T: Real> Applied<T> for SandwichUpdate {
 
     fn formed(&self) -> Option<&dyn FormedUpdate<T>> {
         match self.evaluation {
-            Evaluation::Auto | Evaluation::Merged => Some(self),
-            Evaluation::Factored | Evaluation::Fast => None,
+            Route::Auto | Route::Merged => Some(self),
+            Route::Factored | Route::Fast => None,
         }
     }
 }
 
 impl<T: Real> FormedUpdate<T> for SandwichUpdate {
     fn pays(&self, rows: usize) -> bool {
-        self.evaluation == Evaluation::Merged || forming_pays(&self.sandwich, rows)
+        self.evaluation == Route::Merged || forming_pays(&self.sandwich, rows)
     }
 
     fn add_to(&self, a: &[T], weight: &mut [T]) {

@@ -7,7 +7,7 @@ use burn::{
 };
 use peft_core::{AdapterContext, BaseLinear, Cost, WeightAdapter};
 
-use super::layout::{Evaluation, Layout};
+use super::layout::{Layout, Route};
 use crate::{Basis, Sandwich, Support};
 
 /// LoCA's adapter: `n` coefficients of the orthonormal DCT-II whose places are trained, too.
@@ -37,7 +37,7 @@ pub struct Loca {
     pub gamma: f64,
     /// How the update is applied.
     #[module(skip)]
-    pub evaluation: Evaluation,
+    pub evaluation: Route,
     /// Whether the places are trained.
     #[module(skip)]
     pub train_locations: bool,
@@ -65,7 +65,7 @@ impl Loca {
         locations: Tensor<2>,
         shape: [usize; 2],
         gamma: f64,
-        evaluation: Evaluation,
+        evaluation: Route,
         train_locations: bool,
     ) -> Self {
         let [n] = coefficients.dims();

@@ -7,7 +7,7 @@ mod loca;
 mod spectral;
 
 pub use c3a::Circulant;
-pub use layout::Evaluation;
+pub use layout::Route;
 pub(crate) use layout::{entries_of, support_of};
 pub use loca::Loca;
 pub(crate) use loca::{places, shares};

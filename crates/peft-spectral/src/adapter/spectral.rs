@@ -5,7 +5,7 @@ use burn::{
 };
 use peft_core::{AdapterContext, BaseLinear, Cost, WeightAdapter};
 
-use super::layout::{Evaluation, Layout, LayoutCell};
+use super::layout::{Layout, LayoutCell, Route};
 use crate::{Basis, Sandwich, SpectralError, Support};
 
 /// An adapter whose update has few coefficients in a fixed basis:
@@ -51,7 +51,7 @@ pub struct SpectralParts {
     /// as far as one of orthonormal coefficients does.
     pub rate: f64,
     /// How to apply it.
-    pub evaluation: Evaluation,
+    pub evaluation: Route,
 }
 
 impl Spectral {
@@ -93,8 +93,8 @@ impl Spectral {
     }
 
     /// The way that a pass over so many rows takes on the CPU, for a weight in full precision: never
-    /// [`Evaluation::Auto`].
-    pub fn evaluation(&self, rows: usize) -> Evaluation {
+    /// [`Route::Auto`].
+    pub fn evaluation(&self, rows: usize) -> Route {
         self.layout.get(&self.places).evaluation_for(rows)
     }
 }

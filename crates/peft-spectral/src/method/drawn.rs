@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::common::{
     Counts, adapter, check_factor, coefficients_tensor, described, normals, to_map, unfit, zeros,
 };
-use crate::{Basis, Evaluation, SpectralError, SpectralParts, Support, plan::Extent};
+use crate::{Basis, Route, SpectralError, SpectralParts, Support, plan::Extent};
 
 /// The settings of a method of PEFT's whose places are drawn from a seed, so that its files hold
 /// nothing but coefficients.
@@ -64,7 +64,7 @@ pub struct Common<'a> {
     /// Start at zero.
     pub init_weights: bool,
     /// How updates are applied.
-    pub evaluation: Evaluation,
+    pub evaluation: Route,
 }
 
 /// A method whose places are drawn from a seed.

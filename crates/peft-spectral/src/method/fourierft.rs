@@ -4,9 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::drawn::{Common, Drawn, DrawnMethod};
-use crate::{
-    Basis, Evaluation, SpectralError, Support, gain::Convention, support::fourierft_support,
-};
+use crate::{Basis, Route, SpectralError, Support, gain::Convention, support::fourierft_support};
 
 /// The settings of FourierFT, by PEFT's names.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,7 +24,7 @@ pub struct FourierFtConfig {
     pub init_weights: bool,
     /// How updates are applied; not part of PEFT's files.
     #[serde(skip_serializing)]
-    pub evaluation: Evaluation,
+    pub evaluation: Route,
 }
 
 impl Default for FourierFtConfig {
@@ -37,7 +35,7 @@ impl Default for FourierFtConfig {
             random_loc_seed: 777,
             n_frequency_pattern: IndexMap::new(),
             init_weights: true,
-            evaluation: Evaluation::Auto,
+            evaluation: Route::Auto,
         }
     }
 }

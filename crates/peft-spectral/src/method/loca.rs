@@ -4,7 +4,8 @@ use burn::{
 };
 use indexmap::IndexMap;
 use peft_core::{
-    AdapterError, AdapterSpec, DynAdapter, Fields, HostTensor, InitContext, Method, Target,
+    AdapterError, AdapterSpec, DynAdapter, Fields, HostTensor, HostTensorExt, InitContext, Method,
+    Target,
     format::{Dtype, TensorInfo},
     kernels::{key_of, uniform},
     own_settings,
@@ -16,7 +17,7 @@ use super::common::{
     Counts, check_factor, coefficients_tensor, described, fault, is_default, to_map, zeros,
 };
 use crate::{
-    Basis, Evaluation, Loca, Support,
+    Basis, Loca, Route, Support,
     adapter::{entries_of, places, shares},
     plan::Extent,
 };
@@ -46,7 +47,7 @@ pub struct LocaConfig {
     pub location_rate: f64,
     /// How updates are applied.
     #[serde(skip_serializing_if = "is_default")]
-    pub evaluation: Evaluation,
+    pub evaluation: Route,
 }
 
 impl Default for LocaConfig {
@@ -59,7 +60,7 @@ impl Default for LocaConfig {
             coefficient_steps: 10,
             location_steps: 20,
             location_rate: 0.02,
-            evaluation: Evaluation::Auto,
+            evaluation: Route::Auto,
         }
     }
 }

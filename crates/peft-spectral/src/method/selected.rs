@@ -3,8 +3,8 @@ use burn::{
     tensor::{Device, TensorData},
 };
 use peft_core::{
-    AdapterError, AdapterSpec, DynAdapter, Fields, GradientWishes, HostTensor, InitContext, Method,
-    Target,
+    AdapterError, AdapterSpec, DynAdapter, Fields, GradientWishes, HostTensor, HostTensorExt,
+    InitContext, Method, Target,
     format::{Dtype, TensorInfo},
     kernels::{key_of, uniform},
     own_settings,

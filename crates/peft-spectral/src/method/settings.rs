@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::common::{check_factor, fault, is_default, to_map};
 use crate::{
-    Evaluation,
+    Route,
     support::{Hierarchical, Metric, Reach},
 };
 
@@ -102,7 +102,7 @@ pub struct SelectedConfig {
     pub init: CoefficientInit,
     /// How updates are applied.
     #[serde(skip_serializing_if = "is_default")]
-    pub evaluation: Evaluation,
+    pub evaluation: Route,
     /// Whether the learning rate is one for 1,200 coefficients on 384 outputs, and every module's own
     /// follows from its numbers. Concerns training only.
     #[serde(skip_serializing_if = "is_default")]
@@ -201,7 +201,7 @@ impl Default for SelectedConfig {
             max_cols: 32,
             gamma: 1.0,
             init: CoefficientInit::Zeros,
-            evaluation: Evaluation::Auto,
+            evaluation: Route::Auto,
             scale_rate: false,
         }
     }

@@ -6,9 +6,7 @@ use super::{
     common::fault,
     drawn::{Common, Drawn, DrawnMethod},
 };
-use crate::{
-    Basis, Evaluation, SpectralError, Support, support::waveft_support, transform::Wavelet,
-};
+use crate::{Basis, Route, SpectralError, Support, support::waveft_support, transform::Wavelet};
 
 /// The settings of WaveFT, by PEFT's names.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,7 +34,7 @@ pub struct WaveFtConfig {
     pub proportional_parameters: bool,
     /// How updates are applied; not part of PEFT's files.
     #[serde(skip_serializing)]
-    pub evaluation: Evaluation,
+    pub evaluation: Route,
 }
 
 impl Default for WaveFtConfig {
@@ -50,7 +48,7 @@ impl Default for WaveFtConfig {
             n_frequency_pattern: IndexMap::new(),
             init_weights: true,
             proportional_parameters: false,
-            evaluation: Evaluation::Auto,
+            evaluation: Route::Auto,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use burn::{Tensor, tensor::Device};
-use peft_core::HostTensor;
+use peft_core::{HostTensor, HostTensorExt};
 
 use super::{AdamW, Moments};
 use crate::{HostTensors, TrainError};

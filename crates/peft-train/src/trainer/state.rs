@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use burn::{Tensor, module::Module, tensor::Device};
-use peft_core::{Fields, HostTensor, Values};
+use peft_core::{Fields, HostTensor, HostTensorExt, Values};
 use peft_format::{AdapterFile, Metadata, SafetensorsWriter, TensorSpec};
 
 use super::Trainer;

@@ -10,7 +10,7 @@ use peft_train::{
     AdamWConfig, Schedule, ScheduleKind, TrainError, Trainer, TrainerConfig,
     core::{
         AttachOptions, NameMap, attach,
-        format::{TargetSpec, Targets},
+        format::{TargetModules, TargetSpec},
     },
 };
 
@@ -38,7 +38,7 @@ fn train_pair(device: &Device, used: Option<u64>) -> Result<(), TrainError> {
     };
     let method = LoraMethod::new(LoraConfig::new(2, 4.0)).unwrap();
     let options = AttachOptions {
-        targets: &TargetSpec::new(Targets::AllLinear),
+        targets: &TargetSpec::new(TargetModules::AllLinear),
         names: &NameMap::identity(),
         modules_to_save: &[],
         heads: &[],

@@ -10,7 +10,7 @@ use peft_train::{
     AdamWConfig, Schedule, ScheduleKind, TrainError, Trainer, TrainerConfig, TrainerState,
     core::{
         AttachOptions, NameMap, attach,
-        format::{AdapterConfig, TargetSpec, Targets},
+        format::{AdapterConfig, TargetModules, TargetSpec},
         load_adapter, read_adapter, save_adapter,
     },
 };
@@ -56,7 +56,7 @@ fn attach_train_save_and_load_on_a_model_of_ones_own() {
     let base = Own::new(&device);
     // ANCHOR: attach
     let method = LoraMethod::new(LoraConfig::new(3, 6.0)).unwrap();
-    let targets = TargetSpec::new(Targets::List(vec!["dense".into()]));
+    let targets = TargetSpec::new(TargetModules::List(vec!["dense".into()]));
     let saved = ["head".to_owned(), "norm".to_owned()];
     let names = names();
     let options = AttachOptions {
@@ -151,7 +151,7 @@ fn a_trainer_goes_on_from_its_state_to_the_same_bits() {
     let attached = |rank: usize, seed: u64| {
         let method = LoraMethod::new(LoraConfig::new(rank, 6.0)).unwrap();
         let options = AttachOptions {
-            targets: &TargetSpec::new(Targets::List(vec!["dense".into()])),
+            targets: &TargetSpec::new(TargetModules::List(vec!["dense".into()])),
             names: &names,
             modules_to_save: &["head".to_owned(), "norm".to_owned()],
             heads: &["head"],
@@ -225,7 +225,7 @@ fn a_trainer_goes_on_from_its_state_to_the_same_bits() {
 fn adapting_twice_is_refused() {
     let device = cpu().autodiff();
     let method = LoraMethod::new(LoraConfig::new(3, 6.0)).unwrap();
-    let targets = TargetSpec::new(Targets::AllLinear);
+    let targets = TargetSpec::new(TargetModules::AllLinear);
     let names = NameMap::identity();
     let options = AttachOptions {
         targets: &targets,
@@ -249,7 +249,7 @@ fn a_target_without_a_match_lists_near_misses() {
         vec!["dens".to_owned()],
         vec!["dense".to_owned(), "heads".to_owned()],
     ] {
-        let targets = TargetSpec::new(Targets::List(targets));
+        let targets = TargetSpec::new(TargetModules::List(targets));
         let options = AttachOptions {
             targets: &targets,
             names: &names,

@@ -10,8 +10,9 @@ use peft_methods as methods;
 use peft_train::{
     AdamWConfig, HostTensors, Schedule, ScheduleKind, Trainer, TrainerConfig, TrainerState,
     core::{
-        AdapterContext, AttachOptions, DynAdapter, HostTensor, Method, NameMap, attach,
-        format::{Checkpoint, TargetSpec, Targets},
+        AdapterContext, AttachOptions, DynAdapter, HostTensor, HostTensorExt, Method, NameMap,
+        attach,
+        format::{Checkpoint, TargetModules, TargetSpec},
         nn::Linear,
     },
     gradients, restore_parameters, trained_parameters,
@@ -89,7 +90,7 @@ impl Golden {
         let device = cpu().autodiff();
         let weight = self.matrix(self.values("weight"), &device).transpose();
         let options = AttachOptions {
-            targets: &TargetSpec::new(Targets::AllLinear),
+            targets: &TargetSpec::new(TargetModules::AllLinear),
             names: &NameMap::identity(),
             modules_to_save: &[],
             heads: &[],

@@ -8,12 +8,13 @@ use burn::{
     module::Module,
     tensor::{DType, Device, TensorData},
 };
+use peft_core::HostTensorExt;
 use peft_methods as methods;
 use peft_train::{
     AdamWConfig, HostTensors, Schedule, ScheduleKind, Trainer, TrainerConfig, TrainerState,
     core::{
         AdapterContext, AttachOptions, DynAdapter, Method, NameMap, WeightGradients, attach,
-        format::{AdapterConfig, AdapterFile, TargetSpec, Targets},
+        format::{AdapterConfig, AdapterFile, TargetModules, TargetSpec},
         kernels::normal,
         load_adapter,
         nn::Linear,
@@ -70,7 +71,7 @@ fn attached(method: &dyn Method) -> Net {
         gradients.add([("layer".into(), gradient(&moved))], method);
     }
     let options = AttachOptions {
-        targets: &TargetSpec::new(Targets::AllLinear),
+        targets: &TargetSpec::new(TargetModules::AllLinear),
         names: &NameMap::identity(),
         modules_to_save: &[],
         heads: &[],
@@ -264,7 +265,7 @@ fn bases_that_layers_share_are_stored_once() {
         }
         let names = NameMap::identity();
         let options = AttachOptions {
-            targets: &TargetSpec::new(Targets::AllLinear),
+            targets: &TargetSpec::new(TargetModules::AllLinear),
             names: &names,
             modules_to_save: &[],
             heads: &[],

@@ -10,7 +10,7 @@ use peft_train::{
     AdamWConfig, GradientSet, Schedule, ScheduleKind, Trainer, TrainerConfig,
     core::{
         AttachOptions, AttachReport, Method, NameMap, ParamPath, attach,
-        format::{AdapterConfig, AdapterFile, TargetSpec, Targets},
+        format::{AdapterConfig, AdapterFile, TargetModules, TargetSpec},
         kernels::normal,
         load_adapter, read_adapter, save_adapter, tied_parameters,
     },
@@ -69,7 +69,7 @@ fn method() -> LortaMethod {
 
 fn attached(base: Stack, method: &dyn Method) -> (Stack, AttachReport) {
     let options = AttachOptions {
-        targets: &TargetSpec::new(Targets::AllLinear),
+        targets: &TargetSpec::new(TargetModules::AllLinear),
         names: &NameMap::identity(),
         modules_to_save: &[],
         heads: &[],
@@ -164,7 +164,8 @@ fn copies_have_one_gradient_one_state_and_one_value() {
     assert!(end < start, "{start} {end}");
 
     // The file holds what is shared once.
-    let mut builder = AdapterConfig::builder("LORTA").target(&TargetSpec::new(Targets::AllLinear));
+    let mut builder =
+        AdapterConfig::builder("LORTA").target(&TargetSpec::new(TargetModules::AllLinear));
     for (key, value) in method.config() {
         builder = builder.field(&key, value);
     }
@@ -198,7 +199,7 @@ fn layers_of_other_widths_are_refused() {
     let mut base = Stack::new(&device);
     base.layers[1].value = nn::LinearConfig::new(WIDTH, 2 * WIDTH).init(&device);
     let options = AttachOptions {
-        targets: &TargetSpec::new(Targets::AllLinear),
+        targets: &TargetSpec::new(TargetModules::AllLinear),
         names: &NameMap::identity(),
         modules_to_save: &[],
         heads: &[],

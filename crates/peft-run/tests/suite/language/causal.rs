@@ -1,6 +1,7 @@
 //! A tiny Llama with adapters of HF PEFT: logits, losses of parts, ten steps of training.
 
 use burn::{module::Module, tensor::FloatDType};
+use peft_core::HostTensorExt;
 use peft_run::{
     MergeOptions, Objective, ScheduleKind,
     core::{

@@ -8,7 +8,7 @@ use peft_run::{
     MergeOptions, Objective, ScheduleKind,
     core::{
         AdapterPart, MethodList,
-        format::{AdapterConfig, Checkpoint, Dtype, OwnedTensor},
+        format::{AdapterConfig, Checkpoint, Dtype, HostTensor},
         save_parts,
     },
     merge, methods,
@@ -46,8 +46,8 @@ fn configs() -> [Value; 3] {
 
 /// Write a reference's adapters as three folders; `start` has those that start at zero there.
 fn write_parts(dir: &Path, file: &Checkpoint, start: bool) {
-    let mut parts: [Vec<(String, OwnedTensor)>; 3] = Default::default();
-    let zeroed = |mut tensor: OwnedTensor| {
+    let mut parts: [Vec<(String, HostTensor)>; 3] = Default::default();
+    let zeroed = |mut tensor: HostTensor| {
         if start {
             tensor.bytes.fill(0);
         }
@@ -63,7 +63,7 @@ fn write_parts(dir: &Path, file: &Checkpoint, start: bool) {
             .map(|place| place[0] * 4 + place[1])
             .collect();
         assert!(flat.is_sorted());
-        let places = OwnedTensor {
+        let places = HostTensor {
             dtype: Dtype::I64,
             shape: vec![flat.len()],
             bytes: flat.iter().flat_map(|place| place.to_le_bytes()).collect(),

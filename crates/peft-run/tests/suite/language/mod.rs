@@ -12,7 +12,7 @@ use peft_run::{
     Objective,
     core::{
         AdapterContext, Output,
-        format::{AdapterConfig, AdapterFile, Checkpoint, OwnedTensor},
+        format::{AdapterConfig, AdapterFile, Checkpoint, HostTensor},
         load_adapter, read_adapter,
     },
     methods,
@@ -106,7 +106,7 @@ fn adapted(model: Model, dir: &Path, device: &Device) -> Model {
 }
 
 /// Write an adapter folder of a configuration and tensors by the checkpoint's names.
-fn write_adapter(dir: &Path, config: &Value, tensors: Vec<(String, OwnedTensor)>) {
+fn write_adapter(dir: &Path, config: &Value, tensors: Vec<(String, HostTensor)>) {
     std::fs::create_dir_all(dir).unwrap();
     std::fs::write(dir.join("adapter_config.json"), config.to_string()).unwrap();
     let named = |(name, tensor)| (format!("base_model.model.{name}"), tensor);
@@ -123,9 +123,9 @@ fn doubles(file: &Checkpoint, name: &str) -> Vec<f64> {
         .collect()
 }
 
-fn owned(file: &Checkpoint, name: &str) -> OwnedTensor {
+fn owned(file: &Checkpoint, name: &str) -> HostTensor {
     let view = file.view(name).unwrap();
-    OwnedTensor {
+    HostTensor {
         dtype: view.dtype,
         shape: view.shape.clone(),
         bytes: view.bytes.to_vec(),

@@ -6,7 +6,7 @@ use burn::tensor::FloatDType;
 use peft_run::{
     core::{
         AdapterChoice,
-        format::{AdapterConfig, Checkpoint, OwnedTensor},
+        format::{AdapterConfig, Checkpoint, HostTensor},
         load_adapter_as, read_adapter, set_active,
     },
     methods,
@@ -52,7 +52,7 @@ fn write_case(case: &str, dir: &Path) -> Vec<std::path::PathBuf> {
     let places = places.as_object().unwrap().iter();
     let write = |(place, size): (&String, &Value)| {
         let slot = format!("after_{place}");
-        let mut tensors: Vec<(String, OwnedTensor)> = Vec::new();
+        let mut tensors: Vec<(String, HostTensor)> = Vec::new();
         for layer in 0..2 {
             for [theirs, ours] in TENSORS {
                 let tensor = owned(&file, &format!("{place}.{layer}.{theirs}"));

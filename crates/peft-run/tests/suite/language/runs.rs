@@ -7,7 +7,7 @@ use std::{
 
 use peft_run::{
     DeviceChoice, MergeOptions, OpenOptions, RunConfig, RunError, TaskFile,
-    core::format::{AdapterConfig, AdapterFile, Targets},
+    core::format::{AdapterConfig, AdapterFile, TargetModules},
     data::{Dataset, LoadOptions, Task},
     evaluate, merge, methods, open, train,
 };
@@ -46,7 +46,7 @@ fn workspace(name: &str) -> (TempDir, PathBuf, PathBuf) {
 fn config(model: &Path, data: &Path, output: &Path, method: &str) -> RunConfig {
     let mut config = RunConfig::new(model, data, Task::CausalLm, method, output);
     config.device = DeviceChoice::Cpu;
-    config.target_modules = Targets::AllLinear;
+    config.target_modules = TargetModules::AllLinear;
     config.steps = Some(60);
     config.batch_size = 8;
     config.learning_rate = Some(2e-2);
@@ -143,13 +143,13 @@ fn every_method_trains_on_a_llama_and_a_mamba() {
             settings.steps = Some(3);
             settings.learning_rate = None;
             let list =
-                |names: &[&str]| Targets::List(names.iter().map(|n| n.to_string()).collect());
+                |names: &[&str]| TargetModules::List(names.iter().map(|n| n.to_string()).collect());
             settings.target_modules = match (entry.name, name) {
-                ("bitfit" | "sdt" | "bottleneck", _) => Targets::Unspecified,
+                ("bitfit" | "sdt" | "bottleneck", _) => TargetModules::Unspecified,
                 // Layers of one size.
                 ("lorta", "llama_tiny") => list(&["q_proj", "o_proj"]),
                 ("lorta", _) => list(&["out_proj"]),
-                (_, "llama_tiny") => Targets::Unspecified,
+                (_, "llama_tiny") => TargetModules::Unspecified,
                 // Those of the step widths are too small for some.
                 _ => list(&["in_proj", "out_proj"]),
             };

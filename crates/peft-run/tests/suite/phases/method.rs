@@ -7,7 +7,8 @@ use burn::{
 };
 use peft_run::core::{
     AdapterContext, AdapterError, AdapterSpec, BaseLinear, Cost, DynAdapter, Fields, HostTensor,
-    InitContext, Method, PhaseLength, PhaseSpec, Target, WarmUpChoice, Warmed, WeightAdapter,
+    HostTensorExt, InitContext, Method, PhaseLength, PhaseSpec, Target, WarmUpChoice, Warmed,
+    WeightAdapter,
     format::{Dtype, TensorInfo},
 };
 use serde_json::{Map, Value};

@@ -8,7 +8,7 @@ use peft_run::{
     core::{
         AdapterChoice, AdapterContext, AdapterError, AdapterRoster, AttachOptions, BASE, Method,
         attach, attach_as,
-        format::{AdapterConfig, AdapterFile, TargetSpec, Targets},
+        format::{AdapterConfig, AdapterFile, TargetModules, TargetSpec},
         load_adapter_as, read_adapter, save_adapter_as, set_active,
     },
     methods,
@@ -169,7 +169,7 @@ fn attached(
     method: &dyn Method,
     saved: &[&str],
 ) -> SequenceModel {
-    let targets = TargetSpec::new(Targets::List(vec!["query".into(), "value".into()]));
+    let targets = TargetSpec::new(TargetModules::List(vec!["query".into(), "value".into()]));
     let names = model.names();
     let saved: Vec<String> = saved.iter().map(|one| (*one).to_owned()).collect();
     let options = AttachOptions {
@@ -194,7 +194,7 @@ fn an_adapter_that_adapts_nothing_is_refused() {
     let head = methods::by_name("head").unwrap();
     let head = (head.build)(&(head.defaults)()).unwrap();
     let options = AttachOptions {
-        targets: &TargetSpec::new(Targets::Unspecified),
+        targets: &TargetSpec::new(TargetModules::Unspecified),
         names: &names,
         modules_to_save: &[],
         heads: model.head_modules(),

@@ -7,7 +7,7 @@ use burn::{
 use peft_lowrank::{LoraConfig, LoraMethod};
 use peft_run::{
     ScheduleKind, TrainError,
-    core::{AdapterContext, AdapterRoster, HostTensor, Method, NamedMethods},
+    core::{AdapterContext, AdapterRoster, HostTensor, HostTensorExt, Method, NamedMethods},
     differentiate, methods,
     models::{HeadSpec, PackedBatch, SequenceModel},
 };

@@ -8,7 +8,7 @@ use burn::{
 };
 use peft_core::{
     AdapterError, AdapterSpec, Cost, DefaultTargets, DynAdapter, Fields, GradientWishes,
-    HostTensor, InitContext, Method, Target, WeightGradients,
+    HostTensor, HostTensorExt, InitContext, Method, Target, WeightGradients,
     format::{Dtype, TensorInfo},
     own_settings,
     places::strongest,

@@ -3,12 +3,13 @@
 mod method;
 
 use burn::{Tensor, module::Module, nn, tensor::Distribution};
+use peft_core::HostTensorExt;
 use peft_train::{
     AdamWConfig, HostTensors, Schedule, ScheduleKind, TrainError, Trainer, TrainerConfig,
     TrainerState,
     core::{
         AttachOptions, DynAdapter, Method, NameMap, attach,
-        format::{TargetSpec, Targets},
+        format::{TargetModules, TargetSpec},
     },
 };
 
@@ -43,7 +44,7 @@ impl Work {
 
     fn attached(&self, method: &dyn Method) -> Pair {
         let options = AttachOptions {
-            targets: &TargetSpec::new(Targets::AllLinear),
+            targets: &TargetSpec::new(TargetModules::AllLinear),
             names: &NameMap::identity(),
             modules_to_save: &[],
             heads: &[],

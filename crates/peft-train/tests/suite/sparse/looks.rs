@@ -135,7 +135,7 @@ fn files_hold_the_offset_of_earlier_bases() {
         let mut trainer = trainer();
         let model = go_on(&mut trainer, method.as_ref(), attached(method.as_ref()), 20);
         let names = NameMap::identity();
-        let targets = TargetSpec::new(Targets::AllLinear);
+        let targets = TargetSpec::new(TargetModules::AllLinear);
         let mut config = AdapterConfig::builder(method.peft_type()).target(&targets);
         for (key, value) in method.config() {
             config = config.field(&key, value);
@@ -168,7 +168,7 @@ fn a_base_in_half_precision_keeps_what_was_trained() {
     let found = gradient(&half(&cpu()).cast(DType::F64)).cast(DType::F32);
     probe.add([("layer".to_owned(), found)], method.as_ref());
     let options = AttachOptions {
-        targets: &TargetSpec::new(Targets::AllLinear),
+        targets: &TargetSpec::new(TargetModules::AllLinear),
         names: &NameMap::identity(),
         modules_to_save: &[],
         heads: &[],
