@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use peft_format::AdapterFile;
 use peft_run::{Event, Progress, RunConfig, RunError, RunReport, ScheduleKind, methods, train};
 use peft_train::TrainerState;
 use proptest::prelude::*;
 
 use crate::{
+    common::goldens,
     output::{self, Content},
     tiny::{config, workspace},
 };
@@ -389,4 +391,43 @@ fn an_output_that_cannot_be_written_is_refused_before_anything_is_read() {
     let fresh = dir.path().join("a/b");
     train(&config(nowhere, &data, &fresh), &mut ()).unwrap_err();
     assert!(!dir.path().join("a").exists());
+}
+
+/// A folder of the first version, killed after step 5 of 60. Other instruction sets compute other last digits,
+/// so the end is compared as numbers.
+#[test]
+fn a_run_of_the_first_version_goes_on() {
+    let (dir, model, data) = workspace();
+    let output = dir.path().join("out");
+    let golden = goldens().join("run_v1");
+    std::fs::create_dir_all(output.join("checkpoint")).unwrap();
+    for name in [
+        "run.toml",
+        "metrics.jsonl",
+        "checkpoint/state.json",
+        "checkpoint/tensors.safetensors",
+    ] {
+        std::fs::copy(golden.join(name), output.join(name)).unwrap();
+    }
+    let mut config = config(&model, &data, &output);
+    config.epochs = 3.0;
+    config.steps = Some(60);
+    config.save_steps = Some(5);
+    config.resume = true;
+    let mut stop = Stop::default();
+    let report = run(&config, 1, &mut stop).unwrap();
+    assert_eq!((report.steps, stop.steps), (60, 55), "{:?}", stop.notices);
+    let read = |path: &Path| AdapterFile::read(path).unwrap().tensors;
+    let found = read(&output);
+    let expected = read(&golden.join("expected.safetensors"));
+    assert!(expected.len() == 10 && expected.keys().eq(found.keys()));
+    for (name, expected) in &expected {
+        let pairs = expected.to_f32().unwrap().into_iter();
+        for (expected, found) in pairs.zip(found[name].to_f32().unwrap()) {
+            assert!(
+                (expected - found).abs() < 1e-4,
+                "{name}: {expected}, {found}"
+            );
+        }
+    }
 }
