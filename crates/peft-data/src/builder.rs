@@ -17,6 +17,7 @@ const CHUNK_BYTES: usize = 16 << 20;
 pub(crate) struct Builder<'a> {
     tokenizer: &'a TextTokenizer,
     max_length: usize,
+    vocab_size: Option<usize>,
     file: &'a str,
     waiting: Vec<(String, Option<String>)>,
     /// Row and line of those.
@@ -45,6 +46,8 @@ pub(crate) struct Counts {
     pub(crate) truncated_rows: usize,
     pub(crate) truncated_tokens: usize,
     pub(crate) empty_texts: usize,
+    /// Rows whose label is the number of a class.
+    pub(crate) by_number: usize,
 }
 
 impl Counts {
@@ -56,6 +59,7 @@ impl Counts {
             truncated_tokens: self.truncated_tokens,
             lengths: self.kept.lengths(),
             empty_texts: self.empty_texts,
+            by_number: self.by_number,
             causal: None,
         }
     }
@@ -84,6 +88,7 @@ impl<'a> Builder<'a> {
         Self {
             tokenizer,
             max_length,
+            vocab_size: None,
             file,
             waiting: Vec::new(),
             places: Vec::new(),
@@ -93,6 +98,11 @@ impl<'a> Builder<'a> {
             keep_first,
             counts: Counts::default(),
         }
+    }
+
+    /// Refuses tokens beyond so many.
+    pub(crate) fn within(self, vocab_size: Option<usize>) -> Self {
+        Self { vocab_size, ..self }
     }
 
     /// Goes on counting where another stopped.
@@ -136,16 +146,16 @@ impl<'a> Builder<'a> {
         let encoded = self.tokenizer.encode_many(&self.waiting, self.max_length)?;
         let rows = self.waiting.drain(..).zip(self.places.drain(..));
         for ((texts, (number, line)), row) in rows.zip(encoded) {
+            let at = || Location {
+                file: self.file.to_owned(),
+                row: number,
+                line,
+                column: None,
+            };
             if row.ids.is_empty() {
-                return Err(DataError::NoTokens {
-                    at: Location {
-                        file: self.file.to_owned(),
-                        row: number,
-                        line,
-                        column: None,
-                    },
-                });
+                return Err(DataError::NoTokens { at: at() });
             }
+            self.tokenizer.expect_known(&row.ids, self.vocab_size, at)?;
             let counts = &mut self.counts;
             counts.truncated_rows += usize::from(row.truncated_tokens > 0);
             counts.truncated_tokens += row.truncated_tokens;

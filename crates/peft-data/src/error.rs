@@ -278,6 +278,22 @@ pub enum DataError {
         /// Where.
         at: Location,
     },
+    /// A text with a token that the model has no embedding for.
+    #[error(
+        "{at}: the token `{token}` has the number {id}, but the model has {known} embeddings, from 0; the \
+         tokenizer has more tokens than the model: take the tokenizer that belongs to it, or \
+         reword the row"
+    )]
+    UnknownToken {
+        /// Where.
+        at: Location,
+        /// The token.
+        token: String,
+        /// Its number.
+        id: u32,
+        /// Embeddings there are.
+        known: usize,
+    },
     /// Too little room for the special tokens and one more.
     #[error(
         "--max-length {max_length} is too small: this tokenizer adds {special} special tokens, so \

@@ -3,6 +3,7 @@
 use crate::error::DataError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::io::Read;
 use std::path::Path;
 
 const CHOOSE: &str = "give the format: csv, tsv, jsonl, parquet or text (--data-format)";
@@ -13,7 +14,10 @@ const CHOOSE: &str = "give the format: csv, tsv, jsonl, parquet or text (--data-
 pub enum Format {
     /// Comma-separated, fields optionally in double quotes (RFC 4180).
     Csv,
-    /// Tab-separated without any quoting, as GLUE's files are.
+    /// Tab-separated: without quotes, as GLUE's files are, or with them around fields that hold
+    /// quotes, tabs or line feeds, as pandas writes them. A quote counts as one of the text unless
+    /// the field is closed and all quotes in it are written twice, the row has its fields only so,
+    /// or all names of the header are quoted.
     Tsv,
     /// One JSON object a line.
     Jsonl,
@@ -41,9 +45,16 @@ impl Format {
             "jsonl" | "ndjson" | "json" => return Ok(Self::Jsonl),
             "txt" | "text" => return Ok(Self::Text),
             "parquet" | "pq" => return Ok(Self::Parquet),
+            "arrow" if !is_arrow_file(path) => {
+                "it is a stream, as the library `datasets` keeps them; convert it first: \
+                 python -c \"from datasets import Dataset; \
+                 Dataset.from_file('data.arrow').to_parquet('data.parquet')\", or without that library \
+                 python -c \"import pyarrow as pa, pyarrow.parquet as pq; \
+                 pq.write_table(pa.ipc.open_stream('data.arrow').read_all(), 'data.parquet')\""
+            }
             "arrow" | "feather" => {
                 "convert it first, for example: python -c \"import pandas as pd; \
-                 pd.read_feather('data.arrow').to_parquet('data.parquet')\""
+                 pd.read_feather('data.feather').to_parquet('data.parquet')\""
             }
             "gz" | "zip" | "zst" | "xz" | "bz2" => "decompress it first",
             "xlsx" | "xls" | "ods" => "save the sheet as CSV (UTF-8) first",
@@ -83,12 +94,69 @@ impl std::str::FromStr for Format {
     }
 }
 
-/// Rejects well-known binary files by their first bytes.
-pub(crate) fn check_magic(head: &[u8], file: &str) -> Result<(), DataError> {
-    let (problem, fix) = if head.starts_with(b"PAR1") {
+/// Whether a file is Arrow's file format, which is also that of Feather, and not its stream format.
+fn is_arrow_file(path: &Path) -> bool {
+    let mut head = [0; 6];
+    let file = std::fs::File::open(path);
+    file.is_ok_and(|mut file| file.read_exact(&mut head).is_ok()) && head == *b"ARROW1"
+}
+
+/// Refuses a folder, and says what to do with those that `datasets` writes.
+pub(crate) fn check_folder(path: &Path) -> Result<(), DataError> {
+    if !path.is_dir() {
+        return Ok(());
+    }
+    let holds = |name: &str| path.join(name).is_file();
+    let (problem, fix) = if holds("dataset_dict.json") {
+        (
+            "this is a folder of several sets, written by `datasets` with save_to_disk",
+            "write the one you mean to a file: python -c \"from datasets import load_from_disk; \
+             load_from_disk('DIR')['train'].to_parquet('train.parquet')\"",
+        )
+    } else if holds("state.json") || holds("dataset_info.json") {
+        (
+            "this is a folder, written by `datasets` with save_to_disk",
+            "write it to a file: python -c \"from datasets import load_from_disk; \
+             load_from_disk('DIR').to_parquet('data.parquet')\"",
+        )
+    } else {
+        ("this is a folder", "name one file in it")
+    };
+    Err(DataError::Format {
+        file: path.display().to_string(),
+        problem: problem.to_owned(),
+        fix,
+    })
+}
+
+/// What stands at the beginning of the small file that Git LFS leaves where the real one is missing.
+const LFS: &[u8] = b"version https://git-lfs";
+pub(crate) const LFS_PROBLEM: &str =
+    "this is a Git LFS pointer, which only says where the real file is";
+pub(crate) const LFS_FIX: &str =
+    "fetch the file itself: git lfs pull in its repository, or download it";
+
+/// Whether a file is a Git LFS pointer, by its first bytes.
+pub(crate) fn is_lfs_pointer(head: &[u8]) -> bool {
+    head.starts_with(LFS)
+}
+
+/// Rejects well-known files of other formats by their first bytes.
+pub(crate) fn check_magic(head: &[u8], file: &str, format: Format) -> Result<(), DataError> {
+    let (problem, fix) = if is_lfs_pointer(head) {
+        (LFS_PROBLEM, LFS_FIX)
+    } else if format == Format::Parquet {
+        // Its own reader says what is wrong with it.
+        return Ok(());
+    } else if head.starts_with(b"PAR1") {
         (
             "this is a Parquet file",
             "say so with --data-format parquet, or let its name end in .parquet",
+        )
+    } else if head.starts_with(b"ARROW1") || head.starts_with(&[0xFF, 0xFF, 0xFF, 0xFF]) {
+        (
+            "this is an Arrow file",
+            "convert it to Parquet; the message for a file that ends in .arrow says how",
         )
     } else if head.starts_with(&[0x1F, 0x8B]) {
         ("this is a gzip file", "decompress it first (gunzip)")
@@ -133,13 +201,19 @@ mod tests {
         let arrow = Format::from_path(Path::new("b.arrow"))
             .unwrap_err()
             .to_string();
-        assert!(arrow.contains("read_feather"), "{arrow}");
+        assert!(arrow.contains("open_stream"), "{arrow}");
         let none = Format::from_path(Path::new("data"))
             .unwrap_err()
             .to_string();
         assert!(none.contains("--data-format"), "{none}");
         assert!("yaml".parse::<Format>().is_err());
-        assert!(check_magic(b"PAR1", "f").is_err());
-        assert!(check_magic(b"text", "f").is_ok());
+        assert!(check_magic(b"PAR1", "f", Format::Csv).is_err());
+        assert!(check_magic(b"PAR1", "f", Format::Parquet).is_ok());
+        assert!(check_magic(b"text", "f", Format::Csv).is_ok());
+        let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0";
+        for format in [Format::Csv, Format::Jsonl, Format::Parquet, Format::Text] {
+            let error = check_magic(pointer, "f", format).unwrap_err().to_string();
+            assert!(error.contains("Git LFS"), "{error}");
+        }
     }
 }

@@ -101,6 +101,14 @@ impl LabelMap {
         ((id as usize) < self.len()).then_some(id)
     }
 
+    /// Whether [`LabelMap::id`] takes a label for the number of a name, and not for a name.
+    pub(crate) fn is_number(&self, label: &str) -> bool {
+        let label = canonical(label);
+        !self.ids.contains_key(label) && label.parse::<u32>().is_ok_and(|_| self.id(label).is_some())
+            // Names that are the numbers written out say nothing else.
+            && !self.names.iter().enumerate().all(|(id, name)| *name == format!("LABEL_{id}"))
+    }
+
     /// The names for an error message.
     pub(crate) fn listed(&self) -> String {
         list(&self.names)

@@ -23,6 +23,7 @@ mod flags;
 mod format;
 mod label_store;
 mod labels;
+mod literal;
 mod load;
 mod multi;
 mod plan;
@@ -50,7 +51,8 @@ pub use load::LoadOptions;
 pub use plan::{BatchPlan, Cursor};
 pub use preview::{Preview, PreviewLengths, PreviewRow, PreviewTargets};
 pub use reader::{
-    MAX_COLUMNS, MAX_FIELD_BYTES, MAX_LIST, MAX_ROW_BYTES, ReadOptions, Row, RowReader, Value,
+    Delimiter, MAX_COLUMNS, MAX_FIELD_BYTES, MAX_LIST, MAX_ROW_BYTES, ReadOptions, Row, RowReader,
+    Value,
 };
 pub use report::{Bin, Lengths, LoadReport};
 pub use rng::CounterRng;

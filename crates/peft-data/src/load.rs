@@ -27,6 +27,8 @@ pub struct LoadOptions<'a> {
     pub labels: Option<&'a LabelMap>,
     /// Most tokens a row may have, special tokens included.
     pub max_length: usize,
+    /// How many tokens the model has embeddings for, if rows with others shall be refused.
+    pub vocab_size: Option<usize>,
     /// Whether rows must be labelled. If not, labels are not read at all.
     pub require_labels: bool,
     /// Most rows to load.
@@ -52,6 +54,7 @@ impl LoadOptions<'_> {
             task,
             labels: None,
             max_length,
+            vocab_size: None,
             require_labels: true,
             limit: None,
             read: ReadOptions::default(),
@@ -127,7 +130,8 @@ impl<'a> Source<'a> {
             let file = self.reader.file();
             let columns = o
                 .columns
-                .resolve_for(o.task, names, o.require_labels, file)?;
+                .resolve_for(o.task, names, o.require_labels, file)
+                .map_err(|error| self.reader.explained(error))?;
             let mut used = columns.used();
             if let Some(choice) = &o.choice {
                 choice.expect_in(names, file)?;
@@ -167,6 +171,7 @@ impl<'a> Source<'a> {
             };
             if self.options.require_labels {
                 targets.push(&row, columns, file)?;
+                builder.counts.by_number += usize::from(targets.is_number(&row, columns));
             }
             if let Some(choices) = &mut self.choices {
                 choices.push(&row, file)?;
@@ -213,7 +218,8 @@ impl Dataset {
         let mut source = Source::new(reader, options);
         let own = source.own_labels()?;
         let mut targets = source.targets(options.labels.or(own.as_ref()));
-        let mut builder = Builder::new(tokenizer, options.max_length, &file, options.spill);
+        let mut builder = Builder::new(tokenizer, options.max_length, &file, options.spill)
+            .within(options.vocab_size);
         source.fill(&mut builder, &mut targets, |_| false)?;
         let (tokens, mut report) = builder.finish()?;
         let (labels, map) = targets.finish(&file)?;

@@ -4,6 +4,7 @@
 //! * A list of 0 and 1, one for each label, written as floating-point numbers or booleans
 //!   (`[0.0, 1.0]`), which is what Hugging Face's `multi_label_classification` wants. Whole
 //!   numbers in a list are ids.
+//! * Either list as text, as Python writes it into a cell: `['joy', 'anger']`.
 //! * A text of names or numbers between separators: `joy,anger`, unless the whole is a known name.
 //! * A column of 0 and 1 for each label.
 
@@ -11,6 +12,7 @@ use crate::columns::Columns;
 use crate::error::{DataError, Location, shorten};
 use crate::label_store::LabelStore;
 use crate::labels::{LabelMap, MAX_LABELS};
+use crate::literal::{list, looks_like_list};
 use crate::reader::{Row, Value};
 use crate::store::Writer;
 use crate::targets::Names;
@@ -70,7 +72,15 @@ impl<'a> Many<'a> {
     fn cell(&mut self, row: &Row, column: &str, file: &str) -> Result<(), DataError> {
         let at = || row.location(file).column(column);
         let value = row.get(column);
-        let Some(Value::List(elements)) = value else {
+        let written = match value {
+            Some(Value::Text(text)) if !self.names.knows(text) => list(text),
+            _ => None,
+        };
+        let listed = match value {
+            Some(Value::List(elements)) => Some(elements),
+            _ => written.as_ref(),
+        };
+        let Some(elements) = listed else {
             if value == Some(&Value::Null) {
                 let problem = "expected labels, found null";
                 return Err(wrong(
@@ -83,6 +93,12 @@ impl<'a> Many<'a> {
             if self.names.knows(text) {
                 self.row.push(self.names.id(text, &at)?);
                 return Ok(());
+            }
+            if looks_like_list(text) {
+                let problem = format!("`{}` is a list that cannot be read", shorten(text));
+                let fix = "write the names between quotes, as in [\"joy\", \"anger\"], or without \
+                           brackets: joy,anger";
+                return Err(wrong(at(), problem, fix));
             }
             for name in text.split(self.separator).map(str::trim) {
                 if !name.is_empty() {

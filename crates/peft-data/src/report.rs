@@ -155,6 +155,9 @@ pub struct LoadReport {
     pub lengths: Lengths,
     /// Rows whose text, or one of the pair, is empty or blank.
     pub empty_texts: usize,
+    /// Rows whose label is a number and was taken for that of a class, counted from 0 in the order of
+    /// the names that were given, since no class is called so.
+    pub by_number: usize,
     /// What was found in rows of a language model; `None` for other tasks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub causal: Option<CausalReport>,

@@ -139,7 +139,9 @@ impl Labelled<'_> {
         let o = &self.source.options;
         let (spill, max_length, labels) = (o.spill, o.max_length, o.labels);
         let mut targets = self.source.targets(labels.or(self.own.as_ref()));
-        let builder = Builder::new(self.tokenizer, max_length, &self.file, spill);
+        let vocab_size = o.vocab_size;
+        let builder =
+            Builder::new(self.tokenizer, max_length, &self.file, spill).within(vocab_size);
         let mut builder = builder.after(std::mem::take(&mut self.counts));
         let enough = |b: &Builder<'_>| b.rows() >= rows || b.token_count() >= PART_TOKENS;
         let more = self.source.fill(&mut builder, &mut targets, enough)?;

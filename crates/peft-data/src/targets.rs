@@ -5,8 +5,9 @@ use crate::dataset::Labels;
 use crate::error::{DataError, Location, list, shorten};
 use crate::label_store::LabelStore;
 use crate::labels::{LabelMap, MAX_LABELS, canonical};
+use crate::literal;
 use crate::multi::Many;
-use crate::reader::Row;
+use crate::reader::{Row, Value};
 use crate::store::Writer;
 use crate::task::Task;
 use std::collections::HashMap;
@@ -67,6 +68,12 @@ impl<'a> Targets<'a> {
             Self::Unlabelled | Self::Many(_) => Ok(()),
             Self::Classes { names, ids } => {
                 let label = label.map_err(|e| suggest_many(e, row, column, file))?;
+                if let Some(Value::Text(text)) = row.get(column)
+                    && !names.knows(text)
+                    && literal::list(text).is_some()
+                {
+                    return Err(one_label(row, column, file));
+                }
                 ids.push(names.id(label, &at)?)
             }
             Self::Numbers(values) => {
@@ -79,6 +86,15 @@ impl<'a> Targets<'a> {
                 values.push(value.ok_or_else(error)?)
             }
         }
+    }
+
+    /// Whether the label of a row is the number of a class that has a name.
+    pub(crate) fn is_number(&self, row: &Row, columns: &Columns) -> bool {
+        let (Self::Classes { names, .. }, Some(column)) = (self, &columns.label) else {
+            return false;
+        };
+        let label = row.get(column).and_then(Value::as_text);
+        matches!((names, label), (Names::Known(map), Some(label)) if map.is_number(label))
     }
 
     /// All labels, and the map of classes.
@@ -99,16 +115,35 @@ impl<'a> Targets<'a> {
 /// A list where one label is due may be several labels, or one a word.
 fn suggest_many(error: DataError, row: &Row, column: &str, file: &str) -> DataError {
     match error {
-        DataError::Unsupported { .. } => DataError::Unsupported {
-            what: format!(
-                "{}: expected one label, found a list; {}",
-                row.location(file).column(column),
-                crate::task::TOKEN_CLASSIFICATION
-            ),
-            fix: "if these are labels of the whole text, use --task multi-label",
-        },
+        DataError::Unsupported { .. } => one_label(row, column, file),
         other => other,
     }
+}
+
+fn one_label(row: &Row, column: &str, file: &str) -> DataError {
+    DataError::Unsupported {
+        what: format!(
+            "{}: expected one label, found a list; {}",
+            row.location(file).column(column),
+            crate::task::TOKEN_CLASSIFICATION
+        ),
+        fix: "if these are labels of the whole text, use --task multi-label",
+    }
+}
+
+/// Whether a label is how programs write that there is none: pandas keeps missing values of a column
+/// of numbers as NaN, and writes them so where it is told to.
+fn is_missing(name: &str) -> bool {
+    let bare = name.trim_start_matches(['-', '+']);
+    bare.eq_ignore_ascii_case("nan") || matches!(name, "<NA>" | "NaT")
+}
+
+/// Whether these are numbers with fractions, and too many of them to be the classes of a scale.
+fn are_measured(names: &[String]) -> bool {
+    let fraction = |name: &String| name.parse::<f64>().map(|number| number.fract() != 0.0);
+    names.len() > SURELY_CLASSES
+        && names.iter().all(|name| fraction(name).is_ok())
+        && names.iter().any(|name| fraction(name) == Ok(true))
 }
 
 /// Names of labels: given, or as met so far and numbered as they came.
@@ -150,6 +185,10 @@ impl<'a> Names<'a> {
                     let problem = "expected a label, found nothing".to_owned();
                     return Err(wrong(problem, "label the row or remove it"));
                 }
+                if is_missing(name) {
+                    let problem = format!("expected a label, found `{name}`, a missing value");
+                    return Err(wrong(problem, "label the row or remove it"));
+                }
                 if name.len() > MAX_LABEL_BYTES {
                     let problem = format!("expected a label, found a text of {} bytes", name.len());
                     return Err(wrong(problem, "name another column with --label-column"));
@@ -177,7 +216,8 @@ impl<'a> Names<'a> {
     /// The map, and the way from the ids given out to its own, where they differ.
     fn finish(self, rows: usize, file: &str) -> Result<(LabelMap, Option<Vec<u32>>), DataError> {
         if let Self::Learned { names, .. } = &self {
-            if names.len() > SURELY_CLASSES && names.len() > rows / 2 {
+            let many = names.len() > SURELY_CLASSES && names.len() > rows / 2;
+            if many || are_measured(names) {
                 return Err(too_many(names, rows, file));
             }
             if let [label] = names.as_slice() {

@@ -7,7 +7,7 @@ use super::rows::{First, Limits, Rows};
 use super::source::Source;
 use crate::columns::Columns;
 use crate::dataset::Dataset;
-use crate::error::DataError;
+use crate::error::{DataError, Location};
 use crate::load::LoadOptions;
 use crate::reader::RowReader;
 use crate::report::{LengthCounts, LoadReport};
@@ -107,7 +107,16 @@ impl<'a> Loader<'a> {
         let (template, file) = (self.source.template(), self.source.reader.file());
         let run = |example: &Example| encode(example, self.tokenizer, template, file);
         let encoded: Vec<Encoded> = on_all_cores(&self.waiting, from, run)?;
+        let known = self.source.options.vocab_size;
         for (example, encoded) in self.waiting.drain(..).zip(encoded) {
+            let (row, line) = example.place;
+            let at = || Location {
+                file: self.source.reader.file().to_owned(),
+                row,
+                line,
+                column: None,
+            };
+            self.tokenizer.expect_known(&encoded.ids, known, at)?;
             self.rows.add(&example, encoded)?;
         }
         self.bytes = 0;

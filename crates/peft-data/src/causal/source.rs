@@ -15,7 +15,7 @@ use crate::reader::{Row, RowReader};
 /// Reads examples.
 pub(crate) struct Source<'a> {
     pub(crate) reader: RowReader,
-    options: LoadOptions<'a>,
+    pub(crate) options: LoadOptions<'a>,
     shape: Option<Shape>,
     /// All columns of the first row, and those that are used.
     pub(crate) all_columns: Vec<String>,

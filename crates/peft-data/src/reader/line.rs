@@ -2,7 +2,7 @@
 
 use super::row::MAX_ROW_BYTES;
 use crate::error::{DataError, Location};
-use crate::format::check_magic;
+use crate::format::{Format, check_magic};
 use std::io::{BufRead, Cursor, Read};
 
 /// Reads lines with their terminators, in constant memory.
@@ -12,32 +12,71 @@ pub(crate) struct Lines {
     /// Number of the line last read.
     pub(crate) number: u64,
     buffer: Vec<u8>,
+    /// What ends a line.
+    end: u8,
+    /// Whether the buffer holds a line that was looked at and not taken yet.
+    peeked: bool,
 }
 
+/// Bytes looked at for what a file is.
+const HEAD: usize = 64;
+
 impl Lines {
-    /// Looks at the first bytes: skips a byte-order mark, rejects known binary files.
+    /// Looks at the first bytes: skips a byte-order mark, rejects known binary files, and finds out what
+    /// ends a line.
     pub(crate) fn new(mut inner: Box<dyn BufRead + Send>, file: String) -> Result<Self, DataError> {
         let mut head = Vec::new();
         inner
             .by_ref()
-            .take(4)
+            .take(HEAD as u64)
             .read_to_end(&mut head)
             .map_err(|e| io(&file, e))?;
-        check_magic(&head, &file)?;
+        check_magic(&head, &file, Format::Text)?;
         if head.starts_with(b"\xEF\xBB\xBF") {
             head.drain(..3);
         }
+        let end = match end_of_lines(head.iter()) {
+            Some(end) => end,
+            // A stream is only waited for where the line is not whole anyway.
+            None => {
+                let more = inner.fill_buf().map_err(|e| io(&file, e))?;
+                end_of_lines(head.iter().chain(more)).unwrap_or(b'\n')
+            }
+        };
         let inner = Box::new(Cursor::new(head).chain(inner));
         Ok(Self {
             inner,
             file,
             number: 0,
             buffer: Vec::new(),
+            end,
+            peeked: false,
         })
     }
 
     /// The next line with its terminator; `None` at the end. `row` is only for the error.
     pub(crate) fn next(&mut self, row: u64) -> Result<Option<&str>, DataError> {
+        if !std::mem::take(&mut self.peeked) {
+            return self.read(row);
+        }
+        self.number += 1;
+        // It was looked at before it was held.
+        Ok(std::str::from_utf8(&self.buffer).ok())
+    }
+
+    /// The line that comes next, without taking it.
+    pub(crate) fn peek(&mut self, row: u64) -> Result<Option<&str>, DataError> {
+        if !self.peeked {
+            self.peeked = self.read(row)?.is_some();
+            self.number -= u64::from(self.peeked);
+        }
+        Ok(match self.peeked {
+            true => std::str::from_utf8(&self.buffer).ok(),
+            false => None,
+        })
+    }
+
+    fn read(&mut self, row: u64) -> Result<Option<&str>, DataError> {
         self.buffer.clear();
         // A hostile file without newlines must not fill memory.
         let limit = MAX_ROW_BYTES as u64 + 1;
@@ -45,7 +84,7 @@ impl Lines {
             .inner
             .by_ref()
             .take(limit)
-            .read_until(b'\n', &mut self.buffer);
+            .read_until(self.end, &mut self.buffer);
         if read.map_err(|e| io(&self.file, e))? == 0 {
             return Ok(None);
         }
@@ -91,7 +130,18 @@ fn io(file: &str, source: std::io::Error) -> DataError {
     }
 }
 
-/// A line without its terminator, `\n` or `\r\n`.
+/// `\r` if the first line ends with that alone, as those of old Macintosh programs do, else `\n`; `None`
+/// if the bytes do not tell.
+fn end_of_lines<'a>(bytes: impl Iterator<Item = &'a u8>) -> Option<u8> {
+    let mut bytes = bytes.skip_while(|byte| !matches!(byte, b'\r' | b'\n'));
+    match (bytes.next()?, bytes.next()) {
+        (b'\r', None) => None,
+        (b'\r', Some(next)) if *next != b'\n' => Some(b'\r'),
+        _ => Some(b'\n'),
+    }
+}
+
+/// A line without its terminator, `\n`, `\r\n` or `\r`.
 pub(crate) fn trim_end(line: &str) -> &str {
     let line = line.strip_suffix('\n').unwrap_or(line);
     line.strip_suffix('\r').unwrap_or(line)

@@ -1,6 +1,7 @@
 //! Streaming rows from files and pipes, in constant memory.
 
-mod csv;
+mod delimited;
+mod dialect;
 mod jsonl;
 mod line;
 mod open;
@@ -12,6 +13,8 @@ mod tests;
 
 use crate::error::{DataError, Location};
 use crate::format::Format;
+pub use dialect::Delimiter;
+use dialect::{Dialect, Quoting};
 use line::{Lines, trim_end};
 pub use row::{MAX_COLUMNS, MAX_FIELD_BYTES, MAX_LIST, MAX_ROW_BYTES, Row, Value};
 use std::sync::Arc;
@@ -24,6 +27,12 @@ pub struct ReadOptions {
     /// Whether the first line of CSV and TSV names the columns. If not, they are called `column1`,
     /// `column2` and so on.
     pub header: bool,
+    /// What separates the fields of CSV and TSV. If `None`: commas or tabs, by the format, unless the
+    /// header has none but semicolons, tabs, bars or commas instead, or is preceded by `sep=;`.
+    ///
+    /// TSV is quoted where it has to be: see [`Format::Tsv`]. With another delimiter than a tab, and
+    /// in CSV, every field may be quoted.
+    pub delimiter: Option<Delimiter>,
 }
 
 impl Default for ReadOptions {
@@ -31,6 +40,7 @@ impl Default for ReadOptions {
         Self {
             format: None,
             header: true,
+            delimiter: None,
         }
     }
 }
@@ -49,7 +59,10 @@ pub struct RowReader {
     format: Format,
     names: Arc<[String]>,
     /// A first data row read before its column names were known.
-    pending: Option<csv::Record>,
+    pending: Option<delimited::Record>,
+    dialect: Dialect,
+    /// Whether the columns of a delimited file are those of its first line.
+    header: bool,
     row: u64,
     ended: bool,
     nested: bool,
@@ -101,19 +114,13 @@ impl RowReader {
         }
     }
 
-    /// The next raw record of CSV or TSV.
-    fn record(&mut self) -> Result<Option<csv::Record>, DataError> {
-        let row = self.row;
-        if self.format == Format::Csv {
-            let lines = self.lines();
-            return lines.map_or(Ok(None), |lines| csv::next_record(lines, row));
-        }
-        let Some((line, text)) = self.next_line()? else {
-            return Ok(None);
-        };
-        let fields = text.split('\t').take(MAX_COLUMNS + 1);
-        let fields = fields.map(str::to_owned).collect();
-        Ok(Some(csv::Record { line, fields }))
+    /// The next raw record of CSV or TSV, of so many fields if that is known.
+    fn record(&mut self, expected: Option<usize>) -> Result<Option<delimited::Record>, DataError> {
+        let (row, dialect) = (self.row, self.dialect);
+        let lines = self.lines();
+        lines.map_or(Ok(None), |lines| {
+            delimited::next_record(lines, row, dialect, expected)
+        })
     }
 
     /// The next line without its terminator, and its number; blank lines are skipped, except in
@@ -151,9 +158,9 @@ impl RowReader {
             Format::Csv | Format::Tsv => {
                 let record = match self.pending.take() {
                     Some(record) => Some(record),
-                    None => self.record()?,
+                    None => self.record(Some(self.names.len()))?,
                 };
-                let texts = |r: csv::Record| r.fields.into_iter().map(Value::Text).collect();
+                let texts = |r: delimited::Record| r.fields.into_iter().map(Value::Text).collect();
                 record.map(|record| (record.line, texts(record)))
             }
             Format::Parquet => self.stored()?,
@@ -214,9 +221,16 @@ impl RowReader {
             return Err(DataError::Malformed {
                 at: self.at(line),
                 problem: format!("expected {want} fields, found {got}"),
-                fix: match self.format {
-                    Format::Csv => "quote fields that contain commas (\"a, b\")",
-                    _ => "give every row as many fields as the first line has",
+                fix: match (self.dialect.delimiter, self.dialect.quoting) {
+                    (',', _) => "quote fields that contain commas (\"a, b\")",
+                    ('\t', Quoting::Guessed) => {
+                        "give every row as many fields as the first line has; if every field may be \
+                         quoted, say --data-format csv --delimiter tab"
+                    }
+                    _ => {
+                        "quote fields that contain the delimiter, or name another one with \
+                         --delimiter"
+                    }
                 },
             });
         }
@@ -235,6 +249,33 @@ impl RowReader {
             }
         }
         Ok(())
+    }
+
+    /// Adds to an error about columns what else may be the reason, where the first line names them.
+    pub(crate) fn explained(&self, error: DataError) -> DataError {
+        match error {
+            DataError::Columns {
+                file,
+                problem,
+                found,
+                flags,
+            } if self.header && matches!(self.format, Format::Csv | Format::Tsv) => {
+                let hint = match self.names.len() {
+                    1 => {
+                        "the first line is one field: if something else separates the columns, \
+                          give it with --delimiter"
+                    }
+                    _ => "if the first line is no header, say so with --no-header",
+                };
+                DataError::Columns {
+                    file,
+                    problem: format!("{problem} ({hint})"),
+                    found,
+                    flags,
+                }
+            }
+            other => other,
+        }
     }
 
     fn at(&self, line: u64) -> Location {

@@ -1,14 +1,46 @@
 //! Opening files and streams: formats, headers, column names.
 
-use super::line::Lines;
-use super::{MAX_COLUMNS, ReadOptions, RowReader, Source, csv};
+use super::dialect::{Dialect, Quoting, declared};
+use super::line::{Lines, trim_end};
+use super::{MAX_COLUMNS, ReadOptions, RowReader, Source, delimited};
 use crate::error::{DataError, shorten};
-use crate::format::Format;
+use crate::format::{Format, check_folder, check_magic};
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek};
 use std::path::Path;
 use std::sync::Arc;
+
+/// That of formats without delimiters.
+const NONE: Dialect = Dialect {
+    delimiter: ',',
+    quoting: Quoting::Standard,
+};
+
+/// How a file is to be taken apart, by its first line that is not blank.
+fn dialect_of(
+    lines: &mut Lines,
+    format: Format,
+    options: &ReadOptions,
+) -> Result<Dialect, DataError> {
+    let mut delimiter = options.delimiter;
+    let mut told = false;
+    loop {
+        let Some(first) = lines.peek(0)? else {
+            return Ok(NONE);
+        };
+        let first = trim_end(first);
+        match declared(first) {
+            Some(own) if !told => {
+                delimiter = delimiter.or(Some(own));
+                told = true;
+            }
+            _ if first.is_empty() => {}
+            _ => return Ok(Dialect::of(format, delimiter, options.header, first)),
+        }
+        lines.next(0)?;
+    }
+}
 
 impl RowReader {
     /// Opens a file; `-` is standard input, which needs a format in the options.
@@ -23,8 +55,9 @@ impl RowReader {
                 fix: "give it: csv, tsv, jsonl or text (--data-format)",
             })?;
             let stdin = Box::new(BufReader::new(std::io::stdin()));
-            return Self::new(stdin, "<stdin>", format, options.header);
+            return Self::from_stream(stdin, "<stdin>", format, options);
         }
+        check_folder(path)?;
         let format = options.format.map_or_else(|| Format::from_path(path), Ok)?;
         let io = |source| DataError::Io {
             path: path.to_owned(),
@@ -32,11 +65,12 @@ impl RowReader {
         };
         let file = File::open(path).map_err(io)?;
         let name = path.display().to_string();
+        let mut file = BufReader::with_capacity(1 << 16, file);
         if format == Format::Parquet {
+            check_magic(file.fill_buf().map_err(io)?, &name, format)?;
             return Self::parquet(file, &name);
         }
-        let file = BufReader::with_capacity(1 << 16, file);
-        Self::new(Box::new(file), &name, format, options.header)
+        Self::from_stream(Box::new(file), &name, format, options)
     }
 
     /// Reads rows of Parquet, from whatever can be read at any place; `name` is for messages.
@@ -88,6 +122,23 @@ impl RowReader {
         format: Format,
         header: bool,
     ) -> Result<Self, DataError> {
+        let options = ReadOptions {
+            header,
+            ..ReadOptions::default()
+        };
+        Self::from_stream(stream, name, format, &options)
+    }
+
+    /// As [`RowReader::new`], with all options but the format's.
+    ///
+    /// # Errors
+    /// As [`RowReader::new`].
+    pub fn from_stream(
+        stream: Box<dyn BufRead + Send>,
+        name: &str,
+        format: Format,
+        options: &ReadOptions,
+    ) -> Result<Self, DataError> {
         if format == Format::Parquet {
             return Err(DataError::Format {
                 file: name.to_owned(),
@@ -95,11 +146,18 @@ impl RowReader {
                 fix: "write it to a file and name that",
             });
         }
-        let lines = Lines::new(stream, name.to_owned())?;
+        let mut lines = Lines::new(stream, name.to_owned())?;
+        let delimited = matches!(format, Format::Csv | Format::Tsv);
+        let dialect = match delimited {
+            true => dialect_of(&mut lines, format, options)?,
+            false => NONE,
+        };
         let mut reader = Self::with(Source::Lines(lines), name, format);
-        if matches!(format, Format::Csv | Format::Tsv) {
-            let first = reader.record()?;
-            reader.set_names(first, header)?;
+        reader.dialect = dialect;
+        reader.header = options.header;
+        if delimited {
+            let first = reader.record(None)?;
+            reader.set_names(first, options.header)?;
         }
         Ok(reader)
     }
@@ -111,13 +169,19 @@ impl RowReader {
             format,
             names: Arc::from(vec!["text".to_owned()]),
             pending: None,
+            dialect: NONE,
+            header: false,
             row: 0,
             ended: false,
             nested: false,
         }
     }
 
-    fn set_names(&mut self, first: Option<csv::Record>, header: bool) -> Result<(), DataError> {
+    fn set_names(
+        &mut self,
+        first: Option<delimited::Record>,
+        header: bool,
+    ) -> Result<(), DataError> {
         let Some(record) = first else {
             return Err(DataError::Empty {
                 file: self.file.clone(),

@@ -1,6 +1,7 @@
 //! Reading the small files of a tokenizer folder.
 
 use crate::error::DataError;
+use crate::format::{LFS_FIX, LFS_PROBLEM, is_lfs_pointer};
 use serde_json::{Map, Value};
 use std::fs::File;
 use std::io::Read;
@@ -39,6 +40,9 @@ pub(crate) fn read(path: &Path) -> Result<Option<String>, DataError> {
             format!("larger than {MAX_BYTES} bytes"),
             REDOWNLOAD,
         ));
+    }
+    if is_lfs_pointer(&bytes) {
+        return Err(bad(path, LFS_PROBLEM, LFS_FIX));
     }
     String::from_utf8(bytes)
         .map(Some)
@@ -129,6 +133,33 @@ impl Config {
     /// A true-or-false setting; `None` if absent or null.
     pub(crate) fn flag(&self, name: &str) -> Option<bool> {
         self.config.get(name).and_then(Value::as_bool)
+    }
+
+    /// Whether a setting is written, if only as null.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.config.contains_key(name)
+    }
+
+    /// The longest text that the tokenizer says it is made for. What is written for none is a number
+    /// beyond any real length.
+    pub(crate) fn max_length(&self) -> Option<usize> {
+        let length = self.config.get("model_max_length")?.as_u64()?;
+        usize::try_from(length)
+            .ok()
+            .filter(|length| (1..1 << 24).contains(length))
+    }
+
+    /// The special tokens of all roles, further ones included.
+    pub(crate) fn all_specials(&self) -> Vec<AddedToken> {
+        const FURTHER: &str = "additional_special_tokens";
+        let roles = self.names().filter(|name| name.ends_with("_token"));
+        let mut all: Vec<AddedToken> = roles.filter_map(|role| self.special(role)).collect();
+        for map in [&self.specials, &self.config] {
+            if let Some(Value::Array(tokens)) = map.get(FURTHER) {
+                all.extend(tokens.iter().filter_map(added_token));
+            }
+        }
+        all
     }
 
     pub(crate) fn text(&self, name: &str) -> Option<&str> {

@@ -4,13 +4,14 @@ mod assemble;
 mod decode;
 mod files;
 mod guard;
+mod settings;
 mod spans;
 mod special;
 #[cfg(test)]
 mod tests;
 mod truncate;
 
-use crate::error::{DataError, shorten};
+use crate::error::{DataError, Location, shorten};
 pub use decode::DecodeStream;
 pub(crate) use files::read;
 use files::{Config, REDOWNLOAD, bad};
@@ -45,6 +46,8 @@ pub struct TextTokenizer {
     pad_id: Option<u32>,
     specials: Specials,
     vocab_size: usize,
+    max_length: Option<usize>,
+    overruled: bool,
     source: PathBuf,
 }
 
@@ -61,7 +64,10 @@ impl std::fmt::Debug for TextTokenizer {
 impl TextTokenizer {
     /// Reads `tokenizer.json`; failing that, `vocab.txt` (BERT's WordPiece); failing that,
     /// `vocab.json` with `merges.txt` (RoBERTa's byte-level BPE). Settings come from
-    /// `tokenizer_config.json`, `special_tokens_map.json` and `added_tokens.json`, where present.
+    /// `tokenizer_config.json`, `special_tokens_map.json` and `added_tokens.json`, where present; they
+    /// overrule `tokenizer.json` where Hugging Face's classes let them: lower case, accents and
+    /// Chinese characters of BERT's, a space before the text of byte-level BPE, what stands around a
+    /// text of Llama's, and added tokens.
     ///
     /// # Errors
     /// [`DataError::NoTokenizer`] if the folder holds none of these, [`DataError::Tokenizer`] for a
@@ -70,7 +76,7 @@ impl TextTokenizer {
         let config = Config::read(dir)?;
         let whole = dir.join("tokenizer.json");
         if let Some(text) = read(&whole)? {
-            return Self::build(&whole, text.as_bytes(), &config);
+            return Self::build(&whole, text.as_bytes(), &config, true);
         }
         for (file, assembled) in [
             ("vocab.txt", assemble::wordpiece(dir, &config)?),
@@ -78,7 +84,7 @@ impl TextTokenizer {
         ] {
             let Some(assembled) = assembled else { continue };
             let path = dir.join(file);
-            let built = Self::build(&path, assembled.json.to_string().as_bytes(), &config)?;
+            let built = Self::build(&path, assembled.json.to_string().as_bytes(), &config, false)?;
             for (id, token) in assembled.expected {
                 let got = built.inner.token_to_id(&token);
                 if got != Some(id) {
@@ -105,13 +111,19 @@ impl TextTokenizer {
         json: &[u8],
         config: serde_json::Map<String, serde_json::Value>,
     ) -> Result<Self, DataError> {
-        Self::build(source, json, &Config::of(source, config)?)
+        Self::build(source, json, &Config::of(source, config)?, false)
     }
 
-    fn build(path: &Path, json: &[u8], config: &Config) -> Result<Self, DataError> {
+    /// `overrule` says that the settings may stand against what the text says.
+    fn build(path: &Path, json: &[u8], config: &Config, overrule: bool) -> Result<Self, DataError> {
         guard::check(path, json)?;
         let invalid = |e| bad(path, format!("not a valid tokenizer: {e}"), REDOWNLOAD);
         let mut inner = guarded(|| Tokenizer::from_bytes(json)).map_err(invalid)?;
+        let mut overruled = false;
+        if overrule {
+            let problem = |e| bad(&config.path, format!("cannot be applied: {e}"), REDOWNLOAD);
+            overruled = settings::apply(&mut inner, config).map_err(problem)?;
+        }
         let padding = inner.get_padding().map(|p| p.pad_token.clone());
         inner.with_padding(None);
         guarded(|| inner.with_truncation(None).map(|_| ())).map_err(invalid)?;
@@ -150,6 +162,8 @@ impl TextTokenizer {
             pad_id,
             specials,
             vocab_size,
+            max_length: config.max_length(),
+            overruled,
             source: path.to_owned(),
         })
     }
@@ -220,6 +234,25 @@ impl TextTokenizer {
         self.inner.id_to_token(id).unwrap_or_default()
     }
 
+    /// Refuses a row with a token beyond the embeddings that a model has; without a number none is.
+    pub(crate) fn expect_known(
+        &self,
+        ids: &[u32],
+        known: Option<usize>,
+        at: impl Fn() -> Location,
+    ) -> Result<(), DataError> {
+        let Some(known) = known else { return Ok(()) };
+        match ids.iter().find(|id| **id as usize >= known) {
+            None => Ok(()),
+            Some(&id) => Err(DataError::UnknownToken {
+                at: at(),
+                token: shorten(&self.token(id)),
+                id,
+                known,
+            }),
+        }
+    }
+
     /// Id of the padding token, if the tokenizer has one. Batches here never need it.
     pub fn pad_id(&self) -> Option<u32> {
         self.pad_id
@@ -228,6 +261,17 @@ impl TextTokenizer {
     /// The greatest token id plus one: how many embeddings the model must have at least.
     pub fn vocab_size(&self) -> usize {
         self.vocab_size
+    }
+
+    /// The longest text in tokens that the tokenizer's files say the model takes
+    /// (`model_max_length`), if they do.
+    pub fn max_length(&self) -> Option<usize> {
+        self.max_length
+    }
+
+    /// Whether the files beside `tokenizer.json` overrule something in it.
+    pub fn is_overruled(&self) -> bool {
+        self.overruled
     }
 
     /// The file the vocabulary came from.

@@ -130,3 +130,153 @@ fn broken_folders_are_explained() {
         error(&[("vocab.txt", VOCAB), ("tokenizer_config.json", "[]")]).contains("JSON object")
     );
 }
+
+/// The folder of a tokenizer whose `tokenizer.json` says nothing but what `vocab.txt` and defaults come to.
+fn lowering(config: &str, others: &[(&str, &str)]) -> TextTokenizer {
+    let vocab = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "film",
+        "Film",
+        "\u{00e9}t\u{00e9}",
+        "ete",
+        "good",
+    ];
+    let vocab: serde_json::Map<String, Value> = vocab
+        .iter()
+        .enumerate()
+        .map(|(id, token)| ((*token).to_owned(), json!(id)))
+        .collect();
+    let whole = json!({
+        "version": "1.0", "added_tokens": [],
+        "normalizer": { "type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true,
+            "strip_accents": null, "lowercase": true },
+        "pre_tokenizer": { "type": "BertPreTokenizer" },
+        "post_processor": { "type": "BertProcessing", "sep": ["[SEP]", 3], "cls": ["[CLS]", 2] },
+        "decoder": null,
+        "model": { "type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+            "max_input_chars_per_word": 100, "vocab": vocab },
+    });
+    let whole = whole.to_string();
+    let mut files = vec![
+        ("tokenizer.json", whole.as_str()),
+        ("tokenizer_config.json", config),
+    ];
+    files.extend_from_slice(others);
+    TextTokenizer::from_dir(folder(&files).path()).unwrap()
+}
+
+fn tokens(tokenizer: &TextTokenizer, text: &str) -> String {
+    let ids = tokenizer.encode(text, None, 32).unwrap().ids;
+    let inner = &ids[1..ids.len() - 1];
+    let tokens = inner.iter().map(|id| tokenizer.token(*id));
+    tokens.collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn settings_of_bert_overrule_tokenizer_json() {
+    for (config, want) in [
+        (
+            r#"{"tokenizer_class": "BertTokenizer", "do_lower_case": true}"#,
+            "film ete",
+        ),
+        (
+            r#"{"tokenizer_class": "BertTokenizer", "do_lower_case": false}"#,
+            "Film \u{00e9}t\u{00e9}",
+        ),
+        (r#"{"do_lower_case": false}"#, "Film \u{00e9}t\u{00e9}"),
+        (
+            r#"{"tokenizer_class": "DistilBertTokenizerFast", "strip_accents": false}"#,
+            "film \u{00e9}t\u{00e9}",
+        ),
+        // Another class takes the file as it is.
+        (
+            r#"{"tokenizer_class": "PreTrainedTokenizerFast", "do_lower_case": false}"#,
+            "film ete",
+        ),
+        ("{}", "film ete"),
+    ] {
+        let text = "Film \u{00c9}t\u{00e9}".replace('\u{00c9}', "\u{00e9}");
+        assert_eq!(tokens(&lowering(config, &[]), &text), want, "{config}");
+    }
+}
+
+#[test]
+fn added_tokens_beside_tokenizer_json_are_found_in_texts() {
+    assert_eq!(
+        tokens(&lowering("{}", &[]), "film<gap>good"),
+        "film [UNK] [UNK] [UNK] good"
+    );
+    let old = lowering("{}", &[("added_tokens.json", r#"{"<gap>": 9}"#)]);
+    assert_eq!(tokens(&old, "film<gap>good"), "film <gap> good");
+    assert_eq!((old.token_id("<gap>"), old.vocab_size()), (Some(9), 10));
+    let new =
+        r#"{"added_tokens_decoder": {"9": {"content": "<gap>", "lstrip": true, "special": true}}}"#;
+    assert_eq!(
+        tokens(&lowering(new, &[]), "film <gap> good"),
+        "film <gap> good"
+    );
+    // A special token of the vocabulary is one in texts, too.
+    let map = r#"{"sep_token": "[SEP]", "additional_special_tokens": ["Film"]}"#;
+    let special = lowering("{}", &[("special_tokens_map.json", map)]);
+    assert_eq!(tokens(&special, "good[SEP]Film"), "good [SEP] Film");
+}
+
+#[test]
+fn lengths_and_pointers_beside_the_tokenizer() {
+    assert_eq!(
+        lowering(r#"{"model_max_length": 12}"#, &[]).max_length(),
+        Some(12)
+    );
+    let none = r#"{"model_max_length": 1000000000000000019884624838656}"#;
+    assert_eq!(lowering(none, &[]).max_length(), None);
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n";
+    for name in [
+        "tokenizer.json",
+        "vocab.txt",
+        "tokenizer_config.json",
+        "added_tokens.json",
+    ] {
+        let told = error(&[("vocab.txt", "[UNK]\n[CLS]\n[SEP]\n"), (name, pointer)]);
+        assert!(
+            told.contains("Git LFS pointer") && told.contains(name),
+            "{told}"
+        );
+    }
+}
+
+#[test]
+fn llamas_classes_put_around_a_text_what_the_settings_say() {
+    let vocab = json!({ "<unk>": 0, "<s>": 1, "</s>": 2, "a": 3 });
+    let whole = json!({
+        "version": "1.0", "added_tokens": [], "normalizer": null, "pre_tokenizer": null,
+        "post_processor": null, "decoder": null,
+        "model": { "type": "BPE", "unk_token": "<unk>", "vocab": vocab, "merges": [] },
+    })
+    .to_string();
+    for (settings, want) in [
+        (
+            r#""add_bos_token": true, "add_eos_token": true"#,
+            vec![1, 3, 2],
+        ),
+        (r#""add_bos_token": false"#, vec![3]),
+        (r#""add_eos_token": true"#, vec![1, 3, 2]),
+        (r#""legacy": true"#, vec![3]),
+    ] {
+        let config = format!(
+            r#"{{"tokenizer_class": "LlamaTokenizer", "bos_token": "<s>", "eos_token": "</s>", {settings}}}"#
+        );
+        let files = [
+            ("tokenizer.json", whole.as_str()),
+            ("tokenizer_config.json", &config),
+        ];
+        let tokenizer = TextTokenizer::from_dir(folder(&files).path()).unwrap();
+        assert_eq!(
+            tokenizer.encode("a", None, 8).unwrap().ids,
+            want,
+            "{settings}"
+        );
+    }
+}
