@@ -1,3 +1,5 @@
+use std::path::PathBuf;
+
 use peft_format::{FormatError, TargetError};
 use thiserror::Error;
 
@@ -104,6 +106,20 @@ pub enum AdapterError {
         first: String,
         /// Near misses, or nothing.
         hint: String,
+    },
+    /// A file with the tensors of more than one adapter.
+    #[error(
+        "{}: its tensors are those of several adapters, `{first}` and `{other}`; save one adapter a file, \
+         as PEFT's save_pretrained does",
+        path.display()
+    )]
+    SeveralAdapters {
+        /// The adapter's folder.
+        path: PathBuf,
+        /// One of the names.
+        first: String,
+        /// Another one.
+        other: String,
     },
     /// A text that cannot name an adapter.
     #[error(

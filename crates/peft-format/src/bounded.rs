@@ -26,7 +26,27 @@ pub fn read(path: &Path, what: &'static str, limit: u64) -> Result<Vec<u8>> {
             limit,
         });
     }
+    refuse_pointer(path, &bytes)?;
     Ok(bytes)
+}
+
+/// What stands at the beginning of the small file that Git LFS leaves where the real one is missing.
+const LFS: &[u8] = b"version https://git-lfs";
+
+/// Refuses what Git LFS leaves in place of a file, by its first bytes.
+///
+/// # Errors
+/// [`FormatError::WrongKind`].
+pub fn refuse_pointer(path: &Path, bytes: &[u8]) -> Result<()> {
+    if !bytes.starts_with(LFS) {
+        return Ok(());
+    }
+    Err(FormatError::WrongKind {
+        path: path.to_owned(),
+        expected: "the file itself",
+        found: "it is a Git LFS pointer, which only says where the file is".into(),
+        fix: "fetch it with `git lfs pull`, or download it".into(),
+    })
 }
 
 /// Opens a file after checking that it is one: opening a FIFO would block for ever.

@@ -123,6 +123,8 @@ impl LoraConfig {
     /// If a value has the wrong type or makes no sense.
     pub fn from_json(map: &Map<String, Value>) -> Result<Self, AdapterError> {
         let mut map = map.clone();
+        // A null means what absence means, here as elsewhere.
+        map.retain(|_, value| !value.is_null());
         // PEFT's own default, which differs from the one this crate recommends.
         map.entry("lora_alpha").or_insert_with(|| Value::from(8));
         let config: Self = own_settings(LoraMethod::NAME, &map, Self::KEYS)?;

@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, path::Path};
 use burn::tensor::Device;
 use peft_format::{
     AdapterConfig, AdapterFile,
-    adapter::{split_key, strip_prefix},
+    adapter::{saved_name, split_key, split_named_key, strip_prefix},
     near,
 };
 
@@ -98,6 +98,8 @@ pub fn read_adapter(
         shared: Fields::new(),
         saved: BTreeMap::new(),
     };
+    // The name that is in the keys, where a program saved them with it.
+    let mut named_by: Option<String> = None;
     for (key, tensor) in file.tensors {
         let tensor = HostTensor {
             dtype: tensor.dtype,
@@ -108,14 +110,29 @@ pub fn read_adapter(
             loaded.shared.insert(name.to_owned(), tensor);
             continue;
         }
-        match split_key(&key, method.suffixes()) {
-            Some(split) => {
+        let suffixes = method.suffixes();
+        let split = split_key(&key, suffixes).map(|split| (split, None));
+        let named = || split_named_key(&key, suffixes).map(|(split, name)| (split, Some(name)));
+        match split.or_else(named) {
+            Some((split, name)) => {
+                if let Some(name) = name {
+                    let first = named_by.get_or_insert_with(|| name.to_owned());
+                    if first != name {
+                        return Err(AdapterError::SeveralAdapters {
+                            path: dir.to_owned(),
+                            first: first.clone(),
+                            other: name.to_owned(),
+                        });
+                    }
+                }
                 let module = loaded.modules.entry(split.module.to_owned()).or_default();
                 module.insert(split.suffix.to_owned(), tensor);
             }
             None => {
-                let name = strip_prefix(&key).unwrap_or(&key).to_owned();
-                loaded.saved.insert(name, tensor);
+                let name = strip_prefix(&key).unwrap_or(&key);
+                if let Some(name) = saved_name(name) {
+                    loaded.saved.insert(name, tensor);
+                }
             }
         }
     }

@@ -142,3 +142,36 @@ fn missing_weights_say_what_is_there() {
         .to_string();
     assert!(error.contains("l.q.lora_A.weight"), "{error}");
 }
+
+#[test]
+fn keys_with_the_adapters_name_are_those_without() {
+    let suffixes = ["lora_A.weight", "lora_B.weight", "lora_E", "bias"];
+    let named = |key| split_named_key(key, &suffixes).map(|(k, name)| (k.module, k.suffix, name));
+    assert_eq!(
+        named("base_model.model.m.q.lora_A.default.weight"),
+        Some(("m.q", "lora_A.weight", "default"))
+    );
+    assert_eq!(
+        named("base_model.model.q.lora_E.mine"),
+        Some(("q", "lora_E", "mine"))
+    );
+    for other in [
+        "base_model.model.q.lora_A.weight",
+        "base_model.model.classifier.bias",
+        "base_model.model.lora_A.default.weight",
+        "base_model.model.q.lora_C.default.weight",
+        "",
+    ] {
+        assert_eq!(named(other), None, "{other}");
+    }
+    let saved = |name| saved_name(name);
+    assert_eq!(
+        saved("classifier.modules_to_save.default.weight").as_deref(),
+        Some("classifier.weight")
+    );
+    assert_eq!(
+        saved("classifier.weight").as_deref(),
+        Some("classifier.weight")
+    );
+    assert_eq!(saved("classifier.original_module.weight"), None);
+}

@@ -5,6 +5,7 @@ mod header;
 mod index;
 mod locate;
 mod shard;
+mod wrapper;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -54,9 +55,12 @@ impl Checkpoint {
     /// one file.
     ///
     /// As in `transformers`, safetensors go before PyTorch files and `model.safetensors` before
-    /// `model.safetensors.index.json`. With an index, every listed tensor must be in the shard that
-    /// it is listed for and no tensor may be in two shards; a tensor that a shard holds and the
-    /// index omits is available too.
+    /// `model.safetensors.index.json`. With an index, no tensor may be in two shards, nor in another
+    /// one than it is listed for. A tensor that a shard holds and the index omits is available too;
+    /// one that is listed and in no shard, as tied weights often are, is missed only when it is asked
+    /// for.
+    ///
+    /// Names lose what `DataParallel` (`module.`) and `torch.compile` (`_orig_mod.`) put into them.
     ///
     /// PyTorch files are read in both their formats, that of `torch.save` since 1.6 and the legacy
     /// one, without running anything: a pickle that names more than tensors is refused. Of a
@@ -91,7 +95,11 @@ impl Checkpoint {
             }
         }
         if let Some(index) = &located.index {
-            index.check(&located.files, &places)?;
+            let stored = places.iter().filter_map(|(name, &number)| {
+                let stored = shards.get(number)?.stored_name(name)?;
+                Some((stored, number))
+            });
+            index.check(&located.files, stored)?;
         }
         Ok(Self {
             root: path.to_owned(),

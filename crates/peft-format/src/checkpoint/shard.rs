@@ -4,9 +4,10 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use indexmap::IndexMap;
 use memmap2::Mmap;
 
-use super::{Header, TensorInfo, TensorView};
+use super::{Header, TensorInfo, TensorView, wrapper};
 use crate::Metadata;
 use crate::bounded;
 use crate::error::{FormatError, Result};
@@ -24,6 +25,8 @@ pub(crate) struct Shard {
     map: Arc<Mmap>,
     contents: Contents,
     metadata: Metadata,
+    /// Names without what wrappers put into them to names in the file, where they differ.
+    plain: Option<IndexMap<String, String>>,
 }
 
 #[derive(Debug)]
@@ -31,6 +34,17 @@ enum Contents {
     Safetensors(Header),
     Torch(TorchFile),
     Gguf(Box<GgufModel>),
+}
+
+impl Contents {
+    /// Names in file order, as the file has them.
+    fn names(&self) -> Box<dyn Iterator<Item = &str> + '_> {
+        match self {
+            Self::Safetensors(header) => Box::new(header.names()),
+            Self::Torch(file) => Box::new(file.names()),
+            Self::Gguf(model) => Box::new(model.names()),
+        }
+    }
 }
 
 impl Shard {
@@ -51,6 +65,7 @@ impl Shard {
         // soundness rests on nobody truncating it meanwhile; the public docs say so.
         let map = unsafe { Mmap::map(&file) }.map_err(FormatError::io("map", path))?;
         let map = Arc::new(map);
+        bounded::refuse_pointer(path, &map)?;
         // What transformers and PEFT write into safetensors files of PyTorch tensors.
         let pt = || Metadata::from([("format".to_owned(), "pt".to_owned())]);
         let (contents, metadata) = if is_gguf(path, &map) {
@@ -63,12 +78,15 @@ impl Shard {
             let metadata = std::mem::take(&mut header.metadata);
             (Contents::Safetensors(header), metadata)
         };
-        Ok(Self {
+        let mut shard = Self {
             path: path.to_owned(),
             map,
             contents,
             metadata,
-        })
+            plain: None,
+        };
+        shard.plain = wrapper::plain_names(shard.contents.names());
+        Ok(shard)
     }
 
     pub fn path(&self) -> &Path {
@@ -80,16 +98,24 @@ impl Shard {
         &self.metadata
     }
 
-    /// Tensor names in file order.
+    /// Tensor names in file order, without the names of wrappers such as `_orig_mod.`.
     pub fn names(&self) -> Box<dyn Iterator<Item = &str> + '_> {
-        match &self.contents {
-            Contents::Safetensors(header) => Box::new(header.names()),
-            Contents::Torch(file) => Box::new(file.names()),
-            Contents::Gguf(model) => Box::new(model.names()),
+        match &self.plain {
+            Some(names) => Box::new(names.keys().map(String::as_str)),
+            None => self.contents.names(),
+        }
+    }
+
+    /// A tensor's name in the file.
+    pub fn stored_name<'a>(&'a self, name: &'a str) -> Option<&'a str> {
+        match &self.plain {
+            Some(names) => names.get(name).map(String::as_str),
+            None => Some(name),
         }
     }
 
     pub fn info(&self, name: &str) -> Option<TensorInfo> {
+        let name = self.stored_name(name)?;
         match &self.contents {
             Contents::Safetensors(header) => header.info(name),
             Contents::Torch(file) => file.info(name),
@@ -100,6 +126,7 @@ impl Shard {
     /// A tensor's elements in row-major order: the mapped ones, or a copy where the file has them
     /// in another order.
     pub fn bytes(&self, name: &str) -> Option<Cow<'_, [u8]>> {
+        let name = self.stored_name(name)?;
         match &self.contents {
             Contents::Safetensors(header) => self.map.get(header.range(name)?).map(Cow::Borrowed),
             Contents::Torch(file) => file.bytes(name, &self.map),
@@ -109,6 +136,7 @@ impl Shard {
 
     pub fn view(&self, name: &str) -> Option<TensorView<'_>> {
         let info = self.info(name)?;
+        let name = self.stored_name(name)?;
         let bytes = match &self.contents {
             Contents::Safetensors(header) => self.map.get(header.range(name)?)?,
             Contents::Torch(file) => file.view(name, &self.map)?,

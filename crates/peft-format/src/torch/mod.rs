@@ -108,10 +108,7 @@ impl TorchFile {
 
 /// A file with a name of PyTorch's that is something else: say what it looks like.
 fn unknown(path: &Path, bytes: &[u8]) -> FormatError {
-    let (found, fix) = if bytes.starts_with(b"version https://git-lfs") {
-        let fix = "fetch the weights themselves with `git lfs pull`";
-        ("a Git LFS pointer, which stands for the file", fix)
-    } else if bytes.get(257..262) == Some(b"ustar") {
+    let (found, fix) = if bytes.get(257..262) == Some(b"ustar") {
         let fix = "load it in PyTorch and save it again";
         ("a tar archive of PyTorch 0.1", fix)
     } else if bytes.starts_with(b"GGUF") {

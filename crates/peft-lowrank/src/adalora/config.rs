@@ -92,6 +92,8 @@ impl AdaLoraConfig {
     /// If a value has the wrong type or makes no sense.
     pub fn from_json(map: &Map<String, Value>) -> Result<Self, AdapterError> {
         let mut map = map.clone();
+        // A null means what absence means, here as elsewhere.
+        map.retain(|_, value| !value.is_null());
         // PEFT's own defaults, where they differ from those that this crate recommends.
         map.entry("lora_alpha").or_insert_with(|| Value::from(8));
         map.entry("deltaT").or_insert_with(|| Value::from(1));
