@@ -130,7 +130,12 @@ impl PackedBatch {
             }
             positions.extend((0..end - start).map(|i| (input.first_position + i) as i64));
         }
-        let segments = input.segments;
+        // A model with a single segment, as RoBERTa's, gives it to every token, whatever the tokenizer
+        // says: its pairs are told apart by the tokens between them.
+        let segments = match input.segments {
+            1 => 0,
+            more => more,
+        };
         if let Some(at) = type_ids
             .iter()
             .position(|t| segments > 0 && *t as usize >= segments)

@@ -26,7 +26,8 @@ impl HeadState {
             Self::Present { outputs: found, .. } if *found != outputs => Err(ModelError::Head {
                 path: path.to_owned(),
                 problem: format!("its head has {found} outputs, but the task needs {outputs}"),
-                fix: "use a checkpoint without a head, or data with the head's labels".into(),
+                fix: "put a new head on it with `new_head`, or use data with the head's labels"
+                    .into(),
             }),
             _ => Ok(()),
         }
@@ -43,6 +44,8 @@ pub struct ModelFolder {
     checkpoint: Checkpoint,
     dtype: FloatDType,
     base_dtype: Option<FloatDType>,
+    /// The module that gives the checkpoint's own scores, if it is to count for nothing.
+    dropped: Option<String>,
 }
 
 impl ModelFolder {
@@ -65,6 +68,7 @@ impl ModelFolder {
             checkpoint,
             dtype: FloatDType::F32,
             base_dtype: None,
+            dropped: None,
         })
     }
 
@@ -76,6 +80,20 @@ impl ModelFolder {
     /// The architecture.
     pub fn config(&self) -> &ModelConfig {
         &self.config
+    }
+
+    /// Go on as if the checkpoint had no scores of its own: the module that gives them is made afresh,
+    /// for whatever number of outputs. Modules of the head before it are kept, as Hugging Face does with
+    /// `ignore_mismatched_sizes`.
+    pub fn drop_head(&mut self) {
+        self.dropped = scores(&self.config);
+        let kind = match self.config.is_causal() {
+            true => HeadKind::Language,
+            false => HeadKind::Sequence { outputs: 2 },
+        };
+        if let Ok(description) = Description::new(&self.config, kind) {
+            self.description = description;
+        }
     }
 
     /// Drop with this probability everywhere in training, whatever the configuration says.
@@ -134,7 +152,10 @@ impl ModelFolder {
 
     /// What the checkpoint holds of a classification head.
     pub fn head(&self) -> HeadState {
-        head(&self.config, &self.checkpoint)
+        match self.dropped {
+            Some(_) => HeadState::Absent,
+            None => head(&self.config, &self.checkpoint),
+        }
     }
 
     /// The modules of the folder's own head, by their last names.
@@ -145,6 +166,10 @@ impl ModelFolder {
     /// The name under which the checkpoint holds a parameter: with or without the family's prefix, or as
     /// old releases had it.
     pub fn find(&self, name: &str) -> Option<String> {
+        let module = name.rsplit_once('.').map_or(name, |(module, _)| module);
+        if self.dropped.as_deref() == Some(module) {
+            return None;
+        }
         let mut spellings = self.description.spellings(name).into_iter();
         spellings.find(|name| self.checkpoint.contains(name))
     }
@@ -203,12 +228,17 @@ fn described(path: &Path, config: &ModelConfig, head: HeadKind) -> Result<Descri
     })
 }
 
+/// The module that gives the scores of sequences, if models of this kind can have one. Its name does not
+/// depend on the number of outputs.
+fn scores(config: &ModelConfig) -> Option<String> {
+    let described = Description::new(config, HeadKind::Sequence { outputs: 1 }).ok()?;
+    Some(described.output().to_owned())
+}
+
 /// What a checkpoint holds of a head that scores sequences.
 fn head(config: &ModelConfig, checkpoint: &Checkpoint) -> HeadState {
-    // The head's name does not depend on its outputs, and some kinds of model have none.
-    let described = Description::new(config, HeadKind::Sequence { outputs: 1 });
-    let name = described.map(|description| format!("{}.weight", description.output()));
-    match name.ok().and_then(|name| checkpoint.info(&name)) {
+    let name = scores(config).map(|module| format!("{module}.weight"));
+    match name.and_then(|name| checkpoint.info(&name)) {
         Some(info) if info.shape.len() == 2 => {
             let (outputs, labels) = (info.shape[0], config.labels());
             let named = labels.len() == outputs;

@@ -76,22 +76,14 @@ pub struct EncoderConfig {
 struct Raw {
     model_type: Option<String>,
     vocab_size: usize,
-    #[serde(alias = "dim")]
     hidden_size: usize,
-    #[serde(alias = "n_layers")]
     num_hidden_layers: usize,
-    #[serde(alias = "n_heads")]
     num_attention_heads: usize,
-    #[serde(alias = "hidden_dim")]
     intermediate_size: usize,
     max_position_embeddings: usize,
-    #[serde(alias = "activation")]
     hidden_act: Option<String>,
-    #[serde(alias = "dropout")]
     hidden_dropout_prob: Option<f64>,
-    #[serde(alias = "attention_dropout")]
     attention_probs_dropout_prob: Option<f64>,
-    #[serde(alias = "seq_classif_dropout", alias = "classifier_dropout_prob")]
     classifier_dropout: Option<f64>,
     initializer_range: Option<f64>,
     layer_norm_eps: Option<f64>,
@@ -101,15 +93,60 @@ struct Raw {
     num_hidden_groups: Option<usize>,
     inner_group_num: Option<usize>,
     position_embedding_type: Option<String>,
+    is_decoder: Option<bool>,
+    add_cross_attention: Option<bool>,
     id2label: Option<BTreeMap<String, String>>,
+}
+
+/// DistilBERT's own words, and those of the other families.
+const DISTILBERT: [(&str, &str); 8] = [
+    ("dim", "hidden_size"),
+    ("n_layers", "num_hidden_layers"),
+    ("n_heads", "num_attention_heads"),
+    ("hidden_dim", "intermediate_size"),
+    ("activation", "hidden_act"),
+    ("dropout", "hidden_dropout_prob"),
+    ("attention_dropout", "attention_probs_dropout_prob"),
+    ("seq_classif_dropout", "classifier_dropout"),
+];
+const ALBERT: [(&str, &str); 1] = [("classifier_dropout_prob", "classifier_dropout")];
+/// Keys of DistilBERT that are other names of the same sizes to Hugging Face, so that two values make
+/// no sense. Of the rest its own word counts, and the other is passed over as any unknown key.
+const SYNONYMS: usize = 3;
+
+/// The fields in one vocabulary: a family's own words for the common ones. Words of other families say
+/// nothing, for files carry them along.
+fn translated(map: &Map<String, Value>) -> Result<Map<String, Value>, Fault> {
+    // A file may hold a null where it means the default.
+    let present = map.iter().filter(|(_, value)| !value.is_null());
+    let mut fields: Map<_, _> = present.map(|(k, v)| (k.clone(), v.clone())).collect();
+    let words = match fields.get("model_type").and_then(Value::as_str) {
+        Some("distilbert") => &DISTILBERT[..],
+        Some("albert") => &ALBERT[..],
+        _ => &[],
+    };
+    for (number, (own, common)) in words.iter().enumerate() {
+        let Some(value) = fields.remove(*own) else {
+            continue;
+        };
+        let other = fields.insert((*common).to_owned(), value.clone());
+        let synonyms = words.len() > SYNONYMS && number < SYNONYMS;
+        if let Some(other) = other.filter(|other| synonyms && *other != value) {
+            return Err((
+                format!(
+                    "`{own}` is {value}, but `{common}`, which is another name of it, is {other}"
+                ),
+                "correct one of them, or fetch the file again",
+            ));
+        }
+    }
+    Ok(fields)
 }
 
 impl EncoderConfig {
     pub(super) fn from_json(map: &Map<String, Value>) -> Result<Self, Fault> {
-        // A file may hold a null where it means the default.
-        let present = map.iter().filter(|(_, value)| !value.is_null());
-        let present: Map<_, _> = present.map(|(k, v)| (k.clone(), v.clone())).collect();
-        let raw: Raw = serde_json::from_value(Value::Object(present)).map_err(|error| {
+        let fields = translated(map)?;
+        let raw: Raw = serde_json::from_value(Value::Object(fields)).map_err(|error| {
             (
                 error.to_string(),
                 "use the configuration of a BERT-like encoder",
@@ -125,6 +162,21 @@ impl EncoderConfig {
                 return Err((format!("model_type `{other}` is not supported"), SUPPORTED));
             }
         };
+        let turns_causal = matches!(family, Family::Bert | Family::Roberta);
+        for (key, value) in [
+            ("is_decoder", raw.is_decoder),
+            ("add_cross_attention", raw.add_cross_attention),
+        ] {
+            if turns_causal && value == Some(true) {
+                return Err((
+                    format!(
+                        "`{key}` is true: this is a decoder of encoder blocks, which is not supported"
+                    ),
+                    "use a decoder checkpoint to continue texts; set the field to false if the model is an \
+                     encoder all the same",
+                ));
+            }
+        }
         let activation = match raw.hidden_act.as_deref().unwrap_or("gelu") {
             "gelu" | "gelu_python" => Activation::Gelu,
             "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Activation::GeluTanh,
@@ -276,6 +328,54 @@ mod tests {
             (0.2, 0.3)
         );
         assert_eq!(config.head_dropout, 0.2);
+    }
+
+    #[test]
+    fn words_of_other_families_say_nothing() {
+        let distil = r#""model_type": "distilbert", "vocab_size": 99, "dim": 32, "n_layers": 2,
+            "n_heads": 4, "hidden_dim": 64, "max_position_embeddings": 40"#;
+        let both = format!(
+            r#"{{{distil}, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
+                "intermediate_size": 7, "hidden_dropout_prob": 0.4}}"#
+        );
+        let config = parse(&both).unwrap();
+        assert_eq!((config.hidden_size, config.intermediate_size), (32, 64));
+        let other = format!(r#"{{{distil}, "hidden_size": 16}}"#);
+        let error = parse(&other).unwrap_err();
+        assert!(
+            error.contains("`dim` is 32") && error.contains("16"),
+            "{error}"
+        );
+
+        let bert = r#""vocab_size": 9, "hidden_size": 6, "num_hidden_layers": 1,
+            "num_attention_heads": 3, "intermediate_size": 8, "max_position_embeddings": 8"#;
+        let words = r#""dim": 1, "n_layers": 7, "dropout": 0.5, "attention_dropout": 0.6,
+            "seq_classif_dropout": 0.7"#;
+        let config = parse(&format!(r#"{{"model_type": "bert", {bert}, {words}}}"#)).unwrap();
+        assert_eq!((config.hidden_size, config.layers), (6, 1));
+        let dropouts = [
+            config.hidden_dropout,
+            config.attention_dropout,
+            config.head_dropout,
+        ];
+        assert_eq!(dropouts, [0.1; 3]);
+        let albert =
+            format!(r#"{{"model_type": "albert", {bert}, "classifier_dropout_prob": 0.3}}"#);
+        assert_eq!(parse(&albert).unwrap().head_dropout, 0.3);
+    }
+
+    #[test]
+    fn decoders_of_encoder_blocks_are_refused() {
+        let bert = r#""vocab_size": 9, "hidden_size": 6, "num_hidden_layers": 1,
+            "num_attention_heads": 3, "intermediate_size": 8, "max_position_embeddings": 8"#;
+        for key in ["is_decoder", "add_cross_attention"] {
+            for kind in ["bert", "roberta", "xlm-roberta"] {
+                let json = format!(r#"{{"model_type": "{kind}", {bert}, "{key}": true}}"#);
+                let error = parse(&json).unwrap_err();
+                assert!(error.contains(key), "{error}");
+                assert!(parse(&json.replace("true", "false")).is_ok());
+            }
+        }
     }
 
     #[test]

@@ -62,6 +62,7 @@ impl ModelConfig {
         }
         let text = std::fs::read_to_string(path)
             .map_err(|error| fault(error.to_string(), "check the file's encoding and rights"))?;
+        peft_format::bounded::refuse_pointer(path, text.as_bytes())?;
         let map: Map<String, Value> = serde_json::from_str(&text)
             .map_err(|error| fault(format!("not JSON: {error}"), "fetch the file again"))?;
         Self::from_json(&map).map_err(|(problem, fix)| fault(problem, fix))
