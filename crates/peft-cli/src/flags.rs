@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use clap::{Command, CommandFactory};
 use peft_config::{Origin, Problem};
-use peft_run::{RunError, TrainError};
+use peft_run::{RunError, TrainError, models::ModelError};
 
 use crate::args::Cli;
 
@@ -26,6 +26,9 @@ pub fn told(error: &RunError) -> String {
             problem,
             fix,
         } => format!("device `{device}`: {problem}; {}", in_flags(fix)),
+        RunError::Model(ModelError::Head { path, problem, fix }) => {
+            format!("{}: {problem}; {}", path.display(), in_flags(fix))
+        }
         RunError::Train(TrainError::SilentAdapters { .. }) => error.to_string().replace(
             "exclude these modules",
             "leave them out with --exclude-modules",

@@ -1,5 +1,6 @@
 //! The `peft` binary: arguments, terminal and exit codes. The work is done by `peft-run`.
 
+mod adapter;
 mod args;
 mod commands;
 mod flags;
@@ -36,6 +37,9 @@ fn run(mut cli: Cli) -> anyhow::Result<ExitCode> {
     // A name on the hub becomes a folder before anything looks at it.
     if let Some(named) = cli.command.model() {
         *named = model::resolve(named, cli.offline)?;
+    }
+    for named in cli.command.adapters() {
+        *named = adapter::resolve(named)?;
     }
     let computes = matches!(
         cli.command,

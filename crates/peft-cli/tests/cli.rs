@@ -14,15 +14,22 @@ fn the_verbs_and_flags_of_the_contract_are_there() {
             "train",
             "--model --data --eval-data --task --method --output --rank --alpha --target-modules --layers \
              --epochs --steps --batch-size --grad-accumulation --learning-rate --head-learning-rate \
-             --schedule --warmup --config --resume --n-frequency --max-length --seed --threads --device --adapter --resume --log-format",
+             --schedule --warmup --config --resume --n-frequency --max-length --seed --threads --device --adapter --resume --log-format \
+             --new-head --overwrite --delimiter --no-header",
         ),
-        ("eval", "--model --adapter --data --task"),
-        ("predict", "--model --adapter --data --output"),
-        ("merge", "--model --adapter --output --offline"),
-        ("convert", "--model --adapter --output --any-base"),
+        (
+            "eval",
+            "--model --adapter --data --task --delimiter --no-header",
+        ),
+        ("predict", "--model --adapter --data --output --overwrite"),
+        ("merge", "--model --adapter --output --overwrite --offline"),
+        (
+            "convert",
+            "--model --adapter --output --overwrite --any-base",
+        ),
         (
             "quickstart",
-            "--model --output --steps --seed --threads --resume --offline",
+            "--model --output --steps --seed --threads --resume --overwrite --offline",
         ),
     ];
     for (verb, flags) in contract {

@@ -18,10 +18,23 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::{
-    BaseFile, RunError, TaskFile,
+    BaseFile, RunError, TaskFile, base,
     merge::{Places, head_of, target_of},
+    occupied::expect_ours,
     open::read_with_method,
+    sidecar, task,
 };
+
+/// What a conversion came to, beside the adapter: it says that the folder is ours.
+const REPORT: &str = "convert.json";
+/// What a conversion writes.
+const WRITTEN: [&str; 5] = [
+    REPORT,
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    task::NAME,
+    base::NAME,
+];
 
 /// What [`convert`] is asked for.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +47,8 @@ pub struct ConvertOptions<'a> {
     pub output: &'a Path,
     /// Convert even with another base than the one the adapter was trained on.
     pub any_base: bool,
+    /// Replace what an earlier conversion wrote.
+    pub overwrite: bool,
     /// Where to compute.
     pub device: &'a Device,
 }
@@ -69,7 +84,8 @@ struct Factors {
 ///
 /// # Errors
 /// If an update is no such product, the adapter belongs to another base, is the folder to write or is
-/// not finite; if files cannot be read or written.
+/// not finite; if files cannot be read or written, or the folder to write holds anything but a conversion
+/// that may be replaced.
 pub fn convert(options: &ConvertOptions) -> Result<ConvertReport, RunError> {
     let folder = ModelFolder::open(options.model)?;
     let (method, loaded) = read_with_method(options.adapter)?;
@@ -84,6 +100,7 @@ pub fn convert(options: &ConvertOptions) -> Result<ConvertReport, RunError> {
             "give another folder",
         ));
     }
+    expect_ours(options.output, &WRITTEN, options.overwrite)?;
     let task = TaskFile::read(options.adapter)?;
     let layout = folder.layout(head_of(&folder, Some(&loaded), task.as_ref()))?;
     let places = Places::find(&folder, &layout, method.as_ref(), &loaded)?;
@@ -130,6 +147,7 @@ pub fn convert(options: &ConvertOptions) -> Result<ConvertReport, RunError> {
     if let Some(base) = BaseFile::read(options.adapter)? {
         base.write(options.output)?;
     }
+    sidecar::write(options.output, REPORT, &report)?;
     Ok(report)
 }
 

@@ -78,6 +78,32 @@ pub enum RunError {
         /// The base that was given.
         found: Box<BaseFile>,
     },
+    /// A weight of the base holds numbers that are none.
+    #[error(
+        "{}: {count} values of `{tensor}` are NaN or infinite, so nothing that is computed with it means \
+         anything; fetch the model again, or use a checkpoint from before its training broke down",
+        model.display()
+    )]
+    BrokenBase {
+        /// The model folder.
+        model: PathBuf,
+        /// The tensor, as the checkpoint calls it.
+        tensor: String,
+        /// How many of its values are none.
+        count: usize,
+    },
+    /// A prediction is no number.
+    #[error(
+        "row {row} of the data: the model's output is NaN or infinite{}; its weights or its adapter are \
+         broken, or the numbers left the range of their type",
+        first_at(module.as_deref())
+    )]
+    NotFinite {
+        /// The row, from 1.
+        row: usize,
+        /// The first module whose output is not finite, by the checkpoint's name.
+        module: Option<String>,
+    },
     /// A run asks for something else than what is prepared.
     #[error(
         "`{setting}`: what is prepared was made with {prepared}, this run has {asked}; give it as it was, \
@@ -158,6 +184,10 @@ pub enum RunError {
     },
 }
 
+fn first_at(module: Option<&str>) -> String {
+    module.map_or(String::new(), |module| format!(", first after `{module}`"))
+}
+
 /// The first of some rows.
 fn shown(rows: &[usize]) -> String {
     const SHOWN: usize = 5;
@@ -193,6 +223,18 @@ impl From<RunError> for TrainError {
 }
 
 impl RunError {
+    /// The same error of rows that come after `rows` others.
+    #[must_use]
+    pub fn after(self, rows: usize) -> Self {
+        match self {
+            Self::NotFinite { row, module } => Self::NotFinite {
+                row: row + rows,
+                module,
+            },
+            other => other,
+        }
+    }
+
     pub(crate) fn setting(
         setting: impl Into<String>,
         problem: impl Into<String>,

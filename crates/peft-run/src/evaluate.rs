@@ -14,7 +14,7 @@ const COMPARED: usize = 4096;
 /// Predict every row, in the data set's order.
 ///
 /// # Errors
-/// If a row does not fit the model.
+/// If a row does not fit the model; [`RunError::NotFinite`] if the output for a row is no number.
 pub fn predict(
     model: &impl Network,
     data: &Dataset,
@@ -98,8 +98,16 @@ fn predict_each(
             Some(chosen) => chosen.on(packed, &batch.indices)?,
             None => packed,
         };
-        let output = model.run(&packed, &AdapterContext::inference());
+        let context = AdapterContext::inference();
+        let output = model.run(&packed, &context);
         let found = objective.predict(output, truth(&batch).as_ref())?;
+        let broken = found.iter().position(|prediction| !prediction.is_finite());
+        if let Some(at) = broken {
+            return Err(RunError::NotFinite {
+                row: batch.indices.get(at).map_or(0, |row| row + 1),
+                module: model.first_not_finite(&packed, &context),
+            });
+        }
         for (row, prediction) in batch.indices.iter().zip(found) {
             predictions[*row] = prediction;
         }
@@ -164,9 +172,12 @@ fn score_parts(
     predict: impl Fn(&Dataset) -> Result<Vec<Prediction>, RunError>,
 ) -> Result<Evaluation, RunError> {
     let mut tally = objective.tally();
+    let mut rows = 0;
     for part in parts {
         let part = part?;
-        compare(tally.as_mut(), &part, &predict(&part)?)?;
+        let predictions = predict(&part).map_err(|error| error.after(rows))?;
+        compare(tally.as_mut(), &part, &predictions)?;
+        rows += part.len();
     }
     Ok(tally.finish()?)
 }

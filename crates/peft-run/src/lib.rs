@@ -12,6 +12,7 @@
 
 mod base;
 mod batch;
+mod blame;
 mod cache;
 mod checkpoint;
 mod config;
@@ -24,6 +25,7 @@ mod event;
 mod loss;
 mod merge;
 mod objective;
+mod occupied;
 mod open;
 mod plan;
 mod prepared;
@@ -36,6 +38,7 @@ mod verify;
 
 pub use base::BaseFile;
 pub use batch::pack;
+pub use blame::blame;
 pub use cache::cache_folder;
 pub use config::{Flag, Sources};
 pub use convert::{ConvertOptions, ConvertReport, convert};
@@ -53,7 +56,7 @@ pub use plan::{
 };
 pub use prepared::Prepared;
 pub use run::{RunConfig, RunReport, train, train_method, train_prepared};
-pub use session::{chat_template, weight_gradients};
+pub use session::{chat_template, numbered, weight_gradients};
 pub use task::TaskFile;
 pub use verify::{BaseVerdict, ModuleCheck, Problem, VerifyReport, verify};
 

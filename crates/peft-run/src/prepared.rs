@@ -11,23 +11,27 @@ use serde_json::{Map, Value};
 use crate::{
     BaseFile, DeviceChoice, RunConfig, RunError, SelectedDevice, TaskFile,
     checkpoint::{Fingerprint, inputs},
+    open::{read_with_method, use_head_of},
     session::Data,
 };
 
 /// The settings that decide what is prepared. Runs may differ in all others.
-const FIXED: [&str; 17] = [
+const FIXED: [&str; 20] = [
     "model",
     "data",
     "eval_data",
     "select_data",
     "task",
     "adapter",
+    "new_head",
     "text_column",
     "pair_column",
     "label_column",
     "label_separator",
     "loss",
     "data_format",
+    "delimiter",
+    "no_header",
     "max_length",
     "model_dropout",
     "base_dtype",
@@ -56,6 +60,8 @@ pub struct Prepared {
     pub(crate) reason: String,
     /// Longest sequence in tokens.
     pub(crate) max_length: usize,
+    /// Whether settings beside `tokenizer.json` overrule what it says.
+    pub(crate) overruled: bool,
     /// The files behind it, by the settings that name them.
     pub(crate) inputs: BTreeMap<String, Fingerprint>,
 }
@@ -82,6 +88,13 @@ impl Prepared {
         let mut folder = ModelFolder::open(&config.model)?;
         let base = BaseFile::of(&folder)?;
         expect_base(config, &base)?;
+        if config.new_head {
+            folder.drop_head();
+        }
+        if let Some(path) = &config.adapter {
+            let (_, loaded) = read_with_method(path)?;
+            use_head_of(&mut folder, Some(&loaded));
+        }
         if let Some(dropout) = config.model_dropout {
             folder.set_dropout(dropout);
         }
@@ -89,7 +102,7 @@ impl Prepared {
             folder.set_base_dtype(dtype.into());
         }
         let tokenizer = TextTokenizer::from_dir(&config.model)?;
-        let max_length = config.max_length.min(folder.config().max_length());
+        let max_length = longest(config, &folder);
         let data = Data::load(config, &folder, &tokenizer, max_length)?;
         let (model, loaded) = Model::load(&folder, data.task.head(), config.seed, &device)?;
         let inputs = inputs(config, &base)?;
@@ -105,6 +118,7 @@ impl Prepared {
             kind,
             reason,
             max_length,
+            overruled: tokenizer.is_overruled(),
             inputs,
         })
     }
@@ -115,8 +129,7 @@ impl Prepared {
     /// [`RunError::NotPrepared`] with the first such setting; [`RunError::OtherBase`] if the run continues
     /// an adapter of another base.
     pub fn expect_fits(&self, config: &RunConfig) -> Result<(), RunError> {
-        let limit = self.folder.config().max_length();
-        let mut asked = fixed(config, config.max_length.min(limit));
+        let mut asked = fixed(config, longest(config, &self.folder));
         // What was chosen may be asked for by its name.
         if config.device == self.choice {
             asked.insert("device".into(), self.fixed["device"].clone());
@@ -146,6 +159,11 @@ impl Prepared {
     pub fn rows(&self) -> usize {
         self.data.fit.len()
     }
+}
+
+/// The longest sequence of a run: what is asked for, as far as the model has positions.
+pub(crate) fn longest(config: &RunConfig, folder: &ModelFolder) -> usize {
+    config.max_length.min(folder.config().max_length())
 }
 
 /// The settings that decide what is prepared, as they were given but for the length.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use peft_config::Problems;
 use peft_core::Method;
-use peft_data::{Format, LossOn, Task};
+use peft_data::{Delimiter, Format, LossOn, Task};
 use peft_format::TargetModules;
 use peft_train::{AdamWConfig, TrainerConfig};
 use schemars::JsonSchema;
@@ -52,6 +52,8 @@ pub struct RunConfig {
     pub adapter: Option<PathBuf>,
     /// Continue even on another base than the one the adapter was trained on.
     pub any_base: bool,
+    /// Put a new classifier head on the model, for labels other than those of the checkpoint's own.
+    pub new_head: bool,
 
     /// Modules to adapt: names separated by commas, a regular expression, or all-linear.
     #[serde(with = "crate::config::targets")]
@@ -131,6 +133,11 @@ pub struct RunConfig {
     /// How rows are written.
     #[schemars(extend("x-value" = "FORMAT", "x-default" = "by the file's ending"))]
     pub data_format: Option<Format>,
+    /// What separates the fields of a csv or tsv file: a character, or tab, comma, semicolon or pipe.
+    #[schemars(with = "Option<String>", extend("x-value" = "CHAR", "x-default" = "by the header"))]
+    pub delimiter: Option<Delimiter>,
+    /// The first line of a csv or tsv file is a row: the columns are column1, column2 and so on.
+    pub no_header: bool,
 
     /// Where to compute: auto, cpu, cuda, cuda:N, vulkan, metal or wgpu.
     #[schemars(with = "String", extend("x-heading" = "Compute"))]
@@ -147,6 +154,9 @@ pub struct RunConfig {
     /// command line only, for it says nothing about the run itself.
     #[serde(skip)]
     pub resume: bool,
+    /// Replace the finished run in the output folder. On the command line only, as `resume`.
+    #[serde(skip)]
+    pub overwrite: bool,
 
     /// The method's own settings, by PEFT's names; those that are not given have the method's
     /// defaults.
@@ -168,6 +178,7 @@ impl Default for RunConfig {
             output: PathBuf::new(),
             adapter: None,
             any_base: false,
+            new_head: false,
             target_modules: TargetModules::Unspecified,
             exclude_modules: TargetModules::Unspecified,
             layers: Vec::new(),
@@ -195,10 +206,13 @@ impl Default for RunConfig {
             label_separator: ',',
             loss: None,
             data_format: None,
+            delimiter: None,
+            no_header: false,
             device: DeviceChoice::Auto,
             threads: None,
             save_steps: None,
             resume: false,
+            overwrite: false,
             method_config: Map::new(),
         }
     }
@@ -262,7 +276,8 @@ pub struct RunReport {
 /// With [`RunConfig::resume`], the run that was interrupted in the output folder ends in the bits in
 /// which it would have ended, at whatever number of threads, provided that nothing else has changed
 /// that they depend on: otherwise it is refused. A finished run is reported again. Without it, an
-/// output folder with an interrupted run is refused.
+/// output folder with an interrupted run is refused, and one with a finished run unless
+/// [`RunConfig::overwrite`] says to replace it. Files that no run wrote are never replaced.
 ///
 /// # Errors
 /// If a setting, a file or the data makes no sense, training breaks down, or the output cannot be

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use peft_run::{
     BaseDtype, DeviceChoice, RunConfig, RunError, Sources,
-    data::{Format, Task},
+    data::{Delimiter, Format, Task},
 };
 
 pub use adapters::AdapterArgs;
@@ -86,6 +86,21 @@ impl Command {
     }
 }
 
+impl Command {
+    /// The adapter folders that the command works on.
+    pub fn adapters(&mut self) -> Vec<&mut PathBuf> {
+        match self {
+            Self::Eval(args) => args.adapters.adapter.iter_mut().collect(),
+            Self::Predict(args) => args.adapters.adapter.iter_mut().collect(),
+            Self::Merge(args) => vec![&mut args.adapter],
+            Self::Convert(args) => vec![&mut args.adapter],
+            Self::Verify(args) => vec![&mut args.adapter],
+            // As with the model, that of a run may be named in a file.
+            _ => Vec::new(),
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub struct QuickstartArgs {
     /// Hugging Face model folder or name on the hub [default: all-MiniLM-L6-v2, fetched once into the cache].
@@ -100,6 +115,9 @@ pub struct QuickstartArgs {
     /// Go on with a run that was interrupted.
     #[arg(long)]
     pub resume: bool,
+    /// Replace the finished runs in --output.
+    #[arg(long)]
+    pub overwrite: bool,
     /// Seed of everything random.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
@@ -117,6 +135,9 @@ pub struct TrainArgs {
     /// Go on with the interrupted run in --output: it ends in the bits in which it would have ended.
     #[arg(long)]
     pub resume: bool,
+    /// Replace the finished run in --output; nothing else is ever replaced.
+    #[arg(long)]
+    pub overwrite: bool,
     /// What progress looks like: auto (a bar on a terminal), plain or json.
     #[arg(long, value_enum, default_value = "auto", help_heading = "Output")]
     pub log_format: LogFormat,
@@ -197,6 +218,13 @@ pub struct ColumnArgs {
     /// csv, tsv, jsonl, parquet or text [default: by the file's ending].
     #[arg(long, value_name = "FORMAT", help_heading = "Data")]
     pub data_format: Option<Format>,
+    /// What separates the fields of a csv or tsv file: a character, or tab, comma, semicolon or pipe
+    /// [default: by the header].
+    #[arg(long, value_name = "CHAR", help_heading = "Data")]
+    pub delimiter: Option<Delimiter>,
+    /// The first line of a csv or tsv file is a row: the columns are column1, column2 and so on.
+    #[arg(long, help_heading = "Data")]
+    pub no_header: bool,
 }
 
 #[derive(Debug, Args)]
@@ -244,6 +272,9 @@ pub struct PredictArgs {
     /// File to write, one JSON object a row [default: standard output].
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// Replace the predictions in --output; nothing else is ever replaced.
+    #[arg(long)]
+    pub overwrite: bool,
     /// Rows a batch.
     #[arg(long, default_value_t = 64)]
     pub batch_size: usize,
@@ -267,6 +298,9 @@ pub struct MergeArgs {
     /// Type of the merged model's floating-point tensors: f32, f16 or bf16 [default: as they are].
     #[arg(long, value_name = "TYPE")]
     pub dtype: Option<BaseDtype>,
+    /// Replace what an earlier merge wrote to --output; nothing else is ever replaced.
+    #[arg(long)]
+    pub overwrite: bool,
     /// Merge even if rounding swallows more than 5 % of a change.
     #[arg(long)]
     pub allow_loss: bool,
@@ -288,6 +322,9 @@ pub struct ConvertArgs {
     /// Adapter folder to write.
     #[arg(long, value_name = "DIR")]
     pub output: PathBuf,
+    /// Replace what an earlier conversion wrote to --output; nothing else is ever replaced.
+    #[arg(long)]
+    pub overwrite: bool,
     /// Go on even if the adapter was trained on another base.
     #[arg(long)]
     pub any_base: bool,

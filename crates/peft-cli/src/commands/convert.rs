@@ -14,6 +14,7 @@ pub fn convert(args: &ConvertArgs) -> Result<ExitCode> {
         adapter: &args.adapter,
         output: &args.output,
         any_base: args.any_base,
+        overwrite: args.overwrite,
         device: &selected.device,
     })?;
     println!("{}", serde_json::to_string(&report)?);

@@ -2,9 +2,9 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use peft_run::{
-    chat_template,
+    blame, chat_template,
     data::{CausalOptions, Dataset, LoadOptions},
-    evaluate_parts, evaluate_parts_by_rows,
+    evaluate_parts, evaluate_parts_by_rows, numbered,
 };
 use serde_json::Value;
 
@@ -29,6 +29,7 @@ pub fn eval(args: EvalArgs) -> Result<ExitCode> {
         label_separator: label_separator(&args.columns)?,
         read: read_options(&args.columns),
         choice: adapted.choice(),
+        vocab_size: Some(adapted.vocab_size()),
         causal: CausalOptions {
             template: template.as_ref(),
             ..CausalOptions::default()
@@ -39,10 +40,14 @@ pub fn eval(args: EvalArgs) -> Result<ExitCode> {
     let mut parts = Dataset::parts(&args.data, &options, &adapted.tokenizer, part_rows)?;
     let (model, size) = (&adapted.model, args.batch_size);
     let evaluation = match &adapted.by_rows {
-        None => evaluate_parts(model, &mut parts, objective, size, device)?,
-        Some(by) => evaluate_parts_by_rows(model, &by.roster, &mut parts, objective, size, device)?,
+        None => evaluate_parts(model, &mut parts, objective, size, device),
+        Some(by) => evaluate_parts_by_rows(model, &by.roster, &mut parts, objective, size, device),
     };
+    let evaluation = evaluation.map_err(|error| blame(error, &args.model))?;
     let mut object = evaluation_object(&evaluation);
+    if let Some(notice) = numbered(&parts.report(), &adapted.task.labels, &args.data) {
+        eprintln!("peft: {notice}");
+    }
     let truncated = parts.report().truncated_rows;
     object.insert("truncated_rows".into(), truncated.into());
     println!("{}", Value::Object(object));

@@ -16,6 +16,7 @@ pub fn merge(args: MergeArgs) -> Result<ExitCode> {
         dtype: args.dtype.map(Into::into),
         allow_loss: args.allow_loss,
         any_base: args.any_base,
+        overwrite: args.overwrite,
         device: &selected.device,
     })?;
     println!("{}", serde_json::to_string(&report)?);

@@ -11,6 +11,7 @@ mod merge;
 mod opened;
 mod plan;
 mod predict;
+mod predicted;
 mod preview;
 mod quickstart;
 mod train;
@@ -66,7 +67,8 @@ fn compute(args: &ComputeArgs) -> Result<SelectedDevice> {
 fn read_options(args: &ColumnArgs) -> ReadOptions {
     ReadOptions {
         format: args.data_format,
-        ..ReadOptions::default()
+        header: !args.no_header,
+        delimiter: args.delimiter,
     }
 }
 

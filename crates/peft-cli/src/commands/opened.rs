@@ -7,7 +7,7 @@ use peft_run::{
     OpenOptions, OpenSetOptions, SelectedDevice, TaskFile,
     core::{AdapterChoice, AdapterRoster, check_adapter_name, set_active},
     data::{ChoiceColumn, Task, TextTokenizer},
-    models::Model,
+    models::{Model, Network},
     open, open_set,
 };
 
@@ -76,6 +76,11 @@ impl Opened {
             tokenizer: set.tokenizer,
             by_rows,
         })
+    }
+
+    /// How many tokens the model has embeddings for.
+    pub fn vocab_size(&self) -> usize {
+        self.model.description().input.vocab_size
     }
 
     /// The column that chooses adapters.

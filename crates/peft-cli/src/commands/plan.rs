@@ -6,6 +6,7 @@ use peft_run::{ModuleGroup, Plan, calibrate, plan as make};
 
 use super::set_threads;
 use crate::{
+    adapter,
     args::PlanArgs,
     model,
     progress::{sizes, times},
@@ -15,6 +16,9 @@ use crate::{
 pub fn plan(args: &PlanArgs, offline: bool) -> Result<ExitCode> {
     let mut config = args.run.resolve_plan()?;
     config.model = model::resolve(&config.model, offline)?;
+    if let Some(folder) = &mut config.adapter {
+        *folder = adapter::resolve(folder)?;
+    }
     set_threads(config.threads)?;
     if args.calibrate {
         let rates = calibrate(config.device)?;

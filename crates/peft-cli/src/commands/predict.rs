@@ -1,19 +1,23 @@
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use peft_run::{
-    HeadNeed, Prediction,
+    HeadNeed, Prediction, blame,
     data::{Dataset, Format, LoadOptions},
     predict as predict_rows, predict_by_rows,
 };
 use serde_json::{Map, Value, json};
 
-use super::{columns, compute, opened::Opened, part_rows, read_options};
+use super::{columns, compute, opened::Opened, part_rows, predicted::Place, read_options};
 use crate::args::PredictArgs;
 
 /// `peft predict`: one JSON object a row, in the order of the data.
 pub fn predict(args: PredictArgs) -> Result<ExitCode> {
+    let place = match &args.output {
+        Some(path) => Some(Place::find(path, &args.data, args.overwrite)?),
+        None => None,
+    };
     let selected = compute(&args.compute)?;
     let adapted = Opened::new(&args.model, &args.adapters, None, &selected)?;
     let mut read = read_options(&args.columns);
@@ -34,6 +38,7 @@ pub fn predict(args: PredictArgs) -> Result<ExitCode> {
         require_labels: false,
         read,
         choice: adapted.choice(),
+        vocab_size: Some(adapted.vocab_size()),
         ..LoadOptions::new(task, adapted.task.max_length)
     };
     let part_rows = part_rows(args.batch_size)?;
@@ -47,10 +52,11 @@ pub fn predict(args: PredictArgs) -> Result<ExitCode> {
             let predicted = part.map_err(anyhow::Error::from).and_then(|part| {
                 let size = args.batch_size;
                 let model = &adapted.model;
-                Ok(match &adapted.by_rows {
-                    None => predict_rows(model, &part, objective, size, device)?,
-                    Some(by) => predict_by_rows(model, &by.roster, &part, objective, size, device)?,
-                })
+                let predicted = match &adapted.by_rows {
+                    None => predict_rows(model, &part, objective, size, device),
+                    Some(by) => predict_by_rows(model, &by.roster, &part, objective, size, device),
+                };
+                Ok(predicted.map_err(|error| blame(error.after(first), &args.model))?)
             });
             match predicted {
                 Ok(predictions) => {
@@ -65,10 +71,9 @@ pub fn predict(args: PredictArgs) -> Result<ExitCode> {
         }
         out.flush()
     };
-    let written = match &args.output {
+    let written = match &place {
         None => fill(&mut BufWriter::new(io::stdout().lock())).map_err(anyhow::Error::from),
-        Some(path) => peft_run::core::format::atomic::write_atomic(path, fill)
-            .with_context(|| format!("writing {}", path.display())),
+        Some(place) => place.write(fill),
     };
     match fault {
         Some(error) => Err(error),

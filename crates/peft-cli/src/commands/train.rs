@@ -5,15 +5,19 @@ use peft_run::{RunConfig, train as run};
 use serde_json::json;
 
 use super::{evaluation_object, set_threads};
-use crate::{args::TrainArgs, interrupt, model, progress};
+use crate::{adapter, args::TrainArgs, interrupt, model, progress};
 
 /// `peft train`: one JSON object on standard output at the end.
 pub fn train(args: &TrainArgs, offline: bool) -> Result<ExitCode> {
     let mut config = RunConfig {
         resume: args.resume,
+        overwrite: args.overwrite,
         ..args.run.resolve()?
     };
     config.model = model::resolve(&config.model, offline)?;
+    if let Some(folder) = &mut config.adapter {
+        *folder = adapter::resolve(folder)?;
+    }
     set_threads(config.threads)?;
     let stop = interrupt::watch()?;
     let mut progress = progress::renderer(args.log_format, stop);

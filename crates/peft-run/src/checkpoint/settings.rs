@@ -1,7 +1,8 @@
 //! What determines the bits of a run, and whether two runs agree in it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use peft_data::{Format, Task};
 use peft_format::AdapterConfig;
 use serde_json::{Map, Value, json};
 
@@ -20,6 +21,38 @@ pub struct Resolved<'a> {
     pub total_steps: u64,
     /// The kind of device.
     pub device: &'a str,
+    /// Whether settings beside `tokenizer.json` overrule what it says.
+    pub overruled: bool,
+}
+
+/// Rules by which files become rows and tokens that are not those of the first version, where they can
+/// make a difference. A run that was begun without them may have seen other rows, and is not gone on with.
+fn rules(config: &RunConfig, overruled: bool) -> Vec<(&'static str, &'static str)> {
+    let files = [
+        Some(&config.data),
+        config.select_data.as_ref(),
+        config.eval_data.as_ref(),
+    ];
+    let format = |path: &PathBuf| config.data_format.or_else(|| Format::from_path(path).ok());
+    let formats: Vec<Format> = files.into_iter().flatten().filter_map(format).collect();
+    let delimited = formats
+        .iter()
+        .any(|format| matches!(format, Format::Csv | Format::Tsv));
+    let all = [
+        (
+            formats.contains(&Format::Tsv),
+            ("quotes in tsv", "read as pandas writes them"),
+        ),
+        (
+            delimited && config.task == Task::MultiLabel,
+            ("lists in cells", "read as lists"),
+        ),
+        (overruled, ("settings beside tokenizer.json", "obeyed")),
+    ];
+    all.into_iter()
+        .filter(|(on, _)| *on)
+        .map(|(_, rule)| rule)
+        .collect()
 }
 
 /// The settings that determine the bits, by the names of their flags. Paths are not among them, for
@@ -27,6 +60,9 @@ pub struct Resolved<'a> {
 pub fn settings(config: &RunConfig, resolved: &Resolved) -> Map<String, Value> {
     let mut map = Map::new();
     let mut set = |key: &str, value: Value| drop(map.insert(key.to_owned(), value));
+    for (rule, value) in rules(config, resolved.overruled) {
+        set(rule, value.into());
+    }
     set("--task", json!(resolved.task.task));
     set("the labels", json!(resolved.task.labels));
     set("--max-length", json!(resolved.task.max_length));
@@ -38,6 +74,17 @@ pub fn settings(config: &RunConfig, resolved: &Resolved) -> Map<String, Value> {
         set("--loss", json!(loss));
     }
     set("--data-format", json!(config.data_format));
+    if let Some(delimiter) = config.delimiter {
+        set("--delimiter", json!(delimiter));
+    }
+    for (key, on) in [
+        ("--no-header", config.no_header),
+        ("--new-head", config.new_head),
+    ] {
+        if on {
+            set(key, true.into());
+        }
+    }
     set("--method", json!(config.method.to_lowercase()));
     set("--adapter", json!(config.adapter.is_some()));
     set("--steps (or --epochs)", json!(resolved.total_steps));

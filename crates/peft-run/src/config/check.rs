@@ -90,6 +90,14 @@ impl RunConfig {
                 "nothing would be trained; give more than 0".into(),
             );
         }
+        if self.new_head && self.adapter.is_some() {
+            let text = "an adapter to continue from brings its own head; leave one of the two out";
+            wrong("new_head", text.into());
+        }
+        if self.new_head && !self.task.has_classes() && self.task.problem_type().is_none() {
+            let text = "a language model predicts with its own head; leave it out";
+            wrong("new_head", text.into());
+        }
         if self.exclude_modules == TargetModules::AllLinear {
             let text = "expected names or a regular expression, found all-linear";
             wrong("exclude_modules", text.into());

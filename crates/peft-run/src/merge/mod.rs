@@ -8,16 +8,21 @@ use peft_core::HostTensorExt;
 use std::path::Path;
 
 use burn::tensor::{Device, TensorData};
+use peft_core::LoadedAdapter;
 use peft_format::{Dtype, Metadata, SafetensorsWriter, TensorSpec, atomic::AtomicDir};
 use peft_models::ModelFolder;
 use serde::Serialize;
 
-use self::folder::{copy_tokenizer, expect_replaceable, write_config};
+use self::folder::{REPORT, copy_tokenizer, expect_replaceable, write_config};
 pub(crate) use self::{
     change::{LOSS_LIMIT, Rounding, round},
     places::{Adapted, Places, adapted_sites, change, head_of, saved_outputs, target_of},
 };
-use crate::{BaseFile, RunError, TaskFile, open::read_with_method};
+use crate::{
+    BaseFile, RunError, TaskFile,
+    open::{infer_task, read_with_method},
+    sidecar,
+};
 
 /// What [`merge`] is asked for.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +39,8 @@ pub struct MergeOptions<'a> {
     pub allow_loss: bool,
     /// Merge even into another base than the one the adapter was trained on.
     pub any_base: bool,
+    /// Replace what an earlier merge wrote.
+    pub overwrite: bool,
     /// Where to compute.
     pub device: &'a Device,
 }
@@ -48,6 +55,7 @@ impl<'a> MergeOptions<'a> {
             dtype: None,
             allow_loss: false,
             any_base: false,
+            overwrite: false,
             device,
         }
     }
@@ -80,17 +88,19 @@ pub struct MergeReport {
 /// The sum is formed in f32 (f64 for f64 checkpoints) and rounded once to the type that is written.
 ///
 /// # Errors
-/// If the adapter belongs to another base, is not finite, or would lose more than a twentieth of a
-/// change in rounding; if files cannot be read or written. An existing folder is kept then.
+/// If the adapter belongs to another base, it or the base is not finite, or it would lose more than a
+/// twentieth of a change in rounding; if files cannot be read or written, or the folder to write holds
+/// anything but a merge that may be replaced. An existing folder is kept then.
 pub fn merge(options: &MergeOptions) -> Result<MergeReport, RunError> {
     let folder = ModelFolder::open(options.model)?;
     let (method, loaded) = read_with_method(options.adapter)?;
     if !options.any_base {
         BaseFile::expect(options.adapter, &folder)?;
     }
-    let task = TaskFile::read(options.adapter)?;
+    let stored = TaskFile::read(options.adapter)?;
     let checkpoint = folder.checkpoint();
-    let layout = folder.layout(head_of(&folder, Some(&loaded), task.as_ref()))?;
+    let layout = folder.layout(head_of(&folder, Some(&loaded), stored.as_ref()))?;
+    let merged = merged_task(&folder, &loaded, stored.as_ref())?;
     let places = Places::find(&folder, &layout, method.as_ref(), &loaded)?;
     let output = options.output;
     if output.exists()
@@ -102,7 +112,7 @@ pub fn merge(options: &MergeOptions) -> Result<MergeReport, RunError> {
             "give another folder",
         ));
     }
-    expect_replaceable(output)?;
+    expect_replaceable(output, options.overwrite)?;
     let staged = AtomicDir::create(output)?;
     let mut writer = SafetensorsWriter::create(
         &staged.path().join("model.safetensors"),
@@ -197,10 +207,33 @@ pub fn merge(options: &MergeOptions) -> Result<MergeReport, RunError> {
         report.relative_error = total.relative_error;
         report.largest_change = total.largest_change;
     }
-    copy_tokenizer(options.model, staged.path())?;
-    write_config(&folder, staged.path(), task.as_ref(), options.dtype)?;
+    copy_tokenizer(options.model, staged.path(), stored.as_ref())?;
+    write_config(
+        &folder,
+        staged.path(),
+        merged.as_ref(),
+        stored.is_some(),
+        options.dtype,
+    )?;
+    sidecar::write(staged.path(), REPORT, &report)?;
     staged.commit()?;
     Ok(report)
+}
+
+/// What the merged model predicts: the adapter's task, or what its head is for, or the base's; none for a
+/// model without a head.
+fn merged_task(
+    folder: &ModelFolder,
+    loaded: &LoadedAdapter,
+    stored: Option<&TaskFile>,
+) -> Result<Option<TaskFile>, RunError> {
+    if let Some(task) = stored {
+        return Ok(Some(task.clone()));
+    }
+    if saved_outputs(folder, loaded).is_none() {
+        return Ok(None);
+    }
+    infer_task(folder, Some(loaded), None, None).map(Some)
 }
 
 /// What the merged file holds: the checkpoint's tensors under their own names, and the adapter's full

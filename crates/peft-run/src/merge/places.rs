@@ -7,13 +7,14 @@ use burn::{
     tensor::{Device, FloatDType, TensorData},
 };
 use peft_core::{
-    DynAdapter, HostTensor, HostTensorExt, LoadedAdapter, Method, Site, SiteKind, Target,
+    AdapterError, DynAdapter, HostTensor, HostTensorExt, LoadedAdapter, Method, Site, SiteKind,
+    Target,
 };
 use peft_format::Dtype;
 use peft_models::{HeadKind, HeadState, ModelFolder, ModelLayout};
 
 use super::change::Change;
-use crate::{RunError, TaskFile, objective::task_of_type};
+use crate::{RunError, TaskFile, blame, objective::task_of_type};
 
 /// Where the tensors of an adapter go in a checkpoint.
 pub struct Places<'a> {
@@ -107,7 +108,7 @@ pub fn adapted_sites(layout: &ModelLayout, method: &dyn Method) -> Vec<Site> {
 /// nothing to it.
 ///
 /// # Errors
-/// If the adapter does not fit the tensor.
+/// If the adapter does not fit the tensor; [`RunError::BrokenBase`] if the tensor is not finite.
 pub fn change(
     folder: &ModelFolder,
     name: &str,
@@ -137,7 +138,13 @@ pub fn change(
     if adapted.bias && !adapter.implies_bias() {
         return Ok(None);
     }
-    let before = base.to_float(name, target.dtype)?;
+    let before = base
+        .to_float(name, target.dtype)
+        .map_err(|error| match error {
+            // It is the base's tensor, not the adapter's.
+            AdapterError::NotFinite { name, count } => blame::broken(folder, name, count),
+            other => other.into(),
+        })?;
     let after = match adapted.bias {
         true => {
             let bias = Tensor::<1>::from_data(before.clone(), (device, target.dtype.into()));

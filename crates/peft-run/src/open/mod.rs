@@ -56,7 +56,7 @@ pub struct Adapted {
 /// # Errors
 /// If files are missing or broken, the adapter belongs to another base, or there is no head.
 pub fn open(options: &OpenOptions) -> Result<Adapted, RunError> {
-    let folder = ModelFolder::open(options.model)?;
+    let mut folder = ModelFolder::open(options.model)?;
     if let (Some(adapter), false) = (options.adapter, options.any_base) {
         BaseFile::expect(adapter, &folder)?;
     }
@@ -66,16 +66,14 @@ pub fn open(options: &OpenOptions) -> Result<Adapted, RunError> {
         Some(path) => TaskFile::read(path)?,
         None => None,
     };
+    let loaded = adapter.as_ref().map(|(_, loaded)| loaded);
+    use_head_of(&mut folder, loaded);
     let task = match stored {
         Some(task) => task,
-        None => {
-            let loaded = adapter.as_ref().map(|(_, loaded)| loaded);
-            infer_task(&folder, loaded, options.task)?
-        }
+        None => infer_task(&folder, loaded, options.task, tokenizer.max_length())?,
     };
     expect_task(&task, options.task)?;
     let (model, report) = Model::load(&folder, task.head(), 0, options.device)?;
-    let loaded = adapter.as_ref().map(|(_, loaded)| loaded);
     set::expect_head("`model`", loaded, &report.created)?;
     let Some((method, loaded)) = adapter else {
         return Ok(Adapted {
@@ -93,6 +91,16 @@ pub fn open(options: &OpenOptions) -> Result<Adapted, RunError> {
         tokenizer,
         adapter: Some((method, report)),
     })
+}
+
+/// Of an adapter with a head of other outputs than the checkpoint's own, that head counts.
+pub(crate) fn use_head_of(folder: &mut ModelFolder, adapter: Option<&LoadedAdapter>) {
+    let saved = adapter.and_then(|loaded| saved_outputs(folder, loaded));
+    if let (HeadState::Present { outputs, .. }, Some(saved)) = (folder.head(), saved)
+        && outputs != saved
+    {
+        folder.drop_head();
+    }
 }
 
 /// Refuse to predict what the adapter was not trained to.
@@ -132,13 +140,36 @@ fn language_task(
     (head_kind(objective(task, 0).as_ref()) == HeadKind::Language).then_some(task)
 }
 
-/// The task of a head whose labels no file of ours tells.
-fn infer_task(
+/// The task that `config.json` declares (`problem_type`), if it does.
+///
+/// # Errors
+/// If it declares one that there is not.
+fn declared_task(folder: &ModelFolder) -> Result<Option<Task>, RunError> {
+    let config = folder.checkpoint().config()?.unwrap_or_default();
+    let Some(kind) = config.get("problem_type").filter(|kind| !kind.is_null()) else {
+        return Ok(None);
+    };
+    let known = [Task::Classify, Task::MultiLabel, Task::Regress];
+    let found = known
+        .into_iter()
+        .find(|task| kind.as_str() == task.problem_type());
+    found.map(Some).ok_or_else(|| RunError::File {
+        path: folder.path().join("config.json"),
+        problem: format!("`problem_type` is {kind}, which is none of the known ones"),
+        fix: "correct it to single_label_classification, multi_label_classification or regression"
+            .into(),
+    })
+}
+
+/// The task of a head whose labels no file of ours tells. `limit` is what the tokenizer says of lengths.
+pub(crate) fn infer_task(
     folder: &ModelFolder,
     adapter: Option<&LoadedAdapter>,
     asked: Option<Task>,
+    limit: Option<usize>,
 ) -> Result<TaskFile, RunError> {
     let max_length = folder.config().max_length();
+    let max_length = limit.map_or(max_length, |limit| max_length.min(limit));
     if let Some(task) = language_task(folder, adapter, asked) {
         return Ok(TaskFile {
             task,
@@ -149,7 +180,7 @@ fn infer_task(
     let (outputs, labels) = match folder.head() {
         HeadState::Present { outputs, labels } => (outputs, labels),
         HeadState::Absent => match adapter.and_then(|loaded| saved_outputs(folder, loaded)) {
-            Some(outputs) => (outputs, Vec::new()),
+            Some(outputs) => (outputs, folder.config().labels().to_vec()),
             None => {
                 return Err(RunError::setting(
                     "`model`",
@@ -159,7 +190,11 @@ fn infer_task(
             }
         },
     };
-    let task = asked.unwrap_or_else(|| likely_task(outputs));
+    let declared = match asked {
+        Some(_) => None,
+        None => declared_task(folder)?,
+    };
+    let task = asked.or(declared).unwrap_or_else(|| likely_task(outputs));
     let inferred = TaskFile {
         task,
         labels: match has_labels(task) {

@@ -8,7 +8,7 @@ use peft_data::{Task, TextTokenizer};
 use peft_format::AdapterConfig;
 use peft_models::{Model, ModelFolder, Network};
 
-use super::{expect_task, infer_task, read_with_method};
+use super::{expect_task, infer_task, read_with_method, use_head_of};
 use crate::{BaseFile, RunError, TaskFile};
 
 /// What [`open_set`] is asked for.
@@ -60,7 +60,8 @@ pub struct NamedAdapter {
 /// If files are missing or broken, there is no adapter or two have one name, one belongs to another base,
 /// they were not trained to one task, for the same labels and lengths, or one lacks a head.
 pub fn open_set(options: &OpenSetOptions) -> Result<AdaptedSet, RunError> {
-    let folder = ModelFolder::open(options.model)?;
+    let mut folder = ModelFolder::open(options.model)?;
+    let tokenizer = TextTokenizer::from_dir(options.model)?;
     let base = match options.any_base {
         true => None,
         false => Some(BaseFile::of(&folder)?),
@@ -72,9 +73,10 @@ pub fn open_set(options: &OpenSetOptions) -> Result<AdaptedSet, RunError> {
             recorded.expect_same(path, base)?;
         }
         let (method, loaded) = read_with_method(path)?;
+        use_head_of(&mut folder, Some(&loaded));
         let own = match TaskFile::read(path)? {
             Some(task) => task,
-            None => infer_task(&folder, Some(&loaded), options.task)?,
+            None => infer_task(&folder, Some(&loaded), options.task, tokenizer.max_length())?,
         };
         match &task {
             None => task = Some((name, own)),
@@ -90,7 +92,6 @@ pub fn open_set(options: &OpenSetOptions) -> Result<AdaptedSet, RunError> {
         ));
     };
     expect_task(&task, options.task)?;
-    let tokenizer = TextTokenizer::from_dir(options.model)?;
     let (mut model, loading) = Model::load(&folder, task.head(), 0, options.device)?;
     let names = model.description().names();
     let mut adapters = Vec::new();

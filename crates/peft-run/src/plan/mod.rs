@@ -28,6 +28,7 @@ use self::{modules::groups, work::Work};
 use crate::{
     RunConfig, RunError, TaskFile,
     objective::{has_labels, head_kind, objective, outputs},
+    prepared::longest,
     session::{Choice, Data, EVAL_BATCH, Source, resolve},
 };
 
@@ -90,6 +91,9 @@ pub struct DataPlan {
 pub fn plan(config: &RunConfig) -> Result<Plan, RunError> {
     Problems::check(config.plan_problems())?;
     let mut folder = ModelFolder::open(&config.model)?;
+    if config.new_head {
+        folder.drop_head();
+    }
     let config = &resolve(config, &folder, peft_methods::by_name(&config.method)?);
     if let Some(dtype) = config.base_dtype {
         folder.set_base_dtype(dtype.into());
@@ -103,7 +107,7 @@ pub fn plan(config: &RunConfig) -> Result<Plan, RunError> {
         return made(head(config, &folder)?, None);
     }
     let tokenizer = TextTokenizer::from_dir(&config.model)?;
-    let max_length = config.max_length.min(folder.config().max_length());
+    let max_length = longest(config, &folder);
     let data = Data::load(config, &folder, &tokenizer, max_length)?;
     made(data.task.head(), Some(&data))
 }

@@ -10,7 +10,7 @@ use peft_format::{AdapterConfig, TargetModules, TargetSpec, targets::Exclude};
 use peft_methods::Entry;
 use peft_models::{HeadKind, Model, ModelFolder, Network, Role};
 
-use super::{phases::probe_batches, probe::Probe};
+use super::{names::expect_matches, phases::probe_batches, probe::Probe};
 use crate::{RunConfig, RunError, open::read_with_method};
 
 /// A model with adapters, the configuration to save and what was attached.
@@ -79,7 +79,7 @@ impl Choice {
             None => {
                 let entry = peft_methods::by_name(&config.method)?;
                 let method = (entry.build)(&config.method_config)?;
-                Self::fresh(config, method, to_save)
+                Self::fresh(config, method, folder, head, to_save)
             }
         }
     }
@@ -92,7 +92,8 @@ impl Choice {
         head: HeadKind,
         created: &[String],
     ) -> Result<Self, RunError> {
-        Self::fresh(config, method, heads_to_save(folder, head, created)?)
+        let to_save = heads_to_save(folder, head, created)?;
+        Self::fresh(config, method, folder, head, to_save)
     }
 
     /// An adapter to continue from.
@@ -140,6 +141,8 @@ impl Choice {
     fn fresh(
         config: &RunConfig,
         method: Box<dyn Method>,
+        folder: &ModelFolder,
+        head: HeadKind,
         to_save: Vec<String>,
     ) -> Result<Self, RunError> {
         let mut spec = target_spec(config);
@@ -154,6 +157,9 @@ impl Choice {
                 "leave targets and layers out, or choose another method",
             ));
         }
+        let description = folder.describe(head)?;
+        let layout = description.layout();
+        expect_matches(&spec, method.as_ref(), &layout, description.head_modules)?;
         spec.modules_to_save.extend(to_save);
         Ok(Self {
             method,

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use peft_data::{
-    CausalOptions, ChatTemplate, Clock, ColumnMap, Dataset, LabelMap, LoadOptions, LoadReport,
-    ReadOptions, SPILL_BYTES, TextTokenizer,
+    CausalOptions, ChatTemplate, Clock, ColumnMap, DataError, Dataset, LabelMap, LoadOptions,
+    LoadReport, ReadOptions, SPILL_BYTES, TextTokenizer,
 };
 use peft_models::{HeadState, ModelFolder};
 
@@ -37,6 +37,7 @@ impl Data {
         max_length: usize,
     ) -> Result<Self, RunError> {
         let given = given_labels(config, folder)?;
+        let of_head = given.is_some() && config.adapter.is_none();
         let template = chat_template(folder.path(), tokenizer)?;
         let mut options = LoadOptions {
             columns: ColumnMap {
@@ -46,8 +47,10 @@ impl Data {
             },
             read: ReadOptions {
                 format: config.data_format,
-                ..ReadOptions::default()
+                header: !config.no_header,
+                delimiter: config.delimiter,
             },
+            vocab_size: Some(folder.config().vocab_size()),
             labels: given.as_ref(),
             label_separator: config.label_separator,
             causal: CausalOptions {
@@ -57,7 +60,13 @@ impl Data {
             },
             ..LoadOptions::new(config.task, max_length)
         };
-        let (fit, loaded) = Dataset::load(&config.data, &options, tokenizer)?;
+        let (fit, loaded) = Dataset::load(&config.data, &options, tokenizer).map_err(|error| {
+            if of_head {
+                other_labels(error)
+            } else {
+                error.into()
+            }
+        })?;
         let labels = fit.label_map().cloned();
         options.labels = labels.as_ref();
         let load = |path| Ok::<_, RunError>(Dataset::load(path, &options, tokenizer)?.0);
@@ -82,11 +91,48 @@ impl Data {
         })
     }
 
+    /// What is said of labels that are numbers where the classes have names.
+    pub fn notice(&self, path: &Path) -> Option<String> {
+        numbered(&self.loaded, &self.task.labels, path)
+    }
+
     /// Bytes of the tokens in memory; longer lists lie in temporary files.
     pub fn resident(&self) -> usize {
         let sets = [Some(&self.fit), Some(&self.select), self.report.as_ref()];
         let bytes = |set: &Dataset| (set.tokens() * size_of::<u32>()).min(SPILL_BYTES);
         sets.into_iter().flatten().map(bytes).sum()
+    }
+}
+
+/// A sentence about labels that are numbers where the classes have names: which is taken for which. None
+/// where no row has such a label.
+pub fn numbered(loaded: &LoadReport, labels: &[String], path: &Path) -> Option<String> {
+    const SHOWN: usize = 10;
+    if loaded.by_number == 0 {
+        return None;
+    }
+    let pairs = labels.iter().enumerate().take(SHOWN);
+    let pairs: Vec<String> = pairs
+        .map(|(id, name)| format!("{id} is `{name}`"))
+        .collect();
+    let more = if labels.len() > SHOWN { ", …" } else { "" };
+    Some(format!(
+        "{}: {} labels are numbers, taken for those of the names that are known: {}{more}",
+        path.display(),
+        loaded.by_number,
+        pairs.join(", ")
+    ))
+}
+
+/// A label that the checkpoint's own head does not know: the head may be replaced.
+fn other_labels(error: DataError) -> RunError {
+    match error {
+        DataError::UnknownLabel { at, value, known } => RunError::setting(
+            "`data`",
+            format!("{at}: the checkpoint's own head has no label `{value}`, only {known}"),
+            "correct the row, or put a new head on the model with `new_head`",
+        ),
+        other => other.into(),
     }
 }
 

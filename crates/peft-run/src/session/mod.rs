@@ -3,6 +3,7 @@
 mod adapt;
 mod data;
 mod guards;
+mod names;
 mod output;
 mod phases;
 mod probe;
@@ -23,6 +24,7 @@ use self::{phases::Before, probe::Probe};
 use crate::{
     BaseFile, RunConfig, RunError, RunReport, TaskFile,
     batch::pack,
+    blame,
     checkpoint::{CheckpointFolder, RunState},
     differentiate,
     event::{Event, Recorder},
@@ -36,7 +38,10 @@ pub(crate) use self::{
     select::EVAL_BATCH,
     start::Started,
 };
-pub use self::{data::chat_template, probe::weight_gradients};
+pub use self::{
+    data::{chat_template, numbered},
+    probe::weight_gradients,
+};
 
 pub(crate) struct Session<'a> {
     config: RunConfig,
@@ -71,7 +76,7 @@ impl Session<'_> {
     pub fn run(mut self) -> Result<RunReport, RunError> {
         match self.drive() {
             Ok(report) => Ok(report),
-            Err(error) => Err(self.failed(error)),
+            Err(error) => Err(blame(self.failed(error), &self.config.model)),
         }
     }
 

@@ -2,15 +2,18 @@
 
 use std::{
     fs::{File, TryLockError},
+    io::Read,
     path::Path,
 };
 
 use peft_format::atomic::AtomicFile;
 
+use super::select::LAST;
 use crate::{
-    Progress, RunConfig, RunError,
-    checkpoint::{CheckpointFolder, Ending, RunState},
+    Progress, RunConfig, RunError, base,
+    checkpoint::{CHECKPOINT, CheckpointFolder, Ending, RunState},
     event::{LOG, fault},
+    occupied, task,
 };
 
 /// The output folder, before any work is done.
@@ -25,7 +28,7 @@ impl Claim {
     /// Claim the folder that a run writes to, and decide by what is there.
     pub fn of(config: &RunConfig, progress: &mut dyn Progress) -> Result<Self, RunError> {
         let log = claim(&config.output)?;
-        let start = Start::decide(&config.output, config.resume, progress)?;
+        let start = Start::decide(config, progress)?;
         Ok(Self { log, start })
     }
 }
@@ -84,6 +87,46 @@ pub fn lock(log: &File, output: &Path) -> Result<(), RunError> {
     }
 }
 
+/// What a run writes into its folder.
+const WRITTEN: [&str; 15] = [
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    "README.md",
+    "run.toml",
+    "loss.svg",
+    "accuracy.svg",
+    "f1.svg",
+    "pearson.svg",
+    "perplexity.svg",
+    LOG,
+    CHECKPOINT,
+    LAST,
+    task::NAME,
+    base::NAME,
+    // The model's own folder, and whatever else is one.
+    "config.json",
+];
+
+/// Whether a folder holds what a run writes first, its log and its settings, and nothing that comes later.
+fn begun(output: &Path) -> bool {
+    const EVENT: &[u8] = b"{\"event\":";
+    let mut head = [0; EVENT.len()];
+    let Ok(mut log) = File::open(output.join(LOG)) else {
+        return false;
+    };
+    let ours = match log.read(&mut head) {
+        Ok(0) => true,
+        Ok(read) => head[..read] == *EVENT,
+        Err(_) => false,
+    };
+    let later = WRITTEN
+        .iter()
+        .filter(|name| ![LOG, "run.toml"].contains(*name));
+    ours && later
+        .map(|name| output.join(name))
+        .all(|path| !path.exists())
+}
+
 /// What to do, going by what an earlier run left.
 pub enum Start {
     /// Start at the first step.
@@ -94,7 +137,8 @@ pub enum Start {
 
 impl Start {
     /// Decide; what a user might not expect is told, and what would lose work refused.
-    fn decide(output: &Path, resume: bool, progress: &mut dyn Progress) -> Result<Self, RunError> {
+    fn decide(config: &RunConfig, progress: &mut dyn Progress) -> Result<Self, RunError> {
+        let (output, resume) = (config.output.as_path(), config.resume);
         let folder = CheckpointFolder::of(output);
         let refuse = |problem: String, fix: &str| {
             Err(RunError::Output {
@@ -122,13 +166,11 @@ impl Start {
                 "check `output`, or leave out `resume` to start one",
             ),
             (Some(state), false) => match &state.ending {
-                Some(Ending::Finished(report)) => {
-                    progress.notice(&format!(
-                        "{shown} holds a finished run of {} steps, which this one replaces",
-                        report.steps
-                    ));
-                    Ok(Self::Afresh)
-                }
+                Some(Ending::Finished(_)) if config.overwrite => Ok(Self::Afresh),
+                Some(Ending::Finished(report)) => refuse(
+                    format!("it holds a finished run of {} steps", report.steps),
+                    "add `overwrite` to replace it, or choose another `output`",
+                ),
                 Some(Ending::BrokeDown(_)) => Ok(Self::Afresh),
                 None => refuse(
                     format!(
@@ -139,7 +181,12 @@ impl Start {
                      `checkpoint` to start afresh",
                 ),
             },
-            (None, false) => Ok(Self::Afresh),
+            // A run that ended before its first checkpoint has left its log, and nothing to lose.
+            (None, false) if begun(output) => Ok(Self::Afresh),
+            (None, false) => {
+                occupied::expect_vacant(output, &WRITTEN)?;
+                Ok(Self::Afresh)
+            }
         }
     }
 }

@@ -64,12 +64,16 @@ impl Session<'_> {
     ) -> Result<Evaluation, RunError> {
         let device = self.device.clone().inner();
         let objective = self.objective.as_ref();
-        let evaluation = evaluate(model, data, objective, EVAL_BATCH, &device)?;
-        if evaluation.loss.is_finite() {
-            return Ok(evaluation);
-        }
+        let module = match evaluate(model, data, objective, EVAL_BATCH, &device) {
+            Ok(evaluation) if evaluation.loss.is_finite() => return Ok(evaluation),
+            Ok(_) => None,
+            Err(RunError::NotFinite { module, .. }) => module,
+            Err(other) => return Err(other),
+        };
         let parameter = first_not_finite(model).map(BadTensor::Parameter);
-        let what = parameter.unwrap_or(BadTensor::Evaluation(split));
+        let module = module.map(BadTensor::Output);
+        let what = parameter.or(module);
+        let what = what.unwrap_or(BadTensor::Evaluation(split));
         let error = TrainError::NotFinite {
             step: self.state.step,
             what,

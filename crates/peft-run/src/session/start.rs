@@ -64,10 +64,14 @@ impl<'a> Session<'a> {
             kind,
             reason,
             max_length,
+            overruled,
             mut inputs,
             ..
         } = prepared;
         inputs.extend(checkpoint::adapter_inputs(config)?);
+        if let Some(notice) = data.notice(&config.data) {
+            progress.notice(&notice);
+        }
         let mut resolved = match &own {
             None => resolve(config, &folder, peft_methods::by_name(&config.method)?),
             Some(method) => {
@@ -141,6 +145,7 @@ impl<'a> Session<'a> {
             learning_rate: rate,
             total_steps,
             device: kind,
+            overruled,
         };
         let settings = checkpoint::settings(&config, &resolved);
         let mut begun = RunState::new(total_steps, initial, settings, inputs);

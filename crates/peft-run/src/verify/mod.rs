@@ -14,7 +14,7 @@ use crate::{
     BaseFile, RunError, TaskFile,
     merge::{Adapted, LOSS_LIMIT, Rounding, change, head_of},
     objective::outputs,
-    open::read_with_method,
+    open::{read_with_method, use_head_of},
 };
 
 /// Check an adapter against a base: that every tensor has its place and every target its tensors, that
@@ -25,8 +25,9 @@ use crate::{
 /// If the base or the adapter cannot be read at all. What is wrong with an adapter that can be read
 /// is in the report.
 pub fn verify(model: &Path, adapter: &Path, device: &Device) -> Result<VerifyReport, RunError> {
-    let folder = ModelFolder::open(model)?;
+    let mut folder = ModelFolder::open(model)?;
     let (method, loaded) = read_with_method(adapter)?;
+    use_head_of(&mut folder, Some(&loaded));
     let task = TaskFile::read(adapter)?;
     let found = BaseFile::of(&folder)?;
     let recorded = BaseFile::read(adapter)?;
@@ -112,8 +113,15 @@ fn weigh(
         },
         bias: false,
     };
-    let Some(change) = change(folder, &name, &adapted, loaded, method, widest, device)? else {
-        return Ok(None);
+    let change = match change(folder, &name, &adapted, loaded, method, widest, device) {
+        Ok(Some(change)) => change,
+        Ok(None) => return Ok(None),
+        Err(RunError::BrokenBase { count, .. }) => {
+            let problem = format!("{count} values of the base's own weight are NaN or infinite");
+            report.problem(module, "not finite", problem);
+            return Ok(None);
+        }
+        Err(other) => return Err(other),
     };
     let (_, sums) = change.rounded(change.stored);
     if sums.not_finite > 0 {

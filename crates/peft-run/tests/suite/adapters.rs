@@ -225,6 +225,7 @@ fn a_merge_that_loses_much_is_refused_unless_asked_for() {
 
     let lossy = merge(&MergeOptions {
         allow_loss: true,
+        overwrite: true,
         ..careful
     });
     let lossy = lossy.unwrap();
@@ -233,7 +234,7 @@ fn a_merge_that_loses_much_is_refused_unless_asked_for() {
 }
 
 #[test]
-fn merging_replaces_a_model_folder_and_nothing_else() {
+fn merging_replaces_what_it_wrote_when_asked_for_and_nothing_else() {
     let device = cpu();
     let out = tempfile::tempdir().unwrap();
     let (base, adapter) = (
@@ -241,13 +242,27 @@ fn merging_replaces_a_model_folder_and_nothing_else() {
         goldens().join("adapters/lora_qv"),
     );
     let target = out.path().join("merged");
-    for _ in 0..2 {
-        merge(&MergeOptions::new(&base, &adapter, &target, &device)).unwrap();
-    }
+    let careful = MergeOptions::new(&base, &adapter, &target, &device);
+    let again = MergeOptions {
+        overwrite: true,
+        ..careful
+    };
+    merge(&careful).unwrap();
+    let error = merge(&careful).unwrap_err().to_string();
+    assert!(error.contains("add `overwrite`"), "{error}");
+    merge(&again).unwrap();
+    // Another model, which no merge wrote.
+    let model = out.path().join("model");
+    std::fs::create_dir(&model).unwrap();
+    std::fs::copy(base.join("config.json"), model.join("config.json")).unwrap();
+    let over = MergeOptions {
+        output: &model,
+        ..again
+    };
+    let error = merge(&over).unwrap_err().to_string();
+    assert!(error.contains("`config.json`"), "{error}");
     std::fs::write(target.join("thesis.txt"), "mine").unwrap();
-    let error = merge(&MergeOptions::new(&base, &adapter, &target, &device))
-        .unwrap_err()
-        .to_string();
+    let error = merge(&again).unwrap_err().to_string();
     assert!(error.contains("thesis.txt"), "{error}");
     assert_eq!(
         std::fs::read_to_string(target.join("thesis.txt")).unwrap(),

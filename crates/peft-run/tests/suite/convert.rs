@@ -22,6 +22,7 @@ fn loss(model: &Path, adapter: &Path, data: &Path) -> f64 {
         model,
         adapter: Some(adapter),
         any_base: false,
+        overwrite: false,
         task: None,
         device: &device,
     })
@@ -58,6 +59,7 @@ fn a_trained_deep_adapter_becomes_lora_of_the_same_rank() {
         adapter: &output,
         output: &plain,
         any_base: false,
+        overwrite: false,
         device: &device,
     };
     let report = convert(&options).unwrap();
@@ -74,7 +76,23 @@ fn a_trained_deep_adapter_becomes_lora_of_the_same_rank() {
     let [before, after] = [&output, &plain].map(|adapter| loss(&model, adapter, &data));
     assert!((before - after).abs() < 1e-6, "{before} {after}");
 
-    // Not over itself.
+    // Neither over itself nor over another adapter, and over its own only when asked for.
+    let error = convert(&options).unwrap_err().to_string();
+    assert!(error.contains("add `overwrite`"), "{error}");
+    let again = ConvertOptions {
+        overwrite: true,
+        ..options
+    };
+    convert(&again).unwrap();
+    let taken = dir.path().join("taken");
+    std::fs::create_dir(&taken).unwrap();
+    std::fs::write(taken.join("adapter_config.json"), "{}").unwrap();
+    let over = ConvertOptions {
+        output: &taken,
+        ..again
+    };
+    let error = convert(&over).unwrap_err().to_string();
+    assert!(error.contains("`adapter_config.json`"), "{error}");
     let itself = ConvertOptions {
         output: &output,
         ..options
@@ -95,6 +113,7 @@ fn ranks_and_scales_of_single_modules_survive() {
             adapter: &adapter,
             output: dir.path(),
             any_base: false,
+            overwrite: false,
             device: &device,
         })
         .unwrap();
@@ -120,6 +139,7 @@ fn an_update_without_a_low_rank_form_is_refused() {
         adapter: &goldens().join("adapters/c3a_qv"),
         output: &output,
         any_base: false,
+        overwrite: false,
         device: &device,
     })
     .unwrap_err();

@@ -203,15 +203,18 @@ fn a_finished_run_says_so_and_gives_its_result_again() {
         stop.notices
     );
     assert_same(&before, &content(&output));
-    // Afresh, it is replaced, and told.
+    // Afresh, it is replaced only where that is asked for.
     config.resume = false;
-    let mut stop = Stop::default();
-    assert_eq!(run(&config, 1, &mut stop).unwrap(), report);
+    let error = run(&config, 1, &mut Stop::default())
+        .unwrap_err()
+        .to_string();
     assert!(
-        stop.notices.concat().contains("replaces"),
-        "{:?}",
-        stop.notices
+        error.contains("a finished run of 4 steps") && error.contains("`overwrite`"),
+        "{error}"
     );
+    assert_same(&before, &content(&output));
+    config.overwrite = true;
+    assert_eq!(run(&config, 1, &mut Stop::default()).unwrap(), report);
     assert_same(&before, &content(&output));
 }
 

@@ -24,6 +24,17 @@ pub enum Prediction {
 }
 
 impl Prediction {
+    /// Whether all its numbers are finite.
+    pub fn is_finite(&self) -> bool {
+        match self {
+            Self::Number(value) => value.is_finite(),
+            Self::Class(probabilities) | Self::Labels { probabilities, .. } => {
+                probabilities.iter().all(|p| p.is_finite())
+            }
+            Self::Tokens(costs) => costs.iter().all(|cost| cost.is_finite()),
+        }
+    }
+
     /// The most probable class; the first of equals.
     pub fn class(&self) -> Option<u32> {
         match self {

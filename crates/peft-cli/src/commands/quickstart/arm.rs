@@ -59,6 +59,7 @@ impl Arm {
         config.device = job.device;
         // The arm that was interrupted goes on; one that was not reached yet starts.
         config.resume = job.resume && folder.exists();
+        config.overwrite = job.overwrite;
         train(&config, progress)?;
         let adapted = open(&OpenOptions {
             model: &job.model,

@@ -27,6 +27,7 @@ struct Job<'a> {
     seed: u64,
     steps: Option<u64>,
     resume: bool,
+    overwrite: bool,
     device: DeviceChoice,
 }
 
@@ -43,6 +44,7 @@ pub fn quickstart(args: &QuickstartArgs, offline: bool) -> Result<ExitCode> {
         seed: args.seed,
         steps: args.steps,
         resume: args.resume,
+        overwrite: args.overwrite,
         device: args.compute.device,
     };
     eprintln!("model: {}", job.model.display());
@@ -57,12 +59,11 @@ pub fn quickstart(args: &QuickstartArgs, offline: bool) -> Result<ExitCode> {
     let [head, lora] = [&marks[0], &marks[1]];
     let merged = job.output.join("merged");
     let adapter = Arm::LORA.folder(&job);
-    let merging = merge(&MergeOptions::new(
-        &job.model,
-        &adapter,
-        &merged,
-        &selected.device,
-    ))?;
+    let merging = merge(&MergeOptions {
+        // Runs that went on may have been merged before.
+        overwrite: job.overwrite || job.resume,
+        ..MergeOptions::new(&job.model, &adapter, &merged, &selected.device)
+    })?;
     let outcome = Outcome::new(head, lora);
     outcome.write(job.output)?;
     write_atomic_bytes(
