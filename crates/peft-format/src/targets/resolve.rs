@@ -70,6 +70,18 @@ impl TargetSpec {
         options: ResolveOptions<'_>,
     ) -> Result<Resolved, TargetError> {
         let matcher = self.compile()?;
+        // An entry that is left out as a whole is no typing error.
+        let unrestricted = match &self.exclude {
+            None => None,
+            Some(_) => {
+                let all = Self {
+                    exclude: None,
+                    ..self.clone()
+                };
+                Some(all.compile()?)
+            }
+        };
+        let mut excluded = Vec::new();
         let all_linear = self.modules == TargetModules::AllLinear;
         let mut matched = Vec::new();
         for module in modules.iter().filter(|m| !m.path.is_empty()) {
@@ -77,6 +89,11 @@ impl TargetSpec {
                 continue;
             }
             if !matcher.matches(&module.path)? {
+                if let Some(unrestricted) = &unrestricted
+                    && unrestricted.matches(&module.path)?
+                {
+                    excluded.push(module.path.clone());
+                }
                 continue;
             }
             if !options.supported.contains(&module.kind) {
@@ -88,7 +105,9 @@ impl TargetSpec {
             }
             matched.push(module.path.clone());
         }
-        let unmatched = self.idle_entries(&matched);
+        let mut answering = matched.clone();
+        answering.extend(excluded);
+        let unmatched = self.idle_entries(&answering);
         let near = || NearMisses::of(&unmatched, modules);
         if matched.is_empty() {
             return Err(TargetError::NoMatch {

@@ -38,6 +38,17 @@ fn lists_resolve_in_model_order_and_report_idle_entries() {
 }
 
 #[test]
+fn an_entry_that_is_left_out_as_a_whole_is_not_idle() {
+    let spec = TargetSpec {
+        exclude: Some(Exclude::List(vec!["value".into()])),
+        ..list(&["value", "query", "qurey"])
+    };
+    let found = spec.resolve(&bert(), Default::default()).unwrap();
+    assert_eq!(found.matched.len(), 2);
+    assert_eq!(found.unmatched, ["qurey"]);
+}
+
+#[test]
 fn no_match_lists_what_there_is() {
     let error = list(&["q_proj"])
         .resolve(&bert(), Default::default())

@@ -6,6 +6,7 @@ mod families;
 mod fields;
 mod mamba;
 mod rope;
+mod words;
 
 use std::{collections::BTreeMap, path::Path};
 
