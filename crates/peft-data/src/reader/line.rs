@@ -35,12 +35,12 @@ impl Lines {
         if head.starts_with(b"\xEF\xBB\xBF") {
             head.drain(..3);
         }
-        let end = match end_of_lines(head.iter()) {
-            Some(end) => end,
+        let end = match head.contains(&b'\n') {
+            true => b'\n',
             // A stream is only waited for where the line is not whole anyway.
-            None => {
+            false => {
                 let more = inner.fill_buf().map_err(|e| io(&file, e))?;
-                end_of_lines(head.iter().chain(more)).unwrap_or(b'\n')
+                end_of_lines(&head, more)
             }
         };
         let inner = Box::new(Cursor::new(head).chain(inner));
@@ -130,14 +130,16 @@ fn io(file: &str, source: std::io::Error) -> DataError {
     }
 }
 
-/// `\r` if the first line ends with that alone, as those of old Macintosh programs do, else `\n`; `None`
-/// if the bytes do not tell.
-fn end_of_lines<'a>(bytes: impl Iterator<Item = &'a u8>) -> Option<u8> {
-    let mut bytes = bytes.skip_while(|byte| !matches!(byte, b'\r' | b'\n'));
-    match (bytes.next()?, bytes.next()) {
-        (b'\r', None) => None,
-        (b'\r', Some(next)) if *next != b'\n' => Some(b'\r'),
-        _ => Some(b'\n'),
+/// `\r` if that is what ends lines, as in files of old Macintosh programs, which have no `\n` at all.
+fn end_of_lines(head: &[u8], more: &[u8]) -> u8 {
+    let all = head.iter().chain(more);
+    // The last byte may be half of `\r\n`.
+    let inner = all
+        .clone()
+        .take((head.len() + more.len()).saturating_sub(1));
+    match inner.clone().any(|byte| *byte == b'\r') && !all.clone().any(|byte| *byte == b'\n') {
+        true => b'\r',
+        false => b'\n',
     }
 }
 
