@@ -37,7 +37,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     train.arg("--model").arg(&model);
     train.arg("--data").arg(reviews.join("train.csv"));
     train.arg("--eval-data").arg(reviews.join("report.csv"));
-    train.arg("--output").arg(&adapter);
+    train.arg("--output").arg(&adapter).arg("--overwrite");
     if let Some(steps) = arguments.steps {
         train.args(["--steps", &steps.to_string()]);
     }

@@ -181,7 +181,11 @@ fn measure(
 
     let output = folder.join("out");
     let mut train = Command::new(peft);
-    train.arg("train").arg("--output").arg(&output);
+    train
+        .arg("train")
+        .arg("--output")
+        .arg(&output)
+        .arg("--overwrite");
     arguments(&mut train);
     process::run_measured(&mut train, &folder.join("train.log"))?;
     let events = files::read(&output.join("metrics.jsonl"))?;

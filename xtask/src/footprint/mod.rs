@@ -82,7 +82,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     command.arg("--data").arg(work.join("fit.csv"));
     command.arg("--select-data").arg(work.join("select.csv"));
     command.arg("--eval-data").arg(&report);
-    command.arg("--output").arg(&ours);
+    command.arg("--output").arg(&ours).arg("--overwrite");
     if let Some(steps) = arguments.steps {
         command.args(["--steps", &(2 * steps).to_string()]);
     }

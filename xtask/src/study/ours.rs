@@ -162,7 +162,7 @@ fn score(run: &Run, tools: &Tools, folder: &Path, adapter: &Path, name: &str) ->
         .arg(adapter)
         .arg("--data")
         .arg(&report);
-    command.arg("--output").arg(&predictions);
+    command.arg("--output").arg(&predictions).arg("--overwrite");
     process::run_measured(&mut command, &folder.join(format!("predict-{name}.log")))?;
     mark(&labels(&report)?, &files::read(&predictions)?)
         .with_context(|| format!("in {}", predictions.display()))
