@@ -60,10 +60,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     predict.arg("--data").arg(reviews.join("report.csv"));
     predict
         .arg("--output")
-        .arg(arguments.output.join("predictions.jsonl"));
+        .arg(arguments.output.join("predictions.jsonl"))
+        .arg("--overwrite");
     show_and_run(predict)?;
     let mut merge = adapted("merge");
     merge.arg("--output").arg(arguments.output.join("merged"));
+    merge.arg("--overwrite");
     show_and_run(merge)?;
     eprintln!(
         "\nthe adapter, its log, the predictions and the merged model are in {}",
