@@ -132,7 +132,7 @@ fn defaults_file_flags_and_arguments_overrule_one_another() {
         "method_config.r=7",
         "target_modules=value,key",
         "max_length=",
-        "method_config.rank_pattern.query=1",
+        "method_config.rank_pattern.value=1",
     ];
     let arguments = record("arguments", &[&more[..], &last].concat());
     for line in [
@@ -140,7 +140,7 @@ fn defaults_file_flags_and_arguments_overrule_one_another() {
         "r = 7",
         "target_modules = [\"value\", \"key\"]",
         "recompute = false",
-        "rank_pattern = { query = 1 }",
+        "rank_pattern = { value = 1 }",
     ] {
         has(&arguments, line);
     }

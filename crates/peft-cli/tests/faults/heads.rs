@@ -24,10 +24,6 @@ fn names_that_match_nothing_are_errors_with_suggestions() {
             &["--exclude-modules", "qery"],
             ["--exclude-modules", "query"],
         ),
-        (
-            &["--exclude-modules", "key"],
-            ["--exclude-modules", "would be adapted"],
-        ),
         (&["--layers", "0,7"], ["--layers", "layer 7"]),
         (
             &["--layers", "0", "--layers-pattern", "layer,blok"],

@@ -37,18 +37,6 @@ pub fn expect_matches(
     let sites = || layout.sites.iter().cloned();
     let kinds = method.site_kinds();
     let find = |sites: Vec<Site>, spec: &TargetSpec| resolve_sites(sites, spec, kinds, heads);
-    let all = TargetSpec {
-        exclude: None,
-        ..spec.clone()
-    };
-    // Targets that match nothing at all have errors of their own.
-    let Ok(candidates) = find(sites().collect(), &all) else {
-        return Ok(());
-    };
-    let adapted = |paths: &[String]| -> Vec<Site> {
-        sites().filter(|site| paths.contains(&site.path)).collect()
-    };
-    let found = adapted(&candidates.matched);
     let entries: Vec<(&str, TargetModules)> = match &spec.exclude {
         None => Vec::new(),
         Some(Exclude::Regex(regex)) if regex.is_empty() => Vec::new(),
@@ -63,17 +51,22 @@ pub fn expect_matches(
     };
     for (name, modules) in entries {
         let wanted = TargetSpec::new(modules);
-        if is_nothing(&find(found.clone(), &wanted)) {
-            let paths = candidates.matched.iter().map(String::as_str);
+        if is_nothing(&find(sites().collect(), &wanted)) {
+            let adaptable = layout
+                .sites
+                .iter()
+                .filter(|site| kinds.contains(&site.kind));
+            let paths = adaptable.map(|site| site.path.as_str());
             return Err(unmatched(
                 "exclude_modules",
                 name,
-                "none of the modules that would be adapted",
+                "no module that could be adapted",
                 paths,
             ));
         }
     }
     expect_layers(spec, &|wanted| is_nothing(&find(sites().collect(), wanted)))?;
+    // Targets that match nothing have errors of their own.
     let Ok(resolved) = find(sites().collect(), spec) else {
         return Ok(());
     };
