@@ -22,7 +22,6 @@ fn loss(model: &Path, adapter: &Path, data: &Path) -> f64 {
         model,
         adapter: Some(adapter),
         any_base: false,
-        overwrite: false,
         task: None,
         device: &device,
     })
