@@ -136,6 +136,7 @@ fn training_continues_from_an_adapter() {
     // Had it started afresh, two steps at this rate would have learned nothing.
     assert!(report.selection.metrics["accuracy"] >= 0.9, "{report:?}");
     assert_ne!(bytes(&first), bytes(&second));
+    config.output = dir.path().join("third");
     config.method_config.insert("r".into(), 4.into());
     let error = train(&config, &mut ()).unwrap_err().to_string();
     assert!(error.contains("`adapter`"), "{error}");
