@@ -20,3 +20,50 @@ pub fn watch() -> Result<Arc<AtomicBool>> {
     .context("watching for Ctrl-C")?;
     Ok(stop)
 }
+
+/// A flag that Ctrl-C sets: what was generated so far is written.
+pub fn stop_generating() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let seen = stop.clone();
+    ctrlc::set_handler(move || {
+        if seen.swap(true, Ordering::SeqCst) {
+            std::process::exit(2);
+        }
+    })
+    .context("watching for Ctrl-C")?;
+    Ok(stop)
+}
+
+/// Ctrl-C while an answer is on its way stops the answer; a second one, or one where nothing is on its way, ends
+/// the program.
+pub struct Answering {
+    /// Set when the answer is to stop.
+    pub stop: Arc<AtomicBool>,
+    on_its_way: Arc<AtomicBool>,
+}
+
+impl Answering {
+    pub fn watch() -> Result<Self> {
+        let all = Self {
+            stop: Arc::default(),
+            on_its_way: Arc::default(),
+        };
+        let (stop, on_its_way) = (all.stop.clone(), all.on_its_way.clone());
+        ctrlc::set_handler(move || {
+            if !on_its_way.load(Ordering::SeqCst) || stop.swap(true, Ordering::SeqCst) {
+                std::process::exit(2);
+            }
+        })
+        .context("watching for Ctrl-C")?;
+        Ok(all)
+    }
+
+    pub fn begin(&self) {
+        self.stop.store(false, Ordering::SeqCst);
+        self.on_its_way.store(true, Ordering::SeqCst);
+    }
+
+    pub fn end(&self) {
+        self.on_its_way.store(false, Ordering::SeqCst);
+    }
+}

@@ -43,7 +43,12 @@ fn run(mut cli: Cli) -> anyhow::Result<ExitCode> {
     }
     let computes = matches!(
         cli.command,
-        Command::Quickstart(_) | Command::Train(_) | Command::Eval(_) | Command::Predict(_)
+        Command::Quickstart(_)
+            | Command::Train(_)
+            | Command::Eval(_)
+            | Command::Predict(_)
+            | Command::Generate(_)
+            | Command::Chat(_)
     );
     if computes {
         peft_run::keep_freed_memory();
@@ -54,6 +59,8 @@ fn run(mut cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Plan(args) => commands::plan(&args, cli.offline),
         Command::Eval(args) => commands::eval(args),
         Command::Predict(args) => commands::predict(args),
+        Command::Generate(args) => commands::generate(&args),
+        Command::Chat(args) => commands::chat(&args),
         Command::Merge(args) => commands::merge(args),
         Command::Convert(args) => commands::convert(&args),
         Command::Verify(args) => commands::verify(&args),

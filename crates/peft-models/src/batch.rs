@@ -10,7 +10,8 @@ use peft_core::{
 
 use crate::{
     DecoderConfig, Description, EncoderConfig, MambaConfig, ModelError, RopeConfig,
-    decoder::{RopeTable, RopeTables},
+    cache::Past,
+    decoder::{Positions, RopeTable, RopeTables},
 };
 
 /// What a batch must keep to for a model.
@@ -81,6 +82,8 @@ pub struct PackedBatch {
     last: Arc<Vec<i32>>,
     ropes: RopeTables,
     adapters: Option<AdapterRows>,
+    /// What the sequences go on from, if there is a cache.
+    pub(crate) past: Option<Arc<Past>>,
 }
 
 impl PackedBatch {
@@ -95,7 +98,18 @@ impl PackedBatch {
         starts: &[usize],
         device: &Device,
     ) -> Result<Self, ModelError> {
-        let input: PackedInput = input.into();
+        Self::behind(input.into(), ids, type_ids, starts, &[], device)
+    }
+
+    /// A batch whose sequences come after so many tokens each; after none where nothing is said.
+    pub(crate) fn behind(
+        input: PackedInput,
+        ids: &[u32],
+        type_ids: &[u32],
+        starts: &[usize],
+        lengths: &[usize],
+        device: &Device,
+    ) -> Result<Self, ModelError> {
         let fault = |row: usize, problem: String| ModelError::Batch { row, problem };
         if starts.len() < 2 || starts[0] != 0 || starts[starts.len() - 1] != ids.len() {
             return Err(fault(0, "the sequences do not cover the tokens".into()));
@@ -110,10 +124,11 @@ impl PackedBatch {
             if end <= start || end > ids.len() {
                 return Err(fault(row, "the sequence is empty".into()));
             }
-            if end - start > input.max_length {
+            let before = lengths.get(row).copied().unwrap_or(0);
+            let length = before + end - start;
+            if length > input.max_length {
                 let problem = format!(
-                    "{} tokens, but the model has positions for {}: use a smaller maximum length",
-                    end - start,
+                    "{length} tokens, but the model has positions for {}: use a smaller maximum length",
                     input.max_length
                 );
                 return Err(fault(row, problem));
@@ -128,7 +143,7 @@ impl PackedBatch {
                 );
                 return Err(fault(row, problem));
             }
-            positions.extend((0..end - start).map(|i| (input.first_position + i) as i64));
+            positions.extend((before..length).map(|i| (input.first_position + i) as i64));
         }
         // A model with a single segment, as RoBERTa's, gives it to every token, whatever the tokenizer
         // says: its pairs are told apart by the tokens between them.
@@ -159,6 +174,7 @@ impl PackedBatch {
             last: Arc::new(last_rows(ids, starts, input.pad_token)),
             ropes: RopeTables::default(),
             adapters: None,
+            past: None,
         })
     }
 
@@ -206,6 +222,7 @@ impl PackedBatch {
             last: self.last.clone(),
             ropes: self.ropes.clone(),
             adapters: self.adapters.clone(),
+            past: self.past.clone(),
         }
     }
 
@@ -216,8 +233,22 @@ impl PackedBatch {
 
     /// The tables of a kind of rotary positions, made once for all blocks.
     pub(crate) fn rope(&self, config: &RopeConfig, dtype: FloatDType) -> RopeTable {
+        let spans = self.rows.starts().windows(2).enumerate();
+        let sequences: Vec<Positions> = spans
+            .map(|(index, span)| {
+                let count = span[1] - span[0];
+                let (before, reach) = match &self.past {
+                    Some(past) => (past.lengths()[index], past.reach()[index]),
+                    None => (0, self.rows.max_len()),
+                };
+                Positions {
+                    rows: before..before + count,
+                    reach,
+                }
+            })
+            .collect();
         self.ropes
-            .get(config, &self.rows, &self.ids.device(), dtype)
+            .get(config, &sequences, &self.ids.device(), dtype)
     }
 
     /// Number of sequences.

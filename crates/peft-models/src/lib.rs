@@ -8,11 +8,13 @@
 //! - [`Description`]: what an architecture is made of: names, shapes, roles, blocks. Loading, layouts,
 //!   default targets and estimates read it; a family is its description and a few switches.
 //! - [`Network`]: a model as a chain of blocks, which is what passes over it are written against.
+//! - [`SequenceCache`]: what a model has computed of a sequence, so that a further token costs a row.
 //!
 //! Models do not know the adapter methods: their linear layers take whatever adapter their weight
 //! carries.
 
 mod batch;
+mod cache;
 mod config;
 mod decoder;
 mod description;
@@ -30,6 +32,7 @@ mod transparent;
 mod work;
 
 pub use batch::{PackedBatch, PackedInput};
+pub use cache::SequenceCache;
 pub use config::{
     Activation, DecoderConfig, EncoderConfig, Family, FeedForwardLayout, MambaConfig, ModelConfig,
     NormKind, QkvLayout, RopeConfig, RopeScaling,

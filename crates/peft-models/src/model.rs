@@ -3,7 +3,8 @@ use peft_core::AdapterContext;
 
 use crate::{
     DecoderModel, Description, HeadKind, HeadSpec, LoadReport, MambaModel, ModelConfig, ModelError,
-    ModelFolder, Network, Output, PackedBatch, SequenceModel, transparent::transparent,
+    ModelFolder, Network, Output, PackedBatch, RopeConfig, SequenceCache, SequenceModel,
+    transparent::transparent,
 };
 
 /// A model of any kind.
@@ -64,6 +65,21 @@ impl Model {
                 },
             }),
         }
+    }
+
+    /// Whether a sequence must be computed anew from its first token when it comes to have `length` tokens,
+    /// because the rotary positions of all of them become other ones than those in the cache.
+    pub fn must_restart(&self, cache: &SequenceCache, length: usize) -> bool {
+        let Self::Decoder(model) = self else {
+            return false;
+        };
+        let switches = model
+            .config()
+            .ropes
+            .iter()
+            .filter_map(RopeConfig::switches_beyond);
+        let mut crossed = switches.map(|at| cache.reach() <= at && length > at);
+        !cache.is_empty() && crossed.any(|crossed| crossed)
     }
 }
 

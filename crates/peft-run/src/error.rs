@@ -117,6 +117,32 @@ pub enum RunError {
         /// Its value in the run.
         asked: String,
     },
+    /// A prompt that a text cannot be generated from.
+    #[error("prompt {prompt}: {problem}; {fix}")]
+    Prompt {
+        /// Its number, from 0.
+        prompt: usize,
+        /// What is wrong.
+        problem: String,
+        /// What to do.
+        fix: String,
+    },
+    /// The scores of the next token are no numbers.
+    #[error(
+        "prompt {sequence}: after {tokens} tokens the scores of the next are no numbers; the first module \
+         whose output holds NaN or infinity is `{module}`{adapters}. Look at the weights of the model and \
+         its adapters, or compute in f32"
+    )]
+    NotFinite {
+        /// The prompt, from 0.
+        sequence: usize,
+        /// Tokens before the next.
+        tokens: usize,
+        /// The module, by the checkpoint's name.
+        module: String,
+        /// The adapters, where there are several.
+        adapters: String,
+    },
     /// The rows of a step hold nothing that the objective could learn from.
     #[error(
         "rows {} of the data have no target for {objective}; leave them out, or allow longer sequences if \

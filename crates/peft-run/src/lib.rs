@@ -22,6 +22,7 @@ mod dtype;
 mod error;
 mod evaluate;
 mod event;
+mod generate;
 mod loss;
 mod merge;
 mod objective;
@@ -47,6 +48,9 @@ pub use dtype::BaseDtype;
 pub use error::RunError;
 pub use evaluate::{evaluate, evaluate_parts, evaluate_parts_by_rows, predict, predict_by_rows};
 pub use event::{Event, Progress};
+pub use generate::{
+    Chat, Finish, Generated, GenerationConfig, Generator, GeneratorModel, OpenGenerator, Prompt,
+};
 pub use loss::{differentiate, labelled_batch};
 pub use merge::{MergeOptions, MergeReport, merge};
 pub use objective::{objective, truth};

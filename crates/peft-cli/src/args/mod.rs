@@ -1,4 +1,5 @@
 mod adapters;
+mod generate;
 mod settings;
 
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use peft_run::{
 };
 
 pub use adapters::AdapterArgs;
+pub use generate::{ChatArgs, GenerateArgs};
 pub use settings::SettingFlags;
 
 const TASKS: &str = "classify|regress|multi-label";
@@ -38,6 +40,10 @@ pub enum Command {
     Eval(EvalArgs),
     /// Predict the labels of text.
     Predict(PredictArgs),
+    /// Go on with text.
+    Generate(Box<GenerateArgs>),
+    /// Talk to a model, a line at a time.
+    Chat(Box<ChatArgs>),
     /// Write an adapter into its base, as a model folder.
     Merge(MergeArgs),
     /// Write an adapter as plain LoRA, which other tools load.
@@ -70,6 +76,8 @@ impl Command {
             Self::Quickstart(args) => args.model.as_mut(),
             Self::Eval(args) => Some(&mut args.model),
             Self::Predict(args) => Some(&mut args.model),
+            Self::Generate(args) => Some(&mut args.model),
+            Self::Chat(args) => Some(&mut args.model),
             Self::Merge(args) => Some(&mut args.model),
             Self::Convert(args) => Some(&mut args.model),
             Self::Verify(args) => Some(&mut args.model),

@@ -1,10 +1,12 @@
 //! One file a verb.
 
+mod chat;
 mod completions;
 mod config;
 mod convert;
 mod devices;
 mod eval;
+mod generate;
 mod inspect;
 mod man;
 mod merge;
@@ -13,6 +15,7 @@ mod plan;
 mod predict;
 mod predicted;
 mod preview;
+mod prompts;
 mod quickstart;
 mod train;
 mod verify;
@@ -26,11 +29,13 @@ use serde_json::{Map, Value};
 
 use crate::args::{ColumnArgs, ComputeArgs};
 
+pub use chat::chat;
 pub use completions::completions;
 pub use config::config;
 pub use convert::convert;
 pub use devices::devices;
 pub use eval::eval;
+pub use generate::generate;
 pub use inspect::inspect;
 pub use man::man;
 pub use merge::merge;

@@ -95,7 +95,7 @@ impl Opened {
 
 impl AdapterArgs {
     /// The adapters with names; none where there is at most one, without a name.
-    fn named(&self) -> Result<Vec<(&str, &Path)>> {
+    pub fn named(&self) -> Result<Vec<(&str, &Path)>> {
         let named: Vec<(&str, &Path)> = self.adapter.iter().filter_map(|a| split(a)).collect();
         let plain = self.adapter.len() - named.len();
         let chosen = [&self.adapter_name, &self.adapter_column];
@@ -134,7 +134,7 @@ impl AdapterArgs {
     }
 }
 
-fn expect_folder(folder: &Path, given: &str) -> Result<()> {
+pub fn expect_folder(folder: &Path, given: &str) -> Result<()> {
     ensure!(
         folder.is_dir(),
         "--adapter {given}: no such folder; an adapter is the folder that `peft train` wrote, with \

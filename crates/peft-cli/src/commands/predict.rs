@@ -29,7 +29,8 @@ pub fn predict(args: PredictArgs) -> Result<ExitCode> {
     let objective = objective.as_ref();
     if objective.head() == HeadNeed::Language {
         bail!(
-            "{}: this model continues texts and labels none; `peft eval` measures it on texts",
+            "{}: this model continues texts and labels none; `peft generate` does that, and `peft eval` \
+             measures it on texts",
             args.model.display()
         );
     }

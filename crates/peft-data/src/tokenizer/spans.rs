@@ -14,8 +14,12 @@ pub(crate) struct Spanned {
 }
 
 impl TextTokenizer {
-    /// Tokenizes a whole text; `special` adds the tokenizer's own special tokens.
-    pub(crate) fn encode_whole(&self, text: &str, special: bool) -> Result<Vec<u32>, DataError> {
+    /// The ids of a whole text; `special` adds the tokenizer's own special tokens, which a text that
+    /// a chat template made has already.
+    ///
+    /// # Errors
+    /// [`DataError::Encode`] if the tokenizer fails.
+    pub fn encode_whole(&self, text: &str, special: bool) -> Result<Vec<u32>, DataError> {
         let encoding = guarded(|| self.inner.encode_fast(text, special));
         encoding
             .map(|encoding| encoding.get_ids().to_vec())

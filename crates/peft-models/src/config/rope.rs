@@ -116,6 +116,16 @@ impl RopeConfig {
         })
     }
 
+    /// The length beyond which a sequence's positions are other ones from its first token on, where there is
+    /// one. Positions that change with every further token (`dynamic`) have none: as in transformers, tokens
+    /// keep those that they had when they came.
+    pub fn switches_beyond(&self) -> Option<usize> {
+        match &self.scaling {
+            RopeScaling::LongRope { original, .. } => Some(*original),
+            _ => None,
+        }
+    }
+
     /// Frequencies of the pairs of channels, in radians a position, and the factor of cosines and sines,
     /// for a batch whose longest sequence has so many tokens.
     pub fn frequencies(&self, longest: usize) -> (Vec<f64>, f64) {

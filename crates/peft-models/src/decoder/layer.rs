@@ -181,7 +181,7 @@ impl DecoderLayer {
             prefix: None,
         };
         let seen = self.keys_values.pass(seen, context);
-        let attended = crate::parts::attend(query, seen, &batch.rows, &options);
+        let attended = batch.attend(depth, query, seen, &options);
         self.output.forward(attended, context)
     }
 

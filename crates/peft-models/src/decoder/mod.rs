@@ -7,5 +7,5 @@ mod stack;
 
 pub use layer::DecoderLayer;
 pub use model::DecoderModel;
-pub(crate) use rope::{RopeTable, RopeTables};
+pub(crate) use rope::{Positions, RopeTable, RopeTables};
 pub use stack::Decoder;

@@ -91,7 +91,7 @@ impl Network for DecoderModel {
             let last = self.decoder.norm.forward(last, context);
             return Output::Scores(score.forward(last, context));
         }
-        let context = batch.of_tokens(context);
+        let (hidden, context) = batch.to_predict(hidden, context);
         let hidden = self.decoder.norm.forward(hidden, &context);
         let head = language_head(self.head.as_ref(), &self.decoder.embedding, context);
         let head = head.with_scale(1.0 / config.logits_divisor);

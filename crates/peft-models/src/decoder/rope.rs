@@ -1,14 +1,26 @@
 //! Rotary positions of packed rows.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    ops::Range,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use burn::{
     Tensor,
     tensor::{Device, FloatDType, TensorData},
 };
-use peft_core::kernels::{RowLayout, rope};
+use peft_core::kernels::rope;
 
 use crate::RopeConfig;
+
+/// The positions of the rows that a batch has of one sequence.
+#[derive(Debug, Clone)]
+pub struct Positions {
+    /// From the sequence's beginning.
+    pub rows: Range<usize>,
+    /// The length by which frequencies are chosen that depend on it.
+    pub reach: usize,
+}
 
 /// Cosines and sines of the positions of a batch's rows, `[rows, width / 2]`.
 #[derive(Debug, Clone)]
@@ -32,11 +44,11 @@ struct Known {
 }
 
 impl RopeTables {
-    /// The tables of `config` for these rows.
+    /// The tables of `config` for the rows of these sequences.
     pub fn get(
         &self,
         config: &RopeConfig,
-        rows: &RowLayout,
+        sequences: &[Positions],
         device: &Device,
         dtype: FloatDType,
     ) -> RopeTable {
@@ -47,7 +59,7 @@ impl RopeTables {
         if let Some(known) = known.iter().find(fits) {
             return known.table.clone();
         }
-        let table = RopeTable::new(config, rows, device, dtype);
+        let table = RopeTable::new(config, sequences, device, dtype);
         known.push(Known {
             config: config.clone(),
             device: device.clone(),
@@ -59,15 +71,26 @@ impl RopeTables {
 }
 
 impl RopeTable {
-    fn new(config: &RopeConfig, rows: &RowLayout, device: &Device, dtype: FloatDType) -> Self {
-        let (frequencies, attention) = config.frequencies(rows.max_len());
+    fn new(
+        config: &RopeConfig,
+        sequences: &[Positions],
+        device: &Device,
+        dtype: FloatDType,
+    ) -> Self {
         // Angles in single precision, as in transformers, but where the computation is in double.
         let single = dtype != FloatDType::F64;
-        let shape = [rows.rows(), frequencies.len()];
+        let rows = sequences.iter().map(|sequence| sequence.rows.len()).sum();
+        let shape = [rows, config.width / 2];
         let mut tables =
             [Vec::new(), Vec::new()].map(|_: Vec<f64>| Vec::with_capacity(shape[0] * shape[1]));
-        for bounds in rows.starts().windows(2) {
-            for position in 0..bounds[1] - bounds[0] {
+        let (mut of, mut frequencies, mut attention) = (None, Vec::new(), 1.0);
+        for Positions { rows, reach } in sequences {
+            // Sequences of one batch mostly have one length for all.
+            if of != Some(*reach) {
+                (frequencies, attention) = config.frequencies(*reach);
+                of = Some(*reach);
+            }
+            for position in rows.clone() {
                 for frequency in &frequencies {
                     let (sin, cos) = match single {
                         true => {

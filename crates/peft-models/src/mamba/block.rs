@@ -68,12 +68,14 @@ impl MambaBlock {
         })
     }
 
-    /// `[rows, hidden] -> [rows, hidden]`; `context` is that of rows of tokens.
+    /// `[rows, hidden] -> [rows, hidden]`; `depth` is how many blocks were applied before, and `context` that
+    /// of rows of tokens.
     pub fn forward(
         &self,
         x: Tensor<2>,
         batch: &PackedBatch,
         config: &MambaConfig,
+        depth: usize,
         context: &AdapterContext,
     ) -> Tensor<2> {
         let (channels, rank, states) = (config.channels, config.step_rank, config.states);
@@ -83,12 +85,21 @@ impl MambaBlock {
         let both = self.in_proj.forward(read, context);
         let inner = both.clone().narrow(1, 0, channels);
         let gate = both.narrow(1, channels, channels);
-        let inner = kernels::silu(self.conv.forward(inner, batch, context));
+        let start = self.state_start.pass(InitialState { state: None }, context);
+        let (before, initial) = match batch.states(depth, start.as_ref()) {
+            Some([inputs, states]) => (Some(inputs), Some(states)),
+            None => {
+                let state = start.map(|state| state.reshape([1, channels, states]));
+                let all = [batch.rows.len(), channels, states];
+                (None, state.map(|state| state.expand(all)))
+            }
+        };
+        let read = inner.clone();
+        let inner = kernels::silu(self.conv.forward(inner, before.clone(), batch, context));
         let chosen = self.x_proj.forward(inner.clone(), context);
         let steps = self
             .dt_proj
             .forward(chosen.clone().narrow(1, 0, rank), context);
-        let start = self.state_start.pass(InitialState { state: None }, context);
         let scan = SelectiveScan {
             u: inner.clone(),
             delta: steps,
@@ -99,12 +110,10 @@ impl MambaBlock {
             // A slot lies before the gate, and the bias may have an adapter.
             gate: None,
             delta_bias: None,
-            initial: start.map(|state| {
-                let state = state.reshape([1, channels, states]);
-                state.expand([batch.rows.len(), channels, states])
-            }),
+            initial,
         };
-        let (y, _) = kernels::selective_scan(scan, &batch.rows);
+        let (y, last) = kernels::selective_scan(scan, &batch.rows);
+        batch.put_states(depth, || [self.conv.inputs(read, before, batch), last]);
         let y = self.state_output.through(y, &inner, as_it_is, context);
         let y = self
             .out_proj

@@ -2,12 +2,17 @@ use burn::{
     Tensor,
     module::{Module, Param},
 };
-use peft_core::{AdapterContext, kernels::causal_conv1d, nn::parameter};
+use peft_core::{
+    AdapterContext,
+    kernels::{causal_conv1d, conv_state},
+    nn::parameter,
+};
 
 use crate::PackedBatch;
 
 /// A depthwise convolution over the rows of each sequence, which sees no later row:
-/// `y[t, c] = Σₖ weight[c, 0, k] · x[t − K + 1 + k, c] + bias[c]`, rows before the first being zero.
+/// `y[t, c] = Σₖ weight[c, 0, k] · x[t − K + 1 + k, c] + bias[c]`, rows before the first being zero, or those
+/// that the sequence goes on from.
 #[derive(Module, Debug)]
 pub struct Conv1d {
     /// `[channels, 1, K]`.
@@ -17,10 +22,12 @@ pub struct Conv1d {
 }
 
 impl Conv1d {
-    /// `[rows, channels] -> [rows, channels]`.
+    /// `[rows, channels] -> [rows, channels]`; `before` are the `K − 1` rows before each sequence's,
+    /// `[sequences, K − 1, channels]`.
     pub fn forward(
         &self,
         x: Tensor<2>,
+        before: Option<Tensor<3>>,
         batch: &PackedBatch,
         context: &AdapterContext,
     ) -> Tensor<2> {
@@ -31,8 +38,19 @@ impl Conv1d {
             x,
             weight.reshape([channels, kernel]),
             bias,
-            None,
+            before,
             &batch.rows,
         )
+    }
+
+    /// The last `K − 1` rows of each sequence, those before its own among them,
+    /// `[sequences, K − 1, channels]`.
+    pub(crate) fn inputs(
+        &self,
+        x: Tensor<2>,
+        before: Option<Tensor<3>>,
+        batch: &PackedBatch,
+    ) -> Tensor<3> {
+        conv_state(x, before, self.weight.val().dims()[2], &batch.rows)
     }
 }

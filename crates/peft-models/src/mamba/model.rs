@@ -109,11 +109,11 @@ impl Network for MambaModel {
         context: &AdapterContext,
     ) -> Tensor<2> {
         let context = batch.of_tokens(context);
-        self.backbone.layers[depth].forward(x, batch, self.config(), &context)
+        self.backbone.layers[depth].forward(x, batch, self.config(), depth, &context)
     }
 
     fn output(&self, hidden: Tensor<2>, batch: &PackedBatch, context: &AdapterContext) -> Output {
-        let context = batch.of_tokens(context);
+        let (hidden, context) = batch.to_predict(hidden, context);
         let hidden = self.backbone.norm.forward(hidden, &context);
         let head = language_head(self.head.as_ref(), &self.backbone.embedding, context);
         Output::tokens(hidden, head)

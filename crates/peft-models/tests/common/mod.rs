@@ -1,8 +1,11 @@
 #![allow(
     dead_code,
+    unused_imports,
     reason = "each test binary uses its own part of what is common"
 )]
 //! Checkpoints whose values are a formula, written and opened as any other folder.
+
+mod families;
 
 use std::path::Path;
 
@@ -14,6 +17,8 @@ use peft_core::{
 use peft_models::{HeadKind, Model, ModelFolder, Network, Output, PackedBatch};
 use serde_json::Value;
 use tempfile::TempDir;
+
+pub use families::{Row, config, rows};
 
 /// The tokens of the reference's one sequence.
 pub const IDS: [u32; 8] = [1, 5, 9, 3, 30, 7, 7, 12];

@@ -5,6 +5,7 @@ mod common;
 mod convert;
 mod end_to_end;
 mod families;
+mod generation;
 mod guards;
 mod head;
 mod language;

@@ -1,0 +1,118 @@
+use std::path::PathBuf;
+
+use clap::Args;
+use peft_run::{GenerationConfig, data::Format};
+
+use super::{AdapterArgs, ComputeArgs};
+
+const CHOICE: &str = "Choice of tokens";
+
+#[derive(Debug, Args)]
+pub struct GenerateArgs {
+    /// Hugging Face model folder, or organisation/name of a model on the hub.
+    #[arg(long, value_name = "MODEL")]
+    pub model: PathBuf,
+    #[command(flatten)]
+    pub adapters: AdapterArgs,
+    /// Text to go on with; may be given several times.
+    #[arg(long, value_name = "TEXT", required_unless_present = "data")]
+    pub prompt: Vec<String>,
+    /// Rows with a text each to go on with: csv, tsv, jsonl, parquet or text; `-` for JSON lines on
+    /// standard input.
+    #[arg(long, value_name = "FILE", conflicts_with = "prompt")]
+    pub data: Option<PathBuf>,
+    /// Column of the text [default: prompt, else text, else the only one].
+    #[arg(long, value_name = "NAME", requires = "data", help_heading = "Data")]
+    pub text_column: Option<String>,
+    /// csv, tsv, jsonl, parquet or text [default: by the file's ending].
+    #[arg(long, value_name = "FORMAT", requires = "data", help_heading = "Data")]
+    pub data_format: Option<Format>,
+    /// Each text is what a user says: the model answers, by its chat template.
+    #[arg(long)]
+    pub chat: bool,
+    /// One JSON object a text: index, prompt, text, tokens (how many) and finish_reason (stop, length,
+    /// context or interrupted).
+    #[arg(long)]
+    pub json: bool,
+    /// Texts at a time; changes no result.
+    #[arg(long, default_value_t = 8)]
+    pub batch_size: usize,
+    #[command(flatten)]
+    pub choice: ChoiceArgs,
+    #[command(flatten)]
+    pub compute: ComputeArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct ChatArgs {
+    /// Hugging Face model folder, or organisation/name of a model on the hub.
+    #[arg(long, value_name = "MODEL")]
+    pub model: PathBuf,
+    /// Adapter folder.
+    #[arg(long, value_name = "DIR")]
+    pub adapter: Option<PathBuf>,
+    /// Go on even if the adapter was trained on another base.
+    #[arg(long)]
+    pub any_base: bool,
+    /// What the system says before the first turn.
+    #[arg(long, value_name = "TEXT")]
+    pub system: Option<String>,
+    #[command(flatten)]
+    pub choice: ChoiceArgs,
+    #[command(flatten)]
+    pub compute: ComputeArgs,
+}
+
+/// How tokens are chosen. What is not given is as the model's generation_config.json has it.
+#[derive(Debug, Args)]
+pub struct ChoiceArgs {
+    /// Tokens at most [default: the model's, else 256].
+    #[arg(long, value_name = "N", help_heading = CHOICE)]
+    pub max_tokens: Option<usize>,
+    /// Draw tokens by their probabilities, scores divided by this; 0 takes the likeliest token always
+    /// [default: the model's, else 0].
+    #[arg(long, value_name = "F", help_heading = CHOICE)]
+    pub temperature: Option<f64>,
+    /// Draw among the N likeliest tokens; 0 for all [default: the model's, else 50].
+    #[arg(long, value_name = "N", help_heading = CHOICE)]
+    pub top_k: Option<usize>,
+    /// Draw among the likeliest tokens that reach this probability together [default: the model's, else 1].
+    #[arg(long, value_name = "F", help_heading = CHOICE)]
+    pub top_p: Option<f64>,
+    /// Draw no token that is less likely than this part of the likeliest [default: the model's, else 0].
+    #[arg(long, value_name = "F", help_heading = CHOICE)]
+    pub min_p: Option<f64>,
+    /// Above 1, tokens that occur already become less likely [default: the model's, else 1].
+    #[arg(long, value_name = "F", help_heading = CHOICE)]
+    pub repetition_penalty: Option<f64>,
+    /// End before this text; may be given several times.
+    #[arg(long, value_name = "TEXT", help_heading = CHOICE)]
+    pub stop: Vec<String>,
+    /// Seed of the draws.
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = CHOICE)]
+    pub seed: u64,
+}
+
+impl ChoiceArgs {
+    /// A model's settings, with those that were given.
+    pub fn over(&self, model: GenerationConfig) -> GenerationConfig {
+        // Whoever says how to draw wants draws.
+        let draws = self.top_k.is_some() || self.top_p.is_some() || self.min_p.is_some();
+        let do_sample = match self.temperature {
+            Some(temperature) => temperature != 0.0,
+            None => model.do_sample || draws,
+        };
+        GenerationConfig {
+            max_tokens: self.max_tokens.unwrap_or(model.max_tokens),
+            do_sample,
+            temperature: self.temperature.unwrap_or(model.temperature),
+            top_k: self.top_k.unwrap_or(model.top_k),
+            top_p: self.top_p.unwrap_or(model.top_p),
+            min_p: self.min_p.unwrap_or(model.min_p),
+            repetition_penalty: self.repetition_penalty.unwrap_or(model.repetition_penalty),
+            stop: self.stop.clone(),
+            seed: self.seed,
+            ..model
+        }
+    }
+}

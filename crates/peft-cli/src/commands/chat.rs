@@ -1,0 +1,84 @@
+use std::{
+    io::{self, BufRead, IsTerminal, Write},
+    ops::ControlFlow,
+    path::Path,
+    process::ExitCode,
+};
+
+use anyhow::Result;
+use peft_run::{Chat, Finish, Generator, GeneratorModel, OpenGenerator};
+
+use super::{compute, generate::template, opened::expect_folder};
+use crate::{args::ChatArgs, interrupt};
+
+/// `peft chat`: every line of standard input is a turn, and every answer goes to standard output.
+pub fn chat(args: &ChatArgs) -> Result<ExitCode> {
+    if let Some(folder) = &args.adapter {
+        expect_folder(folder, &folder.to_string_lossy())?;
+    }
+    let selected = compute(&args.compute)?;
+    let adapters: Vec<(Option<&str>, &Path)> = args
+        .adapter
+        .iter()
+        .map(|folder| (None, folder.as_path()))
+        .collect();
+    let opened = GeneratorModel::open(&OpenGenerator {
+        model: &args.model,
+        adapters: &adapters,
+        any_base: args.any_base,
+        device: &selected.device,
+    })?;
+    let template = template(&args.model, &opened)?;
+    let mut config = args.choice.over(opened.config.clone());
+    config.eos_token_ids.extend(opened.tokenizer.turn_end_ids());
+    config.check()?;
+    let answering = interrupt::Answering::watch()?;
+    let generator = Generator {
+        stop: Some(&answering.stop),
+        ..opened.generator(config, &selected.device)
+    };
+    let mut chat = Chat::new(&template, args.system.as_deref());
+    let (input, mut out) = (io::stdin().lock(), io::stdout().lock());
+    let prompted = input.is_terminal();
+    if prompted {
+        eprintln!("a line is a turn; Ctrl-C stops an answer, Ctrl-D ends");
+    }
+    let ask = || {
+        if prompted {
+            eprint!("> ");
+        }
+    };
+    ask();
+    for line in input.lines() {
+        let line = line?;
+        if !line.trim().is_empty() {
+            let mut fault = None;
+            let mut show =
+                |text: &str| match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+                    Ok(()) => ControlFlow::Continue(()),
+                    Err(error) => {
+                        fault = Some(error);
+                        ControlFlow::Break(())
+                    }
+                };
+            answering.begin();
+            let answer = chat.say(&generator, &line, &mut show);
+            answering.end();
+            if let Some(fault) = fault {
+                return Err(fault.into());
+            }
+            let answer = answer?;
+            writeln!(out)?;
+            match answer.finish {
+                Finish::Context => eprintln!("the conversation is as long as this model can read"),
+                Finish::Interrupted => eprintln!("interrupted"),
+                Finish::EndToken | Finish::StopString | Finish::MaxTokens => {}
+            }
+        }
+        ask();
+    }
+    if prompted {
+        eprintln!();
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,89 @@
+//! Files of settings that a model folder holds.
+
+use std::{fs::File, io::Read, path::Path};
+
+use serde_json::{Map, Value};
+
+use crate::RunError;
+
+/// Largest file of settings.
+const MAX_BYTES: u64 = 16 << 20;
+
+/// Fields of a file of settings.
+#[derive(Clone, Copy)]
+pub struct Fields<'a> {
+    pub path: &'a Path,
+    pub map: &'a Map<String, Value>,
+}
+
+impl Fields<'_> {
+    pub fn fault(&self, problem: String) -> RunError {
+        RunError::File {
+            path: self.path.to_owned(),
+            problem,
+            fix: "correct it, or fetch the file again".into(),
+        }
+    }
+
+    fn read<T>(
+        &self,
+        name: &str,
+        expected: &str,
+        read: impl FnOnce(&Value) -> Option<T>,
+    ) -> Result<Option<T>, RunError> {
+        match self.map.get(name).filter(|value| !value.is_null()) {
+            None => Ok(None),
+            Some(value) => match read(value) {
+                Some(read) => Ok(Some(read)),
+                None => Err(self.fault(format!("`{name}` is {value}, expected {expected}"))),
+            },
+        }
+    }
+
+    pub fn number(&self, name: &str) -> Result<Option<f64>, RunError> {
+        self.read(name, "a number", Value::as_f64)
+    }
+
+    pub fn count(&self, name: &str) -> Result<Option<usize>, RunError> {
+        self.read(name, "a whole number", |value| {
+            value.as_u64().and_then(|n| usize::try_from(n).ok())
+        })
+    }
+
+    pub fn flag(&self, name: &str) -> Result<Option<bool>, RunError> {
+        self.read(name, "true or false", Value::as_bool)
+    }
+
+    /// One token or several.
+    pub fn ids(&self, name: &str) -> Result<Option<Vec<u32>>, RunError> {
+        let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
+        self.read(name, "a token or a list of tokens", |value| match value {
+            Value::Array(list) => list.iter().map(id).collect(),
+            one => id(one).map(|id| vec![id]),
+        })
+    }
+}
+
+/// The object in a file; `None` where there is no file.
+pub fn object(path: &Path) -> Result<Option<Map<String, Value>>, RunError> {
+    let fault = |problem: String| RunError::File {
+        path: path.to_owned(),
+        problem,
+        fix: "correct it, or fetch the file again".into(),
+    };
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(fault(error.to_string())),
+    };
+    let mut text = String::new();
+    let read = file.take(MAX_BYTES + 1).read_to_string(&mut text);
+    let size = read.map_err(|error| fault(error.to_string()))?;
+    if size as u64 > MAX_BYTES {
+        return Err(fault(format!(
+            "more than {MAX_BYTES} bytes are no settings"
+        )));
+    }
+    let map = serde_json::from_str(&text).map_err(|error| fault(format!("not JSON: {error}")))?;
+    Ok(Some(map))
+}
