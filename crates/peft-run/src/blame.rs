@@ -12,7 +12,9 @@ use crate::RunError;
 pub fn blame(error: RunError, model: &Path) -> RunError {
     let numeric = matches!(
         error,
-        RunError::NotFinite { .. } | RunError::Train(TrainError::NotFinite { .. })
+        RunError::NotFinite { .. }
+            | RunError::NextNotFinite { .. }
+            | RunError::Train(TrainError::NotFinite { .. })
     );
     if !numeric {
         return error;

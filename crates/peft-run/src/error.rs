@@ -133,7 +133,7 @@ pub enum RunError {
          whose output holds NaN or infinity is `{module}`{adapters}. Look at the weights of the model and \
          its adapters, or compute in f32"
     )]
-    NotFinite {
+    NextNotFinite {
         /// The prompt, from 0.
         sequence: usize,
         /// Tokens before the next.

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use peft_run::{
-    Finish, Generated, Generator, GeneratorModel, OpenGenerator, Prompt, chat_template,
+    Finish, Generated, Generator, GeneratorModel, OpenGenerator, Prompt, blame, chat_template,
     core::{AdapterChoice, set_active},
     data::{ChatTemplate, Conversation, Message},
 };
@@ -121,7 +121,8 @@ fn write(
             }
         }
     };
-    let done = generator.run(&prompts, args.batch_size, &mut show)?;
+    let done = generator.run(&prompts, args.batch_size, &mut show);
+    let done = done.map_err(|error| blame(error, &args.model))?;
     if let Some(fault) = fault {
         return Err(fault.into());
     }

@@ -87,6 +87,10 @@ impl SequenceCache {
 }
 
 /// What one block keeps of a sequence.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one for each block, and a tensor is a handle of some hundred bytes"
+)]
 #[derive(Debug, Clone)]
 enum LayerCache {
     /// An attention.

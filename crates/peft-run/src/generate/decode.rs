@@ -132,7 +132,7 @@ impl Generator<'_> {
             Some(_) => format!(" with {BASE}"),
             None => String::new(),
         };
-        RunError::NotFinite {
+        RunError::NextNotFinite {
             sequence: sequence.number,
             tokens: sequence.ids.len(),
             module,
