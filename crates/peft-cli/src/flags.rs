@@ -43,12 +43,37 @@ pub fn told(error: &RunError) -> String {
         | RunError::InterruptedBefore { .. }
         | RunError::NotPrepared { .. }
         | RunError::Changed { .. } => in_flags(&error.to_string()),
-        other => other.to_string(),
+        other => settings_in_flags(&other.to_string()),
     }
 }
 
 fn by_default(problem: &Problem) -> bool {
     problem.origin == Origin::Default
+}
+
+/// A text with `--label-column` for "the setting `label_column`", which no name in data or files is taken for.
+pub fn settings_in_flags(text: &str) -> String {
+    const SETTING: &str = "the setting `";
+    let flags = all();
+    let mut told = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once(SETTING) {
+        told += before;
+        let flag = after
+            .split_once('`')
+            .map(|(name, after)| (name.replace('_', "-"), after));
+        rest = match flag {
+            Some((flag, after)) if flags.contains(&flag) => {
+                told += &format!("--{flag}");
+                after
+            }
+            _ => {
+                told += SETTING;
+                after
+            }
+        };
+    }
+    told + rest
 }
 
 /// A text with `--label-column` for `` `label_column` ``.
@@ -104,6 +129,12 @@ mod tests {
             problem: "all rows have the label `steps`".into(),
             fix: "name the column with `label_column`".into(),
         };
+        assert_eq!(
+            settings_in_flags(
+                "column `seed` is not there: give the setting `label_column` or the setting `x`"
+            ),
+            "column `seed` is not there: give --label-column or the setting `x`"
+        );
         assert_eq!(
             super::told(&error),
             "--data: all rows have the label `steps`; name the column with --label-column"

@@ -78,7 +78,7 @@ fn message(error: &anyhow::Error) -> String {
     let mut text = String::new();
     let told = |cause: &(dyn std::error::Error + 'static)| match cause.downcast_ref() {
         Some(error) => flags::told(error),
-        None => cause.to_string(),
+        None => flags::settings_in_flags(&cause.to_string()),
     };
     for cause in error.chain().map(told) {
         if !text.contains(&cause) {

@@ -7,7 +7,7 @@ use crate::store::{Store, Writer};
 /// A column whose every value is one of some names: the adapter that a row is meant for.
 #[derive(Debug, Clone, Copy)]
 pub struct ChoiceColumn<'a> {
-    /// The column (`--adapter-column`).
+    /// The column (`adapter_column`).
     pub column: &'a str,
     /// What may stand in it.
     pub names: &'a [String],
@@ -23,7 +23,7 @@ impl ChoiceColumn<'_> {
             file: file.to_owned(),
             problem: format!("there is no column `{}`", shorten(self.column)),
             found: list(columns),
-            flags: "--adapter-column",
+            settings: "the setting `adapter_column`",
         })
     }
 

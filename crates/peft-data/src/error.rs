@@ -64,6 +64,9 @@ pub(crate) fn list<S: AsRef<str>>(names: &[S]) -> String {
     }
 }
 
+/// The setting that names the column of the labels, as [`DataError::Columns`] has it.
+pub(crate) const LABEL_COLUMN: &str = "the setting `label_column`";
+
 /// An error from reading, tokenizing, splitting or batching data.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -129,7 +132,7 @@ pub enum DataError {
         limit: usize,
     },
     /// No column fits a role.
-    #[error("{file}: {problem}; columns found: {found}; name them with {flags}")]
+    #[error("{file}: {problem}; columns found: {found}; name them with {settings}")]
     Columns {
         /// The file, or `<stdin>`.
         file: String,
@@ -137,8 +140,8 @@ pub enum DataError {
         problem: String,
         /// The columns of the file.
         found: String,
-        /// The flags that answer.
-        flags: &'static str,
+        /// The settings that answer.
+        settings: &'static str,
     },
     /// A column that was named and is not there.
     #[error("{file}: there is no column `{column}`; columns found: {found}; name one of these")]
@@ -153,7 +156,7 @@ pub enum DataError {
     /// A label that the model does not know.
     #[error(
         "{at}: unknown label `{value}`; known labels: {known} (a label may also be given by its \
-         number): correct the row, or name another column with --label-column"
+         number): correct the row, or name another column with the setting `label_column`"
     )]
     UnknownLabel {
         /// Where.
@@ -166,7 +169,7 @@ pub enum DataError {
     /// A row that is meant for an adapter that is not there.
     #[error(
         "{at}: unknown adapter `{value}`; there are {known}: correct the row, give the adapter with \
-         --adapter NAME=DIR, or name another column with --adapter-column"
+         the setting `adapter` NAME=DIR, or name another column with the setting `adapter_column`"
     )]
     UnknownAdapter {
         /// Where.
@@ -178,7 +181,7 @@ pub enum DataError {
     },
     /// A regression target that is not a finite number.
     #[error(
-        "{at}: expected a finite number, found `{value}`; correct the row, or use --task classify \
+        "{at}: expected a finite number, found `{value}`; correct the row, or use the setting `task` classify \
          if the values are classes"
     )]
     BadTarget {
@@ -190,8 +193,8 @@ pub enum DataError {
     /// The label column does not look like classes.
     #[error(
         "{file}: {distinct} distinct labels in {rows} rows (for example {examples}) do not look \
-         like classes; use --task regress if they are numbers to predict, or name another column \
-         with --label-column"
+         like classes; use the setting `task` regress if they are numbers to predict, or name another column \
+         with the setting `label_column`"
     )]
     TooManyLabels {
         /// The file, or `<stdin>`.
@@ -206,7 +209,7 @@ pub enum DataError {
     /// Training data with a single class.
     #[error(
         "{file}: every row has the label `{label}`, so there is nothing to learn; check the column \
-         with --label-column"
+         with the setting `label_column`"
     )]
     OneLabel {
         /// The file, or `<stdin>`.
@@ -237,7 +240,7 @@ pub enum DataError {
     /// No tokenizer in the folder.
     #[error(
         "{path}: no tokenizer found; looked for tokenizer.json, then vocab.txt, then vocab.json with \
-         merges.txt; point --model at a Hugging Face model folder that holds one of them",
+         merges.txt; point the setting `model` at a Hugging Face model folder that holds one of them",
         path = dir.display()
     )]
     NoTokenizer {
@@ -296,7 +299,7 @@ pub enum DataError {
     },
     /// Too little room for the special tokens and one more.
     #[error(
-        "--max-length {max_length} is too small: this tokenizer adds {special} special tokens, so \
+        "the setting `max_length` {max_length} is too small: this tokenizer adds {special} special tokens, so \
          at least {least} is needed", least = special + 1
     )]
     MaxLength {
@@ -317,7 +320,7 @@ pub enum DataError {
         fraction: f64,
     },
     /// A batch size of nought.
-    #[error("--batch-size must be at least 1")]
+    #[error("the setting `batch_size` must be at least 1")]
     BatchSize,
     /// A row index outside the data set.
     #[error("row {index} does not exist: the data set has {rows} rows")]
@@ -327,4 +330,11 @@ pub enum DataError {
         /// Rows there are.
         rows: usize,
     },
+}
+
+impl DataError {
+    /// Whether it says that no column of labels was found: rows to predict have none.
+    pub fn is_without_labels(&self) -> bool {
+        matches!(self, Self::Columns { settings, .. } if *settings == LABEL_COLUMN)
+    }
 }

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use std::io::Read;
 use std::path::Path;
 
-const CHOOSE: &str = "give the format: csv, tsv, jsonl, parquet or text (--data-format)";
+const CHOOSE: &str =
+    "give the format: csv, tsv, jsonl, parquet or text (the setting `data_format`)";
 
 /// How rows are written in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -86,7 +87,7 @@ impl std::str::FromStr for Format {
             "parquet" => Ok(Self::Parquet),
             "text" | "txt" => Ok(Self::Text),
             _ => Err(DataError::Format {
-                file: "--data-format".to_owned(),
+                file: "the setting `data_format`".to_owned(),
                 problem: format!("unknown format `{}`", crate::error::shorten(name)),
                 fix: CHOOSE,
             }),
@@ -151,7 +152,7 @@ pub(crate) fn check_magic(head: &[u8], file: &str, format: Format) -> Result<(),
     } else if head.starts_with(b"PAR1") {
         (
             "this is a Parquet file",
-            "say so with --data-format parquet, or let its name end in .parquet",
+            "say so with the setting `data_format` parquet, or let its name end in .parquet",
         )
     } else if head.starts_with(b"ARROW1") || head.starts_with(&[0xFF, 0xFF, 0xFF, 0xFF]) {
         (
@@ -205,7 +206,7 @@ mod tests {
         let none = Format::from_path(Path::new("data"))
             .unwrap_err()
             .to_string();
-        assert!(none.contains("--data-format"), "{none}");
+        assert!(none.contains("the setting `data_format`"), "{none}");
         assert!("yaml".parse::<Format>().is_err());
         assert!(check_magic(b"PAR1", "f", Format::Csv).is_err());
         assert!(check_magic(b"PAR1", "f", Format::Parquet).is_ok());

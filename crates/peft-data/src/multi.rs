@@ -191,7 +191,7 @@ impl<'a> Many<'a> {
                 return Err(DataError::Format {
                     file: file.to_owned(),
                     problem: "no row has a label".to_owned(),
-                    fix: "name the column of the labels with --label-column",
+                    fix: "name the column of the labels with the setting `label_column`",
                 });
             }
             // Columns stay in the order in which they were named.
@@ -238,7 +238,7 @@ fn no_flag(value: &Value, at: Location) -> DataError {
     wrong(
         at,
         problem,
-        "correct the row, or name other columns with --label-column",
+        "correct the row, or name other columns with the setting `label_column`",
     )
 }
 

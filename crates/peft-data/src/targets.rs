@@ -127,7 +127,7 @@ fn one_label(row: &Row, column: &str, file: &str) -> DataError {
             row.location(file).column(column),
             crate::task::TOKEN_CLASSIFICATION
         ),
-        fix: "if these are labels of the whole text, use --task multi-label",
+        fix: "if these are labels of the whole text, use the setting `task` multi-label",
     }
 }
 
@@ -191,7 +191,10 @@ impl<'a> Names<'a> {
                 }
                 if name.len() > MAX_LABEL_BYTES {
                     let problem = format!("expected a label, found a text of {} bytes", name.len());
-                    return Err(wrong(problem, "name another column with --label-column"));
+                    return Err(wrong(
+                        problem,
+                        "name another column with the setting `label_column`",
+                    ));
                 }
                 if let Some(&id) = seen.get(name) {
                     return Ok(id);

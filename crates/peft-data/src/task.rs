@@ -57,7 +57,7 @@ impl FromStr for Task {
             "token-classification" | "token-classify" | "token-cls" | "ner" | "pos" => {
                 Err(DataError::Unsupported {
                     what: TOKEN_CLASSIFICATION.to_owned(),
-                    fix: "use --task classify, multi-label or regress on whole texts",
+                    fix: "use the setting `task` classify, multi-label or regress on whole texts",
                 })
             }
             _ => Err(DataError::Unsupported {

@@ -90,7 +90,7 @@ fn labels_that_are_no_classes_are_refused() {
         .collect();
     let error = message(&format!("text,score\n{scores}"), &options);
     assert!(error.contains("50 distinct labels in 50 rows"), "{error}");
-    assert!(error.contains("--task regress"), "{error}");
+    assert!(error.contains("`task` regress"), "{error}");
     let many: String = (0..=10_000).map(|i| format!("a,id{i}\n")).collect();
     assert!(message(&format!("text,label\n{many}"), &options).contains("10000 distinct"));
     assert!(message("text,label\na,x\nb,x\n", &options).contains("nothing to learn"));

@@ -152,7 +152,7 @@ fn lists_under_other_tasks_are_explained() {
         "{error}"
     );
     assert!(
-        error.contains("not supported yet") && error.contains("--task multi-label"),
+        error.contains("not supported yet") && error.contains("`task` multi-label"),
         "{error}"
     );
     let tokens = "{\"tokens\":[\"a\",\"b\"],\"ner_tags\":[0,1]}\n";

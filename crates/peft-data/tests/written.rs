@@ -105,9 +105,9 @@ fn separators_and_headers_may_be_given() {
     assert_eq!(rows[0].names(), ["column1", "column2"]);
     let text = "the film,bad\nthe book,good\n";
     let error = message(text, Format::Csv, PLAIN, Task::Classify);
-    assert!(error.contains("--no-header"), "{error}");
+    assert!(error.contains("`no_header`"), "{error}");
     let error = message("text:label\na:b\n", Format::Csv, PLAIN, Task::Classify);
-    assert!(error.contains("--delimiter"), "{error}");
+    assert!(error.contains("`delimiter`"), "{error}");
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn lists_in_cells_are_lists() {
     let one = "text,label\na,['joy']\nb,['anger']\n";
     let error = message(one, Format::Csv, PLAIN, Task::Classify);
     assert!(
-        error.contains("row 1") && error.contains("--task multi-label"),
+        error.contains("row 1") && error.contains("`task` multi-label"),
         "{error}"
     );
 }
@@ -180,7 +180,7 @@ fn missing_values_and_measurements_are_no_classes() {
     };
     let error = message(&rows(97, 0.13), Format::Csv, PLAIN, Task::Classify);
     assert!(
-        error.contains("97 distinct labels") && error.contains("--task regress"),
+        error.contains("97 distinct labels") && error.contains("`task` regress"),
         "{error}"
     );
     // Half stars are classes, and so are many whole numbers.

@@ -2,7 +2,7 @@ use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
 use anyhow::Result;
-use peft_run::data::{DataError, LoadOptions, Preview, TextTokenizer};
+use peft_run::data::{LoadOptions, Preview, TextTokenizer};
 
 use super::{columns, label_separator, read_options};
 use crate::args::PreviewArgs;
@@ -26,9 +26,7 @@ pub fn preview(args: &PreviewArgs) -> Result<ExitCode> {
     };
     let preview = match Preview::of(&args.data, &options, &tokenizer, args.rows) {
         // Rows to predict have no labels, and are worth a look, too.
-        Err(DataError::Columns { flags, .. })
-            if flags == "--label-column" && args.columns.label_column.is_none() =>
-        {
+        Err(error) if error.is_without_labels() && args.columns.label_column.is_none() => {
             options.require_labels = false;
             Preview::of(&args.data, &options, &tokenizer, args.rows)?
         }

@@ -4,7 +4,7 @@ mod known;
 #[cfg(test)]
 mod tests;
 
-use crate::error::{DataError, list, shorten};
+use crate::error::{DataError, LABEL_COLUMN, list, shorten};
 use crate::task::{TOKEN_CLASSIFICATION, Task};
 use known::{LABELS, PAIRS, TEXTS, WORD_LABELS, WORDS};
 use serde::{Deserialize, Serialize};
@@ -16,11 +16,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ColumnMap {
-    /// Column of the text (`--text-column`).
+    /// Column of the text (`text_column`).
     pub text: Option<String>,
-    /// Column of the second text of a pair (`--pair-column`).
+    /// Column of the second text of a pair (`pair_column`).
     pub text_pair: Option<String>,
-    /// Column of the label (`--label-column`). For several labels a row this may name several
+    /// Column of the label (`label_column`). For several labels a row this may name several
     /// columns, separated by commas: one a label, which says 0 or 1.
     pub label: Option<String>,
 }
@@ -56,7 +56,7 @@ impl ColumnMap {
     ///
     /// # Errors
     /// [`DataError::Columns`] if a named column does not exist or nothing fits; it lists the columns
-    /// there are and the flags that name them. [`DataError::Unsupported`] for the columns of token
+    /// there are and the settings that name them. [`DataError::Unsupported`] for the columns of token
     /// classification.
     pub fn resolve(
         &self,
@@ -96,7 +96,7 @@ impl ColumnMap {
                     file: file.to_owned(),
                     problem: format!("there is no column `{}`", shorten(name)),
                     found: list(names),
-                    flags: "--label-column",
+                    settings: LABEL_COLUMN,
                 });
             }
             if !flags.iter().any(|n| n == name) {
@@ -123,11 +123,11 @@ impl ColumnMap {
     ) -> Result<Columns, DataError> {
         let find = |wanted: &str| names.iter().find(|n| n.to_lowercase() == wanted).cloned();
         let first = |wanted: &[&str]| wanted.iter().find_map(|w| find(w));
-        let error = |problem: String, flags| DataError::Columns {
+        let error = |problem: String, settings| DataError::Columns {
             file: file.to_owned(),
             problem,
             found: list(names),
-            flags,
+            settings,
         };
         let named = |name: &Option<String>, flag| match name {
             Some(name) if !names.contains(name) => Err(error(
@@ -137,12 +137,12 @@ impl ColumnMap {
             name => Ok(name.clone()),
         };
         let (mut text, mut text_pair) = (
-            named(&self.text, "--text-column")?,
-            named(&self.text_pair, "--pair-column")?,
+            named(&self.text, "the setting `text_column`")?,
+            named(&self.text_pair, "the setting `pair_column`")?,
         );
         // Without need for labels (prediction) the named column may be absent.
         let label = match require_label {
-            true => named(&self.label, "--label-column")?,
+            true => named(&self.label, LABEL_COLUMN)?,
             false => self.label.clone(),
         };
         let taken = |name: &String| Some(name) == label.as_ref();
@@ -164,32 +164,30 @@ impl ColumnMap {
                      {TOKEN_CLASSIFICATION}",
                     list(names)
                 ),
-                fix: "name a column of whole texts with --text-column",
+                fix: "name a column of whole texts with the setting `text_column`",
             });
         }
         let text = text.ok_or_else(|| {
-            let flags = "--text-column, --pair-column and --label-column";
-            error("no column looks like the text".to_owned(), flags)
+            let settings = "the setting `text_column`, the setting `pair_column` and the setting `label_column`";
+            error("no column looks like the text".to_owned(), settings)
         })?;
-        let label = match require_label {
-            false => None,
-            true => Some(label.or_else(|| first(LABELS)).ok_or_else(|| {
-                error(
-                    "no column looks like the label".to_owned(),
-                    "--label-column",
-                )
-            })?),
-        };
+        let label =
+            match require_label {
+                false => None,
+                true => Some(label.or_else(|| first(LABELS)).ok_or_else(|| {
+                    error("no column looks like the label".to_owned(), LABEL_COLUMN)
+                })?),
+            };
         let used = [Some(&text), text_pair.as_ref(), label.as_ref()];
         let twice = used
             .iter()
             .enumerate()
             .find(|(i, u)| u.is_some() && used[..*i].contains(u));
         if let Some((_, Some(name))) = twice {
-            let flags = "--text-column, --pair-column and --label-column";
+            let settings = "the setting `text_column`, the setting `pair_column` and the setting `label_column`";
             return Err(error(
                 format!("column `{}` has two roles", shorten(name)),
-                flags,
+                settings,
             ));
         }
         Ok(Columns {

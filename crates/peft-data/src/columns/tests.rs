@@ -101,13 +101,13 @@ fn failures_list_columns_and_flags() {
         .unwrap_err()
         .to_string();
     assert!(
-        none.contains("`foo`, `bar`") && none.contains("--text-column"),
+        none.contains("`foo`, `bar`") && none.contains("the setting `text_column`"),
         "{none}"
     );
     let label = resolve(&ColumnMap::default(), &["text"])
         .unwrap_err()
         .to_string();
-    assert!(label.ends_with("--label-column"), "{label}");
+    assert!(label.ends_with("the setting `label_column`"), "{label}");
     let map = ColumnMap {
         text: Some("txt".into()),
         ..ColumnMap::default()

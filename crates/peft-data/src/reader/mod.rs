@@ -225,11 +225,11 @@ impl RowReader {
                     (',', _) => "quote fields that contain commas (\"a, b\")",
                     ('\t', Quoting::Guessed) => {
                         "give every row as many fields as the first line has; if every field may be \
-                         quoted, say --data-format csv --delimiter tab"
+                         quoted, say the setting `data_format` csv and the setting `delimiter` tab"
                     }
                     _ => {
                         "quote fields that contain the delimiter, or name another one with \
-                         --delimiter"
+                         the setting `delimiter`"
                     }
                 },
             });
@@ -258,20 +258,20 @@ impl RowReader {
                 file,
                 problem,
                 found,
-                flags,
+                settings,
             } if self.header && matches!(self.format, Format::Csv | Format::Tsv) => {
                 let hint = match self.names.len() {
                     1 => {
                         "the first line is one field: if something else separates the columns, \
-                          give it with --delimiter"
+                          give it with the setting `delimiter`"
                     }
-                    _ => "if the first line is no header, say so with --no-header",
+                    _ => "if the first line is no header, say so with the setting `no_header`",
                 };
                 DataError::Columns {
                     file,
                     problem: format!("{problem} ({hint})"),
                     found,
-                    flags,
+                    settings,
                 }
             }
             other => other,

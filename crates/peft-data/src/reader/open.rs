@@ -52,7 +52,7 @@ impl RowReader {
             let format = options.format.ok_or_else(|| DataError::Format {
                 file: "<stdin>".to_owned(),
                 problem: "the format of standard input is not known".to_owned(),
-                fix: "give it: csv, tsv, jsonl or text (--data-format)",
+                fix: "give it: csv, tsv, jsonl or text (the setting `data_format`)",
             })?;
             let stdin = Box::new(BufReader::new(std::io::stdin()));
             return Self::from_stream(stdin, "<stdin>", format, options);

@@ -106,7 +106,7 @@ impl Method for MePropMethod {
         let zeros = Tensor::zeros([inner, out], options);
         if !has_fast_body(&zeros) {
             let problem = "gradients can be cut on the CPU only";
-            return Err(fault(Self::NAME, problem, "train with --device cpu"));
+            return Err(fault(Self::NAME, problem, "train on the CPU"));
         }
         Ok(self.adapter(zeros))
     }
