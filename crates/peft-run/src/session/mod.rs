@@ -31,6 +31,7 @@ use crate::{
     objective::expect_truth,
 };
 
+pub use self::probe::weight_gradients;
 pub(crate) use self::{
     adapt::{Choice, Source, resolve},
     data::Data,
@@ -38,10 +39,7 @@ pub(crate) use self::{
     select::EVAL_BATCH,
     start::Started,
 };
-pub use self::{
-    data::{chat_template, numbered},
-    probe::weight_gradients,
-};
+pub use self::{data::numbered, probe::weight_gradients};
 
 pub(crate) struct Session<'a> {
     config: RunConfig,
