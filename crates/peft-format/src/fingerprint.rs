@@ -22,7 +22,9 @@ const SCHEME: &[u8] = b"peft base 1";
 ///
 /// An xxh3 hash of 128 bits over the tensors in the order of their names: name, element type, shape
 /// and bytes. It depends on neither the shards nor the format of the files, and passes over
-/// `position_ids`, which some writers add and which are no weights. Above [`WHOLE_LIMIT`] the bytes of
+/// `position_ids`, which some writers add and which are no weights. Quantised tensors of a GGUF file are
+/// hashed as the blocks that they are: the same weights decoded into another file are another
+/// checkpoint. Above [`WHOLE_LIMIT`] the bytes of
 /// a tensor are its first and last 4096 and 14 blocks of as many, evenly spaced, between them;
 /// tensors of up to 64 KiB are hashed whole. It tells weights apart that differ by accident; it is
 /// no defence against somebody who wants two checkpoints to look alike.
@@ -46,22 +48,24 @@ impl Fingerprint {
     }
 
     fn with_limit(checkpoint: &Checkpoint, whole: u64) -> Result<Self> {
-        let tensors: Vec<(&str, TensorInfo)> = checkpoint
+        let tensors: Vec<(&str, TensorInfo, String, usize)> = checkpoint
             .names()
             .filter(|name| !name.ends_with("position_ids"))
-            .filter_map(|name| Some((name, checkpoint.info(name)?)))
+            .filter_map(|name| {
+                let (kind, len) = checkpoint.stored_as(name)?;
+                Some((name, checkpoint.info(name)?, kind, len))
+            })
             .collect();
-        let bytes = tensors.iter().map(|(_, info)| info.byte_len());
-        let bytes: u64 = bytes.flatten().map(|len| len as u64).sum();
+        let bytes: u64 = tensors.iter().map(|(.., len)| *len as u64).sum();
         let mut hash = Xxh3::new();
         hash.update(SCHEME);
         hash.update(&[u8::from(bytes <= whole)]);
-        for (name, info) in &tensors {
+        for (name, info, kind, _) in &tensors {
             text(&mut hash, name);
-            text(&mut hash, &info.dtype.to_string());
+            text(&mut hash, kind);
             number(&mut hash, info.shape.len());
             info.shape.iter().for_each(|&d| number(&mut hash, d));
-            let content: Cow<'_, [u8]> = checkpoint.bytes(name)?;
+            let content: Cow<'_, [u8]> = checkpoint.stored_bytes(name)?;
             if bytes <= whole || content.len() <= BLOCK * BLOCKS {
                 hash.update(&content);
             } else {

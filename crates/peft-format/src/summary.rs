@@ -7,7 +7,6 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::adapter::split_key;
-use crate::checkpoint::TensorInfo;
 use crate::error::Result;
 use crate::{AdapterConfig, AdapterFile, Checkpoint, TensorView};
 
@@ -16,7 +15,7 @@ use crate::{AdapterConfig, AdapterFile, Checkpoint, TensorView};
 pub struct TensorSummary {
     /// Its name in the file.
     pub name: String,
-    /// Element type, as safetensors writes it.
+    /// Element type, as safetensors or GGUF writes it.
     pub dtype: String,
     /// Dimensions, outermost first.
     pub shape: Vec<usize>,
@@ -36,17 +35,13 @@ pub struct Totals {
 }
 
 impl Totals {
-    fn add(&mut self, info: &TensorInfo) {
-        let elements = elements(info);
+    fn add(&mut self, tensor: &TensorSummary, bytes: usize) {
+        let elements = tensor.shape.iter().map(|&d| d as u64).product::<u64>();
         self.tensors += 1;
         self.parameters += elements;
-        self.bytes += info.byte_len().unwrap_or(0) as u64;
-        *self.dtypes.entry(info.dtype.to_string()).or_default() += elements;
+        self.bytes += bytes as u64;
+        *self.dtypes.entry(tensor.dtype.clone()).or_default() += elements;
     }
-}
-
-fn elements(info: &TensorInfo) -> u64 {
-    info.shape.iter().map(|&d| d as u64).product()
 }
 
 /// A checkpoint.
@@ -54,9 +49,9 @@ fn elements(info: &TensorInfo) -> u64 {
 pub struct CheckpointSummary {
     /// Its files.
     pub files: Vec<PathBuf>,
-    /// The `model_type` of its `config.json`.
+    /// The `model_type` of its `config.json`, or of a GGUF file's metadata in its words.
     pub model_type: Option<String>,
-    /// The `architectures` of its `config.json`.
+    /// The `architectures`, likewise.
     pub architectures: Vec<String>,
     /// Sums.
     #[serde(flatten)]
@@ -73,16 +68,20 @@ impl CheckpointSummary {
     /// are worth showing without it.
     pub fn read(path: &Path) -> Result<Self> {
         let checkpoint = Checkpoint::open(path)?;
-        let config = checkpoint
-            .config_path()
-            .and_then(|path| crate::json::read_object::<Value>(path).ok());
+        let config = checkpoint.config().ok().flatten();
         let field = |key: &str| config.as_ref().and_then(|c| c.get(key));
         let mut totals = Totals::default();
         let mut list = Vec::with_capacity(checkpoint.len());
         for name in checkpoint.names() {
-            if let Some(info) = checkpoint.info(name) {
-                totals.add(&info);
-                list.push(listed(name, &info));
+            let stored = checkpoint.info(name).zip(checkpoint.stored_as(name));
+            if let Some((info, (dtype, bytes))) = stored {
+                let tensor = TensorSummary {
+                    name: name.to_owned(),
+                    dtype,
+                    shape: info.shape,
+                };
+                totals.add(&tensor, bytes);
+                list.push(tensor);
             }
         }
         Ok(Self {
@@ -100,14 +99,6 @@ impl CheckpointSummary {
 
 fn text(value: &Value) -> Option<String> {
     value.as_str().map(str::to_owned)
-}
-
-fn listed(name: &str, info: &TensorInfo) -> TensorSummary {
-    TensorSummary {
-        name: name.to_owned(),
-        dtype: info.dtype.to_string(),
-        shape: info.shape.clone(),
-    }
 }
 
 /// An adapter folder.
@@ -158,12 +149,13 @@ impl AdapterSummary {
             list: Vec::new(),
         };
         for (name, tensor) in &file.tensors {
-            let info = TensorInfo {
-                dtype: tensor.dtype,
+            let listed = TensorSummary {
+                name: name.clone(),
+                dtype: tensor.dtype.to_string(),
                 shape: tensor.shape.clone(),
             };
-            summary.totals.add(&info);
-            summary.list.push(listed(name, &info));
+            summary.totals.add(&listed, tensor.bytes.len());
+            summary.list.push(listed);
             if let Some(key) = split_key(name, suffixes)
                 && !summary.modules.iter().any(|m| m == key.module)
             {

@@ -12,7 +12,7 @@ pub struct Access<'a> {
     pub tell: &'a dyn Fn(&str),
 }
 
-/// The folder that `--model` means: one that is there, or a model of the hub by its name.
+/// The folder or file that `--model` means: one that is there, or a model of the hub by its name.
 ///
 /// A path that is neither comes back as it is: whoever opens it says what is wrong with it.
 ///
@@ -20,6 +20,8 @@ pub struct Access<'a> {
 /// If the model of a name is in no cache and cannot be downloaded.
 pub fn resolve(model: &Path, access: Access) -> Result<PathBuf, HubError> {
     let id = model.to_str().and_then(|text| text.parse::<RepoId>().ok());
+    // A repository may be called so, but whoever writes this means a file.
+    let id = id.filter(|_| model.extension().is_none_or(|ending| ending != "gguf"));
     match id {
         Some(id) if !model.exists() => named(&id, &HubCache::from_env()?, access),
         _ => Ok(model.to_owned()),
@@ -113,6 +115,7 @@ mod tests {
             dir.path(),
             Path::new("./missing/model"),
             Path::new("missing"),
+            Path::new("missing/model.gguf"),
         ] {
             assert_eq!(resolve(path, silent(false)).unwrap(), path);
         }

@@ -10,7 +10,7 @@ pub enum ModelError {
     /// A file could not be read.
     #[error(transparent)]
     Format(#[from] FormatError),
-    /// `config.json` is missing, broken or asks for what is not there.
+    /// `config.json`, or what a GGUF file says in its place, is missing, broken or asks for what is not there.
     #[error("{}: {problem}; {fix}", path.display())]
     Config {
         /// The file.
@@ -22,8 +22,8 @@ pub enum ModelError {
     },
     /// The checkpoint lacks tensors that the architecture needs.
     #[error(
-        "{}: {count} tensors that `config.json` calls for are missing, the first is `{first}` of \
-         shape {shape:?}: the folder is incomplete or `config.json` belongs to another model",
+        "{}: {count} tensors that the configuration calls for are missing, the first is `{first}` of \
+         shape {shape:?}: the checkpoint is incomplete or its configuration belongs to another model",
         path.display()
     )]
     Missing {
@@ -37,7 +37,7 @@ pub enum ModelError {
         shape: Vec<usize>,
     },
     /// A tensor has another shape than the configuration says.
-    #[error("{}: `{name}` has shape {found:?}, but `config.json` calls for {expected:?}", path.display())]
+    #[error("{}: `{name}` has shape {found:?}, but the configuration calls for {expected:?}", path.display())]
     Shape {
         /// The folder.
         path: PathBuf,

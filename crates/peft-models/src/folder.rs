@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::FloatDType;
-use peft_format::Checkpoint;
+use peft_format::{Checkpoint, gguf};
 
 use crate::{Description, HeadKind, ModelConfig, ModelError, ModelLayout};
 
@@ -34,7 +34,8 @@ impl HeadState {
     }
 }
 
-/// A Hugging Face model folder: its configuration and its tensors, not yet read.
+/// A Hugging Face model folder, or a GGUF file in its words: its configuration and its tensors, not yet
+/// read.
 #[derive(Debug)]
 pub struct ModelFolder {
     path: PathBuf,
@@ -49,13 +50,32 @@ pub struct ModelFolder {
 }
 
 impl ModelFolder {
-    /// Open a folder; tensors are mapped, not read.
+    /// Open a folder, a GGUF file, or a folder with nothing but one GGUF file for a model; tensors are
+    /// mapped, not read. The configuration of a GGUF file is that of its metadata, and its tensors have
+    /// Hugging Face's names, shapes and order. Quantised ones are decoded one by one where they are
+    /// loaded.
     ///
     /// # Errors
     /// If files are missing or broken, or the architecture is not supported.
     pub fn open(path: &Path) -> Result<Self, ModelError> {
-        let config = ModelConfig::read(&path.join("config.json"))?;
-        let checkpoint = Checkpoint::open(path)?;
+        let (config, checkpoint) = match gguf::locate(path)? {
+            Some(file) => {
+                let checkpoint = Checkpoint::open(&file)?;
+                let fields = checkpoint.config()?.unwrap_or_default();
+                (ModelConfig::of(&file, &fields)?, checkpoint)
+            }
+            None if path.is_file() => {
+                return Err(ModelError::Config {
+                    path: path.to_owned(),
+                    problem: "it is a file, but no GGUF file".into(),
+                    fix: "give the folder that holds `config.json` and the weights".into(),
+                });
+            }
+            None => {
+                let config = ModelConfig::read(&path.join("config.json"))?;
+                (config, Checkpoint::open(path)?)
+            }
+        };
         let head = match head(&config, &checkpoint) {
             HeadState::Present { outputs, .. } => HeadKind::Sequence { outputs },
             HeadState::Absent if config.is_causal() => HeadKind::Language,
@@ -72,7 +92,7 @@ impl ModelFolder {
         })
     }
 
-    /// The folder.
+    /// The folder or file, as it was given.
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -35,6 +35,7 @@ mod session;
 mod sidecar;
 mod summary;
 mod task;
+mod text;
 mod verify;
 
 pub use base::BaseFile;
@@ -60,8 +61,9 @@ pub use plan::{
 };
 pub use prepared::Prepared;
 pub use run::{RunConfig, RunReport, train, train_method, train_prepared};
-pub use session::{chat_template, numbered, weight_gradients};
+pub use session::{numbered, weight_gradients};
 pub use task::TaskFile;
+pub use text::{chat_template, tokenizer};
 pub use verify::{BaseVerdict, ModuleCheck, Problem, VerifyReport, verify};
 
 pub use peft_core as core;

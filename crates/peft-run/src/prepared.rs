@@ -4,7 +4,6 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use burn::tensor::Device;
 use peft_config::Problems;
-use peft_data::TextTokenizer;
 use peft_models::{Model, ModelFolder};
 use serde_json::{Map, Value};
 
@@ -13,6 +12,7 @@ use crate::{
     checkpoint::{Fingerprint, inputs},
     open::{read_with_method, use_head_of},
     session::Data,
+    text::tokenizer,
 };
 
 /// The settings that decide what is prepared. Runs may differ in all others.
@@ -101,7 +101,7 @@ impl Prepared {
         if let Some(dtype) = config.base_dtype {
             folder.set_base_dtype(dtype.into());
         }
-        let tokenizer = TextTokenizer::from_dir(&config.model)?;
+        let tokenizer = tokenizer(&config.model)?;
         let max_length = longest(config, &folder);
         let data = Data::load(config, &folder, &tokenizer, max_length)?;
         let (model, loaded) = Model::load(&folder, data.task.head(), config.seed, &device)?;

@@ -28,7 +28,7 @@ use crate::{
     description = "What `peft train --config` reads."
 )]
 pub struct RunConfig {
-    /// Hugging Face model folder, or organisation/name of a model on the hub.
+    /// Hugging Face model folder, GGUF file, or organisation/name of a model on the hub.
     #[schemars(extend("x-value" = "DIR"))]
     pub model: PathBuf,
     /// Labelled rows to learn from: csv, tsv, jsonl or parquet.

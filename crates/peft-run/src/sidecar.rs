@@ -18,7 +18,10 @@ pub fn read<T: DeserializeOwned>(folder: &Path, name: &str) -> Result<Option<T>,
         fix: "train again, or restore the file".into(),
     };
     let size = match std::fs::metadata(&path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        // Of a file that was given for a folder, whoever reads the adapter says what is wrong.
+        Err(error) if [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind()) => {
+            return Ok(None);
+        }
         Err(error) => return Err(fault(error.to_string())),
         Ok(metadata) => metadata.len(),
     };

@@ -9,7 +9,7 @@ const CHOICE: &str = "Choice of tokens";
 
 #[derive(Debug, Args)]
 pub struct GenerateArgs {
-    /// Hugging Face model folder, or organisation/name of a model on the hub.
+    /// Hugging Face model folder, GGUF file, or organisation/name of a model on the hub.
     #[arg(long, value_name = "MODEL")]
     pub model: PathBuf,
     #[command(flatten)]
@@ -45,7 +45,7 @@ pub struct GenerateArgs {
 
 #[derive(Debug, Args)]
 pub struct ChatArgs {
-    /// Hugging Face model folder, or organisation/name of a model on the hub.
+    /// Hugging Face model folder, GGUF file, or organisation/name of a model on the hub.
     #[arg(long, value_name = "MODEL")]
     pub model: PathBuf,
     /// Adapter folder.

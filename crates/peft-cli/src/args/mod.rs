@@ -247,7 +247,7 @@ pub struct ComputeArgs {
 
 #[derive(Debug, Args)]
 pub struct EvalArgs {
-    /// Hugging Face model folder, or organisation/name of a model on the hub.
+    /// Hugging Face model folder, GGUF file, or organisation/name of a model on the hub.
     #[arg(long, value_name = "MODEL")]
     pub model: PathBuf,
     #[command(flatten)]
@@ -269,7 +269,7 @@ pub struct EvalArgs {
 
 #[derive(Debug, Args)]
 pub struct PredictArgs {
-    /// Hugging Face model folder, or organisation/name of a model on the hub.
+    /// Hugging Face model folder, GGUF file, or organisation/name of a model on the hub.
     #[arg(long, value_name = "MODEL")]
     pub model: PathBuf,
     #[command(flatten)]
@@ -294,7 +294,7 @@ pub struct PredictArgs {
 
 #[derive(Debug, Args)]
 pub struct MergeArgs {
-    /// Hugging Face model folder, or its name on the hub: the base that the adapter was trained on.
+    /// Hugging Face model folder, GGUF file, or name on the hub: the base that the adapter was trained on.
     #[arg(long, value_name = "MODEL")]
     pub model: PathBuf,
     /// Adapter folder.
@@ -321,7 +321,7 @@ pub struct MergeArgs {
 
 #[derive(Debug, Args)]
 pub struct ConvertArgs {
-    /// Hugging Face model folder, or its name on the hub: the base that the adapter was trained on.
+    /// Hugging Face model folder, GGUF file, or name on the hub: the base that the adapter was trained on.
     #[arg(long, value_name = "MODEL")]
     pub model: PathBuf,
     /// Adapter folder.
@@ -342,7 +342,7 @@ pub struct ConvertArgs {
 
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
-    /// Hugging Face model folder: the base.
+    /// Hugging Face model folder or GGUF file: the base.
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
     /// Adapter folder.
@@ -407,7 +407,7 @@ pub enum DataCommand {
 
 #[derive(Debug, Args)]
 pub struct PreviewArgs {
-    /// Hugging Face model folder or name on the hub, whose tokenizer counts.
+    /// Hugging Face model folder, GGUF file, or name on the hub, whose tokenizer counts.
     #[arg(long, value_name = "MODEL")]
     pub model: PathBuf,
     /// Rows: csv, tsv, jsonl or parquet.

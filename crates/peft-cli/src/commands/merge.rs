@@ -19,6 +19,12 @@ pub fn merge(args: MergeArgs) -> Result<ExitCode> {
         overwrite: args.overwrite,
         device: &selected.device,
     })?;
+    if !report.dequantised.is_empty() {
+        eprintln!(
+            "the base holds {}: these weights were decoded and are written as floats; nothing is quantised again",
+            report.dequantised.join(", ")
+        );
+    }
     println!("{}", serde_json::to_string(&report)?);
     Ok(ExitCode::SUCCESS)
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail, ensure};
 use peft_run::{
     OpenOptions, OpenSetOptions, SelectedDevice, TaskFile,
-    core::{AdapterChoice, AdapterRoster, check_adapter_name, set_active},
+    core::{AdapterChoice, AdapterRoster, check_adapter_name, format::gguf, set_active},
     data::{ChoiceColumn, Task, TextTokenizer},
     models::{Model, Network},
     open, open_set,
@@ -135,6 +135,11 @@ impl AdapterArgs {
 }
 
 pub fn expect_folder(folder: &Path, given: &str) -> Result<()> {
+    ensure!(
+        !folder.is_file() || gguf::locate(folder)?.is_none(),
+        "--adapter {given}: this is a GGUF file; an adapter is a folder with adapter_config.json in it, and \
+         a GGUF model goes to --model"
+    );
     ensure!(
         folder.is_dir(),
         "--adapter {given}: no such folder; an adapter is the folder that `peft train` wrote, with \

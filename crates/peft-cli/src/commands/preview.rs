@@ -2,7 +2,11 @@ use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
 use anyhow::Result;
-use peft_run::data::{LoadOptions, Preview, TextTokenizer};
+use peft_run::{
+    chat_template,
+    data::{CausalOptions, LoadOptions, Preview},
+    tokenizer,
+};
 
 use super::{columns, label_separator, read_options};
 use crate::args::PreviewArgs;
@@ -16,12 +20,17 @@ pub fn preview(args: &PreviewArgs) -> Result<ExitCode> {
         args.max_length > 0,
         "--max-length: rows of 0 tokens cannot be shown; give 3 or more"
     );
-    let tokenizer = TextTokenizer::from_dir(&args.model)?;
+    let tokenizer = tokenizer(&args.model)?;
+    let template = chat_template(&args.model, &tokenizer)?;
     let mut options = LoadOptions {
         columns: columns(&args.columns),
         read: read_options(&args.columns),
         limit: (args.limit > 0).then_some(args.limit),
         label_separator: label_separator(&args.columns)?,
+        causal: CausalOptions {
+            template: template.as_ref(),
+            ..CausalOptions::default()
+        },
         ..LoadOptions::new(args.task, args.max_length)
     };
     let preview = match Preview::of(&args.data, &options, &tokenizer, args.rows) {

@@ -28,12 +28,10 @@ impl Specials {
                 roles.push((name.to_owned(), token.content, id));
             }
         }
-        let eos = roles.iter().find(|(role, ..)| role == "eos_token");
-        let mut turn_ends: Vec<u32> = eos.and_then(|(.., id)| *id).into_iter().collect();
-        for id in TURN_ENDS
-            .iter()
-            .filter_map(|token| inner.token_to_id(token))
-        {
+        let of_role = |name: &str| roles.iter().find(|(role, ..)| role == name)?.2;
+        let mut turn_ends: Vec<u32> = of_role("eos_token").into_iter().collect();
+        let named = TURN_ENDS.iter().map(|token| inner.token_to_id(token));
+        for id in [of_role("eot_token")].into_iter().chain(named).flatten() {
             if !turn_ends.contains(&id) {
                 turn_ends.push(id);
             }
@@ -76,7 +74,7 @@ impl TextTokenizer {
         self.role_id("bos_token")
     }
 
-    /// Ids that end a turn of a conversation: the end of the text, and those of `<|eot_id|>`,
+    /// Ids that end a turn of a conversation: the end of the text, `eot_token`, and those of `<|eot_id|>`,
     /// `<|im_end|>`, `<|end|>` and `<end_of_turn>` that the vocabulary has.
     pub fn turn_end_ids(&self) -> &[u32] {
         &self.specials.turn_ends

@@ -1,9 +1,13 @@
 //! Which files make up the checkpoint at a path.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::index::ShardIndex;
+use super::shard;
+use crate::bounded;
 use crate::error::{FormatError, Result, shorten};
+use crate::gguf;
 
 const SINGLE: &str = "model.safetensors";
 const SINGLE_SHARD: &str = "model-00001-of-00001.safetensors";
@@ -17,7 +21,7 @@ const NAMES: [&str; 6] = [
     "pytorch_model.bin.index.json",
     "pytorch_model-00001-of-00001.bin",
 ];
-const EXPECTED: &str = "a safetensors or PyTorch checkpoint";
+const EXPECTED: &str = "a safetensors, PyTorch or GGUF checkpoint";
 
 /// The files of a checkpoint, in shard order.
 #[derive(Debug)]
@@ -46,6 +50,37 @@ pub(crate) fn locate(path: &Path) -> Result<Located> {
     })
 }
 
+/// The GGUF file that a path means: the file itself, or the only one of a folder that has neither
+/// `config.json` nor other weights.
+pub(crate) fn gguf_at(path: &Path) -> Result<Option<PathBuf>> {
+    if path.is_dir() {
+        let mut others = NAMES.into_iter().chain(["config.json"]);
+        if others.any(|name| path.join(name).is_file()) {
+            return Ok(None);
+        }
+        let mut files = gguf_files(path);
+        return match (files.next(), files.next()) {
+            (Some(_), Some(_)) => Err(nothing(path)),
+            (file, _) => Ok(file),
+        };
+    }
+    let named = path.extension().is_some_and(|ending| ending == "gguf");
+    let begins = || {
+        let mut magic = [0; gguf::MAGIC.len()];
+        let mut file = bounded::open(path).ok()?;
+        file.read_exact(&mut magic).ok()?;
+        Some(shard::is_gguf(path, &magic))
+    };
+    Ok((named || begins() == Some(true)).then(|| path.to_owned()))
+}
+
+/// The files of a folder that end as GGUF files do.
+fn gguf_files(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let paths = entries.map(|entry| entry.path());
+    paths.filter(|path| path.extension().is_some_and(|ending| ending == "gguf"))
+}
+
 fn locate_in(folder: &Path) -> Result<Located> {
     for name in NAMES {
         let file = folder.join(name);
@@ -60,7 +95,14 @@ fn locate_in(folder: &Path) -> Result<Located> {
             });
         }
     }
-    Err(nothing(folder))
+    match gguf_at(folder)? {
+        Some(file) => Ok(Located {
+            files: vec![file],
+            index: None,
+            config: None,
+        }),
+        None => Err(nothing(folder)),
+    }
 }
 
 fn indexed(folder: &Path, path: &Path) -> Result<Located> {
@@ -94,6 +136,15 @@ fn nothing(folder: &Path) -> FormatError {
         (
             "it is an adapter folder".into(),
             "give the base model here and the adapter separately",
+        )
+    } else if others.iter().all(|n| n.ends_with(".gguf")) && !others.is_empty() {
+        let fix = match folder.join("config.json").is_file() {
+            true => "give the path of the GGUF file itself: it has a configuration of its own",
+            false => "give the path of one of them, or join the parts of a split model first",
+        };
+        (
+            format!("there is only {}", shorten(&others.join(", "))),
+            fix,
         )
     } else if others.iter().any(|n| n.contains("-of-")) {
         (

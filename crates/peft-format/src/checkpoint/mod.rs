@@ -3,7 +3,7 @@
 pub(crate) mod convert;
 mod header;
 mod index;
-mod locate;
+pub(crate) mod locate;
 mod shard;
 mod wrapper;
 
@@ -173,6 +173,30 @@ impl Checkpoint {
     /// Type and shape of a tensor.
     pub fn info(&self, name: &str) -> Option<TensorInfo> {
         self.shard(name)?.info(name)
+    }
+
+    /// How a tensor is stored: the name of its type and its bytes in the file. Of a quantised tensor
+    /// of a GGUF file these are its blocks, whereas [`info`](Self::info) tells what reading gives.
+    pub fn stored_as(&self, name: &str) -> Option<(String, usize)> {
+        let shard = self.shard(name)?;
+        let stored = shard.gguf().and_then(|model| model.tensor(name));
+        if let Some(tensor) = stored.filter(|tensor| !tensor.kind.is_float()) {
+            return Some((tensor.kind.to_string(), tensor.range.len()));
+        }
+        let info = shard.info(name)?;
+        Some((info.dtype.to_string(), info.byte_len()?))
+    }
+
+    /// The bytes of [`bytes`](Self::bytes), but of a quantised tensor of a GGUF file its blocks, in
+    /// the order of the file.
+    pub(crate) fn stored_bytes(&self, name: &str) -> Result<Cow<'_, [u8]>> {
+        match self
+            .shard(name)
+            .and_then(|shard| shard.gguf()?.blocks(name))
+        {
+            Some(blocks) => Ok(Cow::Borrowed(blocks)),
+            None => self.bytes(name),
+        }
     }
 
     /// The `__metadata__` of the files, the first shard that has a key winning; of PyTorch files,

@@ -171,7 +171,7 @@ impl Shard {
 }
 
 /// The format by the file's ending, or by its first bytes if it has none of the known ones.
-fn is_gguf(path: &Path, bytes: &[u8]) -> bool {
+pub(super) fn is_gguf(path: &Path, bytes: &[u8]) -> bool {
     match path.extension() {
         Some(ending) if ending == "gguf" => true,
         Some(ending) if ending == "safetensors" => false,

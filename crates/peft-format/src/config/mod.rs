@@ -14,6 +14,7 @@ pub use check::COMMON_KEYS;
 
 use crate::atomic::write_atomic_bytes;
 use crate::error::{FormatError, Result};
+use crate::gguf;
 use crate::json;
 use crate::targets::TargetSpec;
 
@@ -43,6 +44,13 @@ impl AdapterConfig {
     pub fn read(path: &Path) -> Result<Self> {
         let path = if path.is_dir() {
             path.join(CONFIG_NAME)
+        } else if path.is_file() && gguf::locate(path)?.is_some() {
+            return Err(FormatError::WrongKind {
+                path: path.to_owned(),
+                expected: "an adapter folder with `adapter_config.json`",
+                found: "it is a GGUF file".into(),
+                fix: "give the folder of a PEFT adapter; a GGUF file can be the base model".into(),
+            });
         } else {
             path.to_owned()
         };

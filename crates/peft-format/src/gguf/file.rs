@@ -53,6 +53,7 @@ impl GgufFile {
     }
 
     pub(crate) fn from_map(path: &Path, map: Arc<Mmap>) -> Result<Self> {
+        bounded::refuse_pointer(path, &map)?;
         let header = Header::parse(path, &map)?;
         Ok(Self {
             path: path.to_owned(),
@@ -74,6 +75,14 @@ impl GgufFile {
     /// Where the tensor data starts, in bytes from the start of the file.
     pub fn data_start(&self) -> u64 {
         self.header.data_start
+    }
+
+    /// All bytes before the tensor data: the metadata, with the tokenizer, and the descriptions of the
+    /// tensors.
+    pub fn head(&self) -> &[u8] {
+        // Without tensors, the padding before their data may be left out.
+        let len = self.map.len().min(self.header.data_start as usize);
+        &self.map[..len]
     }
 
     /// The bytes of which every tensor starts at a multiple, from [`data_start`](Self::data_start).

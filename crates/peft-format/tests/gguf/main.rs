@@ -1,5 +1,6 @@
 //! GGUF files: reading, refusing, writing, and what becomes of models, adapters and tokenizers.
 
+mod base;
 mod build;
 mod hostile;
 mod lora;

@@ -53,7 +53,10 @@ impl ModelConfig {
             fix: fix.to_owned(),
         };
         let size = std::fs::metadata(path)
-            .map_err(|error| fault(error.to_string(), "give a Hugging Face model folder"))?
+            .map_err(|error| {
+                let fix = "give a Hugging Face model folder or a GGUF file";
+                fault(error.to_string(), fix)
+            })?
             .len();
         if size > MAX_CONFIG_BYTES {
             return Err(fault(
@@ -66,15 +69,31 @@ impl ModelConfig {
         peft_format::bounded::refuse_pointer(path, text.as_bytes())?;
         let map: Map<String, Value> = serde_json::from_str(&text)
             .map_err(|error| fault(format!("not JSON: {error}"), "fetch the file again"))?;
-        Self::from_json(&map).map_err(|(problem, fix)| fault(problem, fix))
+        Self::of(path, &map)
+    }
+
+    /// The architecture that the fields of a `config.json` describe; `path` appears in errors only.
+    ///
+    /// # Errors
+    /// If it is not supported.
+    pub fn of(path: &Path, fields: &Map<String, Value>) -> Result<Self, ModelError> {
+        Self::from_json(fields).map_err(|(problem, fix)| ModelError::Config {
+            path: path.to_owned(),
+            problem,
+            fix: fix.to_owned(),
+        })
     }
 
     /// The architecture of a configuration's fields.
     pub(crate) fn from_json(map: &Map<String, Value>) -> Result<Self, Fault> {
-        if map.get("quantization_config").is_some_and(|q| !q.is_null()) {
+        if let Some(quantised) = map.get("quantization_config").filter(|q| !q.is_null()) {
+            let method = quantised.get("quant_method").and_then(Value::as_str);
+            let method = method.map_or("in a way that it does not name".into(), |name| {
+                format!("by `{}`", peft_format::shorten(name))
+            });
             return Err((
-                "the checkpoint is quantised (`quantization_config`)".into(),
-                "use the checkpoint in full or half precision",
+                format!("the checkpoint is quantised {method} (`quantization_config`)"),
+                "use the checkpoint in full or half precision, or as a GGUF file",
             ));
         }
         let model_type = map.get("model_type").and_then(Value::as_str).unwrap_or("");

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, path::Path};
 
+use peft_format::gguf::{self, GgufFile};
 use serde::{Deserialize, Serialize};
 
 use super::hash;
@@ -55,6 +56,16 @@ pub fn inputs(
         hash: base.fingerprint.hash.clone(),
     };
     found.insert("--model (weights)".to_owned(), weights);
+    if let Some(file) = gguf::locate(&config.model)? {
+        let file = GgufFile::open(&file)?;
+        let length = file.head().len() as u64;
+        let hash = format!("sha256:{}", hash::bytes(std::iter::once(file.head())));
+        found.insert(
+            "--model (metadata)".to_owned(),
+            Fingerprint { length, hash },
+        );
+        return Ok(found);
+    }
     for file in ["config.json"].iter().chain(TOKENIZER) {
         let path = config.model.join(file);
         if path.is_file() {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use peft_config::{Origin, Problem};
 use peft_data::Format;
-use peft_format::{TargetModules, near};
+use peft_format::{TargetModules, gguf, near};
 use peft_methods::{Entry, selectable};
 use serde_json::{Map, Value};
 
@@ -134,9 +134,16 @@ impl RunConfig {
         let mut wrong =
             |key: &str, text: String| problems.push(Problem::new(Origin::Default, key, text));
         let given = |path: &Path| !path.as_os_str().is_empty();
-        if given(&self.model) && !self.model.join("config.json").is_file() {
-            let text = "no model folder: it has no config.json";
-            wrong("model", place(&self.model, text));
+        let model = &self.model;
+        if given(model) && !model.join("config.json").is_file() {
+            match gguf::locate(model) {
+                Ok(Some(_)) if model.exists() => {}
+                Ok(_) => {
+                    let text = "no model: neither a folder with config.json nor a GGUF file";
+                    wrong("model", place(model, text));
+                }
+                Err(error) => wrong("model", error.to_string()),
+            }
         }
         let files = [
             ("data", Some(&self.data)),

@@ -5,7 +5,7 @@ use std::path::Path;
 use peft_data::TextTokenizer;
 
 use super::fields::{Fields, object};
-use crate::RunError;
+use crate::{RunError, text};
 
 /// Name of the file with a model's own settings.
 const NAME: &str = "generation_config.json";
@@ -67,7 +67,7 @@ impl Default for GenerationConfig {
 
 impl GenerationConfig {
     /// The settings of a model: those of `generation_config.json`, else transformers' defaults. Which tokens end
-    /// a text is said there, else in `config.json`, else by the tokenizer.
+    /// a text is said there, else in `config.json` or by the metadata of a GGUF file, else by the tokenizer.
     ///
     /// # Errors
     /// If a file is broken, or a setting makes no sense.
@@ -90,6 +90,9 @@ impl GenerationConfig {
                 map: &map,
             };
             ends = fields.ids("eos_token_id")?;
+        }
+        if ends.is_none() {
+            ends = text::of_gguf(model)?.map(|read| read.ends);
         }
         let defaults = Self::default();
         let config = Self {

@@ -17,7 +17,7 @@ use crate::{
 /// What [`GeneratorModel::open`] is asked for.
 #[derive(Debug, Clone, Copy)]
 pub struct OpenGenerator<'a> {
-    /// Hugging Face model folder.
+    /// Hugging Face model folder or GGUF file.
     pub model: &'a Path,
     /// Adapter folders, each with a name; one may be without.
     pub adapters: &'a [(Option<&'a str>, &'a Path)],

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use peft_format::Dtype;
+use peft_format::{Dtype, gguf::tokenizer::GgufTokenizer};
 use peft_models::ModelFolder;
 use peft_train::HeadNeed;
 use serde_json::{Map, Value};
 
-use crate::{RunError, TaskFile, event::fault, occupied::expect_ours};
+use crate::{RunError, TaskFile, event::fault, occupied::expect_ours, text};
 
 /// Files of a model folder that a merged folder needs, too.
 const COPIED: [&str; 12] = [
@@ -29,28 +29,62 @@ const TOKENIZER_CONFIG: &str = COPIED[1];
 /// What a merge came to, beside the merged model: it says that the folder is ours.
 pub const REPORT: &str = "merge.json";
 
-/// Copy the tokenizer's files. The longest sequence that the adapter was trained on is the merged model's
-/// (`model_max_length`).
+/// Copy the tokenizer's files, or write those that say what a GGUF file says. The longest sequence that the
+/// adapter was trained on is the merged model's (`model_max_length`).
 pub fn copy_tokenizer(
-    model: &Path,
+    folder: &ModelFolder,
     output: &Path,
     trained: Option<&TaskFile>,
 ) -> Result<(), RunError> {
+    if let Some(read) = text::of_gguf(folder.path())? {
+        return write_tokenizer(read, output, trained);
+    }
     for name in COPIED {
-        let from = model.join(name);
+        let from = folder.path().join(name);
         if from.is_file() {
             let to = output.join(name);
             std::fs::copy(&from, &to).map_err(|error| fault(&to, &error))?;
         }
     }
     let Some(task) = trained else { return Ok(()) };
-    let path = model.join(TOKENIZER_CONFIG);
+    let path = folder.path().join(TOKENIZER_CONFIG);
     let mut config = match path.is_file() {
         true => object(&path)?,
         false => Map::new(),
     };
     config.insert("model_max_length".into(), task.max_length.into());
-    write_object(&output.join(TOKENIZER_CONFIG), config)
+    write_json(&output.join(TOKENIZER_CONFIG), &config.into())
+}
+
+/// A GGUF file's tokenizer in Hugging Face's files.
+fn write_tokenizer(
+    read: GgufTokenizer,
+    output: &Path,
+    trained: Option<&TaskFile>,
+) -> Result<(), RunError> {
+    let mut settings = read.settings;
+    // Hugging Face has no such role; its generation settings list all tokens that end an answer.
+    settings.remove("eot_token");
+    if let Some(task) = trained {
+        settings.insert("model_max_length".into(), task.max_length.into());
+    }
+    let mut generation = Map::new();
+    for (key, id) in [("bos_token_id", read.bos), ("pad_token_id", read.pad)] {
+        if let Some(id) = id {
+            generation.insert(key.to_owned(), id.into());
+        }
+    }
+    if !read.ends.is_empty() {
+        generation.insert("eos_token_id".to_owned(), read.ends.into());
+    }
+    for (name, value) in [
+        ("tokenizer.json", read.json),
+        (TOKENIZER_CONFIG, settings.into()),
+        ("generation_config.json", generation.into()),
+    ] {
+        write_json(&output.join(name), &value)?;
+    }
+    Ok(())
 }
 
 fn object(path: &Path) -> Result<Map<String, Value>, RunError> {
@@ -62,8 +96,8 @@ fn object(path: &Path) -> Result<Map<String, Value>, RunError> {
     })
 }
 
-fn write_object(path: &Path, object: Map<String, Value>) -> Result<(), RunError> {
-    let text = format!("{:#}\n", Value::Object(object));
+fn write_json(path: &Path, value: &Value) -> Result<(), RunError> {
+    let text = format!("{value:#}\n");
     Ok(peft_format::atomic::write_atomic_bytes(
         path,
         text.as_bytes(),
@@ -77,6 +111,17 @@ pub fn expect_replaceable(output: &Path, overwrite: bool) -> Result<(), RunError
     expect_ours(output, &names, overwrite)
 }
 
+/// The base's `config.json`, or what it would be of a GGUF file.
+fn fields(folder: &ModelFolder) -> Result<Map<String, Value>, RunError> {
+    let Some(model) = folder.checkpoint().gguf() else {
+        return object(&folder.path().join("config.json"));
+    };
+    let mut config = model.config().clone();
+    // Whatever types the file mixes, this one has room for all of them.
+    config.insert("torch_dtype".into(), "float32".into());
+    Ok(config)
+}
+
 /// `config.json` of the merged model: its labels are those of the head that it has, its class that of its
 /// head. A model without a head stays what its configuration says.
 ///
@@ -88,7 +133,7 @@ pub fn write_config(
     declared: bool,
     dtype: Option<Dtype>,
 ) -> Result<(), RunError> {
-    let mut config = object(&folder.path().join("config.json"))?;
+    let mut config = fields(folder)?;
     if let Some(dtype) = dtype {
         // Loaders go by this key; transformers renamed it.
         let key = ["dtype", "torch_dtype"];
@@ -111,7 +156,7 @@ pub fn write_config(
             }
         }
     }
-    write_object(&output.join("config.json"), config)
+    write_json(&output.join("config.json"), &config.into())
 }
 
 fn set_labels(config: &mut Map<String, Value>, task: &TaskFile) {

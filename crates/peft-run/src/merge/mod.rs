@@ -5,11 +5,11 @@ mod folder;
 mod places;
 
 use peft_core::HostTensorExt;
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use burn::tensor::{Device, TensorData};
 use peft_core::LoadedAdapter;
-use peft_format::{Dtype, Metadata, SafetensorsWriter, TensorSpec, atomic::AtomicDir};
+use peft_format::{BlockType, Dtype, Metadata, SafetensorsWriter, TensorSpec, atomic::AtomicDir};
 use peft_models::ModelFolder;
 use serde::Serialize;
 
@@ -27,7 +27,7 @@ use crate::{
 /// What [`merge`] is asked for.
 #[derive(Debug, Clone, Copy)]
 pub struct MergeOptions<'a> {
-    /// Hugging Face model folder: the base.
+    /// Hugging Face model folder or GGUF file: the base.
     pub model: &'a Path,
     /// Adapter folder.
     pub adapter: &'a Path,
@@ -70,6 +70,9 @@ pub struct MergeReport {
     pub replaced: usize,
     /// Types of the merged weights.
     pub dtypes: Vec<String>,
+    /// Types in which a GGUF base holds its quantised tensors: these were decoded and are written as
+    /// floats, for nothing is quantised again. Empty for other bases.
+    pub dequantised: Vec<String>,
     /// Largest error of a stored weight against the exact sum, relative to the largest weight of
     /// its tensor: what rounding to the checkpoint's type cost.
     pub relative_error: f64,
@@ -85,7 +88,8 @@ pub struct MergeReport {
 
 /// Write a model with its adapter merged in as a model folder, one tensor at a time.
 ///
-/// The sum is formed in f32 (f64 for f64 checkpoints) and rounded once to the type that is written.
+/// The sum is formed in f32 (f64 for f64 checkpoints) and rounded once to the type that is written. A GGUF
+/// base becomes a folder of floats, in f32 where it is quantised unless another type is asked for.
 ///
 /// # Errors
 /// If the adapter belongs to another base, it or the base is not finite, or it would lose more than a
@@ -126,6 +130,7 @@ pub fn merge(options: &MergeOptions) -> Result<MergeReport, RunError> {
         merged: 0,
         replaced: places.replaced.len(),
         dtypes: Vec::new(),
+        dequantised: dequantised(&folder),
         relative_error: 0.0,
         lost_share: 0.0,
         lost_share_overall: 0.0,
@@ -207,7 +212,7 @@ pub fn merge(options: &MergeOptions) -> Result<MergeReport, RunError> {
         report.relative_error = total.relative_error;
         report.largest_change = total.largest_change;
     }
-    copy_tokenizer(options.model, staged.path(), stored.as_ref())?;
+    copy_tokenizer(&folder, staged.path(), stored.as_ref())?;
     write_config(
         &folder,
         staged.path(),
@@ -234,6 +239,18 @@ fn merged_task(
         return Ok(None);
     }
     infer_task(folder, Some(loaded), None, None).map(Some)
+}
+
+/// The types of the quantised tensors of a base.
+fn dequantised(folder: &ModelFolder) -> Vec<String> {
+    let Some(model) = folder.checkpoint().gguf() else {
+        return Vec::new();
+    };
+    let kinds = model
+        .names()
+        .filter_map(|name| Some(model.tensor(name)?.kind));
+    let kinds: BTreeSet<BlockType> = kinds.filter(|kind| !kind.is_float()).collect();
+    kinds.iter().map(BlockType::to_string).collect()
 }
 
 /// What the merged file holds: the checkpoint's tensors under their own names, and the adapter's full

@@ -15,6 +15,7 @@ use crate::{
     BaseFile, RunError, TaskFile,
     merge::saved_outputs,
     objective::{CAUSAL, has_labels, head_kind, label_names, likely_task, objective, task_of_type},
+    text::tokenizer,
 };
 
 pub use set::{AdaptedSet, NamedAdapter, OpenSetOptions, open_set};
@@ -26,7 +27,7 @@ const CONTEXT: usize = 1024;
 /// What [`open`] is asked for.
 #[derive(Debug, Clone, Copy)]
 pub struct OpenOptions<'a> {
-    /// Hugging Face model folder.
+    /// Hugging Face model folder or GGUF file.
     pub model: &'a Path,
     /// Adapter folder.
     pub adapter: Option<&'a Path>,
@@ -60,7 +61,7 @@ pub fn open(options: &OpenOptions) -> Result<Adapted, RunError> {
     if let (Some(adapter), false) = (options.adapter, options.any_base) {
         BaseFile::expect(adapter, &folder)?;
     }
-    let tokenizer = TextTokenizer::from_dir(options.model)?;
+    let tokenizer = tokenizer(options.model)?;
     let adapter = options.adapter.map(read_with_method).transpose()?;
     let stored = match options.adapter {
         Some(path) => TaskFile::read(path)?,

@@ -9,12 +9,12 @@ use peft_format::AdapterConfig;
 use peft_models::{Model, ModelFolder, Network};
 
 use super::{expect_task, infer_task, read_with_method, use_head_of};
-use crate::{BaseFile, RunError, TaskFile};
+use crate::{BaseFile, RunError, TaskFile, text};
 
 /// What [`open_set`] is asked for.
 #[derive(Debug, Clone, Copy)]
 pub struct OpenSetOptions<'a> {
-    /// Hugging Face model folder.
+    /// Hugging Face model folder or GGUF file.
     pub model: &'a Path,
     /// Adapter folders, each with a name.
     pub adapters: &'a [(&'a str, &'a Path)],
@@ -61,7 +61,7 @@ pub struct NamedAdapter {
 /// they were not trained to one task, for the same labels and lengths, or one lacks a head.
 pub fn open_set(options: &OpenSetOptions) -> Result<AdaptedSet, RunError> {
     let mut folder = ModelFolder::open(options.model)?;
-    let tokenizer = TextTokenizer::from_dir(options.model)?;
+    let tokenizer = text::tokenizer(options.model)?;
     let base = match options.any_base {
         true => None,
         false => Some(BaseFile::of(&folder)?),

@@ -10,7 +10,6 @@ use std::collections::BTreeSet;
 
 use peft_config::Problems;
 use peft_core::{AdapterSpec, Fields, is_saved, resolve_sites, shared_key, widest};
-use peft_data::TextTokenizer;
 use peft_format::{
     Dtype, TensorInfo, TensorSpec,
     adapter::{adapter_size, join_key},
@@ -30,6 +29,7 @@ use crate::{
     objective::{has_labels, head_kind, objective, outputs},
     prepared::longest,
     session::{Choice, Data, EVAL_BATCH, Source, resolve},
+    text::tokenizer,
 };
 
 /// What a run would train, and an estimate of what it costs.
@@ -106,7 +106,7 @@ pub fn plan(config: &RunConfig) -> Result<Plan, RunError> {
     if config.data.as_os_str().is_empty() {
         return made(head(config, &folder)?, None);
     }
-    let tokenizer = TextTokenizer::from_dir(&config.model)?;
+    let tokenizer = tokenizer(&config.model)?;
     let max_length = longest(config, &folder);
     let data = Data::load(config, &folder, &tokenizer, max_length)?;
     made(data.task.head(), Some(&data))

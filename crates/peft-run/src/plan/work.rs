@@ -102,7 +102,7 @@ impl Work {
         let checkpoint = folder.checkpoint();
         let mapped = checkpoint
             .names()
-            .filter_map(|name| checkpoint.info(name)?.byte_len());
+            .filter_map(|name| Some(checkpoint.stored_as(name)?.1));
         Ok(Self {
             vocabulary: description.input.vocab_size,
             blocks,

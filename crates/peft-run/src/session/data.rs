@@ -3,14 +3,15 @@
 use std::path::Path;
 
 use peft_data::{
-    CausalOptions, ChatTemplate, Clock, ColumnMap, DataError, Dataset, LabelMap, LoadOptions,
-    LoadReport, ReadOptions, SPILL_BYTES, TextTokenizer,
+    CausalOptions, ColumnMap, DataError, Dataset, LabelMap, LoadOptions, LoadReport, ReadOptions,
+    SPILL_BYTES, TextTokenizer,
 };
 use peft_models::{HeadState, ModelFolder};
 
 use crate::{
     RunConfig, RunError, TaskFile,
     objective::{expect_variety, has_labels, label_names},
+    text::chat_template,
 };
 
 /// The rows of a run.
@@ -134,18 +135,6 @@ fn other_labels(error: DataError) -> RunError {
         ),
         other => other.into(),
     }
-}
-
-/// How a model folder turns conversations into text, if it says so.
-///
-/// # Errors
-/// If its template is broken.
-pub fn chat_template(
-    folder: &Path,
-    tokenizer: &TextTokenizer,
-) -> Result<Option<ChatTemplate>, RunError> {
-    let template = ChatTemplate::from_dir(folder, Clock::default())?;
-    Ok(template.map(|template| template.with_tokens_of(tokenizer)))
 }
 
 /// The labels that an adapter to continue from, or the checkpoint's own head, prescribes.

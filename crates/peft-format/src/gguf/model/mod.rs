@@ -18,7 +18,7 @@ use serde_json::{Map, Value as Json};
 
 pub use architecture::Architecture;
 
-use super::GgufFile;
+use super::{GgufFile, GgufTensor};
 use crate::blocks::BlockType;
 use crate::checkpoint::TensorInfo;
 use crate::error::{FormatError, Result, shorten};
@@ -135,6 +135,18 @@ impl GgufModel {
     /// Hugging Face's names, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.tensors.keys().map(String::as_str)
+    }
+
+    /// What the file says of the tensor of Hugging Face's name.
+    pub fn tensor(&self, name: &str) -> Option<&GgufTensor> {
+        self.file.tensor(&self.tensors.get(name)?.name).ok()
+    }
+
+    /// The blocks of a quantised tensor, in the order of the file; `None` for floats.
+    pub(crate) fn blocks(&self, name: &str) -> Option<&[u8]> {
+        let place = self.tensors.get(name)?;
+        let quantised = !self.file.tensor(&place.name).ok()?.kind.is_float();
+        quantised.then(|| self.file.slice(&place.name)).flatten()
     }
 
     /// Element type and shape as of a checkpoint of floats: F32 for whatever is decoded or computed.

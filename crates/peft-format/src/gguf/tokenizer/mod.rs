@@ -45,6 +45,9 @@ pub struct GgufTokenizer {
     pub chat_template: Option<String>,
     /// Further chat templates by name.
     pub named_templates: Vec<(String, String)>,
+    /// The content of `tokenizer_config.json`: special tokens by their roles (`bos_token` and so on, of
+    /// the end of a turn `eot_token`) and `chat_template`, a text or a list of `{name, template}`.
+    pub settings: Map<String, Json>,
 }
 
 /// Reads the tokenizer.
@@ -74,6 +77,7 @@ pub fn read(file: &GgufFile) -> Result<GgufTokenizer> {
     let bos = id("bos")?.or(usual(1));
     let eos = id("eos")?.or(usual(2));
     let unknown = id("unknown")?.or(usual(0));
+    let (eot, pad) = (id("eot")?, id("padding")?);
     let add_bos = file.boolean("tokenizer.ggml.add_bos_token")?;
     let add_bos = add_bos.unwrap_or(split.as_ref().is_none_or(|split| split.begins));
     let add_eos = file
@@ -81,7 +85,7 @@ pub fn read(file: &GgufFile) -> Result<GgufTokenizer> {
         .unwrap_or(false);
     let ends = {
         let named = ENDS.iter().filter_map(|name| vocabulary.find(name));
-        let mut ends: Vec<u32> = eos.into_iter().chain(id("eot")?).chain(named).collect();
+        let mut ends: Vec<u32> = eos.into_iter().chain(eot).chain(named).collect();
         ends.sort_unstable();
         ends.dedup();
         ends
@@ -102,19 +106,56 @@ pub fn read(file: &GgufFile) -> Result<GgufTokenizer> {
         )?,
     );
     let (chat_template, named_templates) = templates(file)?;
+    let mut settings = Map::from_iter([(
+        "tokenizer_class".to_owned(),
+        Json::from("PreTrainedTokenizerFast"),
+    )]);
+    let roles = [
+        ("bos", bos),
+        ("eos", eos),
+        ("eot", eot),
+        ("pad", pad),
+        ("unk", unknown),
+    ];
+    for (role, id) in roles {
+        if let Some(token) = id.and_then(|id| vocabulary.tokens.get(id as usize)) {
+            settings.insert(format!("{role}_token"), token.as_str().into());
+        }
+    }
+    if let Some(templates) = template_setting(&chat_template, &named_templates) {
+        settings.insert("chat_template".into(), templates);
+    }
     Ok(GgufTokenizer {
         json: Json::Object(json),
         vocabulary: vocabulary.tokens.len(),
         bos,
         eos,
-        pad: id("padding")?,
+        pad,
         unknown,
         add_bos,
         add_eos,
         ends,
         chat_template,
         named_templates,
+        settings,
     })
+}
+
+/// Chat templates as `tokenizer_config.json` has them.
+fn template_setting(plain: &Option<String>, named: &[(String, String)]) -> Option<Json> {
+    let plain = plain.as_ref().map(|text| ("default", text));
+    match (plain, named) {
+        (None, []) => None,
+        (Some((_, text)), []) => Some(text.as_str().into()),
+        (plain, named) => {
+            let named = named.iter().map(|(name, text)| (name.as_str(), text));
+            let all = plain.into_iter().chain(named);
+            Some(
+                all.map(|(name, template)| json!({"name": name, "template": template}))
+                    .collect(),
+            )
+        }
+    }
 }
 
 /// Control tokens as special ones, user-defined tokens as plain ones; both are found in the text

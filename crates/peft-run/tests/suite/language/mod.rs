@@ -1,9 +1,11 @@
 //! Models with a language head, of a checkpoint of which HF transformers computed the same.
 
 mod causal;
+mod gguf;
 mod mamba;
 mod modules;
 mod runs;
+mod smollm2;
 
 use std::path::Path;
 

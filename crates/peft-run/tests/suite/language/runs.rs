@@ -43,7 +43,7 @@ fn workspace(name: &str) -> (TempDir, PathBuf, PathBuf) {
     (dir, model, data)
 }
 
-fn config(model: &Path, data: &Path, output: &Path, method: &str) -> RunConfig {
+pub fn config(model: &Path, data: &Path, output: &Path, method: &str) -> RunConfig {
     let mut config = RunConfig::new(model, data, Task::CausalLm, method, output);
     config.device = DeviceChoice::Cpu;
     config.target_modules = TargetModules::AllLinear;
@@ -54,12 +54,16 @@ fn config(model: &Path, data: &Path, output: &Path, method: &str) -> RunConfig {
     config
 }
 
-fn adapter_bytes(folder: &Path) -> Vec<u8> {
+pub fn adapter_bytes(folder: &Path) -> Vec<u8> {
     fs::read(folder.join("adapter_model.safetensors")).unwrap()
 }
 
 /// The model of a folder with an adapter: its evaluation on texts.
-fn measured(model: &Path, adapter: Option<&Path>, data: &Path) -> (TaskFile, peft_run::Evaluation) {
+pub fn measured(
+    model: &Path,
+    adapter: Option<&Path>,
+    data: &Path,
+) -> (TaskFile, peft_run::Evaluation) {
     let device = cpu();
     let opened = open(&OpenOptions {
         model,
