@@ -87,6 +87,10 @@ impl SequenceCache {
 }
 
 /// What one block keeps of a sequence.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the blocks of a model are of one kind, and tensors are handles"
+)]
 #[derive(Debug, Clone)]
 enum LayerCache {
     /// An attention.
