@@ -98,8 +98,8 @@ pub fn read_adapter(
         shared: Fields::new(),
         saved: BTreeMap::new(),
     };
-    // The name that is in the keys, where a program saved them with it.
-    let mut named_by: Option<String> = None;
+    // The name that is in the keys, where a program saved them with it: in all of them, then.
+    let mut named_by: Option<Option<String>> = None;
     for (key, tensor) in file.tensors {
         let tensor = HostTensor {
             dtype: tensor.dtype,
@@ -115,15 +115,14 @@ pub fn read_adapter(
         let named = || split_named_key(&key, suffixes).map(|(split, name)| (split, Some(name)));
         match split.or_else(named) {
             Some((split, name)) => {
-                if let Some(name) = name {
-                    let first = named_by.get_or_insert_with(|| name.to_owned());
-                    if first != name {
-                        return Err(AdapterError::SeveralAdapters {
-                            path: dir.to_owned(),
-                            first: first.clone(),
-                            other: name.to_owned(),
-                        });
-                    }
+                let first = named_by.get_or_insert_with(|| name.map(str::to_owned));
+                if first.as_deref() != name {
+                    let shown = |name: Option<&str>| name.unwrap_or("no name").to_owned();
+                    return Err(AdapterError::SeveralAdapters {
+                        path: dir.to_owned(),
+                        first: shown(first.as_deref()),
+                        other: shown(name),
+                    });
                 }
                 let module = loaded.modules.entry(split.module.to_owned()).or_default();
                 module.insert(split.suffix.to_owned(), tensor);

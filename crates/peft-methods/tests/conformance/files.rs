@@ -111,7 +111,8 @@ pub fn broken(case: &Case) {
         );
         let mut file = whole.clone();
         let tensor = file.tensors.swap_remove(key).unwrap();
-        file.tensors.insert(format!("{key}.elsewhere"), tensor);
+        let elsewhere = key.replacen("base_model.", "base_model.elsewhere.", 1);
+        file.tensors.insert(elsewhere, tensor);
         assert!(load(&file).is_err(), "{key}");
     }
 }

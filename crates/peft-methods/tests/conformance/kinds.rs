@@ -364,7 +364,8 @@ fn their_files_keep_every_bit_and_broken_ones_are_refused() {
             assert!(load(&file).is_err(), "{key}");
             let mut file = whole.clone();
             let tensor = file.tensors.swap_remove(key).unwrap();
-            file.tensors.insert(format!("{key}.elsewhere"), tensor);
+            let elsewhere = key.replacen("base_model.", "base_model.elsewhere.", 1);
+            file.tensors.insert(elsewhere, tensor);
             assert!(load(&file).is_err(), "{key}");
         }
     });
