@@ -1,6 +1,6 @@
 //! What of a model can be adapted.
 
-use std::fmt;
+use std::{any::Any, fmt};
 
 use burn::{
     Tensor,
@@ -157,9 +157,23 @@ pub(crate) fn as_matrix<const D: usize>(kind: SiteKind, value: Tensor<D>) -> Ten
     let shape = value.dims();
     let [inputs, outputs] = matrix_shape(kind, &shape);
     match kind {
-        SiteKind::Conv1d => value.reshape([outputs, inputs]).transpose(),
-        _ => value.reshape([inputs, outputs]),
+        SiteKind::Conv1d => reshaped(value, [outputs, inputs]).transpose(),
+        _ => reshaped(value, [inputs, outputs]),
     }
+}
+
+/// A tensor in another shape; as it is where it has that shape. Burn's `reshape` would copy a weight that is seen
+/// transposed, and a copy of each is another model in memory.
+pub(crate) fn reshaped<const D: usize, const E: usize>(
+    tensor: Tensor<D>,
+    shape: [usize; E],
+) -> Tensor<E> {
+    if tensor.dims().as_slice() != shape {
+        return tensor.reshape(shape);
+    }
+    let same: Box<dyn Any> = Box::new(tensor);
+    let same = same.downcast::<Tensor<E>>();
+    *same.expect("as many dimensions, which is all that the type says")
 }
 
 /// Everything of a model that can be adapted, in the model's order: its own floating-point parameters

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     Fields, HostTensor, Passing, Target,
     erased::{ErasedParameter, ErasedSlot, ErasedWeight, ToMapper, ToVisitor},
+    site::reshaped,
 };
 
 /// What traversals call the container of the copy of a weight's adapter that a bias carries.
@@ -352,13 +353,13 @@ fn as_matrix<const D: usize>(
     base: Tensor<D>,
     change: impl FnOnce(Tensor<2>) -> Tensor<2>,
 ) -> Tensor<D> {
-    let shape = base.shape();
-    let [rows, columns] = match *shape {
+    let shape = base.dims();
+    let [rows, columns] = match *shape.as_slice() {
         [length] => [1, length],
         [rows, columns] => [rows, columns],
         _ => panic!("adapters of weights are for matrices and vectors, not for shape {shape:?}"),
     };
-    change(base.reshape([rows, columns])).reshape(shape)
+    reshaped(change(reshaped(base, [rows, columns])), shape)
 }
 
 /// Change a parameter that is seen as a list of values.

@@ -26,7 +26,9 @@ impl MambaFlow {
         let mut block = BlockWork {
             width: hidden,
             keeps_input: input,
-            evaluated: 4 * channels + 3 * state + 3 * hidden,
+            // The projection's two halves and the left one alone, the convolution's output before and after its
+            // nonlinearity, step widths and the scan's output: the scan's states never leave the cache.
+            evaluated: 7 * channels + 3 * hidden,
             // The scan reads and writes the states at every token.
             moved: 8 * hidden + 16 * channels + 3 * narrow + 8 * state,
             ..BlockWork::default()
@@ -46,7 +48,8 @@ impl MambaFlow {
         block.keep(out.keeps_input, channels);
         block.tracked = stepped;
         block.output_tracked = input || stepped || out.trained();
-        block.passing = 4 * channels + 3 * state + hidden;
+        // Gradients of the gate's two sides, of step widths and scanned values, and of both halves.
+        block.passing = 6 * channels + hidden;
         block.add(&into, input);
         block.add(&x, entered);
         block.add(&dt, spread);

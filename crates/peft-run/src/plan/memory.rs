@@ -3,8 +3,8 @@
 //! Three moments compete for the peak of a run: the end of loading, when the checkpoint is mapped and
 //! the model holds a copy of it; the backward pass of the largest batch; an evaluation. What the
 //! blocks keep follows from which of their products carry adapters; a handful of constants were
-//! fitted to measured peaks of encoders (`docs/runs/plan-memory.md`, written by `cargo xtask plan-check`). What a
-//! language head takes is counted, and held against no measurement yet.
+//! fitted to measured peaks of encoders. `cargo xtask plan-check` holds estimates against measurements, of decoders and
+//! Mamba, too (`docs/runs/plan-memory.md`).
 
 use serde::Serialize;
 

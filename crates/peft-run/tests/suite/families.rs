@@ -98,7 +98,7 @@ fn sizes_that_no_tensor_confirms_allocate_nothing() {
             seed: 1,
         };
         let error = SequenceModel::load(&folder, &head, &cpu()).unwrap_err();
-        assert!(error.to_string().contains("config.json"), "{error}");
+        assert!(error.to_string().contains("configuration"), "{error}");
         config[key] = honest;
     }
 }
