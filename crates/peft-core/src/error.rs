@@ -109,14 +109,14 @@ pub enum AdapterError {
     },
     /// A file with the tensors of more than one adapter.
     #[error(
-        "{}: its tensors are those of several adapters, `{first}` and `{other}`; save one adapter a file, \
+        "{}: its tensors are those of several adapters, {first} and {other}; save one adapter a file, \
          as PEFT's save_pretrained does",
         path.display()
     )]
     SeveralAdapters {
         /// The adapter's folder.
         path: PathBuf,
-        /// One of the names.
+        /// One of them, in words.
         first: String,
         /// Another one.
         other: String,

@@ -100,6 +100,8 @@ impl Command {
         match self {
             Self::Eval(args) => args.adapters.adapter.iter_mut().collect(),
             Self::Predict(args) => args.adapters.adapter.iter_mut().collect(),
+            Self::Generate(args) => args.adapters.adapter.iter_mut().collect(),
+            Self::Chat(args) => args.adapter.iter_mut().collect(),
             Self::Merge(args) => vec![&mut args.adapter],
             Self::Convert(args) => vec![&mut args.adapter],
             Self::Verify(args) => vec![&mut args.adapter],

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::Result;
-use peft_run::{Chat, Finish, Generator, GeneratorModel, OpenGenerator};
+use peft_run::{Chat, Finish, Generator, GeneratorModel, OpenGenerator, blame};
 
 use super::{compute, generate::template, opened::expect_folder};
 use crate::{args::ChatArgs, interrupt};
@@ -67,7 +67,7 @@ pub fn chat(args: &ChatArgs) -> Result<ExitCode> {
             if let Some(fault) = fault {
                 return Err(fault.into());
             }
-            let answer = answer?;
+            let answer = answer.map_err(|error| blame(error, &args.model))?;
             writeln!(out)?;
             match answer.finish {
                 Finish::Context => eprintln!("the conversation is as long as this model can read"),

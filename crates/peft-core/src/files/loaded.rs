@@ -101,11 +101,6 @@ pub fn read_adapter(
     // The name that is in the keys, where a program saved them with it: in all of them, then.
     let mut named_by: Option<Option<String>> = None;
     for (key, tensor) in file.tensors {
-        let tensor = HostTensor {
-            dtype: tensor.dtype,
-            shape: tensor.shape,
-            bytes: tensor.bytes,
-        };
         if let Some(name) = shared_name(&key, method.shared_names()) {
             loaded.shared.insert(name.to_owned(), tensor);
             continue;
@@ -117,7 +112,10 @@ pub fn read_adapter(
             Some((split, name)) => {
                 let first = named_by.get_or_insert_with(|| name.map(str::to_owned));
                 if first.as_deref() != name {
-                    let shown = |name: Option<&str>| name.unwrap_or("no name").to_owned();
+                    let shown = |name: Option<&str>| match name {
+                        Some(name) => format!("`{name}`"),
+                        None => "one without a name".to_owned(),
+                    };
                     return Err(AdapterError::SeveralAdapters {
                         path: dir.to_owned(),
                         first: shown(first.as_deref()),
