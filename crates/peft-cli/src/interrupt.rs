@@ -7,28 +7,25 @@ use std::sync::{
 
 use anyhow::{Context, Result};
 
-/// A flag that Ctrl-C or a termination signal sets.
+/// A flag that Ctrl-C or a termination signal sets: the run saves and stops.
 pub fn watch() -> Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let seen = stop.clone();
-    ctrlc::set_handler(move || {
-        if seen.swap(true, Ordering::SeqCst) {
-            std::process::exit(2);
-        }
-        eprintln!("saving after this step; press Ctrl-C again to stop at once");
-    })
-    .context("watching for Ctrl-C")?;
-    Ok(stop)
+    flag(|| eprintln!("saving after this step; press Ctrl-C again to stop at once"))
 }
 
 /// A flag that Ctrl-C sets: what was generated so far is written.
 pub fn stop_generating() -> Result<Arc<AtomicBool>> {
+    flag(|| ())
+}
+
+/// A flag that the first signal sets, after which `told` runs; a second one ends the program.
+fn flag(told: impl Fn() + Send + 'static) -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let seen = stop.clone();
     ctrlc::set_handler(move || {
         if seen.swap(true, Ordering::SeqCst) {
             std::process::exit(2);
         }
+        told();
     })
     .context("watching for Ctrl-C")?;
     Ok(stop)

@@ -127,10 +127,10 @@ pub enum RunError {
         /// What to do.
         fix: String,
     },
-    /// The scores of the next token are no numbers.
+    /// Scores of the next token are NaN or infinite.
     #[error(
-        "prompt {sequence}: after {tokens} tokens the scores of the next are no numbers; the first module \
-         whose output holds NaN or infinity is `{module}`{adapters}. Look at the weights of the model and \
+        "prompt {sequence}: after {tokens} tokens the next token's scores are NaN or infinite; the first module \
+         with such an output is `{module}`{adapters}. Look at the weights of the model and \
          its adapters, or compute in f32"
     )]
     NextNotFinite {

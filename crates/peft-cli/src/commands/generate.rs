@@ -63,7 +63,7 @@ pub fn generate(args: &GenerateArgs) -> Result<ExitCode> {
         config.eos_token_ids.extend(opened.tokenizer.turn_end_ids());
     }
     let stop = interrupt::stop_generating()?;
-    let generator = Generator {
+    let mut generator = Generator {
         stop: Some(&stop),
         ..opened.generator(config, &selected.device)
     };
@@ -71,6 +71,7 @@ pub fn generate(args: &GenerateArgs) -> Result<ExitCode> {
     let mut first = 0;
     for part in texts.chunks(PART) {
         let alone = texts.len() == 1;
+        generator.first = first;
         if !write(args, &generator, template.as_ref(), part, first, alone)? {
             eprintln!("interrupted");
             return Ok(ExitCode::from(2));

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use peft_core::{HostTensor, WarmUpChoice};
+use peft_core::WarmUpChoice;
 use peft_format::{AdapterFile, Metadata, SafetensorsWriter, TensorSpec};
 
 use super::hash;
@@ -50,11 +50,6 @@ pub fn read(path: &Path) -> Result<WarmUpChoice, RunError> {
     for (name, tensor) in file.tensors {
         let Some((target, field)) = name.split_once(BETWEEN) else {
             return Err(fault(format!("tensor `{name}` has no place in it")));
-        };
-        let tensor = HostTensor {
-            dtype: tensor.dtype,
-            shape: tensor.shape,
-            bytes: tensor.bytes,
         };
         let fields = chosen.entry(target.to_owned()).or_default();
         fields.insert(field.to_owned(), tensor);

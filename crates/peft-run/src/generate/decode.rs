@@ -111,7 +111,7 @@ impl Generator<'_> {
         Ok(chosen.unwrap_or(0))
     }
 
-    /// Why the scores of a sequence are no numbers: a pass that looks at what every block gives.
+    /// Why scores of a sequence are NaN or infinite: a pass that looks at what every block gives.
     fn not_finite(&self, sequence: &Sequence<'_>) -> RunError {
         let input = self.model.description();
         let starts = [0, sequence.ids.len()];

@@ -1,7 +1,8 @@
 //! Files of settings that a model folder holds.
 
-use std::{fs::File, io::Read, path::Path};
+use std::path::Path;
 
+use peft_format::bounded;
 use serde_json::{Map, Value};
 
 use crate::RunError;
@@ -71,19 +72,10 @@ pub fn object(path: &Path) -> Result<Option<Map<String, Value>>, RunError> {
         problem,
         fix: "correct it, or fetch the file again".into(),
     };
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(fault(error.to_string())),
-    };
-    let mut text = String::new();
-    let read = file.take(MAX_BYTES + 1).read_to_string(&mut text);
-    let size = read.map_err(|error| fault(error.to_string()))?;
-    if size as u64 > MAX_BYTES {
-        return Err(fault(format!(
-            "more than {MAX_BYTES} bytes are no settings"
-        )));
+    if !path.exists() {
+        return Ok(None);
     }
-    let map = serde_json::from_str(&text).map_err(|error| fault(format!("not JSON: {error}")))?;
+    let text = bounded::read(path, "settings", MAX_BYTES)?;
+    let map = serde_json::from_slice(&text).map_err(|error| fault(format!("not JSON: {error}")))?;
     Ok(Some(map))
 }

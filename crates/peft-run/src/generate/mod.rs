@@ -45,6 +45,8 @@ pub struct Generator<'a> {
     pub device: &'a Device,
     /// How tokens are chosen.
     pub config: GenerationConfig,
+    /// The number of the first prompt, from which draws and messages count: not 0 where prompts come in parts.
+    pub first: usize,
     /// Ends all texts where they are, when it is set.
     pub stop: Option<&'a AtomicBool>,
 }
@@ -114,7 +116,7 @@ impl<'a> Generator<'a> {
     ///
     /// # Errors
     /// If a prompt is empty or too long for the model, a token is none of the model's, a choice of adapters
-    /// makes no sense, or scores are no numbers.
+    /// makes no sense, or scores are NaN or infinite.
     pub fn run(
         &self,
         prompts: &[Prompt],
@@ -130,7 +132,11 @@ impl<'a> Generator<'a> {
         };
         let mut sequences: Vec<Option<Sequence>> = Vec::with_capacity(prompts.len());
         for (number, prompt) in prompts.iter().enumerate() {
-            let mut sequence = self.begin(number, prompt.ids.clone(), SequenceCache::default())?;
+            let mut sequence = self.begin(
+                self.first + number,
+                prompt.ids.clone(),
+                SequenceCache::default(),
+            )?;
             sequence.choice.clone_from(&prompt.choice);
             sequences.push(Some(sequence));
         }

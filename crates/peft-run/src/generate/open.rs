@@ -99,6 +99,7 @@ impl GeneratorModel {
             roster: self.roster.as_ref(),
             device,
             config,
+            first: 0,
             stop: None,
         }
     }

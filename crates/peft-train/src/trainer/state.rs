@@ -206,11 +206,6 @@ impl TrainerState {
                 "memory" => &mut state.memory,
                 _ => return Err(fault(format!("tensor `{name}` has no place in it"))),
             };
-            let tensor = HostTensor {
-                dtype: tensor.dtype,
-                shape: tensor.shape,
-                bytes: tensor.bytes,
-            };
             named.insert(path.to_owned(), tensor);
         }
         Ok(state)
