@@ -1,9 +1,10 @@
-//! Small JSON files of ours beside an adapter; other tools pass over them.
+//! Small JSON files: ours beside an adapter, which other tools pass over, and those of a model folder.
 
 use std::{io::ErrorKind, path::Path};
 
-use peft_format::atomic::write_atomic_bytes;
+use peft_format::{atomic::write_atomic_bytes, bounded};
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
 
 use crate::RunError;
 
@@ -39,4 +40,19 @@ pub fn write<T: Serialize>(folder: &Path, name: &str, value: &T) -> Result<(), R
     let mut text = serde_json::to_string_pretty(value).unwrap_or_default();
     text.push('\n');
     Ok(write_atomic_bytes(&folder.join(name), text.as_bytes())?)
+}
+
+/// The object in a file of a model folder; `None` where there is no file.
+pub fn object(path: &Path) -> Result<Option<Map<String, Value>>, RunError> {
+    let fault = |problem: String| RunError::File {
+        path: path.to_owned(),
+        problem,
+        fix: "correct it, or fetch the file again".into(),
+    };
+    if !path.exists() {
+        return Ok(None);
+    }
+    let text = bounded::read(path, "settings", LIMIT)?;
+    let map = serde_json::from_slice(&text).map_err(|error| fault(format!("not JSON: {error}")))?;
+    Ok(Some(map))
 }

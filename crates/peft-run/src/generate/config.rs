@@ -4,8 +4,8 @@ use std::path::Path;
 
 use peft_data::TextTokenizer;
 
-use super::fields::{Fields, object};
-use crate::{RunError, text};
+use super::fields::Fields;
+use crate::{RunError, sidecar::object, text};
 
 /// Name of the file with a model's own settings.
 const NAME: &str = "generation_config.json";

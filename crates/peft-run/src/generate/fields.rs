@@ -2,13 +2,9 @@
 
 use std::path::Path;
 
-use peft_format::bounded;
 use serde_json::{Map, Value};
 
 use crate::RunError;
-
-/// Largest file of settings.
-const MAX_BYTES: u64 = 16 << 20;
 
 /// Fields of a file of settings.
 #[derive(Clone, Copy)]
@@ -63,19 +59,4 @@ impl Fields<'_> {
             one => id(one).map(|id| vec![id]),
         })
     }
-}
-
-/// The object in a file; `None` where there is no file.
-pub fn object(path: &Path) -> Result<Option<Map<String, Value>>, RunError> {
-    let fault = |problem: String| RunError::File {
-        path: path.to_owned(),
-        problem,
-        fix: "correct it, or fetch the file again".into(),
-    };
-    if !path.exists() {
-        return Ok(None);
-    }
-    let text = bounded::read(path, "settings", MAX_BYTES)?;
-    let map = serde_json::from_slice(&text).map_err(|error| fault(format!("not JSON: {error}")))?;
-    Ok(Some(map))
 }

@@ -7,7 +7,7 @@ use peft_models::ModelFolder;
 use peft_train::HeadNeed;
 use serde_json::{Map, Value};
 
-use crate::{RunError, TaskFile, event::fault, occupied::expect_ours, text};
+use crate::{RunError, TaskFile, event::fault, occupied::expect_ours, sidecar::object, text};
 
 /// Files of a model folder that a merged folder needs, too.
 const COPIED: [&str; 12] = [
@@ -48,10 +48,7 @@ pub fn copy_tokenizer(
     }
     let Some(task) = trained else { return Ok(()) };
     let path = folder.path().join(TOKENIZER_CONFIG);
-    let mut config = match path.is_file() {
-        true => object(&path)?,
-        false => Map::new(),
-    };
+    let mut config = object(&path)?.unwrap_or_default();
     config.insert("model_max_length".into(), task.max_length.into());
     write_json(&output.join(TOKENIZER_CONFIG), &config.into())
 }
@@ -87,15 +84,6 @@ fn write_tokenizer(
     Ok(())
 }
 
-fn object(path: &Path) -> Result<Map<String, Value>, RunError> {
-    let text = std::fs::read_to_string(path).map_err(|error| fault(path, &error))?;
-    serde_json::from_str(&text).map_err(|error| RunError::File {
-        path: path.to_owned(),
-        problem: error.to_string(),
-        fix: "fetch the file again".into(),
-    })
-}
-
 fn write_json(path: &Path, value: &Value) -> Result<(), RunError> {
     let text = format!("{value:#}\n");
     Ok(peft_format::atomic::write_atomic_bytes(
@@ -114,7 +102,8 @@ pub fn expect_replaceable(output: &Path, overwrite: bool) -> Result<(), RunError
 /// The base's `config.json`, or what it would be of a GGUF file.
 fn fields(folder: &ModelFolder) -> Result<Map<String, Value>, RunError> {
     let Some(model) = folder.checkpoint().gguf() else {
-        return object(&folder.path().join("config.json"));
+        let config = object(&folder.path().join("config.json"))?;
+        return Ok(config.unwrap_or_default());
     };
     let mut config = model.config().clone();
     // Whatever types the file mixes, this one has room for all of them.

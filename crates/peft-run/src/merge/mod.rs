@@ -4,11 +4,10 @@ mod change;
 mod folder;
 mod places;
 
-use peft_core::HostTensorExt;
 use std::{collections::BTreeSet, path::Path};
 
 use burn::tensor::{Device, TensorData};
-use peft_core::LoadedAdapter;
+use peft_core::{HostTensorExt, LoadedAdapter};
 use peft_format::{BlockType, Dtype, Metadata, SafetensorsWriter, TensorSpec, atomic::AtomicDir};
 use peft_models::ModelFolder;
 use serde::Serialize;
