@@ -9,6 +9,16 @@ use std::path::Path;
 const CHOOSE: &str =
     "give the format: csv, tsv, jsonl, parquet or text (the setting `data_format`)";
 
+/// What Arrow's file format, which is also that of Feather, begins with.
+const ARROW_FILE: &[u8; 6] = b"ARROW1";
+const CONVERT_FEATHER: &str = "convert it first, for example: python -c \"import pandas as pd; \
+     pd.read_feather('data.feather').to_parquet('data.parquet')\"";
+const CONVERT_STREAM: &str = "it is a stream, as the library `datasets` keeps them; convert it first: \
+     python -c \"from datasets import Dataset; \
+     Dataset.from_file('data.arrow').to_parquet('data.parquet')\", or without that library \
+     python -c \"import pyarrow as pa, pyarrow.parquet as pq; \
+     pq.write_table(pa.ipc.open_stream('data.arrow').read_all(), 'data.parquet')\"";
+
 /// How rows are written in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -46,17 +56,8 @@ impl Format {
             "jsonl" | "ndjson" | "json" => return Ok(Self::Jsonl),
             "txt" | "text" => return Ok(Self::Text),
             "parquet" | "pq" => return Ok(Self::Parquet),
-            "arrow" if !is_arrow_file(path) => {
-                "it is a stream, as the library `datasets` keeps them; convert it first: \
-                 python -c \"from datasets import Dataset; \
-                 Dataset.from_file('data.arrow').to_parquet('data.parquet')\", or without that library \
-                 python -c \"import pyarrow as pa, pyarrow.parquet as pq; \
-                 pq.write_table(pa.ipc.open_stream('data.arrow').read_all(), 'data.parquet')\""
-            }
-            "arrow" | "feather" => {
-                "convert it first, for example: python -c \"import pandas as pd; \
-                 pd.read_feather('data.feather').to_parquet('data.parquet')\""
-            }
+            "arrow" if !is_arrow_file(path) => CONVERT_STREAM,
+            "arrow" | "feather" => CONVERT_FEATHER,
             "gz" | "zip" | "zst" | "xz" | "bz2" => "decompress it first",
             "xlsx" | "xls" | "ods" => "save the sheet as CSV (UTF-8) first",
             _ => CHOOSE,
@@ -97,9 +98,9 @@ impl std::str::FromStr for Format {
 
 /// Whether a file is Arrow's file format, which is also that of Feather, and not its stream format.
 fn is_arrow_file(path: &Path) -> bool {
-    let mut head = [0; 6];
+    let mut head = [0; ARROW_FILE.len()];
     let file = std::fs::File::open(path);
-    file.is_ok_and(|mut file| file.read_exact(&mut head).is_ok()) && head == *b"ARROW1"
+    file.is_ok_and(|mut file| file.read_exact(&mut head).is_ok()) && head == *ARROW_FILE
 }
 
 /// Refuses a folder, and says what to do with those that `datasets` writes.
@@ -154,11 +155,10 @@ pub(crate) fn check_magic(head: &[u8], file: &str, format: Format) -> Result<(),
             "this is a Parquet file",
             "say so with the setting `data_format` parquet, or let its name end in .parquet",
         )
-    } else if head.starts_with(b"ARROW1") || head.starts_with(&[0xFF, 0xFF, 0xFF, 0xFF]) {
-        (
-            "this is an Arrow file",
-            "convert it to Parquet; the message for a file that ends in .arrow says how",
-        )
+    } else if head.starts_with(ARROW_FILE) {
+        ("this is an Arrow or Feather file", CONVERT_FEATHER)
+    } else if head.starts_with(&[0xFF; 4]) {
+        ("this is an Arrow stream", CONVERT_STREAM)
     } else if head.starts_with(&[0x1F, 0x8B]) {
         ("this is a gzip file", "decompress it first (gunzip)")
     } else if head.starts_with(b"PK\x03\x04") {

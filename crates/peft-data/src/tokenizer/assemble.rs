@@ -14,20 +14,23 @@ pub(crate) struct Assembled {
     pub(crate) expected: Vec<(u32, String)>,
 }
 
+/// Classes of BERT's WordPiece.
+pub(super) const BERT: [&str; 6] = [
+    "BertTokenizer",
+    "DistilBertTokenizer",
+    "ElectraTokenizer",
+    "MobileBertTokenizer",
+    "ConvBertTokenizer",
+    "SqueezeBertTokenizer",
+];
+
 /// BERT's WordPiece from `vocab.txt`; `None` if the file is not there.
 pub(crate) fn wordpiece(dir: &Path, config: &Config) -> Result<Option<Assembled>, DataError> {
     let path = dir.join("vocab.txt");
     let Some(text) = read(&path)? else {
         return Ok(None);
     };
-    config.check_class(&[
-        "BertTokenizer",
-        "DistilBertTokenizer",
-        "ElectraTokenizer",
-        "MobileBertTokenizer",
-        "ConvBertTokenizer",
-        "SqueezeBertTokenizer",
-    ])?;
+    config.check_class(&BERT)?;
     let mut vocab = Map::new();
     for (id, token) in text.lines().enumerate() {
         vocab.insert(token.to_owned(), json!(id));

@@ -1,5 +1,6 @@
 //! What the files beside `tokenizer.json` overrule in it, as Hugging Face's classes do.
 
+use super::assemble::BERT;
 use super::files::{AddedToken, Config};
 use super::guard::guarded;
 use serde_json::{Value, json};
@@ -7,17 +8,9 @@ use tokenizers::{
     AddedToken as Token, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, Tokenizer,
 };
 
-/// Classes that set their normalizer by `do_lower_case`, `strip_accents` and `tokenize_chinese_chars`.
-const BERT: [&str; 8] = [
-    "BertTokenizer",
-    "DistilBertTokenizer",
-    "ElectraTokenizer",
-    "MobileBertTokenizer",
-    "ConvBertTokenizer",
-    "SqueezeBertTokenizer",
-    "LayoutLMTokenizer",
-    "FunnelTokenizer",
-];
+/// Further classes that set their normalizer by `do_lower_case`, `strip_accents` and
+/// `tokenize_chinese_chars`, as BERT's do.
+const LIKE_BERT: [&str; 2] = ["LayoutLMTokenizer", "FunnelTokenizer"];
 /// Classes that make their post-processor of `add_bos_token` and `add_eos_token`.
 const LLAMA: [&str; 3] = ["LlamaTokenizer", "CodeLlamaTokenizer", "GemmaTokenizer"];
 
@@ -43,7 +36,8 @@ fn class(config: &Config) -> Option<&str> {
 /// a class only what is written counts.
 fn normalizer(inner: &mut Tokenizer, config: &Config) -> tokenizers::Result<bool> {
     let class = class(config);
-    if class.is_some_and(|class| !BERT.contains(&class)) {
+    let bert = |class| BERT.contains(&class) || LIKE_BERT.contains(&class);
+    if class.is_some_and(|class| !bert(class)) {
         return Ok(false);
     }
     let Some(NormalizerWrapper::BertNormalizer(mut bert)) = inner.get_normalizer().cloned() else {
