@@ -157,11 +157,15 @@ fn what_makes_no_sense_is_refused() {
     for (rest, told) in [
         (
             &["--top-p", "1.5"][..],
-            "--top-p: 1.5 is not a number from 0 to 1",
+            "--top-p: 1.5 is out of range; give a number from 0 to 1",
         ),
         (&["--max-tokens", "0"], "--max-tokens"),
         (&["--stop", ""], "--stop"),
         (&["--temperature", "inf"], "--temperature"),
+        (
+            &["--temperature", "-1"],
+            "--temperature: -1 is out of range",
+        ),
         (&["--batch-size", "0"], "--batch-size"),
         (&["--chat"], "no chat template"),
         (&["--adapter-column", "x"], "--adapter-column"),

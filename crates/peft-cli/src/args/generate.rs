@@ -71,19 +71,19 @@ pub struct ChoiceArgs {
     pub max_tokens: Option<usize>,
     /// Draw tokens by their probabilities, scores divided by this; 0 takes the likeliest token always
     /// [default: the model's, else 0].
-    #[arg(long, value_name = "F", help_heading = CHOICE)]
+    #[arg(long, value_name = "F", allow_negative_numbers = true, help_heading = CHOICE)]
     pub temperature: Option<f64>,
     /// Draw among the N likeliest tokens; 0 for all [default: the model's, else 50].
     #[arg(long, value_name = "N", help_heading = CHOICE)]
     pub top_k: Option<usize>,
-    /// Draw among the likeliest tokens that reach this probability together [default: the model's, else 1].
-    #[arg(long, value_name = "F", help_heading = CHOICE)]
+    /// Draw among the likeliest tokens that together reach this probability [default: the model's, else 1].
+    #[arg(long, value_name = "F", allow_negative_numbers = true, help_heading = CHOICE)]
     pub top_p: Option<f64>,
     /// Draw no token that is less likely than this part of the likeliest [default: the model's, else 0].
-    #[arg(long, value_name = "F", help_heading = CHOICE)]
+    #[arg(long, value_name = "F", allow_negative_numbers = true, help_heading = CHOICE)]
     pub min_p: Option<f64>,
     /// Above 1, tokens that occur already become less likely [default: the model's, else 1].
-    #[arg(long, value_name = "F", help_heading = CHOICE)]
+    #[arg(long, value_name = "F", allow_negative_numbers = true, help_heading = CHOICE)]
     pub repetition_penalty: Option<f64>,
     /// End before this text; may be given several times.
     #[arg(long, value_name = "TEXT", help_heading = CHOICE)]

@@ -86,7 +86,7 @@ pub fn template(model: &Path, opened: &GeneratorModel) -> Result<ChatTemplate> {
     chat_template(model, &opened.tokenizer)?.with_context(|| {
         format!(
             "{}: this model has no chat template (chat_template.jinja, or `chat_template` in \
-             tokenizer_config.json), so that it is not known how it wants conversations written; \
+             tokenizer_config.json), so there is no telling how to write a conversation for it; \
              `peft generate` without --chat goes on with plain text",
             model.display()
         )

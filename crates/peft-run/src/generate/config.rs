@@ -123,7 +123,7 @@ impl GenerationConfig {
     /// [`RunError::Setting`], which names the setting.
     pub fn check(&self) -> Result<(), RunError> {
         let fault = |setting: &str, value: f64, expected: &str| {
-            let problem = format!("{value} is not {expected}");
+            let problem = format!("{value} is out of range");
             Err(RunError::setting(
                 format!("`{setting}`"),
                 problem,
@@ -151,7 +151,7 @@ impl GenerationConfig {
         if self.stop.iter().any(String::is_empty) {
             return Err(RunError::setting(
                 "`stop`",
-                "an empty text is everywhere",
+                "an empty text occurs everywhere",
                 "give the text at which to end",
             ));
         }
@@ -216,7 +216,7 @@ mod tests {
             ("[", "not JSON"),
             (r#"{"top_k": -1}"#, "`top_k` is -1, expected a whole number"),
             (r#"{"eos_token_id": [1, "x"]}"#, "eos_token_id"),
-            (r#"{"top_p": 1.5}"#, "`top_p`: 1.5 is not"),
+            (r#"{"top_p": 1.5}"#, "`top_p`: 1.5 is out of range"),
             (r#"{"repetition_penalty": 0.0}"#, "repetition_penalty"),
             (r#"{"do_sample": true, "temperature": 0.0}"#, "temperature"),
         ] {

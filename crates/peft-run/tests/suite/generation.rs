@@ -126,15 +126,15 @@ fn long_prompts_are_read_in_parts_beside_short_ones() {
 fn draws_depend_on_the_seed_and_not_on_the_batch() {
     let device = Device::flex();
     let opened = opened("llama_tiny");
+    let drawn = |seed: u64| GenerationConfig {
+        max_tokens: 20,
+        do_sample: true,
+        top_k: 0,
+        seed,
+        ..GenerationConfig::default()
+    };
     let of = |seed: u64, at_once: usize| {
-        let config = GenerationConfig {
-            max_tokens: 20,
-            do_sample: true,
-            top_k: 0,
-            seed,
-            ..GenerationConfig::default()
-        };
-        let generator = opened.generator(config, &device);
+        let generator = opened.generator(drawn(seed), &device);
         run(&generator, &prompts(&[&IDS, &IDS, &[1, 4]]), at_once)
     };
     let first = of(1, 3);
@@ -142,6 +142,13 @@ fn draws_depend_on_the_seed_and_not_on_the_batch() {
     assert_eq!(first, of(1, 2));
     assert_ne!(first, of(2, 3));
     assert_ne!(first[0], first[1], "equal prompts draw for themselves");
+
+    // Prompts that come in parts draw as they do together.
+    let later = Generator {
+        first: 1,
+        ..opened.generator(drawn(1), &device)
+    };
+    assert_eq!(run(&later, &prompts(&[&IDS, &[1, 4]]), 1), first[1..]);
 }
 
 #[test]
