@@ -126,7 +126,8 @@ impl<'a> Generator<'a> {
         self.config.check()?;
         let broken = Cell::new(false);
         let mut show = |number: usize, text: &str| {
-            let flow = show(number, text);
+            // Callers know their prompts by the places in the list.
+            let flow = show(number - self.first, text);
             broken.set(broken.get() || flow.is_break());
             flow
         };
