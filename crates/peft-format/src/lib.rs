@@ -24,7 +24,6 @@
 pub mod adapter;
 pub mod atomic;
 pub mod bitsandbytes;
-pub mod blocks;
 pub mod bounded;
 pub mod checkpoint;
 pub mod config;
@@ -43,13 +42,13 @@ pub mod writer;
 
 pub use adapter::{AdapterFile, save_adapter};
 pub use bitsandbytes::Nf4Tensor;
-pub use blocks::BlockType;
 pub use checkpoint::{Checkpoint, TensorInfo, TensorView};
 pub use config::{AdapterConfig, AdapterConfigBuilder};
 pub use error::{FormatError, Result, shorten};
 pub use fingerprint::Fingerprint;
 pub use gguf::{GgufFile, GgufLora, GgufModel};
 pub use host::HostTensor;
+pub use peft_blocks::{self as blocks, BlockType};
 pub use safetensors::Dtype;
 pub use shared::SharedBytes;
 pub use stored::StoredTensor;

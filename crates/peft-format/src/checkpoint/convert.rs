@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use half::f16;
-use half::slice::HalfFloatSliceExt;
+use peft_blocks::BlockType;
 use safetensors::Dtype;
 
 use super::TensorView;
@@ -20,8 +19,8 @@ impl TensorView<'_> {
         match self.dtype {
             Dtype::F32 => Some(from_f32(self.bytes)),
             Dtype::F64 => Some(each::<8>(self.bytes, |b| f64::from_le_bytes(b) as f32)),
-            Dtype::BF16 => Some(halves(self.bytes, bf16_into)),
-            Dtype::F16 => Some(halves(self.bytes, f16_into)),
+            Dtype::BF16 => Some(halves(BlockType::Bf16, self.bytes)),
+            Dtype::F16 => Some(halves(BlockType::F16, self.bytes)),
             _ => None,
         }
     }
@@ -45,37 +44,10 @@ fn from_f32(bytes: &[u8]) -> Vec<f32> {
     each::<4>(bytes, f32::from_le_bytes)
 }
 
-/// Copies little-endian `f32`s; as many as both sides have.
-pub(crate) fn f32_into(bytes: &[u8], out: &mut [f32]) {
-    for (value, chunk) in out.iter_mut().zip(bytes.as_chunks::<4>().0) {
-        *value = f32::from_le_bytes(*chunk);
-    }
-}
-
-/// Widens little-endian `bfloat16`s: a shift keeps every bit, NaN payloads included, as in PyTorch.
-pub(crate) fn bf16_into(bytes: &[u8], out: &mut [f32]) {
-    for (value, chunk) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
-        *value = f32::from_bits(u32::from(u16::from_le_bytes(*chunk)) << 16);
-    }
-}
-
-fn halves(bytes: &[u8], convert: impl Fn(&[u8], &mut [f32])) -> Vec<f32> {
+fn halves(kind: BlockType, bytes: &[u8]) -> Vec<f32> {
     let mut out = vec![0.0; bytes.len() / 2];
-    convert(bytes, &mut out);
+    kind.decode(bytes, &mut out);
     out
-}
-
-/// Widens little-endian half floats through a small aligned buffer, for the bytes of a file may lie
-/// at odd addresses while the processor's conversion instructions want whole lanes.
-pub(crate) fn f16_into(bytes: &[u8], out: &mut [f32]) {
-    const LANES: usize = 1024;
-    let mut buffer = [f16::ZERO; LANES];
-    for (chunk, target) in bytes.chunks(2 * LANES).zip(out.chunks_mut(LANES)) {
-        for (value, pair) in buffer.iter_mut().zip(chunk.as_chunks::<2>().0) {
-            *value = f16::from_le_bytes(*pair);
-        }
-        buffer[..target.len()].convert_to_f32_slice(target);
-    }
 }
 
 pub(crate) fn not_floating(path: &Path, name: &str, dtype: Dtype) -> FormatError {
@@ -90,6 +62,8 @@ pub(crate) fn not_floating(path: &Path, name: &str, dtype: Dtype) -> FormatError
 
 #[cfg(test)]
 mod tests {
+    use half::f16;
+
     use super::*;
 
     fn convert(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {

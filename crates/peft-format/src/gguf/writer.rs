@@ -158,8 +158,10 @@ impl GgufWriter {
                 return Err(refuse(path, name, expected, "this name"));
             }
             let size = tensor.byte_len().filter(|&size| size > 0);
-            let (Some(size), 0..=4) = (size, tensor.shape.len()) else {
-                let expected = "at most 4 dimensions and whole blocks in each row";
+            let (Some(size), Some(kind), 0..=4) = (size, tensor.kind.ggml(), tensor.shape.len())
+            else {
+                let expected =
+                    "a type of GGUF files, at most 4 dimensions and whole blocks in each row";
                 let found = format!("{} {:?}", tensor.kind, tensor.shape);
                 return Err(refuse(path, name, expected, &found));
             };
@@ -167,7 +169,7 @@ impl GgufWriter {
             head.extend((tensor.shape.len() as u32).to_le_bytes());
             let contiguous_first = tensor.shape.iter().rev();
             head.extend(contiguous_first.flat_map(|&d| (d as u64).to_le_bytes()));
-            head.extend(tensor.kind.ggml().to_le_bytes());
+            head.extend(kind.to_le_bytes());
             head.extend(offset.to_le_bytes());
             offset = (offset + size as u64).next_multiple_of(ALIGNMENT);
         }

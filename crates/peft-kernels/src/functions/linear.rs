@@ -1,5 +1,8 @@
 use burn::tensor::{DType, Tensor};
 
+#[cfg(feature = "flex")]
+use super::blocks::block_type;
+use super::blocks::decoded;
 use crate::portable;
 use crate::route::try_fast;
 
@@ -8,7 +11,8 @@ use crate::route::try_fast;
 /// `x` is `[rows, in]`, `weight` is `[in, out]` (Burn's layout; a transposed view costs nothing on
 /// flex), `bias` is `[out]`. For a weight that does not require a gradient neither the gradient nor
 /// the input is kept. A frozen weight may be `bf16` or `f16` under an `f32` or `f64` input: on flex
-/// it is widened block by block as it is read, elsewhere as a whole.
+/// it is widened block by block as it is read, elsewhere as a whole. On flex it may also be a
+/// [`block_matrix`](crate::block_matrix), transposed or not, which is decoded as it is read.
 ///
 /// # Panics
 /// If the shapes disagree.
@@ -50,19 +54,19 @@ pub(super) fn checked(op: &str, x: &Tensor<2>, weight: &Tensor<2>, bias: Option<
     }
 }
 
-/// A weight that the body for `x` can read: in its type, or frozen and in half precision where the
-/// fast body widens it.
+/// A weight that the body for `x` can read: in its type, or frozen and in half precision or in blocks
+/// where the fast body widens it.
 pub(super) fn widened(weight: Tensor<2>, x: &Tensor<2>) -> Tensor<2> {
     if weight.dtype() == x.dtype() {
         return weight;
     }
     #[cfg(feature = "flex")]
-    if crate::route::is_fast(x)
-        && matches!(weight.dtype(), DType::BF16 | DType::F16)
-        && !weight.is_require_grad()
-    {
-        return weight;
+    if crate::route::is_fast(x) {
+        let half = matches!(weight.dtype(), DType::BF16 | DType::F16) && !weight.is_require_grad();
+        if half || block_type(&weight).is_some() {
+            return weight;
+        }
     }
     let wide: DType = x.dtype();
-    weight.cast(wide)
+    decoded(weight).cast(wide)
 }

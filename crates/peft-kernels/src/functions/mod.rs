@@ -3,6 +3,7 @@
 mod activation;
 mod adamw;
 mod attention;
+mod blocks;
 mod conv;
 mod cross_entropy;
 mod dropout;
@@ -27,6 +28,7 @@ pub use adamw::{AdamWStep, AdamWTensor, adamw};
 pub use attention::{
     AttentionOptions, AttentionPrefix, attention, cached_attention, prefix_attention,
 };
+pub use blocks::{block_matrix, block_type, decoded};
 pub use conv::{causal_conv1d, conv_state};
 pub use cross_entropy::{cross_entropy, head_cross_entropy};
 pub use dropout::{Dropout, dropout};

@@ -35,7 +35,7 @@ pub fn rescale(x: Tensor<2>, center: Option<Tensor<1>>, factor: Tensor<1>) -> Te
 /// that depends neither on the threads nor on the layout in memory.
 #[must_use]
 pub fn squared_column_norms(weight: &Tensor<2>) -> Tensor<1> {
-    let weight = weight.clone().without_autodiff();
+    let weight = super::decoded(weight.clone()).without_autodiff();
     #[cfg(feature = "flex")]
     if crate::backends::flex::holds(&weight) {
         return crate::backends::flex::squared_column_norms(weight);

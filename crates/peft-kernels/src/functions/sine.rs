@@ -10,7 +10,7 @@ use crate::route::try_fast;
 /// `x` is `[rows, in]`, `weight` is `[in, out]`, `bias` is `[out]`, `a` is `[in, r]` and `b` is
 /// `[r, out]`. The sine has full rank, so it costs a pass over the weight. On flex it is made for some
 /// columns at a time, in both directions, and beside the inputs nothing is kept for the backward pass;
-/// elsewhere Burn keeps matrices of the weight's size.
+/// elsewhere Burn keeps matrices of the weight's size. A weight in [blocks](crate::block_matrix) is decoded as a whole.
 ///
 /// # Panics
 /// If the shapes disagree.
@@ -29,6 +29,7 @@ pub fn linear_sine(
         a_in == inner && b_rank == rank && b_out == out,
         "linear_sine: a [{a_in}, {rank}] and b [{b_rank}, {b_out}] do not fit a weight [{inner}, {out}]"
     );
+    let weight = super::decoded(weight);
     try_fast!(
         x,
         sine_product(

@@ -4,6 +4,7 @@
 mod activation;
 mod adamw;
 mod attention;
+mod blocks;
 mod checkpointing;
 #[path = "../common/mod.rs"]
 mod common;

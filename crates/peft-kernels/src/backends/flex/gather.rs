@@ -6,12 +6,17 @@ use burn::tensor::Shape;
 use burn_flex::FlexTensor;
 use rayon::prelude::*;
 
+use super::blocks::Blocks;
 use super::parallel::over_rows;
 use super::real::Real;
+use super::simd::{Kernel, dispatch};
 use super::view::{Target, build, contiguous, elements, indices, wrap};
 
 /// The rows of a table that the ids name, `[rows, d]`.
 pub fn gathered_rows<T: Real>(table: &FlexTensor, ids: FlexTensor) -> FlexTensor {
+    if let Some(blocks) = Blocks::of(table).filter(|blocks| !blocks.upright) {
+        return decoded_rows::<T>(blocks, ids);
+    }
     let table = contiguous(table);
     let (entries, d) = (table.layout().shape()[0], table.layout().shape()[1]);
     let ids = indices(ids, entries, || "embedding: id".to_owned());
@@ -25,6 +30,73 @@ pub fn gathered_rows<T: Real>(table: &FlexTensor, ids: FlexTensor) -> FlexTensor
     };
     // SAFETY: pieces cover the output in whole rows, and every row of a piece is written.
     unsafe { build(Shape::new([ids.len(), d]), |out| over_rows(out, d, work)) }
+}
+
+/// The same of a table in blocks.
+fn decoded_rows<T: Real>(table: Blocks, ids: FlexTensor) -> FlexTensor {
+    let (entries, d) = (table.rows, table.cols);
+    let ids = indices(ids, entries, || "embedding: id".to_owned());
+    let work = |first: usize, out: &mut [MaybeUninit<T>]| {
+        dispatch(DecodedRows {
+            table,
+            ids: &ids[first..][..out.len() / d],
+            out,
+        });
+    };
+    // SAFETY: pieces cover the output in whole rows, and every row of a piece is written.
+    unsafe { build(Shape::new([ids.len(), d]), |out| over_rows(out, d, work)) }
+}
+
+struct DecodedRows<'a, T> {
+    table: Blocks,
+    ids: &'a [usize],
+    out: &'a mut [MaybeUninit<T>],
+}
+
+impl<T: Real> Kernel for DecodedRows<'_, T> {
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let d = self.table.cols;
+        for (out, &id) in self.out.chunks_exact_mut(d).zip(self.ids) {
+            // SAFETY: ids were checked, the whole line is shown, and the table's tensor is alive.
+            unsafe {
+                self.table.decode(id, 0..d, |at, values: &[T]| {
+                    for (out, &value) in out[at..].iter_mut().zip(values) {
+                        out.write(value);
+                    }
+                });
+            }
+        }
+    }
+}
+
+/// All rows of a matrix in blocks, and `[rows, columns]` as it shows them.
+pub fn decoded(blocks: Blocks) -> FlexTensor {
+    let lying = if blocks.upright {
+        blocks.transposed()
+    } else {
+        blocks
+    };
+    let (lines, width) = (lying.rows, lying.cols);
+    let work = |first: usize, out: &mut [MaybeUninit<f32>]| {
+        let ids: Vec<usize> = (first..first + out.len() / width).collect();
+        dispatch(DecodedRows {
+            table: lying,
+            ids: &ids,
+            out,
+        });
+    };
+    // SAFETY: as above.
+    let all = unsafe {
+        build(Shape::new([lines, width]), |out| {
+            over_rows(out, width, work)
+        })
+    };
+    if blocks.upright {
+        all.transpose(0, 1)
+    } else {
+        all
+    }
 }
 
 /// Columns that one task adds up.

@@ -3,12 +3,16 @@
 use burn::tensor::{DType, Shape};
 use burn_flex::FlexTensor;
 
+use super::blocks::Blocks;
 use super::matmul::{Operand, Output, Start, Term, Threads, multiply};
 use super::real::Real;
 use super::view::{Matrix, Target, contiguous, elements, wrap};
 
-/// The right-hand side of a product as it is stored: in the type of the sums, or in half precision.
+/// The right-hand side of a product as it is stored: in the type of the sums, in half precision, or in blocks.
 pub fn operand<T: Real>(x: &FlexTensor) -> Operand<T> {
+    if let Some(blocks) = Blocks::of(x) {
+        return Operand::Blocks(blocks);
+    }
     match x.dtype() {
         DType::BF16 => Operand::Bf16(Matrix::of(x)),
         DType::F16 => Operand::F16(Matrix::of(x)),

@@ -47,6 +47,8 @@ pub trait Real:
     fn of(value: f64) -> Self;
     /// Widens or keeps.
     fn of_single(value: f32) -> Self;
+    /// Widens into `room`, or gives what is there already.
+    fn of_singles<'a>(values: &'a [f32], room: &'a mut [Self]) -> &'a [Self];
     /// Widens.
     fn wide(self) -> f64;
     /// Square root.
@@ -90,6 +92,10 @@ impl Real for f32 {
     #[inline(always)]
     fn of_single(value: f32) -> Self {
         value
+    }
+    #[inline(always)]
+    fn of_singles<'a>(values: &'a [f32], _: &'a mut [Self]) -> &'a [Self] {
+        values
     }
     #[inline(always)]
     fn wide(self) -> f64 {
@@ -232,6 +238,13 @@ impl Real for f64 {
     #[inline(always)]
     fn of_single(value: f32) -> Self {
         f64::from(value)
+    }
+    #[inline(always)]
+    fn of_singles<'a>(values: &'a [f32], room: &'a mut [Self]) -> &'a [Self] {
+        for (wide, &value) in room.iter_mut().zip(values) {
+            *wide = value.into();
+        }
+        &room[..values.len()]
     }
     #[inline(always)]
     fn wide(self) -> f64 {

@@ -3,6 +3,7 @@
 use burn::tensor::Shape;
 use burn_flex::FlexTensor;
 
+use super::blocks::Blocks;
 use super::product::product;
 use super::real::Real;
 use super::view::{contiguous, elements, wrap};
@@ -47,7 +48,8 @@ fn formed<'a, T: Real>(
     weight: &FlexTensor,
 ) -> Option<&'a dyn FormedUpdate<T>> {
     let update = T::applied(update).formed()?;
-    (weight.dtype() == T::TYPE && update.pays(rows)).then_some(update)
+    let plain = weight.dtype() == T::TYPE && Blocks::of(weight).is_none();
+    (plain && update.pays(rows)).then_some(update)
 }
 
 /// `w + Δ(a)`, `[in, out]`, as a view of rows of outputs: the way a checkpoint stores it.

@@ -1,10 +1,13 @@
 //! A few rows times a weight that lies transposed, as in generation: one dot product for each
 //! element, for packing the weight would cost more than the product.
 
+use half::bf16;
 use rayon::prelude::*;
 
-use super::super::lanes::sum2;
+use super::super::blocks::Blocks;
+use super::super::lanes::Running;
 use super::super::simd::{Kernel, dispatch};
+use super::pack::Stored;
 use super::tile::Sink;
 use super::{Matrix, Operand, Real, Term, Threads};
 
@@ -12,45 +15,120 @@ use super::{Matrix, Operand, Real, Term, Threads};
 const ROWS: usize = 4;
 /// Columns of a task.
 const COLS: usize = 64;
+/// Numbers of a column that are widened together.
+const PART: usize = 256;
 
 /// Whether both operands lie along `k`, and there are few rows.
 pub fn suits<T: Copy>(term: &Term<T>) -> bool {
-    let Operand::Same(b) = term.b else {
-        return false;
+    let (along, cols) = match term.b {
+        Operand::Same(b) => (b.row_stride == 1, b.cols),
+        Operand::Bf16(b) => (b.row_stride == 1, b.cols),
+        Operand::Blocks(b) => (b.upright, b.cols),
+        Operand::F16(_) => return false,
     };
-    term.a.rows <= ROWS && b.row_stride == 1 && term.a.col_stride == 1 && b.cols > ROWS
+    term.a.rows <= ROWS && along && term.a.col_stride == 1 && cols > ROWS
 }
 
-struct Dots<T> {
+/// The columns of a right-hand side, in the type of the sums.
+trait Columns<T>: Copy {
+    /// Shows a column in pieces, each with its place. All but the last are whole multiples of the lanes of a sum.
+    ///
+    /// # Safety
+    /// There must be the column.
+    unsafe fn show(self, column: usize, take: impl FnMut(usize, &[T]));
+}
+
+impl<T: Real> Columns<T> for Matrix<T> {
+    #[inline(always)]
+    unsafe fn show(self, column: usize, mut take: impl FnMut(usize, &[T])) {
+        // SAFETY: a column is contiguous, by `suits`, and there, by the caller's promise.
+        take(0, unsafe { self.transposed().line(column) });
+    }
+}
+
+impl<T: Real> Columns<T> for Matrix<bf16> {
+    #[inline(always)]
+    unsafe fn show(self, column: usize, mut take: impl FnMut(usize, &[T])) {
+        let mut wide = [T::ZERO; PART];
+        // SAFETY: as above.
+        let line = unsafe { self.transposed().line(column) };
+        for (part, narrow) in line.chunks(PART).enumerate() {
+            for (wide, narrow) in wide.iter_mut().zip(narrow) {
+                *wide = narrow.widen();
+            }
+            take(part * PART, &wide[..narrow.len()]);
+        }
+    }
+}
+
+impl<T: Real> Columns<T> for Blocks {
+    #[inline(always)]
+    unsafe fn show(self, column: usize, take: impl FnMut(usize, &[T])) {
+        // SAFETY: lines are columns, by `suits`.
+        unsafe { self.decode(column, 0..self.rows, take) };
+    }
+}
+
+struct Dots<T, B> {
     a: Matrix<T>,
-    b: Matrix<T>,
+    b: B,
+    first: usize,
     scale: T,
     sink: Sink<T>,
 }
 
-impl<T: Real> Kernel for Dots<T> {
+impl<T: Real, B: Columns<T>> Dots<T, B> {
+    /// The products of one column with `N` rows.
+    #[inline(always)]
+    fn column<const N: usize>(&self, j: usize) -> [T; N] {
+        let mut sums = [Running::<T>::default(); N];
+        // SAFETY: the rows of `a` are contiguous, by `suits`; the column is there.
+        unsafe {
+            let rows: [&[T]; N] = core::array::from_fn(|i| self.a.line(i));
+            self.b.show(self.first + j, |at, column| {
+                for (sum, row) in sums.iter_mut().zip(rows) {
+                    sum.add(&row[at..at + column.len()], column, |x, y| x * y);
+                }
+            });
+        }
+        sums.map(Running::total)
+    }
+
+    #[inline(always)]
+    fn put(&self, i: usize, j: usize, dot: T) {
+        let (i, j, sink) = (i as isize, j as isize, &self.sink);
+        let dot = dot * self.scale;
+        // SAFETY: (i, j) lies inside the sink, and its start if there is one.
+        unsafe {
+            *sink.to.offset(i * sink.row_stride + j * sink.col_stride) = match sink.start.is_null()
+            {
+                true => dot,
+                false => {
+                    let at = i * sink.start_row_stride + j * sink.start_col_stride;
+                    *sink.start.offset(at) + dot
+                }
+            };
+        }
+    }
+
+    #[inline(always)]
+    fn all<const N: usize>(&self) {
+        for j in 0..self.sink.cols {
+            for (i, dot) in self.column::<N>(j).into_iter().enumerate() {
+                self.put(i, j, dot);
+            }
+        }
+    }
+}
+
+impl<T: Real, B: Columns<T>> Kernel for Dots<T, B> {
     #[inline(always)]
     fn run<const FMA: bool>(self) {
-        let (a, b, sink) = (self.a, self.b, self.sink);
-        for j in 0..b.cols as isize {
-            // SAFETY: a column of `b` is contiguous, by `suits`.
-            let column =
-                unsafe { core::slice::from_raw_parts(b.start.offset(j * b.col_stride), b.rows) };
-            for i in 0..a.rows as isize {
-                // SAFETY: as above for a row of `a`; (i, j) lies inside the sink.
-                unsafe {
-                    let row = core::slice::from_raw_parts(a.start.offset(i * a.row_stride), a.cols);
-                    let dot = sum2(row, column, |x, y| x * y) * self.scale;
-                    *sink.to.offset(i * sink.row_stride + j * sink.col_stride) =
-                        match sink.start.is_null() {
-                            true => dot,
-                            false => {
-                                let at = i * sink.start_row_stride + j * sink.start_col_stride;
-                                *sink.start.offset(at) + dot
-                            }
-                        };
-                }
-            }
+        match self.a.rows {
+            1 => self.all::<1>(),
+            2 => self.all::<2>(),
+            3 => self.all::<3>(),
+            _ => self.all::<ROWS>(),
         }
     }
 }
@@ -60,23 +138,35 @@ impl<T: Real> Kernel for Dots<T> {
 /// # Safety
 /// As for [`multiply`](super::multiply), for a term that [`suits`].
 pub unsafe fn dots<T: Real>(term: &Term<T>, sink: Sink<T>, threads: Threads) {
-    let Operand::Same(b) = term.b else {
-        return;
-    };
+    match term.b {
+        Operand::Same(b) => of_columns(term, b, b.cols, sink, threads),
+        Operand::Bf16(b) => of_columns(term, b, b.cols, sink, threads),
+        Operand::Blocks(b) => of_columns(term, b, b.cols, sink, threads),
+        Operand::F16(_) => {}
+    }
+}
+
+fn of_columns<T: Real, B: Columns<T> + Send + Sync>(
+    term: &Term<T>,
+    b: B,
+    cols: usize,
+    sink: Sink<T>,
+    threads: Threads,
+) {
     let (a, scale) = (term.a, term.scale);
     let task = |first: usize| {
-        let cols = first..(first + COLS).min(b.cols);
-        let part = sink.part(0, first, a.rows, cols.len(), false);
+        let count = COLS.min(cols - first);
         dispatch(Dots {
             a,
-            b: b.part(0..b.rows, cols),
+            b,
+            first,
             scale,
-            sink: part,
+            sink: sink.part(0, first, a.rows, count, false),
         });
     };
-    let tasks = b.cols.div_ceil(COLS);
+    let tasks = cols.div_ceil(COLS);
     match threads {
-        Threads::Pool if a.cols * b.cols > super::plan::SMALL => {
+        Threads::Pool if a.cols * cols > super::plan::SMALL => {
             (0..tasks).into_par_iter().for_each(|i| task(i * COLS))
         }
         _ => (0..tasks).for_each(|i| task(i * COLS)),

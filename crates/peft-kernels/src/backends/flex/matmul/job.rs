@@ -5,7 +5,7 @@ use core::ops::Range;
 
 use half::{bf16, f16};
 
-use super::pack::{Rows, pack, stage};
+use super::pack::{Rows, pack, pack_blocks, stage};
 use super::plan::{Job, Plan, Segment};
 use super::sets::Tile;
 use super::tile::{COLUMN_STRIDE, Panel, STAGE};
@@ -141,6 +141,7 @@ impl<T: Real> Plan<'_, T> {
                 Operand::Same(b) => pack::<V, T>(b.part(rows, cols), to, width, panel_len),
                 Operand::Bf16(b) => pack::<V, bf16>(b.part(rows, cols), to, width, panel_len),
                 Operand::F16(b) => pack::<V, f16>(b.part(rows, cols), to, width, panel_len),
+                Operand::Blocks(b) => pack_blocks::<V>(b, rows, cols, to, width, panel_len),
             }
         }
     }

@@ -22,6 +22,7 @@ use half::{bf16, f16};
 #[cfg(target_arch = "x86_64")]
 pub use self::vector::{F32x8, F32x16, F64x4, F64x8};
 pub use self::vector::{Four, Vector};
+use super::blocks::Blocks;
 use super::real::Real;
 use super::view::{Matrix, Target};
 use plan::{Plan, segments};
@@ -37,6 +38,8 @@ pub enum Operand<T> {
     Bf16(Matrix<bf16>),
     /// As half precision.
     F16(Matrix<f16>),
+    /// In quantised blocks.
+    Blocks(Blocks),
 }
 
 impl<T> Operand<T> {
@@ -46,6 +49,7 @@ impl<T> Operand<T> {
             Self::Same(m) => Self::Same(m.transposed()),
             Self::Bf16(m) => Self::Bf16(m.transposed()),
             Self::F16(m) => Self::F16(m.transposed()),
+            Self::Blocks(m) => Self::Blocks(m.transposed()),
         }
     }
 }

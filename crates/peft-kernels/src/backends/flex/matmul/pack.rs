@@ -1,7 +1,11 @@
 //! Laying operands out for the tiles.
 
-use half::{bf16, f16};
+use core::ops::Range;
 
+use half::{bf16, f16};
+use peft_blocks::floats::{widen_bf16, widen_half};
+
+use super::super::blocks::{Blocks, CHUNK};
 use super::tile::COLUMN_STRIDE;
 use super::vector::Vector;
 use super::{Matrix, Real};
@@ -22,27 +26,17 @@ impl<T: Real> Stored<T> for T {
     }
 }
 
-// Bit by bit, because the library's conversions branch and these must vectorise.
 impl<T: Real> Stored<T> for bf16 {
     #[inline(always)]
     fn widen(self) -> T {
-        T::of_single(f32::from_bits(u32::from(self.to_bits()) << 16))
+        T::of_single(widen_bf16(self.to_bits()))
     }
 }
 
 impl<T: Real> Stored<T> for f16 {
     #[inline(always)]
     fn widen(self) -> T {
-        let bits = u32::from(self.to_bits());
-        // The biases of the exponents differ by 112; the product also normalises what is subnormal.
-        let magnitude = f32::from_bits((bits & 0x7fff) << 13) * f32::from_bits(0x7780_0000);
-        let special = if bits & 0x7c00 == 0x7c00 {
-            0x7f80_0000
-        } else {
-            0
-        };
-        let sign = (bits & 0x8000) << 16;
-        T::of_single(f32::from_bits(magnitude.to_bits() | special | sign))
+        T::of_single(widen_half(self.to_bits()))
     }
 }
 
@@ -146,6 +140,93 @@ unsafe fn transpose<V: Vector, S: Stored<V::Elem>>(b: Matrix<S>, to: *mut V::Ele
     }
     // SAFETY: as above.
     unsafe { copy_each::<V, S>(b, to, width, blocks * V::LANES) };
+}
+
+/// The same for a part of a matrix of blocks, which are decoded on the way.
+///
+/// # Safety
+/// `b` must have these rows and columns, and `to` be writable for the rows of every panel.
+#[inline(always)]
+pub unsafe fn pack_blocks<V: Vector>(
+    b: Blocks,
+    rows: Range<usize>,
+    cols: Range<usize>,
+    to: *mut V::Elem,
+    width: usize,
+    panel_len: usize,
+) {
+    // SAFETY: the caller's promise, here and below.
+    unsafe {
+        let (last, filled) = (cols.len() / width, cols.len() % width);
+        if filled > 0 {
+            for k in 0..rows.len() {
+                let end = to.add(last * panel_len + k * width);
+                for j in filled..width {
+                    *end.add(j) = V::Elem::default();
+                }
+            }
+        }
+        if b.upright {
+            for first in (0..cols.len()).step_by(V::LANES) {
+                let panel = to.add(first / width * panel_len + first % width);
+                let group = first + cols.start..cols.end.min(first + cols.start + V::LANES);
+                pack_lines::<V>(b, rows.clone(), group, panel, width);
+            }
+            return;
+        }
+        for k in 0..rows.len() {
+            b.decode(rows.start + k, cols.clone(), |mut at, mut values| {
+                while !values.is_empty() {
+                    let (panel, column) = (at / width, at % width);
+                    let count = values.len().min(width - column);
+                    let to = to.add(panel * panel_len + k * width + column);
+                    core::ptr::copy_nonoverlapping(values.as_ptr(), to, count);
+                    (at, values) = (at + count, &values[count..]);
+                }
+            });
+        }
+    }
+}
+
+/// Up to `LANES` lines of blocks as columns of a panel.
+#[inline(always)]
+unsafe fn pack_lines<V: Vector>(
+    b: Blocks,
+    rows: Range<usize>,
+    lines: Range<usize>,
+    to: *mut V::Elem,
+    width: usize,
+) {
+    const MOST: usize = 16;
+    assert!(V::LANES <= MOST);
+    let mut wide = [V::Elem::default(); MOST * CHUNK];
+    for from in (0..rows.len()).step_by(CHUNK) {
+        let count = CHUNK.min(rows.len() - from);
+        let part = rows.start + from..rows.start + from + count;
+        // SAFETY: the caller's promise.
+        unsafe {
+            for (i, line) in lines.clone().enumerate() {
+                let room = &mut wide[i * CHUNK..][..count];
+                b.decode(line, part.clone(), |at, values| {
+                    room[at..at + values.len()].copy_from_slice(values);
+                });
+            }
+            let to = to.add(from * width);
+            let mut done = 0;
+            if lines.len() == V::LANES {
+                done = count / V::LANES * V::LANES;
+                for k in (0..done).step_by(V::LANES) {
+                    let from = wide.as_ptr().add(k);
+                    V::transpose(from, CHUNK as isize, to.add(k * width), width);
+                }
+            }
+            for k in done..count {
+                for i in 0..lines.len() {
+                    *to.add(k * width + i) = wide[i * CHUNK + k];
+                }
+            }
+        }
+    }
 }
 
 /// Number by number, from row `first` on.

@@ -1,7 +1,11 @@
+use burn_flex::FlexTensor;
 use half::{bf16, f16};
+use peft_blocks::BlockType;
 
 use super::pack::Stored;
 use super::*;
+use crate::backends::flex::view::elements;
+use crate::backends::flex::{block_matrix, decoded};
 
 /// Every set of instructions that this machine has.
 fn every_set<T: Real>() -> Vec<Instructions<T>> {
@@ -173,6 +177,119 @@ fn half_operands_are_widened_exactly() {
             );
         }
     }
+}
+
+/// Blocks of every quantised type, of lines of a width; scales are small numbers and codes any.
+fn blocks_of(kind: BlockType, lines: usize, width: usize) -> FlexTensor {
+    let bytes = kind.byte_len(lines * width).expect("whole blocks");
+    let mut blocks: Vec<u8> = (0..bytes).map(|i| (i * 37 + i / 7) as u8).collect();
+    for block in blocks.chunks_exact_mut(kind.block_bytes()) {
+        // Half floats wherever a scale may be, which are finite and not large.
+        let places: &[usize] = match kind {
+            BlockType::Q2K => &[80, 82],
+            BlockType::Q3K => &[108],
+            BlockType::Q6K => &[208],
+            BlockType::Nf4 => &[],
+            _ => &[0, 2],
+        };
+        for &at in places {
+            block[at + 1] = 0x20 | block[at + 1] & 0x83;
+        }
+        if kind == BlockType::Nf4 {
+            block[..4].copy_from_slice(&0.3f32.to_le_bytes());
+        }
+    }
+    block_matrix(kind, [lines, width], &blocks).expect("whole lines")
+}
+
+/// Every product with blocks has the bits of the product with their numbers: packed or as dot products, either way
+/// round, with every set of instructions, whatever part of a block a run or a job begins in.
+#[test]
+fn products_with_blocks_have_the_bits_of_products_with_their_numbers() {
+    fn same<T: Real>(kind: BlockType, m: usize, lines: usize, width: usize, upright: bool) {
+        let tensor = blocks_of(kind, lines, width);
+        let mut blocks = Blocks::of(&tensor).expect("made of blocks");
+        let numbers_of = decoded(blocks);
+        let wide: Vec<T> = elements::<f32>(&numbers_of)
+            .iter()
+            .map(|&v| T::of_single(v))
+            .collect();
+        assert!(wide.iter().all(|v| v.wide().is_finite()), "{kind}");
+        if upright {
+            blocks = blocks.transposed();
+        }
+        let (k, n) = (blocks.rows, blocks.cols);
+        let a = numbers::<T>(1, m * k);
+        for set in every_set::<T>() {
+            let run = |b: Operand<T>| {
+                let mut out = vec![T::ZERO; m * n];
+                let to = Output {
+                    to: Target(out.as_mut_ptr()),
+                    rows: m,
+                    cols: n,
+                    row_stride: n as isize,
+                    col_stride: 1,
+                };
+                let term = Term {
+                    a: matrix(&a, m, k, false),
+                    b,
+                    scale: T::of(0.5),
+                };
+                // SAFETY: views of the slices above.
+                unsafe { multiply_by(set, to, Start::Zero, &[term], Threads::Pool) };
+                out
+            };
+            let dense = matrix(&wide, k, n, upright);
+            assert!(
+                run(Operand::Blocks(blocks)) == run(Operand::Same(dense)),
+                "{kind}, {m}×{k}×{n}, upright {upright}, width {}",
+                set.width
+            );
+        }
+    }
+    for kind in BlockType::ALL.into_iter().filter(|kind| !kind.is_float()) {
+        let len = kind.block_len();
+        for upright in [false, true] {
+            for (m, lines, width) in [(1, 70, 3 * len), (4, 9, 256), (6, 17, 256), (37, 95, 512)] {
+                same::<f32>(kind, m, lines, width, upright);
+            }
+            same::<f64>(kind, 5, 40, 2 * len, upright);
+        }
+        // Runs that begin within a block of 256, and jobs of columns that do.
+        same::<f32>(kind, 20, 30, 1024, true);
+        same::<f32>(kind, 20, 30, 1024, false);
+    }
+}
+
+#[test]
+fn half_columns_are_summed_as_their_numbers() {
+    let (k, n) = (300, 70);
+    let (a, b) = (numbers::<f32>(1, 3 * k), numbers::<f32>(2, k * n));
+    let brain: Vec<bf16> = b.iter().map(|&x| bf16::from_f32(x)).collect();
+    let wide: Vec<f32> = brain.iter().map(|x| x.to_f32()).collect();
+    let run = |b: Operand<f32>| {
+        let mut out = vec![0.0_f32; 3 * n];
+        let to = Output {
+            to: Target(out.as_mut_ptr()),
+            rows: 3,
+            cols: n,
+            row_stride: n as isize,
+            col_stride: 1,
+        };
+        let term = Term {
+            a: matrix(&a, 3, k, false),
+            b,
+            scale: 1.0,
+        };
+        assert!(dots::suits(&term));
+        // SAFETY: views of the slices above.
+        unsafe { multiply(to, Start::Zero, &[term], Threads::Pool) };
+        out
+    };
+    assert_eq!(
+        run(Operand::Bf16(matrix(&brain, k, n, true))),
+        run(Operand::Same(matrix(&wide, k, n, true)))
+    );
 }
 
 #[test]

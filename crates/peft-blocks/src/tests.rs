@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::nf4::{NestedScales, Nf4, dynamic_map};
+use super::nf4::{NestedScales, Nf4, dynamic_map, interleaved};
 use super::*;
 
 /// The block of the goldens: bytes `(7i + 3) mod 256`, with `d = 0.5` and the other half float 0.25
@@ -143,12 +143,30 @@ fn byte_lengths_are_checked() {
     assert_eq!(BlockType::Q6K.byte_len(511), None);
     assert_eq!(BlockType::F32.byte_len(usize::MAX), None);
     for kind in BlockType::ALL {
-        assert_eq!(BlockType::from_ggml(kind.ggml()), Some(kind));
+        assert_eq!(kind.ggml().is_none(), kind == BlockType::Nf4);
+        assert!(
+            kind.ggml()
+                .is_none_or(|id| BlockType::from_ggml(id) == Some(kind))
+        );
     }
+    assert_eq!(BlockType::Nf4.byte_len(128), Some(72));
     assert_eq!(BlockType::from_ggml(16), None);
 }
 
 proptest! {
+    /// NF4 as blocks is NF4 as codes beside their maxima.
+    #[test]
+    fn blocks_of_nf4_hold_codes_and_maxima(x in prop::collection::vec(-1e3f32..1e3, 192)) {
+        let coded = Nf4::encode(&x);
+        let blocks = BlockType::Nf4.encode(&x).unwrap();
+        let beside = interleaved(&coded.codes, &coded.absmax);
+        prop_assert_eq!(Some(&blocks), beside.as_ref());
+        let mut out = vec![0.0; 192];
+        BlockType::Nf4.decode(&blocks, &mut out);
+        prop_assert_eq!(out, coded.decode(192));
+        prop_assert!(interleaved(&coded.codes[1..], &coded.absmax).is_none());
+    }
+
     /// No value is further off than half a step of its block, and rounding the scale to a half adds
     /// at most 2^-11 of the value.
     #[test]

@@ -4,6 +4,7 @@ use super::decode32::half;
 
 /// Element `128 n + 32 k + l` has its code in bits `2k` and `2k + 1` of byte `32 n + l`, and the
 /// scale of its sub-block of 16 is number `8 n + 2 k + l / 16`.
+#[inline(always)]
 fn halves(mut put: impl FnMut(usize, usize, usize, usize)) {
     for n in 0..2 {
         for k in 0..4 {
@@ -14,6 +15,7 @@ fn halves(mut put: impl FnMut(usize, usize, usize, usize)) {
     }
 }
 
+#[inline(always)]
 pub(super) fn q2_k(block: &[u8; 84], out: &mut [f32; 256]) {
     let (scales, codes) = (&block[..16], &block[16..80]);
     let (d, dmin) = (half(block, 80), half(block, 82));
@@ -24,6 +26,7 @@ pub(super) fn q2_k(block: &[u8; 84], out: &mut [f32; 256]) {
     });
 }
 
+#[inline(always)]
 pub(super) fn q3_k(block: &[u8; 110], out: &mut [f32; 256]) {
     let (high, codes, packed) = (&block[..32], &block[32..96], &block[96..108]);
     let d = half(block, 108);
@@ -41,6 +44,7 @@ pub(super) fn q3_k(block: &[u8; 110], out: &mut [f32; 256]) {
 }
 
 /// Scale and minimum of sub-block `j` out of the 12 bytes that hold eight of each in 6 bits.
+#[inline(always)]
 fn scale_and_min(packed: &[u8], j: usize) -> (f32, f32) {
     let (scale, min) = if j < 4 {
         (packed[j] & 63, packed[j + 4] & 63)
@@ -53,6 +57,7 @@ fn scale_and_min(packed: &[u8], j: usize) -> (f32, f32) {
     (f32::from(scale), f32::from(min))
 }
 
+#[inline(always)]
 pub(super) fn q4_k(block: &[u8; 144], out: &mut [f32; 256]) {
     let (d, dmin) = (half(block, 0), half(block, 2));
     for (j, out) in out.as_chunks_mut::<32>().0.iter_mut().enumerate() {
@@ -65,6 +70,7 @@ pub(super) fn q4_k(block: &[u8; 144], out: &mut [f32; 256]) {
     }
 }
 
+#[inline(always)]
 pub(super) fn q5_k(block: &[u8; 176], out: &mut [f32; 256]) {
     let (d, dmin) = (half(block, 0), half(block, 2));
     let high = &block[16..48];
@@ -79,6 +85,7 @@ pub(super) fn q5_k(block: &[u8; 176], out: &mut [f32; 256]) {
     }
 }
 
+#[inline(always)]
 pub(super) fn q6_k(block: &[u8; 210], out: &mut [f32; 256]) {
     let (low, high, scales) = (&block[..128], &block[128..192], &block[192..208]);
     let d = half(block, 208);

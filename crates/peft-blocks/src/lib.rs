@@ -1,15 +1,26 @@
+#![warn(missing_docs)]
 //! Weights as blocks of low-bit codes with a scale of their own: the types of GGUF files, and NF4.
 //!
 //! Plain floats are blocks of one element, so that every stored weight has a [`BlockType`].
+//!
+//! ```
+//! use peft_blocks::BlockType;
+//!
+//! let row: Vec<f32> = (0..64).map(|i| (i as f32 * 0.1).sin()).collect();
+//! let bytes = BlockType::Q8_0.encode(&row).expect("a type that is written");
+//! assert_eq!(bytes.len(), 2 * 34);
+//! let mut back = vec![0.0; 64];
+//! BlockType::Q8_0.decode(&bytes, &mut back);
+//! assert!(row.iter().zip(&back).all(|(a, b)| (a - b).abs() < 0.004));
+//! ```
 
 mod decode256;
 mod decode32;
 mod encode;
+pub mod floats;
 pub mod nf4;
 
-use crate::checkpoint::convert;
-
-/// How the elements of a row are stored: the element types of GGUF that are read here.
+/// How the elements of a row are stored: the element types of GGUF that are read here, and NF4.
 ///
 /// A tensor is the concatenation of its rows and a row that of its blocks, so that whole rows can be
 /// moved without touching a code.
@@ -42,11 +53,14 @@ pub enum BlockType {
     Q5K,
     /// 256 codes of 6 bits, 16 sub-blocks with signed 8-bit scales: `y = d s (q - 32)`.
     Q6K,
+    /// 64 codes of 4 bits into the codebook of [`nf4`], behind their largest magnitude as `f32`, two a byte and the first
+    /// in the high nibble: `y = codebook[q] absmax`. No type of GGUF files.
+    Nf4,
 }
 
 impl BlockType {
     /// Every type.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::F32,
         Self::F16,
         Self::Bf16,
@@ -60,38 +74,40 @@ impl BlockType {
         Self::Q4K,
         Self::Q5K,
         Self::Q6K,
+        Self::Nf4,
     ];
 
     /// Number in a GGUF file, name, elements and bytes of a block.
-    const fn facts(self) -> (u32, &'static str, usize, usize) {
+    const fn facts(self) -> (Option<u32>, &'static str, usize, usize) {
         match self {
-            Self::F32 => (0, "F32", 1, 4),
-            Self::F16 => (1, "F16", 1, 2),
-            Self::Bf16 => (30, "BF16", 1, 2),
-            Self::Q4_0 => (2, "Q4_0", 32, 18),
-            Self::Q4_1 => (3, "Q4_1", 32, 20),
-            Self::Q5_0 => (6, "Q5_0", 32, 22),
-            Self::Q5_1 => (7, "Q5_1", 32, 24),
-            Self::Q8_0 => (8, "Q8_0", 32, 34),
-            Self::Q2K => (10, "Q2_K", 256, 84),
-            Self::Q3K => (11, "Q3_K", 256, 110),
-            Self::Q4K => (12, "Q4_K", 256, 144),
-            Self::Q5K => (13, "Q5_K", 256, 176),
-            Self::Q6K => (14, "Q6_K", 256, 210),
+            Self::F32 => (Some(0), "F32", 1, 4),
+            Self::F16 => (Some(1), "F16", 1, 2),
+            Self::Bf16 => (Some(30), "BF16", 1, 2),
+            Self::Q4_0 => (Some(2), "Q4_0", 32, 18),
+            Self::Q4_1 => (Some(3), "Q4_1", 32, 20),
+            Self::Q5_0 => (Some(6), "Q5_0", 32, 22),
+            Self::Q5_1 => (Some(7), "Q5_1", 32, 24),
+            Self::Q8_0 => (Some(8), "Q8_0", 32, 34),
+            Self::Q2K => (Some(10), "Q2_K", 256, 84),
+            Self::Q3K => (Some(11), "Q3_K", 256, 110),
+            Self::Q4K => (Some(12), "Q4_K", 256, 144),
+            Self::Q5K => (Some(13), "Q5_K", 256, 176),
+            Self::Q6K => (Some(14), "Q6_K", 256, 210),
+            Self::Nf4 => (None, "NF4", nf4::BLOCK, 4 + nf4::BLOCK / 2),
         }
     }
 
     /// The type with this number in GGUF files.
     pub fn from_ggml(id: u32) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.ggml() == id)
+        Self::ALL.into_iter().find(|kind| kind.ggml() == Some(id))
     }
 
-    /// The number of this type in GGUF files.
-    pub const fn ggml(self) -> u32 {
+    /// The number of this type in GGUF files; `None` for NF4, which they do not have.
+    pub const fn ggml(self) -> Option<u32> {
         self.facts().0
     }
 
-    /// The name that llama.cpp gives this type.
+    /// The name that llama.cpp gives this type, or QLoRA.
     pub const fn name(self) -> &'static str {
         self.facts().1
     }
@@ -133,10 +149,20 @@ impl BlockType {
             self.name(),
             out.len()
         );
+        peft_simd::dispatch(Decode(self, bytes, out));
+    }
+
+    /// [`decode`](Self::decode) as a part of the caller: what is compiled for an instruction set decodes with its
+    /// instructions.
+    ///
+    /// # Panics
+    /// If there are fewer bytes than the elements need.
+    #[inline(always)]
+    pub fn decode_inline(self, bytes: &[u8], out: &mut [f32]) {
         match self {
-            Self::F32 => convert::f32_into(bytes, out),
-            Self::F16 => convert::f16_into(bytes, out),
-            Self::Bf16 => convert::bf16_into(bytes, out),
+            Self::F32 => floats::from_f32(bytes, out),
+            Self::F16 => floats::from_f16(bytes, out),
+            Self::Bf16 => floats::from_bf16(bytes, out),
             Self::Q4_0 => each(bytes, out, decode32::q4_0),
             Self::Q4_1 => each(bytes, out, decode32::q4_1),
             Self::Q5_0 => each(bytes, out, decode32::q5_0),
@@ -147,6 +173,7 @@ impl BlockType {
             Self::Q4K => each(bytes, out, decode256::q4_k),
             Self::Q5K => each(bytes, out, decode256::q5_k),
             Self::Q6K => each(bytes, out, decode256::q6_k),
+            Self::Nf4 => each(bytes, out, nf4::decode_block),
         }
     }
 
@@ -157,7 +184,8 @@ impl BlockType {
     /// Q8_0 `d = max|x| / 127`, `q = round(x/d)`, halves away from zero;
     /// Q4_0 `d = x_m / -8` with `x_m` the first `x` of the largest magnitude,
     /// `q = min(trunc(x/d + 8.5), 15)`;
-    /// Q4_1 `m = min x`, `d = (max x - m) / 15`, `q = trunc((x - m)/d + 0.5)`.
+    /// Q4_1 `m = min x`, `d = (max x - m) / 15`, `q = trunc((x - m)/d + 0.5)`;
+    /// NF4 the nearest value of its codebook to `x / max|x|`, the lower one halfway between two.
     ///
     /// # Panics
     /// If the values are no whole number of blocks.
@@ -185,6 +213,7 @@ impl BlockType {
             Self::Q4_0 => Some(all(values, encode::q4_0)),
             Self::Q4_1 => Some(all(values, encode::q4_1)),
             Self::Q8_0 => Some(all(values, encode::q8_0)),
+            Self::Nf4 => Some(all(values, nf4::encode_block)),
             _ => None,
         }
     }
@@ -196,6 +225,17 @@ impl std::fmt::Display for BlockType {
     }
 }
 
+struct Decode<'a>(BlockType, &'a [u8], &'a mut [f32]);
+
+impl peft_simd::Kernel for Decode<'_> {
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let Self(kind, bytes, out) = self;
+        kind.decode_inline(bytes, out);
+    }
+}
+
+#[inline(always)]
 fn each<const BYTES: usize, const LEN: usize>(
     bytes: &[u8],
     out: &mut [f32],
@@ -207,8 +247,11 @@ fn each<const BYTES: usize, const LEN: usize>(
     }
 }
 
-fn all<const BYTES: usize>(values: &[f32], encode: impl Fn(&[f32; 32]) -> [u8; BYTES]) -> Vec<u8> {
-    let blocks = values.as_chunks::<32>().0;
+fn all<const LEN: usize, const BYTES: usize>(
+    values: &[f32],
+    encode: impl Fn(&[f32; LEN]) -> [u8; BYTES],
+) -> Vec<u8> {
+    let blocks = values.as_chunks::<LEN>().0;
     blocks.iter().flat_map(encode).collect()
 }
 

@@ -71,6 +71,39 @@ impl Nf4 {
     }
 }
 
+/// A block of [`BlockType::Nf4`](crate::BlockType::Nf4).
+#[inline(always)]
+pub(super) fn decode_block(block: &[u8; 36], out: &mut [f32; BLOCK]) {
+    let absmax = f32::from_le_bytes([block[0], block[1], block[2], block[3]]);
+    for (pair, byte) in out.as_chunks_mut::<2>().0.iter_mut().zip(&block[4..]) {
+        pair[0] = CODEBOOK[usize::from(byte >> 4)] * absmax;
+        pair[1] = CODEBOOK[usize::from(byte & 15)] * absmax;
+    }
+}
+
+pub(super) fn encode_block(x: &[f32; BLOCK]) -> [u8; 36] {
+    let coded = Nf4::encode(x);
+    let mut block = [0; 36];
+    block[..4].copy_from_slice(&coded.absmax[0].to_le_bytes());
+    block[4..].copy_from_slice(&coded.codes);
+    block
+}
+
+/// Codes and maxima of a stream as blocks of [`BlockType::Nf4`](crate::BlockType::Nf4), the maxima in front of their codes;
+/// `None` unless the stream is whole blocks.
+pub fn interleaved(codes: &[u8], absmax: &[f32]) -> Option<Vec<u8>> {
+    let (blocks, rest) = codes.as_chunks::<{ BLOCK / 2 }>();
+    if !rest.is_empty() || blocks.len() != absmax.len() {
+        return None;
+    }
+    let parts = absmax.iter().zip(blocks);
+    Some(
+        parts
+            .flat_map(|(max, codes)| max.to_le_bytes().into_iter().chain(*codes))
+            .collect(),
+    )
+}
+
 /// The index of the value of [`CODEBOOK`] nearest to `x`.
 fn nearest(x: f32) -> u8 {
     CODEBOOK
@@ -83,7 +116,7 @@ fn nearest(x: f32) -> u8 {
 ///
 /// # Panics
 /// If there are fewer codes or scales than `len` elements need, or `block` is 0.
-pub(crate) fn decode(
+pub fn decode(
     codes: &[u8],
     absmax: &[f32],
     codebook: &[f32; 16],
@@ -155,7 +188,7 @@ impl NestedScales {
 ///
 /// # Panics
 /// If there are fewer maxima than codes need, or `block` is 0.
-pub(crate) fn decode_nested(
+pub fn decode_nested(
     codes: &[u8],
     absmax: &[f32],
     map: &[f32; 256],
