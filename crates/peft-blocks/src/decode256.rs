@@ -1,28 +1,41 @@
 //! Super-blocks of 256 elements, whose sub-blocks have scales that are quantised themselves.
 
-use super::decode32::half;
+use super::decode32::{bits, half};
+
+/// Scales of sub-blocks of 16, spread over 32 elements.
+#[inline(always)]
+fn spread(first: f32, second: f32) -> [f32; 32] {
+    let mut all = [first; 32];
+    for (element, scale) in all.iter_mut().enumerate() {
+        *scale = if element < 16 { first } else { second };
+    }
+    all
+}
 
 /// Element `128 n + 32 k + l` has its code in bits `2k` and `2k + 1` of byte `32 n + l`, and the
 /// scale of its sub-block of 16 is number `8 n + 2 k + l / 16`.
-#[inline(always)]
-fn halves(mut put: impl FnMut(usize, usize, usize, usize)) {
-    for n in 0..2 {
-        for k in 0..4 {
-            for l in 0..32 {
-                put(128 * n + 32 * k + l, n, k, l);
-            }
+macro_rules! each_group {
+    ($out:ident, |$n:ident, $k:ident, $group:ident| $body:block) => {
+        for (place, $group) in $out.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+            let ($n, $k) = (place / 4, place % 4);
+            $body
         }
-    }
+    };
 }
 
 #[inline(always)]
 pub(super) fn q2_k(block: &[u8; 84], out: &mut [f32; 256]) {
     let (scales, codes) = (&block[..16], &block[16..80]);
     let (d, dmin) = (half(block, 80), half(block, 82));
-    halves(|i, n, k, l| {
-        let scale = scales[8 * n + 2 * k + l / 16];
-        let q = codes[32 * n + l] >> (2 * k) & 3;
-        out[i] = d * f32::from(scale & 15) * f32::from(q) - dmin * f32::from(scale >> 4);
+    each_group!(out, |n, k, group| {
+        let [first, second] = [0, 1].map(|half| scales[8 * n + 2 * k + half]);
+        let codes: [u8; 32] = bits(&codes[32 * n..], 2 * k, 3);
+        let [d1, d2] = [first, second].map(|scale| d * f32::from(scale & 15));
+        let [m1, m2] = [first, second].map(|scale| dmin * f32::from(scale >> 4));
+        let (factors, minima) = (spread(d1, d2), spread(m1, m2));
+        for (i, out) in group.iter_mut().enumerate() {
+            *out = factors[i] * f32::from(codes[i]) - minima[i];
+        }
     });
 }
 
@@ -33,13 +46,18 @@ pub(super) fn q3_k(block: &[u8; 110], out: &mut [f32; 256]) {
     let scale = |i: usize| {
         let low = packed[i % 8] >> (4 * (i / 8)) & 15;
         let top = packed[8 + i % 4] >> (2 * (i / 4)) & 3;
-        i32::from(low | top << 4) - 32
+        d * (i32::from(low | top << 4) - 32) as f32
     };
-    halves(|i, n, k, l| {
+    each_group!(out, |n, k, group| {
+        let codes: [u8; 32] = bits(&codes[32 * n..], 2 * k, 3);
         // The third bit is stored inverted: where it is missing, 4 is subtracted.
-        let missing = 1 - (high[l] >> (4 * n + k) & 1);
-        let q = i32::from(codes[32 * n + l] >> (2 * k) & 3) - 4 * i32::from(missing);
-        out[i] = d * scale(8 * n + 2 * k + l / 16) as f32 * q as f32;
+        let third: [u8; 32] = bits(high, 4 * n + k, 1);
+        let first = 8 * n + 2 * k;
+        let factors = spread(scale(first), scale(first + 1));
+        for (i, out) in group.iter_mut().enumerate() {
+            let q = i32::from(codes[i]) + 4 * i32::from(third[i]) - 4;
+            *out = factors[i] * q as f32;
+        }
     });
 }
 
@@ -63,9 +81,9 @@ pub(super) fn q4_k(block: &[u8; 144], out: &mut [f32; 256]) {
     for (j, out) in out.as_chunks_mut::<32>().0.iter_mut().enumerate() {
         let (scale, min) = scale_and_min(&block[4..16], j);
         let (scale, min) = (d * scale, dmin * min);
-        let codes = &block[16 + 32 * (j / 2)..][..32];
-        for (out, byte) in out.iter_mut().zip(codes) {
-            *out = scale * f32::from(byte >> (4 * (j % 2)) & 15) - min;
+        let codes: [u8; 32] = bits(&block[16 + 32 * (j / 2)..], 4 * (j % 2), 15);
+        for (out, q) in out.iter_mut().zip(codes) {
+            *out = scale * f32::from(q) - min;
         }
     }
 }
@@ -73,14 +91,13 @@ pub(super) fn q4_k(block: &[u8; 144], out: &mut [f32; 256]) {
 #[inline(always)]
 pub(super) fn q5_k(block: &[u8; 176], out: &mut [f32; 256]) {
     let (d, dmin) = (half(block, 0), half(block, 2));
-    let high = &block[16..48];
     for (j, out) in out.as_chunks_mut::<32>().0.iter_mut().enumerate() {
         let (scale, min) = scale_and_min(&block[4..16], j);
         let (scale, min) = (d * scale, dmin * min);
-        let codes = &block[48 + 32 * (j / 2)..][..32];
-        for ((out, byte), high) in out.iter_mut().zip(codes).zip(high) {
-            let q = byte >> (4 * (j % 2)) & 15 | (high >> j & 1) << 4;
-            *out = scale * f32::from(q) - min;
+        let codes: [u8; 32] = bits(&block[48 + 32 * (j / 2)..], 4 * (j % 2), 15);
+        let fifth: [u8; 32] = bits(&block[16..], j, 1);
+        for (i, out) in out.iter_mut().enumerate() {
+            *out = scale * f32::from(codes[i] | fifth[i] << 4) - min;
         }
     }
 }
@@ -89,10 +106,13 @@ pub(super) fn q5_k(block: &[u8; 176], out: &mut [f32; 256]) {
 pub(super) fn q6_k(block: &[u8; 210], out: &mut [f32; 256]) {
     let (low, high, scales) = (&block[..128], &block[128..192], &block[192..208]);
     let d = half(block, 208);
-    halves(|i, n, k, l| {
-        let low = low[64 * n + 32 * (k & 1) + l] >> (4 * (k / 2)) & 15;
-        let q = low | (high[32 * n + l] >> (2 * k) & 3) << 4;
-        let scale = scales[8 * n + 2 * k + l / 16] as i8;
-        out[i] = d * f32::from(scale) * (i32::from(q) - 32) as f32;
+    each_group!(out, |n, k, group| {
+        let low: [u8; 32] = bits(&low[64 * n + 32 * (k & 1)..], 4 * (k / 2), 15);
+        let high: [u8; 32] = bits(&high[32 * n..], 2 * k, 3);
+        let [first, second] = [0, 1].map(|half| d * f32::from(scales[8 * n + 2 * k + half] as i8));
+        let factors = spread(first, second);
+        for (i, out) in group.iter_mut().enumerate() {
+            *out = factors[i] * (i32::from(low[i] | high[i] << 4) - 32) as f32;
+        }
     });
 }

@@ -11,7 +11,7 @@
 //! assert_eq!(bytes.len(), 2 * 34);
 //! let mut back = vec![0.0; 64];
 //! BlockType::Q8_0.decode(&bytes, &mut back);
-//! assert!(row.iter().zip(&back).all(|(a, b)| (a - b).abs() < 0.004));
+//! assert!(row.iter().zip(&back).all(|(a, b)| (a - b).abs() < 0.005));
 //! ```
 
 mod decode256;
@@ -159,21 +159,30 @@ impl BlockType {
     /// If there are fewer bytes than the elements need.
     #[inline(always)]
     pub fn decode_inline(self, bytes: &[u8], out: &mut [f32]) {
+        // Not a function that is given `decode`: what a function item is called through would not be a part of the caller.
+        macro_rules! each {
+            ($decode:path) => {{
+                let blocks = bytes.as_chunks().0;
+                for (block, out) in blocks.iter().zip(out.as_chunks_mut().0) {
+                    $decode(block, out);
+                }
+            }};
+        }
         match self {
             Self::F32 => floats::from_f32(bytes, out),
             Self::F16 => floats::from_f16(bytes, out),
             Self::Bf16 => floats::from_bf16(bytes, out),
-            Self::Q4_0 => each(bytes, out, decode32::q4_0),
-            Self::Q4_1 => each(bytes, out, decode32::q4_1),
-            Self::Q5_0 => each(bytes, out, decode32::q5_0),
-            Self::Q5_1 => each(bytes, out, decode32::q5_1),
-            Self::Q8_0 => each(bytes, out, decode32::q8_0),
-            Self::Q2K => each(bytes, out, decode256::q2_k),
-            Self::Q3K => each(bytes, out, decode256::q3_k),
-            Self::Q4K => each(bytes, out, decode256::q4_k),
-            Self::Q5K => each(bytes, out, decode256::q5_k),
-            Self::Q6K => each(bytes, out, decode256::q6_k),
-            Self::Nf4 => each(bytes, out, nf4::decode_block),
+            Self::Q4_0 => each!(decode32::q4_0),
+            Self::Q4_1 => each!(decode32::q4_1),
+            Self::Q5_0 => each!(decode32::q5_0),
+            Self::Q5_1 => each!(decode32::q5_1),
+            Self::Q8_0 => each!(decode32::q8_0),
+            Self::Q2K => each!(decode256::q2_k),
+            Self::Q3K => each!(decode256::q3_k),
+            Self::Q4K => each!(decode256::q4_k),
+            Self::Q5K => each!(decode256::q5_k),
+            Self::Q6K => each!(decode256::q6_k),
+            Self::Nf4 => each!(nf4::decode_block),
         }
     }
 
@@ -232,18 +241,6 @@ impl peft_simd::Kernel for Decode<'_> {
     fn run<const FMA: bool>(self) {
         let Self(kind, bytes, out) = self;
         kind.decode_inline(bytes, out);
-    }
-}
-
-#[inline(always)]
-fn each<const BYTES: usize, const LEN: usize>(
-    bytes: &[u8],
-    out: &mut [f32],
-    decode: impl Fn(&[u8; BYTES], &mut [f32; LEN]),
-) {
-    let blocks = bytes.as_chunks::<BYTES>().0;
-    for (block, out) in blocks.iter().zip(out.as_chunks_mut::<LEN>().0) {
-        decode(block, out);
     }
 }
 

@@ -11,11 +11,12 @@
 
 use serde_json::{Map, Value as Json};
 
-use crate::blocks::nf4;
+use crate::blocks::{BlockType, nf4};
 use crate::checkpoint::{Checkpoint, TensorInfo};
 use crate::error::{FormatError, Result, shorten};
 use crate::json::parse_object;
 use crate::shared::SharedBytes;
+use crate::stored::StoredTensor;
 use safetensors::Dtype;
 
 /// The endings that bitsandbytes adds to a weight's name.
@@ -28,9 +29,15 @@ const PARTS: [&str; 4] = [
 const STATE: &str = ".quant_state.bitsandbytes__";
 const FIX: &str = "download the file again, or quantise the model again with bitsandbytes";
 
-/// True for a tensor that only describes another one's codes.
-pub fn is_part(name: &str) -> bool {
-    PARTS.iter().any(|part| name.ends_with(part)) || name.contains(STATE)
+/// True if a checkpoint holds a weight as NF4 codes.
+pub(crate) fn is_coded(checkpoint: &Checkpoint, name: &str) -> bool {
+    checkpoint.contains(&format!("{name}{STATE}nf4"))
+}
+
+/// The name of the weight that a tensor describes, if it is one that only describes another one's codes.
+pub(crate) fn described(name: &str) -> Option<&str> {
+    let part = PARTS.iter().find_map(|part| name.strip_suffix(part));
+    part.or_else(|| Some(name.split_once(STATE)?.0))
 }
 
 /// A weight in NF4.
@@ -53,6 +60,34 @@ impl Nf4Tensor {
     pub fn to_f32(&self) -> Vec<f32> {
         let len = self.shape.iter().product();
         nf4::decode(&self.codes, &self.absmax, &self.codebook, self.block, len)
+    }
+
+    /// The weight as blocks of [`BlockType::Nf4`], `None` where its rows are not whole blocks of 64, or its codes stand for
+    /// other values than [`nf4::CODEBOOK`].
+    pub fn blocks(&self) -> Option<StoredTensor> {
+        let bytes = nf4::interleaved(&self.codes, &self.absmax).filter(|_| self.is_blocks())?;
+        Some(StoredTensor {
+            kind: BlockType::Nf4,
+            shape: self.shape.clone(),
+            bytes: bytes.into(),
+            transposed: false,
+        })
+    }
+
+    /// Whether there are [`blocks`](Self::blocks).
+    pub(crate) fn is_blocks(&self) -> bool {
+        let usual = self.block == nf4::BLOCK && self.codebook == nf4::CODEBOOK;
+        usual && (self.shape.last()).is_some_and(|width| width.is_multiple_of(nf4::BLOCK))
+    }
+
+    /// The shape of a weight, if a checkpoint holds it as NF4 codes and says it.
+    pub(crate) fn shape_of(checkpoint: &Checkpoint, name: &str) -> Option<Vec<usize>> {
+        let state = format!("{name}{STATE}nf4");
+        if !checkpoint.contains(&state) {
+            return None;
+        }
+        let reader = Reader { checkpoint };
+        reader.shape(&state, &reader.state(&state).ok()?).ok()
     }
 
     pub(crate) fn read(checkpoint: &Checkpoint, name: &str) -> Result<Option<Self>> {
@@ -141,8 +176,8 @@ impl Reader<'_> {
 
     /// The bytes of a tensor of a type and a number of elements, whatever its shape.
     fn typed(&self, name: &str, dtype: Dtype, elements: usize) -> Result<SharedBytes> {
-        let bytes = self.checkpoint.shared(name)?;
-        let info: Option<TensorInfo> = self.checkpoint.info(name);
+        let bytes = self.checkpoint.raw_shared(name)?;
+        let info: Option<TensorInfo> = self.checkpoint.raw_info(name);
         let found = info.map_or(String::new(), |info| {
             if info.dtype == dtype && info.shape.iter().product::<usize>() == elements {
                 String::new()

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use peft_format::blocks::nf4::{CODEBOOK, NestedScales, Nf4, dynamic_map};
-use peft_format::{Checkpoint, Dtype, Metadata, SafetensorsWriter, TensorSpec, bitsandbytes};
+use peft_format::{BlockType, Checkpoint, Dtype, Metadata, SafetensorsWriter, TensorSpec};
 use serde_json::json;
 
 const NAME: &str = "model.layers.0.mlp.up_proj.weight";
@@ -83,11 +83,37 @@ fn weights_are_read_with_and_without_nesting() {
         for (found, expected) in values.iter().zip(wave()) {
             assert!((found - expected).abs() < 0.08, "{found} {expected}");
         }
-        let weights: Vec<&str> = checkpoint
-            .names()
-            .filter(|name| !bitsandbytes::is_part(name))
-            .collect();
-        assert_eq!(weights, [NAME]);
+        assert_eq!(checkpoint.names().collect::<Vec<_>>(), [NAME]);
+        assert!(checkpoint.is_quantised());
+        let info = checkpoint.info(NAME).unwrap();
+        assert_eq!((info.dtype, info.shape), (Dtype::F32, vec![24, 32]));
+        let stored_as = checkpoint.stored_as(NAME).unwrap();
+        assert_eq!(stored_as, ("NF4".to_owned(), 24 * 16 + 4 * 12));
+        // Rows of half a block are decoded.
+        let stored = checkpoint.stored(NAME).unwrap();
+        assert_eq!((stored.kind, stored.to_f32()), (BlockType::F32, values));
+    }
+}
+
+#[test]
+fn rows_of_whole_blocks_are_blocks() {
+    for nested in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let (coded, mut parts) = parts(nested);
+        let state = parts.last_mut().unwrap();
+        let text = String::from_utf8(state.3.clone()).unwrap();
+        let text = text.replace("[24,32]", "[12,64]");
+        assert!(text.contains("[12,64]"));
+        *state = bytes(".quant_state.bitsandbytes__nf4", text.as_bytes());
+        let checkpoint = Checkpoint::open(&write(dir.path(), &parts)).unwrap();
+        let stored = checkpoint.stored(NAME).unwrap();
+        assert_eq!(
+            (stored.kind, stored.shape.as_slice()),
+            (BlockType::Nf4, [12, 64].as_slice())
+        );
+        assert_eq!(stored.to_f32(), coded.decode(24 * 32));
+        checkpoint.release();
+        assert_eq!(checkpoint.to_f32(NAME).unwrap(), stored.to_f32());
     }
 }
 

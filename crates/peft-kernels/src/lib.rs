@@ -28,7 +28,7 @@
 //! | [`dropout`] | inverted dropout with a counter-based mask |
 //! | [`top_gradient`] | nothing, but only the largest gradients come back |
 //! | [`linear`] | product with a weight, plus bias |
-//! | [`block_matrix`], [`block_type`], [`decoded`] | weights that stay in quantised blocks where they are multiplied |
+//! | [`block_matrix`], [`has_blocks`], [`block_type`], [`decoded`] | weights that stay in quantised blocks where they are multiplied |
 //! | [`linear_low_rank`], [`linear_core`], [`linear_plus`] | the same plus a product of narrow matrices |
 //! | [`linear_updated`] | the same plus a trained change of the weight that is not formed |
 //! | [`sparse_core`] | product with a sparse matrix that is made of trained values |

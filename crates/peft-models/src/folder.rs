@@ -1,9 +1,10 @@
 use std::path::{Path, PathBuf};
 
-use burn::tensor::FloatDType;
-use peft_format::{Checkpoint, gguf};
+use burn::tensor::{Device, FloatDType};
+use peft_core::kernels::has_blocks;
+use peft_format::{BlockType, Checkpoint, gguf};
 
-use crate::{Description, HeadKind, ModelConfig, ModelError, ModelLayout};
+use crate::{Description, HeadKind, ModelConfig, ModelError, ModelLayout, Part, PartKind};
 
 /// What a checkpoint holds of a classification head.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +35,31 @@ impl HeadState {
     }
 }
 
+/// How a weight is kept in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Storage {
+    /// As floats.
+    Floats(FloatDType),
+    /// In the quantised blocks that the checkpoint has.
+    Blocks(BlockType),
+    /// In quantised blocks that are made of the checkpoint's values.
+    Made(BlockType),
+}
+
+impl Storage {
+    /// Bytes of so many values.
+    pub fn bytes(self, values: usize) -> usize {
+        match self {
+            Self::Floats(FloatDType::F64) => 8 * values,
+            Self::Floats(FloatDType::F16 | FloatDType::BF16) => 2 * values,
+            Self::Floats(_) => 4 * values,
+            Self::Blocks(kind) | Self::Made(kind) => {
+                values.div_ceil(kind.block_len()) * kind.block_bytes()
+            }
+        }
+    }
+}
+
 /// A Hugging Face model folder, or a GGUF file in its words: its configuration and its tensors, not yet
 /// read.
 #[derive(Debug)]
@@ -45,6 +71,9 @@ pub struct ModelFolder {
     checkpoint: Checkpoint,
     dtype: FloatDType,
     base_dtype: Option<FloatDType>,
+    quantize: Option<BlockType>,
+    /// Whether matrices of the checkpoint are quantised.
+    quantised: bool,
     /// The module that gives the checkpoint's own scores, if it is to count for nothing.
     dropped: Option<String>,
 }
@@ -52,8 +81,8 @@ pub struct ModelFolder {
 impl ModelFolder {
     /// Open a folder, a GGUF file, or a folder with nothing but one GGUF file for a model; tensors are
     /// mapped, not read. The configuration of a GGUF file is that of its metadata, and its tensors have
-    /// Hugging Face's names, shapes and order. Quantised ones are decoded one by one where they are
-    /// loaded.
+    /// Hugging Face's names, shapes and order. Quantised ones are kept in their [blocks](Self::storage) where the
+    /// device can multiply with them, and decoded one by one as they are loaded elsewhere.
     ///
     /// # Errors
     /// If files are missing or broken, or the architecture is not supported.
@@ -85,9 +114,11 @@ impl ModelFolder {
             path: path.to_owned(),
             description: described(path, &config, head)?,
             config,
+            quantised: checkpoint.is_quantised(),
             checkpoint,
             dtype: FloatDType::F32,
             base_dtype: None,
+            quantize: None,
             dropped: None,
         })
     }
@@ -138,9 +169,43 @@ impl ModelFolder {
         self.base_dtype = Some(dtype);
     }
 
-    /// The type that frozen matrices are kept in.
-    pub fn base_dtype(&self) -> FloatDType {
-        self.base_dtype.unwrap_or(self.dtype)
+    /// Keep the weights of the frozen linear layers in quantised blocks that are made of them as they are loaded, as
+    /// QLoRA does: NF4, Q8_0 (8 bits) or Q4_0 (4 bits). Tables, norms, biases and heads stay as they are, and so do
+    /// layers whose rows are not whole blocks.
+    pub fn set_quantize(&mut self, kind: BlockType) {
+        self.quantize = Some(kind);
+    }
+
+    /// How a part's weight is kept in memory on a device: frozen matrices of a quantised checkpoint as they are
+    /// stored, unless a [type of floats](Self::set_base_dtype) was asked for; others in the type of the
+    /// computation, unless another or [blocks](Self::set_quantize) were.
+    pub fn storage(&self, part: &Part, device: &Device) -> Storage {
+        let floats = Storage::Floats(self.dtype);
+        if !part.is_narrowed() {
+            return floats;
+        }
+        if let Some(dtype) = self.base_dtype {
+            return Storage::Floats(dtype);
+        }
+        if self.dtype != FloatDType::F32 || !has_blocks(device) {
+            return floats;
+        }
+        let width = part.shape.last().copied().unwrap_or(0);
+        let name = format!("{}.weight", part.name);
+        let stored = self
+            .find(&name)
+            .and_then(|name| self.checkpoint.kind(&name));
+        match (stored, self.quantize) {
+            (Some(kind), _) if !kind.is_float() => Storage::Blocks(kind),
+            (_, Some(kind))
+                if part.kind != PartKind::Embedding && width.is_multiple_of(kind.block_len()) =>
+            {
+                Storage::Made(kind)
+            }
+            (Some(BlockType::F16), None) if self.quantised => Storage::Floats(FloatDType::F16),
+            (Some(BlockType::Bf16), None) if self.quantised => Storage::Floats(FloatDType::BF16),
+            _ => floats,
+        }
     }
 
     /// The tensors.

@@ -43,8 +43,8 @@ pub use description::{
 };
 pub use encoder::{Encoder, HeadSpec, Layer, SequenceModel};
 pub use error::ModelError;
-pub use folder::{HeadState, ModelFolder};
-pub use loader::LoadReport;
+pub use folder::{HeadState, ModelFolder, Storage};
+pub use loader::{LoadReport, MAPPED};
 pub use mamba::{Conv1d, Mamba, MambaBlock, MambaModel};
 pub use model::Model;
 pub use network::Network;

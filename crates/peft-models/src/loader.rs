@@ -6,13 +6,13 @@ use burn::{
     tensor::{Device, FloatDType, TensorCreationOptions, TensorData},
 };
 use peft_core::{
-    kernels::{key_of, normal},
+    kernels::{block_matrix, key_of, normal},
     nn::{Embedding, Linear, TransposedLinear},
 };
 use peft_format::Checkpoint;
 
 use crate::{
-    Description, ModelError, ModelFolder, Part, PartKind,
+    Description, ModelError, ModelFolder, Part, PartKind, Storage,
     parts::{LayerNorm, Norm, Projection, RmsNorm},
 };
 
@@ -25,6 +25,9 @@ pub struct LoadReport {
     pub unused: Vec<String>,
 }
 
+/// Bytes of a checkpoint that loading keeps mapped, beside the tensor at hand: then their pages are given back.
+pub const MAPPED: usize = 16 << 20;
+
 /// Builds the parts of a description out of a checkpoint's tensors, by their Burn paths, checking
 /// names and shapes.
 pub(crate) struct Loader<'a> {
@@ -34,8 +37,9 @@ pub(crate) struct Loader<'a> {
     /// Whole paths of all parts.
     parts: BTreeMap<String, Part>,
     options: TensorCreationOptions,
-    /// For frozen matrices.
-    base_options: TensorCreationOptions,
+    device: Device,
+    /// Bytes of the checkpoint read since its pages were given back.
+    read: usize,
     seed: u64,
     std: f64,
     used: BTreeSet<String>,
@@ -57,7 +61,8 @@ impl<'a> Loader<'a> {
             description,
             parts: parts.map(|(_, part)| (part.path.clone(), part)).collect(),
             options: (device, folder.dtype().into()).into(),
-            base_options: (device, folder.base_dtype().into()).into(),
+            device: device.clone(),
+            read: 0,
             seed,
             std: folder.config().initializer_range(),
             used: BTreeSet::new(),
@@ -95,7 +100,7 @@ impl<'a> Loader<'a> {
     pub fn layer_norm(&mut self, path: &str, eps: f64) -> Result<LayerNorm, ModelError> {
         let part = self.part(path);
         let weight = self.weight(&part)?;
-        let bias = self.tensor(&format!("{}.bias", part.name), [part.outputs()], false)?;
+        let bias = self.tensor(&format!("{}.bias", part.name), [part.outputs()])?;
         Ok(LayerNorm {
             weight: Param::from_tensor(weight),
             bias: Param::from_tensor(bias),
@@ -173,8 +178,7 @@ impl<'a> Loader<'a> {
     ) -> Result<Param<Tensor<D>>, ModelError> {
         let part = self.part(path);
         let shape = shape_of(&part);
-        self.tensor(&part.name, shape, false)
-            .map(Param::from_tensor)
+        self.tensor(&part.name, shape).map(Param::from_tensor)
     }
 
     fn part(&self, path: &str) -> Part {
@@ -186,7 +190,8 @@ impl<'a> Loader<'a> {
 
     fn weight<const D: usize>(&mut self, part: &Part) -> Result<Tensor<D>, ModelError> {
         let name = format!("{}.weight", part.name);
-        self.tensor(&name, shape_of(part), part.is_narrowed())
+        let storage = self.folder.storage(part, &self.device);
+        self.stored(&name, shape_of(part), storage)
     }
 
     fn bias(&mut self, part: &Part) -> Result<Option<Tensor<1>>, ModelError> {
@@ -194,19 +199,28 @@ impl<'a> Loader<'a> {
             return Ok(None);
         }
         let name = format!("{}.bias", part.name);
-        self.tensor(&name, [part.outputs()], false).map(Some)
+        self.tensor(&name, [part.outputs()]).map(Some)
     }
 
-    /// A tensor in the type of the computation, or of the frozen matrices.
+    /// A tensor in the type of the computation.
     fn tensor<const D: usize>(
         &mut self,
         name: &str,
         shape: [usize; D],
-        narrowed: bool,
     ) -> Result<Tensor<D>, ModelError> {
-        let options = match narrowed {
-            true => self.base_options.clone(),
-            false => self.options.clone(),
+        self.stored(name, shape, Storage::Floats(self.dtype()))
+    }
+
+    /// A tensor as it is to be kept.
+    fn stored<const D: usize>(
+        &mut self,
+        name: &str,
+        shape: [usize; D],
+        storage: Storage,
+    ) -> Result<Tensor<D>, ModelError> {
+        let options = match storage {
+            Storage::Floats(dtype) => (&self.device, dtype.into()).into(),
+            _ => self.options.clone(),
         };
         let Some(found) = self.folder.find(name) else {
             self.missing.push((name.to_owned(), shape.to_vec()));
@@ -226,9 +240,57 @@ impl<'a> Loader<'a> {
                 expected: shape.to_vec(),
             });
         }
-        let values = self.checkpoint.to_f32(&found)?;
+        let tensor = match self.blocks(&found, shape.as_slice(), storage)? {
+            Some(tensor) => tensor,
+            None => {
+                let values = self.checkpoint.to_f32(&found)?;
+                Tensor::from_data(TensorData::new(values, shape), options)
+            }
+        };
+        // Mapped pages and what was made of them would be the model in memory twice.
+        self.read += self
+            .checkpoint
+            .stored_as(&found)
+            .map_or(0, |as_stored| as_stored.1);
+        if self.read >= MAPPED {
+            self.checkpoint.release();
+            self.read = 0;
+        }
         self.used.insert(found);
-        Ok(Tensor::from_data(TensorData::new(values, shape), options))
+        Ok(tensor)
+    }
+
+    /// A matrix in quantised blocks, where it is to be kept so.
+    fn blocks<const D: usize>(
+        &self,
+        name: &str,
+        shape: &[usize],
+        storage: Storage,
+    ) -> Result<Option<Tensor<D>>, ModelError> {
+        let matrix = match storage {
+            Storage::Floats(_) => return Ok(None),
+            Storage::Blocks(_) => {
+                let stored = self.checkpoint.stored(name)?;
+                let &[lines, width] = stored.shape.as_slice() else {
+                    return Ok(None);
+                };
+                let shape = [lines, width];
+                let matrix = block_matrix(stored.kind, shape, &stored.bytes, &self.device);
+                matrix.map(|matrix| match stored.transposed {
+                    true => matrix.transpose(),
+                    false => matrix,
+                })
+            }
+            Storage::Made(kind) => {
+                let &[lines, width] = shape else {
+                    return Ok(None);
+                };
+                let bytes = kind.encode(&self.checkpoint.to_f32(name)?);
+                bytes.and_then(|bytes| block_matrix(kind, [lines, width], &bytes, &self.device))
+            }
+        };
+        // A matrix has as many dimensions as its part says.
+        Ok(matrix.map(|matrix| Tensor::from_dispatch(matrix.into_dispatch())))
     }
 
     fn fresh(&mut self, part: &Part) -> Linear {
@@ -263,6 +325,7 @@ impl<'a> Loader<'a> {
             .filter(|name| !passed_over.iter().any(|part| name.contains(part)))
             .map(str::to_owned)
             .collect();
+        self.checkpoint.release();
         Ok(LoadReport {
             created: self.created,
             unused,

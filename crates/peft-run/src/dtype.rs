@@ -1,11 +1,15 @@
-//! The type of frozen matrices.
+//! How frozen matrices are kept.
 
 use std::str::FromStr;
 
-use burn::tensor::FloatDType;
-use peft_format::Dtype;
+use burn::tensor::{Device, FloatDType};
+use peft_core::kernels::has_blocks;
+use peft_format::{BlockType, Dtype};
+use peft_models::ModelFolder;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::RunError;
 
 /// A type in which frozen matrices can be kept, and merged models written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -49,5 +53,87 @@ impl From<BaseDtype> for Dtype {
             BaseDtype::F16 => Self::F16,
             BaseDtype::Bf16 => Self::BF16,
         }
+    }
+}
+
+/// A type in which the weights of frozen linear layers can be quantised as they are loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Quantize {
+    /// NF4, the type of QLoRA: 64 values share a scale, 4.5 bits a value.
+    Nf4,
+    /// Q8_0 of GGUF files: 32 values share a scale, 8.5 bits a value.
+    Int8,
+    /// Q4_0 of GGUF files: 32 values share a scale, 4.5 bits a value.
+    Int4,
+}
+
+impl FromStr for Quantize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "nf4" => Ok(Self::Nf4),
+            "int8" => Ok(Self::Int8),
+            "int4" => Ok(Self::Int4),
+            _ => Err("the types are nf4, int8 and int4".into()),
+        }
+    }
+}
+
+impl From<Quantize> for BlockType {
+    fn from(quantize: Quantize) -> Self {
+        match quantize {
+            Quantize::Nf4 => Self::Nf4,
+            Quantize::Int8 => Self::Q8_0,
+            Quantize::Int4 => Self::Q4_0,
+        }
+    }
+}
+
+/// How the frozen matrices of a base are kept: as the checkpoint has them where nothing is said.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BaseOptions {
+    /// As floats of this type.
+    pub dtype: Option<BaseDtype>,
+    /// The weights of linear layers in blocks of this type.
+    pub quantize: Option<Quantize>,
+}
+
+impl BaseOptions {
+    /// Let a model be loaded so, on a device.
+    ///
+    /// # Errors
+    /// If both are asked for, the checkpoint is quantised already, or the device cannot multiply with blocks.
+    pub fn apply(self, folder: &mut ModelFolder, device: &Device) -> Result<(), RunError> {
+        if let Some(dtype) = self.dtype {
+            folder.set_base_dtype(dtype.into());
+        }
+        let Some(quantize) = self.quantize else {
+            return Ok(());
+        };
+        let refuse =
+            |problem: String, fix: &str| Err(RunError::setting("`quantize`", problem, fix));
+        if self.dtype.is_some() {
+            return refuse(
+                "`base_dtype` asks for floats".into(),
+                "leave one of the two out",
+            );
+        }
+        if folder.checkpoint().is_quantised() {
+            let path = folder.path().display();
+            return refuse(
+                format!("{path} is quantised already"),
+                "leave it out: the blocks of the file are used as they are",
+            );
+        }
+        if !has_blocks(device) {
+            return refuse(
+                "this device has no products with quantised weights".into(),
+                "use the CPU, or half precision with `base_dtype`",
+            );
+        }
+        folder.set_quantize(quantize.into());
+        Ok(())
     }
 }

@@ -45,7 +45,7 @@ pub use cache::cache_folder;
 pub use config::{Flag, Sources};
 pub use convert::{ConvertOptions, ConvertReport, convert};
 pub use device::{DeviceChoice, SelectedDevice};
-pub use dtype::BaseDtype;
+pub use dtype::{BaseDtype, BaseOptions, Quantize};
 pub use error::RunError;
 pub use evaluate::{evaluate, evaluate_parts, evaluate_parts_by_rows, predict, predict_by_rows};
 pub use event::{Event, Progress};

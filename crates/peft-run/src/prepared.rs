@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The settings that decide what is prepared. Runs may differ in all others.
-const FIXED: [&str; 20] = [
+const FIXED: [&str; 21] = [
     "model",
     "data",
     "eval_data",
@@ -35,6 +35,7 @@ const FIXED: [&str; 20] = [
     "max_length",
     "model_dropout",
     "base_dtype",
+    "quantize",
     "seed",
     "device",
 ];
@@ -98,9 +99,7 @@ impl Prepared {
         if let Some(dropout) = config.model_dropout {
             folder.set_dropout(dropout);
         }
-        if let Some(dtype) = config.base_dtype {
-            folder.set_base_dtype(dtype.into());
-        }
+        config.base_options().apply(&mut folder, &device)?;
         let tokenizer = tokenizer(&config.model)?;
         let max_length = longest(config, &folder);
         let data = Data::load(config, &folder, &tokenizer, max_length)?;

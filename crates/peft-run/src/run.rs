@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
-    BaseDtype, DeviceChoice, Evaluation, Prepared, Progress, RunError, ScheduleKind,
+    BaseDtype, BaseOptions, DeviceChoice, Evaluation, Prepared, Progress, Quantize, RunError,
+    ScheduleKind,
     config::{NamesOrPattern, NumbersOrRanges},
     session::{Claim, Session, Started},
 };
@@ -107,6 +108,10 @@ pub struct RunConfig {
     /// Type in which the frozen matrices are kept: half precision takes half the memory for them.
     #[schemars(extend("x-value" = "TYPE", "x-default" = "that of the computation"))]
     pub base_dtype: Option<BaseDtype>,
+    /// Quantise the weights of the frozen linear layers as they are loaded, as QLoRA does; a GGUF file or an NF4 checkpoint keeps
+    /// its own blocks by itself.
+    #[schemars(extend("x-value" = "TYPE", "x-default" = "no"))]
+    pub quantize: Option<Quantize>,
     /// Compute the blocks again for their gradients instead of keeping what they need: less memory,
     /// more time.
     pub recompute: bool,
@@ -197,6 +202,7 @@ impl Default for RunConfig {
             clip: 1.0,
             model_dropout: None,
             base_dtype: None,
+            quantize: None,
             recompute: false,
             max_length: 128,
             seed: 0,
@@ -219,6 +225,14 @@ impl Default for RunConfig {
 }
 
 impl RunConfig {
+    /// How the frozen matrices are kept.
+    pub(crate) fn base_options(&self) -> BaseOptions {
+        BaseOptions {
+            dtype: self.base_dtype,
+            quantize: self.quantize,
+        }
+    }
+
     /// A run with every other setting at its default.
     pub fn new(model: &Path, data: &Path, task: Task, method: &str, output: &Path) -> Self {
         Self {

@@ -7,7 +7,7 @@ use burn::{
     module::{Module, ModuleMapper, ModuleVisitor, Param},
     tensor::{Device, Int, TensorData},
 };
-use peft_core::{HostTensor, HostTensorExt, ParamPath};
+use peft_core::{HostTensor, HostTensorExt, ParamPath, kernels::decoded};
 
 use crate::TrainError;
 
@@ -251,7 +251,7 @@ impl ModuleVisitor for Search {
     follow_path!();
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if self.found.is_none() && !is_finite(&param.base()) {
+        if self.found.is_none() && !is_finite(&decoded(param.base())) {
             self.found = Some(self.path.text());
         }
     }

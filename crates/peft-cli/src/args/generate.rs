@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use clap::Args;
 use peft_run::{GenerationConfig, data::Format};
 
-use super::{AdapterArgs, ComputeArgs};
+use super::{AdapterArgs, BaseArgs, ComputeArgs};
 
 const CHOICE: &str = "Choice of tokens";
 
@@ -40,6 +40,8 @@ pub struct GenerateArgs {
     #[command(flatten)]
     pub choice: ChoiceArgs,
     #[command(flatten)]
+    pub base: BaseArgs,
+    #[command(flatten)]
     pub compute: ComputeArgs,
 }
 
@@ -59,6 +61,8 @@ pub struct ChatArgs {
     pub system: Option<String>,
     #[command(flatten)]
     pub choice: ChoiceArgs,
+    #[command(flatten)]
+    pub base: BaseArgs,
     #[command(flatten)]
     pub compute: ComputeArgs,
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use peft_run::{
-    BaseDtype, DeviceChoice, RunConfig, RunError, Sources,
+    BaseDtype, BaseOptions, DeviceChoice, Quantize, RunConfig, RunError, Sources,
     data::{Delimiter, Format, Task},
 };
 
@@ -247,6 +247,26 @@ pub struct ComputeArgs {
     pub threads: Option<usize>,
 }
 
+/// How the frozen matrices of the base are kept.
+#[derive(Debug, Args)]
+pub struct BaseArgs {
+    /// Keep the frozen matrices as f32, f16 or bf16 [default: f32, or the blocks of a quantised file].
+    #[arg(long, value_name = "TYPE", help_heading = "Compute")]
+    pub base_dtype: Option<BaseDtype>,
+    /// Quantise the weights of the base's linear layers as they are loaded: nf4, int8 or int4.
+    #[arg(long, value_name = "TYPE", help_heading = "Compute")]
+    pub quantize: Option<Quantize>,
+}
+
+impl From<&BaseArgs> for BaseOptions {
+    fn from(args: &BaseArgs) -> Self {
+        Self {
+            dtype: args.base_dtype,
+            quantize: args.quantize,
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub struct EvalArgs {
     /// Hugging Face model folder, GGUF file, or organisation/name of a model on the hub.
@@ -265,6 +285,8 @@ pub struct EvalArgs {
     pub batch_size: usize,
     #[command(flatten)]
     pub columns: ColumnArgs,
+    #[command(flatten)]
+    pub base: BaseArgs,
     #[command(flatten)]
     pub compute: ComputeArgs,
 }
@@ -290,6 +312,8 @@ pub struct PredictArgs {
     pub batch_size: usize,
     #[command(flatten)]
     pub columns: ColumnArgs,
+    #[command(flatten)]
+    pub base: BaseArgs,
     #[command(flatten)]
     pub compute: ComputeArgs,
 }

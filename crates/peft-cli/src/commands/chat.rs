@@ -26,6 +26,7 @@ pub fn chat(args: &ChatArgs) -> Result<ExitCode> {
         model: &args.model,
         adapters: &adapters,
         any_base: args.any_base,
+        base: (&args.base).into(),
         device: &selected.device,
     })?;
     let template = template(&args.model, &opened)?;

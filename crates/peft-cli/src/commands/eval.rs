@@ -17,7 +17,13 @@ use crate::args::EvalArgs;
 pub fn eval(args: EvalArgs) -> Result<ExitCode> {
     let selected = compute(&args.compute)?;
     let device = &selected.device;
-    let adapted = Opened::new(&args.model, &args.adapters, args.task, &selected)?;
+    let adapted = Opened::new(
+        &args.model,
+        &args.adapters,
+        args.task,
+        (&args.base).into(),
+        &selected,
+    )?;
     let task = adapted.task.task;
     let objective = adapted.task.objective();
     let objective = objective.as_ref();

@@ -47,6 +47,7 @@ pub fn generate(args: &GenerateArgs) -> Result<ExitCode> {
         model: &args.model,
         adapters: &adapters,
         any_base: args.adapters.any_base,
+        base: (&args.base).into(),
         device: &selected.device,
     })?;
     if let (Some(name), Some(roster)) = (&args.adapters.adapter_name, &opened.roster) {

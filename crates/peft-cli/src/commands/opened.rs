@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail, ensure};
 use peft_run::{
-    OpenOptions, OpenSetOptions, SelectedDevice, TaskFile,
+    BaseOptions, OpenOptions, OpenSetOptions, SelectedDevice, TaskFile,
     core::{AdapterChoice, AdapterRoster, check_adapter_name, format::gguf, set_active},
     data::{ChoiceColumn, Task, TextTokenizer},
     models::{Model, Network},
@@ -33,6 +33,7 @@ impl Opened {
         model: &Path,
         args: &AdapterArgs,
         task: Option<Task>,
+        base: BaseOptions,
         selected: &SelectedDevice,
     ) -> Result<Self> {
         let device = &selected.device;
@@ -43,6 +44,7 @@ impl Opened {
                 adapter: args.adapter.first().map(PathBuf::as_path),
                 any_base: args.any_base,
                 task,
+                base,
                 device,
             })?;
             return Ok(Self {
@@ -57,6 +59,7 @@ impl Opened {
             adapters: &named,
             any_base: args.any_base,
             task,
+            base,
             device,
         })?;
         let mut model = set.model;

@@ -19,7 +19,13 @@ pub fn predict(args: PredictArgs) -> Result<ExitCode> {
         None => None,
     };
     let selected = compute(&args.compute)?;
-    let adapted = Opened::new(&args.model, &args.adapters, None, &selected)?;
+    let adapted = Opened::new(
+        &args.model,
+        &args.adapters,
+        None,
+        (&args.base).into(),
+        &selected,
+    )?;
     let mut read = read_options(&args.columns);
     if args.data.as_os_str() == "-" {
         read.format.get_or_insert(Format::Jsonl);

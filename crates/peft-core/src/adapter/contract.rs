@@ -1,5 +1,7 @@
 use burn::{Tensor, module::Module};
-use peft_kernels::{RowUpdate, linear, linear_core, linear_low_rank, linear_plus, linear_updated};
+use peft_kernels::{
+    RowUpdate, decoded, linear, linear_core, linear_low_rank, linear_plus, linear_updated,
+};
 
 use super::AdapterContext;
 use crate::{Fields, HostTensor};
@@ -121,11 +123,12 @@ impl BaseLinear {
         }
     }
 
-    /// The stored weight, `[in, out]`.
+    /// The weight in floats, `[in, out]`. One that the model keeps in quantised blocks is decoded for it: an adapter that can do
+    /// with the products below saves the memory.
     pub fn weight(&self) -> Tensor<2> {
         match self.nothing {
             true => self.weight.zeros_like(),
-            false => self.weight.clone(),
+            false => decoded(self.weight.clone()),
         }
     }
 

@@ -6,6 +6,8 @@ use burn::{
     tensor::Device,
 };
 
+use peft_kernels::decoded;
+
 use super::{
     AdapterContext, AdapterSet, BaseLinear, Cost, ParameterAdapter, SlotAdapter, WeightAdapter,
 };
@@ -334,6 +336,7 @@ impl Reparameterization for DynAdapter {
     /// Of an adapter of weights, on a parameter of more than two dimensions; [`attach`](crate::attach())
     /// puts none there.
     fn apply<const D: usize>(&self, base: Tensor<D>) -> Tensor<D> {
+        let base = decoded(base);
         match &self.inner {
             Inner::Weight(adapter) => as_matrix(base, |base| adapter.effective_erased(base)),
             Inner::Parameter(adapter) => as_values(base, |values, shape| {

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use burn::module::Module;
 use peft_format::TargetSpec;
+use peft_kernels::decoded;
 
 use crate::{
     AdapterError, Cost, InitContext, Method, NameMap, Target, WeightGradients, sites, widest,
@@ -134,8 +135,9 @@ fn attach_fresh<M: Module>(
             if !matched.contains(&target.path) || share == Some(0) {
                 return Ok(None);
             }
+            let weight = decoded(weight.clone());
             let start = InitContext {
-                weight,
+                weight: &weight,
                 gradient: options.gradients.and_then(|all| all.sums.get(&target.path)),
                 magnitude: (options.gradients).and_then(|all| all.magnitudes.get(&target.path)),
                 allotted: share,

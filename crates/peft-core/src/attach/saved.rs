@@ -5,6 +5,8 @@ use burn::{
     module::{Module, ModuleMapper, ModuleVisitor, Param},
 };
 
+use peft_kernels::decoded;
+
 use crate::{AdapterError, NameMap, ParamPath, Whole};
 
 /// Let gradients through to whole modules (by the checkpoint's names, suffix match); tells how many
@@ -78,7 +80,7 @@ impl ModuleVisitor for Gather<'_> {
         if self.path.in_adapter() || !is_saved(&name, self.modules) {
             return;
         }
-        let value = param.base();
+        let value = decoded(param.base());
         let shape = match *value.shape() {
             [length] => [1, length],
             [rows, columns] => [rows, columns],
@@ -119,7 +121,8 @@ impl ModuleMapper for Unfreeze<'_> {
             return param;
         }
         self.values += param.lazy_shape().num_elements();
-        param.set_require_grad(true)
+        // What is trained is in floats.
+        param.map(decoded).set_require_grad(true)
     }
 }
 

@@ -8,6 +8,8 @@ use burn::{
     tensor::Int,
 };
 
+use peft_kernels::{decoded, embedding};
+
 use crate::{AdapterContext, BaseLinear, DynAdapter, adapter::Chosen};
 
 pub use head::LanguageHead;
@@ -17,7 +19,7 @@ pub use head::LanguageHead;
 /// themselves, those that are active.
 pub fn parameter<const D: usize>(param: &Param<Tensor<D>>, context: &AdapterContext) -> Tensor<D> {
     match param.reparameterization::<DynAdapter>() {
-        Some(adapter) => adapter.parameter(param.base(), context),
+        Some(adapter) => adapter.parameter(decoded(param.base()), context),
         None => param.val(),
     }
 }
@@ -123,6 +125,6 @@ impl Embedding {
 
     /// The vectors of `ids`, `[rows] -> [rows, width]`.
     pub fn forward(&self, ids: Tensor<1, Int>, context: &AdapterContext) -> Tensor<2> {
-        parameter(&self.weight, context).select(0, ids)
+        embedding(parameter(&self.weight, context), ids)
     }
 }

@@ -17,7 +17,7 @@ pub(crate) use header::Header;
 pub use header::{HEADER_LIMIT, TensorInfo};
 pub(crate) use shard::Shard;
 
-use crate::bitsandbytes::Nf4Tensor;
+use crate::bitsandbytes::{self, Nf4Tensor};
 use crate::blocks::BlockType;
 use crate::error::{FormatError, Result, shorten};
 use crate::gguf::GgufModel;
@@ -150,14 +150,24 @@ impl Checkpoint {
         Some(self.shard(name)?.path())
     }
 
-    /// All tensor names, sorted.
+    /// All tensor names, sorted, but for tensors that only describe the codes of a weight in NF4.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.places.keys().map(String::as_str)
+        let names = self.places.keys().map(String::as_str);
+        names.filter(|name| {
+            let weight = bitsandbytes::described(name);
+            !weight.is_some_and(|weight| bitsandbytes::is_coded(self, weight))
+        })
     }
 
     /// Number of tensors.
     pub fn len(&self) -> usize {
-        self.places.len()
+        self.names().count()
+    }
+
+    /// Gives the memory of mapped pages back: they are read again where they are needed. Bytes that were shown stay
+    /// valid.
+    pub fn release(&self) {
+        self.shards.iter().for_each(Shard::release);
     }
 
     /// True if the checkpoint holds no tensor.
@@ -170,8 +180,19 @@ impl Checkpoint {
         self.places.contains_key(name)
     }
 
-    /// Type and shape of a tensor.
+    /// Type and shape of a tensor, as reading gives it: F32 of one that is stored in blocks or codes.
     pub fn info(&self, name: &str) -> Option<TensorInfo> {
+        match Nf4Tensor::shape_of(self, name) {
+            Some(shape) => Some(TensorInfo {
+                dtype: Dtype::F32,
+                shape,
+            }),
+            None => self.raw_info(name),
+        }
+    }
+
+    /// The same of the tensor in the file, be it codes.
+    pub(crate) fn raw_info(&self, name: &str) -> Option<TensorInfo> {
         self.shard(name)?.info(name)
     }
 
@@ -183,8 +204,23 @@ impl Checkpoint {
         if let Some(tensor) = stored.filter(|tensor| !tensor.kind.is_float()) {
             return Some((tensor.kind.to_string(), tensor.range.len()));
         }
+        if let Ok(Some(weight)) = self.nf4(name) {
+            let bytes = weight.codes.len() + 4 * weight.absmax.len();
+            return Some((BlockType::Nf4.to_string(), bytes));
+        }
         let info = shard.info(name)?;
         Some((info.dtype.to_string(), info.byte_len()?))
+    }
+
+    /// Whether matrices of the checkpoint are quantised: stored as blocks of low-bit codes.
+    pub fn is_quantised(&self) -> bool {
+        let mut names = self.places.keys();
+        names.any(|name| {
+            let gguf = self.shard(name).and_then(Shard::gguf);
+            let stored = gguf.and_then(|model| model.tensor(name));
+            stored.is_some_and(|tensor| !tensor.kind.is_float())
+                || bitsandbytes::is_coded(self, name)
+        })
     }
 
     /// The bytes of [`bytes`](Self::bytes), but of a quantised tensor of a GGUF file its blocks, in
@@ -228,6 +264,15 @@ impl Checkpoint {
     /// # Errors
     /// [`FormatError::MissingTensor`] with the names most like the one asked for.
     pub fn bytes(&self, name: &str) -> Result<Cow<'_, [u8]>> {
+        if let Some(weight) = self.nf4(name)? {
+            let values = weight.to_f32();
+            return Ok(values.iter().flat_map(|v| v.to_le_bytes()).collect());
+        }
+        self.raw_bytes(name)
+    }
+
+    /// The same of the tensor in the file, be it codes.
+    pub(crate) fn raw_bytes(&self, name: &str) -> Result<Cow<'_, [u8]>> {
         self.shard(name)
             .and_then(|shard| shard.bytes(name))
             .ok_or_else(|| self.missing(name))
@@ -247,7 +292,7 @@ impl Checkpoint {
             return Ok(weight.to_f32());
         }
         let info = shard.info(name).ok_or_else(|| self.missing(name))?;
-        let bytes = self.bytes(name)?;
+        let bytes = self.raw_bytes(name)?;
         let view = TensorView {
             dtype: info.dtype,
             shape: info.shape,
@@ -258,15 +303,27 @@ impl Checkpoint {
     }
 
     /// A tensor's blocks as they are stored, for computing with them without decoding the whole;
-    /// floats are blocks of one element. They stay mapped when the checkpoint is dropped.
+    /// floats are blocks of one element. They stay mapped when the checkpoint is dropped. NF4 whose rows are not
+    /// whole blocks is decoded.
     ///
     /// # Errors
     /// [`FormatError::MissingTensor`], or [`FormatError::Tensor`] for an element type that is
-    /// neither F32, F16 nor BF16; NF4 is read by [`nf4`](Self::nf4).
+    /// neither F32, F16 nor BF16, or NF4 with a part missing or wrong.
     pub fn stored(&self, name: &str) -> Result<StoredTensor> {
         let shard = self.shard(name).ok_or_else(|| self.missing(name))?;
         if let Some(model) = shard.gguf() {
             return model.stored(name);
+        }
+        if let Some(weight) = self.nf4(name)? {
+            let decoded = || StoredTensor {
+                kind: BlockType::F32,
+                shape: weight.shape.clone(),
+                bytes: (weight.to_f32().iter().flat_map(|v| v.to_le_bytes()))
+                    .collect::<Vec<u8>>()
+                    .into(),
+                transposed: false,
+            };
+            return Ok(weight.blocks().unwrap_or_else(decoded));
         }
         let info = shard.info(name).ok_or_else(|| self.missing(name))?;
         let kind = match info.dtype {
@@ -278,9 +335,30 @@ impl Checkpoint {
         Ok(StoredTensor {
             kind,
             shape: info.shape,
-            bytes: self.shared(name)?,
+            bytes: self.raw_shared(name)?,
             transposed: false,
         })
+    }
+
+    /// How [`stored`](Self::stored) would give a tensor, without reading it; `None` where there is none, or it is not
+    /// of floats.
+    pub fn kind(&self, name: &str) -> Option<BlockType> {
+        let shard = self.shard(name)?;
+        if let Some(model) = shard.gguf() {
+            return model.kind(name);
+        }
+        if let Ok(Some(weight)) = self.nf4(name) {
+            return Some(match weight.is_blocks() {
+                true => BlockType::Nf4,
+                false => BlockType::F32,
+            });
+        }
+        match shard.info(name)?.dtype {
+            Dtype::F32 => Some(BlockType::F32),
+            Dtype::F16 => Some(BlockType::F16),
+            Dtype::BF16 => Some(BlockType::Bf16),
+            _ => None,
+        }
     }
 
     /// A tensor's bytes as [`bytes`](Self::bytes) gives them, beyond the life of the checkpoint:
@@ -289,6 +367,14 @@ impl Checkpoint {
     /// # Errors
     /// [`FormatError::MissingTensor`] with the names most like the one asked for.
     pub fn shared(&self, name: &str) -> Result<SharedBytes> {
+        match bitsandbytes::is_coded(self, name) {
+            true => Ok(self.bytes(name)?.into_owned().into()),
+            false => self.raw_shared(name),
+        }
+    }
+
+    /// The same of the tensor in the file, be it codes.
+    pub(crate) fn raw_shared(&self, name: &str) -> Result<SharedBytes> {
         self.shard(name)
             .and_then(|shard| shard.shared(name))
             .ok_or_else(|| self.missing(name))

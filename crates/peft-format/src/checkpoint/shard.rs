@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 use memmap2::Mmap;
+#[cfg(unix)]
+use memmap2::UncheckedAdvice;
 
 use super::{Header, TensorInfo, TensorView, wrapper};
 use crate::Metadata;
@@ -87,6 +89,17 @@ impl Shard {
         };
         shard.plain = wrapper::plain_names(shard.contents.names());
         Ok(shard)
+    }
+
+    /// Gives the memory of the mapped pages back.
+    pub fn release(&self) {
+        // SAFETY: pages of a mapping that was made of a file and never written to are read from the file again when they
+        // are looked at, with the same bytes.
+        #[cfg(unix)]
+        let advised = unsafe { self.map.unchecked_advise(UncheckedAdvice::DontNeed) };
+        // Advice that is not taken costs memory and nothing else.
+        #[cfg(unix)]
+        drop(advised);
     }
 
     pub fn path(&self) -> &Path {

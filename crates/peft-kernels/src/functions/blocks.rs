@@ -1,6 +1,17 @@
 use burn::tensor::{Device, Tensor};
 use peft_blocks::BlockType;
 
+/// Whether the products of this crate can multiply with a [`block_matrix`] on a device.
+pub fn has_blocks(device: &Device) -> bool {
+    #[cfg(feature = "flex")]
+    return crate::route::on_flex(device);
+    #[cfg(not(feature = "flex"))]
+    {
+        let _ = device;
+        false
+    }
+}
+
 /// A frozen matrix whose numbers stay in quantised blocks: `[lines, width]`, every line being whole blocks.
 ///
 /// It takes the bytes of its blocks in memory. The products of this crate ([`linear`](crate::linear) and its relatives,

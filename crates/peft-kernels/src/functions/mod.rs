@@ -28,7 +28,7 @@ pub use adamw::{AdamWStep, AdamWTensor, adamw};
 pub use attention::{
     AttentionOptions, AttentionPrefix, attention, cached_attention, prefix_attention,
 };
-pub use blocks::{block_matrix, block_type, decoded};
+pub use blocks::{block_matrix, block_type, decoded, has_blocks};
 pub use conv::{causal_conv1d, conv_state};
 pub use cross_entropy::{cross_entropy, head_cross_entropy};
 pub use dropout::{Dropout, dropout};

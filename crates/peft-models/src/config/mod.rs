@@ -86,14 +86,15 @@ impl ModelConfig {
 
     /// The architecture of a configuration's fields.
     pub(crate) fn from_json(map: &Map<String, Value>) -> Result<Self, Fault> {
-        if let Some(quantised) = map.get("quantization_config").filter(|q| !q.is_null()) {
+        let quantised = map.get("quantization_config").filter(|q| !q.is_null());
+        if let Some(quantised) = quantised.filter(|quantised| !is_nf4(quantised)) {
             let method = quantised.get("quant_method").and_then(Value::as_str);
             let method = method.map_or("in a way that it does not name".into(), |name| {
                 format!("by `{}`", peft_format::shorten(name))
             });
             return Err((
                 format!("the checkpoint is quantised {method} (`quantization_config`)"),
-                "use the checkpoint in full or half precision, or as a GGUF file",
+                "use the checkpoint in full or half precision, as a GGUF file, or as NF4 of bitsandbytes",
             ));
         }
         let model_type = map.get("model_type").and_then(Value::as_str).unwrap_or("");
@@ -189,6 +190,14 @@ fn labels(id2label: BTreeMap<String, String>) -> Vec<String> {
     } else {
         Vec::new()
     }
+}
+
+/// Whether a `quantization_config` says that the weights are NF4 of bitsandbytes.
+fn is_nf4(config: &Value) -> bool {
+    let says = |key: &str, value: Value| config.get(key) == Some(&value);
+    says("quant_method", "bitsandbytes".into())
+        && says("load_in_4bit", true.into())
+        && says("bnb_4bit_quant_type", "nf4".into())
 }
 
 #[cfg(test)]

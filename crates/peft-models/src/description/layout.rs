@@ -1,5 +1,3 @@
-use std::collections::BTreeSet;
-
 use peft_core::{Site, SiteKind};
 
 use super::{Description, Part, PartKind};
@@ -16,8 +14,6 @@ pub struct ModelLayout {
     pub sites: Vec<Site>,
     /// All parameters and their shapes in the checkpoint (`[out, in]` for linear layers).
     pub parameters: Vec<(String, Vec<usize>)>,
-    /// Those of the parameters that are kept in the type of the frozen matrices.
-    pub narrowed: BTreeSet<String>,
     /// Linear layers that are made where the checkpoint has none.
     pub heads: Vec<String>,
 }
@@ -30,7 +26,6 @@ impl Description {
             linears: Vec::new(),
             sites: Vec::new(),
             parameters: Vec::new(),
-            narrowed: BTreeSet::new(),
             heads: self.heads().map(str::to_owned).collect(),
         };
         for entry in self.entries() {
@@ -55,9 +50,6 @@ impl Description {
             }
             for (leaf, shape) in part.parameters() {
                 let name = format!("{}{leaf}", part.name);
-                if part.is_narrowed() && leaf == ".weight" {
-                    layout.narrowed.insert(name.clone());
-                }
                 layout.parameters.push((name, shape));
             }
         }

@@ -99,6 +99,9 @@ pub fn settings(config: &RunConfig, resolved: &Resolved) -> Map<String, Value> {
     set("--clip", json!(config.clip));
     set("--model-dropout", json!(config.model_dropout));
     set("--base-dtype", json!(config.base_dtype));
+    if let Some(quantize) = config.quantize {
+        set("--quantize", json!(quantize));
+    }
     set("--seed", json!(config.seed));
     set("--device", json!(resolved.device));
     for (key, value) in resolved.adapter.fields() {

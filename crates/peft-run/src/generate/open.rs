@@ -9,7 +9,7 @@ use peft_models::{Model, ModelFolder};
 
 use super::{GenerationConfig, Generator};
 use crate::{
-    OpenOptions, OpenSetOptions, RunError, TaskFile,
+    BaseOptions, OpenOptions, OpenSetOptions, RunError, TaskFile,
     objective::CAUSAL,
     open::{open, open_set},
 };
@@ -23,6 +23,8 @@ pub struct OpenGenerator<'a> {
     pub adapters: &'a [(Option<&'a str>, &'a Path)],
     /// Use the adapters even on another base than the one they were trained on.
     pub any_base: bool,
+    /// How the frozen matrices are kept.
+    pub base: BaseOptions,
     /// Where to compute.
     pub device: &'a Device,
 }
@@ -60,6 +62,7 @@ impl GeneratorModel {
                     adapter: options.adapters.first().map(|(_, path)| *path),
                     any_base: options.any_base,
                     task: Some(CAUSAL),
+                    base: options.base,
                     device: options.device,
                 })?;
                 (adapted.model, adapted.tokenizer, None)
@@ -70,6 +73,7 @@ impl GeneratorModel {
                     adapters: named,
                     any_base: options.any_base,
                     task: Some(CAUSAL),
+                    base: options.base,
                     device: options.device,
                 })?;
                 (set.model, set.tokenizer, Some(set.roster))

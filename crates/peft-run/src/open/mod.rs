@@ -12,7 +12,7 @@ use peft_models::{HeadKind, HeadState, Model, ModelFolder, Network};
 use peft_train::HeadNeed;
 
 use crate::{
-    BaseFile, RunError, TaskFile,
+    BaseFile, BaseOptions, RunError, TaskFile,
     merge::saved_outputs,
     objective::{CAUSAL, has_labels, head_kind, label_names, likely_task, objective, task_of_type},
     text::tokenizer,
@@ -35,6 +35,8 @@ pub struct OpenOptions<'a> {
     pub any_base: bool,
     /// The task, where no file tells it.
     pub task: Option<Task>,
+    /// How the frozen matrices are kept.
+    pub base: BaseOptions,
     /// Where to compute.
     pub device: &'a Device,
 }
@@ -58,6 +60,7 @@ pub struct Adapted {
 /// If files are missing or broken, the adapter belongs to another base, or there is no head.
 pub fn open(options: &OpenOptions) -> Result<Adapted, RunError> {
     let mut folder = ModelFolder::open(options.model)?;
+    options.base.apply(&mut folder, options.device)?;
     if let (Some(adapter), false) = (options.adapter, options.any_base) {
         BaseFile::expect(adapter, &folder)?;
     }

@@ -9,7 +9,7 @@ use peft_format::AdapterConfig;
 use peft_models::{Model, ModelFolder, Network};
 
 use super::{expect_task, infer_task, read_with_method, use_head_of};
-use crate::{BaseFile, RunError, TaskFile, text};
+use crate::{BaseFile, BaseOptions, RunError, TaskFile, text};
 
 /// What [`open_set`] is asked for.
 #[derive(Debug, Clone, Copy)]
@@ -22,6 +22,8 @@ pub struct OpenSetOptions<'a> {
     pub any_base: bool,
     /// The task, where no file tells it.
     pub task: Option<Task>,
+    /// How the frozen matrices are kept.
+    pub base: BaseOptions,
     /// Where to compute.
     pub device: &'a Device,
 }
@@ -61,6 +63,7 @@ pub struct NamedAdapter {
 /// they were not trained to one task, for the same labels and lengths, or one lacks a head.
 pub fn open_set(options: &OpenSetOptions) -> Result<AdaptedSet, RunError> {
     let mut folder = ModelFolder::open(options.model)?;
+    options.base.apply(&mut folder, options.device)?;
     let tokenizer = text::tokenizer(options.model)?;
     let base = match options.any_base {
         true => None,

@@ -95,9 +95,9 @@ pub fn plan(config: &RunConfig) -> Result<Plan, RunError> {
         folder.drop_head();
     }
     let config = &resolve(config, &folder, peft_methods::by_name(&config.method)?);
-    if let Some(dtype) = config.base_dtype {
-        folder.set_base_dtype(dtype.into());
-    }
+    // What is planned is memory of the CPU.
+    let device = crate::DeviceChoice::Cpu.select()?.device;
+    config.base_options().apply(&mut folder, &device)?;
     let made = |head: HeadKind, data: Option<&Data>| {
         let created = folder.check(&folder.layout(head)?)?;
         let choice = Choice::of(config, &folder, head, &created)?;

@@ -1,9 +1,14 @@
 //! What the blocks keep and compute for a token, and how many tokens there are.
 
 use peft_core::{AdapterSpec, Cost, Site, SiteKind, is_saved};
-use peft_models::{BlockWork, Description, HeadKind, LinearWork, ModelFolder, ModelLayout, Role};
+use peft_models::{
+    BlockWork, Description, HeadKind, LinearWork, MAPPED, ModelFolder, ModelLayout, Role, Storage,
+};
 
-use crate::{BaseDtype, RunConfig, RunError, session::Data};
+use crate::{RunConfig, RunError, session::Data};
+
+/// Bytes of a value while a weight is converted.
+const VALUE: usize = 4;
 
 /// Everything that estimates are made of.
 pub struct Work {
@@ -24,9 +29,9 @@ pub struct Work {
     pub mean: Batch,
     /// Bytes of the weights as they are kept.
     pub weights: usize,
-    /// The most bytes of weights while they are loaded: one that is narrowed is there twice.
+    /// The most bytes of weights while they are loaded: one that is converted is there twice.
     pub loading: usize,
-    /// Bytes of the checkpoint's files, which are mapped while the model is loaded.
+    /// Bytes of the checkpoint's files that are mapped together while the model is loaded.
     pub mapped: usize,
     /// Bytes of the tokenized rows.
     pub rows: usize,
@@ -88,21 +93,34 @@ impl Work {
         };
         let lengths = data.map(|data| data.select.lengths());
         let longest = lengths.and_then(|l| l.into_iter().max()).unwrap_or(longest);
-        let narrow = match run.base_dtype {
-            Some(BaseDtype::F16 | BaseDtype::Bf16) => 2,
-            Some(BaseDtype::F32) | None => 4,
-        };
+        let device = crate::DeviceChoice::Cpu.select()?.device;
         let (mut weights, mut loading) = (0, 0);
-        for (name, shape) in &layout.parameters {
-            let values: usize = shape.iter().product();
-            let narrowed = narrow < 4 && layout.narrowed.contains(name);
-            weights += values * if narrowed { narrow } else { 4 };
-            loading = loading.max(weights + if narrowed { 4 * values } else { 0 });
+        for part in description.parts().map(|(_, part)| part) {
+            let matrix = folder.storage(&part, &device);
+            for (leaf, shape) in part.parameters() {
+                let values: usize = shape.iter().product();
+                let storage = match leaf {
+                    ".bias" => Storage::Floats(folder.dtype()),
+                    _ => matrix,
+                };
+                let kept = storage.bytes(values);
+                weights += kept;
+                // The values that they are made of, and of blocks the bytes, are there beside what is kept.
+                let beside = match storage {
+                    Storage::Floats(dtype) if dtype == folder.dtype() => 0,
+                    Storage::Floats(_) => VALUE * values,
+                    Storage::Blocks(_) => kept,
+                    Storage::Made(_) => VALUE * values + kept,
+                };
+                loading = loading.max(weights + beside);
+            }
         }
         let checkpoint = folder.checkpoint();
-        let mapped = checkpoint
+        let stored = |name| checkpoint.stored_as(name).map_or(0, |stored| stored.1);
+        let (files, widest) = checkpoint
             .names()
-            .filter_map(|name| Some(checkpoint.stored_as(name)?.1));
+            .map(stored)
+            .fold((0, 0), |(sum, most), bytes| (sum + bytes, most.max(bytes)));
         Ok(Self {
             vocabulary: description.input.vocab_size,
             blocks,
@@ -113,7 +131,7 @@ impl Work {
             mean,
             weights,
             loading,
-            mapped: mapped.sum(),
+            mapped: files.min(MAPPED + widest),
             rows: data.map_or(0, Data::resident),
             logits: match description.head {
                 HeadKind::Language => description.input.vocab_size,

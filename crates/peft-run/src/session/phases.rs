@@ -8,7 +8,7 @@ use burn::{
 };
 use peft_core::{
     HostTensor, HostTensorExt, Method, NameMap, ParamPath, PhaseLength, PhaseSpec, WarmUpChoice,
-    Warmed,
+    Warmed, kernels::decoded,
 };
 use peft_data::Cursor;
 use peft_format::AdapterConfig;
@@ -354,7 +354,7 @@ fn weights(model: &Model, modules: &[String]) -> BTreeMap<String, (Tensor<1>, Ve
                 path == **module || path.strip_suffix(".weight") == Some(module.as_str())
             };
             if let Some(module) = self.modules.iter().find(of) {
-                let value = param.base().inner();
+                let value = decoded(param.base()).inner();
                 let shape = value.dims();
                 let flat = value.reshape([shape.iter().product::<usize>()]);
                 self.found.insert(module.clone(), (flat, shape.to_vec()));

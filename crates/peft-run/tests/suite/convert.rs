@@ -4,7 +4,7 @@ use std::path::Path;
 
 use burn::tensor::FloatDType;
 use peft_run::{
-    ConvertOptions, OpenOptions, RunError, convert,
+    BaseOptions, ConvertOptions, OpenOptions, RunError, convert,
     core::{
         format::{AdapterConfig, AdapterFile},
         load_adapter, read_adapter,
@@ -23,6 +23,7 @@ fn loss(model: &Path, adapter: &Path, data: &Path) -> f64 {
         adapter: Some(adapter),
         any_base: false,
         task: None,
+        base: BaseOptions::default(),
         device: &device,
     })
     .unwrap();

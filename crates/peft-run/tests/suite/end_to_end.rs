@@ -4,7 +4,7 @@ use std::path::Path;
 
 use peft_run::core::format::AdapterFile;
 use peft_run::{
-    Event, MergeOptions, OpenOptions, Progress, RunConfig, RunError, TaskFile,
+    BaseOptions, Event, MergeOptions, OpenOptions, Progress, RunConfig, RunError, TaskFile,
     data::{Dataset, LoadOptions, Task},
     evaluate, evaluate_parts, merge, open, plan, train,
 };
@@ -31,6 +31,7 @@ fn a_run_learns_and_its_files_work() {
         adapter: Some(&output),
         any_base: false,
         task: None,
+        base: BaseOptions::default(),
         device: &device,
     };
     let adapted = open(&options).unwrap();
@@ -71,6 +72,7 @@ fn a_run_learns_and_its_files_work() {
         adapter: None,
         any_base: false,
         task: None,
+        base: BaseOptions::default(),
         device: &device,
     };
     let whole = open(&options).unwrap();

@@ -8,8 +8,8 @@ use std::{
 
 use burn::tensor::Device;
 use peft_run::{
-    Chat, Finish, Generated, GenerationConfig, Generator, GeneratorModel, OpenGenerator, Prompt,
-    RunError, TaskFile,
+    BaseOptions, Chat, Finish, Generated, GenerationConfig, Generator, GeneratorModel,
+    OpenGenerator, Prompt, RunError, TaskFile,
     core::{AdapterChoice, set_active},
     data::{ChatTemplate, Clock, Conversation, Message, Task, TextTokenizer},
     models::{HeadKind, Model, ModelFolder},
@@ -288,6 +288,7 @@ fn open(model: &str, adapters: &[(Option<&str>, &Path)]) -> Result<GeneratorMode
         model: &goldens().join(model),
         adapters,
         any_base: true,
+        base: BaseOptions::default(),
         device: &Device::flex(),
     })
 }

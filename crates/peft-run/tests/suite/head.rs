@@ -1,7 +1,7 @@
 //! Training the head alone: what adapters are compared with.
 
 use peft_run::core::format::{AdapterFile, TargetModules};
-use peft_run::{Event, MergeOptions, OpenOptions, Progress, merge, open, train};
+use peft_run::{BaseOptions, Event, MergeOptions, OpenOptions, Progress, merge, open, train};
 
 use crate::common::cpu;
 use crate::tiny::{config, workspace};
@@ -54,6 +54,7 @@ fn nothing_but_the_head_is_trained_and_stored() {
         adapter: Some(&output),
         task: None,
         any_base: false,
+        base: BaseOptions::default(),
         device: &device,
     })
     .unwrap();

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use peft_run::{
-    OpenOptions, Progress, RunConfig, SelectedDevice,
+    BaseOptions, OpenOptions, Progress, RunConfig, SelectedDevice,
     data::{Dataset, Labels, LoadOptions, Task},
     open, predict, train,
 };
@@ -66,6 +66,7 @@ impl Arm {
             adapter: Some(&folder),
             task: None,
             any_base: false,
+            base: BaseOptions::default(),
             device: &selected.device,
         })?;
         let labels = adapted.task.label_map()?;

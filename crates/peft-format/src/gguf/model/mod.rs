@@ -191,6 +191,15 @@ impl GgufModel {
         kept.get().map(Vec::as_slice)
     }
 
+    /// How [`stored`](Self::stored) gives a tensor.
+    pub(crate) fn kind(&self, name: &str) -> Option<BlockType> {
+        let place = self.tensors.get(name)?;
+        match place.change {
+            Change::PlusOne | Change::NegativeExponential => Some(BlockType::F32),
+            _ => Some(self.file.tensor(&place.name).ok()?.kind),
+        }
+    }
+
     /// The blocks of a tensor with Hugging Face's values, and its rows in Hugging Face's order.
     ///
     /// They are pages of the file where that has them so; rows in another order are copied, values

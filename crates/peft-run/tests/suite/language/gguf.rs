@@ -322,6 +322,7 @@ fn what_is_no_base_says_so() {
             adapter,
             any_base: false,
             task: None,
+            base: peft_run::BaseOptions::default(),
             device: &device,
         });
         error.unwrap_err().to_string()

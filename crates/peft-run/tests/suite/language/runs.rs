@@ -6,7 +6,7 @@ use std::{
 };
 
 use peft_run::{
-    DeviceChoice, MergeOptions, OpenOptions, RunConfig, RunError, TaskFile,
+    BaseOptions, DeviceChoice, MergeOptions, OpenOptions, RunConfig, RunError, TaskFile,
     core::format::{AdapterConfig, AdapterFile, TargetModules},
     data::{Dataset, LoadOptions, Task},
     evaluate, merge, methods, open, train,
@@ -70,6 +70,7 @@ pub fn measured(
         adapter,
         any_base: false,
         task: Some(Task::CausalLm),
+        base: BaseOptions::default(),
         device: &device,
     })
     .unwrap();
