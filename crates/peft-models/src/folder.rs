@@ -4,7 +4,7 @@ use burn::tensor::{Device, FloatDType};
 use peft_core::kernels::has_blocks;
 use peft_format::{BlockType, Checkpoint, gguf};
 
-use crate::{Description, HeadKind, ModelConfig, ModelError, ModelLayout, Part, PartKind};
+use crate::{Description, HeadKind, ModelConfig, ModelError, ModelLayout, Part, Role};
 
 /// What a checkpoint holds of a classification head.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -195,11 +195,10 @@ impl ModelFolder {
         let stored = self
             .find(&name)
             .and_then(|name| self.checkpoint.kind(&name));
+        let is_layer = part.widths().is_some() && part.role != Role::Head;
         match (stored, self.quantize) {
             (Some(kind), _) if !kind.is_float() => Storage::Blocks(kind),
-            (_, Some(kind))
-                if part.kind != PartKind::Embedding && width.is_multiple_of(kind.block_len()) =>
-            {
+            (_, Some(kind)) if is_layer && width.is_multiple_of(kind.block_len()) => {
                 Storage::Made(kind)
             }
             (Some(BlockType::F16), None) if self.quantised => Storage::Floats(FloatDType::F16),

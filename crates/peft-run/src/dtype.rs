@@ -5,7 +5,7 @@ use std::str::FromStr;
 use burn::tensor::{Device, FloatDType};
 use peft_core::kernels::has_blocks;
 use peft_format::{BlockType, Dtype};
-use peft_models::ModelFolder;
+use peft_models::{ModelFolder, Storage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -133,7 +133,19 @@ impl BaseOptions {
                 "use the CPU, or half precision with `base_dtype`",
             );
         }
-        folder.set_quantize(quantize.into());
+        let kind = BlockType::from(quantize);
+        folder.set_quantize(kind);
+        let mut parts = folder.description().parts();
+        if !parts.any(|(_, part)| folder.storage(&part, device) == Storage::Made(kind)) {
+            drop(parts);
+            return refuse(
+                format!(
+                    "no linear layer has rows of whole blocks of {} values, as {kind} needs them",
+                    kind.block_len()
+                ),
+                "leave it out",
+            );
+        }
         Ok(())
     }
 }

@@ -212,15 +212,20 @@ impl Checkpoint {
         Some((info.dtype.to_string(), info.byte_len()?))
     }
 
-    /// Whether matrices of the checkpoint are quantised: stored as blocks of low-bit codes.
+    /// The type of a tensor that is quantised, stored as low-bit codes.
+    pub fn quantised(&self, name: &str) -> Option<BlockType> {
+        if bitsandbytes::is_coded(self, name) {
+            return Some(BlockType::Nf4);
+        }
+        let kind = self.shard(name)?.gguf()?.tensor(name)?.kind;
+        (!kind.is_float()).then_some(kind)
+    }
+
+    /// Whether tensors of the checkpoint are [quantised](Self::quantised).
     pub fn is_quantised(&self) -> bool {
-        let mut names = self.places.keys();
-        names.any(|name| {
-            let gguf = self.shard(name).and_then(Shard::gguf);
-            let stored = gguf.and_then(|model| model.tensor(name));
-            stored.is_some_and(|tensor| !tensor.kind.is_float())
-                || bitsandbytes::is_coded(self, name)
-        })
+        self.places
+            .keys()
+            .any(|name| self.quantised(name).is_some())
     }
 
     /// The bytes of [`bytes`](Self::bytes), but of a quantised tensor of a GGUF file its blocks, in

@@ -103,7 +103,16 @@ pub fn expect_replaceable(output: &Path, overwrite: bool) -> Result<(), RunError
 fn fields(folder: &ModelFolder) -> Result<Map<String, Value>, RunError> {
     let Some(model) = folder.checkpoint().gguf() else {
         let config = object(&folder.path().join("config.json"))?;
-        return Ok(config.unwrap_or_default());
+        let mut config = config.unwrap_or_default();
+        // What was quantised is written in floats.
+        if config.shift_remove("quantization_config").is_some()
+            && folder.checkpoint().is_quantised()
+        {
+            let key = ["dtype", "torch_dtype"];
+            let key = key.into_iter().find(|key| config.contains_key(*key));
+            config.insert(key.unwrap_or("torch_dtype").into(), "float32".into());
+        }
+        return Ok(config);
     };
     let mut config = model.config().clone();
     // Whatever types the file mixes, this one has room for all of them.

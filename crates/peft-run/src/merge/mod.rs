@@ -242,13 +242,11 @@ fn merged_task(
 
 /// The types of the quantised tensors of a base.
 fn dequantised(folder: &ModelFolder) -> Vec<String> {
-    let Some(model) = folder.checkpoint().gguf() else {
-        return Vec::new();
-    };
-    let kinds = model
+    let checkpoint = folder.checkpoint();
+    let kinds = checkpoint
         .names()
-        .filter_map(|name| Some(model.tensor(name)?.kind));
-    let kinds: BTreeSet<BlockType> = kinds.filter(|kind| !kind.is_float()).collect();
+        .filter_map(|name| checkpoint.quantised(name));
+    let kinds: BTreeSet<BlockType> = kinds.collect();
     kinds.iter().map(BlockType::to_string).collect()
 }
 

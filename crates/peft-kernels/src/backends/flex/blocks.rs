@@ -21,6 +21,22 @@ const WORD: usize = size_of::<u64>();
 /// Elements that are decoded together. A multiple of every block.
 pub const CHUNK: usize = 256;
 
+/// Where chunks are decoded. Made once for many of them, for making it writes it.
+pub struct Room<T> {
+    narrow: [f32; CHUNK],
+    /// A chunk.
+    pub wide: [T; CHUNK],
+}
+
+impl<T: Real> Default for Room<T> {
+    fn default() -> Self {
+        Self {
+            narrow: [0.0; CHUNK],
+            wide: [T::ZERO; CHUNK],
+        }
+    }
+}
+
 /// A matrix of blocks, as a product sees it.
 #[derive(Clone, Copy, Debug)]
 pub struct Blocks {
@@ -96,6 +112,45 @@ impl Blocks {
         }
     }
 
+    /// The bytes of a line.
+    ///
+    /// # Safety
+    /// The matrix must have the line, and its tensor be alive.
+    #[inline(always)]
+    unsafe fn line<'a>(self, line: usize) -> &'a [u8] {
+        // SAFETY: inside of the blocks, by the caller's promise.
+        unsafe {
+            let start = self.start.add(line * self.line_bytes);
+            core::slice::from_raw_parts(start, self.line_bytes)
+        }
+    }
+
+    /// Decodes a range of a line into `to`, which is as long and no longer than a chunk.
+    ///
+    /// # Safety
+    /// The matrix must have the line and the range, and its tensor be alive.
+    #[inline(always)]
+    pub unsafe fn decode_into<T: Real>(
+        self,
+        line: usize,
+        range: Range<usize>,
+        room: &mut Room<T>,
+        to: &mut [T],
+    ) {
+        let len = self.kind.block_len();
+        // SAFETY: the caller's promise.
+        unsafe {
+            if range.start.is_multiple_of(len) && to.len().is_multiple_of(len) {
+                let at = range.start / len * self.kind.block_bytes();
+                T::decode(self.kind, &self.line(line)[at..], &mut room.narrow, to);
+                return;
+            }
+            self.decode(line, range, room, |at, values| {
+                to[at..at + values.len()].copy_from_slice(values);
+            });
+        }
+    }
+
     /// Decodes a range of a line, in pieces: `take` is given each with its place in the range.
     ///
     /// # Safety
@@ -105,22 +160,18 @@ impl Blocks {
         self,
         line: usize,
         range: Range<usize>,
+        room: &mut Room<T>,
         mut take: impl FnMut(usize, &[T]),
     ) {
         let len = self.kind.block_len();
-        let (mut narrow, mut room) = ([0.0f32; CHUNK], [T::ZERO; CHUNK]);
-        // SAFETY: inside of the blocks, by the caller's promise.
-        let bytes = unsafe {
-            let start = self.start.add(line * self.line_bytes);
-            core::slice::from_raw_parts(start, self.line_bytes)
-        };
+        // SAFETY: the caller's promise.
+        let bytes = unsafe { self.line(line) };
         let end = range.end.next_multiple_of(len);
         for from in (range.start / len * len..end).step_by(CHUNK) {
             let count = CHUNK.min(end - from);
             let blocks = from / len * self.kind.block_bytes();
-            self.kind
-                .decode_inline(&bytes[blocks..], &mut narrow[..count]);
-            let values = T::of_singles(&narrow[..count], &mut room);
+            let values = &mut room.wide[..count];
+            T::decode(self.kind, &bytes[blocks..], &mut room.narrow, values);
             let (first, last) = (range.start.max(from), range.end.min(from + count));
             take(first - range.start, &values[first - from..last - from]);
         }

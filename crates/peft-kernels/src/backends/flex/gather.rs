@@ -6,7 +6,7 @@ use burn::tensor::Shape;
 use burn_flex::FlexTensor;
 use rayon::prelude::*;
 
-use super::blocks::Blocks;
+use super::blocks::{Blocks, Room};
 use super::parallel::over_rows;
 use super::real::Real;
 use super::simd::{Kernel, dispatch};
@@ -56,11 +56,11 @@ struct DecodedRows<'a, T> {
 impl<T: Real> Kernel for DecodedRows<'_, T> {
     #[inline(always)]
     fn run<const FMA: bool>(self) {
-        let d = self.table.cols;
+        let (d, mut room) = (self.table.cols, Room::default());
         for (out, &id) in self.out.chunks_exact_mut(d).zip(self.ids) {
             // SAFETY: ids were checked, the whole line is shown, and the table's tensor is alive.
             unsafe {
-                self.table.decode(id, 0..d, |at, values: &[T]| {
+                self.table.decode(id, 0..d, &mut room, |at, values: &[T]| {
                     for (out, &value) in out[at..].iter_mut().zip(values) {
                         out.write(value);
                     }

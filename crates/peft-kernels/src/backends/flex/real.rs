@@ -4,6 +4,7 @@ use core::ops::{Add, AddAssign, Div, Mul, Neg, Sub};
 
 use burn::tensor::{DType, Element};
 use bytemuck::Pod;
+use peft_blocks::BlockType;
 
 use super::matmul::{self, Vector};
 use crate::{Applied, RowUpdate};
@@ -47,8 +48,8 @@ pub trait Real:
     fn of(value: f64) -> Self;
     /// Widens or keeps.
     fn of_single(value: f32) -> Self;
-    /// Widens into `room`, or gives what is there already.
-    fn of_singles<'a>(values: &'a [f32], room: &'a mut [Self]) -> &'a [Self];
+    /// Decodes whole blocks, by way of `narrow` if they must be widened, which has room for as many.
+    fn decode(kind: BlockType, bytes: &[u8], narrow: &mut [f32], to: &mut [Self]);
     /// Widens.
     fn wide(self) -> f64;
     /// Square root.
@@ -94,8 +95,8 @@ impl Real for f32 {
         value
     }
     #[inline(always)]
-    fn of_singles<'a>(values: &'a [f32], _: &'a mut [Self]) -> &'a [Self] {
-        values
+    fn decode(kind: BlockType, bytes: &[u8], _: &mut [f32], to: &mut [Self]) {
+        kind.decode_inline(bytes, to);
     }
     #[inline(always)]
     fn wide(self) -> f64 {
@@ -240,11 +241,12 @@ impl Real for f64 {
         f64::from(value)
     }
     #[inline(always)]
-    fn of_singles<'a>(values: &'a [f32], room: &'a mut [Self]) -> &'a [Self] {
-        for (wide, &value) in room.iter_mut().zip(values) {
+    fn decode(kind: BlockType, bytes: &[u8], narrow: &mut [f32], to: &mut [Self]) {
+        let narrow = &mut narrow[..to.len()];
+        kind.decode_inline(bytes, narrow);
+        for (wide, &value) in to.iter_mut().zip(&*narrow) {
             *wide = value.into();
         }
-        &room[..values.len()]
     }
     #[inline(always)]
     fn wide(self) -> f64 {

@@ -177,7 +177,7 @@ fn tiny(dir: &Path) -> PathBuf {
 }
 
 /// A quantised model of no sense that can learn, for a context of so many tokens.
-fn blocks(dir: &Path, context: u32) -> PathBuf {
+pub fn blocks(dir: &Path, context: u32) -> PathBuf {
     let path = dir.join("blocks.gguf");
     BLOCKS.write(&path, context, |name, len| {
         let phase = name.bytes().map(u32::from).sum::<u32>() as f32;
@@ -190,7 +190,7 @@ fn blocks(dir: &Path, context: u32) -> PathBuf {
     path
 }
 
-fn texts(dir: &Path) -> PathBuf {
+pub fn texts(dir: &Path) -> PathBuf {
     let path = dir.join("texts.jsonl");
     let words = ["cat", "dog", "owl", "fox", "hen", "pig"];
     let rows = (0..60).map(|row| {

@@ -4,6 +4,7 @@ mod causal;
 mod gguf;
 mod mamba;
 mod modules;
+mod quantised;
 mod runs;
 mod smollm2;
 

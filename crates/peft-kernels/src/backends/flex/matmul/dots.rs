@@ -4,7 +4,7 @@
 use half::bf16;
 use rayon::prelude::*;
 
-use super::super::blocks::Blocks;
+use super::super::blocks::{Blocks, CHUNK, Room};
 use super::super::lanes::Running;
 use super::super::simd::{Kernel, dispatch};
 use super::pack::Stored;
@@ -15,8 +15,6 @@ use super::{Matrix, Operand, Real, Term, Threads};
 const ROWS: usize = 4;
 /// Columns of a task.
 const COLS: usize = 64;
-/// Numbers of a column that are widened together.
-const PART: usize = 256;
 
 /// Whether both operands lie along `k`, and there are few rows.
 pub fn suits<T: Copy>(term: &Term<T>) -> bool {
@@ -35,12 +33,12 @@ trait Columns<T>: Copy {
     ///
     /// # Safety
     /// There must be the column.
-    unsafe fn show(self, column: usize, take: impl FnMut(usize, &[T]));
+    unsafe fn show(self, column: usize, room: &mut Room<T>, take: impl FnMut(usize, &[T]));
 }
 
 impl<T: Real> Columns<T> for Matrix<T> {
     #[inline(always)]
-    unsafe fn show(self, column: usize, mut take: impl FnMut(usize, &[T])) {
+    unsafe fn show(self, column: usize, _: &mut Room<T>, mut take: impl FnMut(usize, &[T])) {
         // SAFETY: a column is contiguous, by `suits`, and there, by the caller's promise.
         take(0, unsafe { self.transposed().line(column) });
     }
@@ -48,24 +46,24 @@ impl<T: Real> Columns<T> for Matrix<T> {
 
 impl<T: Real> Columns<T> for Matrix<bf16> {
     #[inline(always)]
-    unsafe fn show(self, column: usize, mut take: impl FnMut(usize, &[T])) {
-        let mut wide = [T::ZERO; PART];
+    unsafe fn show(self, column: usize, room: &mut Room<T>, mut take: impl FnMut(usize, &[T])) {
+        let wide = &mut room.wide;
         // SAFETY: as above.
         let line = unsafe { self.transposed().line(column) };
-        for (part, narrow) in line.chunks(PART).enumerate() {
+        for (part, narrow) in line.chunks(CHUNK).enumerate() {
             for (wide, narrow) in wide.iter_mut().zip(narrow) {
                 *wide = narrow.widen();
             }
-            take(part * PART, &wide[..narrow.len()]);
+            take(part * CHUNK, &wide[..narrow.len()]);
         }
     }
 }
 
 impl<T: Real> Columns<T> for Blocks {
     #[inline(always)]
-    unsafe fn show(self, column: usize, take: impl FnMut(usize, &[T])) {
+    unsafe fn show(self, column: usize, room: &mut Room<T>, take: impl FnMut(usize, &[T])) {
         // SAFETY: lines are columns, by `suits`.
-        unsafe { self.decode(column, 0..self.rows, take) };
+        unsafe { self.decode(column, 0..self.rows, room, take) };
     }
 }
 
@@ -80,12 +78,12 @@ struct Dots<T, B> {
 impl<T: Real, B: Columns<T>> Dots<T, B> {
     /// The products of one column with `N` rows.
     #[inline(always)]
-    fn column<const N: usize>(&self, j: usize) -> [T; N] {
+    fn column<const N: usize>(&self, j: usize, room: &mut Room<T>) -> [T; N] {
         let mut sums = [Running::<T>::default(); N];
         // SAFETY: the rows of `a` are contiguous, by `suits`; the column is there.
         unsafe {
             let rows: [&[T]; N] = core::array::from_fn(|i| self.a.line(i));
-            self.b.show(self.first + j, |at, column| {
+            self.b.show(self.first + j, room, |at, column| {
                 for (sum, row) in sums.iter_mut().zip(rows) {
                     sum.add(&row[at..at + column.len()], column, |x, y| x * y);
                 }
@@ -113,8 +111,9 @@ impl<T: Real, B: Columns<T>> Dots<T, B> {
 
     #[inline(always)]
     fn all<const N: usize>(&self) {
+        let mut room = Room::default();
         for j in 0..self.sink.cols {
-            for (i, dot) in self.column::<N>(j).into_iter().enumerate() {
+            for (i, dot) in self.column::<N>(j, &mut room).into_iter().enumerate() {
                 self.put(i, j, dot);
             }
         }

@@ -5,7 +5,7 @@ use core::ops::Range;
 use half::{bf16, f16};
 use peft_blocks::floats::{widen_bf16, widen_half};
 
-use super::super::blocks::{Blocks, CHUNK};
+use super::super::blocks::{Blocks, CHUNK, Room};
 use super::tile::COLUMN_STRIDE;
 use super::vector::Vector;
 use super::{Matrix, Real};
@@ -155,6 +155,7 @@ pub unsafe fn pack_blocks<V: Vector>(
     width: usize,
     panel_len: usize,
 ) {
+    let mut room = Room::default();
     // SAFETY: the caller's promise, here and below.
     unsafe {
         let (last, filled) = (cols.len() / width, cols.len() % width);
@@ -167,26 +168,35 @@ pub unsafe fn pack_blocks<V: Vector>(
             }
         }
         if b.upright {
+            let mut wide = [V::Elem::default(); MOST * CHUNK];
             for first in (0..cols.len()).step_by(V::LANES) {
                 let panel = to.add(first / width * panel_len + first % width);
                 let group = first + cols.start..cols.end.min(first + cols.start + V::LANES);
-                pack_lines::<V>(b, rows.clone(), group, panel, width);
+                pack_lines::<V>(b, rows.clone(), group, panel, width, (&mut room, &mut wide));
             }
             return;
         }
         for k in 0..rows.len() {
-            b.decode(rows.start + k, cols.clone(), |mut at, mut values| {
-                while !values.is_empty() {
-                    let (panel, column) = (at / width, at % width);
-                    let count = values.len().min(width - column);
-                    let to = to.add(panel * panel_len + k * width + column);
-                    core::ptr::copy_nonoverlapping(values.as_ptr(), to, count);
-                    (at, values) = (at + count, &values[count..]);
-                }
-            });
+            b.decode(
+                rows.start + k,
+                cols.clone(),
+                &mut room,
+                |mut at, mut values| {
+                    while !values.is_empty() {
+                        let (panel, column) = (at / width, at % width);
+                        let count = values.len().min(width - column);
+                        let to = to.add(panel * panel_len + k * width + column);
+                        core::ptr::copy_nonoverlapping(values.as_ptr(), to, count);
+                        (at, values) = (at + count, &values[count..]);
+                    }
+                },
+            );
         }
     }
 }
+
+/// Numbers of the widest vector.
+const MOST: usize = 16;
 
 /// Up to `LANES` lines of blocks as columns of a panel.
 #[inline(always)]
@@ -196,20 +206,17 @@ unsafe fn pack_lines<V: Vector>(
     lines: Range<usize>,
     to: *mut V::Elem,
     width: usize,
+    (room, wide): (&mut Room<V::Elem>, &mut [V::Elem; MOST * CHUNK]),
 ) {
-    const MOST: usize = 16;
     assert!(V::LANES <= MOST);
-    let mut wide = [V::Elem::default(); MOST * CHUNK];
     for from in (0..rows.len()).step_by(CHUNK) {
         let count = CHUNK.min(rows.len() - from);
         let part = rows.start + from..rows.start + from + count;
         // SAFETY: the caller's promise.
         unsafe {
             for (i, line) in lines.clone().enumerate() {
-                let room = &mut wide[i * CHUNK..][..count];
-                b.decode(line, part.clone(), |at, values| {
-                    room[at..at + values.len()].copy_from_slice(values);
-                });
+                let to = &mut wide[i * CHUNK..][..count];
+                b.decode_into(line, part.clone(), room, to);
             }
             let to = to.add(from * width);
             let mut done = 0;

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::sets::Instructions;
 use super::tile::{DEPTH, EXTRA, Sink};
-use super::{Real, Term, Threads};
+use super::{Operand, Real, Term, Threads};
 
 /// Columns that one job packs: with [`DEPTH`] rows of `f32` a little over 1 MiB. Measured from 128 to
 /// 384 on a second-level cache of 1 MiB; fewer make staging show.
@@ -101,6 +101,12 @@ impl<T: Real> Plan<'_, T> {
         if workers > 1 {
             let enough = 2 * workers;
             let jobs = |width: usize, height: usize| cols.div_ceil(width) * rows.div_ceil(height);
+            let blocks = |term: &Term<T>| matches!(term.b, Operand::Blocks(_));
+            let decodes = self.terms.iter().any(blocks);
+            // Jobs of the same columns pack the same numbers: they do not decode them twice if they can help it.
+            while decodes && jobs(width, height) < enough && width >= 4 * set.width {
+                width = (width / 2).next_multiple_of(set.width);
+            }
             while jobs(width, height) < enough && height >= 2 * JOB_ROWS {
                 height = height.div_ceil(2);
             }
