@@ -195,9 +195,16 @@ fn line(event: &Event, total: u64) -> String {
 
 /// The size of an adapter and the memory of a run.
 pub fn sizes(plan: &Plan) -> String {
+    let types = plan.weights.iter();
+    let types: Vec<String> = types
+        .map(|(kind, bytes)| format!("{kind} {}", megabytes(*bytes as u64)))
+        .collect();
     format!(
-        "adapter file  {}\n\
+        "base          {} in memory: {}\n\
+         adapter file  {}\n\
          memory        about {} at its peak, with batches of up to {} tokens",
+        megabytes(plan.memory.weights as u64),
+        types.join(", "),
         megabytes(plan.adapter_bytes),
         megabytes(plan.memory.peak as u64),
         plan.batch_tokens

@@ -60,6 +60,18 @@ impl Storage {
     }
 }
 
+impl std::fmt::Display for Storage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Floats(FloatDType::F64) => f.write_str("F64"),
+            Self::Floats(FloatDType::F16) => f.write_str("F16"),
+            Self::Floats(FloatDType::BF16) => f.write_str("BF16"),
+            Self::Floats(_) => f.write_str("F32"),
+            Self::Blocks(kind) | Self::Made(kind) => kind.fmt(f),
+        }
+    }
+}
+
 /// A Hugging Face model folder, or a GGUF file in its words: its configuration and its tensors, not yet
 /// read.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ mod modules;
 mod time;
 mod work;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use peft_config::Problems;
 use peft_core::{AdapterSpec, Fields, is_saved, resolve_sites, shared_key, widest};
@@ -65,6 +65,8 @@ pub struct Plan {
     pub batch_tokens: usize,
     /// Where memory goes.
     pub memory: MemoryPlan,
+    /// Bytes of the base's weights by the types in which they are kept.
+    pub weights: BTreeMap<String, usize>,
     /// How long a step takes; unknown on a machine that was not calibrated.
     pub time: Option<TimePlan>,
 }
@@ -185,6 +187,7 @@ impl Plan {
             created,
             data,
             batch_tokens: work.largest.tokens,
+            weights: work.types.clone(),
             memory: MemoryPlan::of(&work, trainable, head_parameters, EVAL_BATCH),
             time: rates.map(|rates| TimePlan::of(&work, trainable + head_parameters, rates, steps)),
         })

@@ -1,5 +1,7 @@
 //! What the blocks keep and compute for a token, and how many tokens there are.
 
+use std::collections::BTreeMap;
+
 use peft_core::{AdapterSpec, Cost, Site, SiteKind, is_saved};
 use peft_models::{
     BlockWork, Description, HeadKind, LinearWork, MAPPED, ModelFolder, ModelLayout, Role, Storage,
@@ -29,6 +31,8 @@ pub struct Work {
     pub mean: Batch,
     /// Bytes of the weights as they are kept.
     pub weights: usize,
+    /// The same by type.
+    pub types: BTreeMap<String, usize>,
     /// The most bytes of weights while they are loaded: one that is converted is there twice.
     pub loading: usize,
     /// Bytes of the checkpoint's files that are mapped together while the model is loaded.
@@ -95,6 +99,7 @@ impl Work {
         let longest = lengths.and_then(|l| l.into_iter().max()).unwrap_or(longest);
         let device = crate::DeviceChoice::Cpu.select()?.device;
         let (mut weights, mut loading) = (0, 0);
+        let mut types = BTreeMap::new();
         for part in description.parts().map(|(_, part)| part) {
             let matrix = folder.storage(&part, &device);
             for (leaf, shape) in part.parameters() {
@@ -105,6 +110,7 @@ impl Work {
                 };
                 let kept = storage.bytes(values);
                 weights += kept;
+                *types.entry(storage.to_string()).or_default() += kept;
                 // The values that they are made of, and of blocks the bytes, are there beside what is kept.
                 let beside = match storage {
                     Storage::Floats(dtype) if dtype == folder.dtype() => 0,
@@ -130,6 +136,7 @@ impl Work {
             largest,
             mean,
             weights,
+            types,
             loading,
             mapped: files.min(MAPPED + widest),
             rows: data.map_or(0, Data::resident),
