@@ -5,11 +5,12 @@ use burn::{
     module::Param,
     tensor::{Device, FloatDType, TensorCreationOptions, TensorData},
 };
+use half::{bf16, f16};
 use peft_core::{
     kernels::{block_matrix, key_of, normal},
     nn::{Embedding, Linear, TransposedLinear},
 };
-use peft_format::Checkpoint;
+use peft_format::{Checkpoint, StoredTensor};
 
 use crate::{
     Description, ModelError, ModelFolder, Part, PartKind, Storage,
@@ -242,10 +243,7 @@ impl<'a> Loader<'a> {
         }
         let tensor = match self.blocks(&found, shape.as_slice(), storage)? {
             Some(tensor) => tensor,
-            None => {
-                let values = self.checkpoint.to_f32(&found)?;
-                Tensor::from_data(TensorData::new(values, shape), options)
-            }
+            None => Tensor::from_data(self.floats(&found, shape, storage)?, options),
         };
         // Mapped pages and what was made of them would be the model in memory twice.
         self.read += self
@@ -258,6 +256,29 @@ impl<'a> Loader<'a> {
         }
         self.used.insert(found);
         Ok(tensor)
+    }
+
+    /// The values of a tensor, in half precision where they are to be kept so: rounded piece by piece, so that they never
+    /// exist in single precision as a whole.
+    fn floats<const D: usize>(
+        &self,
+        name: &str,
+        shape: [usize; D],
+        storage: Storage,
+    ) -> Result<TensorData, ModelError> {
+        let stored = match self.checkpoint.kind(name) {
+            Some(_) => Some(self.checkpoint.stored(name)?).filter(|stored| !stored.transposed),
+            None => None,
+        };
+        Ok(match (storage, stored) {
+            (Storage::Floats(FloatDType::F16), Some(stored)) => {
+                TensorData::new(rounded(&stored, f16::from_f32), shape)
+            }
+            (Storage::Floats(FloatDType::BF16), Some(stored)) => {
+                TensorData::new(rounded(&stored, bf16::from_f32), shape)
+            }
+            _ => TensorData::new(self.checkpoint.to_f32(name)?, shape),
+        })
     }
 
     /// A matrix in quantised blocks, where it is to be kept so.
@@ -331,6 +352,22 @@ impl<'a> Loader<'a> {
             unused,
         })
     }
+}
+
+/// Values in half precision.
+fn rounded<H>(stored: &StoredTensor, round: impl Fn(f32) -> H) -> Vec<H> {
+    const BLOCKS: usize = 64;
+    let (len, bytes) = (stored.kind.block_len(), stored.kind.block_bytes());
+    // As long for single floats as for blocks of them.
+    let blocks = BLOCKS * 256 / len;
+    let mut piece = vec![0.0; blocks * len];
+    let mut all = Vec::with_capacity(stored.elements());
+    for chunk in stored.bytes.chunks(blocks * bytes) {
+        let values = &mut piece[..chunk.len() / bytes * len];
+        stored.kind.decode(chunk, values);
+        all.extend(values.iter().map(|value| round(*value)));
+    }
+    all
 }
 
 /// The shape of a weight or parameter, whose rank the caller knows from its kind.

@@ -111,10 +111,10 @@ impl Work {
                 let kept = storage.bytes(values);
                 weights += kept;
                 *types.entry(storage.to_string()).or_default() += kept;
-                // The values that they are made of, and of blocks the bytes, are there beside what is kept.
+                // Blocks are there once more as bytes, and those that are made here as values, too; half precision is rounded
+                // piece by piece.
                 let beside = match storage {
-                    Storage::Floats(dtype) if dtype == folder.dtype() => 0,
-                    Storage::Floats(_) => VALUE * values,
+                    Storage::Floats(_) => 0,
                     Storage::Blocks(_) => kept,
                     Storage::Made(_) => VALUE * values + kept,
                 };
