@@ -51,8 +51,7 @@ impl MemoryPlan {
             |tokens: usize, values: usize| tokens.saturating_mul(values).saturating_mul(VALUE);
         // A language head makes logits of some tokens at a time, before anything goes backward.
         let logits = |tokens: usize| bytes(tokens, work.logits).min(HEAD_BYTES);
-        let passing = work.blocks.last().map_or(0, |last| last.passing);
-        let forward = bytes(work.largest.tokens, kept(work) - passing.min(kept(work)));
+        let forward = bytes(work.largest.tokens, kept_before_loss(work));
         let loss = forward.saturating_add(2 * logits(work.largest.tokens));
         let activations = bytes(work.largest.tokens, kept(work)).max(loss);
         // Two moments of each trained value, and the values of adapters themselves.
@@ -79,6 +78,18 @@ impl MemoryPlan {
             activations,
             trained,
         }
+    }
+}
+
+/// Values of a token that are in memory when the loss is made, before anything goes backward.
+fn kept_before_loss(work: &Work) -> usize {
+    let Some(last) = work.blocks.last() else {
+        return 0;
+    };
+    match work.recompute && last.kept > 0 {
+        // The inputs of all blocks and the output of the last.
+        true => (work.blocks.len() + 1) * last.width,
+        false => kept(work) - last.passing.min(kept(work)),
     }
 }
 
