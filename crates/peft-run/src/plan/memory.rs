@@ -1,7 +1,7 @@
 //! Where memory goes.
 //!
-//! Three moments compete for the peak of a run: the end of loading, when the checkpoint is mapped and
-//! the model holds a copy of it; the backward pass of the largest batch; an evaluation. What the
+//! Three moments compete for the peak of a run: loading, when parts of the checkpoint are mapped beside what the model has
+//! of it; the backward pass of the largest batch; an evaluation. What the
 //! blocks keep follows from which of their products carry adapters; a handful of constants were
 //! fitted to measured peaks of encoders. `cargo xtask plan-check` holds estimates against measurements, of decoders and
 //! Mamba, too (`docs/runs/plan-memory.md`).
@@ -65,7 +65,7 @@ impl MemoryPlan {
         let tokens = rows.saturating_mul(work.longest);
         // What is measured of logits is there beside them, twice.
         let evaluated = bytes(tokens, widest).max(3 * logits(tokens));
-        let load = process + work.loading + work.mapped;
+        let load = process + work.loading;
         let step = always.saturating_add(activations.max(update));
         let evaluation = always.saturating_add(evaluated);
         Self {

@@ -33,10 +33,9 @@ pub struct Work {
     pub weights: usize,
     /// The same by type.
     pub types: BTreeMap<String, usize>,
-    /// The most bytes of weights while they are loaded: one that is converted is there twice.
+    /// The most bytes of weights and mapped pages of the checkpoint while they are loaded: a weight that is converted is there
+    /// twice.
     pub loading: usize,
-    /// Bytes of the checkpoint's files that are mapped together while the model is loaded.
-    pub mapped: usize,
     /// Bytes of the tokenized rows.
     pub rows: usize,
     /// Logits that a language head makes of a token; 0 without one.
@@ -100,6 +99,8 @@ impl Work {
         let device = crate::DeviceChoice::Cpu.select()?.device;
         let (mut weights, mut loading) = (0, 0);
         let mut types = BTreeMap::new();
+        // As the loader reads: pages stay mapped until there are enough of them.
+        let (checkpoint, mut mapped) = (folder.checkpoint(), 0);
         for part in description.parts().map(|(_, part)| part) {
             let matrix = folder.storage(&part, &device);
             for (leaf, shape) in part.parameters() {
@@ -118,15 +119,15 @@ impl Work {
                     Storage::Blocks(_) => kept,
                     Storage::Made(_) => VALUE * values + kept,
                 };
-                loading = loading.max(weights + beside);
+                let stored = folder.find(&format!("{}{leaf}", part.name));
+                let stored = stored.and_then(|name| checkpoint.stored_as(&name));
+                mapped += stored.map_or(0, |stored| stored.1);
+                loading = loading.max(weights + beside + mapped);
+                if mapped >= MAPPED {
+                    mapped = 0;
+                }
             }
         }
-        let checkpoint = folder.checkpoint();
-        let stored = |name| checkpoint.stored_as(name).map_or(0, |stored| stored.1);
-        let (files, widest) = checkpoint
-            .names()
-            .map(stored)
-            .fold((0, 0), |(sum, most), bytes| (sum + bytes, most.max(bytes)));
         Ok(Self {
             vocabulary: description.input.vocab_size,
             blocks,
@@ -138,7 +139,6 @@ impl Work {
             weights,
             types,
             loading,
-            mapped: files.min(MAPPED + widest),
             rows: data.map_or(0, Data::resident),
             logits: match description.head {
                 HeadKind::Language => description.input.vocab_size,
