@@ -9,6 +9,8 @@ use super::{AdapterChoice, RowGroups};
 #[derive(Debug, Clone, Default)]
 pub struct AdapterContext {
     train: Option<u64>,
+    /// Passes before this one through the layers that compute.
+    passes: u64,
     chosen: Chosen,
 }
 
@@ -30,11 +32,29 @@ impl AdapterContext {
         Self::default()
     }
 
-    /// Training at micro-step `step` of the run seeded with `seed`.
+    /// Training at step `step` of the run seeded with `seed`.
     pub fn training(seed: u64, step: u64) -> Self {
         Self {
             train: Some(mix_key(seed, &[step])),
             ..Self::default()
+        }
+    }
+
+    /// The same step on part `part` of its batch, counted from 0: every part has its own dropout.
+    pub fn in_part(&self, part: u64) -> Self {
+        let own = |key| mix_key(key, &[part]);
+        Self {
+            train: self.train.map(|key| if part == 0 { key } else { own(key) }),
+            ..self.clone()
+        }
+    }
+
+    /// The same in layers that `passes` passes went through before, where blocks share their layers: adapters
+    /// have another dropout in every pass.
+    pub fn after_passes(&self, passes: u64) -> Self {
+        Self {
+            passes,
+            ..self.clone()
         }
     }
 
@@ -67,6 +87,16 @@ impl AdapterContext {
     /// The dropout of the place named `place` (a hash of its path), or `None` where nothing is
     /// dropped.
     pub fn dropout(&self, probability: f64, place: u64) -> Option<Dropout> {
+        let mut dropout = self.dropout_of_depth(probability, place)?;
+        if self.passes > 0 {
+            dropout.key = mix_key(dropout.key, &[self.passes]);
+        }
+        Some(dropout)
+    }
+
+    /// As [`dropout`](Self::dropout), of a place whose name tells the passes through shared layers apart by
+    /// itself, as the depth of a block does.
+    pub fn dropout_of_depth(&self, probability: f64, place: u64) -> Option<Dropout> {
         match self.train {
             Some(key) if probability > 0.0 => Some(Dropout {
                 probability,

@@ -1,5 +1,7 @@
 //! The file beside an adapter that runs the same training again.
 
+use std::{fs, path::Path};
+
 use peft_format::atomic::write_atomic_bytes;
 use serde_json::Value;
 
@@ -23,4 +25,10 @@ pub fn record(config: &RunConfig) -> Result<(), RunError> {
         peft_config::write(&values, &|_| None)
     );
     Ok(write_atomic_bytes(&path, text.as_bytes())?)
+}
+
+/// Whether the run that a folder records computes blocks again for their gradients.
+pub fn recomputed(output: &Path) -> bool {
+    let says = |line: &str| line.trim() == "recompute = true";
+    fs::read_to_string(output.join(RECORD)).is_ok_and(|text| text.lines().any(says))
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use peft_data::{
-    CausalOptions, ColumnMap, DataError, Dataset, LabelMap, LoadOptions, LoadReport, ReadOptions,
+    CausalOptions, ColumnMap, DataError, Dataset, LabelMap, Labels, LoadOptions, LoadReport, ReadOptions,
     SPILL_BYTES, TextTokenizer,
 };
 use peft_models::{HeadState, ModelFolder};
@@ -90,6 +90,21 @@ impl Data {
             task,
             loaded,
         })
+    }
+
+    /// Whether rows that are evaluated lack one of more than two classes.
+    pub fn lacks_classes(&self) -> bool {
+        let classes = self.task.labels.len();
+        let lacks = |set: &Dataset| match set.labels() {
+            Labels::Classes(rows) => {
+                let mut seen = vec![false; classes];
+                rows.iter().for_each(|class| seen[*class as usize] = true);
+                seen.contains(&false)
+            }
+            _ => false,
+        };
+        let sets = [Some(&self.select), self.report.as_ref()];
+        classes > 2 && sets.into_iter().flatten().any(lacks)
     }
 
     /// What is said of labels that are numbers where the classes have names.

@@ -9,7 +9,7 @@ use std::{
 use peft_core::{Method, PhaseSpec, WarmUpChoice};
 use peft_format::atomic::{AtomicDir, remove_leftovers};
 use peft_models::Network;
-use peft_train::HostTensors;
+use peft_train::{HostTensors, trains_undecayed};
 
 use super::{
     Session,
@@ -22,8 +22,10 @@ use super::{
 };
 use crate::{
     Event, Plan, Prepared, Progress, RunConfig, RunError, RunReport,
-    checkpoint::{self, CHECKPOINT, CheckpointFolder, Ending, PhaseState, Resolved, RunState},
-    config::record,
+    checkpoint::{
+        self, CHECKPOINT, CheckpointFolder, Ending, FIRST, PhaseState, Resolved, RunState,
+    },
+    config::{record, recomputed},
     event::Recorder,
     release_freed_memory,
 };
@@ -139,6 +141,7 @@ impl<'a> Session<'a> {
             }
             Made::Later(before) => (BTreeMap::new(), before.choice.configuration(probe)?),
         };
+        let of_first = matches!(&start, Start::From(before) if before.version == FIRST);
         let resolved = Resolved {
             task: &data.task,
             adapter: &known,
@@ -146,6 +149,14 @@ impl<'a> Session<'a> {
             total_steps,
             device: kind,
             overruled,
+            drops: folder.config().drops(),
+            shares_layers: folder.config().shares_layers(),
+            spares: match &made {
+                Made::Now(stage) => trains_undecayed(&stage.model),
+                Made::Later(_) => true,
+            },
+            absent_classes: data.lacks_classes(),
+            recomputed: of_first && recomputed(&config.output),
         };
         let settings = checkpoint::settings(&config, &resolved);
         let mut begun = RunState::new(total_steps, initial, settings, inputs);
