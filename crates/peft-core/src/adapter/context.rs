@@ -106,3 +106,43 @@ impl AdapterContext {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn no_two_parts_and_no_two_passes_drop_the_same() {
+        let mut keys = BTreeSet::new();
+        let mut count = 0;
+        for step in 0..12 {
+            // The last step of an epoch may have fewer parts than the others.
+            for part in 0..if step % 3 == 2 { 1 } else { 4 } {
+                for passes in 0..3 {
+                    let context = AdapterContext::training(7, step).in_part(part);
+                    let context = context.after_passes(passes);
+                    for place in [3, 4] {
+                        keys.insert(context.dropout(0.5, place).unwrap().key);
+                        count += 1;
+                    }
+                }
+            }
+        }
+        assert_eq!(keys.len(), count);
+    }
+
+    #[test]
+    fn the_model_tells_passes_apart_by_itself() {
+        let first = AdapterContext::training(7, 1);
+        let key = |context: &AdapterContext| context.dropout_of_depth(0.5, 3).unwrap().key;
+        assert_eq!(key(&first.after_passes(2)), key(&first));
+        assert!(
+            AdapterContext::inference()
+                .in_part(1)
+                .dropout(0.5, 3)
+                .is_none()
+        );
+    }
+}

@@ -58,7 +58,10 @@ pub(super) fn after_step(config: &AdaLoraConfig, budget: &Budget, now: &mut Afte
 /// What is to be done of adapters that other ones were trained without: where the step at which ranks are
 /// settled went by without them, that is still to be done.
 fn overdue(act: Act, last: usize, now: &AfterStep) -> Act {
-    let settled = now.adapters.values().all(|adapter| adapter.memory.is_empty());
+    let settled = now
+        .adapters
+        .values()
+        .all(|adapter| adapter.memory.is_empty());
     match act {
         Act::Hold if !settled => Act::Settle(last),
         act => act,

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use peft_data::{Format, Task};
 use peft_format::AdapterConfig;
+use peft_methods::{Entry, SCALE_RATE, by_name};
 use serde_json::{Map, Value, json};
 
 use super::{Ending, RunState, fingerprint::Fingerprint};
@@ -92,7 +93,9 @@ const RULES: [Rule; 9] = [
         name: "settings given with an adapter",
         says: "obeyed",
         before: "passed over settings that only concern training where an adapter is continued",
-        matters: |config, run| config.adapter.is_some() && of_training(config, run).next().is_some(),
+        matters: |config, run| {
+            config.adapter.is_some() && of_training(config, run).next().is_some()
+        },
     },
     Rule {
         name: "F1 of absent classes",
@@ -104,12 +107,17 @@ const RULES: [Rule; 9] = [
         name: "recomputation",
         says: "to the same bits",
         before: "computed other bits with `recompute` for this method",
-        matters: |config, run| run.recomputed && RECOMPUTED.contains(&&*config.method.to_lowercase()),
+        matters: |config, run| {
+            run.recomputed && RECOMPUTED.contains(&&*config.method.to_lowercase())
+        },
     },
 ];
 
 /// Methods whose bits `recompute` changed.
 const RECOMPUTED: [&str; 5] = ["adalora", "deeplora", "fourierft", "loca", "sdctft"];
+
+/// What a processor computes with, among the settings.
+const INSTRUCTIONS: &str = "the processor";
 
 /// How the files of a run are written.
 fn formats(config: &RunConfig) -> Vec<Format> {
@@ -187,12 +195,21 @@ pub fn settings(config: &RunConfig, resolved: &Resolved) -> Map<String, Value> {
     set("--base-dtype", json!(config.base_dtype));
     set("--seed", json!(config.seed));
     set("--device", json!(resolved.device));
+    if resolved.device.starts_with("cpu") {
+        set(INSTRUCTIONS, peft_simd::instructions().into());
+    }
     for (key, value) in resolved.adapter.fields() {
         if !NOT_VALUES.contains(&key.as_str()) {
             set(&format!("`{key}` of the adapter"), value.clone());
         }
     }
+    let by_itself = |entry: &Entry| entry.scales_by_itself();
+    let scales = by_name(&config.method).is_ok_and(by_itself);
     for (key, value) in of_training(config, resolved) {
+        // It was on before there was a setting for it.
+        if scales && key == SCALE_RATE && *value == Value::Bool(true) {
+            continue;
+        }
         set(&format!("`{key}` of the method"), value.clone());
     }
     map
@@ -225,7 +242,8 @@ pub fn compare(before: &RunState, now: &RunState, output: &Path) -> Result<(), R
     let keys = before.settings.keys().chain(now.settings.keys());
     for key in keys {
         let (old, new) = (before.settings.get(key), now.settings.get(key));
-        let unknown = old.is_none() && is_rule(key);
+        // Of what the first version did not write down nothing is known.
+        let unknown = old.is_none() && (is_rule(key) || key == INSTRUCTIONS);
         if old != new && !unknown {
             let text = |value: Option<&Value>| {
                 value.filter(|value| !value.is_null()).map(Value::to_string)

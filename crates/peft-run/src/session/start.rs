@@ -25,7 +25,7 @@ use crate::{
     checkpoint::{
         self, CHECKPOINT, CheckpointFolder, Ending, FIRST, PhaseState, Resolved, RunState,
     },
-    config::{record, recomputed},
+    config::{recomputed, record},
     event::Recorder,
     release_freed_memory,
 };
@@ -71,7 +71,7 @@ impl<'a> Session<'a> {
             ..
         } = prepared;
         inputs.extend(checkpoint::adapter_inputs(config)?);
-        if let Some(notice) = data.notice(&config.data) {
+        for notice in data.notices(config) {
             progress.notice(&notice);
         }
         let mut resolved = match &own {

@@ -139,13 +139,61 @@ fn training_continues_from_an_adapter() {
     config.output = dir.path().join("third");
     config.method_config.insert("r".into(), 4.into());
     let error = train(&config, &mut ()).unwrap_err().to_string();
-    assert!(error.contains("`adapter`"), "{error}");
+    assert!(
+        error.contains("`r`") && error.contains("has 8, and 4 is given"),
+        "{error}"
+    );
     config.method = "nothing".into();
     assert!(
         train(&config, &mut ())
             .unwrap_err()
             .to_string()
             .contains("lora")
+    );
+}
+
+/// What concerns training takes effect on an adapter that is continued; what concerns its start is refused.
+#[test]
+fn settings_that_no_adapter_file_holds_are_obeyed_or_refused_by_name() {
+    let (dir, model, data) = workspace();
+    let first = dir.path().join("first");
+    train(&config(&model, &data, &first), &mut ()).unwrap();
+    let go_on = |name: &str, settings: &[(&str, serde_json::Value)]| {
+        let mut config = config(&model, &data, &dir.path().join(name));
+        config.adapter = Some(first.clone());
+        config.steps = Some(1);
+        config.warmup = 0.0;
+        config.learning_rate = Some(1e-3);
+        let settings = settings.iter().cloned();
+        config
+            .method_config
+            .extend(settings.map(|(key, value)| (key.to_owned(), value)));
+        train(&config, &mut ()).map(|_| config.output)
+    };
+    let last = |output: &Path| AdapterFile::read(&output.join("last")).unwrap().tensors;
+    let start = AdapterFile::read(&first).unwrap().tensors;
+    // Adam's first step is the rate itself: 16 times as long for B.
+    let output = go_on("plus", &[("loraplus_lr_ratio", 16.into())]).unwrap();
+    for (key, tensor) in last(&output) {
+        let rate = if key.contains("lora_B") { 16e-3 } else { 1e-3 };
+        if key.contains("lora_") {
+            let pairs = tensor.to_f32().unwrap().into_iter();
+            let moved = pairs.zip(start[&key].to_f32().unwrap());
+            let moved = moved.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!((moved / rate - 1.0).abs() < 1e-2, "{key}: {moved}");
+        }
+    }
+    // Defaults and what the adapter has are no contradiction.
+    go_on(
+        "same",
+        &[("lora_alpha", 16.into()), ("use_rslora", false.into())],
+    )
+    .unwrap();
+    let error = go_on("start", &[("init_lora_weights", "gaussian".into())]);
+    let error = error.unwrap_err().to_string();
+    assert!(
+        error.contains("`init_lora_weights`") && error.contains("starts"),
+        "{error}"
     );
 }
 

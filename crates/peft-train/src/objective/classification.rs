@@ -159,7 +159,9 @@ impl Tally for Classes {
 
 /// `ln Σ exp xᵢ − x_c`: a probability in `f32` would be rounded to nothing for a sure mistake.
 fn cost(scores: &[f32], class: usize) -> f64 {
-    let largest = scores.iter().fold(f32::NEG_INFINITY, |most, x| most.max(*x));
+    let largest = scores
+        .iter()
+        .fold(f32::NEG_INFINITY, |most, x| most.max(*x));
     let above = |x: f32| f64::from(x) - f64::from(largest);
     let sum: f64 = scores.iter().map(|x| above(*x).exp()).sum();
     sum.ln() - above(scores[class])
