@@ -10,8 +10,13 @@ use crate::{RunConfig, RunError};
 /// Name of the file in the output folder.
 const RECORD: &str = "run.toml";
 
-/// Write every setting of a run, as it was resolved, into its output folder.
-pub fn record(config: &RunConfig) -> Result<(), RunError> {
+/// Write every setting of a run, as it was resolved, into its output folder. `rates` says what becomes of the
+/// learning rate, where it is not taken as it is.
+pub fn record(config: &RunConfig, rates: Option<&str>) -> Result<(), RunError> {
+    let comment = |key: &str| match key {
+        "learning_rate" => rates.map(str::to_owned),
+        _ => None,
+    };
     let path = config.output.join(RECORD);
     let values = match serde_json::to_value(config) {
         Ok(Value::Object(values)) => values,
@@ -22,7 +27,7 @@ pub fn record(config: &RunConfig) -> Result<(), RunError> {
          # peft train --config {} output=ELSEWHERE\n\n{}",
         env!("CARGO_PKG_VERSION"),
         path.display().to_string().replace(char::is_control, "?"),
-        peft_config::write(&values, &|_| None)
+        peft_config::write(&values, &comment)
     );
     Ok(write_atomic_bytes(&path, text.as_bytes())?)
 }

@@ -6,9 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use peft_core::{Method, PhaseSpec, WarmUpChoice};
+use peft_core::{Method, PhaseSpec, WarmUpChoice, learning_rate_factors};
 use peft_format::atomic::{AtomicDir, remove_leftovers};
-use peft_models::Network;
+use peft_models::{Model, Network};
 use peft_train::{HostTensors, trains_undecayed};
 
 use super::{
@@ -96,6 +96,7 @@ impl<'a> Session<'a> {
                 ));
             }
         };
+        let rate_is_given = config.learning_rate.is_some();
         resolved.device = choice;
         resolved.max_length = max_length;
         resolved.learning_rate = Some(rate);
@@ -240,7 +241,12 @@ impl<'a> Session<'a> {
         if resumed {
             session.go_on(&plan)?;
         } else {
-            record(&session.config).map_err(|error| session.failed(error))?;
+            let rates = scaled_rates(&session.config, &session.model);
+            let recorded = record(&session.config, rates.as_deref());
+            recorded.map_err(|error| session.failed(error))?;
+            if let Some(rates) = rates.filter(|_| rate_is_given) {
+                session.recorder.progress.notice(&rates);
+            }
             session.recorder.event(&plan)?;
             // What cannot be saved should fail now, not after an hour.
             let saved = session.save_checkpoint();
@@ -270,6 +276,30 @@ impl<'a> Session<'a> {
         progress.event(plan);
         Ok(())
     }
+}
+
+/// What becomes of the learning rate where the method scales it, in a sentence.
+fn scaled_rates(config: &RunConfig, model: &Model) -> Option<String> {
+    let entry = peft_methods::by_name(&config.method).ok()?;
+    if !entry.scales_by_itself() {
+        return None;
+    }
+    let factors = learning_rate_factors(model);
+    let least = factors.values().copied().reduce(f64::min)?;
+    let most = factors.values().copied().reduce(f64::max)?;
+    let shown = |factor: f64| match factor {
+        1e-3..1e4 => format!("{factor:.3}"),
+        _ => format!("{factor:.2e}"),
+    };
+    let times = match most / least < 1.001 {
+        true => shown(least),
+        false => format!("{} to {}", shown(least), shown(most)),
+    };
+    Some(format!(
+        "the learning rate is that of coefficients of an orthonormal transform; those of {} are trained at \
+         {times} times it, and with `scale_rate` = false at the rate itself, as in Hugging Face PEFT",
+        entry.name
+    ))
 }
 
 /// Remove what a run that was killed may have left half done.
