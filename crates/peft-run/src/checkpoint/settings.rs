@@ -108,13 +108,24 @@ const RULES: [Rule; 9] = [
         says: "to the same bits",
         before: "computed other bits with `recompute` for this method",
         matters: |config, run| {
-            run.recomputed && RECOMPUTED.contains(&&*config.method.to_lowercase())
+            let method = config.method.to_lowercase();
+            run.recomputed && (run.shares_layers || RECOMPUTED.contains(&method.as_str()))
         },
+    },
     },
 ];
 
 /// Methods whose bits `recompute` changed.
-const RECOMPUTED: [&str; 5] = ["adalora", "deeplora", "fourierft", "loca", "sdctft"];
+const RECOMPUTED: [&str; 8] = [
+    "adalora",
+    "c3a",
+    "deep_lora",
+    "fourierft",
+    "loca",
+    "lorta",
+    "sdctft",
+    "ssh",
+];
 
 /// What a processor computes with, among the settings.
 const INSTRUCTIONS: &str = "the processor";
@@ -148,7 +159,8 @@ fn of_training<'a>(
 }
 
 /// The settings that determine the bits, by the names of their flags. Paths are not among them, for
-/// files count by their content, nor are the number of threads, `--recompute` and `--save-steps`.
+/// files count by their content, nor are the number of threads, `--save-steps` and, but for blocks that share their
+/// layers, `--recompute`.
 pub fn settings(config: &RunConfig, resolved: &Resolved) -> Map<String, Value> {
     let mut map = Map::new();
     let mut set = |key: &str, value: Value| drop(map.insert(key.to_owned(), value));
@@ -172,6 +184,9 @@ pub fn settings(config: &RunConfig, resolved: &Resolved) -> Map<String, Value> {
         set("--delimiter", json!(delimiter));
     }
     for (key, on) in [
+        // Elsewhere it changes nothing; where blocks share their layers, their gradients are summed in another
+        // order.
+        ("--recompute", config.recompute && resolved.shares_layers),
         ("--no-header", config.no_header),
         ("--new-head", config.new_head),
     ] {

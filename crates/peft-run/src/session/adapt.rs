@@ -112,7 +112,6 @@ impl Choice {
             ));
         }
         let entry = peft_methods::by_name(method.name())?;
-        let entry = peft_methods::by_name(method.name())?;
         let mut settings = loaded.config.fields().clone();
         settings.extend(config.method_config.clone());
         // With what concerns training only, which no adapter's file holds.

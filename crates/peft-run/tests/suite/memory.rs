@@ -125,7 +125,12 @@ fn recomputed_gradients_are_the_kept_ones() {
         assert!(paths.len() > 4, "{name}: {paths:?}");
         for path in paths {
             let [a, b] = [&recomputed, &kept].map(|set| values(set.get(path).unwrap().clone()));
-            assert_eq!(a, b, "{name}, {path}");
+            // Passes through shared layers are summed in another order, and a run is not resumed so.
+            if family == "albert" {
+                assert_close(&format!("{name}, {path}"), &a, &b, 1e-5);
+            } else {
+                assert_eq!(a, b, "{name}, {path}");
+            }
         }
     }
 }
