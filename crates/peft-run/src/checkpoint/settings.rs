@@ -112,7 +112,6 @@ const RULES: [Rule; 9] = [
             run.recomputed && (run.shares_layers || RECOMPUTED.contains(&method.as_str()))
         },
     },
-    },
 ];
 
 /// Methods whose bits `recompute` changed.
