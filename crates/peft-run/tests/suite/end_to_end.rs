@@ -197,6 +197,36 @@ fn settings_that_no_adapter_file_holds_are_obeyed_or_refused_by_name() {
     );
 }
 
+/// An adapter of PEFT tells no names of its labels: which of the data's are taken for which is said.
+#[test]
+fn names_that_an_adapter_does_not_tell_are_told() {
+    #[derive(Default)]
+    struct Notices(Vec<String>);
+    impl Progress for Notices {
+        fn event(&mut self, _: &Event) {}
+        fn notice(&mut self, text: &str) {
+            self.0.push(text.to_owned());
+        }
+    }
+    let (dir, model, data) = workspace();
+    let first = dir.path().join("first");
+    let mut config = config(&model, &data, &first);
+    config.steps = Some(1);
+    train(&config, &mut ()).unwrap();
+    config.adapter = Some(first.clone());
+    for (name, told) in [("known", false), ("unknown", true)] {
+        if told {
+            std::fs::remove_file(first.join("task.json")).unwrap();
+        }
+        config.output = dir.path().join(name);
+        let mut notices = Notices::default();
+        train(&config, &mut notices).unwrap();
+        let text = notices.0.concat();
+        let says = text.contains("0 is `blame`, 1 is `praise`");
+        assert_eq!(says, told, "{text}");
+    }
+}
+
 #[test]
 fn layers_without_targets_restrict_the_default_targets() {
     let (dir, model, data) = workspace();
