@@ -16,7 +16,8 @@ pub struct AdamWConfig {
     pub beta2: f64,
     /// Added to the denominator.
     pub eps: f64,
-    /// Decoupled weight decay, multiplied by the learning rate.
+    /// Decoupled weight decay, multiplied by the learning rate. Biases and norms are spared:
+    /// [`ParamPath::decays`](crate::ParamPath::decays).
     pub weight_decay: f64,
 }
 
