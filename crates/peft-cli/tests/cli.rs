@@ -293,6 +293,22 @@ fn bad_input_ends_with_2_and_one_line_that_helps() {
     assert!(line.contains("model.safetensors"), "{line}");
     assert!(refused(&["inspect", &cut]).contains("model.safetensors"));
     assert!(refused(&["inspect", &nowhere]).contains("nowhere.csv"));
+    // An adapter that no command can use is shown, and yet no success.
+    let strange = work.path("strange");
+    std::fs::create_dir(&strange).unwrap();
+    let from = goldens().join("adapters/lora_qv");
+    let weights = "adapter_model.safetensors";
+    std::fs::copy(from.join(weights), Path::new(&strange).join(weights)).unwrap();
+    let text = r#"{"peft_type": "LOHA", "target_modules": ["query", "value"]}"#;
+    std::fs::write(Path::new(&strange).join("adapter_config.json"), text).unwrap();
+    let output = peft(&["inspect", &strange]);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{errors}");
+    assert!(stdout(&output).contains("LOHA"));
+    assert!(
+        errors.contains("strange") && errors.contains("ADALORA"),
+        "{errors}"
+    );
     let line = refused(&[
         "eval", "--model", &model, "--data", &rows, "--task", "classify",
     ]);

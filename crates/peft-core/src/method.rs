@@ -234,6 +234,19 @@ pub trait Method: Debug + Send + Sync {
         &[]
     }
 
+    /// Refuse tensors that are another program's, whole in themselves, but not what this method reads: where
+    /// more can be said of them than that their shapes are others.
+    ///
+    /// # Errors
+    /// If they are.
+    fn expect_own(
+        &self,
+        _target: &Target,
+        _tensors: &Fields<HostTensor>,
+    ) -> Result<(), AdapterError> {
+        Ok(())
+    }
+
     /// The adapter of a file: tensors by suffix.
     ///
     /// # Errors

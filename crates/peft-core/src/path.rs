@@ -104,6 +104,15 @@ impl ParamPath {
         Some((owner.to_owned(), Self { parts }))
     }
 
+    /// Whether weight decay is for this parameter, as Hugging Face's Trainer has it: not for biases and the
+    /// parameters of norms, nor for what adapts them.
+    pub fn decays(&self) -> bool {
+        let spared = |(name, container): &(String, String)| {
+            name.to_lowercase().contains("bias") || container.ends_with("Norm")
+        };
+        !self.parts.iter().any(spared)
+    }
+
     /// Whether this is within an adapter.
     pub fn in_adapter(&self) -> bool {
         self.adapter().is_some()

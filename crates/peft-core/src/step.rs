@@ -16,7 +16,8 @@ pub struct AdamWConfig {
     pub beta2: f64,
     /// Added to the denominator.
     pub eps: f64,
-    /// Decoupled weight decay, multiplied by the learning rate.
+    /// Decoupled weight decay, multiplied by the learning rate. Biases and norms are spared:
+    /// [`ParamPath::decays`](crate::ParamPath::decays).
     pub weight_decay: f64,
 }
 
@@ -92,6 +93,9 @@ impl Values {
 pub struct AfterStep {
     /// Steps done, this one included.
     pub step: u64,
+    /// Those of them that trained these adapters: fewer, where rows choose among adapters with names and none
+    /// chose this one.
+    pub own_steps: u64,
     /// Steps of the run.
     pub total: u64,
     /// Learning rate of adapters in this step, before the factors of fields.
@@ -198,7 +202,8 @@ impl FieldStep {
     }
 
     /// Re-index the optimiser's memory: what it knew of value `from[i]` belongs to value `i` now; of a
-    /// value without a source it knows nothing.
+    /// value without a source it knows nothing. Steps are counted for the field as a whole, so that such a
+    /// value's first step is up to about three times as long as that of a new field.
     ///
     /// # Panics
     /// If there is not a source for every value, or one lies outside.
@@ -210,7 +215,7 @@ impl FieldStep {
         self.moments = Some(from);
     }
 
-    /// Let the optimiser forget all that it knows of the field.
+    /// Let the optimiser forget all that it knows of the field, its count of steps included.
     pub fn reset_moments(&mut self) {
         self.moments = Some(vec![None; self.value.len()]);
     }

@@ -200,13 +200,17 @@ fn copies_at_bias(path: &str, adapter: &DynAdapter) -> Vec<TiedParameter> {
 }
 
 /// The mean of the [penalties](crate::WeightAdapter::penalty) of a model's adapters over those that have
-/// one, `[1]`, summed over the names of a set; `None` if there are none.
-pub fn mean_penalty<M: Module>(model: &M) -> Option<Tensor<1>> {
+/// one, `[1]`, summed over the names of a set; `None` if there are none. Only those of the names that are
+/// `chosen` count; an adapter without a name has none to be chosen by, and counts.
+pub fn mean_penalty<M: Module>(model: &M, chosen: impl Fn(&str) -> bool) -> Option<Tensor<1>> {
     let mut named: BTreeMap<String, Vec<Tensor<1>>> = BTreeMap::new();
     for (path, adapter) in adapters(model) {
+        let name = owner_of(&path);
+        if !name.is_empty() && !chosen(name) {
+            continue;
+        }
         if let Some(penalty) = adapter.penalty() {
-            let all = named.entry(owner_of(&path).to_owned()).or_default();
-            all.push(penalty);
+            named.entry(name.to_owned()).or_default().push(penalty);
         }
     }
     let means = named.into_values().map(|all| Tensor::cat(all, 0).mean());

@@ -100,6 +100,9 @@ impl LoraConfig {
         "loraplus_lr_ratio",
     ];
 
+    /// Those that concern training only, and are in no adapter's file.
+    pub const TRAINING_KEYS: &'static [&'static str] = &["dora_detach_norm", "loraplus_lr_ratio"];
+
     /// Settings of a rank and an alpha, all else as PEFT's defaults.
     pub fn new(r: usize, lora_alpha: f64) -> Self {
         Self {

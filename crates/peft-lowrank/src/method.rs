@@ -141,26 +141,6 @@ impl LoraMethod {
     fn held(&self) -> usize {
         if self.init.is_offset() { 2 } else { 1 }
     }
-
-    /// A factor of PiSSA or OLoRA as PEFT saves it without conversion, for a base that it has changed.
-    fn expect_converted(
-        &self,
-        target: &Target,
-        tensors: &Fields<HostTensor>,
-        rank: usize,
-    ) -> Result<(), AdapterError> {
-        let bare = [rank, target.in_features];
-        if !self.init.is_offset() || target.stored(tensors, A)?.shape != bare {
-            return Ok(());
-        }
-        Err(fault(
-            format!(
-                "`{}` has no start beside its factors: it belongs to a base that PEFT has changed",
-                target.tensor_name(A)
-            ),
-            "save it in PEFT with path_initial_model_for_weight_conversion, which makes LoRA of it",
-        ))
-    }
 }
 
 impl Method for LoraMethod {
@@ -235,6 +215,25 @@ impl Method for LoraMethod {
         }
     }
 
+    /// Of PiSSA and OLoRA as PEFT saves them without conversion, for a base that it has changed.
+    fn expect_own(
+        &self,
+        target: &Target,
+        tensors: &Fields<HostTensor>,
+    ) -> Result<(), AdapterError> {
+        let bare = [self.rank_of(&target.path)?, target.in_features];
+        if !self.init.is_offset() || tensors.get(A).is_none_or(|a| a.shape != bare) {
+            return Ok(());
+        }
+        Err(fault(
+            format!(
+                "`{}` has no start beside its factors: it belongs to a base that PEFT has changed",
+                target.tensor_name(A)
+            ),
+            "save it in PEFT with path_initial_model_for_weight_conversion, which makes LoRA of it",
+        ))
+    }
+
     fn restore(
         &self,
         target: &Target,
@@ -243,7 +242,7 @@ impl Method for LoraMethod {
     ) -> Result<DynAdapter, AdapterError> {
         let rank = self.rank_of(&target.path)?;
         let rules = self.rules(target)?;
-        self.expect_converted(target, tensors, rank)?;
+        self.expect_own(target, tensors)?;
         let load = |suffix, shape| target.values_transposed(tensors, suffix, shape);
         let options = (device, target.dtype.into());
         let (inputs, outputs) = (target.in_features, target.out_features);

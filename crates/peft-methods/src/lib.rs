@@ -37,6 +37,9 @@ pub struct Entry {
     pub summary: &'static str,
     /// The keys of `adapter_config.json` that it understands.
     pub keys: &'static [&'static str],
+    /// Those of them that concern training only and are in no adapter's file. They take effect where an adapter
+    /// is continued, too; all others that no file holds concern how an adapter starts.
+    pub training_keys: &'static [&'static str],
     /// JSON Schema of the type of the settings, with their documentation.
     pub type_schema: fn() -> Value,
     /// Learning rate of adapters that does well without tuning.
@@ -61,13 +64,19 @@ impl Entry {
     }
 
     /// The settings of a run, but for those that its user gives: where the learning rate is left to
-    /// the method, its setting `scale_rate` is on, if it has one.
+    /// the method, its setting `scale_rate` is on, if it has one. It is always told where it is on by itself.
     pub fn defaults_at(&self, learning_rate: Option<f64>) -> Map<String, Value> {
         let mut settings = (self.defaults)();
-        if learning_rate.is_none() && self.keys.contains(&"scale_rate") {
-            settings.insert("scale_rate".to_owned(), Value::Bool(true));
+        if self.keys.contains(&SCALE_RATE) && (learning_rate.is_none() || self.scales_by_itself()) {
+            settings.insert(SCALE_RATE.to_owned(), Value::Bool(true));
         }
         settings
+    }
+
+    /// Whether a learning rate that is given is one for coefficients of an orthonormal transform, from which
+    /// every module's own follows, unless `scale_rate` is off.
+    pub fn scales_by_itself(&self) -> bool {
+        self.training_keys.contains(&SCALE_RATE)
     }
 
     /// The keys, each with its flag, help, type and default.
@@ -75,6 +84,9 @@ impl Entry {
         Setting::all(&self.schema())
     }
 }
+
+/// The setting by which a method fits the learning rate to each module.
+pub const SCALE_RATE: &str = "scale_rate";
 
 /// Makes a method of its settings.
 pub type Build = fn(&Map<String, Value>) -> Result<Box<dyn Method>, AdapterError>;
@@ -97,6 +109,7 @@ pub const METHODS: &[Entry] = &[
         summary: "low-rank adaptation (2106.09685), rank-stabilised with use_rslora (2312.03732), LoRA+ \
                   with loraplus_lr_ratio (2402.12354)",
         keys: LoraConfig::KEYS,
+        training_keys: LoraConfig::TRAINING_KEYS,
         type_schema: schema_of::<LoraConfig>,
         learning_rate: 2e-3,
         defaults: || LoraConfig::default().to_json(),
@@ -107,6 +120,7 @@ pub const METHODS: &[Entry] = &[
         peft_type: LoraMethod::PEFT_TYPE,
         summary: "LoRA with the lengths of the weight's outputs trained apart (2402.09353)",
         keys: LoraConfig::KEYS,
+        training_keys: LoraConfig::TRAINING_KEYS,
         type_schema: schema_of::<LoraConfig>,
         learning_rate: 2e-3,
         defaults: || LoraConfig::dora().to_json(),
@@ -117,6 +131,7 @@ pub const METHODS: &[Entry] = &[
         peft_type: AdaLoraMethod::PEFT_TYPE,
         summary: "LoRA whose ranks are shared out over the weights while they are trained (2303.10512)",
         keys: AdaLoraConfig::KEYS,
+        training_keys: &[],
         type_schema: schema_of::<AdaLoraConfig>,
         learning_rate: 2e-3,
         defaults: || AdaLoraConfig::default().to_json(),
@@ -127,6 +142,7 @@ pub const METHODS: &[Entry] = &[
         peft_type: SineLoraMethod::PEFT_TYPE,
         summary: "low-rank factors below a sine, an update of full rank (2403.19243)",
         keys: SineLoraConfig::KEYS,
+        training_keys: &[],
         type_schema: schema_of::<SineLoraConfig>,
         learning_rate: 1e-3,
         defaults: || SineLoraConfig::default().to_json(),
@@ -137,6 +153,7 @@ pub const METHODS: &[Entry] = &[
         peft_type: DeepLoraMethod::PEFT_TYPE,
         summary: "a deep product in the subspaces of the first gradient (2406.04112)",
         keys: DeepLoraConfig::KEYS,
+        training_keys: &[],
         type_schema: schema_of::<DeepLoraConfig>,
         learning_rate: 4e-3,
         defaults: || DeepLoraConfig::default().to_json(),
@@ -147,6 +164,7 @@ pub const METHODS: &[Entry] = &[
         peft_type: VeraMethod::PEFT_TYPE,
         summary: "vectors between random projections that all layers share (2310.11454)",
         keys: VeraConfig::KEYS,
+        training_keys: &[],
         type_schema: schema_of::<VeraConfig>,
         learning_rate: 1e-2,
         defaults: || VeraConfig::default().to_json(),
@@ -157,6 +175,7 @@ pub const METHODS: &[Entry] = &[
         peft_type: LortaMethod::PEFT_TYPE,
         summary: "one low-rank tensor for all layers, matrices and heads (2410.04060)",
         keys: LortaConfig::KEYS,
+        training_keys: &[],
         type_schema: schema_of::<LortaConfig>,
         learning_rate: 1e-2,
         defaults: || LortaConfig::default().to_json(),
@@ -167,6 +186,7 @@ pub const METHODS: &[Entry] = &[
         peft_type: SelectedKind::Sdctft.peft_type(),
         summary: "selective discrete cosine transform (2410.09103)",
         keys: SelectedConfig::KEYS,
+        training_keys: &[],
         type_schema: schema_of::<SelectedConfig>,
         learning_rate: SELECTED_RATE,
         defaults: || SelectedMethod::defaults(SelectedKind::Sdctft),
@@ -182,6 +202,7 @@ pub const METHODS: &[Entry] = &[
         peft_type: SelectedKind::Ssh.peft_type(),
         summary: "sparse spectrum by the discrete Hartley transform (2502.05539)",
         keys: SelectedConfig::KEYS,
+        training_keys: &[],
         type_schema: schema_of::<SelectedConfig>,
         learning_rate: SELECTED_RATE,
         defaults: || SelectedMethod::defaults(SelectedKind::Ssh),
@@ -192,6 +213,7 @@ pub const METHODS: &[Entry] = &[
         peft_type: FourierFtMethod::PEFT_TYPE,
         summary: "random frequencies of the discrete Fourier transform (2405.03003)",
         keys: FourierFtConfig::KEYS,
+        training_keys: FourierFtConfig::TRAINING_KEYS,
         type_schema: schema_of::<FourierFtConfig>,
         learning_rate: SPECTRAL_RATE,
         defaults: FourierFtMethod::defaults,
@@ -202,6 +224,7 @@ pub const METHODS: &[Entry] = &[
         peft_type: WaveFtMethod::PEFT_TYPE,
         summary: "random coefficients of a wavelet transform (2505.12532)",
         keys: WaveFtConfig::KEYS,
+        training_keys: WaveFtConfig::TRAINING_KEYS,
         type_schema: schema_of::<WaveFtConfig>,
         learning_rate: SPECTRAL_RATE,
         defaults: WaveFtMethod::defaults,
@@ -212,6 +235,7 @@ pub const METHODS: &[Entry] = &[
         peft_type: LocaMethod::PEFT_TYPE,
         summary: "location-aware cosine adaptation: places are trained, too (2502.06820)",
         keys: LocaConfig::KEYS,
+        training_keys: &[],
         type_schema: schema_of::<LocaConfig>,
         learning_rate: SPECTRAL_RATE,
         defaults: LocaMethod::defaults,
@@ -222,6 +246,7 @@ pub const METHODS: &[Entry] = &[
         peft_type: C3aMethod::PEFT_TYPE,
         summary: "circular convolution: circulant blocks (2407.19342)",
         keys: C3aConfig::KEYS,
+        training_keys: C3aConfig::TRAINING_KEYS,
         type_schema: schema_of::<C3aConfig>,
         learning_rate: SPECTRAL_RATE,
         defaults: C3aMethod::defaults,
@@ -232,6 +257,7 @@ pub const METHODS: &[Entry] = &[
         peft_type: ShiraMethod::PEFT_TYPE,
         summary: "sparse high-rank adapters: a fixed set of the weight's own entries (2406.13175)",
         keys: ShiraConfig::KEYS,
+        training_keys: &[],
         type_schema: schema_of::<ShiraConfig>,
         learning_rate: ENTRY_RATE,
         defaults: ShiraMethod::defaults,
@@ -242,6 +268,7 @@ pub const METHODS: &[Entry] = &[
         peft_type: SiftMethod::PEFT_TYPE,
         summary: "entries chosen by the first batch's gradient (2312.11875)",
         keys: SiftConfig::KEYS,
+        training_keys: &[],
         type_schema: schema_of::<SiftConfig>,
         learning_rate: ENTRY_RATE,
         defaults: SiftMethod::defaults,
@@ -252,6 +279,7 @@ pub const METHODS: &[Entry] = &[
         peft_type: SpielMethod::PEFT_TYPE,
         summary: "entries that come and go, by what rows and columns saw of gradients (2401.16405)",
         keys: SpielConfig::KEYS,
+        training_keys: &[],
         type_schema: schema_of::<SpielConfig>,
         learning_rate: ENTRY_RATE,
         defaults: SpielMethod::defaults,
@@ -262,6 +290,7 @@ pub const METHODS: &[Entry] = &[
         peft_type: SmtMethod::PEFT_TYPE,
         summary: "sparse matrix tuning: the blocks of largest gradient in the whole model (2405.15525)",
         keys: SmtConfig::KEYS,
+        training_keys: &[],
         type_schema: schema_of::<SmtConfig>,
         learning_rate: 4e-3,
         defaults: SmtMethod::defaults,
@@ -272,6 +301,7 @@ pub const METHODS: &[Entry] = &[
         peft_type: SparseGradMethod::PEFT_TYPE,
         summary: "the weight's strongest entries in a basis of its gradients (2410.07383)",
         keys: SparseGradConfig::KEYS,
+        training_keys: &[],
         type_schema: schema_of::<SparseGradConfig>,
         learning_rate: ENTRY_RATE,
         defaults: SparseGradMethod::defaults,
@@ -282,6 +312,7 @@ pub const METHODS: &[Entry] = &[
         peft_type: MaskedKind::Gmt.peft_type(),
         summary: "gradient-mask tuning: all entries, of each step's gradients the largest (2406.15330)",
         keys: MaskedConfig::KEYS,
+        training_keys: &[],
         type_schema: schema_of::<MaskedConfig>,
         learning_rate: 1e-4,
         defaults: || MaskedMethod::defaults(MaskedKind::Gmt),
@@ -293,6 +324,7 @@ pub const METHODS: &[Entry] = &[
         summary: "all entries, of each step's gradients the largest hundredth, which SparseGrad's paper \
                   (2410.07383) calls meProp",
         keys: MaskedConfig::KEYS,
+        training_keys: &[],
         type_schema: schema_of::<MaskedConfig>,
         learning_rate: 2e-4,
         defaults: || MaskedMethod::defaults(MaskedKind::TopkGrad),
@@ -308,6 +340,7 @@ pub const METHODS: &[Entry] = &[
         peft_type: MePropMethod::PEFT_TYPE,
         summary: "all entries, of the outputs' gradients the largest (1706.06197)",
         keys: MePropConfig::KEYS,
+        training_keys: &[],
         type_schema: schema_of::<MePropConfig>,
         learning_rate: 4e-4,
         defaults: MePropMethod::defaults,
@@ -318,6 +351,7 @@ pub const METHODS: &[Entry] = &[
         peft_type: BottleneckMethod::PEFT_TYPE,
         summary: "narrow modules inserted in every block (1902.00751, 2005.00247)",
         keys: BottleneckConfig::KEYS,
+        training_keys: &[],
         type_schema: schema_of::<BottleneckConfig>,
         learning_rate: 1e-3,
         defaults: || BottleneckConfig::default().to_json(),
@@ -328,6 +362,7 @@ pub const METHODS: &[Entry] = &[
         peft_type: BitFitMethod::PEFT_TYPE,
         summary: "biases, and nothing else (2106.10199)",
         keys: &[],
+        training_keys: &[],
         type_schema: no_settings,
         learning_rate: 4e-3,
         defaults: Map::new,
@@ -338,6 +373,7 @@ pub const METHODS: &[Entry] = &[
         peft_type: SdtMethod::PEFT_TYPE,
         summary: "a few states of a few channels of a state-space model (2410.09016), drawn by the seed",
         keys: SdtConfig::KEYS,
+        training_keys: &[],
         type_schema: schema_of::<SdtConfig>,
         learning_rate: 1e-2,
         defaults: || SdtConfig::default().to_json(),
@@ -355,6 +391,7 @@ pub const HEAD: Entry = Entry {
     peft_type: HeadMethod::PEFT_TYPE,
     summary: "no adapter: only the head is trained, at its own rate, for comparison",
     keys: &[],
+    training_keys: &[],
     type_schema: no_settings,
     learning_rate: 2e-3,
     defaults: Map::new,
@@ -382,12 +419,28 @@ pub fn by_peft_type(peft_type: &str) -> Result<&'static Entry, AdapterError> {
     find(peft_type, |entry| entry.peft_type)
 }
 
+/// As [`by_peft_type`], of a file, which the error names.
+fn of_config(config: &AdapterConfig) -> Result<&'static Entry, AdapterError> {
+    by_peft_type(config.peft_type()).map_err(|error| match error {
+        AdapterError::Config {
+            method,
+            problem: _,
+            fix,
+        } => AdapterError::Config {
+            method: config.path().display().to_string(),
+            problem: format!("its `peft_type` is `{method}`, which is none that is known"),
+            fix: fix.replace("choose one of", "known are"),
+        },
+        other => other,
+    })
+}
+
 /// The method of an adapter's configuration.
 ///
 /// # Errors
 /// If it is not known, or the configuration asks of it what it cannot do.
 pub fn from_config(config: &AdapterConfig) -> Result<Box<dyn Method>, AdapterError> {
-    let entry = by_peft_type(config.peft_type())?;
+    let entry = of_config(config)?;
     config.reject_unsupported(entry.keys)?;
     (entry.build)(config.fields())
 }
@@ -397,16 +450,65 @@ fn find(wanted: &str, key: fn(&Entry) -> &'static str) -> Result<&'static Entry,
     selectable().find(same).ok_or_else(|| AdapterError::Config {
         method: wanted.to_owned(),
         problem: "no such method".into(),
-        fix: format!(
-            "choose one of {}",
-            selectable().map(key).collect::<Vec<_>>().join(", ")
-        ),
+        fix: format!("choose one of {}", names(key).join(", ")),
     })
+}
+
+/// What the methods are called, each name once.
+fn names(key: fn(&Entry) -> &'static str) -> Vec<&'static str> {
+    let mut names: Vec<&str> = Vec::new();
+    for name in selectable().map(key) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_type_that_is_not_known_is_told_with_its_file_and_those_that_are() {
+        let error = by_peft_type("LOHA").unwrap_err().to_string();
+        let (_, known) = error.split_once("choose one of ").unwrap();
+        let known: Vec<&str> = known.split(", ").collect();
+        assert_eq!(
+            known.iter().filter(|name| **name == "LORA").count(),
+            1,
+            "{error}"
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let text = r#"{"peft_type": "LOHA", "target_modules": ["query"]}"#;
+        std::fs::write(folder.path().join("adapter_config.json"), text).unwrap();
+        let config = AdapterConfig::read(folder.path()).unwrap();
+        let error = from_config(&config).unwrap_err().to_string();
+        assert!(
+            error.starts_with(&*config.path().to_string_lossy()),
+            "{error}"
+        );
+        assert!(
+            error.contains("`peft_type` is `LOHA`") && error.contains("ADALORA"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn settings_of_training_are_in_no_file() {
+        for entry in METHODS {
+            let Ok(method) = (entry.build)(&(entry.defaults)()) else {
+                panic!("{}", entry.name);
+            };
+            let told = method.config();
+            for key in entry.training_keys {
+                assert!(
+                    entry.keys.contains(key) && !told.contains_key(*key),
+                    "{key}"
+                );
+            }
+        }
+    }
 
     #[test]
     fn every_key_of_a_method_is_a_setting_with_help() {

@@ -142,9 +142,9 @@ impl Projection {
     }
 }
 
-/// Drops values of `x` in training, where `place` says which.
+/// Drops values of `x` in training, where `place` says which: another one at every depth.
 pub(crate) fn dropped(x: Tensor<2>, context: &AdapterContext, p: f64, place: u64) -> Tensor<2> {
-    match context.dropout(p, place) {
+    match context.dropout_of_depth(p, place) {
         Some(dropout) => kernels::dropout(x, dropout),
         None => x,
     }

@@ -1,11 +1,19 @@
 //! Backward passes that keep little.
 
 use burn::{Tensor, tensor::Gradients};
-use peft_core::AdapterContext;
+use peft_core::{AdapterContext, trainable_parameters};
 
 use crate::{Network, Output, PackedBatch};
 
+/// Steps of autodiff from a block's input to where its gradient is taken: more than lead from any adapter's
+/// parameters to a product.
+const BEFORE: usize = 64;
+
 /// See [`Network::backward_recomputing`].
+///
+/// Sums of more than two gradients depend on their order, and autodiff goes by how many steps lead to each.
+/// Inputs of blocks are therefore as many steps deep as matter, and tracked only where something before them
+/// is trained: then the order is that of a pass that keeps everything, and so are the bits.
 pub fn backward<N: Network>(
     model: &N,
     batch: &PackedBatch,
@@ -23,28 +31,79 @@ pub fn backward<N: Network>(
             inputs.push(plain.block(depth, x, &batch, context));
         }
     }
+    let tracked_from = first_tracked(model);
     let mut passes = Vec::with_capacity(depth + 2);
-    let mut next = || {
-        let input = inputs.pop().expect("one for every block and the head");
-        Tensor::from_inner(input).require_grad()
+    let mut next = |place: usize| {
+        let input = Tensor::from_inner(inputs.pop().expect("one for every block and the head"));
+        match place >= tracked_from {
+            true => Input::tracked(input),
+            false => Input::untracked(input),
+        }
     };
 
-    let x = next();
-    let value = loss(model.output(x.clone(), batch, context));
+    let x = next(depth);
+    let value = loss(model.output(x.read.clone(), batch, context));
     let mut grads = value.backward();
-    let mut upstream = x.grad_remove(&mut grads);
+    let mut upstream = x.gradient(&mut grads);
     passes.push(grads);
     for depth in (0..depth).rev() {
-        let x = next();
-        let y = model.block(depth, x.clone(), batch, context);
+        let x = next(depth);
+        let y = model.block(depth, x.read.clone(), batch, context);
         let Some(mut grads) = pull_back(y, upstream) else {
             return (value, passes);
         };
-        upstream = x.grad_remove(&mut grads);
+        upstream = x.gradient(&mut grads);
         passes.push(grads);
     }
     passes.extend(pull_back(model.embed(batch, context), upstream));
     (value, passes)
+}
+
+/// What a block reads.
+struct Input {
+    /// Where the gradient arrives, if one is wanted.
+    leaf: Option<Tensor<2>>,
+    read: Tensor<2>,
+}
+
+impl Input {
+    fn untracked(read: Tensor<2>) -> Self {
+        Self { leaf: None, read }
+    }
+
+    fn tracked(input: Tensor<2>) -> Self {
+        let leaf = input.require_grad();
+        // Views of views: nothing is copied or computed.
+        let read = (0..BEFORE).fold(leaf.clone(), |x, _| x.swap_dims(0, 1));
+        Self {
+            leaf: Some(leaf),
+            read,
+        }
+    }
+
+    fn gradient(&self, grads: &mut Gradients) -> Option<Tensor<2>> {
+        self.leaf.as_ref()?.grad_remove(grads)
+    }
+}
+
+/// The first depth at whose input gradients arrive; that of the head is the number of blocks. More than that
+/// where nothing before the head is trained.
+fn first_tracked<N: Network>(model: &N) -> usize {
+    let (description, depth) = (model.description(), model.depth());
+    let trained = trainable_parameters(model);
+    let within = |module: &str| {
+        let inside = |rest: &str| rest.is_empty() || rest.starts_with('.');
+        let mut paths = trained.iter().map(|site| site.path.as_str());
+        paths.any(|path| path.strip_prefix(module).is_some_and(inside))
+    };
+    if description.before.iter().any(|part| within(&part.path)) {
+        return 0;
+    }
+    let own = |depth: &usize| {
+        let block = description.block(*depth);
+        within(&block.path.replace("{}", &block.index.to_string()))
+    };
+    (0..depth).find(own).map_or(depth + 1, |first| first + 1)
 }
 
 /// The backward pass from a gradient to `y`; none where nothing behind `y` wants one.

@@ -81,7 +81,8 @@ pub struct SelectedDevice {
     pub device: Device,
     /// Its name, never [`DeviceChoice::Auto`].
     pub choice: DeviceChoice,
-    /// Its kind: devices of one kind compute the same bits.
+    /// Its kind: devices of one kind compute the same bits, processors as far as they have the same vector
+    /// instructions.
     pub kind: &'static str,
     /// What it is and why it was chosen.
     pub reason: String,

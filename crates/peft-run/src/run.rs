@@ -98,7 +98,7 @@ pub struct RunConfig {
     pub schedule: ScheduleKind,
     /// Warm-up: a share of the steps, or a number of them from 1 up.
     pub warmup: f64,
-    /// Decoupled weight decay.
+    /// Decoupled weight decay; not of biases and norms, as in Hugging Face's Trainer.
     pub weight_decay: f64,
     /// Largest norm of all gradients together; 0 for no limit.
     pub clip: f64,

@@ -59,6 +59,20 @@ pub fn level() -> Level {
     Level::Common
 }
 
+/// What decides about the last digits of sums on this machine: its architecture and, where there is a choice,
+/// the instructions that are used.
+pub fn instructions() -> String {
+    let architecture = std::env::consts::ARCH;
+    #[cfg(target_arch = "x86_64")]
+    return match level() {
+        Level::Avx512 => format!("{architecture} with AVX-512"),
+        Level::Avx2 => format!("{architecture} with AVX2"),
+        Level::Common => architecture.to_owned(),
+    };
+    #[cfg(not(target_arch = "x86_64"))]
+    architecture.to_owned()
+}
+
 /// Runs a kernel with the widest vectors of the machine.
 #[inline]
 pub fn dispatch<K: Kernel>(kernel: K) {

@@ -28,10 +28,10 @@ pub use objective::{
     Classification, Evaluation, HeadNeed, MultiLabel, NextToken, Objective, Prediction, Regression,
     Tally, Targets, Truth,
 };
-pub use optimizer::{AdamW, AdamWState};
+pub use optimizer::{AdamW, AdamWState, ParameterStep};
 pub use parameters::{
     HostTensors, adapter_parameters, first_not_finite, restore_parameters, trained_modules,
-    trained_parameters,
+    trained_parameters, trains_undecayed,
 };
 pub use schedule::{Schedule, ScheduleKind};
 pub use trainer::{StepReport, Trainer, TrainerConfig, TrainerState};

@@ -11,7 +11,8 @@ fn named<const N: usize>(metrics: [(&str, f64); N]) -> Metrics {
 
 /// Accuracy, F1 (of class 1 for two classes, else the mean over classes) and Matthews correlation.
 ///
-/// A metric whose denominator is zero is 0, as in scikit-learn.
+/// As in scikit-learn, a metric whose denominator is zero is 0, and the mean of F1 is over the classes that are
+/// predicted or true of any row.
 ///
 /// # Panics
 /// If the two have different lengths or a class is `classes` or more.
@@ -55,10 +56,14 @@ impl Confusion {
         let hits: f64 = (0..classes).map(|c| counts[c][c]).sum();
         let actual_of = |c: usize| counts[c].iter().sum::<f64>();
         let predicted_of = |c: usize| counts.iter().map(|row| row[c]).sum::<f64>();
-        let f1 = |c: usize| ratio(2.0 * counts[c][c], actual_of(c) + predicted_of(c));
+        let seen = |c: usize| actual_of(c) + predicted_of(c);
+        let f1 = |c: usize| ratio(2.0 * counts[c][c], seen(c));
         let f1 = match classes {
             2 => f1(1),
-            _ => (0..classes).map(f1).sum::<f64>() / classes.max(1) as f64,
+            _ => {
+                let present: Vec<usize> = (0..classes).filter(|c| seen(*c) > 0.0).collect();
+                ratio(present.iter().copied().map(f1).sum(), present.len() as f64)
+            }
         };
         let sum = |of: &dyn Fn(usize) -> f64| (0..classes).map(of).sum::<f64>();
         let covariance = hits * n - sum(&|c| actual_of(c) * predicted_of(c));
@@ -208,6 +213,12 @@ mod tests {
         assert!((metrics["matthews"] - 0.5).abs() < 1e-12);
         let three = classification(&[0, 1, 2, 2], &[0, 1, 1, 2], 3);
         assert!((three["f1"] - (1.0 + 2.0 / 3.0 + 2.0 / 3.0) / 3.0).abs() < 1e-12);
+        // The same rows where the head has two classes more, as f1_score(…, average="macro") has it.
+        let five = classification(&[0, 1, 2, 2], &[0, 1, 1, 2], 5);
+        assert!((five["f1"] - three["f1"]).abs() < 1e-12, "{five:?}");
+        // Classes that are only predicted or only true count: (0 + 1 + 0 + 0) / 4.
+        let wrong = classification(&[0, 1, 3], &[2, 1, 2], 5);
+        assert!((wrong["f1"] - 1.0 / 4.0).abs() < 1e-12, "{wrong:?}");
     }
 
     #[test]

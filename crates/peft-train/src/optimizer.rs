@@ -25,21 +25,30 @@ pub use state::AdamWState;
 /// w ← w − η λ w − η (m / (1 − β₁ᵗ)) / (√(v / (1 − β₂ᵗ)) + ε)
 /// ```
 ///
-/// as PyTorch computes it, `t` being the steps that a parameter had a part in. State is kept for parameters
-/// that get gradients, and for nothing else.
+/// as PyTorch computes it: `t` counts the steps that moved the parameter, each parameter's own, so that one
+/// that has its first gradient late makes a first step of length `η`. State is kept for parameters that get
+/// gradients, and for nothing else.
 #[derive(Debug, Clone)]
 pub struct AdamW {
     config: AdamWConfig,
-    step: u64,
     moments: BTreeMap<String, Moments>,
-    /// Steps that a parameter was left out of.
-    idle: BTreeMap<String, u64>,
 }
 
 #[derive(Debug, Clone)]
 struct Moments {
     mean: Tensor<1>,
     square: Tensor<1>,
+    /// Steps that are in them.
+    count: u64,
+}
+
+/// How a step moves a parameter.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ParameterStep {
+    /// Learning rate `η`.
+    pub rate: f64,
+    /// Whether weight decay is for it.
+    pub decays: bool,
 }
 
 impl AdamW {
@@ -47,9 +56,7 @@ impl AdamW {
     pub fn new(config: AdamWConfig) -> Self {
         Self {
             config,
-            step: 0,
             moments: BTreeMap::new(),
-            idle: BTreeMap::new(),
         }
     }
 
@@ -67,21 +74,20 @@ impl AdamW {
         self.moments.values().map(both).sum()
     }
 
-    /// Update every parameter that has a gradient, which is first multiplied by `scale`; `rate` is its
-    /// learning rate, or nothing for a parameter to be left as it is, its state and its count of steps too.
+    /// Update every parameter that has a gradient, which is first multiplied by `scale`; `how` tells how, or
+    /// nothing for a parameter to be left as it is, its state and its count of steps too.
     pub fn step<M: Module>(
         &mut self,
         model: M,
         gradients: &GradientSet,
         scale: f64,
-        rate: &dyn Fn(&ParamPath) -> Option<f64>,
+        how: &dyn Fn(&ParamPath) -> Option<ParameterStep>,
     ) -> M {
-        self.step += 1;
         let mut taken = Take {
             path: ParamPath::default(),
             optimizer: self,
             gradients,
-            rate,
+            how,
             groups: BTreeMap::new(),
         };
         let model = model.map(&mut taken);
@@ -93,13 +99,13 @@ impl AdamW {
             weight_decay,
         } = self.config;
         let mut values = BTreeMap::new();
-        for (idle, (paths, tensors)) in groups {
+        for ((count, decays), (paths, tensors)) in groups {
             let step = AdamWStep {
                 beta1,
                 beta2,
                 eps,
-                weight_decay,
-                count: self.step - idle,
+                weight_decay: if decays { weight_decay } else { 0.0 },
+                count,
                 gradient_scale: scale,
             };
             for ((path, shape), new) in paths.into_iter().zip(adamw(tensors, &step)) {
@@ -110,7 +116,12 @@ impl AdamW {
                     ..
                 } = new;
                 values.insert(path.clone(), (value, shape));
-                self.moments.insert(path, Moments { mean, square });
+                let moments = Moments {
+                    mean,
+                    square,
+                    count,
+                };
+                self.moments.insert(path, moments);
             }
         }
         model.map(&mut Put {
@@ -120,9 +131,15 @@ impl AdamW {
     }
 
     /// Re-index what is remembered of a parameter: what belonged to value `from[i]` belongs to value
-    /// `i`; without a source there is nothing to remember.
+    /// `i`. Without a source it starts at zero, at the parameter's count of steps; without any, the parameter
+    /// is as new.
     pub(crate) fn rearrange(&mut self, path: &str, from: &[Option<usize>]) {
-        let Some(Moments { mean, square }) = self.moments.remove(path) else {
+        let Some(Moments {
+            mean,
+            square,
+            count,
+        }) = self.moments.remove(path)
+        else {
             return;
         };
         if from.iter().all(Option::is_none) {
@@ -141,6 +158,7 @@ impl AdamW {
         let moments = Moments {
             mean: pick(mean),
             square: pick(square),
+            count,
         };
         self.moments.insert(path.to_owned(), moments);
     }
@@ -150,6 +168,7 @@ impl AdamW {
         self.moments.remove(path).unwrap_or_else(|| Moments {
             mean: value.zeros_like(),
             square: value.zeros_like(),
+            count: 0,
         })
     }
 }
@@ -159,9 +178,9 @@ struct Take<'a> {
     path: ParamPath,
     optimizer: &'a mut AdamW,
     gradients: &'a GradientSet,
-    rate: &'a dyn Fn(&ParamPath) -> Option<f64>,
-    /// By the steps that they were left out of.
-    groups: BTreeMap<u64, Group>,
+    how: &'a dyn Fn(&ParamPath) -> Option<ParameterStep>,
+    /// By the number of their step, and whether they decay.
+    groups: BTreeMap<(u64, bool), Group>,
 }
 
 /// Paths and shapes of parameters, and what the step needs of each.
@@ -181,17 +200,19 @@ impl ModuleMapper for Take<'_> {
         let Some(gradient) = self.gradients.get(&path) else {
             return param;
         };
-        let Some(rate) = (self.rate)(&self.path) else {
-            *self.optimizer.idle.entry(path).or_default() += 1;
+        let Some(ParameterStep { rate, decays }) = (self.how)(&self.path) else {
             return param;
         };
         param.map(|value| {
             let shape = value.shape();
             let left = Tensor::empty([0; D], (&value.device(), value.dtype())).require_grad();
             let value = value.inner().reshape([shape.num_elements()]);
-            let Moments { mean, square } = self.optimizer.take_moments(&path, &value);
-            let idle = self.optimizer.idle.get(&path).copied().unwrap_or(0);
-            let (paths, tensors) = self.groups.entry(idle).or_default();
+            let Moments {
+                mean,
+                square,
+                count,
+            } = self.optimizer.take_moments(&path, &value);
+            let (paths, tensors) = self.groups.entry((count + 1, decays)).or_default();
             tensors.push(AdamWTensor {
                 value,
                 mean,

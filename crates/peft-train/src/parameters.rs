@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use burn::{
     Tensor,
-    module::{Module, ModuleMapper, ModuleVisitor, Param},
+    module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId},
     tensor::{Device, Int, TensorData},
 };
 use peft_core::{HostTensor, HostTensorExt, ParamPath, kernels::decoded};
@@ -13,6 +13,18 @@ use crate::TrainError;
 
 /// Tensors on the host, by the Burn paths of their parameters.
 pub type HostTensors = BTreeMap<String, HostTensor>;
+
+macro_rules! follow_path {
+    () => {
+        fn enter_module(&mut self, name: &str, container: &str) {
+            self.path.enter(name, container);
+        }
+
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.path.exit();
+        }
+    };
+}
 
 /// What of a model training may change: every field of its adapters, and every other parameter that
 /// takes gradients.
@@ -76,6 +88,25 @@ pub fn adapter_parameters<M: Module>(model: &M) -> BTreeMap<String, Vec<String>>
     sites.modules
 }
 
+/// Whether a model trains anything that weight decay is not for: see [`ParamPath::decays`].
+pub fn trains_undecayed<M: Module>(model: &M) -> bool {
+    #[derive(Default)]
+    struct Undecayed {
+        path: ParamPath,
+        found: bool,
+    }
+    impl ModuleVisitor for Undecayed {
+        follow_path!();
+
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.found |= param.base().is_require_grad() && !self.path.decays();
+        }
+    }
+    let mut search = Undecayed::default();
+    model.visit(&mut search);
+    search.found
+}
+
 /// The path of the first parameter that holds NaN or infinity, in the model's order.
 pub fn first_not_finite<M: Module>(model: &M) -> Option<String> {
     let mut search = Search::default();
@@ -88,18 +119,6 @@ pub(crate) fn is_finite<const D: usize>(tensor: &Tensor<D>) -> bool {
     // NaN and infinity survive a multiplication by 0, and nothing else becomes NaN by it.
     let sum = tensor.clone().mul_scalar(0.0).sum();
     sum.into_scalar::<f64>() == 0.0
-}
-
-macro_rules! follow_path {
-    () => {
-        fn enter_module(&mut self, name: &str, container: &str) {
-            self.path.enter(name, container);
-        }
-
-        fn exit_module(&mut self, _: &str, _: &str) {
-            self.path.exit();
-        }
-    };
 }
 
 #[derive(Default)]
@@ -193,7 +212,8 @@ impl ModuleMapper for Write<'_> {
             None => param,
             Some(data) => {
                 let new = Tensor::<D, Int>::from_data(data, (&device, dtype));
-                param.map(|_| new)
+                // Adapters keep what they made of places by the parameter's identity.
+                Param::initialized(ParamId::new(), new)
             }
         }
     }

@@ -4,7 +4,10 @@ mod between;
 mod look;
 mod state;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cell::Cell,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use burn::{Tensor, module::Module};
 use peft_core::{
@@ -14,7 +17,7 @@ use peft_core::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AdamW, AdamWConfig, BadTensor, GradientSet, Schedule, TrainError, gradients,
+    AdamW, AdamWConfig, BadTensor, GradientSet, ParameterStep, Schedule, TrainError, gradients,
     gradients::owner,
     parameters::{adapter_parameters, first_not_finite},
     tied::Ties,
@@ -72,12 +75,14 @@ pub struct Trainer {
     owners: Option<Owners>,
     /// Which parameters adapters share; known from the first step on.
     ties: Option<Ties>,
-    /// Whether adapters penalise their own parameters; known from the first step on.
+    /// Whether adapters penalise their own parameters; known once none did.
     penalised: Option<bool>,
     /// What methods want to look at before the next step.
     due: Vec<Due>,
     /// What the method remembers of each adapter, by the Burn path of its module.
     memory: BTreeMap<String, Fields<Values>>,
+    /// Of adapters with names, the steps in which any row chose them.
+    chosen: BTreeMap<String, u64>,
 }
 
 impl Trainer {
@@ -94,6 +99,7 @@ impl Trainer {
             penalised: None,
             due: Vec::new(),
             memory: BTreeMap::new(),
+            chosen: BTreeMap::new(),
         }
     }
 
@@ -173,7 +179,7 @@ impl Trainer {
         let mut total = GradientSet::default();
         let mut mean_loss = 0.0;
         for part in 0..parts {
-            let context = self.context(part, parts);
+            let context = self.context(part);
             let (value, gradients) = differentiate(&model, part, &context)?;
             total.add(gradients);
             mean_loss += value.into_scalar::<f64>();
@@ -217,7 +223,17 @@ impl Trainer {
             }
             None => Some(self.config.head_learning_rate * factor),
         };
-        let mut model = self.optimizer.step(model, &total, scale, &rate);
+        let how = |path: &ParamPath| {
+            let decays = path.decays();
+            rate(path).map(|rate| ParameterStep { rate, decays })
+        };
+        let mut model = self.optimizer.step(model, &total, scale, &how);
+        let names: BTreeSet<&str> = owners.iter().filter_map(|owner| owner.adapter).collect();
+        for name in names {
+            if total.has_owner(Some(name)) {
+                *self.chosen.entry(name.to_owned()).or_default() += 1;
+            }
+        }
         for owner in owners.iter() {
             let Some(method) = methods.of(owner) else {
                 continue;
@@ -229,6 +245,7 @@ impl Trainer {
             }
             let mut now = AfterStep {
                 step: self.step,
+                own_steps: (owner.adapter).map_or(self.step, |name| self.chosen[name]),
                 total: total_steps,
                 learning_rate: learning_rate * methods.rate(owner),
                 optimizer: self.config.optimizer,
@@ -284,21 +301,27 @@ impl Trainer {
     }
 
     /// What the parts of the next step compute in: its dropout, most of all.
-    pub fn context(&self, part: usize, parts: usize) -> AdapterContext {
-        let place = self.step * parts as u64 + part as u64;
-        AdapterContext::training(self.config.seed, place)
+    pub fn context(&self, part: usize) -> AdapterContext {
+        AdapterContext::training(self.config.seed, self.step).in_part(part as u64)
     }
 
-    /// Add the gradients of the penalties that adapters put on their own parameters; their mean.
+    /// Add the gradients of the penalties that adapters put on their own parameters; their mean. An adapter that
+    /// no row chose stays as it is.
     ///
     /// A backward pass of its own, so that nothing of it lives through those of the batch.
     fn penalise<M: Module>(&mut self, model: &M, total: &mut GradientSet) -> f64 {
         if self.penalised == Some(false) {
             return 0.0;
         }
-        let penalty = mean_penalty(model);
-        self.penalised = Some(penalty.is_some());
+        let all = Cell::new(true);
+        let penalty = mean_penalty(model, |name| {
+            let chosen = total.has_owner(Some(name));
+            all.set(all.get() && chosen);
+            chosen
+        });
         let Some(penalty) = penalty else {
+            // What the others have is not known.
+            self.penalised = all.get().then_some(false);
             return 0.0;
         };
         total.add(gradients(model, &mut penalty.backward()));

@@ -10,16 +10,21 @@ use peft_run::{
 use crate::args::InspectArgs;
 
 /// `peft inspect`: what a folder or a file holds, on standard output. An adapter with a NaN or an
-/// infinity is a negative answer.
+/// infinity is a negative answer; one that no other command could use is shown, and then an error.
 pub fn inspect(args: &InspectArgs) -> Result<ExitCode> {
     let mut out = BufWriter::new(io::stdout().lock());
     let mut code = ExitCode::SUCCESS;
+    let mut refused = None;
     if args.path.join("adapter_config.json").is_file() {
         // A method of others is shown, too; its modules are not told apart.
         let config = peft_run::core::format::AdapterConfig::read(&args.path)?;
-        let suffixes = methods::from_config(&config)
-            .map(|method| method.suffixes())
-            .unwrap_or_default();
+        let suffixes = match methods::from_config(&config) {
+            Ok(method) => method.suffixes(),
+            Err(error) => {
+                refused = Some(error);
+                Default::default()
+            }
+        };
         let mut summary = AdapterSummary::read(&args.path, suffixes)?;
         if !summary.not_finite.is_empty() {
             code = ExitCode::from(1);
@@ -44,7 +49,10 @@ pub fn inspect(args: &InspectArgs) -> Result<ExitCode> {
         }
     }
     out.flush()?;
-    Ok(code)
+    match refused {
+        Some(error) => Err(error.into()),
+        None => Ok(code),
+    }
 }
 
 fn adapter(out: &mut impl Write, summary: &AdapterSummary, tensors: bool) -> io::Result<()> {

@@ -113,7 +113,7 @@ fn write(
                     .collect();
                 json!({ "index": index, "labels": chosen, "probabilities": named(probabilities) })
             }
-            Prediction::Class(probabilities) => {
+            Prediction::Class { probabilities, .. } => {
                 let label = prediction
                     .class()
                     .and_then(|class| labels.get(class as usize));

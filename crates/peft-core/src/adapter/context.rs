@@ -9,6 +9,8 @@ use super::{AdapterChoice, RowGroups};
 #[derive(Debug, Clone, Default)]
 pub struct AdapterContext {
     train: Option<u64>,
+    /// Passes before this one through the layers that compute.
+    passes: u64,
     chosen: Chosen,
 }
 
@@ -30,11 +32,29 @@ impl AdapterContext {
         Self::default()
     }
 
-    /// Training at micro-step `step` of the run seeded with `seed`.
+    /// Training at step `step` of the run seeded with `seed`.
     pub fn training(seed: u64, step: u64) -> Self {
         Self {
             train: Some(mix_key(seed, &[step])),
             ..Self::default()
+        }
+    }
+
+    /// The same step on part `part` of its batch, counted from 0: every part has its own dropout.
+    pub fn in_part(&self, part: u64) -> Self {
+        let own = |key| mix_key(key, &[part]);
+        Self {
+            train: self.train.map(|key| if part == 0 { key } else { own(key) }),
+            ..self.clone()
+        }
+    }
+
+    /// The same in layers that `passes` passes went through before, where blocks share their layers: adapters
+    /// have another dropout in every pass.
+    pub fn after_passes(&self, passes: u64) -> Self {
+        Self {
+            passes,
+            ..self.clone()
         }
     }
 
@@ -67,6 +87,16 @@ impl AdapterContext {
     /// The dropout of the place named `place` (a hash of its path), or `None` where nothing is
     /// dropped.
     pub fn dropout(&self, probability: f64, place: u64) -> Option<Dropout> {
+        let mut dropout = self.dropout_of_depth(probability, place)?;
+        if self.passes > 0 {
+            dropout.key = mix_key(dropout.key, &[self.passes]);
+        }
+        Some(dropout)
+    }
+
+    /// As [`dropout`](Self::dropout), of a place whose name tells the passes through shared layers apart by
+    /// itself, as the depth of a block does.
+    pub fn dropout_of_depth(&self, probability: f64, place: u64) -> Option<Dropout> {
         match self.train {
             Some(key) if probability > 0.0 => Some(Dropout {
                 probability,
@@ -74,5 +104,45 @@ impl AdapterContext {
             }),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn no_two_parts_and_no_two_passes_drop_the_same() {
+        let mut keys = BTreeSet::new();
+        let mut count = 0;
+        for step in 0..12 {
+            // The last step of an epoch may have fewer parts than the others.
+            for part in 0..if step % 3 == 2 { 1 } else { 4 } {
+                for passes in 0..3 {
+                    let context = AdapterContext::training(7, step).in_part(part);
+                    let context = context.after_passes(passes);
+                    for place in [3, 4] {
+                        keys.insert(context.dropout(0.5, place).unwrap().key);
+                        count += 1;
+                    }
+                }
+            }
+        }
+        assert_eq!(keys.len(), count);
+    }
+
+    #[test]
+    fn the_model_tells_passes_apart_by_itself() {
+        let first = AdapterContext::training(7, 1);
+        let key = |context: &AdapterContext| context.dropout_of_depth(0.5, 3).unwrap().key;
+        assert_eq!(key(&first.after_passes(2)), key(&first));
+        assert!(
+            AdapterContext::inference()
+                .in_part(1)
+                .dropout(0.5, 3)
+                .is_none()
+        );
     }
 }

@@ -28,7 +28,7 @@ fn uncertainty(field: &str) -> String {
 pub(super) fn after_step(config: &AdaLoraConfig, budget: &Budget, now: &mut AfterStep) {
     let modules = now.adapters.len();
     let (first, last) = (config.init_r * modules, config.target_r * modules);
-    let act = budget.act(now.step, first, last);
+    let act = overdue(budget.act(now.step, first, last), last, now);
     if matches!(act, Act::Observe | Act::Share(_)) {
         for adapter in now.adapters.values_mut() {
             observe(config, adapter);
@@ -38,6 +38,10 @@ pub(super) fn after_step(config: &AdaLoraConfig, budget: &Budget, now: &mut Afte
         Act::Observe => {}
         Act::Share(budget) => share(&mut now.adapters, first - budget),
         Act::Settle(budget) => {
+            let unseen = |adapter: &&mut AdapterStep| adapter.memory.is_empty();
+            for adapter in now.adapters.values_mut().filter(unseen) {
+                observe(config, adapter);
+            }
             share(&mut now.adapters, first - budget);
             for adapter in now.adapters.values_mut() {
                 adapter.memory.clear();
@@ -48,6 +52,19 @@ pub(super) fn after_step(config: &AdaLoraConfig, budget: &Budget, now: &mut Afte
                 prune(adapter);
             }
         }
+    }
+}
+
+/// What is to be done of adapters that other ones were trained without: where the step at which ranks are
+/// settled went by without them, that is still to be done.
+fn overdue(act: Act, last: usize, now: &AfterStep) -> Act {
+    let settled = now
+        .adapters
+        .values()
+        .all(|adapter| adapter.memory.is_empty());
+    match act {
+        Act::Hold if !settled => Act::Settle(last),
+        act => act,
     }
 }
 

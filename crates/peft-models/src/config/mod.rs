@@ -155,6 +155,29 @@ impl ModelConfig {
         !matches!(self, Self::Encoder(_))
     }
 
+    /// Whether the model itself drops anything in training.
+    pub fn drops(&self) -> bool {
+        let all = match self {
+            Self::Encoder(config) => [
+                config.hidden_dropout,
+                config.attention_dropout,
+                config.head_dropout,
+            ],
+            Self::Decoder(config) => [
+                config.embedding_dropout,
+                config.hidden_dropout,
+                config.attention_dropout,
+            ],
+            Self::Mamba(_) => [0.0; 3],
+        };
+        all.iter().any(|probability| *probability > 0.0)
+    }
+
+    /// Whether blocks share their layers (ALBERT's do).
+    pub fn shares_layers(&self) -> bool {
+        matches!(self, Self::Encoder(config) if config.distinct_layers < config.layers)
+    }
+
     /// Drop with this probability everywhere in training.
     pub(crate) fn set_dropout(&mut self, probability: f64) {
         match self {

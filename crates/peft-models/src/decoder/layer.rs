@@ -170,7 +170,7 @@ impl DecoderLayer {
         };
         let options = AttentionOptions {
             causal: true,
-            dropout: context.dropout(config.attention_dropout, depth as u64 * 8 + 1),
+            dropout: context.dropout_of_depth(config.attention_dropout, depth as u64 * 8 + 1),
             window: config.windows[depth],
             softcap: config.attention_softcap,
             ..AttentionOptions::new(config.heads, config.kv_heads, scale)

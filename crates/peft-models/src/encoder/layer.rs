@@ -85,7 +85,7 @@ impl Layer {
         let head_width = config.hidden_size / config.heads;
         let scale = 1.0 / (head_width as f64).sqrt();
         let options = AttentionOptions {
-            dropout: context.dropout(config.attention_dropout, place(1)),
+            dropout: context.dropout_of_depth(config.attention_dropout, place(1)),
             ..AttentionOptions::new(config.heads, config.heads, scale)
         };
         let as_it_is = |x: Tensor<2>, _: Tensor<2>| x;

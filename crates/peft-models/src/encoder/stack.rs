@@ -92,7 +92,8 @@ impl Encoder {
         context: &AdapterContext,
     ) -> Tensor<2> {
         let layer = &self.layers[depth % self.layers.len()];
-        let context = batch.of_tokens(context);
+        let passes = depth / self.layers.len();
+        let context = batch.of_tokens(context).after_passes(passes as u64);
         layer.forward(x, &batch.rows, &self.config, depth, &context)
     }
 }

@@ -13,7 +13,7 @@ use peft_format::{
 use peft_core::WarmUpChoice;
 use peft_train::TrainerState;
 
-use super::{RunState, VERSION, chosen, hash};
+use super::{FIRST, RunState, VERSION, chosen, hash};
 use crate::{RunError, base, event::fault, task};
 
 /// Name of the folder.
@@ -59,7 +59,8 @@ impl CheckpointFolder {
         chosen: &WarmUpChoice,
     ) -> Result<(), RunError> {
         let dir = AtomicDir::create(&self.path)?;
-        state.tensors = digest(tensors);
+        state.version = VERSION;
+        state.tensors = digest(tensors, VERSION);
         if let Some(phase) = &mut state.phase
             && !chosen.is_empty()
         {
@@ -105,10 +106,10 @@ impl CheckpointFolder {
         let value: serde_json::Value =
             serde_json::from_slice(&text).map_err(|error| broken(error.to_string()))?;
         match value.get("version").and_then(serde_json::Value::as_u64) {
-            Some(VERSION) => {}
+            Some(FIRST | VERSION) => {}
             Some(other) => {
                 return Err(broken(format!(
-                    "its format is {other}, this program reads {VERSION}"
+                    "its format is {other}, this program reads {FIRST} and {VERSION}"
                 )));
             }
             None => return Err(broken("it has no `version`".into())),
@@ -121,7 +122,7 @@ impl CheckpointFolder {
     pub fn tensors(&self, state: &RunState) -> Result<TrainerState, RunError> {
         let path = self.path.join(TENSORS);
         let tensors = TrainerState::read(&path)?;
-        if digest(&tensors) == state.tensors {
+        if digest(&tensors, state.version) == state.tensors {
             return Ok(tensors);
         }
         Err(RunError::File {
@@ -180,9 +181,21 @@ fn encode(state: &RunState) -> Vec<u8> {
     text
 }
 
-/// Of all that a trainer's state holds.
-fn digest(state: &TrainerState) -> String {
-    let steps = [state.step, state.optimizer.step].map(u64::to_le_bytes);
+/// Of all that a trainer's state holds, as a format has it.
+fn digest(state: &TrainerState, version: u64) -> String {
+    let bytes = |count: &u64| count.to_le_bytes().to_vec();
+    let mut head = vec![bytes(&state.step)];
+    match version {
+        // The optimiser's own count came next, which was the same.
+        FIRST => head.push(bytes(&state.step)),
+        _ => {
+            for counts in [&state.optimizer.counts, &state.chosen] {
+                head.push(bytes(&(counts.len() as u64)));
+                let each = |(of, count): (&String, &u64)| [of.clone().into_bytes(), bytes(count)];
+                head.extend(counts.iter().flat_map(each));
+            }
+        }
+    }
     let named = [
         &state.parameters,
         &state.optimizer.means,
@@ -191,5 +204,5 @@ fn digest(state: &TrainerState) -> String {
     ];
     let tensors = named.into_iter().flatten();
     let parts = tensors.flat_map(|(path, tensor)| [path.as_bytes(), &tensor.bytes]);
-    hash::bytes(steps.iter().map(|step| step.as_slice()).chain(parts))
+    hash::bytes(head.iter().map(Vec::as_slice).chain(parts))
 }

@@ -16,4 +16,4 @@ mod state;
 pub use fingerprint::{Fingerprint, adapter_inputs, inputs};
 pub use folder::{CHECKPOINT, CheckpointFolder};
 pub use settings::{Resolved, compare, settings};
-pub use state::{Best, Ending, PhaseState, RunState, VERSION};
+pub use state::{Best, Ending, FIRST, PhaseState, RunState, VERSION};

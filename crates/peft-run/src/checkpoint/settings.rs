@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use peft_data::{Format, Task};
 use peft_format::AdapterConfig;
+use peft_methods::{Entry, SCALE_RATE, by_name};
 use serde_json::{Map, Value, json};
 
-use super::{RunState, fingerprint::Fingerprint};
+use super::{Ending, RunState, fingerprint::Fingerprint};
 use crate::{RunConfig, RunError, TaskFile};
 
 /// Keys of `adapter_config.json` that say nothing about the adapter's values.
@@ -23,45 +24,149 @@ pub struct Resolved<'a> {
     pub device: &'a str,
     /// Whether settings beside `tokenizer.json` overrule what it says.
     pub overruled: bool,
+    /// Whether the model itself drops anything in training.
+    pub drops: bool,
+    /// Whether blocks of the model share their layers.
+    pub shares_layers: bool,
+    /// Whether anything is trained that weight decay is not for.
+    pub spares: bool,
+    /// Whether rows that are evaluated lack one of more than two classes.
+    pub absent_classes: bool,
+    /// Whether the run was begun by the first version, and computes blocks again for their gradients.
+    pub recomputed: bool,
 }
 
-/// Rules by which files become rows and tokens that are not those of the first version, where they can
-/// make a difference. A run that was begun without them may have seen other rows, and is not gone on with.
-fn rules(config: &RunConfig, overruled: bool) -> Vec<(&'static str, &'static str)> {
+/// A rule that is not that of the first version, where it makes a difference. A run that was begun without it
+/// would go on to something else, and is not gone on with.
+#[derive(Debug, Clone, Copy)]
+struct Rule {
+    /// Its name among the settings, and what it says.
+    name: &'static str,
+    says: &'static str,
+    /// What was done before, as the end of "by a version that".
+    before: &'static str,
+    /// Whether it makes a difference to a run.
+    matters: fn(&RunConfig, &Resolved) -> bool,
+}
+
+const RULES: [Rule; 9] = [
+    Rule {
+        name: "quotes in tsv",
+        says: "read as pandas writes them",
+        before: "took quotes in tsv files for text",
+        matters: |config, _| formats(config).contains(&Format::Tsv),
+    },
+    Rule {
+        name: "lists in cells",
+        says: "read as lists",
+        before: "took lists in cells for names of labels",
+        matters: |config, _| {
+            let delimited = |format: &Format| matches!(format, Format::Csv | Format::Tsv);
+            config.task == Task::MultiLabel && formats(config).iter().any(delimited)
+        },
+    },
+    Rule {
+        name: "settings beside tokenizer.json",
+        says: "obeyed",
+        before: "passed over what tokenizer_config.json says beside tokenizer.json",
+        matters: |_, run| run.overruled,
+    },
+    Rule {
+        name: "weight decay",
+        says: "not of biases and norms",
+        before: "put weight decay on biases and norms, too",
+        matters: |config, run| config.weight_decay > 0.0 && run.spares,
+    },
+    Rule {
+        name: "dropout of the parts of a batch",
+        says: "each its own",
+        before: "could drop in parts of a batch what it had dropped in another step",
+        matters: |config, run| config.grad_accumulation > 1 && (run.drops || adapter_drops(run)),
+    },
+    Rule {
+        name: "dropout of adapters in shared layers",
+        says: "of each pass its own",
+        before: "dropped the same in all passes through layers that blocks share",
+        matters: |_, run| run.shares_layers && adapter_drops(run),
+    },
+    Rule {
+        name: "settings given with an adapter",
+        says: "obeyed",
+        before: "passed over settings that only concern training where an adapter is continued",
+        matters: |config, run| {
+            config.adapter.is_some() && of_training(config, run).next().is_some()
+        },
+    },
+    Rule {
+        name: "F1 of absent classes",
+        says: "not counted",
+        before: "counted classes that no row has, and none is predicted to have, in the mean of F1",
+        matters: |_, run| run.absent_classes,
+    },
+    Rule {
+        name: "recomputation",
+        says: "to the same bits",
+        before: "computed other bits with `recompute` for this method",
+        matters: |config, run| {
+            let method = config.method.to_lowercase();
+            run.recomputed && (run.shares_layers || RECOMPUTED.contains(&method.as_str()))
+        },
+    },
+];
+
+/// Methods whose bits `recompute` changed.
+const RECOMPUTED: [&str; 8] = [
+    "adalora",
+    "c3a",
+    "deep_lora",
+    "fourierft",
+    "loca",
+    "lorta",
+    "sdctft",
+    "ssh",
+];
+
+/// What a processor computes with, among the settings.
+const INSTRUCTIONS: &str = "the processor";
+
+/// How the files of a run are written.
+fn formats(config: &RunConfig) -> Vec<Format> {
     let files = [
         Some(&config.data),
         config.select_data.as_ref(),
         config.eval_data.as_ref(),
     ];
     let format = |path: &PathBuf| config.data_format.or_else(|| Format::from_path(path).ok());
-    let formats: Vec<Format> = files.into_iter().flatten().filter_map(format).collect();
-    let delimited = formats
-        .iter()
-        .any(|format| matches!(format, Format::Csv | Format::Tsv));
-    let all = [
-        (
-            formats.contains(&Format::Tsv),
-            ("quotes in tsv", "read as pandas writes them"),
-        ),
-        (
-            delimited && config.task == Task::MultiLabel,
-            ("lists in cells", "read as lists"),
-        ),
-        (overruled, ("settings beside tokenizer.json", "obeyed")),
-    ];
-    all.into_iter()
-        .filter(|(on, _)| *on)
-        .map(|(_, rule)| rule)
-        .collect()
+    files.into_iter().flatten().filter_map(format).collect()
+}
+
+/// Whether the adapters of a run drop anything.
+fn adapter_drops(run: &Resolved) -> bool {
+    let drops = |(key, value): (&String, &Value)| {
+        key.contains("dropout") && value.as_f64().is_some_and(|p| p > 0.0)
+    };
+    run.adapter.fields().iter().any(drops)
+}
+
+/// Settings of the method that concern training only, and are not in the adapter's files.
+fn of_training<'a>(
+    config: &'a RunConfig,
+    run: &'a Resolved,
+) -> impl Iterator<Item = (&'a String, &'a Value)> {
+    let settings = config.method_config.iter();
+    settings.filter(|(key, _)| !run.adapter.fields().contains_key(*key))
 }
 
 /// The settings that determine the bits, by the names of their flags. Paths are not among them, for
-/// files count by their content, nor are the number of threads, `--recompute` and `--save-steps`.
+/// files count by their content, nor are the number of threads, `--save-steps` and, but for blocks that share their
+/// layers, `--recompute`.
 pub fn settings(config: &RunConfig, resolved: &Resolved) -> Map<String, Value> {
     let mut map = Map::new();
     let mut set = |key: &str, value: Value| drop(map.insert(key.to_owned(), value));
-    for (rule, value) in rules(config, resolved.overruled) {
-        set(rule, value.into());
+    for rule in RULES {
+        if (rule.matters)(config, resolved) {
+            set(rule.name, rule.says.into());
+        }
     }
     set("--task", json!(resolved.task.task));
     set("the labels", json!(resolved.task.labels));
@@ -78,6 +183,9 @@ pub fn settings(config: &RunConfig, resolved: &Resolved) -> Map<String, Value> {
         set("--delimiter", json!(delimiter));
     }
     for (key, on) in [
+        // Elsewhere it changes nothing; where blocks share their layers, their gradients are summed in another
+        // order.
+        ("--recompute", config.recompute && resolved.shares_layers),
         ("--no-header", config.no_header),
         ("--new-head", config.new_head),
     ] {
@@ -104,22 +212,30 @@ pub fn settings(config: &RunConfig, resolved: &Resolved) -> Map<String, Value> {
     }
     set("--seed", json!(config.seed));
     set("--device", json!(resolved.device));
+    if resolved.device.starts_with("cpu") {
+        set(INSTRUCTIONS, peft_simd::instructions().into());
+    }
     for (key, value) in resolved.adapter.fields() {
         if !NOT_VALUES.contains(&key.as_str()) {
             set(&format!("`{key}` of the adapter"), value.clone());
         }
     }
-    // What concerns training only is not in the adapter's files.
-    for (key, value) in &config.method_config {
-        if !resolved.adapter.fields().contains_key(key) {
-            set(&format!("`{key}` of the method"), value.clone());
+    let by_itself = |entry: &Entry| entry.scales_by_itself();
+    let scales = by_name(&config.method).is_ok_and(by_itself);
+    for (key, value) in of_training(config, resolved) {
+        // It was on before there was a setting for it.
+        if scales && key == SCALE_RATE && *value == Value::Bool(true) {
+            continue;
         }
+        set(&format!("`{key}` of the method"), value.clone());
     }
     map
 }
 
-/// Refuse to go on from a state whose settings or inputs differ from those of now.
+/// Refuse to go on from a state whose settings or inputs differ from those of now, or that an earlier version
+/// brought about in a way that this one does not.
 pub fn compare(before: &RunState, now: &RunState, output: &Path) -> Result<(), RunError> {
+    let is_rule = |key: &str| RULES.iter().any(|rule| rule.name == key);
     // Files name settings by their flags, messages as the settings do.
     let named = |what: &str| {
         let mut parts = what.split("--");
@@ -143,7 +259,9 @@ pub fn compare(before: &RunState, now: &RunState, output: &Path) -> Result<(), R
     let keys = before.settings.keys().chain(now.settings.keys());
     for key in keys {
         let (old, new) = (before.settings.get(key), now.settings.get(key));
-        if old != new {
+        // Of what the first version did not write down nothing is known.
+        let unknown = old.is_none() && (is_rule(key) || key == INSTRUCTIONS);
+        if old != new && !unknown {
             let text = |value: Option<&Value>| {
                 value.filter(|value| !value.is_null()).map(Value::to_string)
             };
@@ -157,5 +275,20 @@ pub fn compare(before: &RunState, now: &RunState, output: &Path) -> Result<(), R
             return Err(changed(key, text(old), text(new)));
         }
     }
-    Ok(())
+    // What a finished run came to is told as it is.
+    let goes_on = !matches!(before.ending, Some(Ending::Finished(_)));
+    let missing = |rule: &&Rule| {
+        now.settings.contains_key(rule.name) && !before.settings.contains_key(rule.name)
+    };
+    match RULES.iter().find(missing).filter(|_| goes_on) {
+        None => Ok(()),
+        Some(rule) => Err(RunError::Output {
+            folder: output.to_owned(),
+            problem: format!(
+                "its run was begun by a version that {}, and this one would go on to something else",
+                rule.before
+            ),
+            fix: "start the run afresh in another `output`".into(),
+        }),
+    }
 }

@@ -9,8 +9,10 @@ use serde_json::{Map, Value};
 use super::fingerprint::Fingerprint;
 use crate::{Evaluation, RunReport};
 
-/// The format that this code writes, and the only one that it reads.
-pub const VERSION: u64 = 1;
+/// The format that is written.
+pub const VERSION: u64 = 2;
+/// The one before, which is read, too: its digest leaves out how many steps each parameter has made.
+pub const FIRST: u64 = 1;
 
 /// Where a run stands, and what determines it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -1,5 +1,7 @@
 //! The file beside an adapter that runs the same training again.
 
+use std::{fs, path::Path};
+
 use peft_format::atomic::write_atomic_bytes;
 use serde_json::Value;
 
@@ -8,8 +10,13 @@ use crate::{RunConfig, RunError};
 /// Name of the file in the output folder.
 const RECORD: &str = "run.toml";
 
-/// Write every setting of a run, as it was resolved, into its output folder.
-pub fn record(config: &RunConfig) -> Result<(), RunError> {
+/// Write every setting of a run, as it was resolved, into its output folder. `rates` says what becomes of the
+/// learning rate, where it is not taken as it is.
+pub fn record(config: &RunConfig, rates: Option<&str>) -> Result<(), RunError> {
+    let comment = |key: &str| match key {
+        "learning_rate" => rates.map(str::to_owned),
+        _ => None,
+    };
     let path = config.output.join(RECORD);
     let values = match serde_json::to_value(config) {
         Ok(Value::Object(values)) => values,
@@ -20,7 +27,13 @@ pub fn record(config: &RunConfig) -> Result<(), RunError> {
          # peft train --config {} output=ELSEWHERE\n\n{}",
         env!("CARGO_PKG_VERSION"),
         path.display().to_string().replace(char::is_control, "?"),
-        peft_config::write(&values, &|_| None)
+        peft_config::write(&values, &comment)
     );
     Ok(write_atomic_bytes(&path, text.as_bytes())?)
+}
+
+/// Whether the run that a folder records computes blocks again for their gradients.
+pub fn recomputed(output: &Path) -> bool {
+    let says = |line: &str| line.trim() == "recompute = true";
+    fs::read_to_string(output.join(RECORD)).is_ok_and(|text| text.lines().any(says))
 }

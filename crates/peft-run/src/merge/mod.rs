@@ -9,7 +9,7 @@ use std::{collections::BTreeSet, path::Path};
 use burn::tensor::{Device, TensorData};
 use peft_core::{HostTensorExt, LoadedAdapter};
 use peft_format::{BlockType, Dtype, Metadata, SafetensorsWriter, TensorSpec, atomic::AtomicDir};
-use peft_models::ModelFolder;
+use peft_models::{HeadState, ModelFolder};
 use serde::Serialize;
 
 use self::folder::{REPORT, copy_tokenizer, expect_replaceable, write_config};
@@ -225,12 +225,17 @@ pub fn merge(options: &MergeOptions) -> Result<MergeReport, RunError> {
 }
 
 /// What the merged model predicts: the adapter's task, or what its head is for, or the base's; none for a
-/// model without a head.
+/// model without a head, whatever the adapter was trained for.
 fn merged_task(
     folder: &ModelFolder,
     loaded: &LoadedAdapter,
     stored: Option<&TaskFile>,
 ) -> Result<Option<TaskFile>, RunError> {
+    let headless = saved_outputs(folder, loaded).is_none() && folder.head() == HeadState::Absent;
+    let of_sequences = |task: &&TaskFile| task.outputs() > 0;
+    if stored.filter(of_sequences).is_some() && headless {
+        return Ok(None);
+    }
     if let Some(task) = stored {
         return Ok(Some(task.clone()));
     }

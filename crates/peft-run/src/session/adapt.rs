@@ -9,6 +9,7 @@ use peft_core::{
 use peft_format::{AdapterConfig, TargetModules, TargetSpec, targets::Exclude};
 use peft_methods::Entry;
 use peft_models::{HeadKind, Model, ModelFolder, Network, Role};
+use serde_json::{Map, Value};
 
 use super::{names::expect_matches, phases::probe_batches, probe::Probe};
 use crate::{RunConfig, RunError, open::read_with_method};
@@ -113,13 +114,10 @@ impl Choice {
         let entry = peft_methods::by_name(method.name())?;
         let mut settings = loaded.config.fields().clone();
         settings.extend(config.method_config.clone());
-        if (entry.build)(&settings)?.config() != method.config() {
-            return Err(RunError::setting(
-                "`adapter`",
-                "the settings given for the method are not the adapter's",
-                "leave them out, for an adapter keeps its own, or start afresh without it",
-            ));
-        }
+        // With what concerns training only, which no adapter's file holds.
+        let merged = (entry.build)(&settings)?;
+        expect_settings(config, entry, &method.config(), &merged.config())?;
+        let method = merged;
         if target_spec(config) != TargetSpec::new(TargetModules::Unspecified) {
             return Err(RunError::setting(
                 "`adapter`",
@@ -256,6 +254,46 @@ fn configuration(
         builder = builder.field(&key, value);
     }
     Ok(builder.build()?)
+}
+
+/// Refuse settings of the method that an adapter to continue from has otherwise, or that only concern how it
+/// would start. `own` are the adapter's, `merged` those with what is given.
+fn expect_settings(
+    config: &RunConfig,
+    entry: &Entry,
+    own: &Map<String, Value>,
+    merged: &Map<String, Value>,
+) -> Result<(), RunError> {
+    const FIX: &str = "leave it out, or start afresh without `adapter`";
+    let shown = |value: Option<&Value>| value.map_or("its default".to_owned(), Value::to_string);
+    let defaults = entry.settings();
+    let is_default = |key: &str, value: &Value| {
+        let setting = defaults.iter().find(|one| one.key == key);
+        setting.is_some_and(|one| one.default.as_ref() == Some(value))
+    };
+    for (key, value) in &config.method_config {
+        if own.get(key) != merged.get(key) {
+            let problem = format!(
+                "the adapter to continue from has {}, and {} is given",
+                shown(own.get(key)),
+                value
+            );
+            return Err(RunError::setting(format!("`{key}`"), problem, FIX));
+        }
+        let told = merged.contains_key(key) || is_default(key, value);
+        if !told && !entry.training_keys.contains(&key.as_str()) {
+            let problem = "it concerns how an adapter starts, and this one is continued";
+            return Err(RunError::setting(format!("`{key}`"), problem, FIX));
+        }
+    }
+    if own != merged {
+        return Err(RunError::setting(
+            "`adapter`",
+            "the settings given for the method are not the adapter's",
+            "leave them out, for an adapter keeps its own, or start afresh without it",
+        ));
+    }
+    Ok(())
 }
 
 /// The modules of the head that an objective trains, and others that the checkpoint lacks.

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use peft_data::{
-    CausalOptions, ColumnMap, DataError, Dataset, LabelMap, LoadOptions, LoadReport, ReadOptions,
-    SPILL_BYTES, TextTokenizer,
+    CausalOptions, ColumnMap, DataError, Dataset, LabelMap, Labels, LoadOptions, LoadReport,
+    ReadOptions, SPILL_BYTES, TextTokenizer,
 };
 use peft_models::{HeadState, ModelFolder};
 
@@ -27,6 +27,8 @@ pub struct Data {
     pub task: TaskFile,
     /// What reading found.
     pub loaded: LoadReport,
+    /// Whether the labels' names are the data's, and an adapter is continued that tells none.
+    pub names_of_data: bool,
 }
 
 impl Data {
@@ -39,6 +41,7 @@ impl Data {
     ) -> Result<Self, RunError> {
         let given = given_labels(config, folder)?;
         let of_head = given.is_some() && config.adapter.is_none();
+        let names_of_data = has_labels(config.task) && given.is_none() && config.adapter.is_some();
         let template = chat_template(folder.path(), tokenizer)?;
         let mut options = LoadOptions {
             columns: ColumnMap {
@@ -89,12 +92,40 @@ impl Data {
             report,
             task,
             loaded,
+            names_of_data,
         })
     }
 
-    /// What is said of labels that are numbers where the classes have names.
-    pub fn notice(&self, path: &Path) -> Option<String> {
-        numbered(&self.loaded, &self.task.labels, path)
+    /// Whether rows that are evaluated lack one of more than two classes.
+    pub fn lacks_classes(&self) -> bool {
+        let classes = self.task.labels.len();
+        let lacks = |set: &Dataset| match set.labels() {
+            Labels::Classes(rows) => {
+                let mut seen = vec![false; classes];
+                rows.iter().for_each(|class| seen[*class as usize] = true);
+                seen.contains(&false)
+            }
+            _ => false,
+        };
+        let sets = [Some(&self.select), self.report.as_ref()];
+        classes > 2 && sets.into_iter().flatten().any(lacks)
+    }
+
+    /// What is said of labels whose numbers or names are taken for others.
+    pub fn notices(&self, config: &RunConfig) -> Vec<String> {
+        let labels = &self.task.labels;
+        let unnamed = config.adapter.as_deref().filter(|_| self.names_of_data);
+        let unnamed = unnamed.map(|adapter| {
+            format!(
+                "{}: the adapter does not tell the names of its labels, so that those of {} are taken for \
+                 them in their order: {}",
+                adapter.display(),
+                config.data.display(),
+                pairs(labels)
+            )
+        });
+        let numbered = numbered(&self.loaded, labels, &config.data);
+        unnamed.into_iter().chain(numbered).collect()
     }
 
     /// Bytes of the tokens in memory; longer lists lie in temporary files.
@@ -108,21 +139,26 @@ impl Data {
 /// A sentence about labels that are numbers where the classes have names: which is taken for which. None
 /// where no row has such a label.
 pub fn numbered(loaded: &LoadReport, labels: &[String], path: &Path) -> Option<String> {
-    const SHOWN: usize = 10;
     if loaded.by_number == 0 {
         return None;
     }
+    Some(format!(
+        "{}: {} labels are numbers, taken for those of the names that are known: {}",
+        path.display(),
+        loaded.by_number,
+        pairs(labels)
+    ))
+}
+
+/// The first labels with their numbers.
+fn pairs(labels: &[String]) -> String {
+    const SHOWN: usize = 10;
     let pairs = labels.iter().enumerate().take(SHOWN);
     let pairs: Vec<String> = pairs
         .map(|(id, name)| format!("{id} is `{name}`"))
         .collect();
     let more = if labels.len() > SHOWN { ", …" } else { "" };
-    Some(format!(
-        "{}: {} labels are numbers, taken for those of the names that are known: {}{more}",
-        path.display(),
-        loaded.by_number,
-        pairs.join(", ")
-    ))
+    format!("{}{more}", pairs.join(", "))
 }
 
 /// A label that the checkpoint's own head does not know: the head may be replaced.

@@ -85,7 +85,7 @@ impl Session<'_> {
             let device = self.device.clone().inner();
             let batch = self.fit.batch(rows).ok()?;
             let batch = pack(&model, &batch, &device).ok()?;
-            let context = self.trainer.context(part, parts.len());
+            let context = self.trainer.context(part);
             model.first_not_finite(&batch, &context)
         });
         let error = TrainError::NotFinite {

@@ -6,10 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use peft_core::{Method, PhaseSpec, WarmUpChoice};
+use peft_core::{Method, PhaseSpec, WarmUpChoice, learning_rate_factors};
 use peft_format::atomic::{AtomicDir, remove_leftovers};
-use peft_models::Network;
-use peft_train::HostTensors;
+use peft_models::{Model, Network};
+use peft_train::{HostTensors, trains_undecayed};
 
 use super::{
     Session,
@@ -22,8 +22,10 @@ use super::{
 };
 use crate::{
     Event, Plan, Prepared, Progress, RunConfig, RunError, RunReport,
-    checkpoint::{self, CHECKPOINT, CheckpointFolder, Ending, PhaseState, Resolved, RunState},
-    config::record,
+    checkpoint::{
+        self, CHECKPOINT, CheckpointFolder, Ending, FIRST, PhaseState, Resolved, RunState,
+    },
+    config::{recomputed, record},
     event::Recorder,
     release_freed_memory,
 };
@@ -69,7 +71,7 @@ impl<'a> Session<'a> {
             ..
         } = prepared;
         inputs.extend(checkpoint::adapter_inputs(config)?);
-        if let Some(notice) = data.notice(&config.data) {
+        for notice in data.notices(config) {
             progress.notice(&notice);
         }
         let mut resolved = match &own {
@@ -94,6 +96,7 @@ impl<'a> Session<'a> {
                 ));
             }
         };
+        let rate_is_given = config.learning_rate.is_some();
         resolved.device = choice;
         resolved.max_length = max_length;
         resolved.learning_rate = Some(rate);
@@ -139,6 +142,7 @@ impl<'a> Session<'a> {
             }
             Made::Later(before) => (BTreeMap::new(), before.choice.configuration(probe)?),
         };
+        let of_first = matches!(&start, Start::From(before) if before.version == FIRST);
         let resolved = Resolved {
             task: &data.task,
             adapter: &known,
@@ -146,6 +150,14 @@ impl<'a> Session<'a> {
             total_steps,
             device: kind,
             overruled,
+            drops: folder.config().drops(),
+            shares_layers: folder.config().shares_layers(),
+            spares: match &made {
+                Made::Now(stage) => trains_undecayed(&stage.model),
+                Made::Later(_) => true,
+            },
+            absent_classes: data.lacks_classes(),
+            recomputed: of_first && recomputed(&config.output),
         };
         let settings = checkpoint::settings(&config, &resolved);
         let mut begun = RunState::new(total_steps, initial, settings, inputs);
@@ -229,7 +241,12 @@ impl<'a> Session<'a> {
         if resumed {
             session.go_on(&plan)?;
         } else {
-            record(&session.config).map_err(|error| session.failed(error))?;
+            let rates = scaled_rates(&session.config, &session.model);
+            let recorded = record(&session.config, rates.as_deref());
+            recorded.map_err(|error| session.failed(error))?;
+            if let Some(rates) = rates.filter(|_| rate_is_given) {
+                session.recorder.progress.notice(&rates);
+            }
             session.recorder.event(&plan)?;
             // What cannot be saved should fail now, not after an hour.
             let saved = session.save_checkpoint();
@@ -259,6 +276,30 @@ impl<'a> Session<'a> {
         progress.event(plan);
         Ok(())
     }
+}
+
+/// What becomes of the learning rate where the method scales it, in a sentence.
+fn scaled_rates(config: &RunConfig, model: &Model) -> Option<String> {
+    let entry = peft_methods::by_name(&config.method).ok()?;
+    if !entry.scales_by_itself() {
+        return None;
+    }
+    let factors = learning_rate_factors(model);
+    let least = factors.values().copied().reduce(f64::min)?;
+    let most = factors.values().copied().reduce(f64::max)?;
+    let shown = |factor: f64| match factor {
+        1e-3..1e4 => format!("{factor:.3}"),
+        _ => format!("{factor:.2e}"),
+    };
+    let times = match most / least < 1.001 {
+        true => shown(least),
+        false => format!("{} to {}", shown(least), shown(most)),
+    };
+    Some(format!(
+        "the learning rate is that of coefficients of an orthonormal transform; those of {} are trained at \
+         {times} times it, and with `scale_rate` = false at the rate itself, as in Hugging Face PEFT",
+        entry.name
+    ))
 }
 
 /// Remove what a run that was killed may have left half done.

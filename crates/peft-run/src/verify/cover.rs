@@ -49,6 +49,11 @@ pub fn modules(
             continue;
         };
         let target = target_of(site);
+        // What is wrong with one is wrong with all, and told once.
+        if let Err(error) = method.expect_own(&target, tensors) {
+            report.problem("adapter", "not ours to read", error.to_string());
+            return Ok(Vec::new());
+        }
         let before = report.problems.len();
         shapes(site, &target, method, tensors, report)?;
         for (suffix, tensor) in tensors {

@@ -233,6 +233,40 @@ fn a_merge_that_loses_much_is_refused_unless_asked_for() {
     assert!(lossy.lost_share >= lossy.lost_share_overall && lossy.lost_most.is_some());
 }
 
+/// Nothing is declared that the merged folder has no tensors for.
+#[test]
+fn an_adapter_without_a_head_makes_no_classifier_of_a_base_without_one() {
+    let device = cpu();
+    let out = tempfile::tempdir().unwrap();
+    let (base, adapter) = (
+        goldens().join("models/bert_base"),
+        out.path().join("adapter"),
+    );
+    std::fs::create_dir(&adapter).unwrap();
+    let whole = AdapterFile::read(&goldens().join("adapters/lora_qv")).unwrap();
+    let mut headless = whole.clone();
+    headless.tensors.retain(|name, _| name.contains("lora_"));
+    headless
+        .write(&adapter.join("adapter_model.safetensors"))
+        .unwrap();
+    let mut config = AdapterConfig::read(&goldens().join("adapters/lora_qv")).unwrap();
+    config
+        .set("modules_to_save", serde_json::Value::Null)
+        .unwrap();
+    config.write(&adapter).unwrap();
+    let task = r#"{"task": "classify", "labels": ["a", "b", "c"], "max_length": 32}"#;
+    std::fs::write(adapter.join("task.json"), task).unwrap();
+    let merged = out.path().join("merged");
+    merge(&MergeOptions::new(&base, &adapter, &merged, &device)).unwrap();
+    let read = |folder: &Path| -> serde_json::Value {
+        serde_json::from_slice(&std::fs::read(folder.join("config.json")).unwrap()).unwrap()
+    };
+    let (before, after) = (read(&base), read(&merged));
+    for key in ["architectures", "id2label", "problem_type"] {
+        assert_eq!(after.get(key), before.get(key), "{key}");
+    }
+}
+
 #[test]
 fn merging_replaces_what_it_wrote_when_asked_for_and_nothing_else() {
     let device = cpu();

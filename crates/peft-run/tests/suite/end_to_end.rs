@@ -141,7 +141,10 @@ fn training_continues_from_an_adapter() {
     config.output = dir.path().join("third");
     config.method_config.insert("r".into(), 4.into());
     let error = train(&config, &mut ()).unwrap_err().to_string();
-    assert!(error.contains("`adapter`"), "{error}");
+    assert!(
+        error.contains("`r`") && error.contains("has 8, and 4 is given"),
+        "{error}"
+    );
     config.method = "nothing".into();
     assert!(
         train(&config, &mut ())
@@ -149,6 +152,81 @@ fn training_continues_from_an_adapter() {
             .to_string()
             .contains("lora")
     );
+}
+
+/// What concerns training takes effect on an adapter that is continued; what concerns its start is refused.
+#[test]
+fn settings_that_no_adapter_file_holds_are_obeyed_or_refused_by_name() {
+    let (dir, model, data) = workspace();
+    let first = dir.path().join("first");
+    train(&config(&model, &data, &first), &mut ()).unwrap();
+    let go_on = |name: &str, settings: &[(&str, serde_json::Value)]| {
+        let mut config = config(&model, &data, &dir.path().join(name));
+        config.adapter = Some(first.clone());
+        config.steps = Some(1);
+        config.warmup = 0.0;
+        config.learning_rate = Some(1e-3);
+        let settings = settings.iter().cloned();
+        config
+            .method_config
+            .extend(settings.map(|(key, value)| (key.to_owned(), value)));
+        train(&config, &mut ()).map(|_| config.output)
+    };
+    let last = |output: &Path| AdapterFile::read(&output.join("last")).unwrap().tensors;
+    let start = AdapterFile::read(&first).unwrap().tensors;
+    // Adam's first step is the rate itself: 16 times as long for B.
+    let output = go_on("plus", &[("loraplus_lr_ratio", 16.into())]).unwrap();
+    for (key, tensor) in last(&output) {
+        let rate = if key.contains("lora_B") { 16e-3 } else { 1e-3 };
+        if key.contains("lora_") {
+            let pairs = tensor.to_f32().unwrap().into_iter();
+            let moved = pairs.zip(start[&key].to_f32().unwrap());
+            let moved = moved.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!((moved / rate - 1.0).abs() < 1e-2, "{key}: {moved}");
+        }
+    }
+    // Defaults and what the adapter has are no contradiction.
+    go_on(
+        "same",
+        &[("lora_alpha", 16.into()), ("use_rslora", false.into())],
+    )
+    .unwrap();
+    let error = go_on("start", &[("init_lora_weights", "gaussian".into())]);
+    let error = error.unwrap_err().to_string();
+    assert!(
+        error.contains("`init_lora_weights`") && error.contains("starts"),
+        "{error}"
+    );
+}
+
+/// An adapter of PEFT tells no names of its labels: which of the data's are taken for which is said.
+#[test]
+fn names_that_an_adapter_does_not_tell_are_told() {
+    #[derive(Default)]
+    struct Notices(Vec<String>);
+    impl Progress for Notices {
+        fn event(&mut self, _: &Event) {}
+        fn notice(&mut self, text: &str) {
+            self.0.push(text.to_owned());
+        }
+    }
+    let (dir, model, data) = workspace();
+    let first = dir.path().join("first");
+    let mut config = config(&model, &data, &first);
+    config.steps = Some(1);
+    train(&config, &mut ()).unwrap();
+    config.adapter = Some(first.clone());
+    for (name, told) in [("known", false), ("unknown", true)] {
+        if told {
+            std::fs::remove_file(first.join("task.json")).unwrap();
+        }
+        config.output = dir.path().join(name);
+        let mut notices = Notices::default();
+        train(&config, &mut notices).unwrap();
+        let text = notices.0.concat();
+        let says = text.contains("0 is `blame`, 1 is `praise`");
+        assert_eq!(says, told, "{text}");
+    }
 }
 
 #[test]

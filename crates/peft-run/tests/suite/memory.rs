@@ -10,12 +10,29 @@ use peft_run::{
     models::{HeadSpec, Network, Output, SequenceModel},
 };
 use peft_train::{GradientSet, gradients};
-use serde_json::{Map, json};
+use serde_json::json;
 
 use crate::common::*;
 
-/// A golden model with LoRA on every linear layer, whose outer factors are not zero.
+/// A golden model with LoRA on every linear layer.
 fn adapted(name: &str, dtype: FloatDType, base: FloatDType) -> SequenceModel {
+    adapted_by(
+        "lora",
+        &TargetSpec::new(TargetModules::AllLinear),
+        name,
+        dtype,
+        base,
+    )
+}
+
+/// A golden model with adapters of a method.
+fn adapted_by(
+    method: &str,
+    targets: &TargetSpec,
+    name: &str,
+    dtype: FloatDType,
+    base: FloatDType,
+) -> SequenceModel {
     let device = cpu().autodiff();
     let mut folder = folder(name, dtype);
     folder.set_dropout(0.2);
@@ -25,14 +42,24 @@ fn adapted(name: &str, dtype: FloatDType, base: FloatDType) -> SequenceModel {
         seed: 1,
     };
     let (model, _) = SequenceModel::load(&folder, &head, &device).unwrap();
-    let mut settings = Map::new();
-    settings.insert("r".into(), json!(4));
-    let method = (methods::by_name("lora").unwrap().build)(&settings).unwrap();
+    let entry = methods::by_name(method).unwrap();
+    let mut settings = (entry.defaults)();
+    for (key, value) in [
+        ("r", 4),
+        ("init_r", 4),
+        ("target_r", 2),
+        ("n_frequency", 24),
+    ] {
+        if entry.keys.contains(&key) {
+            settings.insert(key.into(), json!(value));
+        }
+    }
+    let method = (entry.build)(&settings).unwrap();
     let names = model.names();
     let heads = model.head_modules();
     let saved: Vec<String> = heads.iter().map(|head| (*head).to_owned()).collect();
     let options = AttachOptions {
-        targets: &TargetSpec::new(TargetModules::AllLinear),
+        targets,
         names: &names,
         modules_to_save: &saved,
         heads,
@@ -44,11 +71,36 @@ fn adapted(name: &str, dtype: FloatDType, base: FloatDType) -> SequenceModel {
 
 #[test]
 fn recomputed_gradients_are_the_kept_ones() {
-    // ALBERT's layers share their parameters, and what stands before its first block is adapted, too.
-    for name in ["bert", "roberta", "distilbert", "albert"] {
-        let model = adapted(name, FloatDType::F64, FloatDType::F64);
+    // ALBERT's layers share their parameters, and what stands before its first block is adapted, too. Where the
+    // first blocks are not adapted, no gradient arrives at their inputs.
+    let all = TargetSpec::new(TargetModules::AllLinear);
+    let some = TargetModules::List(vec!["query".into(), "value".into()]);
+    let upper = TargetSpec {
+        layers_to_transform: Some(vec![1]),
+        ..TargetSpec::new(some.clone())
+    };
+    let some = TargetSpec::new(some);
+    let cases = [
+        ("bert", "lora", &all),
+        ("roberta", "lora", &all),
+        ("distilbert", "lora", &all),
+        ("albert", "lora", &all),
+        ("albert", "adalora", &all),
+        ("bert", "adalora", &some),
+        ("bert", "sdctft", &upper),
+        ("bert", "loca", &some),
+        ("bert", "lorta", &some),
+        ("bert", "c3a", &upper),
+    ];
+    for (name, method, targets) in cases {
+        let model = adapted_by(method, targets, name, FloatDType::F32, FloatDType::F32);
+        let name = format!("{name}, {method}");
+        let family = name.split(',').next().unwrap();
         let cases = json("cases.json");
-        let inputs = cases["models"][name]["inputs"].as_str().unwrap().to_owned();
+        let inputs = cases["models"][family]["inputs"]
+            .as_str()
+            .unwrap()
+            .to_owned();
         let device = cpu().autodiff();
         let batch = pack(model.config(), &rows(&cases, &inputs), &device);
         let context = AdapterContext::training(5, 7);
@@ -70,10 +122,15 @@ fn recomputed_gradients_are_the_kept_ones() {
         }
         let paths: Vec<&str> = kept.paths().collect();
         assert_eq!(recomputed.paths().collect::<Vec<_>>(), paths, "{name}");
-        assert!(paths.len() > 10, "{name}: {paths:?}");
+        assert!(paths.len() > 4, "{name}: {paths:?}");
         for path in paths {
             let [a, b] = [&recomputed, &kept].map(|set| values(set.get(path).unwrap().clone()));
-            assert_close(&format!("{name}, {path}"), &a, &b, 1e-13);
+            // Passes through shared layers are summed in another order, and a run is not resumed so.
+            if family == "albert" {
+                assert_close(&format!("{name}, {path}"), &a, &b, 1e-5);
+            } else {
+                assert_eq!(a, b, "{name}, {path}");
+            }
         }
     }
 }

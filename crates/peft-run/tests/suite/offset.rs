@@ -7,6 +7,7 @@ use peft_run::core::{
     format::{AdapterConfig, AdapterFile, Checkpoint, TargetModules, TargetSpec},
     load_adapter, read_adapter, save_adapter,
 };
+use peft_run::verify;
 use serde_json::Value;
 
 use crate::common::*;
@@ -157,4 +158,16 @@ fn factors_of_a_changed_base_are_refused() {
         text.contains("path_initial_model_for_weight_conversion"),
         "{text}"
     );
+    // Verification says the same, once, instead of a shape a tensor.
+    let folder = tempfile::tempdir().unwrap();
+    let weights = "adapter_model.safetensors";
+    std::fs::copy(dir.join(weights), folder.path().join(weights)).unwrap();
+    let mut config = AdapterConfig::read(&dir).unwrap();
+    config.set("init_lora_weights", "pissa").unwrap();
+    config.write(folder.path()).unwrap();
+    let report = verify(&goldens().join("models/bert"), folder.path(), &device).unwrap();
+    let [problem] = report.problems.as_slice() else {
+        panic!("{:?}", report.problems);
+    };
+    assert!(format!("{problem:?}").contains(&text), "{problem:?}");
 }

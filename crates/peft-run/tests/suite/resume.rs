@@ -131,8 +131,9 @@ fn interruptions_at_any_steps_and_threads_change_no_bit() {
 fn every_method_resumes_to_the_same_bits() {
     let (dir, model, data) = workspace();
     // Nothing of a BERT is a state-space model's.
+    let mut others = Vec::new();
     for entry in methods::METHODS.iter().filter(|one| one.name != "sdt") {
-        let run_in = |name: &str, stops: &[u64]| {
+        let run_in = |name: &str, stops: &[u64], recompute: bool| {
             let output = dir.path().join(name);
             let mut config = config(&model, &data, &output);
             config.method = entry.name.to_owned();
@@ -152,14 +153,23 @@ fn every_method_resumes_to_the_same_bits() {
                 let error = run(&config, 2, &mut Stop::after(*steps)).unwrap_err();
                 assert!(matches!(error, RunError::Interrupted { .. }), "{error}");
                 config.resume = true;
+                config.recompute = recompute;
             }
             run(&config, 1, &mut Stop::default()).unwrap();
             let found = content(&output);
             std::fs::remove_dir_all(&output).unwrap();
             found
         };
-        assert_same(&run_in("whole", &[]), &run_in("parts", &[0, 3, 2]));
+        let whole = run_in("whole", &[], false);
+        assert_same(&whole, &run_in("parts", &[0, 3, 2], false));
+        // Blocks that are computed again for their gradients give the same, too.
+        if let Some(difference) =
+            output::difference(&whole, &run_in("recomputed", &[0, 3, 2], true))
+        {
+            others.push(format!("{}: {difference}", entry.name));
+        }
     }
+    assert!(others.is_empty(), "{}", others.join("\n"));
 }
 
 #[test]
@@ -432,5 +442,88 @@ fn a_run_of_the_first_version_goes_on() {
                 "{name}: {expected}, {found}"
             );
         }
+    }
+}
+
+/// A run of an earlier version that a mended fault would change is not gone on with, and the fault is told.
+#[test]
+fn what_a_mended_fault_changes_is_refused_with_the_reason() {
+    let (dir, model, data) = workspace();
+    let output = dir.path().join("out");
+    let mut config = eventful(&model, &data, &output);
+    run(&config, 1, &mut Stop::after(3)).unwrap_err();
+    config.resume = true;
+    let path = output.join("checkpoint/state.json");
+    let whole: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    assert_eq!(whole["version"], 2);
+    let refused = |config: &RunConfig, state: &serde_json::Value| {
+        std::fs::write(&path, state.to_string()).unwrap();
+        let error = train(config, &mut ()).unwrap_err().to_string();
+        assert!(
+            error.contains("begun by a version") && error.contains("afresh"),
+            "{error}"
+        );
+        error
+    };
+    for (rule, reason) in [
+        ("weight decay", "biases and norms"),
+        ("dropout of the parts of a batch", "in another step"),
+    ] {
+        let mut old = whole.clone();
+        let settings = old["settings"].as_object_mut().unwrap();
+        assert!(settings.remove(rule).is_some(), "{settings:?}");
+        let error = refused(&config, &old);
+        assert!(error.contains(reason), "{error}");
+    }
+    // Of another processor.
+    let mut other = whole.clone();
+    other["settings"]["the processor"] = "abacus".into();
+    std::fs::write(&path, other.to_string()).unwrap();
+    let error = train(&config, &mut ()).unwrap_err().to_string();
+    assert!(
+        error.contains("the processor") && error.contains("abacus"),
+        "{error}"
+    );
+    // Where nothing is known of it, and where a run is left alone by the faults, it goes on.
+    let mut old = whole;
+    let settings = old["settings"].as_object_mut().unwrap();
+    settings.remove("the processor").unwrap();
+    std::fs::write(&path, old.to_string()).unwrap();
+    run(&config, 1, &mut Stop::default()).unwrap();
+}
+
+/// Of the first version it is not known which bits it computed with `recompute`.
+#[test]
+fn a_recomputed_run_of_the_first_version_is_refused_where_that_mattered() {
+    let (dir, model, data) = workspace();
+    for (method, matters) in [("adalora", true), ("lora", false)] {
+        let output = dir.path().join(method);
+        let mut config = config(&model, &data, &output);
+        config.method = method.into();
+        config.steps = Some(12);
+        config.recompute = true;
+        run(&config, 1, &mut Stop::after(3)).unwrap_err();
+        config.resume = true;
+        // What the second format says of the tensors is not what the first would have.
+        let path = output.join("checkpoint/state.json");
+        let state = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, state.replace("\"version\": 2", "\"version\": 1")).unwrap();
+        let error = train(&config, &mut ()).unwrap_err().to_string();
+        assert_eq!(
+            error.contains("with `recompute` for this method"),
+            matters,
+            "{error}"
+        );
+        // Without it, it was what it is now.
+        let record = output.join("run.toml");
+        let text = std::fs::read_to_string(&record).unwrap();
+        std::fs::write(
+            &record,
+            text.replace("recompute = true", "recompute = false"),
+        )
+        .unwrap();
+        let error = train(&config, &mut ()).unwrap_err().to_string();
+        assert!(error.contains("does not hold what was written"), "{error}");
     }
 }

@@ -25,6 +25,10 @@ pub struct Circulant {
     /// The factor `σ`.
     #[module(skip)]
     pub scale: f64,
+    /// Factor on the learning rate: at first what makes a step move the weight as far as one of orthonormal
+    /// coefficients does, for a kernel value stands `b` times in its block, with factor `σ`.
+    #[module(skip)]
+    pub rate: f64,
     #[module(skip)]
     update: RowUpdate,
 }
@@ -52,9 +56,16 @@ impl Circulant {
         });
         Self {
             kernel: Param::from_tensor(kernel),
+            rate: 1.0 / (scale * (block as f64).sqrt()),
             scale,
             update,
         }
+    }
+
+    /// The same, its kernel trained at the learning rate as it is given.
+    #[must_use]
+    pub fn with_plain_rate(self) -> Self {
+        Self { rate: 1.0, ..self }
     }
 
     fn dims(&self) -> [usize; 3] {
@@ -98,11 +109,8 @@ impl WeightAdapter for Circulant {
         Self::cost_of(self.dims())
     }
 
-    /// What makes a step move the weight as far as one of orthonormal coefficients does: a kernel
-    /// value stands `b` times in its block, with factor `σ`.
     fn learning_rate_factor(&self, _field: &str) -> f64 {
-        let [_, _, b] = self.dims();
-        1.0 / (self.scale * (b as f64).sqrt())
+        self.rate
     }
 }
 

@@ -90,13 +90,14 @@ impl Loca {
     /// The layout and the values of its entries.
     ///
     /// While the places are trained, every coefficient has four more entries around its own, of value
-    /// zero, whose derivatives by the place are the two sides of its central differences.
-    fn entries(&self) -> (Arc<Layout>, Tensor<1>) {
+    /// zero, whose derivatives by the place are the two sides of its central differences. A pass of training
+    /// that keeps nothing for gradients has them, too, for it must come to the same bits.
+    fn entries(&self, training: bool) -> (Arc<Layout>, Tensor<1>) {
         let a = self.coefficients.val();
         let at = self.locations.val();
         let own = self.places();
         // By whether gradients are taken, not by the flag: inference needs no neighbours.
-        if !at.is_require_grad() {
+        if !at.is_require_grad() && !(training && self.train_locations) {
             return (self.layout.get(own, self), a);
         }
         let [n] = a.dims();
@@ -166,13 +167,13 @@ impl Cached {
 }
 
 impl WeightAdapter for Loca {
-    fn forward(&self, x: Tensor<2>, base: &BaseLinear, _: &AdapterContext) -> Tensor<2> {
-        let (layout, values) = self.entries();
+    fn forward(&self, x: Tensor<2>, base: &BaseLinear, context: &AdapterContext) -> Tensor<2> {
+        let (layout, values) = self.entries(context.is_training());
         layout.apply(x, base, values)
     }
 
     fn effective(&self, weight: Tensor<2>) -> Tensor<2> {
-        let (layout, values) = self.entries();
+        let (layout, values) = self.entries(false);
         layout.merged(weight, values)
     }
 
@@ -181,7 +182,7 @@ impl WeightAdapter for Loca {
     }
 
     fn cost(&self, _: usize, _: usize) -> Cost {
-        let (layout, _) = self.entries();
+        let (layout, _) = self.entries(false);
         let n = self.coefficients.lazy_shape()[0];
         let trained = if self.train_locations { 3 } else { 1 };
         Cost {

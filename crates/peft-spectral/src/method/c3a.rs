@@ -43,6 +43,11 @@ pub struct C3aConfig {
     pub block_size_pattern: IndexMap<String, usize>,
     /// `true` for zeros, `false` or `"xavier_uniform"`, `"gaussian"`, `"kaiming_uniform"`.
     pub init_weights: Value,
+    /// Whether the learning rate is one for coefficients of an orthonormal transform, and every module's own
+    /// follows from its numbers; false takes it as PEFT does, for the coefficients as they are. Concerns training
+    /// only.
+    #[serde(skip_serializing)]
+    pub scale_rate: bool,
 }
 
 impl Default for C3aConfig {
@@ -51,13 +56,21 @@ impl Default for C3aConfig {
             block_size: 128,
             block_size_pattern: IndexMap::new(),
             init_weights: Value::Bool(true),
+            scale_rate: true,
         }
     }
 }
 
 impl C3aConfig {
     /// Keys of `adapter_config.json` that this configuration understands.
-    pub const KEYS: &'static [&'static str] = &["block_size", "block_size_pattern", "init_weights"];
+    pub const KEYS: &'static [&'static str] = &[
+        "block_size",
+        "block_size_pattern",
+        "init_weights",
+        "scale_rate",
+    ];
+    /// Those that concern training only, and are in no adapter's file.
+    pub const TRAINING_KEYS: &'static [&'static str] = &["scale_rate"];
 
     /// How the kernels start.
     ///
@@ -130,6 +143,14 @@ impl C3aMethod {
         Self::new(own_settings(Self::NAME, &map, C3aConfig::KEYS)?)
     }
 
+    fn adapter(&self, kernel: Tensor<3>) -> DynAdapter {
+        let adapter = Circulant::new(kernel);
+        DynAdapter::new(match self.config.scale_rate {
+            true => adapter,
+            false => adapter.with_plain_rate(),
+        })
+    }
+
     fn shape(&self, target: &Target) -> Result<[usize; 3], AdapterError> {
         let block = self.blocks.of(target)?;
         let (out_features, in_features) = (target.out_features, target.in_features);
@@ -176,7 +197,7 @@ impl Method for C3aMethod {
         };
         let options = (&start.weight.device(), target.dtype.into());
         let kernel = Tensor::from_data(TensorData::new(values, shape), options);
-        Ok(DynAdapter::new(Circulant::new(kernel)))
+        Ok(self.adapter(kernel))
     }
 
     fn describe(&self, target: &Target) -> Result<AdapterSpec, AdapterError> {
@@ -200,7 +221,7 @@ impl Method for C3aMethod {
     ) -> Result<DynAdapter, AdapterError> {
         let kernel = target.values(tensors, KERNEL, &self.shape(target)?)?;
         let kernel = Tensor::from_data(kernel, (device, target.dtype.into()));
-        Ok(DynAdapter::new(Circulant::new(kernel)))
+        Ok(self.adapter(kernel))
     }
 
     fn export(

@@ -65,6 +65,8 @@ pub struct Common<'a> {
     pub init_weights: bool,
     /// How updates are applied.
     pub evaluation: Route,
+    /// Whether the learning rate is one for coefficients of an orthonormal transform.
+    pub scale_rate: bool,
 }
 
 /// A method whose places are drawn from a seed.
@@ -128,7 +130,10 @@ impl<C: Drawn> DrawnMethod<C> {
             support: support.map_err(|error| unfit(C::NAME, target, &error))?,
             coefficients,
             gamma,
-            rate: 1.0 / gain.abs(),
+            rate: match self.config.common().scale_rate {
+                true => 1.0 / gain.abs(),
+                false => 1.0,
+            },
             evaluation: self.config.common().evaluation,
         };
         adapter(C::NAME, target, parts, device)

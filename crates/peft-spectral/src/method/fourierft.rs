@@ -25,6 +25,11 @@ pub struct FourierFtConfig {
     /// How updates are applied; not part of PEFT's files.
     #[serde(skip_serializing)]
     pub evaluation: Route,
+    /// Whether the learning rate is one for coefficients of an orthonormal transform, and every module's own
+    /// follows from its numbers; false takes it as PEFT does, for the coefficients as they are. Concerns training
+    /// only.
+    #[serde(skip_serializing)]
+    pub scale_rate: bool,
 }
 
 impl Default for FourierFtConfig {
@@ -36,6 +41,7 @@ impl Default for FourierFtConfig {
             n_frequency_pattern: IndexMap::new(),
             init_weights: true,
             evaluation: Route::Auto,
+            scale_rate: true,
         }
     }
 }
@@ -49,7 +55,10 @@ impl FourierFtConfig {
         "n_frequency_pattern",
         "init_weights",
         "evaluation",
+        "scale_rate",
     ];
+    /// Those that concern training only, and are in no adapter's file.
+    pub const TRAINING_KEYS: &'static [&'static str] = &["evaluation", "scale_rate"];
 }
 
 /// FourierFT (2405.03003): `ΔW = α · Re(ifft2(S))`, `n` real coefficients at places drawn from a seed.
@@ -73,6 +82,7 @@ impl Drawn for FourierFtConfig {
             scaling: self.scaling,
             init_weights: self.init_weights,
             evaluation: self.evaluation,
+            scale_rate: self.scale_rate,
         }
     }
 

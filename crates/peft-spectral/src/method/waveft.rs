@@ -35,6 +35,11 @@ pub struct WaveFtConfig {
     /// How updates are applied; not part of PEFT's files.
     #[serde(skip_serializing)]
     pub evaluation: Route,
+    /// Whether the learning rate is one for coefficients of an orthonormal transform, and every module's own
+    /// follows from its numbers; false takes it as PEFT does, for the coefficients as they are. Concerns training
+    /// only.
+    #[serde(skip_serializing)]
+    pub scale_rate: bool,
 }
 
 impl Default for WaveFtConfig {
@@ -49,6 +54,7 @@ impl Default for WaveFtConfig {
             init_weights: true,
             proportional_parameters: false,
             evaluation: Route::Auto,
+            scale_rate: true,
         }
     }
 }
@@ -65,7 +71,10 @@ impl WaveFtConfig {
         "init_weights",
         "proportional_parameters",
         "evaluation",
+        "scale_rate",
     ];
+    /// Those that concern training only, and are in no adapter's file.
+    pub const TRAINING_KEYS: &'static [&'static str] = &["evaluation", "scale_rate"];
 }
 
 /// WaveFT (2505.12532): `ΔW = λ · IDWT2(S)`, `n` coefficients of one wavelet level at places drawn
@@ -93,6 +102,7 @@ impl Drawn for WaveFtConfig {
             scaling: self.scaling,
             init_weights: self.init_weights,
             evaluation: self.evaluation,
+            scale_rate: self.scale_rate,
         }
     }
 

@@ -77,9 +77,15 @@ impl Objective for Classification {
     }
 
     fn predict(&self, output: Output, _: Option<&Truth>) -> Result<Vec<Prediction>, TrainError> {
-        let probabilities = softmax(scores(self, output)?, 1);
-        let rows = rows_of(probabilities).into_iter();
-        Ok(rows.map(Prediction::Class).collect())
+        let scores = scores(self, output)?;
+        let probabilities = rows_of(softmax(scores.clone(), 1));
+        let rows = rows_of(scores).into_iter().zip(probabilities);
+        Ok(rows
+            .map(|(scores, probabilities)| Prediction::Class {
+                scores,
+                probabilities,
+            })
+            .collect())
     }
 
     fn tally(&self) -> Box<dyn Tally> {
@@ -115,17 +121,25 @@ impl Tally for Classes {
             return Err(incomparable(NAME));
         }
         for (prediction, label) in predictions.iter().zip(*actual) {
-            let (Prediction::Class(probabilities), Some(class)) = (prediction, prediction.class())
+            let (
+                Prediction::Class {
+                    scores,
+                    probabilities,
+                },
+                Some(class),
+            ) = (prediction, prediction.class())
             else {
                 return Err(incomparable(NAME));
             };
-            let p = probabilities.get(*label as usize);
-            let p = *p.ok_or_else(|| incomparable(NAME))?;
-            if probabilities.len() != self.counts.classes() {
+            let classes = self.counts.classes();
+            if scores.len() != classes
+                || probabilities.len() != classes
+                || *label as usize >= classes
+            {
                 return Err(incomparable(NAME));
             }
             self.rows += 1;
-            self.loss += surprisal(p);
+            self.loss += cost(scores, *label as usize);
             self.counts.add(class, *label);
         }
         Ok(())
@@ -143,8 +157,12 @@ impl Tally for Classes {
     }
 }
 
-/// `−ln p`. A probability that underflowed costs much, not infinitely much; NaN stays NaN.
-fn surprisal(p: f32) -> f64 {
-    let least = f32::MIN_POSITIVE;
-    -f64::from(if p < least { least } else { p }).ln()
+/// `ln Σ exp xᵢ − x_c`: a probability in `f32` would be rounded to nothing for a sure mistake.
+fn cost(scores: &[f32], class: usize) -> f64 {
+    let largest = scores
+        .iter()
+        .fold(f32::NEG_INFINITY, |most, x| most.max(*x));
+    let above = |x: f32| f64::from(x) - f64::from(largest);
+    let sum: f64 = scores.iter().map(|x| above(*x).exp()).sum();
+    sum.ln() - above(scores[class])
 }

@@ -8,8 +8,13 @@ use crate::{Metrics, TrainError};
 /// The prediction of a row.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Prediction {
-    /// Probabilities of the classes.
-    Class(Vec<f32>),
+    /// One class of several.
+    Class {
+        /// The model's scores of the classes, whose softmax are the probabilities.
+        scores: Vec<f32>,
+        /// Probabilities of the classes.
+        probabilities: Vec<f32>,
+    },
     /// A number.
     Number(f32),
     /// Each label by itself.
@@ -28,7 +33,7 @@ impl Prediction {
     pub fn is_finite(&self) -> bool {
         match self {
             Self::Number(value) => value.is_finite(),
-            Self::Class(probabilities) | Self::Labels { probabilities, .. } => {
+            Self::Class { probabilities, .. } | Self::Labels { probabilities, .. } => {
                 probabilities.iter().all(|p| p.is_finite())
             }
             Self::Tokens(costs) => costs.iter().all(|cost| cost.is_finite()),
@@ -38,7 +43,7 @@ impl Prediction {
     /// The most probable class; the first of equals.
     pub fn class(&self) -> Option<u32> {
         match self {
-            Self::Class(probabilities) => {
+            Self::Class { probabilities, .. } => {
                 let mut best = 0;
                 for (index, p) in probabilities.iter().enumerate() {
                     if *p > probabilities[best] {

@@ -9,13 +9,11 @@ use super::{AdamW, Moments};
 use crate::{HostTensors, TrainError};
 
 /// All that an [`AdamW`] remembers: `m` and `v` of its equation by the paths of the parameters,
-/// flattened to `[values]`, and what `t` is made of.
+/// flattened to `[values]`, and the `t` of each.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AdamWState {
-    /// Steps done.
-    pub step: u64,
-    /// How many of them a parameter was left out of, where it was: `t` is the difference.
-    pub idle: BTreeMap<String, u64>,
+    /// Steps that each parameter has made, `t`: 1 at least.
+    pub counts: BTreeMap<String, u64>,
     /// Means of the gradients, `m`.
     pub means: HostTensors,
     /// Means of their squares, `v`.
@@ -28,16 +26,13 @@ impl AdamW {
     /// # Errors
     /// For element types that safetensors files do not hold.
     pub fn state(&self) -> Result<AdamWState, TrainError> {
-        let mut state = AdamWState {
-            step: self.step,
-            idle: self.idle.clone(),
-            ..AdamWState::default()
-        };
+        let mut state = AdamWState::default();
         let host = |path: &str, tensor: &Tensor<1>| {
             HostTensor::from_data(path, tensor.clone().into_data())
         };
         for (path, moments) in &self.moments {
             let (mean, square) = (host(path, &moments.mean)?, host(path, &moments.square)?);
+            state.counts.insert(path.clone(), moments.count);
             state.means.insert(path.clone(), mean);
             state.squares.insert(path.clone(), square);
         }
@@ -48,8 +43,7 @@ impl AdamW {
     /// steps to come are those that the optimiser it was taken from would have done.
     ///
     /// # Errors
-    /// [`TrainError::State`] if means and squares do not belong together, or a parameter was left out of
-    /// more steps than there were.
+    /// [`TrainError::State`] if means, squares and counts do not belong together.
     pub fn restore(&mut self, state: &AdamWState, device: &Device) -> Result<(), TrainError> {
         let tensor = |path: &str, stored: &HostTensor| {
             let data = stored.to_data(path)?;
@@ -66,25 +60,21 @@ impl AdamW {
                 .get(path)
                 .filter(|square| square.shape == mean.shape && square.dtype == mean.dtype)
                 .ok_or_else(|| TrainError::state(path, "its moments are not a pair"))?;
+            let count = state.counts.get(path).copied().filter(|count| *count > 0);
             let pair = Moments {
                 mean: tensor(path, mean)?,
                 square: tensor(path, square)?,
+                count: count.ok_or_else(|| {
+                    TrainError::state(path, "its moments do not say how many steps they have seen")
+                })?,
             };
             moments.insert(path.clone(), pair);
         }
-        if let Some(path) = state
-            .squares
-            .keys()
-            .find(|path| !moments.contains_key(*path))
-        {
+        let others = state.squares.keys().chain(state.counts.keys());
+        if let Some(path) = others.into_iter().find(|path| !moments.contains_key(*path)) {
             return Err(TrainError::state(path, "its moments are not a pair"));
         }
-        if let Some((path, idle)) = state.idle.iter().find(|(_, idle)| **idle > state.step) {
-            let problem = format!("it was left out of {idle} of {} steps", state.step);
-            return Err(TrainError::state(path, problem));
-        }
-        (self.step, self.moments) = (state.step, moments);
-        self.idle = state.idle.clone();
+        self.moments = moments;
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use burn::{
     Tensor,
-    module::{Module, ModuleMapper, ModuleVisitor, Param},
+    module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId},
     tensor::Int,
 };
 use peft_core::{
@@ -266,13 +266,14 @@ impl ModuleMapper for Write<'_> {
         let Some(new) = self.change().and_then(|change| change.value) else {
             return param;
         };
-        param.map(|old| {
-            let new = new.int().cast(old.dtype()).reshape(old.dims());
-            if old.is_autodiff() {
-                new.autodiff()
-            } else {
-                new
-            }
-        })
+        let old = param.val();
+        let new = new.int().cast(old.dtype()).reshape(old.dims());
+        let new = if old.is_autodiff() {
+            new.autodiff()
+        } else {
+            new
+        };
+        // Adapters keep what they made of places by the parameter's identity.
+        Param::initialized(ParamId::new(), new)
     }
 }

@@ -43,6 +43,7 @@ impl Trainer {
             let rate = self.config.learning_rate * methods.rate(owner);
             let mut now = AfterStep {
                 step: self.step,
+                own_steps: self.step,
                 total: self.schedule.total(),
                 learning_rate: rate * self.schedule.factor(self.step - 1),
                 optimizer: self.config.optimizer,

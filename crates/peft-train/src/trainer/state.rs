@@ -12,13 +12,23 @@ use crate::{
     trained_parameters,
 };
 
-/// What the file's metadata call its format.
-const FORMAT: (&str, &str) = ("format", "peft-trainer-1");
-/// What stands before a parameter's path where the metadata hold the steps that it was left out of.
+/// The key of the format in the file's metadata.
+const FORMAT: &str = "format";
+/// The format that is written.
+const CURRENT: &str = "peft-trainer-2";
+/// The one before, which is read, too. It counts the optimiser's steps, and those that a parameter was left
+/// out of; a parameter without a gradient was not counted as left out.
+const FIRST: &str = "peft-trainer-1";
+/// What stands before a parameter's path where the metadata of the first format hold the steps that it was
+/// left out of.
 const IDLE: &str = "idle.";
+/// What stands before a parameter's path where the metadata hold the steps that it has made.
+const COUNT: &str = "count.";
+/// What stands before an adapter's name where the metadata hold the steps in which rows chose it.
+const CHOSEN: &str = "chosen.";
 
 /// All that the steps to come depend on beside the data and the frozen model: trained parameters,
-/// moments, the method's memory and the number of steps done. Dropout and the schedule are functions of that number, so
+/// moments, the method's memory and counts of steps. Dropout and the schedule are functions of the number of steps done, so
 /// a [`Trainer`] of the same [`TrainerConfig`](crate::TrainerConfig) and schedule that takes it over
 /// goes on to the same bits.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -29,6 +39,8 @@ pub struct TrainerState {
     pub parameters: HostTensors,
     /// The optimiser's memory.
     pub optimizer: AdamWState,
+    /// Of adapters with names, the steps in which any row chose them.
+    pub chosen: BTreeMap<String, u64>,
     /// What the method remembers of adapters, by the Burn path of the adapted module and a name of the
     /// method's own: `<module>.<name>`.
     pub memory: HostTensors,
@@ -48,6 +60,7 @@ impl Trainer {
             step: self.step,
             parameters: trained_parameters(model)?,
             optimizer: self.optimizer.state()?,
+            chosen: self.chosen.clone(),
             memory: self.remembered()?,
         })
     }
@@ -75,6 +88,7 @@ impl Trainer {
         let memory = recall(&model, &state.memory, &device)?;
         self.optimizer.restore(&state.optimizer, &device)?;
         self.memory = memory;
+        self.chosen = state.chosen.clone();
         self.due.clear();
         self.step = state.step;
         Ok(model)
@@ -131,7 +145,7 @@ fn recall<M: Module>(
 
 impl TrainerState {
     /// Write a safetensors file: `parameter.<path>`, `mean.<path>`, `square.<path>`,
-    /// `memory.<module>.<name>`, and the numbers of steps in the metadata. It appears whole or not at all.
+    /// `memory.<module>.<name>`, and the counts of steps in the metadata. It appears whole or not at all.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -154,12 +168,13 @@ impl TrainerState {
             .collect();
         let steps = |step: u64| step.to_string();
         let mut metadata = Metadata::from_iter([
-            (FORMAT.0.to_owned(), FORMAT.1.to_owned()),
+            (FORMAT.to_owned(), CURRENT.to_owned()),
             ("step".to_owned(), steps(self.step)),
-            ("optimizer_step".to_owned(), steps(self.optimizer.step)),
         ]);
-        let idle = self.optimizer.idle.iter();
-        metadata.extend(idle.map(|(path, idle)| (format!("{IDLE}{path}"), steps(*idle))));
+        for (prefix, counts) in [(COUNT, &self.optimizer.counts), (CHOSEN, &self.chosen)] {
+            let counts = counts.iter();
+            metadata.extend(counts.map(|(of, count)| (format!("{prefix}{of}"), steps(*count))));
+        }
         let mut writer = SafetensorsWriter::create(path, specs, &metadata)?;
         let order: Vec<String> = writer.order().map(|spec| spec.name.clone()).collect();
         for name in order {
@@ -179,7 +194,8 @@ impl TrainerState {
             fix: "restore the file, or train from the beginning".into(),
         };
         let file = AdapterFile::read(path)?;
-        if file.metadata.get(FORMAT.0).map(String::as_str) != Some(FORMAT.1) {
+        let format = file.metadata.get(FORMAT).map(String::as_str);
+        if format != Some(CURRENT) && format != Some(FIRST) {
             return Err(fault("it is no state of a trainer".into()));
         }
         let number = |key: &str| {
@@ -191,10 +207,11 @@ impl TrainerState {
             step: number("step")?,
             ..Self::default()
         };
-        state.optimizer.step = number("optimizer_step")?;
         for key in file.metadata.keys() {
-            if let Some(path) = key.strip_prefix(IDLE) {
-                state.optimizer.idle.insert(path.to_owned(), number(key)?);
+            if let Some(path) = key.strip_prefix(COUNT) {
+                state.optimizer.counts.insert(path.to_owned(), number(key)?);
+            } else if let Some(name) = key.strip_prefix(CHOSEN) {
+                state.chosen.insert(name.to_owned(), number(key)?);
             }
         }
         for (name, tensor) in file.tensors {
@@ -207,6 +224,20 @@ impl TrainerState {
                 _ => return Err(fault(format!("tensor `{name}` has no place in it"))),
             };
             named.insert(path.to_owned(), tensor);
+        }
+        if format == Some(FIRST) {
+            let all = number("optimizer_step")?;
+            for path in state.optimizer.means.keys() {
+                let idle = format!("{IDLE}{path}");
+                let idle = match file.metadata.contains_key(&idle) {
+                    true => number(&idle)?,
+                    false => 0,
+                };
+                let count = all.checked_sub(idle).ok_or_else(|| {
+                    fault(format!("`{path}` was left out of {idle} of {all} steps"))
+                })?;
+                state.optimizer.counts.insert(path.clone(), count);
+            }
         }
         Ok(state)
     }

@@ -7,4 +7,5 @@ mod library;
 mod loca;
 mod objectives;
 mod sparse;
+mod steps;
 mod tied;

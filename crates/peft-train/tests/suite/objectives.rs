@@ -62,7 +62,10 @@ fn parts_of_any_size_give_every_bit_of_the_whole() {
         (
             Box::new(Classification::new(3)),
             rows()
-                .map(|r| Prediction::Class(vec![p(r, 0), p(r, 1), p(r, 2)]))
+                .map(|r| Prediction::Class {
+                    scores: vec![p(r, 0), p(r, 1), p(r, 2)],
+                    probabilities: vec![p(r, 0), p(r, 1), p(r, 2)],
+                })
                 .collect(),
             Truth::Classes(&classes),
         ),
@@ -115,6 +118,20 @@ fn a_sure_mistake_about_a_label_keeps_its_cost() {
             values: &[z],
             width: 1,
         };
+        let predictions = objective.predict(output, None).unwrap();
+        let evaluation = tallied(&objective, &predictions, &truth, &[]);
+        assert!((evaluation.loss - cost).abs() < 1e-12, "{evaluation:?}");
+    }
+}
+
+#[test]
+fn a_sure_mistake_about_a_class_keeps_its_cost() {
+    let objective = Classification::new(2);
+    let device = cpu();
+    // exp(-200) is 0 in f32.
+    for (score, class, cost) in [(200.0, 0, 200.0), (-95.0, 1, 95.0), (40.0, 1, 0.0)] {
+        let output = Output::Scores(Tensor::from_data([[0.0, score]], &device));
+        let truth = Truth::Classes(&[class]);
         let predictions = objective.predict(output, None).unwrap();
         let evaluation = tallied(&objective, &predictions, &truth, &[]);
         assert!((evaluation.loss - cost).abs() < 1e-12, "{evaluation:?}");

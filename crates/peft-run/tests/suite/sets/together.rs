@@ -13,7 +13,7 @@ use peft_run::{
 };
 use peft_train::{
     AdamWConfig, Classification, HostTensors, Objective, Output, Schedule, Trainer, TrainerConfig,
-    Truth, trained_parameters,
+    TrainerState, Truth, trained_parameters,
 };
 
 use super::{attached, choices};
@@ -255,5 +255,87 @@ fn blocks_that_are_computed_again_choose_the_same_adapters() {
     for path in kept.1.paths() {
         let of = |gradients: &peft_train::GradientSet| values(gradients.get(path).unwrap().clone());
         assert_close(path, &of(&again.1), &of(&kept.1), 1e-12);
+    }
+}
+
+/// One adapter of two is trained for some steps, then the other: either is what it would be alone, from the
+/// first step on, penalties and the optimiser's count of steps included.
+#[test]
+fn adapters_trained_in_turns_know_nothing_of_each_other() {
+    let device = cpu().autodiff();
+    let tasks = Tasks::new();
+    let entry = methods::by_name("adalora").unwrap();
+    let mut settings = (entry.defaults)();
+    let own = [("init_r", 4), ("target_r", 2), ("tinit", 9), ("tfinal", 2)];
+    settings.extend(own.map(|(key, value)| (key.to_owned(), value.into())));
+    let penalised = (entry.build)(&settings).unwrap();
+    let penalised = penalised.as_ref();
+    let trainer = || {
+        let config = TrainerConfig {
+            optimizer: AdamWConfig {
+                weight_decay: 0.1,
+                ..AdamWConfig::default()
+            },
+            ..*Tasks::trainer(1.0).config()
+        };
+        Trainer::new(config, Schedule::new(ScheduleKind::Constant, 0.0, 20))
+    };
+    let all = rows(&json("cases.json"), "bert");
+    let step = |trainer: &mut Trainer, methods: &NamedMethods, model: SequenceModel, name: &str| {
+        let roster = AdapterRoster::of(&model);
+        let step = trainer.step(model, methods, 1, |model, _, context| {
+            let batch = pack(model.config(), &all, &device);
+            let batch = batch.with_adapters(&roster, &choices(&[name; 5]))?;
+            let outputs = model.forward(&batch, context);
+            Ok((Tasks::loss(outputs, &[0, 1, 2, 3, 4], &device), 1.0))
+        });
+        step.unwrap().0
+    };
+    let of = |model: &SequenceModel, name: &str| -> HostTensors {
+        let mut all = trained_parameters(model).unwrap();
+        all.retain(|path, _| path.contains(&format!("@{name}")));
+        all
+    };
+    let fresh = || {
+        let model = attached(
+            tasks.base(&device),
+            Some(TOPIC),
+            &tasks.lora,
+            &["classifier"],
+        );
+        attached(model, Some(MOOD), penalised, &["classifier"])
+    };
+    let both = NamedMethods::new()
+        .with(TOPIC, &tasks.lora, 1.0)
+        .with(MOOD, penalised, 1.0);
+
+    let (mut turns, mut model) = (trainer(), fresh());
+    let start = of(&model, MOOD);
+    for _ in 0..4 {
+        model = step(&mut turns, &both, model, TOPIC);
+    }
+    assert_eq!(of(&model, MOOD), start, "no row chose it");
+    let after_four = of(&model, TOPIC);
+    // Through a file, which knows what each parameter has seen.
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state");
+    turns.state(&model).unwrap().write(&path).unwrap();
+    let state = TrainerState::read(&path).unwrap();
+    let mut turns = trainer();
+    let mut model = turns.restore(fresh(), &state).unwrap();
+    for _ in 0..3 {
+        model = step(&mut turns, &both, model, MOOD);
+    }
+    assert_eq!(of(&model, TOPIC), after_four, "no row chose it any more");
+
+    let (mut alone, mut own) = (trainer(), fresh());
+    for _ in 0..3 {
+        own = step(&mut alone, &both, own, MOOD);
+    }
+    assert_ne!(of(&own, MOOD), start);
+    assert_eq!(of(&model, MOOD), of(&own, MOOD));
+    let counts = turns.state(&model).unwrap().optimizer.counts;
+    for (path, count) in counts {
+        assert_eq!(count, if path.contains("@mood") { 3 } else { 4 }, "{path}");
     }
 }

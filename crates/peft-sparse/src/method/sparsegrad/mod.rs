@@ -245,7 +245,7 @@ impl Method for SparseGradMethod {
     }
 
     fn after_step(&self, now: &mut AfterStep) -> Result<(), AdapterError> {
-        let (by, step) = (AdamStep::of(now), now.step);
+        let (by, step) = (AdamStep::of(now), now.own_steps);
         (now.adapters.par_iter_mut()).for_each(|(_, adapter)| self.step(adapter, &by, step));
         Ok(())
     }
