@@ -389,7 +389,7 @@ pub fn by_peft_type(peft_type: &str) -> Result<&'static Entry, AdapterError> {
 pub fn from_config(config: &AdapterConfig) -> Result<Box<dyn Method>, AdapterError> {
     let entry = by_peft_type(config.peft_type())?;
     config.reject_unsupported(entry.keys)?;
-    (entry.build)(config.fields())
+    (entry.build)(&config.fields_as_saved())
 }
 
 fn find(wanted: &str, key: fn(&Entry) -> &'static str) -> Result<&'static Entry, AdapterError> {
