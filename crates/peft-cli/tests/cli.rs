@@ -4,7 +4,7 @@ mod common;
 
 use std::path::Path;
 
-use common::{Workspace, done, refused};
+use common::{Workspace, done, goldens, peft, refused, stdout};
 use serde_json::Value;
 
 #[test]

@@ -39,7 +39,7 @@ mod tensors;
 mod walk;
 
 pub use adapter::{
-    AdapterChoice, AdapterContext, AdapterSet, BASE, BaseLinear, Cost, DynAdapter,
+    AdapterChoice, AdapterContext, AdapterSet, BASE, BaseLinear, Cost, DynAdapter, LowRankUpdate,
     ParameterAdapter, RowGroups, SlotAdapter, WeightAdapter, Whole, add_delta, check_adapter_name,
 };
 pub use attach::{

@@ -13,6 +13,7 @@
 //! | [`bounded`] | files read up to a limit |
 //! | [`config`] | `adapter_config.json`: reading, checking, writing the smallest set of keys |
 //! | [`targets`] | which modules an adapter applies to, with PEFT's matching rules |
+//! | [`mlx`] | adapter folders of MLX-LM |
 //! | [`adapter`] | adapter weight files, their key naming, and saving an adapter folder |
 //! | [`fingerprint`] | which weights a checkpoint holds, in a few bytes |
 //! | [`summary`] | what a checkpoint or an adapter holds |
@@ -32,6 +33,8 @@ pub mod fingerprint;
 pub mod gguf;
 pub mod host;
 pub(crate) mod json;
+pub(crate) mod lora;
+pub mod mlx;
 pub mod near;
 pub mod shared;
 pub mod stored;
@@ -48,12 +51,14 @@ pub use error::{FormatError, Result, shorten};
 pub use fingerprint::Fingerprint;
 pub use gguf::{GgufFile, GgufLora, GgufModel};
 pub use host::HostTensor;
+pub use lora::LoraPair;
+pub use mlx::MlxAdapter;
 pub use peft_blocks::{self as blocks, BlockType};
 pub use safetensors::Dtype;
 pub use shared::SharedBytes;
 pub use stored::StoredTensor;
 pub use targets::{ModuleInfo, ModuleKind, TargetError, TargetModules, TargetSpec};
-pub use writer::{SafetensorsWriter, TensorSpec};
+pub use writer::{ModelWriter, SafetensorsWriter, TensorSpec};
 
 /// The `__metadata__` strings of a safetensors file, in the order in which the file holds them.
 pub type Metadata = indexmap::IndexMap<String, String>;

@@ -3,7 +3,7 @@ use burn::{
     module::{Module, Param},
     tensor::FloatDType,
 };
-use peft_core::{AdapterContext, BaseLinear, Cost, WeightAdapter, kernels};
+use peft_core::{AdapterContext, BaseLinear, Cost, LowRankUpdate, WeightAdapter, kernels};
 
 use crate::lora::{self, LowRank};
 
@@ -96,6 +96,14 @@ impl WeightAdapter for Dora {
 
     fn learning_rate_factor(&self, field: &str) -> f64 {
         self.rules.learning_rate_factor(field)
+    }
+
+    fn low_rank(&self) -> Option<LowRankUpdate> {
+        let (a, b) = (self.a.val(), self.b.val());
+        Some(LowRankUpdate {
+            lengths: Some(self.magnitude.val()),
+            ..LowRankUpdate::new(a, b, self.rules.scale)
+        })
     }
 }
 

@@ -2,7 +2,9 @@ use burn::{
     Tensor,
     module::{Module, Param},
 };
-use peft_core::{AdapterContext, BaseLinear, Cost, WeightAdapter, add_delta, kernels};
+use peft_core::{
+    AdapterContext, BaseLinear, Cost, LowRankUpdate, WeightAdapter, add_delta, kernels,
+};
 
 /// What low-rank adapters have in common besides their factors.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -102,8 +104,9 @@ impl WeightAdapter for Lora {
         self.rules.learning_rate_factor(field)
     }
 
-    fn low_rank(&self) -> Option<[Tensor<2>; 2]> {
-        Some([self.a.val(), self.b.val().mul_scalar(self.rules.scale)])
+    fn low_rank(&self) -> Option<LowRankUpdate> {
+        let (a, b) = (self.a.val(), self.b.val());
+        Some(LowRankUpdate::new(a, b, self.rules.scale))
     }
 }
 

@@ -2,7 +2,7 @@ use burn::{
     Tensor,
     module::{Module, Param},
 };
-use peft_core::{AdapterContext, BaseLinear, Cost, WeightAdapter, add_delta};
+use peft_core::{AdapterContext, BaseLinear, Cost, LowRankUpdate, WeightAdapter, add_delta};
 
 use crate::lora::{self, LowRank};
 
@@ -96,9 +96,9 @@ impl WeightAdapter for OffsetLora {
         self.rules.learning_rate_factor(field)
     }
 
-    fn low_rank(&self) -> Option<[Tensor<2>; 2]> {
+    fn low_rank(&self) -> Option<LowRankUpdate> {
         let [a, b] = self.stacked();
-        Some([a, b.mul_scalar(self.rules.scale)])
+        Some(LowRankUpdate::new(a, b, self.rules.scale))
     }
 }
 

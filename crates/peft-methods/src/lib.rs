@@ -442,7 +442,7 @@ fn of_config(config: &AdapterConfig) -> Result<&'static Entry, AdapterError> {
 pub fn from_config(config: &AdapterConfig) -> Result<Box<dyn Method>, AdapterError> {
     let entry = of_config(config)?;
     config.reject_unsupported(entry.keys)?;
-    (entry.build)(config.fields())
+    (entry.build)(&config.fields_as_saved())
 }
 
 fn find(wanted: &str, key: fn(&Entry) -> &'static str) -> Result<&'static Entry, AdapterError> {

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use peft_run::{
-    BaseDtype, BaseOptions, DeviceChoice, Quantize, RunConfig, RunError, Sources,
+    AdapterFormat, BaseDtype, BaseOptions, ByteSize, DeviceChoice, Quantize, RunConfig, RunError,
+    Sources,
     data::{Delimiter, Format, Task},
 };
 
@@ -46,7 +47,7 @@ pub enum Command {
     Chat(Box<ChatArgs>),
     /// Write an adapter into its base, as a model folder.
     Merge(MergeArgs),
-    /// Write an adapter as plain LoRA, which other tools load.
+    /// Write an adapter as LoRA for other programs: PEFT, MLX-LM, llama.cpp.
     Convert(ConvertArgs),
     /// Hold an adapter against a base: coverage, shapes, what it changes and what a merge would lose.
     Verify(VerifyArgs),
@@ -332,6 +333,9 @@ pub struct MergeArgs {
     /// Type of the merged model's floating-point tensors: f32, f16 or bf16 [default: as they are].
     #[arg(long, value_name = "TYPE")]
     pub dtype: Option<BaseDtype>,
+    /// Largest file of weights, such as 5GB, 500MB or 2GiB: a larger model is written as several files and an index.
+    #[arg(long, value_name = "SIZE", default_value = "5GB")]
+    pub max_shard_size: ByteSize,
     /// Replace what an earlier merge wrote to --output; nothing else is ever replaced.
     #[arg(long)]
     pub overwrite: bool,
@@ -350,10 +354,13 @@ pub struct ConvertArgs {
     /// Hugging Face model folder, GGUF file, or name on the hub: the base that the adapter was trained on.
     #[arg(long, value_name = "MODEL")]
     pub model: PathBuf,
-    /// Adapter folder.
+    /// Adapter folder, of PEFT or of MLX-LM.
     #[arg(long, value_name = "DIR")]
     pub adapter: PathBuf,
-    /// Adapter folder to write.
+    /// Whose files to write: lora (Hugging Face PEFT), mlx (MLX-LM) or gguf (llama.cpp: adapter.gguf).
+    #[arg(long, value_name = "FORMAT", default_value = "lora")]
+    pub to: AdapterFormat,
+    /// Folder to write.
     #[arg(long, value_name = "DIR")]
     pub output: PathBuf,
     /// Replace what an earlier conversion wrote to --output; nothing else is ever replaced.

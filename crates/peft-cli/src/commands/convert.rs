@@ -13,6 +13,7 @@ pub fn convert(args: &ConvertArgs) -> Result<ExitCode> {
         model: &args.model,
         adapter: &args.adapter,
         output: &args.output,
+        to: args.to,
         any_base: args.any_base,
         overwrite: args.overwrite,
         device: &selected.device,

@@ -14,6 +14,7 @@ pub fn merge(args: MergeArgs) -> Result<ExitCode> {
         adapter: &args.adapter,
         output: &args.output,
         dtype: args.dtype.map(Into::into),
+        max_shard_size: args.max_shard_size.bytes(),
         allow_loss: args.allow_loss,
         any_base: args.any_base,
         overwrite: args.overwrite,

@@ -50,9 +50,9 @@ pub trait WeightAdapter: Module + Sync + 'static {
         None
     }
 
-    /// The update as one product of narrow matrices, `A [in, r]` and `B [r, out]` with
-    /// `effective(W) = W + A B`, where it is one whatever the weight: what a plain LoRA file can hold.
-    fn low_rank(&self) -> Option<[Tensor<2>; 2]> {
+    /// The update as one product of narrow matrices, where it is one whatever the weight: what files of
+    /// LoRA and DoRA can hold.
+    fn low_rank(&self) -> Option<LowRankUpdate> {
         None
     }
 
@@ -81,6 +81,31 @@ pub trait WeightAdapter: Module + Sync + 'static {
 pub fn add_delta(weight: Tensor<2>, delta: Tensor<2>) -> Tensor<2> {
     let dtype = weight.dtype();
     (weight.cast(delta.dtype()) + delta).cast(dtype)
+}
+
+/// An update as the product of two narrow matrices: `effective(W) = W + scale · A B`.
+#[derive(Debug, Clone)]
+pub struct LowRankUpdate {
+    /// `A`, `[in, r]`.
+    pub a: Tensor<2>,
+    /// `B`, `[r, out]`.
+    pub b: Tensor<2>,
+    /// What the product is multiplied with.
+    pub scale: f64,
+    /// The lengths that the columns of the sum are given, `[out]`, in DoRA; they stay as they are in LoRA.
+    pub lengths: Option<Tensor<1>>,
+}
+
+impl LowRankUpdate {
+    /// LoRA's.
+    pub fn new(a: Tensor<2>, b: Tensor<2>, scale: f64) -> Self {
+        Self {
+            a,
+            b,
+            scale,
+            lengths: None,
+        }
+    }
 }
 
 /// What an adapter costs on top of the frozen product.

@@ -9,7 +9,8 @@ use burn::{
 use peft_kernels::decoded;
 
 use super::{
-    AdapterContext, AdapterSet, BaseLinear, Cost, ParameterAdapter, SlotAdapter, WeightAdapter,
+    AdapterContext, AdapterSet, BaseLinear, Cost, LowRankUpdate, ParameterAdapter, SlotAdapter,
+    WeightAdapter,
 };
 use crate::{
     Fields, HostTensor, Passing, Target,
@@ -295,7 +296,7 @@ impl DynAdapter {
     }
 
     /// See [`WeightAdapter::low_rank`].
-    pub fn low_rank(&self) -> Option<[Tensor<2>; 2]> {
+    pub fn low_rank(&self) -> Option<LowRankUpdate> {
         match &self.inner {
             Inner::Weight(adapter) => adapter.low_rank_erased(),
             _ => None,

@@ -13,7 +13,7 @@ mod whole;
 pub use choice::{AdapterChoice, BASE, check_adapter_name};
 pub use context::AdapterContext;
 pub(crate) use context::Chosen;
-pub use contract::{BaseLinear, Cost, WeightAdapter, add_delta};
+pub use contract::{BaseLinear, Cost, LowRankUpdate, WeightAdapter, add_delta};
 pub use dynamic::DynAdapter;
 pub(crate) use dynamic::IMPLIED;
 pub use parameter::ParameterAdapter;

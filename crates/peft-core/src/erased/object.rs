@@ -9,7 +9,10 @@ use burn::{
 use super::bridge::{ErasedMapper, ErasedVisitor, MapperBridge, VisitorBridge};
 use crate::{
     Fields, HostTensor, Passing,
-    adapter::{AdapterContext, BaseLinear, Cost, ParameterAdapter, SlotAdapter, WeightAdapter},
+    adapter::{
+        AdapterContext, BaseLinear, Cost, LowRankUpdate, ParameterAdapter, SlotAdapter,
+        WeightAdapter,
+    },
 };
 
 /// The face that the three kinds of adapter share, free of types.
@@ -134,7 +137,7 @@ erased! {
         self.cost(in_features, out_features)
     }
 
-    fn low_rank_erased(&self) -> Option<[Tensor<2>; 2]> {
+    fn low_rank_erased(&self) -> Option<LowRankUpdate> {
         self.low_rank()
     }
 

@@ -8,7 +8,7 @@ use super::{TORCH_WEIGHTS_NAME, WEIGHTS_NAME};
 use crate::checkpoint::Shard;
 use crate::error::{FormatError, Result, shorten};
 use crate::writer::{SafetensorsWriter, TensorSpec};
-use crate::{HostTensor, Metadata, near};
+use crate::{HostTensor, Metadata, mlx, near};
 
 /// All tensors of an adapter in file order, with the file's metadata.
 ///
@@ -34,13 +34,20 @@ impl AdapterFile {
     }
 
     /// Reads `adapter_model.safetensors` from an adapter folder, `adapter_model.bin` if that is all
-    /// there is, or the file itself.
+    /// there is, or the file itself; `adapters.safetensors` of MLX-LM with PEFT's keys and layout.
     ///
     /// # Errors
     /// [`FormatError`]: no such file, a damaged file, a PyTorch file that is no state dict.
     pub fn read(path: &Path) -> Result<Self> {
         let path = locate(path)?;
         let shard = Shard::open(&path)?;
+        if mlx::is_weights(&path) {
+            return Ok(Self {
+                tensors: mlx::tensors(&shard)?,
+                metadata: shard.metadata().clone(),
+                path,
+            });
+        }
         let mut tensors = IndexMap::new();
         for name in shard.names() {
             let (Some(info), Some(bytes)) = (shard.info(name), shard.bytes(name)) else {
@@ -96,7 +103,7 @@ impl AdapterFile {
     }
 }
 
-pub(super) fn write_tensors(
+pub(crate) fn write_tensors(
     path: &Path,
     tensors: &IndexMap<String, HostTensor>,
     metadata: &Metadata,
@@ -121,7 +128,8 @@ fn locate(path: &Path) -> Result<PathBuf> {
         return Ok(path.to_owned());
     }
     let files = [WEIGHTS_NAME, TORCH_WEIGHTS_NAME].map(|name| path.join(name));
-    if let Some(file) = files.into_iter().find(|file| file.is_file()) {
+    let file = files.into_iter().find(|file| file.is_file());
+    if let Some(file) = file.or_else(|| mlx::weights_in(path)) {
         return Ok(file);
     }
     Err(FormatError::WrongKind {

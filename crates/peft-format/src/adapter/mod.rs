@@ -5,6 +5,7 @@ mod key;
 mod save;
 
 pub use file::AdapterFile;
+pub(crate) use file::write_tensors;
 pub use key::{AdapterKey, PREFIX, join_key, saved_name, split_key, split_named_key, strip_prefix};
 pub use save::{adapter_size, save_adapter};
 

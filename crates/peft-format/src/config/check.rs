@@ -26,11 +26,20 @@ pub const COMMON_KEYS: [&str; 13] = [
     "runtime_config",
 ];
 
-/// Options of how training starts, without a trace in how a saved adapter is applied. Not so
-/// `pissa`, `olora`, `corda` and `loftq`: they change the base weights.
-const HARMLESS_INITS: [&str; 3] = ["gaussian", "orthogonal", "eva"];
-/// Keys that only refine another key, which is refused by itself when it is on.
-const DEPENDENT_KEYS: [&str; 3] = ["eva_config", "qalora_group_size", "megatron_core"];
+/// Where the start of training is chosen, and choices without a trace in how a saved adapter is applied.
+/// Not so `pissa`, `olora`, `corda` and `loftq`: PEFT changes the base weights with them when it loads the
+/// adapter, too.
+const INIT: &str = "init_lora_weights";
+const HARMLESS_INITS: [&str; 5] = ["gaussian", "orthogonal", "eva", "lora_ga", "mica"];
+/// Keys that only refine another key, which is refused by itself when it is on, and one that says how the
+/// base stores its weights, which its kind tells: PEFT sets it by itself for GPT-2.
+const DEPENDENT_KEYS: [&str; 5] = [
+    "eva_config",
+    "lora_ga_config",
+    "qalora_group_size",
+    "megatron_core",
+    "fan_in_fan_out",
+];
 
 /// Each PEFT type's defaults other than null, false and empty, from PEFT 0.21.2 by
 /// `tools/dump_peft_defaults.py`.
@@ -60,21 +69,32 @@ impl AdapterConfig {
         Ok(())
     }
 
+    /// The keys without the option of how training started, where it has no trace in how the adapter is
+    /// applied: the method of such keys is that of the saved adapter.
+    pub fn fields_as_saved(&self) -> Map<String, Value> {
+        let mut fields = self.fields().clone();
+        if fields.get(INIT).is_some_and(concerns_the_start) {
+            fields.shift_remove(INIT);
+        }
+        fields
+    }
+
     fn is_neutral(&self, key: &str, value: &Value) -> bool {
         let is_default = || {
             let default = defaults().get(self.peft_type()).and_then(|d| d.get(key));
             default.is_some_and(|default| same(default, value))
         };
-        let harmless_init = || {
-            key == "init_lora_weights"
-                && value
-                    .as_str()
-                    .is_some_and(|init| HARMLESS_INITS.contains(&init))
-        };
+        let harmless_init = || key == INIT && concerns_the_start(value);
         // A false switch may itself be an unusual choice, but `init_weights: false` and the like
         // concern the start of training only, and the saved tensors replace it.
         is_idle(value) || DEPENDENT_KEYS.contains(&key) || harmless_init() || is_default()
     }
+}
+
+/// Whether a choice of the start concerns nothing but the start.
+fn concerns_the_start(init: &Value) -> bool {
+    let named = |name: &str| HARMLESS_INITS.contains(&name);
+    init.is_boolean() || init.as_str().is_some_and(named)
 }
 
 fn defaults() -> &'static Map<String, Value> {

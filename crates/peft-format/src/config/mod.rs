@@ -16,6 +16,7 @@ use crate::atomic::write_atomic_bytes;
 use crate::error::{FormatError, Result};
 use crate::gguf;
 use crate::json;
+use crate::mlx;
 use crate::targets::TargetSpec;
 
 /// Name of the configuration in an adapter folder.
@@ -37,7 +38,8 @@ pub struct AdapterConfig {
 }
 
 impl AdapterConfig {
-    /// Reads `adapter_config.json` from an adapter folder, or the file itself.
+    /// Reads `adapter_config.json` from an adapter folder, or the file itself; one of MLX-LM is given in
+    /// PEFT's words, see [`mlx`](crate::mlx).
     ///
     /// # Errors
     /// [`FormatError`] naming the file and the key.
@@ -54,8 +56,11 @@ impl AdapterConfig {
         } else {
             path.to_owned()
         };
-        let fields = json::read_object::<Value>(&path)?;
-        Self::from_fields(&path, fields.into_iter().collect())
+        let fields = json::read_object::<Value>(&path)?.into_iter().collect();
+        match mlx::is_config(&fields) {
+            true => Self::from_fields(&path, mlx::config(&path, &fields)?),
+            false => Self::from_fields(&path, fields),
+        }
     }
 
     /// Understands JSON text; `path` appears in errors only.

@@ -8,24 +8,12 @@ use super::model::change;
 use super::{Architecture, GgufFile, GgufTensorSpec, GgufValue, GgufWriter, HeadCounts};
 use crate::blocks::BlockType;
 use crate::error::{FormatError, Result, shorten};
+use crate::lora::LoraPair;
 
 const TYPE: &str = "general.type";
 const ARCHITECTURE: &str = "general.architecture";
 const KIND: &str = "adapter.type";
 const ALPHA: &str = "adapter.lora.alpha";
-
-/// The two factors of an update `W + scale B A`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LoraPair {
-    /// The rank.
-    pub rank: usize,
-    /// `A`, `[rank, in]`, row-major.
-    pub a: Vec<f32>,
-    /// `B`, `[out, rank]`, row-major.
-    pub b: Vec<f32>,
-    /// What the product is multiplied with, `alpha / rank` of the pair.
-    pub scale: f32,
-}
 
 /// The pairs of an adapter by the path of their module in Hugging Face's model, such as
 /// `model.layers.0.self_attn.q_proj`, and with the rows in its order.
@@ -66,7 +54,7 @@ impl GgufLora {
             let module = base.strip_suffix(".weight").unwrap_or(base);
             let Some(hf) = architecture.hf_module(module).filter(|_| fits(module)) else {
                 let expected = format!(
-                    "a matrix inside a block of the architecture `{}`",
+                    "a matrix of a block, or the head, of the architecture `{}`",
                     architecture.name()
                 );
                 return Err(refuse(path, name, expected, "another".into()));
@@ -83,9 +71,9 @@ impl GgufLora {
     /// `scale rank`. Where another pair's differs, the quotient goes into its `B`.
     ///
     /// # Errors
-    /// [`FormatError::Write`] for a module that the architecture does not have in a block (llama.cpp
-    /// loads no adapter of a head or an embedding with these names), factors that do not fit each
-    /// other or the heads, scales that are not above 0, and an adapter without pairs;
+    /// [`FormatError::Write`] for a module that is no matrix of a block and not the head (which must
+    /// not be tied to the embedding: llama.cpp has no adapter of such a one), factors that do not fit each
+    /// other or the heads, scales of 0 (which llama.cpp takes for 1), and an adapter without pairs;
     /// [`FormatError::Io`].
     pub fn write(&self, path: &Path, heads: HeadCounts) -> Result<()> {
         let wrong = |tensor: &str, expected: &str, found: String| FormatError::Write {
@@ -97,24 +85,23 @@ impl GgufLora {
         let Some(first) = self.pairs.values().next() else {
             return Err(wrong("lora_a", "at least one pair", "none".into()));
         };
-        let alpha = first.scale * first.rank as f32;
+        let alpha = first.alpha();
         let (mut specs, mut factors) = (Vec::new(), Vec::new());
         for (module, pair) in &self.pairs {
             let Some(name) = self.architecture.gguf_module(module).filter(|n| fits(n)) else {
                 let expected = format!(
-                    "a matrix inside a block of the architecture `{}`",
+                    "a matrix of a block, or the head, of the architecture `{}`",
                     self.architecture.name()
                 );
                 return Err(wrong(module, &expected, "another module".into()));
             };
-            if !(pair.scale.is_finite() && pair.scale > 0.0) {
+            if !pair.scale.is_finite() || pair.scale == 0.0 {
                 let found = pair.scale.to_string();
-                return Err(wrong(module, "a finite scale above 0", found));
+                return Err(wrong(module, "a finite scale other than 0", found));
             }
-            let sizes = pair.sizes();
-            let heads = permuted(self.architecture, &name, heads);
-            let even = |rows: usize| heads.is_none_or(|h| h > 0 && rows.is_multiple_of(2 * h));
-            let Some((columns, rows)) = sizes.filter(|(_, rows)| even(*rows)) else {
+            let order = Order::of(self.architecture, &name, heads);
+            let whole = |(_, rows): &(usize, usize)| order.is_none_or(|order| order.divides(*rows));
+            let Some((columns, rows)) = pair.sizes().filter(whole) else {
                 let expected = "A [rank, in] and B [out, rank], rows of q and k in whole heads";
                 let found = format!(
                     "rank {}, {} values and {}",
@@ -124,12 +111,9 @@ impl GgufLora {
                 );
                 return Err(wrong(module, expected, found));
             };
-            let own = pair.scale * pair.rank as f32;
-            let fold = if own == alpha { 1.0 } else { own / alpha };
-            let b: Vec<f32> = pair.b.iter().map(|v| v * fold).collect();
-            let b = bytes(&b);
-            let b = match heads {
-                Some(heads) => change::interleave(&b, heads, 4 * pair.rank),
+            let b = bytes(&pair.b_times(pair.alpha() / alpha));
+            let b = match order {
+                Some(order) => order.written(&b, 4 * pair.rank),
                 None => b,
             };
             for (letter, shape, bytes) in [
@@ -158,34 +142,66 @@ impl GgufLora {
     }
 }
 
-impl LoraPair {
-    /// Columns of `A` and rows of `B`; `None` unless both are whole and not empty.
-    fn sizes(&self) -> Option<(usize, usize)> {
-        let sizes = (
-            self.a.len().checked_div(self.rank)?,
-            self.b.len().checked_div(self.rank)?,
-        );
-        let whole = sizes.0 * self.rank == self.a.len() && sizes.1 * self.rank == self.b.len();
-        (whole && sizes.0 > 0 && sizes.1 > 0).then_some(sizes)
-    }
-}
-
 fn bytes(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|v| v.to_le_bytes()).collect()
 }
 
-/// Only modules of blocks: the embedding's factors are stored the other way round, and llama.cpp
-/// knows no adapter of a tied head.
+/// Matrices of blocks and the head, which must be one of its own: llama.cpp has no adapter of a tied one.
+/// The embedding's factors are stored the other way round.
 fn fits(module: &str) -> bool {
-    module.starts_with("blk.") && !module.ends_with("norm")
+    module == "output" || module.starts_with("blk.") && !module.ends_with("norm")
 }
 
-/// The heads of a module whose rows llama.cpp has in another order.
-fn permuted(architecture: Architecture, module: &str, heads: HeadCounts) -> Option<usize> {
-    match module.rsplit('.').next() {
-        Some("attn_q") if architecture == Architecture::Llama => Some(heads.query),
-        Some("attn_k") if architecture == Architecture::Llama => Some(heads.key_value),
-        _ => None,
+/// How llama.cpp orders the rows of a module, where it has an order of its own.
+#[derive(Debug, Clone, Copy)]
+enum Order {
+    /// The halves of each of so many heads by turns.
+    Interleaved(usize),
+    /// All queries, all keys, all values, and not those of each of so many heads together.
+    ByPart(usize),
+}
+
+impl Order {
+    fn of(architecture: Architecture, module: &str, heads: HeadCounts) -> Option<Self> {
+        use Architecture::{GptNeoX, Granite, Llama, SmolLm3};
+        match (architecture, module.rsplit('.').next()?) {
+            (Llama | Granite | SmolLm3, "attn_q") => Some(Self::Interleaved(heads.query)),
+            (Llama | Granite | SmolLm3, "attn_k") => Some(Self::Interleaved(heads.key_value)),
+            (GptNeoX, "attn_qkv") => Some(Self::ByPart(heads.query)),
+            _ => None,
+        }
+    }
+
+    fn heads(self) -> usize {
+        match self {
+            Self::Interleaved(heads) | Self::ByPart(heads) => heads,
+        }
+    }
+
+    /// Whether so many rows are whole heads.
+    fn divides(self, rows: usize) -> bool {
+        let parts = match self {
+            Self::Interleaved(_) => 2,
+            Self::ByPart(_) => 3,
+        };
+        let unit = self.heads().checked_mul(parts).filter(|unit| *unit > 0);
+        unit.is_some_and(|unit| rows.is_multiple_of(unit))
+    }
+
+    /// Rows of so many bytes in llama.cpp's order.
+    fn written(self, bytes: &[u8], row_bytes: usize) -> Vec<u8> {
+        match self {
+            Self::Interleaved(heads) => change::interleave(bytes, heads, row_bytes),
+            Self::ByPart(heads) => change::by_part(bytes, heads, row_bytes),
+        }
+    }
+
+    /// Rows of so many bytes in Hugging Face's order.
+    fn read(self, bytes: &[u8], row_bytes: usize) -> Vec<u8> {
+        match self {
+            Self::Interleaved(heads) => change::undo_interleaving(bytes, heads, row_bytes),
+            Self::ByPart(heads) => change::by_head(bytes, heads, row_bytes),
+        }
     }
 }
 
@@ -243,13 +259,13 @@ fn pair(
     }
     let module = base.strip_suffix(".weight").unwrap_or(base);
     let mut values = file.to_f32(&b)?;
-    if let Some(heads) = permuted(architecture, module, heads) {
-        if heads == 0 || !rows.is_multiple_of(2 * heads) {
-            let expected = format!("rows in {heads} heads of an even size");
+    if let Some(order) = Order::of(architecture, module, heads) {
+        if !order.divides(*rows) {
+            let expected = format!("rows in whole heads, {} of them", order.heads());
             return Err(refuse(file.path(), &b, expected, rows.to_string()));
         }
-        let order = change::undo_interleaving(&bytes(&values), heads, 4 * rank);
-        BlockType::F32.decode(&order, &mut values);
+        let ordered = order.read(&bytes(&values), 4 * rank);
+        BlockType::F32.decode(&ordered, &mut values);
     }
     Ok(LoraPair {
         rank: *rank,

@@ -23,7 +23,7 @@ use crate::checkpoint;
 use crate::error::Result;
 
 pub use file::{GgufFile, GgufTensor};
-pub use lora::{GgufLora, LoraPair};
+pub use lora::GgufLora;
 pub use model::{Architecture, GgufModel, HeadCounts};
 pub use value::{Array, Value, ValueType};
 pub use writer::{GgufTensorSpec, GgufValue, GgufWriter};

@@ -1,5 +1,7 @@
 //! Streamed `.safetensors` writing.
 
+mod model;
+
 use std::io::Write;
 use std::path::Path;
 
@@ -10,6 +12,8 @@ use crate::Metadata;
 use crate::atomic::AtomicFile;
 use crate::checkpoint::{HEADER_LIMIT, TensorInfo};
 use crate::error::{FormatError, Result, shorten};
+
+pub use model::{INDEX_NAME, MODEL_NAME, ModelWriter, SHARD_SIZE, is_shard};
 
 /// A tensor to be written: name, element type, shape.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,6 +118,11 @@ impl SafetensorsWriter {
         Ok(())
     }
 
+    /// Whether all tensors are written.
+    pub fn is_complete(&self) -> bool {
+        self.current == self.order.len()
+    }
+
     /// Syncs the file and moves it into place.
     ///
     /// # Errors
@@ -163,6 +172,11 @@ pub fn file_size(tensors: Vec<TensorSpec>, metadata: &Metadata) -> Result<u64> {
     Ok((size_of::<u64>() + header.len() + data) as u64)
 }
 
+/// Puts tensors into file order.
+fn sort(tensors: &mut [TensorSpec]) {
+    tensors.sort_by(|a, b| b.dtype.cmp(&a.dtype).then_with(|| a.name.cmp(&b.name)));
+}
+
 /// File order and sizes in bytes.
 fn layout(path: &Path, mut tensors: Vec<TensorSpec>) -> Result<Vec<(TensorSpec, usize)>> {
     let refuse = |name: &str, expected: &str, found: String| FormatError::Write {
@@ -171,7 +185,7 @@ fn layout(path: &Path, mut tensors: Vec<TensorSpec>) -> Result<Vec<(TensorSpec, 
         expected: expected.into(),
         found,
     };
-    tensors.sort_by(|a, b| b.dtype.cmp(&a.dtype).then_with(|| a.name.cmp(&b.name)));
+    sort(&mut tensors);
     let mut seen = std::collections::HashSet::with_capacity(tensors.len());
     let mut total = 0usize;
     let mut sizes = Vec::with_capacity(tensors.len());

@@ -3,7 +3,7 @@ use burn::{
     module::{Module, Param},
     tensor::{Device, Int},
 };
-use peft_core::{AdapterContext, BaseLinear, Cost, WeightAdapter, add_delta};
+use peft_core::{AdapterContext, BaseLinear, Cost, LowRankUpdate, WeightAdapter, add_delta};
 
 use crate::lora::LowRank;
 
@@ -78,8 +78,9 @@ impl WeightAdapter for AdaLora {
         cost(self.held, self.rules.dropout, in_features, out_features)
     }
 
-    fn low_rank(&self) -> Option<[Tensor<2>; 2]> {
-        Some([self.a.val().mul_scalar(self.rules.scale), self.stretched()])
+    fn low_rank(&self) -> Option<LowRankUpdate> {
+        let (a, b) = (self.a.val(), self.stretched());
+        Some(LowRankUpdate::new(a, b, self.rules.scale))
     }
 
     fn penalty(&self) -> Option<Tensor<1>> {

@@ -2,7 +2,7 @@ use burn::{
     Tensor,
     module::{Module, Param},
 };
-use peft_core::{AdapterContext, BaseLinear, Cost, WeightAdapter, add_delta};
+use peft_core::{AdapterContext, BaseLinear, Cost, LowRankUpdate, WeightAdapter, add_delta};
 
 /// What square factors of this width have of the adapter's learning rate: all of it at rank 8.
 pub(super) fn core_rate(width: usize) -> f64 {
@@ -128,8 +128,9 @@ impl WeightAdapter for DeepLora {
         }
     }
 
-    fn low_rank(&self) -> Option<[Tensor<2>; 2]> {
-        Some([self.right.val(), self.folded()])
+    fn low_rank(&self) -> Option<LowRankUpdate> {
+        let (a, b) = (self.right.val(), self.folded());
+        Some(LowRankUpdate::new(a, b, 1.0))
     }
 }
 

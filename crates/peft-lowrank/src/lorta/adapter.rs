@@ -3,8 +3,8 @@ use burn::{
     module::{Module, Param},
 };
 use peft_core::{
-    AdapterContext, BaseLinear, Cost, Fields, HostTensor, HostTensorExt, WeightAdapter, add_delta,
-    kernels,
+    AdapterContext, BaseLinear, Cost, Fields, HostTensor, HostTensorExt, LowRankUpdate,
+    WeightAdapter, add_delta, kernels,
 };
 
 pub(super) const A: &str = "lorta_A";
@@ -115,8 +115,9 @@ impl WeightAdapter for Lorta {
         cost(self.rank(), heads, self.dropout, in_features, out_features)
     }
 
-    fn low_rank(&self) -> Option<[Tensor<2>; 2]> {
-        Some([self.a.val(), self.folded().mul_scalar(self.scaling)])
+    fn low_rank(&self) -> Option<LowRankUpdate> {
+        let (a, b) = (self.a.val(), self.folded());
+        Some(LowRankUpdate::new(a, b, self.scaling))
     }
 
     fn tie(&self, field: &str) -> Option<String> {

@@ -6,7 +6,8 @@ use burn::{
     tensor::FloatDType,
 };
 use peft_core::{
-    AdapterContext, BaseLinear, Cost, Fields, HostTensor, WeightAdapter, add_delta, kernels,
+    AdapterContext, BaseLinear, Cost, Fields, HostTensor, LowRankUpdate, WeightAdapter, add_delta,
+    kernels,
 };
 
 use super::projections::Projections;
@@ -82,8 +83,9 @@ impl WeightAdapter for Vera {
         cost(self.rank(), in_features, out_features)
     }
 
-    fn low_rank(&self) -> Option<[Tensor<2>; 2]> {
-        Some(self.product())
+    fn low_rank(&self) -> Option<LowRankUpdate> {
+        let [a, b] = self.product();
+        Some(LowRankUpdate::new(a, b, 1.0))
     }
 
     fn shared(&self) -> Fields<HostTensor> {

@@ -86,6 +86,7 @@ pub fn adapter_inputs(config: &RunConfig) -> Result<BTreeMap<String, Fingerprint
             "adapter_config.json",
             "adapter_model.safetensors",
             "adapter_model.bin",
+            "adapters.safetensors",
         ] {
             let path = adapter.join(file);
             if path.is_file() {

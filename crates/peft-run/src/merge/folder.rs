@@ -2,7 +2,11 @@
 
 use std::path::Path;
 
-use peft_format::{Dtype, gguf::tokenizer::GgufTokenizer};
+use peft_format::{
+    Dtype,
+    gguf::tokenizer::GgufTokenizer,
+    writer::{INDEX_NAME, MODEL_NAME, is_shard},
+};
 use peft_models::ModelFolder;
 use peft_train::HeadNeed;
 use serde_json::{Map, Value};
@@ -94,9 +98,27 @@ fn write_json(path: &Path, value: &Value) -> Result<(), RunError> {
 
 /// Refuse to replace a folder, unless it is one that a merge wrote and it may.
 pub fn expect_replaceable(output: &Path, overwrite: bool) -> Result<(), RunError> {
-    let own = [REPORT, "config.json", "model.safetensors"];
-    let names: Vec<&str> = own.into_iter().chain(COPIED).collect();
+    let own = [REPORT, "config.json", MODEL_NAME, INDEX_NAME];
+    let shards: Vec<String> = match output.is_dir() {
+        true => files_of(output)?,
+        false => Vec::new(),
+    };
+    let shards = shards.iter().map(String::as_str);
+    let names: Vec<&str> = own.into_iter().chain(COPIED).chain(shards).collect();
     expect_ours(output, &names, overwrite)
+}
+
+/// The files of a folder that hold a part of a model's weights.
+fn files_of(folder: &Path) -> Result<Vec<String>, RunError> {
+    let mut shards = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(|error| fault(folder, &error))? {
+        let name = entry.map_err(|error| fault(folder, &error))?.file_name();
+        let name = name.to_string_lossy().into_owned();
+        if is_shard(&name) {
+            shards.push(name);
+        }
+    }
+    Ok(shards)
 }
 
 /// The base's `config.json`, or what it would be of a GGUF file.

@@ -8,7 +8,9 @@ use std::{collections::BTreeSet, path::Path};
 
 use burn::tensor::{Device, TensorData};
 use peft_core::{HostTensorExt, LoadedAdapter};
-use peft_format::{BlockType, Dtype, Metadata, SafetensorsWriter, TensorSpec, atomic::AtomicDir};
+use peft_format::{
+    BlockType, Dtype, Metadata, ModelWriter, TensorSpec, atomic::AtomicDir, writer::SHARD_SIZE,
+};
 use peft_models::{HeadState, ModelFolder};
 use serde::Serialize;
 
@@ -34,6 +36,8 @@ pub struct MergeOptions<'a> {
     pub output: &'a Path,
     /// Type of every floating-point tensor of the merged model; each its own, unless set.
     pub dtype: Option<Dtype>,
+    /// Bytes of tensors that a file of the merged model holds at most.
+    pub max_shard_size: u64,
     /// Write even if rounding swallows more than a twentieth of a change.
     pub allow_loss: bool,
     /// Merge even into another base than the one the adapter was trained on.
@@ -45,13 +49,14 @@ pub struct MergeOptions<'a> {
 }
 
 impl<'a> MergeOptions<'a> {
-    /// A merge in the checkpoint's own types, without loss and into the right base only.
+    /// A merge in the checkpoint's own types and files of 5 GB, without loss and into the right base only.
     pub fn new(model: &'a Path, adapter: &'a Path, output: &'a Path, device: &'a Device) -> Self {
         Self {
             model,
             adapter,
             output,
             dtype: None,
+            max_shard_size: SHARD_SIZE,
             allow_loss: false,
             any_base: false,
             overwrite: false,
@@ -67,6 +72,8 @@ pub struct MergeReport {
     pub merged: usize,
     /// Parameters replaced or added in full: the head.
     pub replaced: usize,
+    /// Files that the merged weights are in.
+    pub files: usize,
     /// Types of the merged weights.
     pub dtypes: Vec<String>,
     /// Types in which a GGUF base holds its quantised tensors: these were decoded and are written as
@@ -85,7 +92,8 @@ pub struct MergeReport {
     pub largest_change: f64,
 }
 
-/// Write a model with its adapter merged in as a model folder, one tensor at a time.
+/// Write a model with its adapter merged in as a model folder, one tensor at a time: in one file, or in several
+/// with an index where it is large, as Hugging Face's tools do.
 ///
 /// The sum is formed in f32 (f64 for f64 checkpoints) and rounded once to the type that is written. A GGUF
 /// base becomes a folder of floats, in f32 where it is quantised unless another type is asked for.
@@ -117,17 +125,18 @@ pub fn merge(options: &MergeOptions) -> Result<MergeReport, RunError> {
     }
     expect_replaceable(output, options.overwrite)?;
     let staged = AtomicDir::create(output)?;
-    let mut writer = SafetensorsWriter::create(
-        &staged.path().join("model.safetensors"),
+    let mut writer = ModelWriter::create(
+        staged.path(),
         specs(&folder, &places, options.dtype),
         &Metadata::from_iter([("format".to_owned(), "pt".to_owned())]),
+        options.max_shard_size,
     )?;
-    let order: Vec<(String, Dtype)> = writer.order().map(|s| (s.name.clone(), s.dtype)).collect();
     let mut total = Rounding::default();
     let mut worst: Option<(String, Dtype, f64)> = None;
     let mut report = MergeReport {
         merged: 0,
         replaced: places.replaced.len(),
+        files: writer.files(),
         dtypes: Vec::new(),
         dequantised: dequantised(&folder),
         relative_error: 0.0,
@@ -136,7 +145,7 @@ pub fn merge(options: &MergeOptions) -> Result<MergeReport, RunError> {
         lost_most: None,
         largest_change: 0.0,
     };
-    for (name, dtype) in order {
+    while let Some((name, dtype)) = writer.next().map(|s| (s.name.clone(), s.dtype)) {
         if let Some(tensor) = places.replaced.get(&name) {
             let bytes = match dtype == tensor.dtype {
                 true => tensor.bytes.clone(),

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use burn::tensor::FloatDType;
 use peft_run::{
-    BaseOptions, ConvertOptions, OpenOptions, RunError, convert,
+    AdapterFormat, BaseOptions, ConvertOptions, OpenOptions, RunError, convert,
     core::{
         format::{AdapterConfig, AdapterFile},
         load_adapter, read_adapter,
@@ -58,6 +58,7 @@ fn a_trained_deep_adapter_becomes_lora_of_the_same_rank() {
         model: &model,
         adapter: &output,
         output: &plain,
+        to: AdapterFormat::Lora,
         any_base: false,
         overwrite: false,
         device: &device,
@@ -112,6 +113,7 @@ fn ranks_and_scales_of_single_modules_survive() {
             model: &goldens().join("models/bert"),
             adapter: &adapter,
             output: dir.path(),
+            to: AdapterFormat::Lora,
             any_base: false,
             overwrite: false,
             device: &device,
@@ -138,6 +140,7 @@ fn an_update_without_a_low_rank_form_is_refused() {
         model: &goldens().join("models/bert"),
         adapter: &goldens().join("adapters/c3a_qv"),
         output: &output,
+        to: AdapterFormat::Lora,
         any_base: false,
         overwrite: false,
         device: &device,

@@ -97,7 +97,7 @@ impl Loca {
         let at = self.locations.val();
         let own = self.places();
         // By whether gradients are taken, not by the flag: inference needs no neighbours.
-        if !at.is_require_grad() && !(training && self.train_locations) {
+        if !(at.is_require_grad() || training && self.train_locations) {
             return (self.layout.get(own, self), a);
         }
         let [n] = a.dims();

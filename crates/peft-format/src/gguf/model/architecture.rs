@@ -22,6 +22,12 @@ pub enum Architecture {
     Gpt2,
     /// Mamba.
     Mamba,
+    /// Granite, the dense models. Of this architecture adapters alone are read and written.
+    Granite,
+    /// SmolLM3, likewise.
+    SmolLm3,
+    /// GPT-NeoX, likewise.
+    GptNeoX,
 }
 
 /// Modules outside the blocks: the file's name and Hugging Face's.
@@ -41,6 +47,11 @@ const GPT2_TOP: Names = &[
 const MAMBA_TOP: Names = &[
     ("token_embd", "backbone.embeddings"),
     ("output_norm", "backbone.norm_f"),
+    ("output", "lm_head"),
+];
+const NEOX_TOP: Names = &[
+    ("token_embd", "gpt_neox.embed_in"),
+    ("output_norm", "gpt_neox.final_layer_norm"),
     ("output", "lm_head"),
 ];
 const BLOCK: Names = &[
@@ -79,6 +90,14 @@ const GPT2_BLOCK: Names = &[
     ("ffn_up", "mlp.c_fc"),
     ("ffn_down", "mlp.c_proj"),
 ];
+const NEOX_BLOCK: Names = &[
+    ("attn_norm", "input_layernorm"),
+    ("attn_qkv", "attention.query_key_value"),
+    ("attn_output", "attention.dense"),
+    ("ffn_norm", "post_attention_layernorm"),
+    ("ffn_up", "mlp.dense_h_to_4h"),
+    ("ffn_down", "mlp.dense_4h_to_h"),
+];
 const MAMBA_BLOCK: Names = &[
     ("attn_norm", "norm"),
     ("ssm_in", "mixer.in_proj"),
@@ -92,7 +111,7 @@ const MAMBA_BLOCK: Names = &[
 
 impl Architecture {
     /// Every architecture.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::Llama,
         Self::Qwen2,
         Self::Qwen3,
@@ -102,7 +121,17 @@ impl Architecture {
         Self::Phi3,
         Self::Gpt2,
         Self::Mamba,
+        Self::Granite,
+        Self::SmolLm3,
+        Self::GptNeoX,
     ];
+
+    /// The architectures whose models are read, and not their adapters alone.
+    pub fn of_models() -> impl Iterator<Item = Self> {
+        let adapters_alone = [Self::Granite, Self::SmolLm3, Self::GptNeoX];
+        let all = Self::ALL.into_iter();
+        all.filter(move |architecture| !adapters_alone.contains(architecture))
+    }
 
     /// The name in `general.architecture`.
     pub const fn name(self) -> &'static str {
@@ -116,6 +145,9 @@ impl Architecture {
             Self::Phi3 => "phi3",
             Self::Gpt2 => "gpt2",
             Self::Mamba => "mamba",
+            Self::Granite => "granite",
+            Self::SmolLm3 => "smollm3",
+            Self::GptNeoX => "gptneox",
         }
     }
 
@@ -128,9 +160,10 @@ impl Architecture {
     pub fn from_model_type(model_type: &str) -> Option<Self> {
         match model_type {
             "mistral" => Some(Self::Llama),
+            "gpt_neox" => Some(Self::GptNeoX),
             "gemma3_text" => Some(Self::Gemma3),
             // A `gemma3` of Hugging Face is the model with vision.
-            "gemma3" => None,
+            "gemma3" | "gptneox" => None,
             other => Self::from_name(other),
         }
     }
@@ -144,19 +177,23 @@ impl Architecture {
         match self {
             Self::Gpt2 => GPT2_TOP,
             Self::Mamba => MAMBA_TOP,
+            Self::GptNeoX => NEOX_TOP,
             _ => TOP,
         }
     }
 
     fn block(self) -> [Names; 3] {
         match self {
-            Self::Llama | Self::Qwen2 | Self::Gemma => [BLOCK, NORM_BEFORE_MLP, &[]],
+            Self::Llama | Self::Qwen2 | Self::Gemma | Self::Granite | Self::SmolLm3 => {
+                [BLOCK, NORM_BEFORE_MLP, &[]]
+            }
             Self::Qwen3 => [BLOCK, NORM_BEFORE_MLP, HEAD_NORMS],
             Self::Gemma2 => [BLOCK, NORMS_AROUND, &[]],
             Self::Gemma3 => [BLOCK, NORMS_AROUND, HEAD_NORMS],
             Self::Phi3 => [PHI3_BLOCK, &[], &[]],
             Self::Gpt2 => [GPT2_BLOCK, &[], &[]],
             Self::Mamba => [MAMBA_BLOCK, &[], &[]],
+            Self::GptNeoX => [NEOX_BLOCK, &[], &[]],
         }
     }
 
@@ -164,6 +201,7 @@ impl Architecture {
         match self {
             Self::Gpt2 => "transformer.h.",
             Self::Mamba => "backbone.layers.",
+            Self::GptNeoX => "gpt_neox.layers.",
             _ => "model.layers.",
         }
     }

@@ -70,6 +70,34 @@ pub(in crate::gguf) fn interleave(bytes: &[u8], heads: usize, row_bytes: usize) 
     out
 }
 
+/// The row of llama.cpp's fused matrix, which has all queries, then all keys, then all values, that is each
+/// row of Hugging Face's, which has query, key and value of one head after the other.
+fn rows_by_part(heads: usize, rows: usize) -> impl Iterator<Item = usize> {
+    let width = rows / heads / 3;
+    (0..heads * 3 * width).map(move |row| {
+        let (head, part, place) = (row / (3 * width), row / width % 3, row % width);
+        (part * heads + head) * width + place
+    })
+}
+
+/// Rows of `row_bytes` in llama.cpp's order of Hugging Face's.
+pub(in crate::gguf) fn by_part(bytes: &[u8], heads: usize, row_bytes: usize) -> Vec<u8> {
+    let mut out = vec![0; bytes.len()];
+    for (from, to) in rows_by_part(heads, bytes.len() / row_bytes).enumerate() {
+        out[to * row_bytes..][..row_bytes].copy_from_slice(&bytes[from * row_bytes..][..row_bytes]);
+    }
+    out
+}
+
+/// The inverse of [`by_part`].
+pub(in crate::gguf) fn by_head(bytes: &[u8], heads: usize, row_bytes: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes.len());
+    for row in rows_by_part(heads, bytes.len() / row_bytes) {
+        out.extend_from_slice(&bytes[row * row_bytes..][..row_bytes]);
+    }
+    out
+}
+
 /// Decoded values as `f32` after `f`.
 pub(super) fn mapped(kind: BlockType, bytes: &[u8], f: impl Fn(f32) -> f32) -> Vec<f32> {
     let mut values = vec![0.0; bytes.len() / kind.block_bytes() * kind.block_len()];

@@ -130,6 +130,9 @@ pub(super) fn build(file: &GgufFile, architecture: Architecture) -> Result<Map<S
         Architecture::Phi3 => ("phi3", "Phi3ForCausalLM"),
         Architecture::Gpt2 => ("gpt2", "GPT2LMHeadModel"),
         Architecture::Mamba => ("mamba", "MambaForCausalLM"),
+        Architecture::Granite | Architecture::SmolLm3 | Architecture::GptNeoX => {
+            return Err(super::not_read(file, architecture.name()));
+        }
     };
     b.set("model_type", model_type);
     b.set("architectures", json!([class]));

@@ -268,13 +268,18 @@ impl GgufModel {
 fn architecture(file: &GgufFile) -> Result<Architecture> {
     let key = "general.architecture";
     let name = file.required(key, "the name of an architecture", file.text(key)?)?;
-    Architecture::from_name(name).ok_or_else(|| {
-        let known: Vec<&str> = Architecture::ALL.iter().map(|a| a.name()).collect();
-        FormatError::WrongKind {
-            path: file.path().to_owned(),
-            expected: "a GGUF model of an architecture that is read",
-            found: format!("`{key}` is `{}`", shorten(name)),
-            fix: format!("use a model of {}", known.join(", ")),
-        }
-    })
+    let mut read = Architecture::of_models();
+    read.find(|a| a.name() == name)
+        .ok_or_else(|| not_read(file, name))
+}
+
+/// A model of an architecture of which none are read.
+fn not_read(file: &GgufFile, name: &str) -> FormatError {
+    let known: Vec<&str> = Architecture::of_models().map(|a| a.name()).collect();
+    FormatError::WrongKind {
+        path: file.path().to_owned(),
+        expected: "a GGUF model of an architecture that is read",
+        found: format!("`general.architecture` is `{}`", shorten(name)),
+        fix: format!("use a model of {}", known.join(", ")),
+    }
 }

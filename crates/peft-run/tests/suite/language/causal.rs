@@ -55,8 +55,31 @@ fn adapters_of_peft_give_its_logits_and_losses_and_so_do_merged_folders() {
         let merged = out.path().join("merged");
         let report = merge(&MergeOptions::new(&base, &dir, &merged, &device)).unwrap();
         assert_eq!(report.relative_error, 0.0, "{name}");
-        let merged = load(&merged, FloatDType::F32, &device);
-        assert_close(name, &texts.logits(&merged, &device), &wanted, 2e-5);
+        let one = load(&merged, FloatDType::F32, &device);
+        assert_close(name, &texts.logits(&one, &device), &wanted, 2e-5);
+        // The same in many files.
+        let parts = MergeOptions {
+            max_shard_size: 3000,
+            overwrite: true,
+            ..MergeOptions::new(&base, &dir, &merged, &device)
+        };
+        let files = merge(&parts).unwrap().files;
+        assert!(files > 4, "{files}");
+        assert!(!merged.join("model.safetensors").exists());
+        let index = merged.join("model.safetensors.index.json");
+        let index: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&index).unwrap()).unwrap();
+        let weights = index["weight_map"].as_object().unwrap();
+        assert_eq!(weights.len(), Checkpoint::open(&base).unwrap().len());
+        let many = load(&merged, FloatDType::F32, &device);
+        assert_eq!(texts.logits(&many, &device), texts.logits(&one, &device));
+        // And in one again, which leaves none of the many.
+        let whole = MergeOptions {
+            overwrite: true,
+            ..MergeOptions::new(&base, &dir, &merged, &device)
+        };
+        assert_eq!(merge(&whole).unwrap().files, 1);
+        assert!(!merged.join("model.safetensors.index.json").exists());
     }
 }
 

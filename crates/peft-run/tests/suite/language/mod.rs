@@ -2,6 +2,7 @@
 
 mod causal;
 mod gguf;
+mod interop;
 mod mamba;
 mod modules;
 mod quantised;

@@ -1,0 +1,193 @@
+//! An adapter written as LoRA, for PEFT and other programs.
+
+mod error;
+mod factors;
+mod gguf;
+mod lora;
+mod mlx;
+
+use std::{collections::BTreeMap, path::Path, str::FromStr};
+
+use burn::tensor::Device;
+use peft_core::LoadedAdapter;
+use peft_format::atomic::AtomicDir;
+use peft_models::ModelFolder;
+use serde::Serialize;
+
+use self::factors::Factors;
+use crate::{
+    BaseFile, RunError, TaskFile, base,
+    merge::{Places, head_of},
+    occupied::expect_ours,
+    open::read_with_method,
+    sidecar, task,
+};
+
+/// What a conversion came to, beside the adapter: it says that the folder is ours.
+const REPORT: &str = "convert.json";
+
+/// Whose files a conversion writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AdapterFormat {
+    /// Plain LoRA of Hugging Face PEFT.
+    #[default]
+    Lora,
+    /// An adapter folder of MLX-LM.
+    Mlx,
+    /// A LoRA adapter of llama.cpp, in GGUF form.
+    Gguf,
+}
+
+impl FromStr for AdapterFormat {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "lora" => Ok(Self::Lora),
+            "mlx" => Ok(Self::Mlx),
+            "gguf" => Ok(Self::Gguf),
+            _ => Err("the formats are lora, mlx and gguf".into()),
+        }
+    }
+}
+
+impl AdapterFormat {
+    /// What is written of the adapter itself.
+    fn files(self) -> &'static [&'static str] {
+        match self {
+            Self::Lora => &["adapter_config.json", "adapter_model.safetensors"],
+            Self::Mlx => &["adapter_config.json", "adapters.safetensors"],
+            Self::Gguf => &[gguf::NAME],
+        }
+    }
+}
+
+/// What [`convert`] is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct ConvertOptions<'a> {
+    /// Hugging Face model folder or GGUF file: the base, for the widths and the heads of its weights.
+    pub model: &'a Path,
+    /// Adapter folder, of PEFT or of MLX-LM.
+    pub adapter: &'a Path,
+    /// Folder to write.
+    pub output: &'a Path,
+    /// Whose files to write.
+    pub to: AdapterFormat,
+    /// Convert even with another base than the one the adapter was trained on.
+    pub any_base: bool,
+    /// Replace what an earlier conversion wrote.
+    pub overwrite: bool,
+    /// Where to compute.
+    pub device: &'a Device,
+}
+
+/// What converting did.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ConvertReport {
+    /// Adapted weights.
+    pub modules: usize,
+    /// Largest rank.
+    pub rank: usize,
+    /// Values of the factors.
+    pub parameters: usize,
+    /// Parameters carried over in full: the head.
+    pub saved: usize,
+    /// Largest of [`errors`](Self::errors).
+    pub relative_error: f64,
+    /// Of every adapted weight, the error of the update that the written files say against the adapter's
+    /// own, relative to the largest of its elements: what rounding the two factors to `f32` cost.
+    pub errors: BTreeMap<String, f64>,
+}
+
+/// A conversion under way.
+struct Conversion<'a> {
+    options: &'a ConvertOptions<'a>,
+    folder: &'a ModelFolder,
+    places: &'a Places<'a>,
+    loaded: &'a LoadedAdapter,
+}
+
+/// Write an adapter whose updates are products of two narrow matrices as LoRA: for Hugging Face PEFT, for
+/// MLX-LM (DoRA, too), or for llama.cpp. The folder appears whole or not at all.
+///
+/// In PEFT's files `r` and `lora_alpha` are the product's rank, so the scale is 1; in the others it is the
+/// adapter's own. The head and other modules saved in full come along into PEFT's files. The records of
+/// the task and the base come along into all of them.
+///
+/// # Errors
+/// If an update is no such product, the format has no place for a part of the adapter, the adapter belongs
+/// to another base, is the folder to write or is not finite; if files cannot be read or written, or the
+/// folder to write holds anything but a conversion that may be replaced.
+pub fn convert(options: &ConvertOptions) -> Result<ConvertReport, RunError> {
+    let folder = ModelFolder::open(options.model)?;
+    let (method, loaded) = read_with_method(options.adapter)?;
+    if !options.any_base {
+        BaseFile::expect(options.adapter, &folder)?;
+    }
+    let same = |path: &Path| std::fs::canonicalize(path).ok();
+    if options.output.exists() && same(options.output) == same(options.adapter) {
+        return Err(RunError::setting(
+            "`output`",
+            "it is the adapter's own folder",
+            "give another folder",
+        ));
+    }
+    let own = [REPORT, task::NAME, base::NAME];
+    let names: Vec<&str> = own.iter().chain(options.to.files()).copied().collect();
+    expect_ours(options.output, &names, options.overwrite)?;
+    let task = TaskFile::read(options.adapter)?;
+    let layout = folder.layout(head_of(&folder, Some(&loaded), task.as_ref()))?;
+    let places = Places::find(&folder, &layout, method.as_ref(), &loaded)?;
+    let conversion = Conversion {
+        options,
+        folder: &folder,
+        places: &places,
+        loaded: &loaded,
+    };
+    let all = factors::all(&conversion, method.as_ref())?;
+    let staged = AtomicDir::create(options.output)?;
+    let errors = match options.to {
+        AdapterFormat::Lora => lora::write(&conversion, &all, staged.path())?,
+        AdapterFormat::Mlx => mlx::write(&conversion, &all, staged.path())?,
+        AdapterFormat::Gguf => gguf::write(&conversion, &all, staged.path())?,
+    };
+    if let Some(task) = task {
+        task.write(staged.path())?;
+    }
+    if let Some(base) = BaseFile::read(options.adapter)? {
+        base.write(staged.path())?;
+    }
+    let values = |factors: &Factors| factors.a.len() + factors.b.len();
+    let report = ConvertReport {
+        modules: all.len(),
+        rank: all.iter().map(|factors| factors.rank).max().unwrap_or(0),
+        parameters: all.iter().map(values).sum(),
+        saved: loaded.saved.len(),
+        relative_error: errors.values().copied().fold(0.0, f64::max),
+        errors,
+    };
+    sidecar::write(staged.path(), REPORT, &report)?;
+    staged.commit()?;
+    Ok(report)
+}
+
+impl Conversion<'_> {
+    /// Refuse parameters saved in full, which the format has no place for.
+    fn expect_factors_alone(&self, whose: &str, then: &str) -> Result<(), RunError> {
+        let saved: Vec<&String> = self.loaded.saved.keys().collect();
+        let Some(first) = saved.first() else {
+            return Ok(());
+        };
+        let more = match saved.len() {
+            1 => " is".to_owned(),
+            count => format!(" and {} more are", count - 1),
+        };
+        Err(RunError::setting(
+            "`adapter`",
+            format!(
+                "`{first}`{more} saved in full (`modules_to_save`), and {whose} hold the factors of LoRA alone"
+            ),
+            format!("merge the adapter into its base with `peft merge`, then {then}"),
+        ))
+    }
+}
