@@ -36,6 +36,8 @@ enum Task {
     Fetch(fetch::Arguments),
     /// Make the tweets that `peft quickstart` carries from their source, or compare with it
     Tweets(fetch::tweets::Arguments),
+    /// Make the word problems that `peft quickstart --causal` carries from their source, or compare with it
+    WordProblems(fetch::problems::Arguments),
     /// The main job: fetch, then train, evaluate, predict and merge on the real model
     Demo(demo::Arguments),
     /// Create the Python environment that the comparisons with Hugging Face PEFT run in
@@ -60,6 +62,7 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
         Task::Fetch(arguments) => fetch::run(&arguments),
         Task::Tweets(arguments) => fetch::tweets::run(&arguments),
+        Task::WordProblems(arguments) => fetch::problems::run(&arguments),
         Task::Demo(arguments) => demo::run(&arguments),
         Task::Python(arguments) => python::run(&arguments),
         Task::Study(arguments) => study::run(&arguments),
