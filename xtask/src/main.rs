@@ -15,6 +15,7 @@ mod plan_check;
 mod process;
 mod python;
 mod study;
+mod templates;
 mod workspace;
 
 use clap::{Parser, Subcommand};
@@ -54,6 +55,8 @@ enum Task {
     Test(check::Arguments),
     /// Hold the memory that `peft plan` estimates against that of real runs
     PlanCheck(plan_check::Arguments),
+    /// Render the chat templates of two packages with ours and with transformers, and compare
+    Templates(templates::Arguments),
     /// Make the golden files anew with the reference Python
     Mint(mint::Arguments),
 }
@@ -71,6 +74,7 @@ fn main() -> anyhow::Result<()> {
         Task::Kills(arguments) => kills::run(&arguments),
         Task::Test(arguments) => check::run(&arguments),
         Task::PlanCheck(arguments) => plan_check::run(&arguments),
+        Task::Templates(arguments) => templates::run(&arguments),
         Task::Mint(arguments) => mint::run(&arguments),
     }
 }
