@@ -25,6 +25,12 @@ At start it prints {"ready":true,"versions":{…},"pid":N,"cpu_capability":"AVX5
     transformers' gradient checkpointing, which keeps the inputs of the layers and computes the layers a second time.
 {"op":"setup","name":S?,"case":"linear","features":D,"batch":B,"seq":S,"adapter":…,"settings":{…}?,"threads":2}
     One frozen Linear of D inputs and D outputs in the middle of a stack: forward, loss = mean(output * probe), backward.
+{"op":"setup","name":S?,"case":"smollm2_step","model":DIR,"batch":8,"seq":256,"adapter":"lora"|"all-linear","rank":8,"alpha":16?,
+ "targets":["q_proj","v_proj"]?,"recompute":false?,"attention":"sdpa"?,"threads":2}
+    The whole step of AutoModelForCausalLM of a Hugging Face folder on one batch of random tokens, all of which are labels.
+{"op":"setup","name":S?,"case":"tokenise","model":DIR,"data":CSV,"max_length":256,"threads":2}
+    The texts of the CSV by the folder's tokenizer.json, Tokenizer.encode_batch on that many threads, and nothing else; reading the CSV
+    is not timed. Threads are the process's own and start once: a process has one number of them.
 In every case "adapter" may also be another method of PEFT by its peft_type in lower case, with "settings" for its configuration.
 {"op":"run","name":S?,"iterations":N,"sample_memory":true?}
     -> {"ok":true,"name":S,"times_s":[…],"real_tokens":[…],"padded_tokens":[…],"losses":[…]?,"rss_anon_peak_bytes":N,
@@ -215,6 +221,41 @@ class BertBaseStepCase:
         return tokens, tokens, step(self.model, self.batch, self.trained, self.optimizer)
 
 
+class Smollm2StepCase:
+    def __init__(self, command):
+        torch.manual_seed(command.get("seed", 0))
+        model = hf.AutoModelForCausalLM.from_pretrained(
+            Path(command["model"]), dtype=torch.float32, attn_implementation=command.get("attention", "sdpa"))
+        model.config.use_cache = False
+        if command.get("recompute", False):
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        self.model = adapt(model, command["adapter"], command, "CAUSAL_LM").train()
+        ids = torch.randint(model.config.vocab_size, (command["batch"], command["seq"]))
+        self.batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": ids}
+        self.trained = [p for p in self.model.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(self.trained, lr=2e-3, weight_decay=0.0)
+
+    def iteration(self):
+        tokens = self.batch["input_ids"].numel()
+        return tokens, tokens, step(self.model, self.batch, self.trained, self.optimizer)
+
+
+class TokeniseCase:
+    model = torch.nn.Module()
+
+    def __init__(self, command):
+        os.environ["RAYON_NUM_THREADS"] = str(command.get("threads", 2))
+        os.environ["TOKENIZERS_PARALLELISM"] = "true"
+        from tokenizers import Tokenizer
+
+        self.tokenizer = Tokenizer.from_file(str(Path(command["model"]) / "tokenizer.json"))
+        self.texts = [text for text, _ in read_csv(command["data"])]
+
+    def iteration(self):
+        tokens = sum(len(row.ids) for row in self.tokenizer.encode_batch(self.texts, add_special_tokens=True))
+        return tokens, tokens, None
+
+
 def step(model, batch, trained, optimizer):
     """Forward, backward, clipping and AdamW; returns the loss."""
     loss = model(**batch).loss
@@ -225,7 +266,8 @@ def step(model, batch, trained, optimizer):
     return loss.item()
 
 
-CASES = {"bert_layer": BertLayerCase, "linear": LinearCase, "minilm_step": MinilmStepCase, "bert_base_step": BertBaseStepCase}
+CASES = {"bert_layer": BertLayerCase, "linear": LinearCase, "minilm_step": MinilmStepCase, "bert_base_step": BertBaseStepCase,
+         "smollm2_step": Smollm2StepCase, "tokenise": TokeniseCase}
 slots = {}
 
 

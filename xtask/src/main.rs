@@ -15,6 +15,7 @@ mod plan_check;
 mod process;
 mod python;
 mod study;
+mod templates;
 mod workspace;
 
 use clap::{Parser, Subcommand};
@@ -36,6 +37,8 @@ enum Task {
     Fetch(fetch::Arguments),
     /// Make the tweets that `peft quickstart` carries from their source, or compare with it
     Tweets(fetch::tweets::Arguments),
+    /// Make the word problems that `peft quickstart --causal` carries from their source, or compare with it
+    WordProblems(fetch::problems::Arguments),
     /// The main job: fetch, then train, evaluate, predict and merge on the real model
     Demo(demo::Arguments),
     /// Create the Python environment that the comparisons with Hugging Face PEFT run in
@@ -52,6 +55,8 @@ enum Task {
     Test(check::Arguments),
     /// Hold the memory that `peft plan` estimates against that of real runs
     PlanCheck(plan_check::Arguments),
+    /// Render the chat templates of two packages with ours and with transformers, and compare
+    Templates(templates::Arguments),
     /// Make the golden files anew with the reference Python
     Mint(mint::Arguments),
 }
@@ -60,6 +65,7 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
         Task::Fetch(arguments) => fetch::run(&arguments),
         Task::Tweets(arguments) => fetch::tweets::run(&arguments),
+        Task::WordProblems(arguments) => fetch::problems::run(&arguments),
         Task::Demo(arguments) => demo::run(&arguments),
         Task::Python(arguments) => python::run(&arguments),
         Task::Study(arguments) => study::run(&arguments),
@@ -68,6 +74,7 @@ fn main() -> anyhow::Result<()> {
         Task::Kills(arguments) => kills::run(&arguments),
         Task::Test(arguments) => check::run(&arguments),
         Task::PlanCheck(arguments) => plan_check::run(&arguments),
+        Task::Templates(arguments) => templates::run(&arguments),
         Task::Mint(arguments) => mint::run(&arguments),
     }
 }

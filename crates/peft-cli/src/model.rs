@@ -16,6 +16,12 @@ pub fn minilm(offline: bool) -> Result<PathBuf> {
         .context("all-MiniLM-L6-v2 (a model folder of yours goes to --model)")
 }
 
+/// The GGUF file of SmolLM2-135M-Instruct.
+pub fn smollm2(offline: bool) -> Result<PathBuf> {
+    peft_hub::smollm2(access(offline))
+        .context("SmolLM2-135M-Instruct (a language model of yours goes to --model)")
+}
+
 fn access(offline: bool) -> Access<'static> {
     Access {
         offline,

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::HubError;
 
-/// The largest file that is expected is a model of 91 MB.
+/// The largest file that is expected is a model of 98 MB.
 const LIMIT: u64 = 200 << 20;
 
 /// One file of a zip archive.

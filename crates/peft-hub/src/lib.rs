@@ -12,6 +12,7 @@ mod hub;
 mod minilm;
 mod package;
 mod resolve;
+mod smollm2;
 
 pub use archive::{from_zip, read_limited};
 pub use bundle::{Bundle, Made};
@@ -24,3 +25,4 @@ pub use hub::{HubCache, RepoId};
 pub use minilm::{MINILM, MINILM_PACKAGE, minilm_files};
 pub use package::{Package, Sources};
 pub use resolve::{Access, minilm, resolve};
+pub use smollm2::{SMOLLM2, SMOLLM2_PACKAGE, smollm2, smollm2_files};

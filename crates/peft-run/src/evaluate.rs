@@ -144,9 +144,23 @@ pub fn evaluate_parts(
     batch_size: usize,
     device: &Device,
 ) -> Result<Evaluation, RunError> {
-    score_parts(parts, objective, |part| {
-        predict(model, part, objective, batch_size, device)
-    })
+    evaluate_each(model, parts, objective, batch_size, device, &mut |_, _| ())
+}
+
+/// As [`evaluate_parts`], and tell every part's predictions, with the number of its first row.
+///
+/// # Errors
+/// As [`evaluate_parts`].
+pub fn evaluate_each(
+    model: &impl Network,
+    parts: impl Iterator<Item = Result<Dataset, DataError>>,
+    objective: &dyn Objective,
+    batch_size: usize,
+    device: &Device,
+    each: &mut dyn FnMut(usize, &[Prediction]),
+) -> Result<Evaluation, RunError> {
+    let predict = |part: &Dataset| predict(model, part, objective, batch_size, device);
+    score_parts(parts, objective, predict, each)
 }
 
 /// As [`evaluate_parts`], of rows that choose their adapters: see [`predict_by_rows`].
@@ -161,15 +175,16 @@ pub fn evaluate_parts_by_rows(
     batch_size: usize,
     device: &Device,
 ) -> Result<Evaluation, RunError> {
-    score_parts(parts, objective, |part| {
-        predict_by_rows(model, roster, part, objective, batch_size, device)
-    })
+    let predict =
+        |part: &Dataset| predict_by_rows(model, roster, part, objective, batch_size, device);
+    score_parts(parts, objective, predict, &mut |_, _| ())
 }
 
 fn score_parts(
     parts: impl Iterator<Item = Result<Dataset, DataError>>,
     objective: &dyn Objective,
     predict: impl Fn(&Dataset) -> Result<Vec<Prediction>, RunError>,
+    each: &mut dyn FnMut(usize, &[Prediction]),
 ) -> Result<Evaluation, RunError> {
     let mut tally = objective.tally();
     let mut rows = 0;
@@ -177,6 +192,7 @@ fn score_parts(
         let part = part?;
         let predictions = predict(&part).map_err(|error| error.after(rows))?;
         compare(tally.as_mut(), &part, &predictions)?;
+        each(rows, &predictions);
         rows += part.len();
     }
     Ok(tally.finish()?)

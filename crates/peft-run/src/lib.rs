@@ -48,7 +48,9 @@ pub use convert::{AdapterFormat, ConvertOptions, ConvertReport, convert};
 pub use device::{DeviceChoice, SelectedDevice};
 pub use dtype::{BaseDtype, BaseOptions, Quantize};
 pub use error::RunError;
-pub use evaluate::{evaluate, evaluate_parts, evaluate_parts_by_rows, predict, predict_by_rows};
+pub use evaluate::{
+    evaluate, evaluate_each, evaluate_parts, evaluate_parts_by_rows, predict, predict_by_rows,
+};
 pub use event::{Event, Progress};
 pub use generate::{
     Chat, Finish, Generated, GenerationConfig, Generator, GeneratorModel, OpenGenerator, Prompt,

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
+use crate::fetch::smollm2;
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kind {
     /// Ours, nothing beside it.
@@ -18,6 +20,8 @@ pub enum Kind {
     Added,
     /// The same of two adapters of ours.
     AddedAlone,
+    /// Two things that ours does, in one process, called by their `label`s.
+    Beside,
 }
 
 pub struct Case {
@@ -60,6 +64,23 @@ impl Places {
                 |name: &str| Value::from(self.data.join(name).to_string_lossy().into_owned());
             setup["model"] = path("minilm");
             setup["data"] = path("rotten_tomatoes/fit.csv");
+        }
+        let case = setup["case"].as_str().unwrap_or_default().to_owned();
+        if case.starts_with("smollm2") || case == "tokenise" {
+            let base = match setup["base"].as_str() {
+                Some("q4_1") => self.data.join(smollm2::FILE),
+                _ => self.data.join(smollm2::folder_name(None)),
+            };
+            setup["model"] = base.to_string_lossy().into_owned().into();
+        }
+        if case == "tokenise" {
+            let data = self.data.join("rotten_tomatoes/train.csv");
+            setup["data"] = data.to_string_lossy().into_owned().into();
+        }
+        if self.quick && case.starts_with("smollm2") {
+            for (size, small) in [("batch", 2), ("seq", 8)] {
+                setup[size] = small.into();
+            }
         }
         if self.quick && setup["case"] == "linear" {
             setup["batch"] = 1.into();
@@ -231,6 +252,7 @@ pub fn all() -> Vec<Case> {
     merge["threads"] = 1.into();
     add("merge-sdctft-4096".into(), Kind::Alone, merge, None, 1);
     cases.extend(super::sparse_cases::all());
+    cases.extend(super::language_cases::all());
     cases
 }
 

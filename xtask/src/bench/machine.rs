@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::workspace;
 
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Machine {
     pub architecture: String,
     pub system: String,

@@ -7,7 +7,7 @@ use anyhow::Result;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::server::{Server, Turn};
+use super::server::{Loaded, Server, Turn};
 use crate::study::{median, quantile};
 
 /// Turns before the first that counts: allocators, caches and thread pools settle.
@@ -26,6 +26,9 @@ pub struct Measurement {
     pub sides: Vec<Side>,
     /// First side over second, by seconds a real token, pair by pair.
     pub ratio: Option<Spread>,
+    /// Peak beyond the loaded model, first side over second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_ratio: Option<f64>,
     /// First side minus second, milliseconds a step, pair by pair.
     pub difference_ms: Option<Spread>,
     /// What adapters add to their frozen models.
@@ -56,6 +59,9 @@ pub struct Side {
     pub real_tokens_per_s: f64,
     /// `None` where two models share the process.
     pub peak_anonymous_bytes: Option<u64>,
+    /// After the model was loaded and adapted, before the first step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loaded_anonymous_bytes: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -85,13 +91,16 @@ fn turn(server: &mut Server, slot: &str, iterations: u32) -> Result<Turn> {
 
 /// What stands on a side's line. DoRA is a setting of LoRA's.
 fn adapter<'a>(setup: &'a Value, otherwise: &'a str) -> &'a str {
+    if let Some(label) = setup["label"].as_str() {
+        return label;
+    }
     match setup["adapter"].as_str() {
         Some("lora") if setup["settings"]["use_dora"] == true => "dora",
         name => name.unwrap_or(otherwise),
     }
 }
 
-fn side(name: String, trained_parameters: u64, turns: &[Turn], peak: Option<u64>) -> Side {
+fn side(name: String, loaded: Loaded, turns: &[Turn], peak: Option<u64>) -> Side {
     let times: Vec<f64> = turns
         .iter()
         .flat_map(|turn| turn.times_s.iter().map(|time| time * 1e3))
@@ -100,11 +109,26 @@ fn side(name: String, trained_parameters: u64, turns: &[Turn], peak: Option<u64>
     let step_ms = Spread::of(&times);
     Side {
         name,
-        trained_parameters,
+        trained_parameters: loaded.trained,
         step_ms,
         steps_per_s: 1e3 / step_ms.median,
         real_tokens_per_s: 1.0 / median(&costs),
         peak_anonymous_bytes: peak,
+        loaded_anonymous_bytes: peak.and(loaded.anonymous),
+    }
+}
+
+/// The first side's peak beyond its loaded model over the second's.
+fn beyond_loaded(sides: &[Side]) -> Option<f64> {
+    let beyond = |side: &Side| {
+        let bytes = side
+            .peak_anonymous_bytes?
+            .checked_sub(side.loaded_anonymous_bytes?)?;
+        (bytes > 0).then_some(bytes as f64)
+    };
+    match sides {
+        [first, second] => Some(beyond(first)? / beyond(second)?),
+        _ => None,
     }
 }
 
@@ -121,7 +145,7 @@ pub fn alone(
     iterations: u32,
     budget: Budget,
 ) -> Result<Measurement> {
-    let trained = server.set_up("default", setup)?;
+    let loaded = server.set_up("default", setup)?;
     let mut turns = Vec::new();
     for count in 0..WARM_UP + budget.pairs {
         let found = turn(server, "default", iterations)?;
@@ -131,8 +155,9 @@ pub fn alone(
     Ok(Measurement {
         case: case.to_owned(),
         pairs: budget.pairs,
-        sides: vec![side(server.name.to_owned(), trained, &turns, peak)],
+        sides: vec![side(server.name.to_owned(), loaded, &turns, peak)],
         ratio: None,
+        memory_ratio: None,
         difference_ms: None,
         added: None,
     })
@@ -146,7 +171,7 @@ pub fn pairs(
     budget: Budget,
 ) -> Result<Measurement> {
     let [(left, left_setup), (right, right_setup)] = sides;
-    let trained = [
+    let loaded = [
         left.set_up("default", left_setup)?,
         right.set_up("default", right_setup)?,
     ];
@@ -158,13 +183,14 @@ pub fn pairs(
         }
     }
     let mut both = Vec::new();
-    for ((server, turns), trained) in [left, right].into_iter().zip(&turns).zip(trained) {
+    for ((server, turns), loaded) in [left, right].into_iter().zip(&turns).zip(loaded) {
         let peak = server.run("default", iterations, true)?.peak_anonymous;
-        both.push(side(server.name.to_owned(), trained, turns, peak));
+        both.push(side(server.name.to_owned(), loaded, turns, peak));
     }
     Ok(Measurement {
         case: case.to_owned(),
         pairs: budget.pairs,
+        memory_ratio: beyond_loaded(&both),
         sides: both,
         ratio: Some(each(&turns[0], &turns[1], |a, b| a.cost() / b.cost())),
         difference_ms: None,
@@ -206,6 +232,7 @@ pub fn overhead(
             })
             .collect(),
         ratio: Some(each(&turns[0], &turns[1], |a, b| a.cost() / b.cost())),
+        memory_ratio: None,
         difference_ms: Some(each(&turns[0], &turns[1], difference)),
         added: None,
     })
@@ -229,7 +256,7 @@ pub fn added(
         frozen
     });
     let mut servers = [starts[0]()?, starts[1]()?];
-    let mut trained = [[0; 2]; 2];
+    let mut trained = [[Loaded::default(); 2]; 2];
     for (side, server) in servers.iter_mut().enumerate() {
         for (slot, setup) in [setups[side], &frozen[side]].into_iter().enumerate() {
             trained[side][slot] = server.set_up(slots[slot], setup)?;
@@ -283,6 +310,7 @@ pub fn added(
         pairs: budget.pairs,
         sides,
         ratio: None,
+        memory_ratio: None,
         difference_ms: None,
         added: Some(Added {
             time_ms,

@@ -5,6 +5,7 @@ mod completion;
 mod concentration;
 mod energy;
 mod kernels;
+mod language_cases;
 mod machine;
 mod measure;
 #[cfg(test)]
@@ -135,6 +136,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         Some(path) => path.clone(),
         None => fetch::everything()?,
     };
+    if cases.iter().any(|case| case.name.contains("smollm2")) {
+        fetch::smollm2::folder(&data, None)?;
+    }
     let places = Places {
         data,
         threads: arguments.threads,
@@ -211,8 +215,8 @@ fn measure(
             let found = measure::pairs(&case.name, sides, case.iterations, budget)?;
             Ok((found, [left.versions(), right.versions()].concat()))
         }
-        (Kind::Overhead | Kind::TorchOverhead, Some(frozen)) => {
-            let mut server = if case.kind == Kind::Overhead {
+        (Kind::Overhead | Kind::TorchOverhead | Kind::Beside, Some(frozen)) => {
+            let mut server = if case.kind != Kind::TorchOverhead {
                 programs.ours()?
             } else {
                 programs.torch()?

@@ -111,7 +111,8 @@ impl Report {
             "\nEach figure is a median, with the 10th to 90th percentile in parentheses. A ratio is the \
              median over pairs of turns, first line over second, by seconds a real token (padding is not \
              counted): above 1, the first is slower. Peaks are of anonymous memory, of a process that ran \
-             this case only. What is allocated is counted by our allocator; a ratio of memory is of allocated \
+             this case only; *beyond loaded* leaves out what was resident before the first step, and *of memory* is the ratio of \
+             these. What is allocated is counted by our allocator; a ratio of memory is of allocated \
              bytes where both sides are ours, else of resident ones, ours being no less than what is counted.\n",
         );
         text
@@ -169,7 +170,7 @@ impl Report {
         let _ = write!(
             text,
             "\n## {title}\n\n| case | side | trained | step, ms | steps/s | real tokens/s | peak, MB | \
-             ratio | difference, ms |\n|---|---|--:|--:|--:|--:|--:|--:|--:|\n"
+             beyond loaded, MB | ratio | of memory | difference, ms |\n|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n"
         );
         for found in rows {
             for (place, side) in found.sides.iter().enumerate() {
@@ -180,19 +181,26 @@ impl Report {
                         .unwrap_or_default()
                 };
                 let case = if place == 0 { found.case.as_str() } else { "" };
-                let peak = side
+                let megabytes = |bytes: u64| format!("{:.0}", bytes as f64 / 1e6);
+                let peak = side.peak_anonymous_bytes.map(megabytes);
+                let beyond = side
                     .peak_anonymous_bytes
-                    .map(|bytes| format!("{:.0}", bytes as f64 / 1e6));
+                    .zip(side.loaded_anonymous_bytes)
+                    .map(|(peak, loaded)| megabytes(peak.saturating_sub(loaded)));
+                let memory = found.memory_ratio.filter(|_| place == 0);
+                let memory = memory.map(|ratio| format!("{ratio:.3}"));
                 let _ = writeln!(
                     text,
-                    "| {case} | {} | {} | {} | {:.2} | {:.0} | {} | {} | {} |",
+                    "| {case} | {} | {} | {} | {:.2} | {:.0} | {} | {} | {} | {} | {} |",
                     side.name,
                     side.trained_parameters,
                     spread(side.step_ms, 1),
                     side.steps_per_s,
                     side.real_tokens_per_s,
                     peak.unwrap_or_default(),
+                    beyond.unwrap_or_default(),
                     once(found.ratio, 2),
+                    memory.unwrap_or_default(),
                     once(found.difference_ms, 2),
                 );
             }

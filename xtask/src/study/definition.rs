@@ -1,13 +1,11 @@
 //! `study.toml`: what is compared, on which data, and what is claimed.
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde::Deserialize;
 
 use super::sample::{self, Drawn, Sample};
-use crate::files;
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -164,10 +162,6 @@ pub enum Checkpoint {
 }
 
 impl Study {
-    pub fn read(path: &Path) -> Result<Self> {
-        Self::parse(&files::read(path)?).with_context(|| format!("in {}", path.display()))
-    }
-
     pub fn parse(text: &str) -> Result<Self> {
         let mut study: Self = toml::from_str(text)?;
         sample::expand(&mut study)?;

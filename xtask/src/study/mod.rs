@@ -1,5 +1,6 @@
 //! `cargo xtask study NAME`: comparisons that can be repeated, and their reports.
 
+mod causal;
 mod definition;
 #[cfg(test)]
 mod definition_tests;
@@ -22,11 +23,11 @@ mod widen;
 use std::env;
 use std::path::PathBuf;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use self::definition::{Engine, Study};
 use self::runner::{Progress, Tools, progress};
-use crate::{fetch, python, workspace};
+use crate::{fetch, files, python, workspace};
 
 pub use self::statistics::{Random, median, quantile};
 
@@ -68,7 +69,13 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> Result<()> {
     let docs = workspace::root().join("docs/studies").join(&arguments.name);
-    let study = Study::read(&docs.join("study.toml"))?;
+    let path = docs.join("study.toml");
+    let text = files::read(&path)?;
+    if causal::is_one(&text) {
+        return causal::run(arguments, &text, docs)
+            .with_context(|| format!("the study {}", path.display()));
+    }
+    let study = Study::parse(&text).with_context(|| format!("in {}", path.display()))?;
     ensure!(
         study.name == arguments.name,
         "study.toml names itself {:?}",

@@ -31,7 +31,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Adapt a small model to tweets, and see what LoRA is worth.
+    /// Adapt a small model to tweets, or a language model to word problems, and see what LoRA is worth.
     Quickstart(QuickstartArgs),
     /// Adapt a model to labelled text and write the adapter.
     Train(Box<TrainArgs>),
@@ -114,13 +114,17 @@ impl Command {
 
 #[derive(Debug, Args)]
 pub struct QuickstartArgs {
-    /// Hugging Face model folder or name on the hub [default: all-MiniLM-L6-v2, fetched once into the cache].
+    /// Adapt a language model to word problems, and compare its perplexity and its answers with those before.
+    #[arg(long)]
+    pub causal: bool,
+    /// Hugging Face model folder, GGUF file or name on the hub [default: all-MiniLM-L6-v2, with --causal
+    /// SmolLM2-135M-Instruct, fetched once into the cache].
     #[arg(long, value_name = "MODEL")]
     pub model: Option<PathBuf>,
-    /// Folder to write.
-    #[arg(long, value_name = "DIR", default_value = "out/quickstart")]
-    pub output: PathBuf,
-    /// Optimiser steps, instead of two passes over the tweets.
+    /// Folder to write [default: out/quickstart, with --causal out/quickstart-causal].
+    #[arg(long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+    /// Optimiser steps, instead of two passes over the tweets or one over the problems.
     #[arg(long)]
     pub steps: Option<u64>,
     /// Go on with a run that was interrupted.
@@ -137,6 +141,17 @@ pub struct QuickstartArgs {
     /// What progress looks like: auto (a bar on a terminal), plain or json.
     #[arg(long, value_enum, default_value = "auto", help_heading = "Output")]
     pub log_format: LogFormat,
+}
+
+impl QuickstartArgs {
+    /// Folder to write.
+    pub fn output(&self) -> PathBuf {
+        let usual = match self.causal {
+            true => "out/quickstart-causal",
+            false => "out/quickstart",
+        };
+        self.output.clone().unwrap_or_else(|| usual.into())
+    }
 }
 
 #[derive(Debug, Args)]
@@ -281,6 +296,10 @@ pub struct EvalArgs {
     /// What to predict [default: what the adapter was trained for].
     #[arg(long, value_name = TASKS)]
     pub task: Option<Task>,
+    /// First print an object for every row of a language model: index, tokens (how many were predicted) and
+    /// loss (their mean).
+    #[arg(long)]
+    pub each_row: bool,
     /// Rows a batch.
     #[arg(long, default_value_t = 64)]
     pub batch_size: usize,

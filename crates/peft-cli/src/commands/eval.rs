@@ -1,12 +1,12 @@
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use peft_run::{
-    blame, chat_template,
+    HeadNeed, Prediction, blame, chat_template,
     data::{CausalOptions, Dataset, LoadOptions},
-    evaluate_parts, evaluate_parts_by_rows, numbered,
+    evaluate_each, evaluate_parts_by_rows, numbered,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     columns, compute, evaluation_object, label_separator, opened::Opened, part_rows, read_options,
@@ -27,6 +27,10 @@ pub fn eval(args: EvalArgs) -> Result<ExitCode> {
     let task = adapted.task.task;
     let objective = adapted.task.objective();
     let objective = objective.as_ref();
+    ensure!(
+        !args.each_row || (objective.head() == HeadNeed::Language && adapted.by_rows.is_none()),
+        "--each-row: it is for language models with one adapter at most; `peft predict` tells every row's label"
+    );
     let labels = adapted.task.label_map()?;
     let template = chat_template(&args.model, &adapted.tokenizer)?;
     let options = LoadOptions {
@@ -46,7 +50,14 @@ pub fn eval(args: EvalArgs) -> Result<ExitCode> {
     let mut parts = Dataset::parts(&args.data, &options, &adapted.tokenizer, part_rows)?;
     let (model, size) = (&adapted.model, args.batch_size);
     let evaluation = match &adapted.by_rows {
-        None => evaluate_parts(model, &mut parts, objective, size, device),
+        None => {
+            let mut each = |first: usize, predictions: &[Prediction]| {
+                if args.each_row {
+                    print_rows(first, predictions);
+                }
+            };
+            evaluate_each(model, &mut parts, objective, size, device, &mut each)
+        }
         Some(by) => evaluate_parts_by_rows(model, &by.roster, &mut parts, objective, size, device),
     };
     let evaluation = evaluation.map_err(|error| blame(error, &args.model))?;
@@ -58,4 +69,17 @@ pub fn eval(args: EvalArgs) -> Result<ExitCode> {
     object.insert("truncated_rows".into(), truncated.into());
     println!("{}", Value::Object(object));
     Ok(ExitCode::SUCCESS)
+}
+
+/// One object a row of a language model.
+fn print_rows(first: usize, predictions: &[Prediction]) {
+    for (row, prediction) in predictions.iter().enumerate() {
+        if let Prediction::Tokens(costs) = prediction {
+            let loss = costs.iter().sum::<f64>() / costs.len().max(1) as f64;
+            println!(
+                "{}",
+                json!({ "index": first + row, "tokens": costs.len(), "loss": loss })
+            );
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! `peft quickstart`: from nothing to an adapter that is better than none, and what to do next.
 
 mod arm;
+mod causal;
 mod next;
 mod outcome;
 mod plot;
@@ -31,8 +32,16 @@ struct Job<'a> {
     device: DeviceChoice,
 }
 
-/// Trains a head alone and with LoRA on the same rows; 1 where LoRA is not ahead on rows held out.
+/// Of a classifier, or of a language model.
 pub fn quickstart(args: &QuickstartArgs, offline: bool) -> Result<ExitCode> {
+    match args.causal {
+        true => causal::quickstart(args, offline),
+        false => classifier(args, offline),
+    }
+}
+
+/// Trains a head alone and with LoRA on the same rows; 1 where LoRA is not ahead on rows held out.
+fn classifier(args: &QuickstartArgs, offline: bool) -> Result<ExitCode> {
     set_threads(args.compute.threads)?;
     let selected = args.compute.device.select()?;
     let job = Job {
@@ -40,7 +49,7 @@ pub fn quickstart(args: &QuickstartArgs, offline: bool) -> Result<ExitCode> {
             Some(model) => model.clone(),
             None => model::minilm(offline)?,
         },
-        output: &args.output,
+        output: &args.output(),
         seed: args.seed,
         steps: args.steps,
         resume: args.resume,
@@ -71,7 +80,7 @@ pub fn quickstart(args: &QuickstartArgs, offline: bool) -> Result<ExitCode> {
         plot::bars(&outcome).as_bytes(),
     )?;
     print!("{}", summary(&job, &outcome, &merging));
-    print!("{}", next::commands(&job.model, job.output)?);
+    print!("{}", next::classifier(&job.model, job.output)?);
     if outcome.ahead() {
         return Ok(ExitCode::SUCCESS);
     }

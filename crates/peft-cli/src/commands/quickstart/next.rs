@@ -5,16 +5,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-/// The closing words.
-pub fn commands(model: &Path, output: &Path) -> Result<String> {
+/// The closing words after a classifier was adapted.
+pub fn classifier(model: &Path, output: &Path) -> Result<String> {
     let peft = program()?;
-    let path = |path: &Path| quoted(&path.to_string_lossy());
     let [lora, merged, all_linear] =
         ["lora", "merged", "all-linear"].map(|name| path(&output.join(name)));
     let [fit, held_out] =
         ["fit.csv", "held-out.csv"].map(|name| path(&output.join("data").join(name)));
     let model = path(model);
-    let steps = [
+    Ok(steps([
         (
             "Ask the merged model about a sentence of yours",
             format!(
@@ -32,16 +31,62 @@ pub fn commands(model: &Path, output: &Path) -> Result<String> {
                  --output {all_linear}"
             ),
         ),
+        inspect(&peft, &lora),
+    ]))
+}
+
+/// The closing words after a language model was adapted.
+pub fn language(model: &Path, output: &Path) -> Result<String> {
+    let peft = program()?;
+    let [lora, merged, all_linear] =
+        ["lora", "merged", "all-linear"].map(|name| path(&output.join(name)));
+    let [fit, held_out] =
+        ["fit.jsonl", "held-out.jsonl"].map(|name| path(&output.join("data").join(name)));
+    let model = path(model);
+    Ok(steps([
         (
-            "See what an adapter holds",
-            format!("{peft} inspect {lora}"),
+            "Give the adapted model a problem of yours",
+            format!(
+                "{peft} generate --model {model} --adapter {lora} --chat --prompt \
+                 'A pen costs 3 dollars. How much do 4 pens cost?'"
+            ),
         ),
-    ];
+        (
+            "Measure the adapter on its base",
+            format!("{peft} eval --model {model} --adapter {lora} --data {held_out}"),
+        ),
+        (
+            "Adapt every linear layer instead; give conversations of yours to --data",
+            format!(
+                "{peft} train --model {model} --data {fit} --task causal-lm --target-modules all-linear \
+                 --max-length 256 --batch-size 8 --epochs 1 --output {all_linear}"
+            ),
+        ),
+        (
+            "Write the adapter into the model, as a folder that transformers loads",
+            format!("{peft} merge --model {model} --adapter {lora} --output {merged}"),
+        ),
+        inspect(&peft, &lora),
+    ]))
+}
+
+fn inspect(peft: &str, adapter: &str) -> (&'static str, String) {
+    (
+        "See what an adapter holds",
+        format!("{peft} inspect {adapter}"),
+    )
+}
+
+fn steps<const N: usize>(steps: [(&str, String); N]) -> String {
     let mut text = String::from("\nTo try next:\n");
     for (what, command) in steps {
         text += &format!("  # {what}\n  {command}\n");
     }
-    Ok(text)
+    text
+}
+
+fn path(path: &Path) -> String {
+    quoted(&path.to_string_lossy())
 }
 
 /// How this binary is called from here: by name if the search path leads to it.
