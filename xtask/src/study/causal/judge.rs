@@ -57,7 +57,7 @@ impl Ratios {
         );
         let same = |rows: &&RowLosses| rows.tokens == arm[0].tokens;
         ensure!(
-            arm.iter().chain(against).all(|rows| same(rows)),
+            arm.iter().chain(against).all(same),
             "the two arms were measured on different tokens"
         );
         let tokens: Vec<f64> = arm[0]

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail, ensure};
 use peft_run::{
-    Adapted, Finish, GenerationConfig, Generator, OpenOptions, Prediction, Prompt, SelectedDevice,
-    chat_template,
+    Adapted, BaseOptions, Finish, GenerationConfig, Generator, OpenOptions, Prediction, Prompt,
+    SelectedDevice, chat_template,
     data::{CausalOptions, ChatTemplate, Conversation, Dataset, LoadOptions, Message, Task},
     models::{ModelFolder, Network},
     open, predict, tokenizer,
@@ -66,6 +66,7 @@ pub fn measure(place: &Place) -> Result<Measured> {
         adapter: place.adapter,
         any_base: false,
         task: Some(Task::CausalLm),
+        base: BaseOptions::default(),
         device: &place.selected.device,
     })?;
     let template = template(place.model, &adapted.tokenizer)?;

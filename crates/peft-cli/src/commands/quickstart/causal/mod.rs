@@ -5,7 +5,7 @@ mod outcome;
 mod plot;
 mod problems;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -73,7 +73,7 @@ pub fn quickstart(args: &QuickstartArgs, offline: bool) -> Result<ExitCode> {
 }
 
 /// The rate is the method's own; one pass over the rows was enough on rows that selected (docs/quickstart).
-fn config(args: &QuickstartArgs, model: &Path, data: &Files, adapter: &PathBuf) -> RunConfig {
+fn config(args: &QuickstartArgs, model: &Path, data: &Files, adapter: &Path) -> RunConfig {
     let mut config = RunConfig::new(model, &data.fit, Task::CausalLm, "lora", adapter);
     config.epochs = 1.0;
     config.steps = args.steps;
