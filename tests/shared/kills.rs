@@ -27,10 +27,19 @@ pub struct Setup {
     pub goldens: PathBuf,
     /// A folder for the runs.
     pub work: PathBuf,
+    /// Train a language model whose base is in NF4, instead of an encoder.
+    pub quantised: bool,
     /// Kills in all.
     pub count: usize,
     /// Of the moments.
     pub seed: u64,
+}
+
+impl Setup {
+    fn rows(&self) -> PathBuf {
+        let kind = if self.quantised { "jsonl" } else { "csv" };
+        self.work.join(format!("rows.{kind}"))
+    }
 }
 
 /// What a killed process was doing, going by what it left.
@@ -75,8 +84,17 @@ pub struct Outcome {
 
 /// Kill runs at random moments until there are enough kills, resume each to its end, and compare.
 pub fn run(setup: &Setup, tell: &mut dyn FnMut(&Kill)) -> Result<Outcome> {
-    tiny::write_model(&setup.goldens, &setup.work.join("model"))?;
-    tiny::write_rows(&setup.work.join("rows.csv"))?;
+    let (model, rows) = (setup.work.join("model"), setup.rows());
+    match setup.quantised {
+        false => {
+            tiny::write_model(&setup.goldens, &model)?;
+            tiny::write_rows(&rows)?;
+        }
+        true => {
+            tiny::write_quantised_model(&setup.goldens, &model)?;
+            tiny::write_texts(&rows)?;
+        }
+    }
     let whole_output = setup.work.join("whole");
     let started = Instant::now();
     let mut child = start(setup, &whole_output, 1, false)?;
@@ -133,7 +151,7 @@ pub fn run(setup: &Setup, tell: &mut dyn FnMut(&Kill)) -> Result<Outcome> {
 
 /// The arguments of the runs: everything in them that has a state.
 fn start(setup: &Setup, output: &Path, threads: usize, resume: bool) -> Result<Child> {
-    let (model, rows) = (setup.work.join("model"), setup.work.join("rows.csv"));
+    let (model, rows) = (setup.work.join("model"), setup.rows());
     let mut command = Command::new(&setup.peft);
     command.arg("train");
     for (flag, path) in [
@@ -148,6 +166,9 @@ fn start(setup: &Setup, output: &Path, threads: usize, resume: bool) -> Result<C
                     --learning-rate 3e-3 --head-learning-rate 3e-3 --schedule cosine --weight-decay 0.01 \
                     --adapter-dropout 0.1 --model-dropout 0.1 --save-steps 2 --device cpu";
     command.args(settings.split_whitespace());
+    if setup.quantised {
+        command.args(["--task", "causal-lm", "--target-modules", "all-linear"]);
+    }
     command.args(["--threads", &threads.to_string()]);
     if resume {
         command.arg("--resume");

@@ -32,3 +32,33 @@ pub fn write_rows(path: &Path) -> io::Result<()> {
     }
     fs::write(path, rows)
 }
+
+/// Make a folder of a tiny Llama in NF4, with a tokenizer.
+#[allow(dead_code)] // Each user of this file takes its part.
+pub fn write_quantised_model(goldens: &Path, folder: &Path) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    for (from, file) in [
+        ("llama_nf4_nested", "config.json"),
+        ("llama_nf4_nested", "model.safetensors"),
+        ("llama_tiny", "tokenizer.json"),
+        ("llama_tiny", "tokenizer_config.json"),
+    ] {
+        fs::copy(goldens.join(from).join(file), folder.join(file))?;
+    }
+    Ok(())
+}
+
+/// Make a file of texts that can be learned.
+#[allow(dead_code)] // As above.
+pub fn write_texts(path: &Path) -> io::Result<()> {
+    let words = ["cat", "dog", "owl", "fox", "hen", "pig"];
+    let rows = (0..240usize).map(|row| {
+        let word = |place: usize| words[(row * (place + 1) + row / 7) % words.len()];
+        format!(
+            "{{\"text\": \"the {} and the {} ran.\"}}\n",
+            word(0),
+            word(1)
+        )
+    });
+    fs::write(path, rows.collect::<String>())
+}

@@ -43,6 +43,12 @@ SETTINGS = [
     dict(do_sample=True, top_k=0, top_p=0.8),
     dict(do_sample=True, top_k=0, min_p=0.2),
     dict(do_sample=True, repetition_penalty=1.1, no_repeat_ngram_size=3, temperature=1.4, top_k=12, top_p=0.9, min_p=0.05),
+    dict(do_sample=True, top_k=0, typical_p=0.6),
+    dict(do_sample=True, top_k=0, epsilon_cutoff=0.02),
+    dict(do_sample=True, top_k=0, eta_cutoff=0.3),
+    dict(do_sample=True, top_k=0, eta_cutoff=0.001),
+    dict(suppress_tokens=[3, 7]),
+    dict(do_sample=True, temperature=1.2, top_k=30, top_p=0.95, min_p=0.01, typical_p=0.9, epsilon_cutoff=0.001, eta_cutoff=0.002),
 ]
 
 

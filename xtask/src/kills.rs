@@ -25,6 +25,9 @@ pub struct Arguments {
     /// The `peft` binary, instead of building it
     #[arg(long, value_name = "PATH")]
     peft: Option<PathBuf>,
+    /// Kill runs of a language model on a base in NF4, and not those of an encoder
+    #[arg(long)]
+    quantised: bool,
     /// Folder of the report
     #[arg(long, value_name = "DIR", default_value = "docs/runs")]
     report: PathBuf,
@@ -33,6 +36,8 @@ pub struct Arguments {
 #[derive(Serialize)]
 struct Report {
     machine: Machine,
+    base: &'static str,
+    quantised: bool,
     seed: u64,
     kills: usize,
     /// Runs that were killed, resumed to their end, and compared.
@@ -70,6 +75,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         peft,
         goldens: workspace::root().join("tests/goldens"),
         work,
+        quantised: arguments.quantised,
         count: arguments.count,
         seed: arguments.seed,
     };
@@ -83,13 +89,19 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             setup.count
         );
     })?;
-    let report = Report::new(machine, arguments.seed, &outcome);
+    let report = Report::new(machine, arguments, &outcome);
     let folder = workspace::root().join(&arguments.report);
     let mut json = serde_json::to_string_pretty(&report).context("cannot write the report")?;
     json.push('\n');
-    files::write_atomic(&folder.join("kills.json"), json.as_bytes())?;
-    files::write_atomic(&folder.join("kills.md"), report.markdown().as_bytes())?;
-    println!("{}", folder.join("kills.md").display());
+    let stem = if arguments.quantised {
+        "kills-quantised"
+    } else {
+        "kills"
+    };
+    files::write_atomic(&folder.join(format!("{stem}.json")), json.as_bytes())?;
+    let text = folder.join(format!("{stem}.md"));
+    files::write_atomic(&text, report.markdown().as_bytes())?;
+    println!("{}", text.display());
     Ok(())
 }
 
@@ -103,7 +115,7 @@ fn name(place: Place) -> &'static str {
 }
 
 impl Report {
-    fn new(machine: Machine, seed: u64, outcome: &Outcome) -> Self {
+    fn new(machine: Machine, arguments: &Arguments, outcome: &Outcome) -> Self {
         let (mut places, mut threads, mut tenths) = (BTreeMap::new(), BTreeMap::new(), [0; 10]);
         for kill in &outcome.kills {
             *places.entry(name(kill.place)).or_default() += 1;
@@ -121,7 +133,12 @@ impl Report {
         };
         Self {
             machine,
-            seed,
+            base: match arguments.quantised {
+                true => "a tiny Llama in NF4, doubly quantised, with LoRA on all linear layers",
+                false => "a tiny BERT",
+            },
+            quantised: arguments.quantised,
+            seed: arguments.seed,
             kills: outcome.kills.len(),
             runs: (outcome.kills.iter().map(|kill| kill.run))
                 .collect::<BTreeSet<_>>()
@@ -143,8 +160,8 @@ impl Report {
             .collect();
         let mut text = format!(
             "# Killed training runs\n\n\
-             Written by `cargo xtask kills --count {} --seed {}` on {} {}, {} cores, commit {}, {}.\n\n\
-             {} processes of `peft train` were ended by SIGKILL at random moments, in {} runs of {} steps \
+             Written by `cargo xtask kills --count {} --seed {}{}` on {} {}, {} cores, commit {}, {}.\n\n\
+             {} processes of `peft train` on {} were ended by SIGKILL at random moments, in {} runs of {} steps \
              (adapter and model dropout, two batches a step, a cosine schedule, selection and \
              evaluation at each epoch, a checkpoint every second step); each was resumed until its \
              end, on 1, 2 and 4 threads in turn ({}). **Every run ended in the bytes of the run that \
@@ -154,12 +171,14 @@ impl Report {
              | where the kill fell | kills |\n|---|---:|\n",
             self.kills,
             self.seed,
+            if self.quantised { " --quantised" } else { "" },
             machine.system,
             machine.architecture,
             machine.cores,
             machine.commit,
             machine.rustc,
             self.kills,
+            self.base,
             self.runs,
             self.steps_of_a_run,
             threads.join(", "),

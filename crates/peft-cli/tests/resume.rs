@@ -80,16 +80,28 @@ fn signal(child: &Child, name: &str) {
 #[test]
 #[cfg(unix)]
 fn killed_runs_end_in_the_bits_of_the_run_left_alone() {
+    kill_runs(false, 10);
+}
+
+#[test]
+#[cfg(unix)]
+fn killed_runs_on_a_quantised_base_do_so_too() {
+    kill_runs(true, 5);
+}
+
+#[cfg(unix)]
+fn kill_runs(quantised: bool, count: usize) {
     let dir = tempfile::tempdir().unwrap();
     let setup = Setup {
         peft: PEFT.into(),
         goldens: goldens(),
         work: dir.path().to_owned(),
-        count: 10,
+        quantised,
+        count,
         seed: 1,
     };
     let outcome = kills::run(&setup, &mut |_| {}).unwrap();
-    assert_eq!(outcome.kills.len(), 10);
+    assert_eq!(outcome.kills.len(), count);
     assert!(outcome.runs > 0 && outcome.files > 6, "{outcome:?}");
     for kill in &outcome.kills {
         assert!(

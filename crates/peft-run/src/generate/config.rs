@@ -24,6 +24,10 @@ pub struct GenerationConfig {
     pub max_tokens: usize,
     /// Tokens generated before a text may end.
     pub min_tokens: usize,
+    /// The same with the tokens of the prompt.
+    pub min_length: usize,
+    /// Tokens that are never chosen.
+    pub suppress_tokens: Vec<u32>,
     /// Whether tokens are drawn by their probabilities; else the one with the highest score is taken, of equal
     /// ones the first.
     pub do_sample: bool,
@@ -35,6 +39,12 @@ pub struct GenerationConfig {
     pub top_p: f64,
     /// Tokens less likely than this part of the likeliest one are not drawn.
     pub min_p: f64,
+    /// Tokens of typical surprisal may be drawn that reach this probability together (Meister et al. 2022).
+    pub typical_p: f64,
+    /// Tokens less likely than this are not drawn; 0 for no limit (Hewitt et al. 2022).
+    pub epsilon_cutoff: f64,
+    /// The same, lower where the scores leave much open: `min(η, √η · exp(−entropy))`.
+    pub eta_cutoff: f64,
     /// Divides the scores of tokens that occur already where they are positive, and multiplies them elsewhere
     /// (Keskar et al. 2019); the prompt counts. It changes what is taken without draws, too.
     pub repetition_penalty: f64,
@@ -52,11 +62,16 @@ impl Default for GenerationConfig {
             eos_token_ids: Vec::new(),
             max_tokens: MAX_TOKENS,
             min_tokens: 0,
+            min_length: 0,
+            suppress_tokens: Vec::new(),
             do_sample: false,
             temperature: 1.0,
             top_k: TOP_K,
             top_p: 1.0,
             min_p: 0.0,
+            typical_p: 1.0,
+            epsilon_cutoff: 0.0,
+            eta_cutoff: 0.0,
             repetition_penalty: 1.0,
             no_repeat_ngram_size: 0,
             stop: Vec::new(),
@@ -81,6 +96,7 @@ impl GenerationConfig {
             path: &model.join(NAME),
             map: &own,
         };
+        fields.expect_known()?;
         let mut ends = fields.ids("eos_token_id")?;
         if ends.is_none() && model.is_dir() {
             let path = model.join("config.json");
@@ -99,11 +115,16 @@ impl GenerationConfig {
             eos_token_ids: ends.unwrap_or_else(|| tokenizer.eos_id().into_iter().collect()),
             max_tokens: fields.count("max_new_tokens")?.unwrap_or(MAX_TOKENS),
             min_tokens: fields.count("min_new_tokens")?.unwrap_or(0),
+            min_length: fields.count("min_length")?.unwrap_or(0),
+            suppress_tokens: fields.ids("suppress_tokens")?.unwrap_or_default(),
             do_sample: fields.flag("do_sample")?.unwrap_or(false),
             temperature: fields.number("temperature")?.unwrap_or(1.0),
             top_k: fields.count("top_k")?.unwrap_or(TOP_K),
             top_p: fields.number("top_p")?.unwrap_or(1.0),
             min_p: fields.number("min_p")?.unwrap_or(0.0),
+            typical_p: fields.number("typical_p")?.unwrap_or(1.0),
+            epsilon_cutoff: fields.number("epsilon_cutoff")?.unwrap_or(0.0),
+            eta_cutoff: fields.number("eta_cutoff")?.unwrap_or(0.0),
             repetition_penalty: fields.number("repetition_penalty")?.unwrap_or(1.0),
             no_repeat_ngram_size: fields.count("no_repeat_ngram_size")?.unwrap_or(0),
             ..defaults
@@ -140,6 +161,17 @@ impl GenerationConfig {
         }
         if !part(self.min_p) {
             return fault("min_p", self.min_p, "a number from 0 to 1");
+        }
+        if !part(self.typical_p) || self.typical_p == 0.0 {
+            return fault("typical_p", self.typical_p, "a number above 0, to 1");
+        }
+        for (name, cutoff) in [
+            ("epsilon_cutoff", self.epsilon_cutoff),
+            ("eta_cutoff", self.eta_cutoff),
+        ] {
+            if !(0.0..1.0).contains(&cutoff) {
+                return fault(name, cutoff, "a number from 0 to less than 1");
+            }
         }
         if !positive(self.repetition_penalty) {
             let value = self.repetition_penalty;
@@ -219,6 +251,10 @@ mod tests {
             (r#"{"top_p": 1.5}"#, "`top_p`: 1.5 is out of range"),
             (r#"{"repetition_penalty": 0.0}"#, "repetition_penalty"),
             (r#"{"do_sample": true, "temperature": 0.0}"#, "temperature"),
+            (r#"{"typical_p": 0.0}"#, "typical_p"),
+            (r#"{"eta_cutoff": 1.0}"#, "eta_cutoff"),
+            (r#"{"num_beams": 4}"#, "`num_beams` is 4"),
+            (r#"{"bad_words_ids": [[3]]}"#, "bad_words_ids"),
         ] {
             let error = of(Some(own), "{}").unwrap_err().to_string();
             assert!(error.contains(told) && error.contains(NAME), "{error}");

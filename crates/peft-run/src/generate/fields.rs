@@ -22,6 +22,38 @@ impl Fields<'_> {
         }
     }
 
+    /// Refuse settings of another search, or that force or forbid tokens in ways that are not offered: without them other texts
+    /// would come than the model's authors meant.
+    pub fn expect_known(&self) -> Result<(), RunError> {
+        let other = [
+            ("num_beams", 1),
+            ("num_beam_groups", 1),
+            ("encoder_no_repeat_ngram_size", 0),
+        ];
+        for (name, usual) in other {
+            if self.count(name)?.is_some_and(|value| value != usual) {
+                let value = &self.map[name];
+                return Err(self.fault(format!("`{name}` is {value}, which is not offered")));
+            }
+        }
+        let lists = [
+            "bad_words_ids",
+            "force_words_ids",
+            "constraints",
+            "forced_bos_token_id",
+            "forced_eos_token_id",
+            "begin_suppress_tokens",
+            "sequence_bias",
+            "penalty_alpha",
+            "dola_layers",
+        ];
+        let set = |name: &&&str| self.map.get(**name).is_some_and(|value| !value.is_null());
+        match lists.iter().find(set) {
+            Some(name) => Err(self.fault(format!("`{name}` is set, which is not offered"))),
+            None => Ok(()),
+        }
+    }
+
     fn read<T>(
         &self,
         name: &str,

@@ -10,10 +10,13 @@ use super::GenerationConfig;
 pub fn process(scores: &mut [f32], ids: &[u32], generated: usize, config: &GenerationConfig) {
     penalise_repetition(scores, ids, config.repetition_penalty);
     forbid_ngrams(scores, ids, config.no_repeat_ngram_size);
-    if generated < config.min_tokens {
+    if generated < config.min_tokens || ids.len() < config.min_length {
         for id in &config.eos_token_ids {
             forbid(scores, *id);
         }
+    }
+    for id in &config.suppress_tokens {
+        forbid(scores, *id);
     }
     if config.do_sample {
         if config.temperature != 1.0 {
@@ -25,6 +28,11 @@ pub fn process(scores: &mut [f32], ids: &[u32], generated: usize, config: &Gener
         keep_top_k(scores, config.top_k);
         keep_top_p(scores, config.top_p);
         keep_min_p(scores, config.min_p);
+        keep_typical(scores, config.typical_p);
+        keep_above(scores, config.epsilon_cutoff, |_| 1.0);
+        keep_above(scores, config.eta_cutoff, |entropy| {
+            ((-entropy).exp() / config.eta_cutoff.sqrt()).min(1.0)
+        });
     }
 }
 
@@ -112,6 +120,56 @@ fn keep_min_p(scores: &mut [f32], p: f64) {
     }
 }
 
+/// The tokens whose surprisal is nearest to the entropy, as many as reach the probability `mass` together (Meister et al.
+/// 2022); one at least.
+fn keep_typical(scores: &mut [f32], mass: f64) {
+    if mass >= 1.0 {
+        return;
+    }
+    let probabilities = softmax(scores);
+    let entropy = entropy(&probabilities);
+    let strange = |index: usize| (-probabilities[index].ln() - entropy).abs();
+    let mut order: Vec<usize> = (0..scores.len())
+        .filter(|index| probabilities[*index] > 0.0)
+        .collect();
+    order.sort_by(|a, b| strange(*a).total_cmp(&strange(*b)));
+    let mut sum = 0.0;
+    let reached = order.iter().position(|index| {
+        sum += probabilities[*index];
+        sum >= mass
+    });
+    let Some(last) = reached.and_then(|place| order.get(place)) else {
+        return;
+    };
+    let most = strange(*last);
+    for index in order.into_iter().skip(1) {
+        if strange(index) > most {
+            scores[index] = f32::NEG_INFINITY;
+        }
+    }
+}
+
+/// Tokens of the probability `cutoff · factor(entropy)` or more (Hewitt et al. 2022), and the likeliest; 0 keeps all.
+fn keep_above(scores: &mut [f32], cutoff: f64, factor: impl Fn(f64) -> f64) {
+    if cutoff == 0.0 {
+        return;
+    }
+    let probabilities = softmax(scores);
+    let least = cutoff * factor(entropy(&probabilities));
+    let most = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    for (score, probability) in scores.iter_mut().zip(probabilities) {
+        if probability < least && *score < most {
+            *score = f32::NEG_INFINITY;
+        }
+    }
+}
+
+/// `−Σ p ln p`.
+fn entropy(probabilities: &[f64]) -> f64 {
+    let parts = probabilities.iter().filter(|p| **p > 0.0);
+    -parts.map(|p| p * p.ln()).sum::<f64>()
+}
+
 /// `exp(sᵢ) / Σⱼ exp(sⱼ)`, 0 for what may not be chosen.
 pub fn softmax(scores: &[f32]) -> Vec<f64> {
     let most = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -174,7 +232,7 @@ mod tests {
         let text = std::fs::read_to_string(path).unwrap();
         let golden: serde_json::Value = serde_json::from_str(&text).unwrap();
         let cases = golden["scores"].as_array().unwrap();
-        assert_eq!(cases.len(), 7);
+        assert_eq!(cases.len(), 13);
         for case in cases {
             let settings = &case["settings"];
             let number = |name: &str, default: f64| settings[name].as_f64().unwrap_or(default);
@@ -186,6 +244,11 @@ mod tests {
                 top_k: count("top_k", 50),
                 top_p: number("top_p", 1.0),
                 min_p: number("min_p", 0.0),
+                typical_p: number("typical_p", 1.0),
+                epsilon_cutoff: number("epsilon_cutoff", 0.0),
+                eta_cutoff: number("eta_cutoff", 0.0),
+                suppress_tokens: serde_json::from_value(settings["suppress_tokens"].clone())
+                    .unwrap_or_default(),
                 repetition_penalty: number("repetition_penalty", 1.0),
                 no_repeat_ngram_size: count("no_repeat_ngram_size", 0),
                 ..GenerationConfig::default()
