@@ -141,6 +141,13 @@ fn the_main_job_runs_from_train_to_merge() {
     ]);
     let again: Value = serde_json::from_str(&again).unwrap();
     assert_eq!(again["accuracy"], evaluated["accuracy"]);
+    // Class by class, in the order of the labels.
+    assert_eq!(again["classes"].as_object().unwrap().len(), 2);
+    assert!(
+        again["classes"]["praise"]["recall"].as_f64().unwrap() > 0.5,
+        "{again}"
+    );
+    assert_eq!(again["confusion_matrix"].as_array().unwrap().len(), 2);
 
     let inspected = done(&["inspect", &out, "--json"]);
     let inspected: Value = serde_json::from_str(&inspected).unwrap();

@@ -15,6 +15,7 @@ mod batch;
 mod blame;
 mod cache;
 mod checkpoint;
+mod class_weights;
 mod config;
 mod convert;
 mod device;
@@ -43,6 +44,7 @@ pub use base::BaseFile;
 pub use batch::pack;
 pub use blame::blame;
 pub use cache::cache_folder;
+pub use class_weights::ClassWeights;
 pub use config::{Flag, Sources};
 pub use convert::{AdapterFormat, ConvertOptions, ConvertReport, convert};
 pub use device::{DeviceChoice, SelectedDevice};
@@ -76,6 +78,6 @@ pub use peft_data as data;
 pub use peft_methods as methods;
 pub use peft_models as models;
 pub use peft_train::{
-    Evaluation, HeadNeed, Metrics, Objective, Prediction, ScheduleKind, TrainError, peak_memory,
-    resident_anonymous,
+    ClassFigures, Confusion, Evaluation, HeadNeed, Metrics, Objective, Prediction, ScheduleKind,
+    TrainError, peak_memory, resident_anonymous,
 };

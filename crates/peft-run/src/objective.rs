@@ -6,7 +6,7 @@ use peft_data::{Batch, Dataset, Labels, Task};
 use peft_models::HeadKind;
 use peft_train::{Classification, HeadNeed, MultiLabel, NextToken, Objective, Regression, Truth};
 
-use crate::RunError;
+use crate::{RunConfig, RunError, TaskFile};
 
 /// The objective of a task with so many labels; a task without labels takes no notice of their number.
 pub fn objective(task: Task, labels: usize) -> Box<dyn Objective> {
@@ -16,6 +16,21 @@ pub fn objective(task: Task, labels: usize) -> Box<dyn Objective> {
         Task::Regress => Box::new(Regression),
         Task::CausalLm => Box::new(NextToken),
     }
+}
+
+/// What a run learns: the objective of its task, with weights of classes where they are asked for. The weights come
+/// with it.
+pub(crate) fn trained_objective(
+    config: &RunConfig,
+    task: &TaskFile,
+    rows: &Dataset,
+) -> Result<(Box<dyn Objective>, Option<Vec<f64>>), RunError> {
+    let Some(weights) = &config.class_weights else {
+        return Ok((task.objective(), None));
+    };
+    let weights = weights.of(&task.labels, rows)?;
+    let objective = Classification::new(task.labels.len()).with_weights(weights.clone());
+    Ok((Box::new(objective), Some(weights)))
 }
 
 /// Whether what is predicted are labels that have names.

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
-    BaseDtype, BaseOptions, DeviceChoice, Evaluation, Prepared, Progress, Quantize, RunError,
-    ScheduleKind,
+    BaseDtype, BaseOptions, ClassWeights, DeviceChoice, Evaluation, Prepared, Progress, Quantize,
+    RunError, ScheduleKind,
     config::{NamesOrPattern, NumbersOrRanges},
     session::{Claim, Session, Started},
 };
@@ -85,6 +85,19 @@ pub struct RunConfig {
     pub steps: Option<u64>,
     /// Passes over the data between two selections; one follows the last step in any case.
     pub select_epochs: u64,
+    /// Steps between two selections, instead of passes over the data.
+    #[schemars(extend("x-value" = "N"))]
+    pub eval_steps: Option<u64>,
+    /// Metric that chooses the adapter to keep, as the evaluations name it; of equal ones the lower loss does.
+    #[schemars(extend("x-value" = "NAME", "x-default" = "accuracy for classify, f1 for multi-label, else the loss"))]
+    pub select_metric: Option<String>,
+    /// Stop after so many selections in a row without a better one.
+    #[schemars(extend("x-value" = "N"))]
+    pub early_stopping: Option<u64>,
+    /// Weights of the classes in the loss: balanced (each class counts alike, as in scikit-learn), or a JSON file
+    /// of labels and weights; a label that is not in it has weight 1.
+    #[schemars(with = "Option<String>", extend("x-value" = "WHICH"))]
+    pub class_weights: Option<ClassWeights>,
     /// Rows a batch.
     pub batch_size: usize,
     /// Batches a step.
@@ -192,6 +205,10 @@ impl Default for RunConfig {
             epochs: 3.0,
             steps: None,
             select_epochs: 1,
+            eval_steps: None,
+            select_metric: None,
+            early_stopping: None,
+            class_weights: None,
             batch_size: 32,
             grad_accumulation: 1,
             learning_rate: None,

@@ -25,8 +25,8 @@ pub use gradients::{GradientSet, gradients};
 pub use memory::{peak_memory, resident_anonymous};
 pub use metrics::{Metrics, classification, multi_label, regression};
 pub use objective::{
-    Classification, Evaluation, HeadNeed, MultiLabel, NextToken, Objective, Prediction, Regression,
-    Tally, Targets, Truth,
+    ClassFigures, Classification, Confusion, Evaluation, HeadNeed, MultiLabel, NextToken,
+    Objective, Prediction, Regression, Selector, Tally, Targets, Truth,
 };
 pub use optimizer::{AdamW, AdamWState, ParameterStep};
 pub use parameters::{

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::Confusion;
+
 /// Metrics by the names that HF's `evaluate` and GLUE use.
 pub type Metrics = BTreeMap<String, f64>;
 
@@ -18,7 +20,7 @@ fn named<const N: usize>(metrics: [(&str, f64); N]) -> Metrics {
 /// If the two have different lengths or a class is `classes` or more.
 pub fn classification(predicted: &[u32], actual: &[u32], classes: usize) -> Metrics {
     assert_eq!(predicted.len(), actual.len(), "one prediction a row");
-    let mut confusion = Confusion::new(classes);
+    let mut confusion = Counts::new(classes);
     for (p, a) in predicted.iter().zip(actual) {
         confusion.add(*p, *a);
     }
@@ -27,11 +29,11 @@ pub fn classification(predicted: &[u32], actual: &[u32], classes: usize) -> Metr
 
 /// Rows by actual and predicted class.
 #[derive(Debug, Clone)]
-pub(crate) struct Confusion {
+pub(crate) struct Counts {
     counts: Vec<Vec<f64>>,
 }
 
-impl Confusion {
+impl Counts {
     pub fn new(classes: usize) -> Self {
         Self {
             counts: vec![vec![0.0; classes]; classes],
@@ -47,6 +49,18 @@ impl Confusion {
     /// If a class is none of those.
     pub fn add(&mut self, predicted: u32, actual: u32) {
         self.counts[actual as usize][predicted as usize] += 1.0;
+    }
+
+    /// The counts that are not zero.
+    pub fn confusion(&self) -> Confusion {
+        let cells = self.counts.iter().enumerate().flat_map(|(actual, row)| {
+            let cells = row.iter().enumerate().filter(|(_, rows)| **rows > 0.0);
+            cells.map(move |(predicted, rows)| [actual as u64, predicted as u64, *rows as u64])
+        });
+        Confusion {
+            classes: self.classes(),
+            counts: cells.collect(),
+        }
     }
 
     /// See [`classification`].

@@ -9,7 +9,8 @@ use peft_run::{
 use serde_json::{Value, json};
 
 use super::{
-    columns, compute, evaluation_object, label_separator, opened::Opened, part_rows, read_options,
+    class_report, columns, compute, evaluation_object, label_separator, opened::Opened, part_rows,
+    read_options,
 };
 use crate::args::EvalArgs;
 
@@ -62,6 +63,9 @@ pub fn eval(args: EvalArgs) -> Result<ExitCode> {
     };
     let evaluation = evaluation.map_err(|error| blame(error, &args.model))?;
     let mut object = evaluation_object(&evaluation);
+    if let Some(confusion) = &evaluation.confusion {
+        object.extend(class_report(confusion, &adapted.task.labels));
+    }
     if let Some(notice) = numbered(&parts.report(), &adapted.task.labels, &args.data) {
         eprintln!("peft: {notice}");
     }

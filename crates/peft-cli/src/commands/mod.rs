@@ -22,10 +22,10 @@ mod verify;
 
 use anyhow::{Context, Result};
 use peft_run::{
-    Evaluation, SelectedDevice,
+    Confusion, Evaluation, SelectedDevice,
     data::{ColumnMap, ReadOptions},
 };
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::args::{ColumnArgs, ComputeArgs};
 
@@ -111,4 +111,14 @@ fn evaluation_object(evaluation: &Evaluation) -> Map<String, Value> {
         object.insert(name.clone(), (*value).into());
     }
     object
+}
+
+/// Of classes: each one's figures, and the rows of the true ones by the predicted ones.
+fn class_report(confusion: &Confusion, labels: &[String]) -> Map<String, Value> {
+    let named = labels.iter().zip(confusion.by_class());
+    let classes = named.map(|(label, figures)| (label.clone(), json!(figures)));
+    Map::from_iter([
+        ("classes".to_owned(), Value::Object(classes.collect())),
+        ("confusion_matrix".to_owned(), json!(confusion.matrix())),
+    ])
 }

@@ -15,5 +15,5 @@ mod state;
 
 pub use fingerprint::{Fingerprint, adapter_inputs, inputs};
 pub use folder::{CHECKPOINT, CheckpointFolder};
-pub use settings::{Resolved, compare, settings};
+pub use settings::{Resolved, TIES, compare, settings};
 pub use state::{Best, Ending, FIRST, PhaseState, RunState, VERSION};

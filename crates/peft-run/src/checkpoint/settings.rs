@@ -24,6 +24,10 @@ pub struct Resolved<'a> {
     pub device: &'a str,
     /// Whether settings beside `tokenizer.json` overrule what it says.
     pub overruled: bool,
+    /// Weights of the classes, if they have some.
+    pub class_weights: Option<&'a [f64]>,
+    /// The metric that selects, where it is not the task's.
+    pub select_metric: Option<&'a str>,
     /// Whether the model itself drops anything in training.
     pub drops: bool,
     /// Whether blocks of the model share their layers.
@@ -126,6 +130,10 @@ const RECOMPUTED: [&str; 8] = [
     "ssh",
 ];
 
+/// Which of two adapters is kept that are equal in the metric that selects, among the settings. The first version
+/// kept the earlier, and so do runs that it began.
+pub const TIES: &str = "of equal selections";
+
 /// What a processor computes with, among the settings.
 const INSTRUCTIONS: &str = "the processor";
 
@@ -197,6 +205,19 @@ pub fn settings(config: &RunConfig, resolved: &Resolved) -> Map<String, Value> {
     set("--adapter", json!(config.adapter.is_some()));
     set("--steps (or --epochs)", json!(resolved.total_steps));
     set("--select-epochs", json!(config.select_epochs));
+    set(TIES, "kept by the lower loss".into());
+    for (key, value) in [
+        ("--eval-steps", json!(config.eval_steps)),
+        ("--early-stopping", json!(config.early_stopping)),
+        ("--class-weights", json!(resolved.class_weights)),
+    ] {
+        if !value.is_null() {
+            set(key, value);
+        }
+    }
+    if let Some(metric) = resolved.select_metric {
+        set("--select-metric", metric.into());
+    }
     set("--batch-size", json!(config.batch_size));
     set("--grad-accumulation", json!(config.grad_accumulation));
     set("--learning-rate", json!(resolved.learning_rate));
@@ -260,7 +281,8 @@ pub fn compare(before: &RunState, now: &RunState, output: &Path) -> Result<(), R
     for key in keys {
         let (old, new) = (before.settings.get(key), now.settings.get(key));
         // Of what the first version did not write down nothing is known.
-        let unknown = old.is_none() && (is_rule(key) || key == INSTRUCTIONS);
+        let unknown =
+            old.is_none() && (is_rule(key) || [INSTRUCTIONS, TIES].contains(&key.as_str()));
         if old != new && !unknown {
             let text = |value: Option<&Value>| {
                 value.filter(|value| !value.is_null()).map(Value::to_string)

@@ -34,6 +34,12 @@ pub struct RunState {
     pub tensors: String,
     /// The adapter that the output folder holds, if one has been selected.
     pub best: Option<Best>,
+    /// The step of the last selection, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selected: Option<u64>,
+    /// Selections since the best one.
+    #[serde(default)]
+    pub waited: u64,
     /// Which phase it is in, where it has more than one that trains.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<PhaseState>,
@@ -64,6 +70,8 @@ impl RunState {
             log_bytes: 0,
             tensors: String::new(),
             best: None,
+            selected: None,
+            waited: 0,
             phase: None,
             ending: None,
             initial,

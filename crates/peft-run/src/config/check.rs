@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use peft_config::{Origin, Problem};
-use peft_data::Format;
+use peft_data::{Format, Task};
 use peft_format::{TargetModules, gguf, near};
 use peft_methods::{Entry, selectable};
+use peft_train::{Selector, TrainError};
 use serde_json::{Map, Value};
 
-use crate::RunConfig;
+use crate::{RunConfig, objective};
 
 impl RunConfig {
     /// Everything that is wrong with the settings by themselves; the rest shows when files are opened.
@@ -74,6 +75,8 @@ impl RunConfig {
         }
         let counts = [
             ("select_epochs", Some(self.select_epochs)),
+            ("eval_steps", self.eval_steps),
+            ("early_stopping", self.early_stopping),
             ("batch_size", Some(self.batch_size as u64)),
             ("grad_accumulation", Some(self.grad_accumulation as u64)),
             ("max_length", Some(self.max_length as u64)),
@@ -97,6 +100,24 @@ impl RunConfig {
         if self.new_head && !self.task.has_classes() && self.task.problem_type().is_none() {
             let text = "a language model predicts with its own head; leave it out";
             wrong("new_head", text.into());
+        }
+        if self.eval_steps.is_some() && self.select_epochs != 1 {
+            let text = "selections are counted in steps or in epochs; leave `select_epochs` out";
+            wrong("eval_steps", text.into());
+        }
+        // The number of labels is no matter here.
+        let objective = objective(self.task, 2);
+        if let Err(TrainError::Setting { problem, fix, .. }) =
+            Selector::new(objective.as_ref(), self.select_metric.as_deref())
+        {
+            wrong("select_metric", format!("{problem}; {fix}"));
+        }
+        if self.class_weights.is_some() && self.task != Task::Classify {
+            let text = format!(
+                "classes have weights, and {} has none; leave it out",
+                objective.name()
+            );
+            wrong("class_weights", text);
         }
         if self.exclude_modules == TargetModules::AllLinear {
             let text = "expected names or a regular expression, found all-linear";

@@ -18,7 +18,7 @@ use peft_core::{Method, NameMap, WarmUpChoice};
 use peft_data::{Batch, Cursor, Dataset};
 use peft_format::AdapterConfig;
 use peft_models::Model;
-use peft_train::{GradientSet, Objective, StepReport, Trainer, peak_memory};
+use peft_train::{GradientSet, Objective, Selector, StepReport, Trainer, peak_memory};
 
 use self::{phases::Before, probe::Probe};
 use crate::{
@@ -50,6 +50,8 @@ pub(crate) struct Session<'a> {
     adapter_config: AdapterConfig,
     task: TaskFile,
     objective: Box<dyn Objective>,
+    /// What makes one adapter better than another.
+    selector: Selector,
     base: BaseFile,
     fit: Dataset,
     select: Dataset,
@@ -79,8 +81,8 @@ impl Session<'_> {
 
     fn drive(&mut self) -> Result<RunReport, RunError> {
         self.phases()?;
-        let per_epoch = self.config.steps_per_epoch(self.fit.len());
-        while self.state.step < self.state.total_steps {
+        let per_epoch = self.config.steps_per_epoch(self.fit.len()) as f64;
+        while self.state.step < self.state.total_steps && !self.has_waited() {
             let Cursor { epoch, batch } = self.state.cursor;
             let plan = self
                 .fit
@@ -95,18 +97,27 @@ impl Session<'_> {
                 }
                 self.state.step += 1;
                 self.state.cursor.batch += parts.len();
-                self.save_if_due(self.state.step)?;
-                if self.state.step == self.state.total_steps {
+                let step = self.state.step;
+                let last = step == self.state.total_steps;
+                let due = |steps: u64| step.is_multiple_of(steps) && !last;
+                if self.config.eval_steps.is_some_and(due) {
+                    self.select(step as f64 / per_epoch)?;
+                    self.save_checkpoint()?;
+                } else {
+                    self.save_if_due(step)?;
+                }
+                if last || self.has_waited() {
                     break;
                 }
             }
-            if self.state.step == self.state.total_steps {
+            if self.state.step == self.state.total_steps || self.has_waited() {
                 break;
             }
             if self.recorder.progress.should_stop() {
                 return Err(self.interrupt());
             }
-            let selects = (epoch + 1).is_multiple_of(self.config.select_epochs);
+            let selects = self.config.eval_steps.is_none()
+                && (epoch + 1).is_multiple_of(self.config.select_epochs);
             if selects {
                 self.select(epoch as f64 + 1.0)?;
             }
@@ -118,7 +129,21 @@ impl Session<'_> {
                 self.save_checkpoint()?;
             }
         }
-        self.end(self.state.step as f64 / per_epoch as f64)
+        if self.has_waited() && self.state.step < self.state.total_steps {
+            let (waited, figure) = (self.state.waited, self.selector.figure());
+            let text = format!(
+                "stopped after step {} of {}: {waited} selections in a row were not better by {figure}",
+                self.state.step, self.state.total_steps
+            );
+            self.recorder.progress.notice(&text);
+        }
+        self.end(self.state.step as f64 / per_epoch)
+    }
+
+    /// Whether enough selections in a row were not better to stop.
+    fn has_waited(&self) -> bool {
+        let patience = self.config.early_stopping;
+        patience.is_some_and(|patience| self.state.waited >= patience)
     }
 
     /// What follows the last step.

@@ -4,7 +4,7 @@ use burn::module::Module;
 use peft_core::save_adapter;
 use peft_data::Dataset;
 use peft_models::Model;
-use peft_train::{BadTensor, Evaluation, TrainError, first_not_finite};
+use peft_train::{BadTensor, Confusion, Evaluation, TrainError, first_not_finite};
 
 use super::Session;
 use crate::{
@@ -26,20 +26,15 @@ impl Session<'_> {
     pub fn select(&mut self, epoch: f64) -> Result<Best, RunError> {
         let step = self.state.step;
         if let Some(best) = &self.state.best
-            && best.step == step
+            && (best.step == step || self.state.selected == Some(step))
         {
             return Ok(best.clone());
         }
         let model = self.model.valid();
         let selection = self.evaluate(&model, &self.select, "selection")?;
         self.evaluated(step, epoch, "selection", &selection)?;
-        self.save(&model, LAST)?;
-        if let Some(best) = &self.state.best
-            && !self.objective.better(&selection, &best.selection)
-        {
-            return Ok(best.clone());
-        }
-        self.save(&model, "")?;
+        self.warn_of_one_class(&selection);
+        // The rows that only report choose nothing; their curve is of the whole run.
         let report = match &self.report {
             Some(data) => Some(self.evaluate(&model, data, "report")?),
             None => None,
@@ -47,13 +42,43 @@ impl Session<'_> {
         if let Some(report) = &report {
             self.evaluated(step, epoch, "report", report)?;
         }
+        self.save(&model, LAST)?;
+        if let Some(best) = &self.state.best
+            && !self.selector.better(&selection, &best.selection)
+        {
+            let best = best.clone();
+            self.state.waited += 1;
+            self.state.selected = Some(step);
+            return Ok(best);
+        }
+        self.save(&model, "")?;
         let best = Best {
             step,
             selection,
             report,
         };
         self.state.best = Some(best.clone());
+        self.state.waited = 0;
+        self.state.selected = Some(step);
         Ok(best)
+    }
+
+    /// Tell where every row is predicted to have one class, which accuracy may hide.
+    fn warn_of_one_class(&mut self, selection: &Evaluation) {
+        let only = selection
+            .confusion
+            .as_ref()
+            .and_then(Confusion::only_prediction);
+        let Some(label) = only.and_then(|class| self.task.labels.get(class)) else {
+            return;
+        };
+        let text = format!(
+            "after step {} every row of the selection is predicted to be `{}`: nothing else is learned yet; if it \
+             stays so, try another `learning_rate`, more steps, or `class_weights` = balanced",
+            self.state.step,
+            peft_format::shorten(label)
+        );
+        self.recorder.progress.notice(&text);
     }
 
     fn evaluate(

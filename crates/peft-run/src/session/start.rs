@@ -9,7 +9,7 @@ use std::{
 use peft_core::{Method, PhaseSpec, WarmUpChoice, learning_rate_factors};
 use peft_format::atomic::{AtomicDir, remove_leftovers};
 use peft_models::{Model, Network};
-use peft_train::{HostTensors, trains_undecayed};
+use peft_train::{HostTensors, Selector, trains_undecayed};
 
 use super::{
     Session,
@@ -23,10 +23,11 @@ use super::{
 use crate::{
     Event, Plan, Prepared, Progress, RunConfig, RunError, RunReport,
     checkpoint::{
-        self, CHECKPOINT, CheckpointFolder, Ending, FIRST, PhaseState, Resolved, RunState,
+        self, CHECKPOINT, CheckpointFolder, Ending, FIRST, PhaseState, Resolved, RunState, TIES,
     },
     config::{recomputed, record},
     event::Recorder,
+    objective::trained_objective,
     release_freed_memory,
 };
 
@@ -102,7 +103,8 @@ impl<'a> Session<'a> {
         resolved.learning_rate = Some(rate);
         let config = resolved;
         let (names, head) = (model.description().names(), data.task.head());
-        let objective = data.task.objective();
+        let (objective, class_weights) = trained_objective(&config, &data.task, &data.fit)?;
+        let selector = Selector::new(objective.as_ref(), config.select_metric.as_deref())?;
         let probe = Probe {
             config: &config,
             objective: objective.as_ref(),
@@ -150,6 +152,9 @@ impl<'a> Session<'a> {
             total_steps,
             device: kind,
             overruled,
+            class_weights: class_weights.as_deref(),
+            select_metric: Some(selector.figure())
+                .filter(|figure| *figure != objective.select_metric()),
             drops: folder.config().drops(),
             shares_layers: folder.config().shares_layers(),
             spares: match &made {
@@ -209,6 +214,10 @@ impl<'a> Session<'a> {
         if let (Some(phase), true) = (&mut state.phase, before.is_some()) {
             phase.steps = stage.steps;
         }
+        let selector = match state.settings.contains_key(TIES) {
+            true => selector,
+            false => selector.keeping_the_earlier(),
+        };
         let plan = Event::Plan {
             plan: Box::new(plan),
             device: reason,
@@ -228,6 +237,7 @@ impl<'a> Session<'a> {
             method: stage.method,
             adapter_config: stage.adapter_config,
             objective,
+            selector,
             task: data.task,
             base,
             fit: data.fit,

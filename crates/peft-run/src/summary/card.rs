@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use peft_config::value_text;
-use peft_train::{HeadNeed, Objective};
+use peft_train::{Confusion, HeadNeed, Objective};
 use serde_json::{Value, json};
 
 use super::{Summary, log::Log, short_name};
@@ -93,6 +93,55 @@ fn results(out: &mut String, run: &Summary, best: &Best) {
     row("selection: chose the adapter", &best.selection);
     if let Some(evaluation) = &best.report {
         row("report: chose nothing", evaluation);
+    }
+    let shown = best.report.as_ref().unwrap_or(&best.selection);
+    if let Some(confusion) = &shown.confusion {
+        let rows = if best.report.is_some() {
+            "report"
+        } else {
+            "selection"
+        };
+        classes(out, rows, confusion, &run.task.labels);
+    }
+}
+
+/// Most classes of which a card has a table, and of which it says what was taken for what.
+const TABLE: usize = 100;
+const MATRIX: usize = 12;
+
+/// Each class by itself, and which were taken for which.
+fn classes(out: &mut String, rows: &str, confusion: &Confusion, labels: &[String]) {
+    if labels.len() > TABLE {
+        return;
+    }
+    let _ = writeln!(
+        out,
+        "\nOf the rows of the {rows}, class by class:\n\n| class | rows | precision | recall | F1 |\n|---|---|---|---|---|"
+    );
+    for (label, of) in labels.iter().zip(confusion.by_class()) {
+        let _ = writeln!(
+            out,
+            "| {} | {} | {:.4} | {:.4} | {:.4} |",
+            code(label),
+            of.support,
+            of.precision,
+            of.recall,
+            of.f1
+        );
+    }
+    if labels.len() > MATRIX {
+        return;
+    }
+    let names: Vec<String> = labels.iter().map(|label| code(label)).collect();
+    let _ = writeln!(
+        out,
+        "\nRows by true class (down) and predicted class (across):\n\n| | {} |\n|---|{}",
+        names.join(" | "),
+        "---|".repeat(names.len())
+    );
+    for (name, counts) in names.iter().zip(confusion.matrix()) {
+        let counts: Vec<String> = counts.iter().map(u64::to_string).collect();
+        let _ = writeln!(out, "| {name} | {} |", counts.join(" | "));
     }
 }
 

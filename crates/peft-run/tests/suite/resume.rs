@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Asks to stop after so many steps.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Stop {
     after: Option<u64>,
     steps: u64,
@@ -27,6 +27,11 @@ impl Stop {
             after: Some(steps),
             ..Self::default()
         }
+    }
+
+    /// Whether a notice had these words.
+    pub fn told(&self, words: &str) -> bool {
+        self.notices.iter().any(|notice| notice.contains(words))
     }
 }
 

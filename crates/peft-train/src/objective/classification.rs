@@ -1,6 +1,9 @@
 use burn::{
     Tensor,
-    tensor::{Device, activation::softmax},
+    tensor::{
+        Device, TensorData,
+        activation::{log_softmax, softmax},
+    },
 };
 use peft_core::kernels::cross_entropy;
 
@@ -10,23 +13,45 @@ use super::{
     prediction::{incomparable, nothing},
     rows_of, scores,
 };
-use crate::{Output, TrainError, metrics::Confusion};
+use crate::{Output, TrainError, metrics::Counts};
 
 const NAME: &str = "classify";
 
 /// One class of several a sequence, by cross-entropy.
 ///
-/// The loss of scores `x` and the class `c` of a row is `ln Σ exp xᵢ − x_c`. The better of two evaluations
-/// is that of the higher accuracy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The loss of scores `x` and the class `c` of a row is `ln Σ exp xᵢ − x_c`. Of two evaluations that of
+/// the higher accuracy is better, if nothing else is asked for.
+///
+/// Classes may have weights `w`: the loss is then the mean weighted by them, `Σ w_c (ln Σ exp xᵢ − x_c) / Σ w_c`, as in
+/// PyTorch. Evaluations count all rows alike.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Classification {
     classes: usize,
+    weights: Option<Vec<f64>>,
 }
 
 impl Classification {
     /// Of so many classes.
     pub fn new(classes: usize) -> Self {
-        Self { classes }
+        Self {
+            classes,
+            weights: None,
+        }
+    }
+
+    /// With a weight for each class.
+    ///
+    /// # Panics
+    /// If there is not one for each, above 0 and finite.
+    #[must_use]
+    pub fn with_weights(self, weights: Vec<f64>) -> Self {
+        assert_eq!(weights.len(), self.classes, "a weight for each class");
+        let sound = |weight: &f64| weight.is_finite() && *weight > 0.0;
+        assert!(weights.iter().all(sound), "weights above 0");
+        Self {
+            weights: Some(weights),
+            ..self
+        }
     }
 }
 
@@ -61,6 +86,14 @@ impl Objective for Classification {
         }
     }
 
+    fn weight(&self, truth: &Truth) -> f64 {
+        let (Some(weights), Truth::Classes(classes)) = (&self.weights, truth) else {
+            return truth.rows() as f64;
+        };
+        let of = |class: &u32| weights.get(*class as usize).copied().unwrap_or(0.0);
+        classes.iter().map(of).sum()
+    }
+
     fn targets(&self, truth: &Truth, device: &Device) -> Result<Targets, TrainError> {
         let Truth::Classes(classes) = truth else {
             return Err(other_truth(self, truth));
@@ -73,7 +106,17 @@ impl Objective for Classification {
         let Targets::Classes(classes) = targets else {
             panic!("the targets of a classification are classes");
         };
-        cross_entropy(expect_scores(output), classes)
+        let scores = expect_scores(output);
+        let Some(weights) = &self.weights else {
+            return cross_entropy(scores, classes);
+        };
+        let options = (&scores.device(), scores.dtype());
+        let data = TensorData::new(weights.clone(), [weights.len()]);
+        let weights = Tensor::<1>::from_data(data, options).select(0, classes.clone());
+        let rows = classes.dims()[0];
+        let true_ones = log_softmax(scores, 1).gather(1, classes.reshape([rows, 1]));
+        let costs = true_ones.reshape([rows]).neg() * weights.clone();
+        costs.sum() / weights.sum()
     }
 
     fn predict(&self, output: Output, _: Option<&Truth>) -> Result<Vec<Prediction>, TrainError> {
@@ -92,7 +135,7 @@ impl Objective for Classification {
         Box::new(Classes {
             rows: 0,
             loss: 0.0,
-            counts: Confusion::new(self.classes),
+            counts: Counts::new(self.classes),
         })
     }
 
@@ -100,8 +143,12 @@ impl Objective for Classification {
         "accuracy"
     }
 
-    fn better(&self, new: &Evaluation, old: &Evaluation) -> bool {
-        new.metrics["accuracy"] > old.metrics["accuracy"]
+    fn figures(&self) -> &'static [&'static str] {
+        &["loss", "accuracy", "f1", "matthews"]
+    }
+
+    fn select_metric(&self) -> &'static str {
+        "accuracy"
     }
 }
 
@@ -109,7 +156,7 @@ impl Objective for Classification {
 struct Classes {
     rows: usize,
     loss: f64,
-    counts: Confusion,
+    counts: Counts,
 }
 
 impl Tally for Classes {
@@ -153,6 +200,7 @@ impl Tally for Classes {
             loss: self.loss / self.rows as f64,
             metrics: self.counts.metrics(),
             rows: self.rows,
+            confusion: Some(self.counts.confusion()),
         })
     }
 }

@@ -5,6 +5,7 @@ mod multi_label;
 mod next_token;
 mod prediction;
 mod regression;
+mod selector;
 
 use std::fmt::Debug;
 
@@ -20,8 +21,9 @@ use crate::TrainError;
 pub use classification::Classification;
 pub use multi_label::MultiLabel;
 pub use next_token::NextToken;
-pub use prediction::{Evaluation, Prediction, Tally};
+pub use prediction::{ClassFigures, Confusion, Evaluation, Prediction, Tally};
 pub use regression::Regression;
+pub use selector::Selector;
 
 /// What the rows of a batch really are, on the host.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -163,13 +165,18 @@ pub trait Objective: Debug + Send + Sync {
     /// Name of the metric that people ask for first.
     fn main_metric(&self) -> &'static str;
 
+    /// Names of the figures of an evaluation, the loss first.
+    fn figures(&self) -> &'static [&'static str];
+
+    /// The figure that tells the better of two evaluations where nothing else is said.
+    fn select_metric(&self) -> &'static str {
+        "loss"
+    }
+
     /// The least and the largest value that the main metric can have.
     fn metric_range(&self) -> (f64, f64) {
         (0.0, 1.0)
     }
-
-    /// Whether an evaluation is better than one before it; equal ones keep the earlier.
-    fn better(&self, new: &Evaluation, old: &Evaluation) -> bool;
 }
 
 /// Rows that are labelled for another objective.

@@ -18,8 +18,8 @@ const NAME: &str = "multi-label";
 /// Any number of labels a sequence, each by itself, by binary cross-entropy.
 ///
 /// The loss of a score `x` and its truth `z` (0 or 1) is `max(x, 0) − x z + ln(1 + exp(−|x|))`, averaged over
-/// rows and labels: it overflows for no `x`. The better of two evaluations is that of the higher F1 over all
-/// labels of all rows.
+/// rows and labels: it overflows for no `x`. Of two evaluations that of the higher F1 over all labels of all
+/// rows is better, if nothing else is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MultiLabel {
     labels: usize,
@@ -106,8 +106,12 @@ impl Objective for MultiLabel {
         "f1"
     }
 
-    fn better(&self, new: &Evaluation, old: &Evaluation) -> bool {
-        new.metrics["f1"] > old.metrics["f1"]
+    fn figures(&self) -> &'static [&'static str] {
+        &["loss", "f1", "f1_macro", "accuracy"]
+    }
+
+    fn select_metric(&self) -> &'static str {
+        "f1"
     }
 }
 
@@ -156,6 +160,7 @@ impl Tally for Labels {
             loss: self.loss / (self.rows * self.width) as f64,
             metrics: self.hits.metrics(),
             rows: self.rows,
+            confusion: None,
         })
     }
 }

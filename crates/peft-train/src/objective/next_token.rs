@@ -11,8 +11,8 @@ const NAME: &str = "causal-lm";
 /// The next token of a text, at every token that is to be predicted.
 ///
 /// The loss is the mean of `−ln p(token | tokens before it)` over the tokens to be predicted, those of all
-/// rows counted alike. Perplexity is `exp` of it, in `f64` over all rows of an evaluation; the better of two
-/// is that of the lower loss.
+/// rows counted alike. Perplexity is `exp` of it, in `f64` over all rows of an evaluation; of two that of the
+/// lower loss is better, if nothing else is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct NextToken;
 
@@ -113,12 +113,12 @@ impl Objective for NextToken {
         "perplexity"
     }
 
-    fn metric_range(&self) -> (f64, f64) {
-        (1.0, f64::INFINITY)
+    fn figures(&self) -> &'static [&'static str] {
+        &["loss", "perplexity"]
     }
 
-    fn better(&self, new: &Evaluation, old: &Evaluation) -> bool {
-        new.loss < old.loss
+    fn metric_range(&self) -> (f64, f64) {
+        (1.0, f64::INFINITY)
     }
 }
 
@@ -193,6 +193,7 @@ impl Tally for Tokens {
             loss,
             metrics: Metrics::from([("perplexity".to_owned(), perplexity)]),
             rows: self.rows,
+            confusion: None,
         })
     }
 }

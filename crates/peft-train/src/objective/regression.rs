@@ -14,7 +14,7 @@ const NAME: &str = "regress";
 
 /// A number a sequence, by squared error.
 ///
-/// The better of two evaluations is that of the lower mean squared error.
+/// Of two evaluations that of the lower mean squared error is better, if nothing else is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Regression;
 
@@ -77,12 +77,12 @@ impl Objective for Regression {
         "pearson"
     }
 
-    fn metric_range(&self) -> (f64, f64) {
-        (-1.0, 1.0)
+    fn figures(&self) -> &'static [&'static str] {
+        &["loss", "mse", "pearson", "spearman"]
     }
 
-    fn better(&self, new: &Evaluation, old: &Evaluation) -> bool {
-        new.loss < old.loss
+    fn metric_range(&self) -> (f64, f64) {
+        (-1.0, 1.0)
     }
 }
 
@@ -120,6 +120,7 @@ impl Tally for Numbers {
             loss: metrics["mse"],
             metrics,
             rows: self.actual.len(),
+            confusion: None,
         })
     }
 }

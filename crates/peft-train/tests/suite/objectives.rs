@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use peft_train::{
     Classification, Evaluation, MultiLabel, NextToken, Objective, Output, Prediction, Regression,
-    Truth,
+    Selector, Truth,
     core::{
         AdapterContext,
         kernels::normal,
@@ -138,6 +138,130 @@ fn a_sure_mistake_about_a_class_keeps_its_cost() {
     }
 }
 
+/// Torch's `CrossEntropyLoss(weight=…)`: a mean weighted by the classes, however the batch is cut.
+#[test]
+fn classes_may_weigh_more_than_others() {
+    let device = cpu();
+    let weights = [0.5, 3.0, 1.0];
+    let objective = Classification::new(3).with_weights(weights.to_vec());
+    let scores = [
+        [0.2, -1.0, 0.7],
+        [1.5, 0.1, 0.0],
+        [-0.3, 0.4, 0.9],
+        [0.0, 2.0, -1.0],
+    ];
+    let classes = [0, 1, 2, 0];
+    let loss = |rows: std::ops::Range<usize>| {
+        let values = scores[rows.clone()].concat();
+        let output = Tensor::<1>::from_floats(values.as_slice(), &device).reshape([rows.len(), 3]);
+        let truth = Truth::Classes(&classes[rows]);
+        let targets = objective.targets(&truth, &device).unwrap();
+        let value = values_of(objective.loss(Output::Scores(output), targets));
+        (value, objective.weight(&truth))
+    };
+    let cost = |row: usize| {
+        let x: Vec<f64> = scores[row].iter().map(|x| f64::from(*x)).collect();
+        x.iter().map(|x| x.exp()).sum::<f64>().ln() - x[classes[row] as usize]
+    };
+    let all = 0.5 + 3.0 + 1.0 + 0.5;
+    let of = |row: usize| weights[classes[row] as usize] * cost(row);
+    let expected: f64 = (0..4).map(of).sum::<f64>() / all;
+    let (whole, weight) = loss(0..4);
+    assert!((whole - expected).abs() < 1e-6 && (weight - all).abs() < 1e-12);
+    let parts = [loss(0..1), loss(1..4)];
+    let together: f64 = parts.iter().map(|(loss, weight)| loss * weight / all).sum();
+    assert!((together - expected).abs() < 1e-6);
+    // Evaluations count all rows alike.
+    let values = scores.concat();
+    let output = Tensor::<1>::from_floats(values.as_slice(), &device).reshape([4, 3]);
+    let predictions = objective.predict(Output::Scores(output), None).unwrap();
+    let found = tallied(&objective, &predictions, &Truth::Classes(&classes), &[]);
+    let plain = (0..4).map(cost).sum::<f64>() / 4.0;
+    assert!((found.loss - plain).abs() < 1e-6, "{found:?}");
+}
+
+fn values_of(loss: Tensor<1>) -> f64 {
+    values(loss)[0]
+}
+
+/// scikit-learn's `confusion_matrix` and `classification_report`.
+#[test]
+fn classes_are_reported_one_by_one() {
+    let objective = Classification::new(4);
+    let row = |class: usize| {
+        let scores: Vec<f32> = (0..4).map(|c| if c == class { 3.0 } else { 0.0 }).collect();
+        Prediction::Class {
+            probabilities: scores.clone(),
+            scores,
+        }
+    };
+    let predictions: Vec<Prediction> = [0, 1, 1, 2, 0, 1].map(row).into();
+    let actual = [0, 1, 0, 1, 0, 1];
+    let found = tallied(&objective, &predictions, &Truth::Classes(&actual), &[2]);
+    let confusion = found.confusion.unwrap();
+    let matrix = [[2, 1, 0, 0], [0, 2, 1, 0], [0; 4], [0; 4]];
+    assert_eq!(confusion.matrix(), matrix.map(|row| row.to_vec()));
+    let figures = confusion.by_class();
+    let told = figures
+        .iter()
+        .map(|of| (of.precision, of.recall, of.support));
+    let expected = [
+        (1.0, 2.0 / 3.0, 3),
+        (2.0 / 3.0, 2.0 / 3.0, 3),
+        (0.0, 0.0, 0),
+        (0.0, 0.0, 0),
+    ];
+    assert_eq!(told.collect::<Vec<_>>(), expected);
+    assert!((figures[0].f1 - 0.8).abs() < 1e-12);
+    assert_eq!(confusion.only_prediction(), None);
+    let only = tallied(&objective, &[1, 1].map(row), &Truth::Classes(&[0, 1]), &[]);
+    assert_eq!(only.confusion.unwrap().only_prediction(), Some(1));
+    // Rows of one class have one answer.
+    let right = tallied(&objective, &[1, 1].map(row), &Truth::Classes(&[1, 1]), &[]);
+    assert_eq!(right.confusion.unwrap().only_prediction(), None);
+}
+
+#[test]
+fn what_selects_is_a_figure_and_then_the_loss() {
+    let objective = Classification::new(3);
+    let of = |loss: f64, accuracy: f64, f1: f64| Evaluation {
+        loss,
+        metrics: [("accuracy", accuracy), ("f1", f1)]
+            .map(|(name, value)| (name.to_owned(), value))
+            .into(),
+        rows: 4,
+        confusion: None,
+    };
+    let own = Selector::new(&objective, None).unwrap();
+    assert_eq!(own.figure(), "accuracy");
+    let (a, b) = (of(0.5, 0.8, 0.1), of(0.4, 0.8, 0.0));
+    assert!(own.better(&b, &a) && !own.better(&a, &b) && !own.better(&a, &a));
+    let earlier = own.clone().keeping_the_earlier();
+    assert!(!earlier.better(&b, &a) && earlier.better(&of(0.9, 0.9, 0.0), &a));
+    let by_f1 = Selector::new(&objective, Some("f1")).unwrap();
+    assert!(by_f1.better(&a, &b));
+    let by_loss = Selector::new(&objective, Some("loss")).unwrap();
+    assert!(by_loss.better(&b, &a) && !by_loss.better(&of(f64::NAN, 1.0, 1.0), &a));
+    assert!(by_loss.better(&a, &of(f64::NAN, 1.0, 1.0)));
+    let error = Selector::new(&objective, Some("f2"))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("`f2`") && error.contains("matthews"),
+        "{error}"
+    );
+    for objective in [
+        &MultiLabel::new(2) as &dyn Objective,
+        &Regression,
+        &NextToken,
+    ] {
+        for figure in objective.figures() {
+            assert!(Selector::new(objective, Some(figure)).is_ok(), "{figure}");
+        }
+        assert!(objective.figures().contains(&objective.main_metric()));
+    }
+}
+
 const WIDTH: usize = 5;
 const VOCABULARY: usize = 11;
 /// Rows of 4, 1, 6 and 3 tokens; the second has nothing to predict.
@@ -249,8 +373,11 @@ fn perplexity_is_of_all_tokens_together() {
         loss: evaluation.loss + 1.0,
         ..evaluation.clone()
     };
-    assert!(objective.better(&evaluation, &worse) && !objective.better(&worse, &evaluation));
-    assert!(!objective.better(&evaluation, &evaluation));
+    for figure in [None, Some("perplexity")] {
+        let by = Selector::new(&objective, figure).unwrap();
+        assert!(by.better(&evaluation, &worse) && !by.better(&worse, &evaluation));
+        assert!(!by.better(&evaluation, &evaluation));
+    }
 
     // What cannot be predicted, or does not fit, is refused.
     assert!(objective.predict(output(), None).is_err());
