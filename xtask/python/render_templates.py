@@ -4,8 +4,8 @@
     render_templates.py FOLDER   (templates as *.jinja)
 
 Writes a JSON object to stdout: "conversations" by name, and "cases", one for every template, conversation and generation prompt (off,
-on): "template", "conversation", "generation_prompt", "text" (null and "error" where the template refuses), and without a generation
-prompt "mask", the character ranges inside of generation blocks, of templates that have some. It is 26 July 2024, 12:03:04.
+on): "template", "conversation", "generation_prompt", "text" (null and "error" where the template refuses), and "mask", the
+character ranges inside of generation blocks, of templates that have some. It is 26 July 2024, 12:03:04.
 """
 
 import datetime
@@ -52,7 +52,7 @@ def main():
                         conversations=[messages], chat_template=source, add_generation_prompt=prompt,
                         return_assistant_tokens_mask=marks, bos_token="<s>", eos_token="</s>")
                     case["text"] = texts[0]
-                    if marks and not prompt:
+                    if marks:
                         case["mask"] = [list(span) for span in masks[0]]
                 except Exception as error:  # a template that refuses
                     case["text"], case["error"] = None, str(error)

@@ -200,7 +200,7 @@ fn compare(case: &Case, turns: &[Turn], folder: &Path) -> Result<Found> {
         .iter()
         .map(|turn| Message::new(&turn.role, &turn.content));
     let conversation = Conversation::new(messages.collect());
-    let text = match (
+    match (
         template.render(&conversation, case.generation_prompt),
         &case.text,
     ) {
@@ -213,8 +213,8 @@ fn compare(case: &Case, turns: &[Turn], folder: &Path) -> Result<Found> {
         (Ok(ours), Some(theirs)) if ours != *theirs => {
             return Ok(Found::Different(first_difference(&ours, theirs)));
         }
-        (Ok(ours), Some(_)) => ours,
-    };
+        (Ok(_), Some(_)) => {}
+    }
     let Some(mask) = &case.mask else {
         return Ok(Found::Equal { mask: false });
     };
@@ -230,7 +230,8 @@ fn compare(case: &Case, turns: &[Turn], folder: &Path) -> Result<Found> {
             found.found
         )));
     }
-    let characters = |at: usize| text[..at].chars().count();
+    // Training adds no generation prompt; one behind the answers moves none of them.
+    let characters = |at: usize| found.text[..at].chars().count();
     let ours: Vec<[usize; 2]> = found
         .answers
         .iter()

@@ -57,18 +57,7 @@ pub fn write(
         .collect::<Result<_>>()?;
     table(&mut text, study, arms, &estimates, unadapted);
     rates(&mut text, study, arms);
-    for arm in arms {
-        if arm.outcomes.len() < study.seeds.len() {
-            let _ = writeln!(
-                text,
-                "\n**Incomplete**: {} has {} of {} runs that were measured; `cargo xtask study {}` goes on.",
-                arm.arm.name,
-                arm.outcomes.len(),
-                study.seeds.len(),
-                study.name
-            );
-        }
-    }
+    incomplete(&mut text, study, arms);
     claims(&mut text, study, arms)?;
     text.push_str("\n## Plots\n\n");
     if arms.iter().any(|arm| !arm.outcomes.is_empty()) {
@@ -80,6 +69,27 @@ pub fn write(
     files::write_atomic(&docs.join("losses.svg"), plot.as_bytes())?;
     text.push_str("\n![Losses of the steps](losses.svg)\n");
     files::write_atomic(&docs.join("README.md"), text.as_bytes())
+}
+
+fn incomplete(text: &mut String, study: &Study, arms: &[Standing]) {
+    let missing = arms.iter().filter_map(|arm| {
+        let (tried, rates) = (arm.swept.len(), study.rates_of(arm.arm).len());
+        let (measured, seeds) = (arm.outcomes.len(), study.seeds.len());
+        let words = match arm.rate {
+            None => format!("{} ({tried} of {rates} rates tried)", arm.arm.name),
+            Some(_) => format!("{} ({measured} of {seeds} seeds measured)", arm.arm.name),
+        };
+        (measured < seeds).then_some(words)
+    });
+    let missing: Vec<String> = missing.collect();
+    if !missing.is_empty() {
+        let _ = writeln!(
+            text,
+            "\n**Incomplete**: {}. `cargo xtask study {}` goes on.",
+            missing.join(", "),
+            study.name
+        );
+    }
 }
 
 fn protocol(text: &mut String, study: &Study) {
