@@ -18,13 +18,16 @@ pub fn objective(task: Task, labels: usize) -> Box<dyn Objective> {
     }
 }
 
+/// An objective, and the weights of its classes where there are any.
+pub(crate) type Weighted = (Box<dyn Objective>, Option<Vec<f64>>);
+
 /// What a run learns: the objective of its task, with weights of classes where they are asked for. The weights come
 /// with it.
 pub(crate) fn trained_objective(
     config: &RunConfig,
     task: &TaskFile,
     rows: &Dataset,
-) -> Result<(Box<dyn Objective>, Option<Vec<f64>>), RunError> {
+) -> Result<Weighted, RunError> {
     let Some(weights) = &config.class_weights else {
         return Ok((task.objective(), None));
     };

@@ -160,7 +160,7 @@ fn classes_may_weigh_more_than_others() {
         (value, objective.weight(&truth))
     };
     let cost = |row: usize| {
-        let x: Vec<f64> = scores[row].iter().map(|x| f64::from(*x)).collect();
+        let x: Vec<f64> = scores[row].to_vec();
         x.iter().map(|x| x.exp()).sum::<f64>().ln() - x[classes[row] as usize]
     };
     let all = 0.5 + 3.0 + 1.0 + 0.5;
