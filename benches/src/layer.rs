@@ -85,7 +85,7 @@ impl Case for LayerCase {
                     .forward(self.input.clone(), &self.rows, &self.config, 0, &context);
             // A device that computes lazily must finish inside of the time.
             output.device().sync()?;
-            return Ok(Measured { tokens, loss: None });
+            return Ok(Measured::whole(tokens, None));
         }
         // As in the middle of a stack: the input needs its gradient, too.
         let input = self.input.clone().detach().require_grad();
@@ -98,10 +98,7 @@ impl Case for LayerCase {
         if self.full || self.trained > 0 {
             anyhow::ensure!(input.grad(&grads).is_some(), "the input got no gradient");
         }
-        Ok(Measured {
-            tokens,
-            loss: Some(loss.into_scalar::<f64>()),
-        })
+        Ok(Measured::whole(tokens, Some(loss.into_scalar::<f64>())))
     }
 }
 

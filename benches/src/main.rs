@@ -3,7 +3,9 @@
 
 mod adapter;
 mod base;
+mod causal;
 mod concentration;
+mod decode;
 mod energy;
 mod layer;
 mod memory;
@@ -11,6 +13,7 @@ mod probe;
 mod protocol;
 mod single;
 mod step;
+mod tokenise;
 mod training;
 
 use std::{
@@ -103,11 +106,15 @@ fn set_up(
         "minilm_step" => Ok(Box::new(step::StepCase::new(&setup, device)?) as _),
         "bert_base_step" => Ok(Box::new(base::BaseCase::new(&setup, device)?) as _),
         "minilm_probe" => Ok(Box::new(probe::ProbeCase::new(&setup, device)?) as _),
+        "smollm2_step" => Ok(Box::new(causal::CausalCase::new(&setup, device)?) as _),
+        "smollm2_generate" => Ok(Box::new(decode::GenerateCase::new(&setup, device)?) as _),
+        "stream_read" => Ok(Box::new(decode::ReadCase::new(&setup)?) as _),
+        "tokenise" => Ok(Box::new(tokenise::TokeniseCase::new(&setup)?) as _),
         "linear" => Ok(Box::new(single::LinearCase::new(&setup, device)?) as _),
         "merge" => Ok(Box::new(single::MergeCase::new(&setup, device)?) as _),
         other => bail!(
             "unknown case `{other}`; known: bert_layer, minilm_step, minilm_probe, bert_base_step, \
-             linear, merge"
+             smollm2_step, smollm2_generate, stream_read, tokenise, linear, merge"
         ),
     })?;
     peft_run::release_freed_memory();

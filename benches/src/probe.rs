@@ -97,9 +97,7 @@ impl Case for ProbeCase {
 
     fn run(&mut self) -> Result<Measured> {
         self.probe()?;
-        Ok(Measured {
-            tokens: EPOCHS * self.data.lengths().iter().sum::<usize>(),
-            loss: None,
-        })
+        let tokens = EPOCHS * self.data.lengths().iter().sum::<usize>();
+        Ok(Measured::whole(tokens, None))
     }
 }

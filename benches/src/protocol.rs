@@ -83,6 +83,9 @@ pub struct Setup {
     pub dropout: bool,
     #[serde(default)]
     pub recompute: bool,
+    /// Bytes of weights that stand for a token in a streaming read.
+    #[serde(default)]
+    pub weight_bytes: u64,
     #[serde(default = "twelve")]
     pub layers: usize,
     #[serde(default)]
@@ -101,8 +104,18 @@ impl Setup {
 
 /// What an iteration did.
 pub struct Measured {
-    pub tokens: usize,
+    /// Not a whole number where something else stands for tokens.
+    pub tokens: f64,
     pub loss: Option<f64>,
+}
+
+impl Measured {
+    pub fn whole(tokens: usize, loss: Option<f64>) -> Self {
+        Self {
+            tokens: tokens as f64,
+            loss,
+        }
+    }
 }
 
 fn default_name() -> String {

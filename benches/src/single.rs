@@ -139,10 +139,7 @@ impl Case for LinearCase {
             }
         };
         self.holder = Some(holder);
-        Ok(Measured {
-            tokens,
-            loss: Some(loss),
-        })
+        Ok(Measured::whole(tokens, Some(loss)))
     }
 }
 
@@ -175,9 +172,6 @@ impl Case for MergeCase {
         let merged = self.adapter.effective(self.weight.clone());
         merged.device().sync()?;
         let [rows, _] = merged.dims();
-        Ok(Measured {
-            tokens: rows,
-            loss: None,
-        })
+        Ok(Measured::whole(rows, None))
     }
 }

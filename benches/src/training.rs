@@ -158,9 +158,6 @@ impl Training {
                     Ok(differentiate(model, &packed, context, recompute, loss))
                 })?;
         self.model = Some(model);
-        Ok(Measured {
-            tokens: inputs.ids.len(),
-            loss: Some(report.loss),
-        })
+        Ok(Measured::whole(inputs.ids.len(), Some(report.loss)))
     }
 }
