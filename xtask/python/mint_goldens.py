@@ -418,8 +418,12 @@ def mint_trace(out, case):
         "head": [p for n, p in trainable.items() if "modules_to_save" in n],
     }
     assert sum(map(len, groups.values())) == len(trainable)
-    optimizer = torch.optim.AdamW(
-        [{"params": groups[g], "lr": rates[g]} for g in groups], betas=(0.9, 0.999), eps=1e-8, weight_decay=decay)
+    # As the Trainer of transformers: biases (and norms, of which none is trained here) do not decay.
+    plain = {id(p) for n, p in trainable.items() if n.endswith("bias")}
+    parts = [(g, decays, [p for p in groups[g] if (id(p) not in plain) == decays]) for g in groups for decays in (True, False)]
+    optimizer = torch.optim.AdamW([{"params": ps, "lr": rates[g], "weight_decay": decay if decays else 0.0} for g, decays, ps in parts if ps],
+                                  betas=(0.9, 0.999), eps=1e-8)
+    group_rates = [rates[g] for g, _, ps in parts if ps]
     losses, norms, factors = [], [], []
     allocates = hasattr(model.base_model, "update_and_allocate")
     for step in range(steps):
@@ -429,7 +433,7 @@ def mint_trace(out, case):
         ids = torch.tensor([r["ids"] + [0] * (width - len(r["ids"])) for r in part])
         mask = torch.tensor([[1] * len(r["ids"]) + [0] * (width - len(r["ids"])) for r in part])
         factor = schedule_factor(step, steps, warmup)
-        for group, rate in zip(optimizer.param_groups, rates.values()):
+        for group, rate in zip(optimizer.param_groups, group_rates):
             group["lr"] = rate * factor
         loss = model(input_ids=ids, attention_mask=mask, labels=torch.tensor([r["label"] for r in part])).loss
         loss.backward()
@@ -452,7 +456,7 @@ def mint_trace(out, case):
         "order": "step k (0-based) takes rows [8k mod 40, 8k mod 40 + 8), padded on the right to its longest row, masked; type ids 0",
         "steps": steps, "loss_kind": "cross entropy, mean over the batch",
         "optimizer": {"name": "AdamW", "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": decay,
-                      "weight_decay_rule": "decoupled, p -= lr*wd*p before the step, on every trained tensor, bias included",
+                      "weight_decay_rule": "decoupled, p -= lr*wd*p before the step, on every trained tensor but biases, as the Trainer of transformers",
                       "learning_rate": rates},
         "schedule": {"kind": "linear", "warmup_steps": warmup,
                      "rule": "factor at 0-based step k of T: k/W for k < W, else (T-k)/(T-W); the first step has factor 0",

@@ -49,6 +49,8 @@ fn adapted_by(
         ("init_r", 4),
         ("target_r", 2),
         ("n_frequency", 24),
+        ("num_heads", 4),
+        ("block_size", 16),
     ] {
         if entry.keys.contains(&key) {
             settings.insert(key.into(), json!(value));
@@ -122,7 +124,7 @@ fn recomputed_gradients_are_the_kept_ones() {
         }
         let paths: Vec<&str> = kept.paths().collect();
         assert_eq!(recomputed.paths().collect::<Vec<_>>(), paths, "{name}");
-        assert!(paths.len() > 4, "{name}: {paths:?}");
+        assert!(paths.len() >= 4, "{name}: {paths:?}");
         for path in paths {
             let [a, b] = [&recomputed, &kept].map(|set| values(set.get(path).unwrap().clone()));
             // Passes through shared layers are summed in another order, and a run is not resumed so.

@@ -344,7 +344,7 @@ fn damage_is_noticed_and_half_done_replacements_are_finished() {
     };
     broken("state.json", b"{", "EOF");
     broken("state.json", b"{}", "version");
-    broken("state.json", b"{\"version\": 2}", "format is 2");
+    broken("state.json", b"{\"version\": 3}", "format is 3");
     broken("state.json", b"{\"version\": 1, \"x\": 0}", "unknown field");
     let tensors = std::fs::read(checkpoint.join("tensors.safetensors")).unwrap();
     broken(
