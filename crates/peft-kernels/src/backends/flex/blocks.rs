@@ -145,9 +145,15 @@ impl Blocks {
                 T::decode(self.kind, &self.line(line)[at..], &mut room.narrow, to);
                 return;
             }
-            self.decode(line, range, room, |at, values| {
-                to[at..at + values.len()].copy_from_slice(values);
-            });
+            self.decode(
+                line,
+                range,
+                room,
+                #[inline(always)]
+                |at, values| {
+                    to[at..at + values.len()].copy_from_slice(values);
+                },
+            );
         }
     }
 

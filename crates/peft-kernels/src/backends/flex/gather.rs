@@ -60,11 +60,17 @@ impl<T: Real> Kernel for DecodedRows<'_, T> {
         for (out, &id) in self.out.chunks_exact_mut(d).zip(self.ids) {
             // SAFETY: ids were checked, the whole line is shown, and the table's tensor is alive.
             unsafe {
-                self.table.decode(id, 0..d, &mut room, |at, values: &[T]| {
-                    for (out, &value) in out[at..].iter_mut().zip(values) {
-                        out.write(value);
-                    }
-                });
+                self.table.decode(
+                    id,
+                    0..d,
+                    &mut room,
+                    #[inline(always)]
+                    |at, values: &[T]| {
+                        for (out, &value) in out[at..].iter_mut().zip(values) {
+                            out.write(value);
+                        }
+                    },
+                );
             }
         }
     }

@@ -83,11 +83,21 @@ impl<T: Real, B: Columns<T>> Dots<T, B> {
         // SAFETY: the rows of `a` are contiguous, by `suits`; the column is there.
         unsafe {
             let rows: [&[T]; N] = core::array::from_fn(|i| self.a.line(i));
-            self.b.show(self.first + j, room, |at, column| {
-                for (sum, row) in sums.iter_mut().zip(rows) {
-                    sum.add(&row[at..at + column.len()], column, |x, y| x * y);
-                }
-            });
+            self.b.show(
+                self.first + j,
+                room,
+                #[inline(always)]
+                |at, column| {
+                    for (sum, row) in sums.iter_mut().zip(rows) {
+                        sum.add(
+                            &row[at..at + column.len()],
+                            column,
+                            #[inline(always)]
+                            |x, y| x * y,
+                        );
+                    }
+                },
+            );
         }
         sums.map(Running::total)
     }

@@ -181,6 +181,7 @@ pub unsafe fn pack_blocks<V: Vector>(
                 rows.start + k,
                 cols.clone(),
                 &mut room,
+                #[inline(always)]
                 |mut at, mut values| {
                     while !values.is_empty() {
                         let (panel, column) = (at / width, at % width);
