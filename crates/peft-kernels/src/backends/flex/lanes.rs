@@ -76,11 +76,14 @@ impl<T: Real> Running<T> {
         assert_eq!(x.len(), y.len());
         debug_assert_eq!(self.left, 0, "a piece after the last");
         let ((xs, x_rest), (ys, y_rest)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>());
+        // In a variable of its own, which can live in a register.
+        let mut lanes = self.lanes;
         for (a, b) in xs.iter().zip(ys) {
             for i in 0..LANES {
-                self.lanes[i] += f(a[i], b[i]);
+                lanes[i] += f(a[i], b[i]);
             }
         }
+        self.lanes = lanes;
         for ((rest, &a), &b) in self.rest.iter_mut().zip(x_rest).zip(y_rest) {
             *rest = f(a, b);
         }
