@@ -39,7 +39,7 @@ pub struct AdapterConfig {
 
 impl AdapterConfig {
     /// Reads `adapter_config.json` from an adapter folder, or the file itself; one of MLX-LM is given in
-    /// PEFT's words, see [`mlx`](crate::mlx).
+    /// PEFT's words, see [`mlx`].
     ///
     /// # Errors
     /// [`FormatError`] naming the file and the key.
