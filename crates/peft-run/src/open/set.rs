@@ -9,7 +9,7 @@ use peft_format::AdapterConfig;
 use peft_models::{Model, ModelFolder, Network};
 
 use super::{expect_task, infer_task, read_with_method, use_head_of};
-use crate::{BaseFile, BaseOptions, RunError, TaskFile, text};
+use crate::{BaseFile, BaseOptions, RunError, TaskFile, objective::CAUSAL, text};
 
 /// What [`open_set`] is asked for.
 #[derive(Debug, Clone, Copy)]
@@ -77,13 +77,20 @@ pub fn open_set(options: &OpenSetOptions) -> Result<AdaptedSet, RunError> {
         }
         let (method, loaded) = read_with_method(path)?;
         use_head_of(&mut folder, Some(&loaded));
-        let own = match TaskFile::read(path)? {
+        let mut own = match TaskFile::read(path)? {
             Some(task) => task,
             None => infer_task(&folder, Some(&loaded), options.task, tokenizer.max_length())?,
         };
-        match &task {
+        match &mut task {
             None => task = Some((name, own)),
-            Some((first, shared)) => expect_same(shared, first, &own, name)?,
+            Some((first, shared)) => {
+                // How long the texts were that a language model learned from says nothing of what it predicts.
+                if shared.task == CAUSAL && own.task == CAUSAL {
+                    let longest = shared.max_length.max(own.max_length);
+                    (shared.max_length, own.max_length) = (longest, longest);
+                }
+                expect_same(shared, first, &own, name)?;
+            }
         }
         read.push((*name, method, loaded));
     }
