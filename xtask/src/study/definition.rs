@@ -187,11 +187,7 @@ impl Study {
             .into_iter()
             .chain(self.arms.iter().map(|arm| &arm.name))
         {
-            let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-            ensure!(
-                !name.is_empty() && !name.starts_with('.') && name.chars().all(plain),
-                "{name:?} names a folder: use letters, digits, `.`, `_` and `-` only"
-            );
+            check_folder(name)?;
         }
         ensure!(
             self.training.epochs.is_none() != self.samples.is_empty(),
@@ -259,7 +255,18 @@ impl Study {
     }
 }
 
-fn distinct<T: Eq + std::hash::Hash>(items: impl IntoIterator<Item = T>) -> bool {
+/// Refuse a name that a folder cannot have everywhere.
+pub fn check_folder(name: &str) -> Result<()> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    ensure!(
+        !name.is_empty() && !name.starts_with('.') && name.chars().all(plain),
+        "{name:?} names a folder: use letters, digits, `.`, `_` and `-` only"
+    );
+    Ok(())
+}
+
+/// Whether nothing occurs twice.
+pub fn distinct<T: Eq + std::hash::Hash>(items: impl IntoIterator<Item = T>) -> bool {
     let mut seen = HashSet::new();
     items.into_iter().all(|item| seen.insert(item))
 }

@@ -109,6 +109,16 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
+/// The binary that is given, or one that is built if it is wanted.
+fn peft(arguments: &Arguments, wanted: bool) -> Result<PathBuf> {
+    let given = arguments.peft.clone();
+    match given.or_else(|| env::var_os("PEFT_BIN").map(PathBuf::from)) {
+        Some(path) => Ok(path),
+        None if wanted => workspace::build("peft", true),
+        None => Ok(PathBuf::from("peft")),
+    }
+}
+
 /// Builds and fetches only what the runs will need.
 fn tools(arguments: &Arguments, study: &Study, docs: PathBuf) -> Result<Tools> {
     let idle = arguments.dry_run || arguments.report_only;
@@ -120,15 +130,7 @@ fn tools(arguments: &Arguments, study: &Study, docs: PathBuf) -> Result<Tools> {
                 .iter()
                 .any(|arm| arm.engine == engine && only(&arm.name))
     };
-    let given = arguments
-        .peft
-        .clone()
-        .or_else(|| env::var_os("PEFT_BIN").map(PathBuf::from));
-    let peft = match given {
-        Some(path) => path,
-        None if wanted(Engine::Peft) => workspace::build("peft", true)?,
-        None => PathBuf::from("peft"),
-    };
+    let peft = peft(arguments, wanted(Engine::Peft))?;
     let python = match python::interpreter(arguments.python.as_ref()) {
         Err(error) if wanted(Engine::HfPeft) => return Err(error),
         found => found.unwrap_or_else(|_| PathBuf::from("python3")),

@@ -110,7 +110,7 @@ fn train(run: &Run, tools: &Tools, folder: &Path) -> Result<Outcome> {
         kept_epoch,
         report: None,
         contended: tools.contended,
-        versions: Map::from_iter([("peft".to_owned(), version(&tools.peft)?)]),
+        versions: Map::from_iter([("peft".to_owned(), version(&tools.peft)?.into())]),
         arguments: recorded(run)?,
     })
 }
@@ -123,12 +123,13 @@ fn same_weights(one: &Path, other: &Path) -> Result<bool> {
     Ok(read(one)? == read(other)?)
 }
 
-fn version(peft: &Path) -> Result<Value> {
+/// What `peft --version` prints.
+pub fn version(peft: &Path) -> Result<String> {
     let output = Command::new(peft)
         .arg("--version")
         .output()
         .context("cannot run peft --version")?;
-    Ok(String::from_utf8_lossy(&output.stdout).trim().into())
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 fn recorded(run: &Run) -> Result<Map<String, Value>> {

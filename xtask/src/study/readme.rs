@@ -13,14 +13,17 @@ use super::statistics::RESAMPLES;
 use super::summary::{ArmSummary, EQUAL_WITHIN, judge};
 use crate::files;
 
+/// How a report begins.
+pub fn head(name: &str, title: &str, question: &str) -> String {
+    format!(
+        "# {title}\n\n{}\n\n<!-- Written by `cargo xtask study {name}`; changes by hand are lost. -->\n\n",
+        question.trim()
+    )
+}
+
 pub fn write(study: &Study, arms: &[Progress], docs: &Path) -> Result<()> {
     let summaries: Vec<ArmSummary> = arms.iter().filter_map(ArmSummary::of).collect();
-    let mut text = format!(
-        "# {}\n\n{}\n\n<!-- Written by `cargo xtask study {}`; changes by hand are lost. -->\n\n",
-        study.title,
-        study.question.trim(),
-        study.name
-    );
+    let mut text = head(&study.name, &study.title, &study.question);
     protocol(&mut text, study);
     if summaries.is_empty() {
         text.push_str("\nNo run has finished.\n");

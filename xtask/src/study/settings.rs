@@ -20,10 +20,7 @@ pub struct Run<'a> {
 impl Run<'_> {
     /// Folder of the run below a study's: `<arm>/lr2e-3-s0`.
     pub fn folder(&self) -> String {
-        format!(
-            "{}/lr{:e}-s{}",
-            self.arm.name, self.learning_rate, self.seed
-        )
+        folder(&self.arm.name, self.learning_rate, self.seed)
     }
 
     /// File name of the rows that are fitted.
@@ -62,24 +59,7 @@ impl Run<'_> {
             let every = sample.select_epochs.to_string();
             flags.insert("select-epochs".to_owned(), every);
         }
-        for (name, value) in &self.arm.flags {
-            let value = match value {
-                toml::Value::String(text) => text.clone(),
-                toml::Value::Integer(_) | toml::Value::Float(_) | toml::Value::Boolean(_) => {
-                    value.to_string()
-                }
-                _ => bail!(
-                    "arm {}: flag {name} must be text, a number or a truth value",
-                    self.arm.name
-                ),
-            };
-            if flags.insert(name.clone(), value).is_some() {
-                bail!(
-                    "arm {}: {name} is set by the study, not among an arm's flags",
-                    self.arm.name
-                );
-            }
-        }
+        add_flags(&mut flags, &self.arm.name, &self.arm.flags)?;
         Ok(flags)
     }
 
@@ -136,6 +116,32 @@ impl Run<'_> {
         }
         Ok(None)
     }
+}
+
+/// Folder of a run below a study's: `<arm>/lr2e-3-s0`.
+pub fn folder(arm: &str, learning_rate: f64, seed: u64) -> String {
+    format!("{arm}/lr{learning_rate:e}-s{seed}")
+}
+
+/// Adds an arm's own flags to those that the study sets.
+pub fn add_flags(
+    flags: &mut BTreeMap<String, String>,
+    arm: &str,
+    own: &BTreeMap<String, toml::Value>,
+) -> Result<()> {
+    for (name, value) in own {
+        let value = match value {
+            toml::Value::String(text) => text.clone(),
+            toml::Value::Integer(_) | toml::Value::Float(_) | toml::Value::Boolean(_) => {
+                value.to_string()
+            }
+            _ => bail!("arm {arm}: flag {name} must be text, a number or a truth value"),
+        };
+        if flags.insert(name.clone(), value).is_some() {
+            bail!("arm {arm}: {name} is set by the study, not among an arm's flags");
+        }
+    }
+    Ok(())
 }
 
 /// The name under which a result records a flag: `fit`, `select` and `report` are its files.

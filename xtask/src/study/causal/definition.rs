@@ -1,11 +1,11 @@
 //! `study.toml` of a study of language models.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
-use crate::study::definition::{Engine, Rates};
+use crate::study::definition::{Engine, Rates, check_folder, distinct};
 
 /// What `task` says of such a study.
 pub const TASK: &str = "causal-lm";
@@ -108,11 +108,7 @@ impl Study {
             .into_iter()
             .chain(self.arms.iter().map(|arm| &arm.name))
         {
-            let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-            ensure!(
-                !name.is_empty() && !name.starts_with('.') && name.chars().all(plain),
-                "{name:?} names a folder: use letters, digits, `.`, `_` and `-` only"
-            );
+            check_folder(name)?;
         }
         for arm in &self.arms {
             let rates = self.rates_of(arm);
@@ -165,11 +161,6 @@ impl Study {
     pub fn model(&self) -> String {
         crate::fetch::smollm2::folder_name(self.blocks)
     }
-}
-
-fn distinct<T: Eq + std::hash::Hash>(items: impl IntoIterator<Item = T>) -> bool {
-    let mut seen = HashSet::new();
-    items.into_iter().all(|item| seen.insert(item))
 }
 
 #[cfg(test)]

@@ -8,7 +8,6 @@ mod report;
 mod rows;
 mod run;
 
-use std::env;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -87,15 +86,7 @@ pub fn run(arguments: &Arguments, text: &str, docs: PathBuf) -> Result<()> {
 
 fn tools(arguments: &Arguments, study: &Study, docs: PathBuf) -> Result<Tools> {
     let idle = arguments.dry_run || arguments.report_only;
-    let given = arguments
-        .peft
-        .clone()
-        .or_else(|| env::var_os("PEFT_BIN").map(PathBuf::from));
-    let peft = match given {
-        Some(path) => path,
-        None if !idle => workspace::build("peft", true)?,
-        None => PathBuf::from("peft"),
-    };
+    let peft = super::peft(arguments, !idle)?;
     let python = match python::interpreter(arguments.python.as_ref()) {
         Err(error) if study.is_against_reference() && !idle => return Err(error),
         found => found.unwrap_or_else(|_| PathBuf::from("python3")),

@@ -13,6 +13,7 @@ use super::outcome::{Outcome, RowLosses};
 use crate::files;
 use crate::study::definition::{Engine, Rates};
 use crate::study::plots::grouped;
+use crate::study::readme::head;
 use crate::study::statistics::{RESAMPLES, deviation, mean, median};
 
 /// An arm's report rows, seed by seed, with those of the arm that it is held against.
@@ -41,12 +42,7 @@ pub fn write(
     unadapted: Option<&RowLosses>,
     docs: &Path,
 ) -> Result<()> {
-    let mut text = format!(
-        "# {}\n\n{}\n\n<!-- Written by `cargo xtask study {}`; changes by hand are lost. -->\n\n",
-        study.title,
-        study.question.trim(),
-        study.name
-    );
+    let mut text = head(&study.name, &study.title, &study.question);
     protocol(&mut text, study);
     if !study.remarks.is_empty() {
         let _ = write!(text, "\n## Remarks\n\n{}\n", study.remarks.trim());

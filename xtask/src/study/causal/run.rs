@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -16,6 +16,8 @@ use super::rows::Files;
 use crate::bench::Machine;
 use crate::study::definition::Engine;
 use crate::study::median;
+use crate::study::ours::version;
+use crate::study::settings::{add_flags, folder};
 use crate::{files, process, python};
 
 const WEIGHTS: &str = "adapter_model.safetensors";
@@ -56,10 +58,7 @@ struct Trained {
 impl Run<'_> {
     /// Folder of the run below a study's: `<arm>/lr2e-3-s0`.
     pub fn folder(&self) -> String {
-        format!(
-            "{}/lr{:e}-s{}",
-            self.arm.name, self.learning_rate, self.seed
-        )
+        folder(&self.arm.name, self.learning_rate, self.seed)
     }
 
     /// Flags that decide the outcome. Paths and threads are not among them.
@@ -80,21 +79,7 @@ impl Run<'_> {
             ]
             .map(|(name, value)| (name.to_owned(), value)),
         );
-        for (name, value) in &self.arm.flags {
-            let value = match value {
-                toml::Value::String(text) => text.clone(),
-                toml::Value::Integer(_) | toml::Value::Float(_) | toml::Value::Boolean(_) => {
-                    value.to_string()
-                }
-                _ => bail!(
-                    "arm {}: flag {name} must be text, a number or a truth value",
-                    self.arm.name
-                ),
-            };
-            if flags.insert(name.clone(), value).is_some() {
-                bail!("arm {}: {name} is set by the study", self.arm.name);
-            }
-        }
+        add_flags(&mut flags, &self.arm.name, &self.arm.flags)?;
         Ok(flags)
     }
 
@@ -309,14 +294,6 @@ pub fn measure(tools: &Tools, adapter: Option<&Path>) -> Result<RowLosses> {
         String::from_utf8_lossy(&output.stderr).trim()
     );
     RowLosses::parse(&String::from_utf8_lossy(&output.stdout))
-}
-
-fn version(peft: &Path) -> Result<String> {
-    let output = Command::new(peft)
-        .arg("--version")
-        .output()
-        .context("cannot run peft --version")?;
-    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 /// What is taken from `metrics.jsonl`, which both engines write.
