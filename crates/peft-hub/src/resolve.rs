@@ -67,12 +67,7 @@ fn download(id: &RepoId, _: &HubCache, _: Access) -> Result<PathBuf, HubError> {
 /// If it cannot be had.
 pub fn minilm(access: Access) -> Result<PathBuf, HubError> {
     let cache = cache_folder()?;
-    let sources = Sources {
-        cache: &cache,
-        wheels: None,
-        offline: access.offline,
-        tell: access.tell,
-    };
+    let sources = Sources::of(access, &cache);
     #[cfg(feature = "download")]
     if !access.offline && !MINILM.is_complete(&cache)? {
         match from_hub(&cache, access) {

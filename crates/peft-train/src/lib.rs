@@ -9,6 +9,19 @@
 //! modules: NaN and infinity ([`TrainError::NotFinite`]), no gradient at all
 //! ([`TrainError::NoGradient`]), adapters that no gradient reaches ([`TrainError::SilentAdapters`]).
 
+/// What a traversal of a module does that follows its path, in a field `path`.
+macro_rules! follow_path {
+    () => {
+        fn enter_module(&mut self, name: &str, container: &str) {
+            self.path.enter(name, container);
+        }
+
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.path.exit();
+        }
+    };
+}
+
 mod error;
 mod gradients;
 mod memory;

@@ -14,18 +14,6 @@ use crate::TrainError;
 /// Tensors on the host, by the Burn paths of their parameters.
 pub type HostTensors = BTreeMap<String, HostTensor>;
 
-macro_rules! follow_path {
-    () => {
-        fn enter_module(&mut self, name: &str, container: &str) {
-            self.path.enter(name, container);
-        }
-
-        fn exit_module(&mut self, _: &str, _: &str) {
-            self.path.exit();
-        }
-    };
-}
-
 /// What of a model training may change: every field of its adapters, and every other parameter that
 /// takes gradients.
 ///

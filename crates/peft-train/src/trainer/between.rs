@@ -14,18 +14,6 @@ use peft_core::{
 use super::Trainer;
 use crate::{AdamW, GradientSet};
 
-macro_rules! follow_path {
-    () => {
-        fn enter_module(&mut self, name: &str, container: &str) {
-            self.path.enter(name, container);
-        }
-
-        fn exit_module(&mut self, _: &str, _: &str) {
-            self.path.exit();
-        }
-    };
-}
-
 /// Whose the fields of a model's adapters are.
 #[derive(Debug, Default)]
 pub(super) struct Owners {

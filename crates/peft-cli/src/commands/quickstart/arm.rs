@@ -9,7 +9,7 @@ use peft_run::{
     open, predict, train,
 };
 
-use super::{Job, tweets::Files};
+use super::{Job, data::Files};
 
 /// Rates were chosen on 942 of the rows to fit, the head's among 2e-3 to 5e-1 (docs/quickstart); the rows
 /// held out chose nothing.

@@ -2,6 +2,7 @@
 
 mod arm;
 mod causal;
+mod data;
 mod next;
 mod outcome;
 mod plot;

@@ -1,35 +1,18 @@
 //! The tweets that the binary carries. `cargo xtask tweets` makes them from their source.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::{Context, Result};
-use peft_run::core::format::atomic::write_atomic_bytes;
+use anyhow::Result;
+
+use super::data::{self, Files};
 
 const FIT: &str = include_str!("../../../assets/tweets/fit.csv");
 const HELD_OUT: &str = include_str!("../../../assets/tweets/held-out.csv");
 const NOTICE: &str = include_str!("../../../assets/tweets/NOTICE");
 
-/// The tweets as files.
-pub struct Files {
-    pub fit: PathBuf,
-    pub held_out: PathBuf,
-}
-
 /// Writes the tweets and their notice into `data` under `output`.
 pub fn write(output: &Path) -> Result<Files> {
-    let folder = output.join("data");
-    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    let write = |name: &str, text: &str| -> Result<PathBuf> {
-        let path = folder.join(name);
-        write_atomic_bytes(&path, text.as_bytes())?;
-        Ok(path)
-    };
-    write("NOTICE", NOTICE)?;
-    Ok(Files {
-        fit: write("fit.csv", FIT)?,
-        held_out: write("held-out.csv", HELD_OUT)?,
-    })
+    data::write(output, NOTICE, ["fit.csv", FIT], ["held-out.csv", HELD_OUT])
 }
 
 #[cfg(test)]

@@ -13,7 +13,8 @@ use peft_run::{RunConfig, core::format::atomic::write_atomic_bytes, data::Task, 
 
 use self::measure::{Measured, Place, measure};
 use self::outcome::{Example, Outcome};
-use self::problems::{Files, Problem};
+use self::problems::Problem;
+use super::data::Files;
 use super::next;
 use crate::args::QuickstartArgs;
 use crate::commands::set_threads;

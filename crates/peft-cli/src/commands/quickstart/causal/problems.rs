@@ -1,21 +1,16 @@
 //! The word problems that the binary carries. `cargo xtask word-problems` makes them from their source.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result};
-use peft_run::core::format::atomic::write_atomic_bytes;
 use serde_json::Value;
+
+use crate::commands::quickstart::data::{self, Files};
 
 const FIT: &str = include_str!("../../../../assets/word-problems/fit.jsonl");
 const HELD_OUT: &str = include_str!("../../../../assets/word-problems/held-out.jsonl");
 const NOTICE: &str = include_str!("../../../../assets/word-problems/NOTICE");
-
-/// The problems as files.
-pub struct Files {
-    pub fit: PathBuf,
-    pub held_out: PathBuf,
-}
 
 /// A problem and how it is solved.
 #[derive(Debug, PartialEq)]
@@ -26,18 +21,12 @@ pub struct Problem {
 
 /// Writes the problems and their notice into `data` under `output`.
 pub fn write(output: &Path) -> Result<Files> {
-    let folder = output.join("data");
-    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    let write = |name: &str, text: &str| -> Result<PathBuf> {
-        let path = folder.join(name);
-        write_atomic_bytes(&path, text.as_bytes())?;
-        Ok(path)
-    };
-    write("NOTICE", NOTICE)?;
-    Ok(Files {
-        fit: write("fit.jsonl", FIT)?,
-        held_out: write("held-out.jsonl", HELD_OUT)?,
-    })
+    data::write(
+        output,
+        NOTICE,
+        ["fit.jsonl", FIT],
+        ["held-out.jsonl", HELD_OUT],
+    )
 }
 
 /// The first problems of a file.
