@@ -155,8 +155,7 @@ impl BlockType {
     /// [`decode`](Self::decode) as a part of the caller: what is compiled for an instruction set decodes with its
     /// instructions.
     ///
-    /// # Panics
-    /// If there are fewer bytes than the elements need.
+    /// It decodes as many whole blocks as both slices have room for; what is beyond them in `out` is left as it was.
     #[inline(always)]
     pub fn decode_inline(self, bytes: &[u8], out: &mut [f32]) {
         // Not a function that is given `decode`: what a function item is called through would not be a part of the caller.

@@ -34,6 +34,24 @@ pub(crate) fn is_coded(checkpoint: &Checkpoint, name: &str) -> bool {
     checkpoint.contains(&format!("{name}{STATE}nf4"))
 }
 
+/// The tensors of the file that make up a weight in NF4 codes.
+pub(crate) fn parts(checkpoint: &Checkpoint, name: &str) -> Vec<String> {
+    let endings = ["", PARTS[0], PARTS[1], PARTS[2], PARTS[3]];
+    let all = endings.map(|ending| format!("{name}{ending}")).into_iter();
+    let all = all.chain([format!("{name}{STATE}nf4")]);
+    all.filter(|part| checkpoint.contains(part)).collect()
+}
+
+/// How [`Checkpoint::stored`] gives a weight in NF4 codes: its scales are not read.
+pub(crate) fn kind(checkpoint: &Checkpoint, name: &str) -> Option<BlockType> {
+    let reader = Reader { checkpoint };
+    let described = reader.describe(name).ok()??;
+    Some(match described.is_blocks() {
+        true => BlockType::Nf4,
+        false => BlockType::F32,
+    })
+}
+
 /// The name of the weight that a tensor describes, if it is one that only describes another one's codes.
 pub(crate) fn described(name: &str) -> Option<&str> {
     let part = PARTS.iter().find_map(|part| name.strip_suffix(part));
@@ -65,19 +83,16 @@ impl Nf4Tensor {
     /// The weight as blocks of [`BlockType::Nf4`], `None` where its rows are not whole blocks of 64, or its codes stand for
     /// other values than [`nf4::CODEBOOK`].
     pub fn blocks(&self) -> Option<StoredTensor> {
-        let bytes = nf4::interleaved(&self.codes, &self.absmax).filter(|_| self.is_blocks())?;
+        if !is_blocks(&self.shape, self.block, &self.codebook) {
+            return None;
+        }
+        let bytes = nf4::interleaved(&self.codes, &self.absmax)?;
         Some(StoredTensor {
             kind: BlockType::Nf4,
             shape: self.shape.clone(),
             bytes: bytes.into(),
             transposed: false,
         })
-    }
-
-    /// Whether there are [`blocks`](Self::blocks).
-    pub(crate) fn is_blocks(&self) -> bool {
-        let usual = self.block == nf4::BLOCK && self.codebook == nf4::CODEBOOK;
-        usual && (self.shape.last()).is_some_and(|width| width.is_multiple_of(nf4::BLOCK))
     }
 
     /// The shape of a weight, if a checkpoint holds it as NF4 codes and says it.
@@ -91,36 +106,41 @@ impl Nf4Tensor {
     }
 
     pub(crate) fn read(checkpoint: &Checkpoint, name: &str) -> Result<Option<Self>> {
-        let state = format!("{name}{STATE}nf4");
-        let other = format!("{name}{STATE}fp4");
         let reader = Reader { checkpoint };
-        if checkpoint.contains(&other) {
-            return Err(reader.wrong(&other, "NF4", "FP4".into()));
-        }
-        if !checkpoint.contains(&state) {
+        let Some(described) = reader.describe(name)? else {
             return Ok(None);
-        }
-        let description = reader.state(&state)?;
-        let kind = description.get("quant_type").and_then(Json::as_str);
-        if kind != Some("nf4") {
-            let found = format!("{kind:?}");
-            return Err(reader.wrong(&state, "`quant_type` nf4", shorten(&found)));
-        }
-        let shape = reader.shape(&state, &description)?;
-        let elements: usize = shape.iter().product(); // counted when it was read
-        let block = reader.block(&state, &description, "blocksize")?;
+        };
+        let elements: usize = described.shape.iter().product(); // counted when it was read
         let codes = reader.typed(name, Dtype::U8, elements.div_ceil(2))?;
-        let map = reader.floats(&format!("{name}.quant_map"), 16)?;
-        let mut codebook = [0.0; 16];
-        codebook.copy_from_slice(&map);
-        let absmax = reader.scales(name, &state, &description, elements.div_ceil(block))?;
+        let absmax = reader.scales(name, &described, elements.div_ceil(described.block))?;
         Ok(Some(Self {
-            shape,
+            shape: described.shape,
             codes,
             absmax,
-            codebook,
-            block,
+            codebook: described.codebook,
+            block: described.block,
         }))
+    }
+}
+
+/// Whether codes are those of [`BlockType::Nf4`].
+fn is_blocks(shape: &[usize], block: usize, codebook: &[f32; 16]) -> bool {
+    let usual = block == nf4::BLOCK && *codebook == nf4::CODEBOOK;
+    usual && (shape.last()).is_some_and(|width| width.is_multiple_of(nf4::BLOCK))
+}
+
+/// What the parts of a weight say of its codes and scales.
+struct Described {
+    state: String,
+    fields: Map<String, Json>,
+    shape: Vec<usize>,
+    block: usize,
+    codebook: [f32; 16],
+}
+
+impl Described {
+    fn is_blocks(&self) -> bool {
+        is_blocks(&self.shape, self.block, &self.codebook)
     }
 }
 
@@ -138,6 +158,33 @@ impl Reader<'_> {
             found,
             fix: FIX,
         }
+    }
+
+    fn describe(&self, name: &str) -> Result<Option<Described>> {
+        let state = format!("{name}{STATE}nf4");
+        let other = format!("{name}{STATE}fp4");
+        if self.checkpoint.contains(&other) {
+            return Err(self.wrong(&other, "NF4", "FP4".into()));
+        }
+        if !self.checkpoint.contains(&state) {
+            return Ok(None);
+        }
+        let fields = self.state(&state)?;
+        let kind = fields.get("quant_type").and_then(Json::as_str);
+        if kind != Some("nf4") {
+            let found = format!("{kind:?}");
+            return Err(self.wrong(&state, "`quant_type` nf4", shorten(&found)));
+        }
+        let map = self.floats(&format!("{name}.quant_map"), 16)?;
+        let mut codebook = [0.0; 16];
+        codebook.copy_from_slice(&map);
+        Ok(Some(Described {
+            shape: self.shape(&state, &fields)?,
+            block: self.block(&state, &fields, "blocksize")?,
+            codebook,
+            state,
+            fields,
+        }))
     }
 
     fn state(&self, name: &str) -> Result<Map<String, Json>> {
@@ -204,22 +251,22 @@ impl Reader<'_> {
     fn scales(
         &self,
         name: &str,
-        state: &str,
-        description: &Map<String, Json>,
+        described: &Described,
         blocks: usize,
     ) -> Result<Vec<f32>> {
+        let Described { state, fields, .. } = described;
         let absmax = format!("{name}.absmax");
         let nested = format!("{name}.nested_absmax");
         if !self.checkpoint.contains(&nested) {
             return self.floats(&absmax, blocks);
         }
         let codes = self.typed(&absmax, Dtype::U8, blocks)?;
-        let block = self.block(state, description, "nested_blocksize")?;
+        let block = self.block(state, fields, "nested_blocksize")?;
         let scales = self.floats(&nested, blocks.div_ceil(block))?;
         let values = self.floats(&format!("{name}.nested_quant_map"), 256)?;
         let mut map = [0.0; 256];
         map.copy_from_slice(&values);
-        let offset = description.get("nested_offset").unwrap_or(&Json::Null);
+        let offset = fields.get("nested_offset").unwrap_or(&Json::Null);
         let Some(offset) = offset.as_f64() else {
             let found = shorten(&offset.to_string());
             return Err(self.wrong(state, "`nested_offset`, a number", found));

@@ -22,8 +22,8 @@ const SCHEME: &[u8] = b"peft base 1";
 ///
 /// An xxh3 hash of 128 bits over the tensors in the order of their names: name, element type, shape
 /// and bytes. It depends on neither the shards nor the format of the files, and passes over
-/// `position_ids`, which some writers add and which are no weights. Quantised tensors of a GGUF file are
-/// hashed as the blocks that they are: the same weights decoded into another file are another
+/// `position_ids`, which some writers add and which are no weights. Quantised tensors are
+/// hashed as the blocks or codes that they are: the same weights decoded into another file are another
 /// checkpoint. Above [`WHOLE_LIMIT`] the bytes of
 /// a tensor are its first and last 4096 and 14 blocks of as many, evenly spaced, between them;
 /// tensors of up to 64 KiB are hashed whole. It tells weights apart that differ by accident; it is

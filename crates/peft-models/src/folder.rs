@@ -219,6 +219,12 @@ impl ModelFolder {
         }
     }
 
+    /// Whether quantised weights are decoded as they are loaded though nobody asked for floats: the products of this
+    /// device cannot multiply with blocks.
+    pub fn is_decoded(&self, device: &Device) -> bool {
+        self.checkpoint.is_quantised() && self.base_dtype.is_none() && !has_blocks(device)
+    }
+
     /// The tensors.
     pub fn checkpoint(&self) -> &Checkpoint {
         &self.checkpoint

@@ -83,7 +83,7 @@ impl Prepared {
             device,
             choice,
             kind,
-            reason,
+            mut reason,
         } = config.device.select()?;
         let device = device.autodiff();
         let mut folder = ModelFolder::open(&config.model)?;
@@ -100,6 +100,9 @@ impl Prepared {
             folder.set_dropout(dropout);
         }
         config.base_options().apply(&mut folder, &device)?;
+        if folder.is_decoded(&device) {
+            reason.push_str("; it has no products with quantised weights: they are decoded to f32");
+        }
         let tokenizer = tokenizer(&config.model)?;
         let max_length = longest(config, &folder);
         let data = Data::load(config, &folder, &tokenizer, max_length)?;

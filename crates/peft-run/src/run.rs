@@ -119,7 +119,7 @@ pub struct RunConfig {
     #[schemars(extend("x-value" = "P", "x-default" = "the checkpoint's"))]
     pub model_dropout: Option<f64>,
     /// Type in which the frozen matrices are kept: half precision takes half the memory for them.
-    #[schemars(extend("x-value" = "TYPE", "x-default" = "that of the computation"))]
+    #[schemars(extend("x-value" = "TYPE", "x-default" = "f32, or the blocks of a quantised file"))]
     pub base_dtype: Option<BaseDtype>,
     /// Quantise the weights of the frozen linear layers as they are loaded, as QLoRA does; a GGUF file or an NF4 checkpoint keeps
     /// its own blocks by itself.

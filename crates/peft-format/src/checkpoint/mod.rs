@@ -196,17 +196,18 @@ impl Checkpoint {
         self.shard(name)?.info(name)
     }
 
-    /// How a tensor is stored: the name of its type and its bytes in the file. Of a quantised tensor
-    /// of a GGUF file these are its blocks, whereas [`info`](Self::info) tells what reading gives.
+    /// How a tensor is stored: the name of its type and its bytes in the file. Of a quantised tensor these are its
+    /// blocks, or its codes with their scales, whereas [`info`](Self::info) tells what reading gives.
     pub fn stored_as(&self, name: &str) -> Option<(String, usize)> {
         let shard = self.shard(name)?;
         let stored = shard.gguf().and_then(|model| model.tensor(name));
         if let Some(tensor) = stored.filter(|tensor| !tensor.kind.is_float()) {
             return Some((tensor.kind.to_string(), tensor.range.len()));
         }
-        if let Ok(Some(weight)) = self.nf4(name) {
-            let bytes = weight.codes.len() + 4 * weight.absmax.len();
-            return Some((BlockType::Nf4.to_string(), bytes));
+        if bitsandbytes::is_coded(self, name) {
+            let parts = bitsandbytes::parts(self, name).into_iter();
+            let bytes: Option<usize> = parts.map(|part| self.raw_info(&part)?.byte_len()).sum();
+            return Some((BlockType::Nf4.to_string(), bytes?));
         }
         let info = shard.info(name)?;
         Some((info.dtype.to_string(), info.byte_len()?))
@@ -229,8 +230,15 @@ impl Checkpoint {
     }
 
     /// The bytes of [`bytes`](Self::bytes), but of a quantised tensor of a GGUF file its blocks, in
-    /// the order of the file.
+    /// the order of the file, and of NF4 codes these and what describes them.
     pub(crate) fn stored_bytes(&self, name: &str) -> Result<Cow<'_, [u8]>> {
+        if bitsandbytes::is_coded(self, name) {
+            let mut all = Vec::new();
+            for part in bitsandbytes::parts(self, name) {
+                all.extend_from_slice(&self.raw_bytes(&part)?);
+            }
+            return Ok(all.into());
+        }
         match self
             .shard(name)
             .and_then(|shard| shard.gguf()?.blocks(name))
@@ -352,11 +360,8 @@ impl Checkpoint {
         if let Some(model) = shard.gguf() {
             return model.kind(name);
         }
-        if let Ok(Some(weight)) = self.nf4(name) {
-            return Some(match weight.is_blocks() {
-                true => BlockType::Nf4,
-                false => BlockType::F32,
-            });
+        if bitsandbytes::is_coded(self, name) {
+            return bitsandbytes::kind(self, name);
         }
         match shard.info(name)?.dtype {
             Dtype::F32 => Some(BlockType::F32),

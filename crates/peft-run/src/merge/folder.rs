@@ -130,16 +130,28 @@ fn fields(folder: &ModelFolder) -> Result<Map<String, Value>, RunError> {
         if config.shift_remove("quantization_config").is_some()
             && folder.checkpoint().is_quantised()
         {
-            let key = ["dtype", "torch_dtype"];
-            let key = key.into_iter().find(|key| config.contains_key(*key));
-            config.insert(key.unwrap_or("torch_dtype").into(), "float32".into());
+            set_dtype(&mut config, Dtype::F32);
         }
         return Ok(config);
     };
     let mut config = model.config().clone();
     // Whatever types the file mixes, this one has room for all of them.
-    config.insert("torch_dtype".into(), "float32".into());
+    set_dtype(&mut config, Dtype::F32);
     Ok(config)
+}
+
+/// Say which type the weights have: loaders go by this key, which transformers renamed.
+fn set_dtype(config: &mut Map<String, Value>, dtype: Dtype) {
+    let key = match config.contains_key("dtype") {
+        true => "dtype",
+        false => "torch_dtype",
+    };
+    let name = match dtype {
+        Dtype::F16 => "float16",
+        Dtype::BF16 => "bfloat16",
+        _ => "float32",
+    };
+    config.insert(key.into(), name.into());
 }
 
 /// `config.json` of the merged model: its labels are those of the head that it has, its class that of its
@@ -155,15 +167,7 @@ pub fn write_config(
 ) -> Result<(), RunError> {
     let mut config = fields(folder)?;
     if let Some(dtype) = dtype {
-        // Loaders go by this key; transformers renamed it.
-        let key = ["dtype", "torch_dtype"];
-        let key = key.into_iter().find(|key| config.contains_key(*key));
-        let name = match dtype {
-            Dtype::F16 => "float16",
-            Dtype::BF16 => "bfloat16",
-            _ => "float32",
-        };
-        config.insert(key.unwrap_or("torch_dtype").into(), name.into());
+        set_dtype(&mut config, dtype);
     }
     if let Some(task) = task {
         let objective = task.objective();

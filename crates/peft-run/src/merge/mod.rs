@@ -76,8 +76,8 @@ pub struct MergeReport {
     pub files: usize,
     /// Types of the merged weights.
     pub dtypes: Vec<String>,
-    /// Types in which a GGUF base holds its quantised tensors: these were decoded and are written as
-    /// floats, for nothing is quantised again. Empty for other bases.
+    /// Types in which the base holds its quantised tensors: these were decoded and are written as
+    /// floats, for nothing is quantised again. Empty for a base of floats.
     pub dequantised: Vec<String>,
     /// Largest error of a stored weight against the exact sum, relative to the largest weight of
     /// its tensor: what rounding to the checkpoint's type cost.
@@ -95,8 +95,8 @@ pub struct MergeReport {
 /// Write a model with its adapter merged in as a model folder, one tensor at a time: in one file, or in several
 /// with an index where it is large, as Hugging Face's tools do.
 ///
-/// The sum is formed in f32 (f64 for f64 checkpoints) and rounded once to the type that is written. A GGUF
-/// base becomes a folder of floats, in f32 where it is quantised unless another type is asked for.
+/// The sum is formed in f32 (f64 for f64 checkpoints) and rounded once to the type that is written. A
+/// quantised base (GGUF, NF4) becomes a folder of floats, in f32 unless another type is asked for.
 ///
 /// # Errors
 /// If the adapter belongs to another base, it or the base is not finite, or it would lose more than a

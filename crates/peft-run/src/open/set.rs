@@ -60,7 +60,8 @@ pub struct NamedAdapter {
 ///
 /// # Errors
 /// If files are missing or broken, there is no adapter or two have one name, one belongs to another base,
-/// they were not trained to one task, for the same labels and lengths, or one lacks a head.
+/// they were not trained to one task, for the same labels and, but for language models, the same lengths, or one
+/// lacks a head.
 pub fn open_set(options: &OpenSetOptions) -> Result<AdaptedSet, RunError> {
     let mut folder = ModelFolder::open(options.model)?;
     options.base.apply(&mut folder, options.device)?;

@@ -8,7 +8,7 @@
 
 use serde::Serialize;
 
-use super::work::Work;
+use super::{VALUE, work::Work};
 
 /// Resident bytes of the process before any model: code, threads, allocator.
 const PROCESS: usize = 22_000_000;
@@ -18,9 +18,6 @@ const VOCABULARY_ENTRY: usize = 215;
 
 /// The most bytes of logits that a language head makes at a time.
 const HEAD_BYTES: usize = 32 << 20;
-
-/// Bytes of a value of the computation.
-const VALUE: usize = 4;
 
 /// Estimated resident memory of a run on the CPU, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -8,6 +8,7 @@ mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use burn::tensor::Device;
 use peft_config::Problems;
 use peft_core::{AdapterSpec, Fields, is_saved, resolve_sites, shared_key, widest};
 use peft_format::{
@@ -25,12 +26,20 @@ pub use self::{
 };
 use self::{modules::groups, work::Work};
 use crate::{
-    RunConfig, RunError, TaskFile,
+    DeviceChoice, RunConfig, RunError, TaskFile,
     objective::{has_labels, head_kind, objective, outputs},
     prepared::longest,
     session::{Choice, Data, EVAL_BATCH, Source, resolve},
     text::tokenizer,
 };
+
+/// Bytes of a value of the computation.
+const VALUE: usize = 4;
+
+/// What is planned is memory of the CPU.
+fn cpu() -> Result<Device, RunError> {
+    Ok(DeviceChoice::Cpu.select()?.device)
+}
 
 /// What a run would train, and an estimate of what it costs.
 #[derive(Debug, Clone, Serialize)]
@@ -97,9 +106,7 @@ pub fn plan(config: &RunConfig) -> Result<Plan, RunError> {
         folder.drop_head();
     }
     let config = &resolve(config, &folder, peft_methods::by_name(&config.method)?);
-    // What is planned is memory of the CPU.
-    let device = crate::DeviceChoice::Cpu.select()?.device;
-    config.base_options().apply(&mut folder, &device)?;
+    config.base_options().apply(&mut folder, &cpu()?)?;
     let made = |head: HeadKind, data: Option<&Data>| {
         let created = folder.check(&folder.layout(head)?)?;
         let choice = Choice::of(config, &folder, head, &created)?;

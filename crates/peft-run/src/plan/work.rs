@@ -7,10 +7,8 @@ use peft_models::{
     BlockWork, Description, HeadKind, LinearWork, MAPPED, ModelFolder, ModelLayout, Role, Storage,
 };
 
+use super::{VALUE, cpu};
 use crate::{RunConfig, RunError, session::Data};
-
-/// Bytes of a value while a weight is converted.
-const VALUE: usize = 4;
 
 /// Everything that estimates are made of.
 pub struct Work {
@@ -96,7 +94,7 @@ impl Work {
         };
         let lengths = data.map(|data| data.select.lengths());
         let longest = lengths.and_then(|l| l.into_iter().max()).unwrap_or(longest);
-        let device = crate::DeviceChoice::Cpu.select()?.device;
+        let device = cpu()?;
         let (mut weights, mut loading) = (0, 0);
         let mut types = BTreeMap::new();
         // As the loader reads: pages stay mapped until there are enough of them.
