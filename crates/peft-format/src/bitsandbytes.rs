@@ -248,12 +248,7 @@ impl Reader<'_> {
             .collect())
     }
 
-    fn scales(
-        &self,
-        name: &str,
-        described: &Described,
-        blocks: usize,
-    ) -> Result<Vec<f32>> {
+    fn scales(&self, name: &str, described: &Described, blocks: usize) -> Result<Vec<f32>> {
         let Described { state, fields, .. } = described;
         let absmax = format!("{name}.absmax");
         let nested = format!("{name}.nested_absmax");

@@ -15,7 +15,10 @@ fn read(path: &Path) {
     if let Ok(file) = GgufFile::open(path) {
         for (key, value) in file.metadata() {
             // As text, for a number of the file may be NaN, which no number equals.
-            assert_eq!(format!("{:?}", file.value(key)), format!("{:?}", Some(value)));
+            assert_eq!(
+                format!("{:?}", file.value(key)),
+                format!("{:?}", Some(value))
+            );
         }
         for (name, tensor) in file.tensors() {
             let elements: usize = tensor.shape.iter().product();

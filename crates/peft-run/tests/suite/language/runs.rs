@@ -6,10 +6,11 @@ use std::{
 };
 
 use peft_run::{
-    BaseOptions, DeviceChoice, MergeOptions, OpenOptions, RunConfig, RunError, TaskFile,
+    BaseOptions, DeviceChoice, MergeOptions, OpenOptions, OpenSetOptions, RunConfig, RunError,
+    TaskFile,
     core::format::{AdapterConfig, AdapterFile, TargetModules},
     data::{Dataset, LoadOptions, Task},
-    evaluate, merge, methods, open, train,
+    evaluate, merge, methods, open, open_set, train,
 };
 use tempfile::TempDir;
 
@@ -129,6 +130,32 @@ fn a_stopped_run_goes_on_to_the_same_bits() {
     }
     train(&settings, &mut ()).unwrap();
     assert_eq!(adapter_bytes(&whole), adapter_bytes(&parts));
+}
+
+#[test]
+fn adapters_that_learned_from_texts_of_other_lengths_share_a_model() {
+    let (dir, model, data) = workspace("llama_tiny");
+    let (short, long) = (dir.path().join("short"), dir.path().join("long"));
+    for (folder, length) in [(&short, 8), (&long, 24)] {
+        let mut settings = config(&model, &data, folder, "lora");
+        (settings.steps, settings.max_length) = (Some(2), length);
+        train(&settings, &mut ()).unwrap();
+    }
+    let device = cpu();
+    for adapters in [
+        [("s", &*short), ("l", &*long)],
+        [("l", &long), ("s", &short)],
+    ] {
+        let set = open_set(&OpenSetOptions {
+            model: &model,
+            adapters: &adapters,
+            any_base: false,
+            task: None,
+            base: BaseOptions::default(),
+            device: &device,
+        });
+        assert_eq!(set.unwrap().task.max_length, 24);
+    }
 }
 
 /// A method has nothing to adapt in some models, and says so.
