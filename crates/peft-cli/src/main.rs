@@ -63,6 +63,8 @@ fn run(mut cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Chat(args) => commands::chat(&args),
         Command::Merge(args) => commands::merge(args),
         Command::Convert(args) => commands::convert(&args),
+        Command::Report { folder } => commands::report(&folder),
+        Command::Runs(args) => commands::runs(&args),
         Command::Verify(args) => commands::verify(&args),
         Command::Inspect(args) => commands::inspect(&args),
         Command::Data(DataCommand::Preview(args)) => commands::preview(&args),

@@ -112,7 +112,7 @@ fn new_bar(total: u64) -> ProgressBar {
 
 fn line(event: &Event, total: u64) -> String {
     match event {
-        Event::Plan { plan, device } => {
+        Event::Plan { plan, device, .. } => {
             let mut text = format!(
                 "device: {device}\n\
                  {}: {} parameters on {} modules, {} in the head: {:.2} % of {}",

@@ -245,6 +245,11 @@ impl Dataset {
         Self { rows, chosen }
     }
 
+    /// Which of the rows that were loaded a row is, counted from 0: of a whole set itself, of a subset that of the file.
+    pub fn loaded_row(&self, row: usize) -> Option<usize> {
+        self.place(row)
+    }
+
     /// Which of the loaded rows a row is.
     fn place(&self, row: usize) -> Option<usize> {
         match &self.chosen {

@@ -7,7 +7,62 @@ pub const INK: &str = "#1f2328";
 /// Colour of grid lines.
 pub const FAINT: &str = "#d8dee4";
 /// Colours of what is drawn; they differ in lightness too, for print and for colour-blind eyes.
-pub const COLOURS: [&str; 3] = ["#0b5cad", "#d1690e", "#12876a"];
+pub const COLOURS: [&str; 8] = [
+    "#0b5cad", "#d1690e", "#12876a", "#a8328c", "#6f5b00", "#3f9bd6", "#c0392b", "#5a6472",
+];
+/// The same ones for a dark ground, in the same order.
+const ON_DARK: [&str; 8] = [
+    "#6cb2ff", "#ff9d52", "#4fd1a9", "#ee86d3", "#d8bd4a", "#a6dcff", "#ff8578", "#b4bfcc",
+];
+
+/// A drawing for a page of HTML, which shows it in its own colours if it has [`drawing_css`]. All words in it are
+/// escaped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InlineSvg(String);
+
+impl InlineSvg {
+    /// The element.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Rules for a page with [`InlineSvg`]s: each colour of a drawing is a variable of the page, which has another value
+/// on a dark ground.
+pub fn drawing_css() -> String {
+    let mut css =
+        String::from("svg.drawing{width:100%;height:auto;max-width:800px;display:block}\n");
+    let of = |css: &mut String, colour: &str, variable: &str| {
+        let _ = writeln!(
+            css,
+            "svg.drawing[fill=\"{colour}\"],svg.drawing [fill=\"{colour}\"]{{fill:var({variable})}}\
+             svg.drawing [stroke=\"{colour}\"]{{stroke:var({variable})}}"
+        );
+    };
+    of(&mut css, INK, "--ink");
+    of(&mut css, FAINT, "--faint");
+    of(&mut css, GROUND, "--ground");
+    for (index, colour) in COLOURS.iter().enumerate() {
+        of(&mut css, colour, &format!("--colour-{index}"));
+    }
+    let variables = |ink: &str, faint: &str, ground: &str, colours: &[&str; 8]| {
+        let mut all = format!("--ink:{ink};--faint:{faint};--ground:{ground}");
+        for (index, colour) in colours.iter().enumerate() {
+            let _ = write!(all, ";--colour-{index}:{colour}");
+        }
+        all
+    };
+    let light = variables(INK, FAINT, GROUND, &COLOURS);
+    let dark = variables("#e6edf3", "#30363d", "#0d1117", &ON_DARK);
+    let _ = writeln!(
+        css,
+        ":root{{{light}}}\n@media (prefers-color-scheme: dark){{:root{{{dark}}}}}"
+    );
+    css
+}
+
+/// Colour of the paper.
+const GROUND: &str = "#ffffff";
 
 /// A drawing; places are `(x, y)` from the upper left corner, in pixels.
 #[derive(Debug)]
@@ -70,10 +125,19 @@ impl Drawing {
 
     /// A dot, filled or hollow.
     pub fn dot(&mut self, at: (f64, f64), colour: &str, filled: bool) {
-        let fill = if filled { colour } else { "#ffffff" };
+        self.dot_said(at, colour, filled, "");
+    }
+
+    /// A dot that says something to who points at it.
+    pub fn dot_said(&mut self, at: (f64, f64), colour: &str, filled: bool, said: &str) {
+        let fill = if filled { colour } else { GROUND };
+        let end = match said {
+            "" => "/>".to_owned(),
+            said => format!("><title>{}</title></circle>", escaped(said)),
+        };
         let _ = writeln!(
             self.body,
-            r#"<circle cx="{:.1}" cy="{:.1}" r="4.5" fill="{fill}" stroke="{colour}" stroke-width="1.8"/>"#,
+            r#"<circle cx="{:.1}" cy="{:.1}" r="4.5" fill="{fill}" stroke="{colour}" stroke-width="1.8"{end}"#,
             at.0, at.1
         );
     }
@@ -100,12 +164,7 @@ impl Drawing {
             Anchor::Middle => "middle",
             Anchor::End => "end",
         };
-        let text = text
-            .replace('&', "&amp;")
-            .replace('<', "&lt;")
-            .replace('>', "&gt;")
-            // Not allowed in XML, not even escaped.
-            .replace(char::is_control, "\u{fffd}");
+        let text = escaped(text);
         let _ = writeln!(
             self.body,
             r#"<text x="{:.1}" y="{:.1}" font-size="{size}" text-anchor="{anchor}"{more}>{text}</text>"#,
@@ -121,10 +180,62 @@ impl Drawing {
             body,
         } = self;
         format!(
-            r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" font-family="Helvetica, Arial, 'DejaVu Sans', sans-serif" fill="{INK}">
-<rect width="{width}" height="{height}" fill="#ffffff"/>
+            r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" {FONT} fill="{INK}">
+<rect width="{width}" height="{height}" fill="{GROUND}"/>
 {body}</svg>
 "##
         )
+    }
+
+    /// An element for a page of HTML, on the page's own ground; `label` says what it shows to who cannot see it.
+    pub fn inline(self, label: &str) -> InlineSvg {
+        let Self {
+            width,
+            height,
+            body,
+        } = self;
+        let label = escaped(label);
+        InlineSvg(format!(
+            r##"<svg class="drawing" role="img" aria-label="{label}" viewBox="0 0 {width} {height}" {FONT} fill="{INK}">
+{body}</svg>"##
+        ))
+    }
+}
+
+const FONT: &str = r#"font-family="Helvetica, Arial, 'DejaVu Sans', sans-serif""#;
+
+/// A text as XML has it, between tags and in quotes.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
+        // Not allowed in XML, not even escaped.
+        .replace(char::is_control, "\u{fffd}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_cannot_leave_their_element() {
+        let mut drawing = Drawing::new(10.0, 10.0);
+        drawing.text((1.0, 1.0), "</text><script>", Anchor::Start, 12.0);
+        drawing.dot_said((1.0, 1.0), COLOURS[0], true, "</title>\u{1}");
+        let svg = drawing.inline("\" onload=\"x");
+        assert!(!svg.as_str().contains("<script") && !svg.as_str().contains("\" onload"));
+        assert_eq!(svg.as_str().matches("</title>").count(), 1);
+        assert!(svg.as_str().contains('\u{fffd}'));
+    }
+
+    #[test]
+    fn every_colour_of_a_drawing_is_a_variable_of_the_page() {
+        let css = drawing_css();
+        for colour in COLOURS.iter().chain([&INK, &FAINT, &GROUND]) {
+            assert!(css.contains(&format!("[stroke=\"{colour}\"]")), "{colour}");
+        }
+        assert_eq!(css.matches("--colour-7:").count(), 2);
+        assert_eq!(css.matches('{').count(), css.matches('}').count());
     }
 }

@@ -6,7 +6,7 @@ use peft_data::{BatchPlan, DataError, Dataset};
 use peft_models::{Network, PackedBatch};
 use peft_train::{Evaluation, Objective, Prediction, Tally};
 
-use crate::{RunError, batch::pack, objective::truth};
+use crate::{RunError, batch::pack, objective::truth, report::worst::Evaluated};
 
 /// Rows whose truth is held in memory at a time beside their predictions.
 const COMPARED: usize = 4096;
@@ -126,10 +126,21 @@ pub fn evaluate(
     batch_size: usize,
     device: &Device,
 ) -> Result<Evaluation, RunError> {
+    Ok(evaluate_rows(model, data, objective, batch_size, device)?.0)
+}
+
+/// As [`evaluate`], with the prediction of every row.
+pub(crate) fn evaluate_rows(
+    model: &impl Network,
+    data: &Dataset,
+    objective: &dyn Objective,
+    batch_size: usize,
+    device: &Device,
+) -> Result<Evaluated, RunError> {
     let predictions = predict(model, data, objective, batch_size, device)?;
     let mut tally = objective.tally();
     compare(tally.as_mut(), data, &predictions)?;
-    Ok(tally.finish()?)
+    Ok((tally.finish()?, predictions))
 }
 
 /// As [`evaluate`], of rows that come in parts: memory does not grow with their number, but for the

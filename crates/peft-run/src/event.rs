@@ -25,6 +25,12 @@ pub enum Event {
         plan: Box<Plan>,
         /// The device, and why it.
         device: String,
+        /// The processor and its threads.
+        machine: String,
+        /// The version of this program.
+        peft: &'static str,
+        /// When it was, in seconds since 1970.
+        unix_time: u64,
     },
     /// After an optimiser step.
     Step {

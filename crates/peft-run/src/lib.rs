@@ -31,6 +31,7 @@ mod occupied;
 mod open;
 mod plan;
 mod prepared;
+mod report;
 mod run;
 mod session;
 mod sidecar;
@@ -65,6 +66,7 @@ pub use plan::{
     DataPlan, MemoryPlan, ModuleGroup, Plan, Rates, TimePlan, Unmatched, calibrate, plan,
 };
 pub use prepared::Prepared;
+pub use report::{RunFolder, RunStatus, WorstRow, bytes, duration, figure, report};
 pub use run::{RunConfig, RunReport, train, train_method, train_prepared};
 pub use session::{numbered, weight_gradients};
 pub use size::ByteSize;

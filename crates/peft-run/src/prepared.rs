@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use burn::tensor::Device;
 use peft_config::Problems;
+use peft_data::TextTokenizer;
 use peft_models::{Model, ModelFolder};
 use serde_json::{Map, Value};
 
@@ -63,6 +64,7 @@ pub struct Prepared {
     pub(crate) max_length: usize,
     /// Whether settings beside `tokenizer.json` overrule what it says.
     pub(crate) overruled: bool,
+    pub(crate) tokenizer: Arc<TextTokenizer>,
     /// The files behind it, by the settings that name them.
     pub(crate) inputs: BTreeMap<String, Fingerprint>,
 }
@@ -121,6 +123,7 @@ impl Prepared {
             reason,
             max_length,
             overruled: tokenizer.is_overruled(),
+            tokenizer: Arc::new(tokenizer),
             inputs,
         })
     }

@@ -168,6 +168,8 @@ pub struct RunConfig {
     /// Steps between two saved states. States are saved after every selection too.
     #[schemars(extend("x-value" = "N", "x-default" = "a minute of time", "x-heading" = "Output"))]
     pub save_steps: Option<u64>,
+    /// Rows of highest loss that are kept with their texts, for the report; 0 for none.
+    pub worst_rows: usize,
     /// Go on with the interrupted run in the output folder instead of starting one. Asked for on the
     /// command line only, for it says nothing about the run itself.
     #[serde(skip)]
@@ -234,6 +236,7 @@ impl Default for RunConfig {
             device: DeviceChoice::Auto,
             threads: None,
             save_steps: None,
+            worst_rows: 20,
             resume: false,
             overwrite: false,
             method_config: Map::new(),

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
-use peft_plot::{Chart, Look, Series};
+use peft_plot::{Across, Chart, Look, Series};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -254,6 +254,7 @@ fn chart(figures: &Figures) -> Chart {
             "Deep matrix completion, {0} × {0}, rank {1}",
             figures.size, figures.rank
         ),
+        across: Across::Steps,
         axis: "log₁₀ of the error on unobserved entries".into(),
         bounds: (f64::NEG_INFINITY, f64::INFINITY),
         series: series.collect(),

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use peft_plot::{Chart, Look, Series};
+use peft_plot::{Across, Chart, Look, Series};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -83,6 +83,7 @@ fn chart(shares: &[Share]) -> Chart {
     Chart {
         title: "Held-out gradient energy in the strongest entries, by percent of all entries"
             .into(),
+        across: Across::Steps,
         axis: "share".into(),
         bounds: (0.0, 1.0),
         series: series.collect(),

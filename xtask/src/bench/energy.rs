@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result};
-use peft_plot::{Chart, Look, Series};
+use peft_plot::{Across, Chart, Look, Series};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -132,6 +132,7 @@ fn chart(shares: &[Share]) -> Chart {
     });
     Chart {
         title: "Held-out gradient energy inside the support, by number of coefficients".into(),
+        across: Across::Steps,
         axis: "share".into(),
         bounds: (0.0, 1.0),
         series: series.collect(),

@@ -49,6 +49,14 @@ pub enum Command {
     Merge(MergeArgs),
     /// Write an adapter as LoRA for other programs: PEFT, MLX-LM, llama.cpp.
     Convert(ConvertArgs),
+    /// Write the report of a run, one page of HTML, into its folder.
+    Report {
+        /// Folder that `peft train` wrote.
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
+    /// List runs and compare them: a table on a terminal, one JSON object a run otherwise.
+    Runs(RunsArgs),
     /// Hold an adapter against a base: coverage, shapes, what it changes and what a merge would lose.
     Verify(VerifyArgs),
     /// Show what a checkpoint or an adapter holds.
@@ -87,6 +95,8 @@ impl Command {
             Self::Train(_)
             | Self::Plan(_)
             | Self::Inspect(_)
+            | Self::Report { .. }
+            | Self::Runs(_)
             | Self::Devices
             | Self::Completions { .. }
             | Self::Config(_)
@@ -390,6 +400,22 @@ pub struct ConvertArgs {
     pub any_base: bool,
     #[command(flatten)]
     pub compute: ComputeArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct RunsArgs {
+    /// Folders of runs, or folders with runs up to three levels below them.
+    #[arg(value_name = "DIR", required = true)]
+    pub folders: Vec<PathBuf>,
+    /// Sort by a column, best or newest first: a metric, loss, time, memory, trained or begun [default: by path].
+    #[arg(long, value_name = "COLUMN")]
+    pub sort: Option<String>,
+    /// JSON objects, also on a terminal.
+    #[arg(long)]
+    pub json: bool,
+    /// A table, also where no terminal is.
+    #[arg(long, conflicts_with = "json")]
+    pub table: bool,
 }
 
 #[derive(Debug, Args)]

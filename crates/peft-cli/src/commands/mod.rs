@@ -17,8 +17,13 @@ mod predicted;
 mod preview;
 mod prompts;
 mod quickstart;
+mod report;
+mod runs;
+mod table;
 mod train;
 mod verify;
+
+use std::io::{self, Write};
 
 use anyhow::{Context, Result};
 use peft_run::{
@@ -43,6 +48,8 @@ pub use plan::{megabytes, plan};
 pub use predict::predict;
 pub use preview::preview;
 pub use quickstart::quickstart;
+pub use report::report;
+pub use runs::runs;
 pub use train::train;
 pub use verify::verify;
 
@@ -59,6 +66,11 @@ fn set_threads(threads: Option<usize>) -> Result<()> {
             .context("--threads: the threads could not be started")?;
     }
     Ok(())
+}
+
+/// A line on standard output; whoever reads it may have stopped.
+fn say(line: &str) -> io::Result<()> {
+    writeln!(io::stdout().lock(), "{line}")
 }
 
 /// Start the threads, choose the device and tell which it is.

@@ -30,6 +30,6 @@ pub fn train(args: &TrainArgs, offline: bool) -> Result<ExitCode> {
         "selection": evaluation_object(&report.selection),
         "report": report.report.as_ref().map(evaluation_object),
     });
-    println!("{result}");
+    super::say(&result.to_string())?;
     Ok(ExitCode::SUCCESS)
 }

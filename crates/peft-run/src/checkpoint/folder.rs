@@ -88,6 +88,11 @@ impl CheckpointFolder {
     /// undone first, so nobody else may be writing.
     pub fn read(&self) -> Result<Option<RunState>, RunError> {
         AtomicDir::recover(&self.path)?;
+        self.peek()
+    }
+
+    /// The state as it lies there, without undoing anything: somebody else may be writing.
+    pub fn peek(&self) -> Result<Option<RunState>, RunError> {
         let path = self.path.join(STATE);
         let broken = |problem: String| RunError::File {
             path: path.clone(),

@@ -7,5 +7,5 @@ mod sources;
 mod template;
 
 pub(crate) use read::{NamesOrPattern, NumbersOrRanges, layers, targets};
-pub(crate) use record::{recomputed, record};
+pub(crate) use record::{RECORD, recomputed, record};
 pub use sources::{Flag, Sources};

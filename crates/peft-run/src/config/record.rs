@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::{RunConfig, RunError};
 
 /// Name of the file in the output folder.
-const RECORD: &str = "run.toml";
+pub const RECORD: &str = "run.toml";
 
 /// Write every setting of a run, as it was resolved, into its output folder. `rates` says what becomes of the
 /// learning rate, where it is not taken as it is.

@@ -98,6 +98,11 @@ fn key(selected: &SelectedDevice) -> String {
     )
 }
 
+/// The processor and its threads, in words.
+pub(crate) fn machine() -> String {
+    format!("{}, {} threads", processor(), rayon::current_num_threads())
+}
+
 fn processor() -> String {
     let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let name = text

@@ -18,6 +18,7 @@ use peft_format::{
 use peft_models::{HeadKind, HeadState, ModelFolder, ModelLayout};
 use serde::Serialize;
 
+pub(crate) use self::calibrate::machine;
 pub use self::{
     calibrate::{Rates, calibrate},
     memory::MemoryPlan,

@@ -11,11 +11,14 @@ mod save;
 mod select;
 mod start;
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use burn::{Tensor, tensor::Device};
 use peft_core::{Method, NameMap, WarmUpChoice};
-use peft_data::{Batch, Cursor, Dataset};
+use peft_data::{Batch, Cursor, Dataset, TextTokenizer};
 use peft_format::AdapterConfig;
 use peft_models::Model;
 use peft_train::{GradientSet, Objective, Selector, StepReport, Trainer, peak_memory};
@@ -56,6 +59,7 @@ pub(crate) struct Session<'a> {
     fit: Dataset,
     select: Dataset,
     report: Option<Dataset>,
+    tokenizer: Arc<TextTokenizer>,
     trainer: Trainer,
     /// Learning rate of adapters.
     rate: f64,

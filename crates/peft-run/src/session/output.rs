@@ -13,7 +13,9 @@ use crate::{
     Progress, RunConfig, RunError, base,
     checkpoint::{CHECKPOINT, CheckpointFolder, Ending, RunState},
     event::{LOG, fault},
-    occupied, task,
+    occupied,
+    report::{REPORT, worst::WORST},
+    task,
 };
 
 /// The output folder, before any work is done.
@@ -88,7 +90,7 @@ pub fn lock(log: &File, output: &Path) -> Result<(), RunError> {
 }
 
 /// What a run writes into its folder.
-const WRITTEN: [&str; 15] = [
+const WRITTEN: [&str; 17] = [
     "adapter_config.json",
     "adapter_model.safetensors",
     "README.md",
@@ -99,6 +101,8 @@ const WRITTEN: [&str; 15] = [
     "pearson.svg",
     "perplexity.svg",
     LOG,
+    REPORT,
+    WORST,
     CHECKPOINT,
     LAST,
     task::NAME,

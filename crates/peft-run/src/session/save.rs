@@ -11,8 +11,9 @@ use peft_train::TrainError;
 
 use super::{Session, select::LAST};
 use crate::{
-    RunError, RunReport,
+    RunError, RunFolder, RunReport,
     checkpoint::Ending,
+    report,
     summary::{self, Summary},
 };
 
@@ -77,7 +78,9 @@ impl Session<'_> {
         self.state.log_bytes = self.recorder.sync()?;
         self.state.ending = Some(Ending::Finished(report.clone()));
         let tensors = self.trainer.state(&self.model)?;
-        self.files.write(&mut self.state, &tensors, &self.chosen)
+        self.files.write(&mut self.state, &tensors, &self.chosen)?;
+        // Of what is on disk now: where this fails, the run is finished, and `peft report` makes it.
+        report::write(&RunFolder::parts(&self.config.output)?).map(drop)
     }
 
     /// Write what people read about the run.
@@ -88,7 +91,11 @@ impl Session<'_> {
             step: self.state.step,
             best: self.state.best.as_ref(),
             finished,
-        })
+        })?;
+        match finished {
+            true => Ok(()),
+            false => report::write(&RunFolder::parts(&self.config.output)?).map(drop),
+        }
     }
 
     /// After an error: make it say what is left, and let a run that would break down again be

@@ -10,8 +10,9 @@ use super::Session;
 use crate::{
     RunError,
     checkpoint::Best,
-    evaluate,
+    evaluate::evaluate_rows,
     event::{Event, fault},
+    report::worst::{self, Evaluated, worst_rows},
 };
 
 /// The part of the output folder that holds the newest adapter, whatever its quality.
@@ -31,17 +32,27 @@ impl Session<'_> {
             return Ok(best.clone());
         }
         let model = self.model.valid();
-        let selection = self.evaluate(&model, &self.select, "selection")?;
+        let (selection, mut predictions) = self.evaluate(&model, &self.select, "selection")?;
         self.evaluated(step, epoch, "selection", &selection)?;
         self.warn_of_one_class(&selection);
         // The rows that only report choose nothing; their curve is of the whole run.
         let report = match &self.report {
-            Some(data) => Some(self.evaluate(&model, data, "report")?),
+            Some(data) => {
+                let (report, of_rows) = self.evaluate(&model, data, "report")?;
+                predictions = of_rows;
+                Some(report)
+            }
             None => None,
         };
         if let Some(report) = &report {
             self.evaluated(step, epoch, "report", report)?;
         }
+        let (shown, split) = match &self.report {
+            Some(data) => (data, "report"),
+            None => (&self.select, "selection"),
+        };
+        let (labels, most) = (&self.task.labels, self.config.worst_rows);
+        let worst = worst_rows(shown, split, &predictions, labels, &self.tokenizer, most);
         self.save(&model, LAST)?;
         if let Some(best) = &self.state.best
             && !self.selector.better(&selection, &best.selection)
@@ -52,6 +63,7 @@ impl Session<'_> {
             return Ok(best);
         }
         self.save(&model, "")?;
+        worst::write(&worst, &self.config.output)?;
         let best = Best {
             step,
             selection,
@@ -86,11 +98,11 @@ impl Session<'_> {
         model: &Model,
         data: &Dataset,
         split: &'static str,
-    ) -> Result<Evaluation, RunError> {
+    ) -> Result<Evaluated, RunError> {
         let device = self.device.clone().inner();
         let objective = self.objective.as_ref();
-        let module = match evaluate(model, data, objective, EVAL_BATCH, &device) {
-            Ok(evaluation) if evaluation.loss.is_finite() => return Ok(evaluation),
+        let module = match evaluate_rows(model, data, objective, EVAL_BATCH, &device) {
+            Ok(evaluated) if evaluated.0.loss.is_finite() => return Ok(evaluated),
             Ok(_) => None,
             Err(RunError::NotFinite { module, .. }) => module,
             Err(other) => return Err(other),

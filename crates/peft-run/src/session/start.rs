@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     path::Path,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use peft_core::{Method, PhaseSpec, WarmUpChoice, learning_rate_factors};
@@ -28,6 +28,7 @@ use crate::{
     config::{recomputed, record},
     event::Recorder,
     objective::trained_objective,
+    plan::machine,
     release_freed_memory,
 };
 
@@ -68,6 +69,7 @@ impl<'a> Session<'a> {
             reason,
             max_length,
             overruled,
+            tokenizer,
             mut inputs,
             ..
         } = prepared;
@@ -218,9 +220,13 @@ impl<'a> Session<'a> {
             true => selector,
             false => selector.keeping_the_earlier(),
         };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let plan = Event::Plan {
             plan: Box::new(plan),
             device: reason,
+            machine: machine(),
+            peft: env!("CARGO_PKG_VERSION"),
+            unix_time: now.map_or(0, |time| time.as_secs()),
         };
 
         let mut session = Session {
@@ -243,6 +249,7 @@ impl<'a> Session<'a> {
             fit: data.fit,
             select: data.select,
             report: data.report,
+            tokenizer,
             state,
             saved: Instant::now(),
             save_took: Duration::ZERO,

@@ -231,7 +231,7 @@ fn quoted(text: &str) -> String {
 }
 
 /// A text as a shell reads it.
-fn shell(text: &str) -> String {
+pub(crate) fn shell(text: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "/._-+:@".contains(c);
     if text.chars().all(plain) && !text.starts_with('-') {
         text.to_owned()

@@ -7,6 +7,7 @@ use std::{
     path::Path,
 };
 
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::{RunError, event::fault};
@@ -16,10 +17,24 @@ use crate::{RunError, event::fault};
 pub struct Log {
     /// The plan.
     pub plan: Map<String, Value>,
-    /// The loss of every step.
-    pub losses: BTreeMap<u64, f64>,
+    /// Every step.
+    pub steps: BTreeMap<u64, StepFigures>,
     /// Evaluations by split and step.
     pub evaluations: BTreeMap<String, BTreeMap<u64, Map<String, Value>>>,
+    /// What was said at the end; empty before.
+    pub last: Map<String, Value>,
+}
+
+/// The figures of a step, as in [`Event::Step`](crate::Event::Step).
+#[derive(Debug, Default, Clone, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct StepFigures {
+    pub loss: Option<f64>,
+    pub learning_rate: Option<f64>,
+    pub gradient_norm: Option<f64>,
+    pub tokens_per_s: Option<f64>,
+    pub step_time_s: Option<f64>,
+    pub peak_memory: Option<u64>,
 }
 
 impl Log {
@@ -42,16 +57,24 @@ impl Log {
         match (text("event"), step) {
             ("plan", _) => self.plan = event,
             ("step", Some(step)) => {
-                if let Some(loss) = event.get("loss").and_then(Value::as_f64) {
-                    self.losses.insert(step, loss);
+                if let Ok(figures) = serde_json::from_value(Value::Object(event)) {
+                    self.steps.insert(step, figures);
                 }
             }
             ("eval", Some(step)) => {
                 let split = self.evaluations.entry(text("split").to_owned());
                 split.or_default().insert(step, event);
             }
+            ("final", _) => self.last = event,
             _ => {}
         }
+    }
+
+    /// A figure of every step that has it.
+    pub fn curve(&self, figure: impl Fn(&StepFigures) -> Option<f64>) -> Vec<(f64, f64)> {
+        let figures = self.steps.iter();
+        let points = figures.filter_map(|(step, one)| Some((*step as f64, figure(one)?)));
+        points.collect()
     }
 
     /// A figure of the plan.
@@ -90,10 +113,7 @@ mod tests {
         std::fs::write(&path, lines.join("\n")).unwrap();
         let log = Log::read(&path).unwrap();
         assert_eq!(log.planned("rows"), 5);
-        assert_eq!(
-            log.losses.into_iter().collect::<Vec<_>>(),
-            [(1, 2.0), (2, 1.0)]
-        );
+        assert_eq!(log.curve(|step| step.loss), [(1.0, 2.0), (2.0, 1.0)]);
     }
 
     #[test]

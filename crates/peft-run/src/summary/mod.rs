@@ -1,14 +1,14 @@
 //! What a run leaves for people: a model card and plots.
 
 mod card;
-mod curves;
+pub(crate) mod curves;
 mod log;
 
 use std::path::Path;
 
 use peft_format::atomic::write_atomic_bytes;
 
-use self::log::Log;
+pub(crate) use self::{card::shell, log::Log};
 use crate::{RunConfig, RunError, TaskFile, checkpoint::Best, event::LOG};
 
 /// A run that has ended, or was interrupted.
@@ -34,11 +34,17 @@ pub fn write(run: &Summary) -> Result<(), RunError> {
     let log = Log::read(&folder.join(LOG))?;
     let objective = run.task.objective();
     let metric = objective.main_metric();
+    let model = short_name(&run.config.model);
+    let of = curves::Of {
+        method: &run.config.method,
+        model: &model,
+        kept: run.best.map(|best| best.step),
+    };
     let file = |name: &str, text: String| write_atomic_bytes(&folder.join(name), text.as_bytes());
-    file("loss.svg", curves::loss(run, &log).svg())?;
+    file("loss.svg", curves::loss(of, &log).svg())?;
     file(
         &format!("{metric}.svg"),
-        curves::metric(run, &log, objective.as_ref()).svg(),
+        curves::metric(of, &log, objective.as_ref()).svg(),
     )?;
     file("README.md", card::card(run, &log, objective.as_ref()))?;
     Ok(())

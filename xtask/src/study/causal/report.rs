@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use anyhow::Result;
-use peft_plot::{Anchor, COLOURS, Chart, Drawing, FAINT, INK, Look, Scale, Series};
+use peft_plot::{Across, Anchor, COLOURS, Chart, Drawing, FAINT, INK, Look, Scale, Series};
 
 use super::Standing;
 use super::definition::{ClaimKind, Study};
@@ -363,6 +363,7 @@ fn losses(study: &Study, arms: &[Standing]) -> Chart {
     });
     Chart {
         title: format!("{}: losses of the steps", study.title),
+        across: Across::Steps,
         axis: "loss".into(),
         bounds: (0.0, f64::INFINITY),
         series: series.collect(),
