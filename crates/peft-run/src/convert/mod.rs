@@ -19,7 +19,7 @@ use crate::{
     BaseFile, RunError, TaskFile, base,
     merge::{Places, head_of},
     occupied::expect_ours,
-    open::read_with_method,
+    open::{fit_adapter, fit_tie, read_with_method},
     sidecar, task,
 };
 
@@ -119,8 +119,10 @@ struct Conversion<'a> {
 /// to another base, is the folder to write or is not finite; if files cannot be read or written, or the
 /// folder to write holds anything but a conversion that may be replaced.
 pub fn convert(options: &ConvertOptions) -> Result<ConvertReport, RunError> {
-    let folder = ModelFolder::open(options.model)?;
-    let (method, loaded) = read_with_method(options.adapter)?;
+    let mut folder = ModelFolder::open(options.model)?;
+    let (method, mut loaded) = read_with_method(options.adapter)?;
+    fit_tie(&mut folder, &loaded)?;
+    fit_adapter(&folder, &mut loaded)?;
     if !options.any_base {
         BaseFile::expect(options.adapter, &folder)?;
     }
