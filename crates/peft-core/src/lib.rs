@@ -43,8 +43,9 @@ pub use adapter::{
     ParameterAdapter, RowGroups, SlotAdapter, WeightAdapter, Whole, add_delta, check_adapter_name,
 };
 pub use attach::{
-    AttachOptions, AttachReport, AttachedTarget, add_others, attach, attach_as, attach_built, is_saved,
-    matched_modules, matched_sites, named_sites, resolve_sites, saved_with_biases, train_modules, train_weights,
+    AttachOptions, AttachReport, AttachedTarget, add_others, attach, attach_as, attach_built,
+    is_saved, matched_modules, matched_sites, named_sites, resolve_sites, saved_with_biases,
+    train_modules, train_weights,
 };
 pub use common::{Common, shared_key, widest};
 pub use error::AdapterError;

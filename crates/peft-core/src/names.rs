@@ -61,13 +61,19 @@ impl NameMap {
     /// The second name of a parameter, both the checkpoint's.
     pub fn copy_of(&self, name: &str) -> Option<&str> {
         let copies = self.copies.iter();
-        copies.filter(|(own, _)| own == name).map(|(_, copy)| copy.as_str()).next()
+        copies
+            .filter(|(own, _)| own == name)
+            .map(|(_, copy)| copy.as_str())
+            .next()
     }
 
     /// The parameter that a name is the second of, both the checkpoint's.
     pub fn original_of(&self, copy: &str) -> Option<&str> {
         let copies = self.copies.iter();
-        copies.filter(|(_, second)| second == copy).map(|(own, _)| own.as_str()).next()
+        copies
+            .filter(|(_, second)| second == copy)
+            .map(|(own, _)| own.as_str())
+            .next()
     }
 
     /// The same names on both sides.

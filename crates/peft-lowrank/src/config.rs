@@ -176,7 +176,9 @@ impl LoraConfig {
                 map.insert(TOKENS.into(), tokens.into());
             }
             Ok(Some(TokenChoice::Named(tables))) => {
-                let tables = tables.into_iter().map(|(name, tokens)| (name, tokens.into()));
+                let tables = tables
+                    .into_iter()
+                    .map(|(name, tokens)| (name, tokens.into()));
                 map.insert(TOKENS.into(), Value::Object(tables.collect()));
             }
             // Faults were told when the settings were read.

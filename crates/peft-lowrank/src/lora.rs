@@ -128,12 +128,7 @@ impl WeightAdapter for Lora {
         self.rules.lookup(ids, table, self.a.val(), self.b.val())
     }
 
-    fn forward_transposed(
-        &self,
-        x: Tensor<2>,
-        base: &BaseLinear,
-        _: &AdapterContext,
-    ) -> Tensor<2> {
+    fn forward_transposed(&self, x: Tensor<2>, base: &BaseLinear, _: &AdapterContext) -> Tensor<2> {
         let (a, b) = (self.b.val().transpose(), self.a.val().transpose());
         base.forward_low_rank(x, a, b, self.rules.scale)
     }

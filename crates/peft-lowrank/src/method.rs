@@ -188,7 +188,10 @@ impl LoraMethod {
         match refused.into_iter().find(|(given, _)| *given) {
             None => Ok(()),
             Some((_, setting)) => Err(fault(
-                format!("`{}` is a table of vectors, for which {setting} has no meaning", target.path),
+                format!(
+                    "`{}` is a table of vectors, for which {setting} has no meaning",
+                    target.path
+                ),
                 "leave the setting out, or the table",
             )),
         }
@@ -401,10 +404,7 @@ impl Method for LoraMethod {
             a = stacked(a, take("start_a", name_a)?.transposed());
             b = stacked(b, take("start_b", name_b)?);
         }
-        let mut out = Fields::from([
-            (name_a.to_owned(), a),
-            (name_b.to_owned(), b.transposed()),
-        ]);
+        let mut out = Fields::from([(name_a.to_owned(), a), (name_b.to_owned(), b.transposed())]);
         if self.config.use_dora {
             out.insert(MAGNITUDE.to_owned(), take("magnitude", MAGNITUDE)?);
         }

@@ -5,7 +5,9 @@ use peft_core::kernels::has_blocks;
 use peft_format::{BlockType, Checkpoint, gguf};
 
 use crate::{
-    description::LANGUAGE_HEAD, Description, HeadKind, ModelConfig, ModelError, ModelLayout, Part, Role};
+    Description, HeadKind, ModelConfig, ModelError, ModelLayout, Part, Role,
+    description::LANGUAGE_HEAD,
+};
 
 /// What a checkpoint holds of a classification head.
 #[derive(Debug, Clone, PartialEq, Eq)]

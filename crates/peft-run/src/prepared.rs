@@ -146,7 +146,8 @@ impl Prepared {
                 });
             }
         }
-        if config.adapter.is_none() && parts_head(&self.folder, config)? != self.folder.is_parted() {
+        if config.adapter.is_none() && parts_head(&self.folder, config)? != self.folder.is_parted()
+        {
             let told = |parted| match parted {
                 true => "the table of tokens and the head apart",
                 false => "the table of tokens and the head as one",

@@ -102,7 +102,9 @@ pub(crate) fn lone_biases<M: Module>(model: &M) -> BTreeSet<String> {
     let mut search = Lone::default();
     model.visit(&mut search);
     let Lone {
-        mut biases, weights, ..
+        mut biases,
+        weights,
+        ..
     } = search;
     biases.retain(|path| {
         let module = path.rsplit_once('.').map_or("", |(module, _)| module);

@@ -1,6 +1,7 @@
 use burn::{Tensor, module::Module, tensor::Int};
 use peft_kernels::{
-    RowUpdate, decoded, embedding, linear, linear_core, linear_low_rank, linear_plus, linear_updated,
+    RowUpdate, decoded, embedding, linear, linear_core, linear_low_rank, linear_plus,
+    linear_updated,
 };
 
 use super::AdapterContext;
@@ -43,12 +44,7 @@ pub trait WeightAdapter: Module + Sync + 'static {
     /// The product with the adapted weight read the other way round, `x · effective(W)ᵀ`,
     /// `[rows, out] -> [rows, in]`: the logits of a model whose head is its table of tokens. The weight of
     /// `base` is `Wᵀ`.
-    fn forward_transposed(
-        &self,
-        x: Tensor<2>,
-        base: &BaseLinear,
-        _: &AdapterContext,
-    ) -> Tensor<2> {
+    fn forward_transposed(&self, x: Tensor<2>, base: &BaseLinear, _: &AdapterContext) -> Tensor<2> {
         let weight = self.effective(base.weight().transpose());
         linear(x, weight.transpose(), base.bias())
     }

@@ -90,9 +90,12 @@ pub fn attach_at<M: Module>(
         adapters.push((place.path.clone(), adapter));
     }
     let all: usize = attached.iter().map(|target| target.cost.parameters).sum();
-    let modules_to_save = &saved_with_biases(full.modules, full.bias, &hf_parameters(&model, names), |module| {
-        attached.iter().any(|one| one.target.path == module)
-    });
+    let modules_to_save = &saved_with_biases(
+        full.modules,
+        full.bias,
+        &hf_parameters(&model, names),
+        |module| attached.iter().any(|one| one.target.path == module),
+    );
     let (model, saved_parameters) = match name {
         None => {
             let model = replace(model, adapters.into_iter().collect());

@@ -157,12 +157,20 @@ mod tests {
         assert!(is_saved("bert.pooler.dense.bias", &saved));
         assert!(is_saved("pre_classifier.weight", &saved));
         assert!(!is_saved("bert.encoder.weight", &saved));
-        let parameters = ["bert.a.weight", "bert.a.bias", "classifier.bias", "bert.b.bias"];
+        let parameters = [
+            "bert.a.weight",
+            "bert.a.bias",
+            "classifier.bias",
+            "bert.b.bias",
+        ];
         let parameters = parameters.map(str::to_owned);
         let adapted = |module: &str| module == "bert.a";
         let with = |bias| saved_with_biases(&saved[..1], &bias, &parameters, adapted);
         assert_eq!(with(Bias::None), ["classifier"]);
-        assert_eq!(with(Bias::All), ["classifier", "bert.a.bias", "bert.b.bias"]);
+        assert_eq!(
+            with(Bias::All),
+            ["classifier", "bert.a.bias", "bert.b.bias"]
+        );
         let only = with(Bias::Targets("lora_only".into()));
         assert_eq!(only, ["classifier", "bert.a.bias"]);
         assert!(is_saved("bert.a.bias", &only) && !is_saved("bert.a.weight", &only));

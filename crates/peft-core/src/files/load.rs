@@ -10,7 +10,8 @@ use peft_format::Bias;
 
 use super::LoadedAdapter;
 use crate::{
-    AdapterError, AttachReport, HostTensor, HostTensorExt, Method, NameMap, ParamPath, Site, SiteKind,
+    AdapterError, AttachReport, HostTensor, HostTensorExt, Method, NameMap, ParamPath, Site,
+    SiteKind,
     attach::{Full, attach_at},
     sites,
     walk::hf_parameters,

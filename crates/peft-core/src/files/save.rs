@@ -19,7 +19,8 @@ use crate::{
     AdapterError, AdapterRoster, DynAdapter, Fields, HostTensor, HostTensorExt, Method, NameMap,
     ParamPath, SiteKind,
     attach::{is_saved, saved_with_biases},
-    common::shared_key, sites, walk,
+    common::shared_key,
+    sites, walk,
 };
 
 /// The tensors of a model's adapter file, by PEFT's names.
@@ -213,9 +214,9 @@ pub fn saved_parameters<M: Module>(
 ) -> Vec<String> {
     let target = config.target();
     let adapters = walk::adapters(model);
-    let own = adapters
-        .iter()
-        .filter(|(path, adapter)| adapter.as_set().is_none() && walk::owner_of(path) == name.unwrap_or_default());
+    let own = adapters.iter().filter(|(path, adapter)| {
+        adapter.as_set().is_none() && walk::owner_of(path) == name.unwrap_or_default()
+    });
     let adapted: BTreeSet<String> = own
         .map(|(path, _)| names.to_hf(&walk::adapted(path)))
         .collect();

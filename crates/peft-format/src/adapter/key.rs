@@ -90,7 +90,9 @@ pub fn copied_name(name: &str) -> Option<String> {
 /// A name without PEFT's own module around the adapted one.
 fn outer(name: &str) -> String {
     let name = name.to_owned();
-    INNER.iter().fold(name, |name, inner| name.replace(inner, "."))
+    INNER
+        .iter()
+        .fold(name, |name, inner| name.replace(inner, "."))
 }
 
 /// Whether the tensor of a suffix holds rows of single tokens.

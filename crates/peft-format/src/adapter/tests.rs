@@ -160,7 +160,8 @@ fn keys_with_the_adapters_name_are_those_without() {
         ("e.token_adapter.trainable_tokens_delta.mine", TOKENS),
     ] {
         assert_eq!(
-            split_named_key(key, &["lora_embedding_A", TOKENS]).map(|(k, name)| (k.module, k.suffix, name)),
+            split_named_key(key, &["lora_embedding_A", TOKENS])
+                .map(|(k, name)| (k.module, k.suffix, name)),
             Some(("e", suffix, "mine"))
         );
     }

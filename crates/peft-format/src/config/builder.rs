@@ -68,10 +68,13 @@ impl AdapterConfigBuilder {
                 target.layers_pattern.as_deref().map(|l| json!(l)),
             )
             .optional("modules_to_save", json!(target.modules_to_save))
-            .optional("bias", match &target.bias {
-                Bias::None => Value::Null,
-                bias => json!(bias.as_str()),
-            })
+            .optional(
+                "bias",
+                match &target.bias {
+                    Bias::None => Value::Null,
+                    bias => json!(bias.as_str()),
+                },
+            )
     }
 
     /// A key of the method, written whatever its value.

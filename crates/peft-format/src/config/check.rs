@@ -101,7 +101,11 @@ pub fn peft_knows(peft_type: &str, key: &str) -> bool {
 
 /// Whether a choice of the start concerns nothing but the start.
 fn concerns_the_start(init: &Value) -> bool {
-    let of_the_base = |name: &str| INITS_OF_THE_BASE.iter().any(|begin| name.starts_with(begin));
+    let of_the_base = |name: &str| {
+        INITS_OF_THE_BASE
+            .iter()
+            .any(|begin| name.starts_with(begin))
+    };
     init.is_boolean() || init.as_str().is_some_and(|name| !of_the_base(name))
 }
 

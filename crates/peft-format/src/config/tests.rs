@@ -111,7 +111,13 @@ fn unsupported_options_are_refused_and_defaults_pass() {
         let key = bad.split('"').nth(1).unwrap();
         assert!(message.contains(key) && message.contains(near), "{message}");
     }
-    for init in ["false", r#""orthogonal""#, r#""eva""#, r#""lora_ga""#, r#""mica""#] {
+    for init in [
+        "false",
+        r#""orthogonal""#,
+        r#""eva""#,
+        r#""lora_ga""#,
+        r#""mica""#,
+    ] {
         let config = lora(&format!(r#","init_lora_weights":{init}"#));
         config.reject_unsupported(&known).unwrap();
         assert!(!config.fields_as_saved().contains_key("init_lora_weights"));
@@ -125,7 +131,10 @@ fn unsupported_options_are_refused_and_defaults_pass() {
     assert!(!only.trains("a.key.bias", |module| module == "a.query"));
     assert!(!only.trains("a.query.weight", |module| module == "a.query"));
     let error = bias("some").unwrap_err().to_string();
-    assert!(error.contains("bias") && error.contains("lora_only"), "{error}");
+    assert!(
+        error.contains("bias") && error.contains("lora_only"),
+        "{error}"
+    );
     lora(r#","use_dora":true"#)
         .reject_unsupported(&["r", "use_dora"])
         .unwrap();

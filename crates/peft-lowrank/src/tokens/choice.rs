@@ -203,7 +203,10 @@ mod tests {
         }
         let sites_of = |value| TokenChoice::of(&value).unwrap().unwrap().sites(&sites());
         let error = sites_of(json!([10])).unwrap_err().to_string();
-        assert!(error.contains("10 tokens") && error.contains("number 10"), "{error}");
+        assert!(
+            error.contains("10 tokens") && error.contains("number 10"),
+            "{error}"
+        );
         let error = sites_of(json!({ "wte": [1] })).unwrap_err().to_string();
         assert!(error.contains("`wte`"), "{error}");
     }

@@ -70,7 +70,10 @@ impl RunConfig {
             }
         }
         if let Err(problem) = self.bias.parse::<Bias>() {
-            wrong("bias", format!("`{}` is none of them; {problem}", self.bias));
+            wrong(
+                "bias",
+                format!("`{}` is none of them; {problem}", self.bias),
+            );
         } else if self.bias != "none"
             && let Ok(entry) = peft_methods::by_name(&self.method)
             && !peft_format::peft_knows(entry.peft_type, "bias")

@@ -51,7 +51,10 @@ pub fn write(
     if let Some(table) = all.iter().find(|factors| factors.table) {
         return Err(RunError::setting(
             "`adapter`",
-            format!("`{}` is a table, and llama.cpp's adapters are for matrices", table.module),
+            format!(
+                "`{}` is a table, and llama.cpp's adapters are for matrices",
+                table.module
+            ),
             "merge the adapter into its base with `peft merge`, then turn the merged folder into a GGUF file \
              with llama.cpp's `convert_hf_to_gguf.py`",
         ));

@@ -73,8 +73,10 @@ pub fn fit_adapter(folder: &ModelFolder, loaded: &mut LoadedAdapter) -> Result<(
     if let (Some(tied), false) = (folder.tied_head(), folder.is_parted())
         && tie_of(loaded, &tied) == Some(Tie::Kept)
     {
+        let head = format!("{}.weight", tied.head);
         loaded.modules.remove(&tied.head);
-        let head = loaded.saved.remove(&format!("{}.weight", tied.head));
+        loaded.copies.remove(&head);
+        let head = loaded.saved.remove(&head);
         if let Some(head) = head {
             let table = format!("{}.weight", tied.table);
             loaded.saved.entry(table).or_insert(head);
@@ -101,7 +103,10 @@ fn expect_own_copy(folder: &ModelFolder, name: &str, copy: &HostTensor) -> Resul
         )));
     };
     let checkpoint = folder.checkpoint();
-    let shape = checkpoint.info(&stored).map(|info| info.shape).unwrap_or_default();
+    let shape = checkpoint
+        .info(&stored)
+        .map(|info| info.shape)
+        .unwrap_or_default();
     if shape != copy.shape {
         return Err(refuse(format!(
             "its file has a copy of `{name}` of shape {:?}, and the base's is {shape:?}",
@@ -174,7 +179,9 @@ pub fn parts_head(folder: &ModelFolder, config: &RunConfig) -> Result<bool, RunE
     let ensured = setting("ensure_weight_tying") == Some(&Value::Bool(true));
     // Of tokens, those of the head by themselves.
     let answers = |module: &str, name: &str| {
-        module.strip_suffix(name).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        module
+            .strip_suffix(name)
+            .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
     };
     if let Some(Value::Object(tables)) = setting("trainable_token_indices") {
         let of = |module: &str| {
@@ -186,7 +193,12 @@ pub fn parts_head(folder: &ModelFolder, config: &RunConfig) -> Result<bool, RunE
             return Ok(true);
         }
     }
-    if ensured || !matches!(config.target_modules, TargetModules::List(_) | TargetModules::Regex(_)) {
+    if ensured
+        || !matches!(
+            config.target_modules,
+            TargetModules::List(_) | TargetModules::Regex(_)
+        )
+    {
         return Ok(false);
     }
     let spec: TargetSpec = target_spec(config);

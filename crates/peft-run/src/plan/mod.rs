@@ -10,7 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use burn::tensor::Device;
 use peft_config::Problems;
-use peft_core::{AdapterSpec, Fields, add_others, is_saved, resolve_sites, shared_key, widest};
+use peft_core::{
+    AdapterSpec, Fields, NameMap, add_others, is_saved, resolve_sites, shared_key, widest,
+};
 use peft_format::{
     Dtype, TensorInfo, TensorSpec,
     adapter::{adapter_size, bias_key, join_key},
@@ -27,8 +29,8 @@ pub use self::{
 use self::{modules::groups, work::Work};
 use crate::{
     DeviceChoice, RunConfig, RunError, TaskFile,
-    open::fit_run,
     objective::{has_labels, head_kind, objective, outputs},
+    open::fit_run,
     prepared::longest,
     session::{Choice, Data, EVAL_BATCH, Source, resolve},
     text::tokenizer,
@@ -166,15 +168,7 @@ impl Plan {
         let all: usize = adapters.map(|spec| spec.cost.parameters).sum();
         let trainable = all - copies;
         let head_parameters: usize = saved.iter().map(|(_, shape)| size(shape)).sum();
-        let work = Work::new(
-            config,
-            folder,
-            &description,
-            &layout,
-            &specs,
-            &full,
-            data,
-        )?;
+        let work = Work::new(config, folder, &description, &layout, &specs, &full, data)?;
         let rates = Rates::cached(config.device);
         let data = data.map(|data| DataPlan {
             rows: data.fit.len(),
@@ -192,7 +186,13 @@ impl Plan {
             trainable_parameters: trainable,
             head_parameters,
             total_parameters: layout.values() + trainable,
-            adapter_bytes: adapter_size(file_tensors(&layout, &specs, &shared, &saved))?,
+            adapter_bytes: adapter_size(file_tensors(
+                &layout,
+                &description.names(),
+                &specs,
+                &shared,
+                &saved,
+            ))?,
             outputs: outputs(head),
             created,
             data,
@@ -247,6 +247,7 @@ fn targets(
 /// What the weight file will hold.
 fn file_tensors(
     layout: &ModelLayout,
+    names: &NameMap,
     specs: &[Option<AdapterSpec>],
     shared: &Fields<TensorInfo>,
     saved: &[&(String, Vec<usize>)],
@@ -266,6 +267,13 @@ fn file_tensors(
         }
     }
     for (name, shape) in saved {
+        if let Some((module, leaf)) = names.copy_of(name).and_then(|copy| copy.rsplit_once('.')) {
+            tensors.push(TensorSpec::new(
+                join_key(module, leaf),
+                Dtype::F32,
+                shape.clone(),
+            ));
+        }
         let (module, leaf) = name.rsplit_once('.').unwrap_or(("", name));
         let mut sites = layout.sites.iter().zip(specs);
         let adapted = sites.any(|(site, spec)| spec.is_some() && site.path == module);
