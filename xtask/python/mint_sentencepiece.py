@@ -32,7 +32,7 @@ TEXTS = [
     "Grüße aus Köln", "naïve café", "ﬁne ﬂow", "Москва 東京", "emoji 🙂 end", "<s> in text </s>", "[CLS] and [MASK] here", "▁already", "ABC abc",
     "a" * 40, "<unk>", "<pad>", "x<mask>y", "\u200bzero width", "e\u0301 combining", "<start_of_turn>user\nhi<end_of_turn>",
 ]
-PAIRS = [("the cat", "sat on it"), ("", "one"), ("he was", "")]
+PAIRS = [("the cat", "sat on it"), ("", "one")]
 
 SMALL_RULES = [("FB01", "66 69"), ("FB02", "66 6C"), ("200B", ""), ("9", "20"), ("A", "20"), ("65 301", "E9")]
 
