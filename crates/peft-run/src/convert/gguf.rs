@@ -48,17 +48,11 @@ pub fn write(
             key_value: 0,
         },
     };
-    if let Some(table) = all.iter().find(|factors| factors.table) {
-        return Err(RunError::setting(
-            "`adapter`",
-            format!(
-                "`{}` is a table, and llama.cpp's adapters are for matrices",
-                table.module
-            ),
-            "merge the adapter into its base with `peft merge`, then turn the merged folder into a GGUF file \
-             with llama.cpp's `convert_hf_to_gguf.py`",
-        ));
-    }
+    conversion.expect_matrices(
+        all,
+        "llama.cpp's adapters",
+        "turn the merged folder into a GGUF file with llama.cpp's `convert_hf_to_gguf.py`",
+    )?;
     let pairs = all.iter();
     let pairs = pairs.map(|factors| (factors.module.clone(), factors.pair()));
     let path = folder.join(NAME);

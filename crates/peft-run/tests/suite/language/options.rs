@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use burn::{module::Module, tensor::FloatDType};
 use peft_run::{
-    BaseOptions, MergeOptions, Objective, OpenOptions, RunError, ScheduleKind,
+    AdapterFormat, BaseOptions, ConvertOptions, MergeOptions, Objective, OpenOptions, RunError,
+    ScheduleKind, convert,
     core::{
         format::{AdapterConfig, AdapterFile, Checkpoint, HostTensor, TargetModules},
         load_adapter, read_adapter, save_adapter,
@@ -492,6 +493,43 @@ fn what_has_no_meaning_is_refused() {
         error.to_string().contains("has none in the base"),
         "{error}"
     );
+    // What other programs' files have no place for.
+    for (case, to, told) in [
+        ("embed", AdapterFormat::Gguf, "is a table"),
+        ("embed", AdapterFormat::Mlx, "is a table"),
+        ("tied_head", AdapterFormat::Gguf, "is the table of tokens"),
+        ("tied_head", AdapterFormat::Mlx, "is the table of tokens"),
+        ("lora_bias", AdapterFormat::Lora, "no low-rank form"),
+    ] {
+        let expected = super::super::common::json(&format!("lora_options/{case}/expected.json"));
+        let error = convert(&ConvertOptions {
+            model: &base_of(&expected),
+            adapter: &self::dir(case),
+            output: &output.join("converted"),
+            to,
+            any_base: false,
+            overwrite: false,
+            device: &device,
+        });
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains(told), "{case}: {error}");
+    }
+    // As plain LoRA, tables go along.
+    let plain = output.join("plain");
+    let both = self::dir("embed_head");
+    let options = ConvertOptions {
+        model: &model,
+        adapter: &both,
+        output: &plain,
+        to: AdapterFormat::Lora,
+        any_base: false,
+        overwrite: false,
+        device: &device,
+    };
+    assert!(convert(&options).unwrap().relative_error < 1e-6);
+    let written = AdapterFile::read(&plain).unwrap();
+    let table = "base_model.model.model.embed_tokens.lora_embedding_A";
+    assert_eq!(written.tensor(table).unwrap().shape, [3, 32]);
     // A file whose copy of the table is another base's.
     let other = dir.path().join("other");
     let case = goldens().join("lora_options/embed");
