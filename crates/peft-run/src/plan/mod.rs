@@ -26,7 +26,10 @@ pub use self::{
     modules::{ModuleGroup, Unmatched},
     time::TimePlan,
 };
-use self::{modules::groups, work::Work};
+use self::{
+    modules::groups,
+    work::{Work, shares_table},
+};
 use crate::{
     DeviceChoice, RunConfig, RunError, TaskFile,
     objective::{has_labels, head_kind, objective, outputs},
@@ -164,6 +167,9 @@ impl Plan {
             .filter(|(name, _)| is_saved(name, &full))
             .collect();
         let size = |shape: &[usize]| shape.iter().product::<usize>();
+        let twice = description.parts().map(|(_, part)| part);
+        let twice = twice.filter(|part| shares_table(folder, part));
+        let shared_values: usize = twice.map(|part| size(&part.shape)).sum();
         let adapters = specs.iter().flatten();
         let all: usize = adapters.map(|spec| spec.cost.parameters).sum();
         let trainable = all - copies;
@@ -185,7 +191,7 @@ impl Plan {
             unmatched,
             trainable_parameters: trainable,
             head_parameters,
-            total_parameters: layout.values() + trainable,
+            total_parameters: layout.values() - shared_values + trainable,
             adapter_bytes: adapter_size(file_tensors(
                 &layout,
                 &description.names(),
