@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     AdapterError, AfterStep, Common, Cost, DynAdapter, GradientMoments, GradientWishes, HostTensor,
-    PhaseSpec, SiteKind, Target, WarmUpChoice, Warmed, WeightGradients,
+    PhaseSpec, Site, SiteKind, Target, WarmUpChoice, Warmed, WeightGradients,
 };
 
 /// What a fresh adapter may depend on, beside the path of its target.
@@ -170,6 +170,15 @@ pub trait Method: Debug + Send + Sync {
     /// What it adapts where nothing is said.
     fn default_targets(&self) -> DefaultTargets {
         DefaultTargets::Attention
+    }
+
+    /// Sites that it adapts whatever the targets are, of those of a model by the checkpoint's names and in its
+    /// order: tables of which single rows are trained.
+    ///
+    /// # Errors
+    /// If its settings name a site that is not there.
+    fn also_adapts(&self, _sites: &[Site]) -> Result<Vec<String>, AdapterError> {
+        Ok(Vec::new())
     }
 
     /// A fresh adapter, a function of what is given only.

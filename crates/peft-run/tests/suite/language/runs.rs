@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// A folder of a tiny model with a tokenizer, and texts that can be learned.
-fn workspace(name: &str) -> (TempDir, PathBuf, PathBuf) {
+pub fn workspace(name: &str) -> (TempDir, PathBuf, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let model = dir.path().join("model");
     fs::create_dir(&model).unwrap();
