@@ -7,6 +7,7 @@ mod mamba;
 mod modules;
 mod quantised;
 mod runs;
+mod sdlora;
 mod smollm2;
 
 use std::path::Path;
