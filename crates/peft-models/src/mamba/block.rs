@@ -98,7 +98,7 @@ impl MambaBlock {
         let both = self.in_proj.forward(read, context);
         let inner = both.clone().narrow(1, 0, channels);
         let gate = both.narrow(1, channels, channels);
-        let start = || self.start(batch.rows.device(), config, context);
+        let start = || self.start(&x.device(), config, context);
         let from = match batch.states(depth, start) {
             Some(known) => known.map(Some),
             None => start().map(|one| {
