@@ -157,10 +157,7 @@ fn states_of_another_number_are_refused_before_anything_is_trained() {
         .method_config
         .insert("state_size".into(), 16.into());
     let error = train(&settings, &mut ()).unwrap_err().to_string();
-    assert!(
-        error.contains("A_log") && error.contains("state_size"),
-        "{error}"
-    );
+    assert!(error.contains("state_size"), "{error}");
     settings.method_config.remove("state_size");
     settings.target_modules = TargetModules::List(vec!["x_proj".into(), "D".into()]);
     let error = train(&settings, &mut ()).unwrap_err().to_string();
