@@ -123,9 +123,9 @@ impl StateKind {
             kind: target.kind,
             shape: target.shape.clone(),
         };
-        let (first, second) = match target.shape.as_slice() {
-            &[first, second] => (first, second),
-            &[first] => (1, first),
+        let (first, second) = match *target.shape.as_slice() {
+            [first, second] => (first, second),
+            [first] => (1, first),
             _ => return Err(unfit()),
         };
         let suffixes = self.suffixes();
