@@ -178,6 +178,15 @@ pub trait Method: Debug + Send + Sync {
         DefaultTargets::Attention
     }
 
+    /// Sites that it adapts whatever the targets are, of those of a model by the checkpoint's names and in its
+    /// order: tables of which single rows are trained.
+    ///
+    /// # Errors
+    /// If its settings name a site that is not there.
+    fn also_adapts(&self, _sites: &[Site]) -> Result<Vec<String>, AdapterError> {
+        Ok(Vec::new())
+    }
+
     /// A fresh adapter, a function of what is given only.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ mod gguf;
 mod interop;
 mod mamba;
 mod modules;
+mod options;
 mod quantised;
 mod runs;
 mod sdlora;
