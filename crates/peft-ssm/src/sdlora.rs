@@ -50,7 +50,7 @@ impl SdLoraMethod {
             && beside.phases().len() == 1
             && beside.shared_suffixes().is_empty()
             && beside.shared_names().is_empty()
-            && beside.site_kinds().iter().all(|kind| kind.is_linear());
+            && beside.site_kinds().contains(&SiteKind::Linear);
         if !plain {
             return Err(AdapterError::Config {
                 method: Self::NAME.into(),

@@ -10,6 +10,7 @@ mod model;
 mod sets;
 mod values;
 
+use peft_core::SiteKind;
 use peft_methods::{Entry, METHODS};
 use proptest::prelude::*;
 use serde_json::json;
@@ -177,10 +178,11 @@ fn variants(
 /// Methods whose update has a sparse core.
 const SPARSE_CORES: [&str; 5] = ["sdctft", "ssh", "fourierft", "waveft", "loca"];
 
-/// Whether a method adapts anything but weights of linear layers: [`kinds`] is about it.
+/// Whether a method adapts anything but weights of linear layers and tables: [`kinds`] is about it. LoRA's tables have goldens.
 fn adapts_others(entry: &Entry) -> bool {
     let method = (entry.build)(&(entry.defaults)()).unwrap();
-    !method.site_kinds().iter().all(|kind| kind.is_linear())
+    let tested_here = |kind: &SiteKind| kind.is_linear() || *kind == SiteKind::Embedding;
+    !method.site_kinds().iter().all(tested_here)
 }
 
 /// Whether a method adapts the weights of linear layers.
