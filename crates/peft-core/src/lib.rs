@@ -65,7 +65,7 @@ pub use sets::{
     set_active,
 };
 pub use site::{Site, SiteKind, linear_sites, matrix_shape, sites};
-pub use slot::{Hidden, InitialState, KeyValues, Passing, Slot};
+pub use slot::{Hidden, InitialState, KeyValues, Passing, Readout, ScannedStates, Slot};
 pub use step::{AdamWConfig, AdapterStep, AfterStep, FieldChange, FieldStep, Values};
 pub use target::Target;
 pub use tensors::HostTensorExt;

@@ -108,6 +108,12 @@ pub trait Method: Debug + Send + Sync {
     /// The method's own keys of `adapter_config.json`: the fewest that reproduce it.
     fn config(&self) -> Map<String, Value>;
 
+    /// Keys of the configuration that follow from the sites of the base, by the checkpoint's names (the states of a
+    /// state-space model). A value that is given has precedence.
+    fn config_of_model(&self, _sites: &[Site]) -> Map<String, Value> {
+        Map::new()
+    }
+
     /// Keys of the configuration that follow from the number of steps of a run (AdaLoRA's schedule).
     ///
     /// # Errors

@@ -30,6 +30,13 @@ pub fn resolve(config: &RunConfig, folder: &ModelFolder, entry: &Entry) -> RunCo
         config.method_config = settings;
         // Settings that make no method are refused where it is made.
         if let Ok(method) = (entry.build)(&config.method_config) {
+            let layout = folder.description().layout();
+            for (key, value) in method.config_of_model(&layout.sites) {
+                let given = config.method_config.get(&key);
+                if given.is_none_or(Value::is_null) {
+                    config.method_config.insert(key, value);
+                }
+            }
             resolve_targets(&mut config, folder, method.as_ref());
         }
     }

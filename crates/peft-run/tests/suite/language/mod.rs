@@ -8,6 +8,7 @@ mod modules;
 mod options;
 mod quantised;
 mod runs;
+mod sdlora;
 mod smollm2;
 
 use std::path::Path;
