@@ -26,14 +26,22 @@ pub fn content(output: &Path) -> io::Result<Content> {
             }
             let bytes = fs::read(entry.path())?;
             let timed: &[&str] = match name.to_str() {
-                Some("metrics.jsonl") => {
-                    &["tokens_per_s", "step_time_s", "peak_memory", "train_time_s"]
-                }
+                Some("metrics.jsonl") => &[
+                    "tokens_per_s",
+                    "step_time_s",
+                    "peak_memory",
+                    "train_time_s",
+                    "machine",
+                    "unix_time",
+                ],
                 Some("checkpoint/state.json") => &["train_time_s", "log_bytes"],
                 _ => &[],
             };
             let bytes = if name.as_os_str() == "run.toml" {
                 unplaced(&bytes)
+            } else if name.as_os_str() == "report.html" {
+                // It shows what the other files hold, and times with it.
+                Vec::new()
             } else if timed.is_empty() {
                 bytes
             } else {
