@@ -50,7 +50,9 @@ impl Counter {
 
     /// Standard normal, by the inverse of its distribution function.
     pub fn normal(&mut self) -> f64 {
-        crate::normal::quantile(self.uniform() + 0.5 / (1u64 << 53) as f64)
+        // The middle of a cell of the grid: never 0, and never rounded up to 1.
+        let middle = self.uniform() + 0.5 / (1u64 << 53) as f64;
+        crate::normal::quantile(middle.min(1.0 - f64::EPSILON / 2.0))
     }
 
     /// A random order of the items (Fisher and Yates).

@@ -175,7 +175,7 @@ fn erfcx_positive(y: f64) -> f64 {
 }
 
 /// `h₁(t) = E[max(t + Z, 0)] = φ(t) + t Φ(t)` of a standard normal `Z`: the expected improvement in units of the
-/// standard deviation. Exact to rounding, down to where `f64` underflows (t ≈ −38).
+/// standard deviation, down to where `f64` underflows (t ≈ −38).
 pub fn expected_excess(t: f64) -> f64 {
     if t > -1.0 {
         density(t) + t * distribution(t)
@@ -186,8 +186,8 @@ pub fn expected_excess(t: f64) -> f64 {
 
 /// `1 + t √(π/2) erfcx(−t/√2)`, `h₁(t)/φ(t)` for negative `t`.
 fn excess_factor(t: f64) -> f64 {
-    // The difference cancels like 1/t²; beyond 30 the asymptotic series is the more exact.
-    if t < -30.0 {
+    // The difference cancels like 1/t²; beyond 200 four terms of the asymptotic series are the more exact.
+    if t < -200.0 {
         let s = 1.0 / (t * t);
         s * (1.0 - s * (3.0 - s * (15.0 - 105.0 * s)))
     } else {
@@ -195,7 +195,7 @@ fn excess_factor(t: f64) -> f64 {
     }
 }
 
-/// `ln h₁(t)` of [`expected_excess`], finite for every finite `t` (Ament et al., "Unexpected improvements to
+/// `ln h₁(t)` of [`expected_excess`], finite down to `t = −10¹⁵⁰` (Ament et al., "Unexpected improvements to
 /// expected improvement", arXiv 2310.20708).
 pub fn ln_expected_excess(t: f64) -> f64 {
     if t > -1.0 {
@@ -239,8 +239,8 @@ mod tests {
         close(erfcx(12.0), 0.0468542210148937626);
         close(erfcx(-2.0), 108.940904389977972);
         close(erfcx(-0.7), 2.738702102561317);
-        close(distribution(-30.0), 4.90671392714818706e-198);
-        close(distribution(-8.0), 6.22096057427178412e-16);
+        close_to(distribution(-30.0), 4.90671392714818706e-198, 1e-12);
+        close_to(distribution(-8.0), 6.22096057427178412e-16, 1e-12);
         close(distribution(-1.5), 0.066807201268858066);
         close(distribution(0.5), 0.691462461274013104);
         close(distribution(3.0), 0.998650101968369905);
@@ -261,7 +261,8 @@ mod tests {
     #[test]
     fn quantile_inverts_the_distribution() {
         for p in [1e-300, 1e-20, 1e-4, 0.02, 0.1, 0.3, 0.5, 0.75, 0.999] {
-            close(distribution(quantile(p)), p);
+            // The argument is rounded: an error of its size times its square.
+            close_to(distribution(quantile(p)), p, 1e-12);
         }
         assert!((quantile(0.9999) - 3.719_016_485_455_709).abs() < 1e-12);
         assert!(quantile(1.5).is_nan() && quantile(1.0) == f64::INFINITY);

@@ -14,10 +14,9 @@ pub fn front(rows: &[Vec<f64>]) -> Vec<usize> {
         .collect();
     // Lexicographically descending: a row can only be dominated by, or equal to, one before it.
     order.sort_by(|&a, &b| {
-        let compared = rows[b].iter().zip(&rows[a]).map(|(b, a)| b.total_cmp(a));
-        compared
-            .fold(std::cmp::Ordering::Equal, |all, one| all.then(one))
-            .then(a.cmp(&b))
+        let mut compared = rows[b].iter().zip(&rows[a]).map(|(b, a)| b.partial_cmp(a));
+        let first = compared.find(|order| *order != Some(std::cmp::Ordering::Equal));
+        first.flatten().unwrap_or_else(|| a.cmp(&b))
     });
     let mut kept: Vec<usize> = Vec::new();
     for row in order {
@@ -43,7 +42,7 @@ pub fn ranks(rows: &[Vec<f64>]) -> Vec<usize> {
     let mut left: Vec<usize> = (0..rows.len()).filter(|&row| whole(&rows[row])).collect();
     let mut level = 0;
     while !left.is_empty() {
-        let (out, on): (Vec<usize>, Vec<usize>) = left.iter().partition(|&&row| {
+        let (out, on): (Vec<usize>, Vec<usize>) = left.iter().copied().partition(|&row| {
             left.iter()
                 .any(|&other| dominates(&rows[other], &rows[row]))
         });

@@ -152,7 +152,9 @@ impl Asha {
                     .collect();
                 let near = self.near(&own, &others, &known, width);
                 let measured = problem.measured();
-                let part = |row: &Vec<f64>| measured.iter().map(|&index| row[index]).collect();
+                let part = |row: &Vec<f64>| -> Vec<f64> {
+                    measured.iter().map(|&index| row[index]).collect()
+                };
                 let mut rows: Vec<Vec<f64>> = near.into_iter().map(part).collect();
                 rows.push(part(&own));
                 let ranks = pareto::ranks(&rows);

@@ -35,6 +35,22 @@ pub trait Sampler: Send + Sync {
     ) -> Result<Vec<(Configuration, Origin)>, SearchError>;
 }
 
+impl<S: Sampler + ?Sized> Sampler for Box<S> {
+    fn name(&self) -> &'static str {
+        (**self).name()
+    }
+
+    fn propose(
+        &self,
+        problem: &Problem,
+        history: &History,
+        seed: u64,
+        count: usize,
+    ) -> Result<Vec<(Configuration, Origin)>, SearchError> {
+        (**self).propose(problem, history, seed, count)
+    }
+}
+
 /// Any search by asking for trials and telling their outcomes, in any order and from any number of workers.
 pub trait Optimizer {
     /// Up to `count` trials to run, numbered; those still running count as pending from now on.

@@ -20,10 +20,16 @@ fn by_inclusion(rows: &[Vec<f64>], reference: &[f64]) -> f64 {
         let mut product = 1.0;
         for (objective, low) in reference.iter().enumerate() {
             let members = (0..rows.len()).filter(|row| subset >> row & 1 == 1);
-            let least = members.map(|row| rows[row][objective]).fold(f64::INFINITY, f64::min);
+            let least = members
+                .map(|row| rows[row][objective])
+                .fold(f64::INFINITY, f64::min);
             product *= (least - low).max(0.0);
         }
-        sum += if subset.count_ones() % 2 == 1 { product } else { -product };
+        sum += if subset.count_ones() % 2 == 1 {
+            product
+        } else {
+            -product
+        };
     }
     sum
 }
@@ -123,15 +129,30 @@ proptest! {
 /// A space with every kind of parameter.
 fn space() -> Space {
     let choices = ["q", "v", "all"].map(str::to_owned).to_vec();
-    let sizes = Domain::Ordinal { values: vec![16.0, 8.0, 4.0, 1.0, 0.0], absent: Some(4) };
-    let rate = Domain::Real { low: 1e-5, high: 1e-2, log: true, levels: 1001 };
+    let sizes = Domain::Ordinal {
+        values: vec![16.0, 8.0, 4.0, 1.0, 0.0],
+        absent: Some(4),
+    };
+    let rate = Domain::Real {
+        low: 1e-5,
+        high: 1e-2,
+        log: true,
+        levels: 1001,
+    };
     let parameters = vec![
         Parameter::new("adapter", Domain::Binary),
         Parameter::new("bottleneck", sizes.clone()).when("adapter", vec![1]),
         Parameter::new("rank", sizes),
         Parameter::new("targets", Domain::Categorical { choices }).when("rank", vec![0, 1, 2, 3]),
         Parameter::new("rate", rate),
-        Parameter::new("first", Domain::Integer { low: 1, high: 12, log: true }),
+        Parameter::new(
+            "first",
+            Domain::Integer {
+                low: 1,
+                high: 12,
+                log: true,
+            },
+        ),
     ];
     let nothing = Forbidden(vec![("adapter".into(), 0), ("rank".into(), 4)]);
     Space::new(parameters, vec![nothing]).unwrap()
@@ -143,7 +164,11 @@ fn problem() -> Problem {
         Objective::measured("accuracy", Goal::Maximise),
     ];
     let cost = |c: &Configuration| {
-        let size = if c.0[0] == 1 { 20.0 - 4.0 * f64::from(c.0[1]) } else { 0.0 };
+        let size = if c.0[0] == 1 {
+            20.0 - 4.0 * f64::from(c.0[1])
+        } else {
+            0.0
+        };
         vec![size + 10.0 * (4.0 - f64::from(c.0[2])) * (1.0 + f64::from(c.0[3])) + 1.0]
     };
     Problem::new(space(), objectives, Some(vec![200.0, 0.0]), cost).unwrap()
@@ -155,33 +180,32 @@ fn accuracy(c: &Configuration) -> f64 {
     0.3 + 0.6 * size - 0.5 * rate - 0.01 * f64::from(c.0[5])
 }
 
-fn samplers() -> Vec<fn() -> Box<dyn Sampler>> {
-    vec![
-        || Box::new(Random),
-        || Box::new(Nsga2 { population: 5, ..Nsga2::default() }),
-        || Box::new(Motpe { initial: 5, ..Motpe::default() }),
-        || Box::new(Bayes { initial: 5, samples: 4, ..Bayes::default() }),
-        || Box::new(Bayes { initial: 5, samples: 4, ..Bayes::autopeft() }),
-    ]
-}
-
-/// Any sampler, boxed.
-struct Any(Box<dyn Sampler>);
-
-impl Sampler for Any {
-    fn name(&self) -> &'static str {
-        self.0.name()
-    }
-
-    fn propose(
-        &self,
-        problem: &Problem,
-        history: &History,
-        seed: u64,
-        count: usize,
-    ) -> Result<Vec<(Configuration, Origin)>, SearchError> {
-        self.0.propose(problem, history, seed, count)
-    }
+fn samplers() -> impl Iterator<Item = impl Fn() -> Box<dyn Sampler>> {
+    (0..5).map(|kind| {
+        move || -> Box<dyn Sampler> {
+            match kind {
+                0 => Box::new(Random),
+                1 => Box::new(Nsga2 {
+                    population: 5,
+                    ..Nsga2::default()
+                }),
+                2 => Box::new(Motpe {
+                    initial: 5,
+                    ..Motpe::default()
+                }),
+                3 => Box::new(Bayes {
+                    initial: 5,
+                    samples: 4,
+                    ..Bayes::default()
+                }),
+                _ => Box::new(Bayes {
+                    initial: 5,
+                    samples: 4,
+                    ..Bayes::autopeft()
+                }),
+            }
+        }
+    })
 }
 
 /// Asks and tells by a script: each step asks for some trials and tells some that are running.
@@ -198,10 +222,16 @@ fn drive(search: &mut Search, script: &[(usize, usize, u8)]) -> Vec<Proposal> {
             let done = running.remove(usize::from(*how) % running.len());
             let measured = vec![accuracy(&done.configuration)];
             let outcome = match how % 7 {
-                0 => Outcome::Failed { reason: "out of memory".into() },
-                1 => Outcome::Complete { measured: vec![f64::NAN] },
+                0 => Outcome::Failed {
+                    reason: "out of memory".into(),
+                },
+                1 => Outcome::Complete {
+                    measured: vec![f64::NAN],
+                },
                 2 => {
-                    search.report(done.trial, 2, vec![measured[0] - 0.1]).unwrap();
+                    search
+                        .report(done.trial, 2, vec![measured[0] - 0.1])
+                        .unwrap();
                     Outcome::Pruned
                 }
                 _ => Outcome::Complete { measured },
@@ -222,7 +252,7 @@ proptest! {
         cut in 0usize..8,
     ) {
         for sampler in samplers() {
-            let mut search = Search::new(problem(), Any(sampler()), seed);
+            let mut search = Search::new(problem(), sampler(), seed);
             let proposals = drive(&mut search, &script);
             for (index, proposal) in proposals.iter().enumerate() {
                 prop_assert_eq!(proposal.trial, index as u64);
@@ -236,9 +266,9 @@ proptest! {
                 search.events().iter().map(|event| serde_json::to_string(event).unwrap()).collect();
             let read = |line: &String| serde_json::from_str::<Event>(line).unwrap();
             let events: Vec<Event> = lines.iter().map(read).collect();
-            let mut again = Search::replay(problem(), Any(sampler()), seed, events[..cut].to_vec()).unwrap();
+            let mut again = Search::replay(problem(), sampler(), seed, events[..cut].to_vec()).unwrap();
             prop_assert_eq!(again.events(), &search.events()[..cut]);
-            let whole = Search::replay(problem(), Any(sampler()), seed, events).unwrap();
+            let whole = Search::replay(problem(), sampler(), seed, events).unwrap();
             prop_assert_eq!(whole.history(), search.history());
             prop_assert!(again.ask(1).is_ok());
         }
@@ -248,7 +278,7 @@ proptest! {
     fn the_order_in_which_workers_finish_does_not_matter(seed in 0u64..1000, turn in 1usize..5) {
         for sampler in samplers() {
             let finish = |rotate: usize| {
-                let mut search = Search::new(problem(), Any(sampler()), seed);
+                let mut search = Search::new(problem(), sampler(), seed);
                 let mut proposals = search.ask(6).unwrap();
                 proposals.rotate_left(rotate);
                 for proposal in proposals {
@@ -265,33 +295,66 @@ proptest! {
 #[test]
 fn known_configurations_come_first_and_once() {
     let mut search = Search::new(problem(), Random, 1);
-    let warm = search.problem().space().random(&mut Counter::new(1, 0, 0)).unwrap();
+    let warm = search
+        .problem()
+        .space()
+        .random(&mut Counter::new(1, 0, 0))
+        .unwrap();
     search.enqueue(warm.clone()).unwrap();
     assert!(search.enqueue(warm.clone()).is_err());
     let proposals = search.ask(3).unwrap();
-    assert_eq!((proposals[0].configuration.clone(), proposals[0].origin), (warm, Origin::Enqueued));
+    assert_eq!(
+        (proposals[0].configuration.clone(), proposals[0].origin),
+        (warm, Origin::Enqueued)
+    );
     assert!(proposals[1..].iter().all(|p| p.origin == Origin::Random));
     assert!(search.tell(9, Outcome::Pruned).is_err());
-    assert!(search.tell(0, Outcome::Complete { measured: vec![] }).is_err());
-    search.tell(0, Outcome::Complete { measured: vec![0.5] }).unwrap();
+    assert!(
+        search
+            .tell(0, Outcome::Complete { measured: vec![] })
+            .is_err()
+    );
+    search
+        .tell(
+            0,
+            Outcome::Complete {
+                measured: vec![0.5],
+            },
+        )
+        .unwrap();
     assert!(search.tell(0, Outcome::Pruned).is_err());
 }
 
 #[test]
 fn a_space_is_searched_to_its_end_and_no_further() {
     for sampler in samplers() {
-        let domain = Domain::Integer { low: 1, high: 9, log: false };
+        let domain = Domain::Integer {
+            low: 1,
+            high: 9,
+            log: false,
+        };
         let space = Space::new(vec![Parameter::new("n", domain)], vec![]).unwrap();
         let objectives = vec![Objective::measured("loss", Goal::Minimise)];
         let problem = Problem::new(space, objectives, None, |_| vec![]).unwrap();
-        let mut search = Search::new(problem, Any(sampler()), 3);
+        let mut search = Search::new(problem, sampler(), 3);
         for _ in 0..9 {
             for proposal in search.ask(1).unwrap() {
                 let measured = vec![(f64::from(proposal.configuration.0[0]) - 4.0).powi(2)];
-                search.tell(proposal.trial, Outcome::Complete { measured }).unwrap();
+                search
+                    .tell(proposal.trial, Outcome::Complete { measured })
+                    .unwrap();
             }
         }
-        assert!(matches!(search.ask(1), Err(SearchError::Exhausted { tried: 9 })));
-        assert_eq!(search.history().front(search.problem())[0].0.configuration.0, [4]);
+        assert!(matches!(
+            search.ask(1),
+            Err(SearchError::Exhausted { tried: 9 })
+        ));
+        assert_eq!(
+            search.history().front(search.problem())[0]
+                .0
+                .configuration
+                .0,
+            [4]
+        );
     }
 }

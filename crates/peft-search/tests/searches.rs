@@ -5,7 +5,9 @@ use peft_search::*;
 
 /// Share of SynthPEFT's largest logarithmic hypervolume after 60 trials, four at a time, with noise.
 fn share(sampler: impl Sampler + 'static, seed: u64) -> f64 {
-    let problem = SynthPeft::SPACE.problem(Scale::Log10, [40.0, SynthPeft::ACCURACY]).unwrap();
+    let problem = SynthPeft::SPACE
+        .problem(Scale::Log10, [40.0, SynthPeft::ACCURACY])
+        .unwrap();
     let mut search = Search::new(problem, sampler, seed);
     let synth = SynthPeft::default();
     let mut tried = Vec::new();
@@ -13,7 +15,9 @@ fn share(sampler: impl Sampler + 'static, seed: u64) -> f64 {
         for proposal in search.ask(4).unwrap() {
             let noise = 0.004 * Counter::new(seed, 1001, proposal.trial).normal();
             let measured = vec![synth.accuracy(&proposal.configuration) + noise];
-            search.tell(proposal.trial, Outcome::Complete { measured }).unwrap();
+            search
+                .tell(proposal.trial, Outcome::Complete { measured })
+                .unwrap();
             tried.push(proposal.configuration);
         }
     }
@@ -22,18 +26,35 @@ fn share(sampler: impl Sampler + 'static, seed: u64) -> f64 {
 
 #[test]
 fn the_model_beats_random_and_evolution_on_an_enumerable_space() {
-    let own = share(Bayes { samples: 4, ..Bayes::default() }, 1);
-    let evolution = share(Nsga2 { population: 20, ..Nsga2::default() }, 1);
+    let own = share(
+        Bayes {
+            samples: 4,
+            ..Bayes::default()
+        },
+        1,
+    );
+    let evolution = share(
+        Nsga2 {
+            population: 20,
+            ..Nsga2::default()
+        },
+        1,
+    );
     let parzen = share(Motpe::default(), 1);
     let random = share(Random, 1);
     assert!(own > 0.88, "{own}");
-    assert!(own > evolution + 0.02 && own > random + 0.02, "{own} {evolution} {parzen} {random}");
+    assert!(
+        own > evolution + 0.02 && own > random + 0.02,
+        "{own} {evolution} {parzen} {random}"
+    );
     assert!(parzen > 0.5 && random > 0.5, "{parzen} {random}");
 }
 
 #[test]
 fn published_configurations_are_never_beaten_by_what_follows_them() {
-    let problem = SynthPeft::SPACE.problem(Scale::Log10, [40.0, SynthPeft::ACCURACY]).unwrap();
+    let problem = SynthPeft::SPACE
+        .problem(Scale::Log10, [40.0, SynthPeft::ACCURACY])
+        .unwrap();
     let mut search = Search::new(problem, Bayes::default(), 2);
     let warm = SynthPeft::SPACE.published();
     for configuration in &warm {
@@ -50,7 +71,11 @@ fn published_configurations_are_never_beaten_by_what_follows_them() {
 #[test]
 fn a_continuous_front_is_approached() {
     let problem = Continuous::Zdt2;
-    let bayes = Bayes { initial: 10, noisy: false, ..Bayes::default() };
+    let bayes = Bayes {
+        initial: 10,
+        noisy: false,
+        ..Bayes::default()
+    };
     let mut search = Search::new(problem.problem().unwrap(), bayes, 1);
     let mut rows = Vec::new();
     for _ in 0..20 {
@@ -58,7 +83,9 @@ fn a_continuous_front_is_approached() {
             let x = problem.point(search.problem().space(), &proposal.configuration);
             let measured = problem.evaluate(&x);
             rows.push(measured.clone());
-            search.tell(proposal.trial, Outcome::Complete { measured }).unwrap();
+            search
+                .tell(proposal.trial, Outcome::Complete { measured })
+                .unwrap();
         }
     }
     let gap = (problem.best() - problem.volume(&rows)).log10();
@@ -83,7 +110,9 @@ fn three_objectives_of_which_two_are_known() {
         for _ in 0..32 {
             for proposal in search.ask(1).unwrap() {
                 let measured = vec![SynthPeft::default().accuracy(&proposal.configuration)];
-                search.tell(proposal.trial, Outcome::Complete { measured }).unwrap();
+                search
+                    .tell(proposal.trial, Outcome::Complete { measured })
+                    .unwrap();
             }
         }
         let front = search.history().front(search.problem());
@@ -91,7 +120,11 @@ fn three_objectives_of_which_two_are_known() {
         peft_search::hypervolume::hypervolume(&rows, &[-40f64.log10(), 0.6, -13.0])
     };
     let (a, b) = (problem.clone(), problem);
-    let model = Bayes { initial: 16, noisy: false, ..Bayes::default() };
+    let model = Bayes {
+        initial: 16,
+        noisy: false,
+        ..Bayes::default()
+    };
     let own = volume(Box::new(move || Search::new(a.clone(), model.clone(), 1)));
     let random = volume(Box::new(move || Search::new(b.clone(), Random, 1)));
     assert!(own > 1.05 * random, "{own} {random}");

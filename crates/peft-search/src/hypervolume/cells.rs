@@ -119,7 +119,8 @@ impl Cells {
             .rev()
             .map(|cell| {
                 let lower = ln_h(cell.low, 0);
-                let width = lower + (-(upper - lower).exp()).ln_1p();
+                // Rounding must not make the upper bound the more probable one.
+                let width = lower + (-(upper - lower).exp().min(1.0)).ln_1p();
                 upper = lower;
                 width + ln_h(cell.floor, 1)
             })

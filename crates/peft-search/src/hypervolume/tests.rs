@@ -84,7 +84,10 @@ fn expected_improvements_of_reference() {
         ([4.0, 0.5], 0.2, 0.500_801_660_2),
     ] {
         close(cells.expected(mean, [deviation; 2]), expected);
-        close(cells.ln_expected(mean, [deviation; 2]), expected.ln());
+        close(
+            cells.ln_expected(mean, [deviation; 2]),
+            cells.expected(mean, [deviation; 2]).ln(),
+        );
     }
     // A first objective without spread is a known one.
     let known = cells.expected_known(2.5, 1.7, 0.4);

@@ -355,7 +355,7 @@ impl Bayes {
         };
         let mut truths = Counter::new(seed, purpose::TRUTHS, trial);
         let improvement = Improvement::new(&evidence, &mut truths)?;
-        let mut evaluate = |candidates: &[Configuration]| {
+        let mut evaluate = |candidates: &[Configuration]| -> Result<Vec<f64>, SearchError> {
             if candidates.is_empty() {
                 return Ok(Vec::new());
             }

@@ -97,8 +97,8 @@ fn encoding_marks_absence_and_activity() {
         encoding.row(&space, &space.configuration(values).unwrap(), &mut row);
         row
     };
-    let off = row(&[("rate", Value::Number(1e-2)), ("depth", Value::Integer(4))]);
-    assert_eq!(off, [0.0, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0]);
+    let off = row(&[("rate", Value::Number(1e-2)), ("depth", Value::Integer(3))]);
+    assert_eq!(off, [0.0, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.5]);
     let on = row(&[
         ("on", Value::Flag(true)),
         ("kind", Value::Choice("c".into())),
@@ -123,6 +123,6 @@ fn descriptions_are_checked_and_read_back() {
     let unknown = vec![Forbidden(vec![("z".into(), 0)])];
     assert!(Space::new(vec![Parameter::new("a", Domain::Binary)], unknown).is_err());
     assert!(space.check(&Configuration(vec![0, 1, 0, 0, 0])).is_err());
-    assert!(space.check(&Configuration(vec![0, 0, 0, 0, 0])).is_err());
+    assert!(space.check(&Configuration(vec![0, 0, 0, 0, 2])).is_err());
     assert!(space.check(&Configuration(vec![0])).is_err());
 }
