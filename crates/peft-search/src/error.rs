@@ -61,4 +61,52 @@ pub enum SearchError {
         /// What it must be.
         expected: &'static str,
     },
+    /// A file of a study could not be read or written.
+    #[error("`{path}`: cannot {action}: {reason}")]
+    File {
+        /// The file.
+        path: String,
+        /// What was tried.
+        action: &'static str,
+        /// What the system said.
+        reason: String,
+    },
+    /// A line of a journal, or a study's description, is not what a study writes.
+    #[error("`{path}`, line {line}: {reason}")]
+    Journal {
+        /// The file.
+        path: String,
+        /// The line, from 1.
+        line: u64,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+    /// A study that is there differs from the one that was to be opened, or cannot be made.
+    #[error("study: {reason}")]
+    Study {
+        /// How, and what to do.
+        reason: String,
+    },
+    /// A trial was given to another worker: this one's results of it are not recorded.
+    #[error("trial {trial} was taken over by worker {by:?}: what this worker found is not recorded")]
+    Lost {
+        /// The trial's number.
+        trial: u64,
+        /// Who has it now.
+        by: String,
+    },
+}
+
+impl SearchError {
+    pub(crate) fn file(
+        path: &std::path::Path,
+        action: &'static str,
+    ) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.display().to_string();
+        move |error| Self::File {
+            path,
+            action,
+            reason: error.to_string(),
+        }
+    }
 }

@@ -24,15 +24,21 @@ pub enum Origin {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "kebab-case")]
 pub enum Outcome {
-    /// With values of the measured objectives, in their order and own units. Values that are not finite on their
-    /// objective's scale count as a failure.
+    /// With values of the measured objectives, in their order and own units. Where one is not finite on its
+    /// objective's scale, [`Diverged`](Self::Diverged) is stored instead.
     Complete {
         /// The values.
+        #[serde(with = "crate::numbers")]
         measured: Vec<f64>,
     },
-    /// Without: the model takes it for as bad as the worst twentieth of the trials.
+    /// Without: an error, or a machine that gave up. What models make of it says [`Policy`](crate::Policy).
     Failed {
         /// Why, in words.
+        reason: String,
+    },
+    /// With a measured value that is not finite on its objective's scale: training diverged.
+    Diverged {
+        /// Which value.
         reason: String,
     },
     /// Stopped early: the model takes its last report, moved by what others gained after such a report.
@@ -56,6 +62,9 @@ pub enum Event {
         configuration: Configuration,
         /// Why it was proposed.
         origin: Origin,
+        /// Values of the known objectives, so that a journal can be read without their function.
+        #[serde(default, with = "crate::numbers")]
+        known: Vec<f64>,
     },
     /// A running trial measured its objectives on the way.
     Reported {
@@ -64,6 +73,7 @@ pub enum Event {
         /// How much it had used of what a full trial uses, in whole units (epochs, as a rule).
         resource: u32,
         /// The measured objectives then.
+        #[serde(with = "crate::numbers")]
         measured: Vec<f64>,
     },
     /// A trial ended.
@@ -143,7 +153,8 @@ impl History {
             .collect()
     }
 
-    /// Applies an event, and says what was stored: a result that is not finite becomes a failure.
+    /// Applies an event, and says what was stored: a result that is not finite becomes
+    /// [`Diverged`](Outcome::Diverged).
     ///
     /// # Errors
     ///
@@ -159,12 +170,15 @@ impl History {
                 trial,
                 configuration,
                 origin,
+                known,
             } => {
-                self.start(problem, trial, configuration.clone(), origin)?;
+                let known = problem.check_known(&configuration, known)?;
+                self.start(problem, trial, configuration.clone(), origin, known.clone())?;
                 Ok(Event::Asked {
                     trial,
                     configuration,
                     origin,
+                    known,
                 })
             }
             Event::Reported {
@@ -220,13 +234,13 @@ impl History {
         trial: u64,
         configuration: Configuration,
         origin: Origin,
+        known: Vec<f64>,
     ) -> Result<(), SearchError> {
         if trial != self.trials.len() as u64 {
             let reason = format!("the next trial has number {}", self.trials.len());
             return Err(SearchError::Trial { trial, reason });
         }
         problem.space().check(&configuration)?;
-        let known = problem.known(&configuration)?;
         let queued = self
             .queue
             .iter()
@@ -271,7 +285,7 @@ impl History {
             .zip(&measured)
             .find(|(objective, value)| !objective.score(**value).is_finite());
         Ok(match strange {
-            Some((objective, value)) => Outcome::Failed {
+            Some((objective, value)) => Outcome::Diverged {
                 reason: format!("{:?} is {value}, not finite on its scale", objective.name),
             },
             None => Outcome::Complete { measured },

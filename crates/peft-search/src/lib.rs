@@ -9,6 +9,7 @@
 //!   replays a journal proposes the same. No random number depends on anything but the seed and a trial's number.
 //! * [`Bayes`]: Gaussian processes ([`gp`]) and noisy expected hypervolume improvement with exact known objectives
 //!   ([`acquisition`]), maximised by steepest ascent; baselines [`Random`], [`Nsga2`] and [`Motpe`].
+//! * [`study`]: a search that outlives its process and that workers share: journal, leases, budgets, reports.
 //! * [`Asha`]: early stopping that compares accuracy among trials of like cost.
 //! * [`hypervolume`] and [`pareto`]: sweep, WFG, box decomposition.
 //!
@@ -45,6 +46,7 @@ pub mod gp;
 mod history;
 pub mod hypervolume;
 pub mod normal;
+mod numbers;
 pub mod pareto;
 mod problem;
 pub mod problems;
@@ -52,15 +54,17 @@ mod pruning;
 mod samplers;
 mod search;
 mod space;
+pub mod study;
 
 pub use autopeft::{AutoPeft, AutoPeftConfiguration};
 pub use counter::Counter;
 pub use error::SearchError;
 pub use history::{Event, History, Origin, Outcome, Trial};
-pub use problem::{Goal, Objective, Problem, Scale};
+pub use problem::{Goal, Objective, Policy, Problem, Scale, Treatment};
 pub use pruning::{Asha, Comparison, Decision};
 pub use samplers::{
-    Acquisition, Bayes, InitialDesign, Knowledge, Motpe, Nsga2, Random, Surrogate, Transform,
+    Acquisition, Bayes, InitialDesign, Knowledge, Motpe, Nsga2, Random, Settings, Surrogate,
+    Transform,
 };
 pub use search::{Optimizer, Proposal, Sampler, Search};
 pub use space::{

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Configuration, SearchError, Space};
+use crate::{Configuration, Outcome, SearchError, Space};
 
 /// Whether small or large values are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,6 +86,41 @@ impl Objective {
     }
 }
 
+/// What models make of a trial that ended without values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Treatment {
+    /// It counts as bad as the worst twentieth of the complete trials: they keep away from it, and an outlier does not
+    /// bend them.
+    #[default]
+    Poor,
+    /// They do not see it. It is not proposed again.
+    Ignore,
+    /// As [`Poor`](Self::Poor), and a study proposes nothing more until somebody has looked.
+    Halt,
+}
+
+/// What is made of trials that ended without values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Policy {
+    /// Those that failed with an error.
+    pub failed: Treatment,
+    /// Those of which a measured value is not finite.
+    pub diverged: Treatment,
+}
+
+impl Policy {
+    /// How an outcome is treated; none of one with values, or stopped early.
+    pub fn of(&self, outcome: &Outcome) -> Option<Treatment> {
+        match outcome {
+            Outcome::Complete { .. } | Outcome::Pruned => None,
+            Outcome::Failed { .. } => Some(self.failed),
+            Outcome::Diverged { .. } => Some(self.diverged),
+        }
+    }
+}
+
 type Known = dyn Fn(&Configuration) -> Vec<f64> + Send + Sync;
 
 /// A space, its objectives, the reference point, and the known objectives' function.
@@ -94,7 +129,9 @@ pub struct Problem {
     space: Space,
     objectives: Vec<Objective>,
     reference: Option<Vec<f64>>,
-    known: Arc<Known>,
+    policy: Policy,
+    /// None where known values are taken from a journal.
+    known: Option<Arc<Known>>,
 }
 
 impl fmt::Debug for Problem {
@@ -103,6 +140,7 @@ impl fmt::Debug for Problem {
             .field("space", &self.space)
             .field("objectives", &self.objectives)
             .field("reference", &self.reference)
+            .field("policy", &self.policy)
             .finish_non_exhaustive()
     }
 }
@@ -123,6 +161,22 @@ impl Problem {
         objectives: Vec<Objective>,
         reference: Option<Vec<f64>>,
         known: impl Fn(&Configuration) -> Vec<f64> + Send + Sync + 'static,
+    ) -> Result<Self, SearchError> {
+        let mut problem = Self::recorded(space, objectives, reference)?;
+        problem.known = Some(Arc::new(known));
+        Ok(problem)
+    }
+
+    /// The problem of a journal that is only read: known values are those recorded with the trials, and nothing can be
+    /// proposed where there are known objectives.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`new`](Self::new).
+    pub fn recorded(
+        space: Space,
+        objectives: Vec<Objective>,
+        reference: Option<Vec<f64>>,
     ) -> Result<Self, SearchError> {
         let refuse = |reason: String| Err(SearchError::Objectives { reason });
         if objectives.iter().all(|objective| objective.known) {
@@ -149,8 +203,20 @@ impl Problem {
             space,
             objectives,
             reference,
-            known: Arc::new(known),
+            policy: Policy::default(),
+            known: None,
         })
+    }
+
+    /// The same problem with another treatment of trials without values.
+    pub fn with_policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// What is made of trials without values.
+    pub fn policy(&self) -> Policy {
+        self.policy
     }
 
     /// The space.
@@ -182,12 +248,50 @@ impl Problem {
     /// [`SearchError::Objectives`] where the function gives another number of values, or one that is not finite on
     /// its objective's scale.
     pub fn known(&self, configuration: &Configuration) -> Result<Vec<f64>, SearchError> {
-        let values = (self.known)(configuration);
+        let values = match &self.known {
+            Some(known) => known(configuration),
+            None if self.objectives.iter().all(|objective| !objective.known) => Vec::new(),
+            None => {
+                return Err(SearchError::Objectives {
+                    reason: "their known values are read from a journal; without their function \
+                             nothing can be proposed"
+                        .into(),
+                });
+            }
+        };
+        self.finite(configuration, values)
+    }
+
+    /// The known values of a configuration, which a journal says are `recorded`.
+    pub(crate) fn check_known(
+        &self,
+        configuration: &Configuration,
+        recorded: Vec<f64>,
+    ) -> Result<Vec<f64>, SearchError> {
+        self.space.check(configuration)?;
+        if self.known.is_some() && self.known(configuration)? != recorded {
+            return Err(SearchError::Objectives {
+                reason: format!(
+                    "the known values of {:?} are {recorded:?} in the journal, but {:?} now: go on with \
+                     the model and the settings that the study began with",
+                    configuration.0,
+                    self.known(configuration)?
+                ),
+            });
+        }
+        self.finite(configuration, recorded)
+    }
+
+    fn finite(
+        &self,
+        configuration: &Configuration,
+        values: Vec<f64>,
+    ) -> Result<Vec<f64>, SearchError> {
         let known: Vec<&Objective> = self.objectives.iter().filter(|o| o.known).collect();
         if values.len() != known.len() {
             return Err(SearchError::Objectives {
                 reason: format!(
-                    "{} are known but their function gives {} values",
+                    "{} are known but there are {} values of them",
                     known.len(),
                     values.len()
                 ),

@@ -121,7 +121,7 @@ impl Search {
         Ok(search)
     }
 
-    fn apply(&mut self, event: Event) -> Result<(), SearchError> {
+    pub(crate) fn apply(&mut self, event: Event) -> Result<(), SearchError> {
         let event = self.history.apply(&self.problem, event)?;
         self.events.push(event);
         Ok(())
@@ -161,6 +161,7 @@ impl Optimizer for Search {
                     trial,
                     configuration: configuration.clone(),
                     origin,
+                    known: self.problem.known(&configuration)?,
                 })?;
                 proposals.push(Proposal {
                     trial,

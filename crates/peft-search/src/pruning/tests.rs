@@ -22,6 +22,7 @@ fn history(problem: &Problem, results: &[(u32, f64)]) -> History {
         let configuration = Configuration(vec![size - 1]);
         let asked = Event::Asked {
             trial,
+            known: problem.known(&configuration).unwrap(),
             configuration,
             origin: Origin::Random,
         };

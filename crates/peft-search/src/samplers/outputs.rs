@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::normal::quantile;
-use crate::{History, Outcome, Problem, Trial};
+use crate::{History, Outcome, Problem, Treatment, Trial};
 
 /// How the scores of an objective are transformed before a Gaussian process sees them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,7 +78,8 @@ pub(crate) struct Observed<'a> {
 impl<'a> Observed<'a> {
     /// The observations of a history; none where no trial is complete.
     ///
-    /// A failed trial has the 5 % quantile of the complete ones in each measured objective: bad, but no outlier. A
+    /// A failed trial has the 5 % quantile of the complete ones in each measured objective: bad, but no outlier; one
+    /// that the [`Policy`](crate::Policy) ignores is left out. A
     /// pruned one has its last report plus the median gain that complete trials made from the same resource on.
     pub(crate) fn new(problem: &'a Problem, history: &'a History) -> Option<Self> {
         let complete = history.complete(problem);
@@ -115,6 +116,9 @@ impl<'a> Observed<'a> {
                     row = problem.scores(&trial.known, measured);
                 }
                 Some(outcome) => {
+                    if problem.policy().of(outcome) == Some(Treatment::Ignore) {
+                        continue;
+                    }
                     let last = trial.reports.last_key_value();
                     let last = last.filter(|_| *outcome == Outcome::Pruned);
                     for (&index, &poor) in measured.iter().zip(&poor) {
