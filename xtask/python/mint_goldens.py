@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Mints the reference fixtures of tests/goldens with Hugging Face transformers and PEFT. Deterministic, on the CPU.
 
-    mint_goldens.py --out tests/goldens [--minilm DIR]
+    mint_goldens.py --out tests/goldens [--minilm DIR] [--adapters CASE ...]
 
 OUT/models/<name>/        config.json + model.safetensors (save_pretrained) of tiny random models
 OUT/cases.json            input rows and every model's outputs
 OUT/adapters/<case>/      a PEFT folder (adapter_config.json, adapter_model.safetensors) + expected.json
 OUT/traces/<case>/        init/ (PEFT folder), trace.json, final/ (PEFT folder), final_f64.safetensors
 OUT/minilm.json           with --minilm: sentence vectors of all-MiniLM-L6-v2
+With --adapters, these of OUT/adapters and nothing else, on the models that are there.
 
 Numbers: *_f64 is model.double() (the float32 weights converted), *_f32 the float32 model; one row at a time, no padding, attention
 "eager", eval mode. Weights are drawn by numpy PCG64 seeded with sha256 of the name: matrices N(0, .15^2), embeddings N(0, .5^2),
@@ -218,6 +219,14 @@ def adapter_cases():
         "regex_target": ("bert", dict(r=3, lora_alpha=6, target_modules=r".*layer\.0\.(attention\.self\.(query|key)|output\.dense)")),
         "modules_to_save": ("bert", dict(qv, modules_to_save=["pooler"])),
         "bias_lora_only": ("bert", dict(qv, bias="lora_only")),
+        "bias_all": ("bert", dict(qv, bias="all")),
+        "bias_all_distilbert": ("distilbert", dict(r=4, lora_alpha=8, target_modules=["q_lin", "v_lin"], bias="all")),
+        "lora_bias": ("bert", dict(qv, lora_bias=True)),
+        "embeddings": ("bert", dict(r=3, lora_alpha=6, target_modules=["word_embeddings", "token_type_embeddings", "query"])),
+        "dora_embeddings": ("albert", dict(r=3, lora_alpha=6, target_modules=["word_embeddings", "position_embeddings", "query"], use_dora=True)),
+        "tokens": ("roberta", dict(qv, trainable_token_indices=[11, 4, 60])),
+        "fourierft_bias": ("bert", dict(n_frequency=60, scaling=300.0, target_modules=["query", "value"], bias="fourier_only"), FourierFTConfig),
+        "vera_bias": ("bert", dict(r=6, target_modules=["query", "value"], bias="all"), VeraConfig),
         "roberta_qv": ("roberta", qv),
         "distilbert_qv": ("distilbert", dict(r=4, lora_alpha=8, target_modules=["q_lin", "v_lin"])),
         "albert_qv": ("albert", qv),
@@ -229,6 +238,7 @@ def adapter_cases():
                                           target_modules=["query", "value"]), WaveFTConfig),
         "waveft_no_idwt": ("bert", dict(n_frequency=50, scaling=3.0, use_idwt=False, target_modules=["query"]), WaveFTConfig),
         "adalora_qv": ("bert", dict(adalora), AdaLoraConfig),
+        "adalora_bias": ("bert", dict(adalora, bias="lora_only"), AdaLoraConfig),
         "adalora_pruned": ("bert", dict(adalora, rank_pattern={
             f"bert.encoder.layer.{layer}.attention.self.{name}.lora_E": kept for layer, name, kept in [
                 (0, "query", [True, False, True, True, False]), (0, "value", [True] * 5),
@@ -314,9 +324,11 @@ def mint_offset(out, sets, case, arguments):
 SINGLE = ("FOURIERFT", "C3A")
 
 
-def mint_adapters(out, sets):
+def mint_adapters(out, sets, only=()):
     cases = json.loads((out / "cases.json").read_text())["models"]
     for case, (base, arguments, *config) in adapter_cases().items():
+        if only and case not in only:
+            continue
         folder = out / "adapters" / case
         config = (config or [LoraConfig])[0](task_type="SEQ_CLS", **arguments)
         kind = config.peft_type.value
@@ -510,7 +522,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minilm", type=Path)
+    parser.add_argument("--adapters", nargs="+")
     args = parser.parse_args()
+    if args.adapters:
+        return mint_adapters(args.out, input_sets(), args.adapters)
     sets = mint_models(args.out)
     mint_adapters(args.out, sets)
     for case, arguments in offset_cases().items():

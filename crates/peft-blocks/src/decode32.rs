@@ -4,6 +4,9 @@
 
 use crate::floats::widen_half;
 
+/// Blocks whose scales are widened together, for one at a time is not worth a vector.
+const GROUP: usize = 8;
+
 /// The half float at byte `at`.
 #[inline(always)]
 pub(super) fn half(block: &[u8], at: usize) -> f32 {
@@ -48,44 +51,56 @@ fn five(block: &[u8], at: usize) -> [u8; 32] {
     codes
 }
 
-#[inline(always)]
-pub(super) fn q4_0(block: &[u8; 18], out: &mut [f32; 32]) {
-    let (d, bytes) = (half(block, 0), twice(block, 2));
-    for (element, out) in out.iter_mut().enumerate() {
-        let q = nibble(bytes[element], element);
-        *out = d * (i32::from(q) - 8) as f32;
-    }
+/// Decodes blocks of `$bytes` bytes, as many as both slices have room for; element `$i` of a block is `$element`, by its code of
+/// `$codes`, the block's scale `$d` and, if there are two halves, its minimum `$m`.
+///
+/// Not a function that is given closures: what is called through them would not be a part of the caller.
+macro_rules! decoder {
+    ($name:ident, $bytes:literal, $halves:literal, |$block:ident| $codes:expr, |$i:ident, $code:ident, $d:ident, $m:ident| $element:expr) => {
+        #[inline(always)]
+        pub(super) fn $name(bytes: &[u8], out: &mut [f32]) {
+            let (blocks, outs) = (bytes.as_chunks::<$bytes>().0, out.as_chunks_mut::<32>().0);
+            for (blocks, outs) in blocks.chunks(GROUP).zip(outs.chunks_mut(GROUP)) {
+                // The numbers of blocks are left open, so that scales stay in memory, from where they are spread for nothing.
+                let mut halves = [[0u16; GROUP]; $halves];
+                for (place, block) in blocks.iter().enumerate() {
+                    for (at, halves) in halves.iter_mut().enumerate() {
+                        halves[place] = u16::from_le_bytes([block[2 * at], block[2 * at + 1]]);
+                    }
+                }
+                let mut scales = [[0.0; GROUP]; $halves];
+                for (scales, halves) in scales.iter_mut().zip(halves) {
+                    for (scale, half) in scales.iter_mut().zip(halves) {
+                        *scale = widen_half(half);
+                    }
+                }
+                for (place, ($block, out)) in blocks.iter().zip(outs).enumerate() {
+                    let ($d, $m) = (scales[0][place], scales[$halves - 1][place]);
+                    let codes: [u8; 32] = $codes;
+                    for ($i, out) in out.iter_mut().enumerate() {
+                        let $code = codes[$i];
+                        *out = $element;
+                    }
+                }
+            }
+        }
+    };
 }
 
-#[inline(always)]
-pub(super) fn q4_1(block: &[u8; 20], out: &mut [f32; 32]) {
-    let (d, m, bytes) = (half(block, 0), half(block, 2), twice(block, 4));
-    for (element, out) in out.iter_mut().enumerate() {
-        *out = d * f32::from(nibble(bytes[element], element)) + m;
-    }
-}
-
-#[inline(always)]
-pub(super) fn q5_0(block: &[u8; 22], out: &mut [f32; 32]) {
-    let (d, codes) = (half(block, 0), five(block, 2));
-    for (out, q) in out.iter_mut().zip(codes) {
-        *out = d * (i32::from(q) - 16) as f32;
-    }
-}
-
-#[inline(always)]
-pub(super) fn q5_1(block: &[u8; 24], out: &mut [f32; 32]) {
-    let (d, m, codes) = (half(block, 0), half(block, 2), five(block, 4));
-    for (out, q) in out.iter_mut().zip(codes) {
-        *out = d * f32::from(q) + m;
-    }
-}
-
-#[inline(always)]
-pub(super) fn q8_0(block: &[u8; 34], out: &mut [f32; 32]) {
-    let d = half(block, 0);
-    let codes: [u8; 32] = bits(&block[2..], 0, 255);
-    for (out, q) in out.iter_mut().zip(codes) {
-        *out = d * f32::from(q as i8);
-    }
-}
+decoder!(q4_0, 18, 1, |block| twice(block, 2), |i, code, d, _m| d
+    * (i32::from(nibble(code, i)) - 8) as f32);
+decoder!(q4_1, 20, 2, |block| twice(block, 4), |i, code, d, m| d
+    * f32::from(nibble(code, i))
+    + m);
+decoder!(q5_0, 22, 1, |block| five(block, 2), |_i, code, d, _m| d
+    * (i32::from(code) - 16) as f32);
+decoder!(q5_1, 24, 2, |block| five(block, 4), |_i, code, d, m| d
+    * f32::from(code)
+    + m);
+decoder!(
+    q8_0,
+    34,
+    1,
+    |block| bits(&block[2..], 0, 255),
+    |_i, code, d, _m| d * f32::from(code as i8)
+);

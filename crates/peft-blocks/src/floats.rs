@@ -4,15 +4,15 @@
 /// the processor's own instruction each time do not.
 #[inline(always)]
 pub fn widen_half(bits: u16) -> f32 {
-    let bits = u32::from(bits);
+    // Sign, exponent and mantissa to their places: a sign-extending shift brings the sign along.
+    let placed = i32::from(bits as i16) << 13 & 0x8fff_e000_u32 as i32;
     // The biases of the exponents differ by 112; the product also normalises what is subnormal.
-    let magnitude = f32::from_bits((bits & 0x7fff) << 13) * f32::from_bits(0x7780_0000);
-    let special = if bits & 0x7c00 == 0x7c00 {
-        0x7f80_0000
-    } else {
-        0
-    };
-    f32::from_bits(magnitude.to_bits() | special | (bits & 0x8000) << 16)
+    let value = f32::from_bits(placed as u32) * f32::from_bits(0x7780_0000);
+    // Infinities and NaN alone are 65536 or more here: their exponent is the largest, in both formats. By arithmetic, for
+    // compilers make jumps of a choice.
+    let beyond = (value.to_bits() & 0x7fff_ffff).wrapping_sub(0x4780_0000) as i32;
+    let special = !(beyond >> 31) as u32 & 0x7f80_0000;
+    f32::from_bits(value.to_bits() | special)
 }
 
 /// A bfloat16, exactly: a shift keeps every bit, NaN payloads included, as in PyTorch.

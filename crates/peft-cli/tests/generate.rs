@@ -242,6 +242,48 @@ fn chat(arguments: &[&str], lines: &str) -> String {
 }
 
 #[test]
+fn rows_of_conversations_are_answered() {
+    let talking = talking();
+    let folder = talking.path().to_str().unwrap();
+    let rows = talking.path().join("rows.jsonl");
+    let row =
+        |turns: serde_json::Value| serde_json::json!({ "messages": turns }).to_string() + "\n";
+    let turn = |role: &str, content: &str| serde_json::json!({ "role": role, "content": content });
+    let said = [
+        row(serde_json::json!([turn("user", "the cat")])),
+        // What the row itself answers is not shown to the model.
+        row(serde_json::json!([
+            turn("user", "the cat"),
+            turn("assistant", "sat.")
+        ])),
+        row(serde_json::json!([
+            turn("user", "a"),
+            turn("assistant", "b"),
+            turn("user", "the cat")
+        ])),
+    ];
+    std::fs::write(&rows, said.concat()).unwrap();
+    let start = ["generate", "--model", folder, "--max-tokens", "6", "--json"];
+    let run = |rest: &[&str]| -> Vec<serde_json::Value> {
+        let told = done(&[&start[..], rest].concat());
+        told.lines().map(object).collect()
+    };
+    let data = rows.to_str().unwrap();
+    let answers = run(&["--data", data, "--chat"]);
+    let alone = run(&["--prompt", "the cat", "--chat"]);
+    assert_eq!(answers.len(), 3);
+    assert_eq!(answers[0]["text"], alone[0]["text"]);
+    assert_eq!(answers[1]["text"], alone[0]["text"]);
+    assert_eq!(answers[2]["prompt"], "the cat");
+    assert_ne!(answers[2]["text"], alone[0]["text"]);
+    let error = refused(&[&start[..], &["--data", data]].concat());
+    assert!(
+        error.contains("add --chat") && error.contains("row 1"),
+        "{error}"
+    );
+}
+
+#[test]
 fn lines_are_turns_and_are_remembered() {
     let talking = talking();
     let folder = talking.path().to_str().unwrap();

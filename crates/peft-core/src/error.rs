@@ -235,6 +235,26 @@ pub enum AdapterError {
         /// The names.
         known: String,
     },
+    /// A file with two values of what is one parameter of the model.
+    #[error(
+        "the adapter holds `{name}` and `{copy}` with different values, which are one parameter of this \
+         model: load the model with a head of its own"
+    )]
+    OneParameter {
+        /// The parameter.
+        name: String,
+        /// Its second name.
+        copy: String,
+    },
+    /// A site that is both adapted as a whole and token by token.
+    #[error(
+        "`{path}` would be adapted as a whole and token by token: leave it out of the targets, or the tokens \
+         out"
+    )]
+    AdaptedTwice {
+        /// The site, by the checkpoint's names.
+        path: String,
+    },
     /// Nothing would be trained.
     #[error("nothing would be trained: no adapter was attached and no module is trained in full")]
     NothingTrained,

@@ -43,14 +43,15 @@ pub use adapter::{
     ParameterAdapter, RowGroups, SlotAdapter, WeightAdapter, Whole, add_delta, check_adapter_name,
 };
 pub use attach::{
-    AttachOptions, AttachReport, AttachedTarget, attach, attach_as, attach_built, is_saved,
-    matched_modules, matched_sites, resolve_sites, train_modules, train_weights,
+    AttachOptions, AttachReport, AttachedTarget, add_others, attach, attach_as, attach_built,
+    is_saved, matched_modules, matched_sites, named_sites, resolve_sites, saved_with_biases,
+    train_modules, train_weights,
 };
 pub use common::{Common, shared_key, widest};
 pub use error::AdapterError;
 pub use files::{
     AdapterPart, LoadedAdapter, adapter_tensors, load_adapter, load_adapter_as, read_adapter,
-    save_adapter, save_adapter_as, save_parts,
+    save_adapter, save_adapter_as, save_parts, saved_parameters,
 };
 pub use gradients::{GradientMoments, GradientWishes, MomentScope, WeightGradients, layer_type};
 pub use method::{AdapterSpec, DefaultTargets, Fields, InitContext, Method, own_settings};
@@ -64,7 +65,7 @@ pub use sets::{
     set_active,
 };
 pub use site::{Site, SiteKind, linear_sites, matrix_shape, sites};
-pub use slot::{Hidden, InitialState, KeyValues, Passing, Slot};
+pub use slot::{Hidden, InitialState, KeyValues, Passing, Readout, ScannedStates, Slot};
 pub use step::{AdamWConfig, AdapterStep, AfterStep, FieldChange, FieldStep, Values};
 pub use target::Target;
 pub use tensors::HostTensorExt;

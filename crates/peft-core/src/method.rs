@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     AdapterError, AfterStep, Common, Cost, DynAdapter, GradientMoments, GradientWishes, HostTensor,
-    PhaseSpec, SiteKind, Target, WarmUpChoice, Warmed, WeightGradients,
+    PhaseSpec, Site, SiteKind, Target, WarmUpChoice, Warmed, WeightGradients,
 };
 
 /// What a fresh adapter may depend on, beside the path of its target.
@@ -108,6 +108,12 @@ pub trait Method: Debug + Send + Sync {
     /// The method's own keys of `adapter_config.json`: the fewest that reproduce it.
     fn config(&self) -> Map<String, Value>;
 
+    /// Keys of the configuration that follow from the sites of the base, by the checkpoint's names (the states of a
+    /// state-space model). A value that is given has precedence.
+    fn config_of_model(&self, _sites: &[Site]) -> Map<String, Value> {
+        Map::new()
+    }
+
     /// Keys of the configuration that follow from the number of steps of a run (AdaLoRA's schedule).
     ///
     /// # Errors
@@ -170,6 +176,15 @@ pub trait Method: Debug + Send + Sync {
     /// What it adapts where nothing is said.
     fn default_targets(&self) -> DefaultTargets {
         DefaultTargets::Attention
+    }
+
+    /// Sites that it adapts whatever the targets are, of those of a model by the checkpoint's names and in its
+    /// order: tables of which single rows are trained.
+    ///
+    /// # Errors
+    /// If its settings name a site that is not there.
+    fn also_adapts(&self, _sites: &[Site]) -> Result<Vec<String>, AdapterError> {
+        Ok(Vec::new())
     }
 
     /// A fresh adapter, a function of what is given only.

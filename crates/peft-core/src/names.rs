@@ -15,6 +15,8 @@
 #[derive(Debug, Clone, Default)]
 pub struct NameMap {
     rules: Vec<(Vec<String>, Vec<String>)>,
+    /// Parameters by the checkpoint's names, and second names of theirs.
+    copies: Vec<(String, String)>,
 }
 
 impl NameMap {
@@ -42,7 +44,36 @@ impl NameMap {
                 burn.join(".")
             );
         }
-        Self { rules }
+        Self {
+            rules,
+            copies: Vec::new(),
+        }
+    }
+
+    /// The same where a parameter has a second name in files: a table of tokens that is a head, too. Saved in
+    /// full, it is written under both.
+    #[must_use]
+    pub fn with_copy(mut self, name: &str, copy: &str) -> Self {
+        self.copies.push((name.to_owned(), copy.to_owned()));
+        self
+    }
+
+    /// The second name of a parameter, both the checkpoint's.
+    pub fn copy_of(&self, name: &str) -> Option<&str> {
+        let copies = self.copies.iter();
+        copies
+            .filter(|(own, _)| own == name)
+            .map(|(_, copy)| copy.as_str())
+            .next()
+    }
+
+    /// The parameter that a name is the second of, both the checkpoint's.
+    pub fn original_of(&self, copy: &str) -> Option<&str> {
+        let copies = self.copies.iter();
+        copies
+            .filter(|(_, second)| second == copy)
+            .map(|(own, _)| own.as_str())
+            .next()
     }
 
     /// The same names on both sides.
@@ -118,6 +149,14 @@ mod tests {
             assert_eq!(names.to_hf(burn), hf);
             assert_eq!(names.to_burn(hf), burn);
         }
+    }
+
+    #[test]
+    fn a_parameter_may_have_a_second_name() {
+        let names = NameMap::identity().with_copy("embed.weight", "head.weight");
+        assert_eq!(names.copy_of("embed.weight"), Some("head.weight"));
+        assert_eq!(names.original_of("head.weight"), Some("embed.weight"));
+        assert_eq!(names.copy_of("head.weight"), None);
     }
 
     #[test]

@@ -58,6 +58,11 @@ pub struct Warmed {
     /// The change of each adapted weight, `W′ − W` in Burn's layout (`[in, out]` of a linear layer), by the
     /// checkpoint's name of its module.
     pub changes: BTreeMap<String, HostTensor>,
+    /// What each adapted [parameter](crate::SiteKind::Parameter) was before, by the checkpoint's name of it; weights
+    /// are not among them.
+    pub before: BTreeMap<String, HostTensor>,
+    /// What the warm-up's method [remembers](crate::AdapterStep::memory) of each site, flat, by the checkpoint's names.
+    pub memory: BTreeMap<String, Fields<HostTensor>>,
 }
 
 /// What a method chose of each target, by the checkpoint's names: tensors of the method's own, kept with the

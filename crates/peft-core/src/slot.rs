@@ -129,10 +129,11 @@ impl Passing for KeyValues {
     }
 }
 
-/// The state that a recurrence starts from, the same for every sequence: `None` is zeros.
+/// What every sequence starts from in a recurrence or a convolution: `None` is zeros, or nothing where it is rows that come
+/// before a sequence's own.
 #[derive(Debug, Clone)]
 pub struct InitialState {
-    /// `[channels, states]`
+    /// States `[channels, states]` of a recurrence, or rows `[count, channels]` in the order of time.
     pub state: Option<Tensor<2>>,
 }
 
@@ -154,6 +155,71 @@ impl Passing for InitialState {
     }
 }
 
+/// What a state space gives before its gate, and what it read its states by, row by row: a module here may read states of its
+/// own in the same way.
+#[derive(Debug, Clone)]
+pub struct Readout {
+    /// What it gives, `[rows, channels]`.
+    pub y: Tensor<2>,
+    /// The output matrices `C`, `[rows, states]`.
+    pub c: Tensor<2>,
+}
+
+impl Passing for Readout {
+    type Out = Tensor<2>;
+    const NAME: &'static str = "what a state space gives";
+    const BY_ROWS: bool = true;
+
+    fn unchanged(self) -> Tensor<2> {
+        self.y
+    }
+
+    fn by_rows(
+        self,
+        rows: &RowGroups,
+        run: &mut dyn FnMut(Self, &AdapterChoice) -> Tensor<2>,
+    ) -> Tensor<2> {
+        // Groups are gathered from one matrix.
+        let (channels, states) = (self.y.dims()[1], self.c.dims()[1]);
+        let all = Tensor::cat(vec![self.y, self.c], 1);
+        rows.through(all, |all, choice| {
+            let readout = Self {
+                y: all.clone().narrow(1, 0, channels),
+                c: all.narrow(1, channels, states),
+            };
+            run(readout, choice)
+        })
+    }
+}
+
+/// The states of a selective state space, that a module may put more beside.
+#[derive(Debug, Clone)]
+pub struct ScannedStates {
+    /// Rows that input and output matrices are made of, `[rows, channels]`.
+    pub x: Tensor<2>,
+    /// Logarithms of the decay rates, `[channels, states]`.
+    pub a_log: Tensor<2>,
+    /// Input matrices `B`, `[rows, states]`.
+    pub b: Tensor<2>,
+    /// Output matrices `C`, `[rows, states]`.
+    pub c: Tensor<2>,
+}
+
+impl Passing for ScannedStates {
+    type Out = Self;
+    const NAME: &'static str = "the states of a scan";
+    // A scan has as many states for every row.
+    const BY_ROWS: bool = false;
+
+    fn unchanged(self) -> Self {
+        self
+    }
+
+    fn by_rows(self, _: &RowGroups, run: &mut dyn FnMut(Self, &AdapterChoice) -> Self) -> Self {
+        run(self, &AdapterChoice::base())
+    }
+}
+
 /// A named place of a block where a module may be inserted; the name is that of the block's field.
 ///
 /// Empty, it costs nothing: what passes comes out as it is. What it holds is put there by
@@ -168,7 +234,8 @@ pub struct Slot<P> {
 
 impl<P: Passing> Slot<P> {
     /// An empty slot for what has these widths: of [`Hidden`] rows one, of [`KeyValues`] that of a row of
-    /// keys, of an [`InitialState`] channels and states.
+    /// keys, of an [`InitialState`] its shape (of rows that come first, their width), of a [`Readout`] and of
+    /// [`ScannedStates`] channels and states.
     pub fn new(widths: impl Into<Vec<usize>>) -> Self {
         Self {
             widths: widths.into(),

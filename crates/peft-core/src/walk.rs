@@ -9,7 +9,7 @@ use burn::{
 };
 
 use crate::{
-    DynAdapter, ParamPath,
+    DynAdapter, NameMap, ParamPath,
     adapter::{MARK, SET},
     slot::OCCUPIED,
 };
@@ -231,6 +231,14 @@ pub fn trainable_parameters<M: Module>(model: &M) -> Vec<ParamSite> {
         .into_iter()
         .filter(|site| site.trainable)
         .collect()
+}
+
+/// The checkpoint's names of a model's own parameters.
+pub(crate) fn hf_parameters<M: Module>(model: &M, names: &NameMap) -> Vec<String> {
+    let names = parameters(model)
+        .into_iter()
+        .map(|site| names.to_hf(&site.torch_path));
+    names.collect()
 }
 
 /// Every floating-point parameter.

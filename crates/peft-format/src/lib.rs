@@ -46,7 +46,7 @@ pub mod writer;
 pub use adapter::{AdapterFile, save_adapter};
 pub use bitsandbytes::Nf4Tensor;
 pub use checkpoint::{Checkpoint, TensorInfo, TensorView};
-pub use config::{AdapterConfig, AdapterConfigBuilder};
+pub use config::{AdapterConfig, AdapterConfigBuilder, peft_knows};
 pub use error::{FormatError, Result, shorten};
 pub use fingerprint::Fingerprint;
 pub use gguf::{GgufFile, GgufLora, GgufModel};
@@ -57,7 +57,7 @@ pub use peft_blocks::{self as blocks, BlockType};
 pub use safetensors::Dtype;
 pub use shared::SharedBytes;
 pub use stored::StoredTensor;
-pub use targets::{ModuleInfo, ModuleKind, TargetError, TargetModules, TargetSpec};
+pub use targets::{Bias, ModuleInfo, ModuleKind, TargetError, TargetModules, TargetSpec};
 pub use writer::{ModelWriter, SafetensorsWriter, TensorSpec};
 
 /// The `__metadata__` strings of a safetensors file, in the order in which the file holds them.

@@ -3,7 +3,9 @@ use peft_core::{AdapterError, own_settings};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::LoraMethod;
+use crate::{LoraMethod, tokens::TokenChoice};
+
+const TOKENS: &str = "trainable_token_indices";
 
 /// How `A` and `B` start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -61,6 +63,15 @@ pub struct LoraConfig {
     pub init_lora_weights: Value,
     /// Train the lengths of the weight's outputs beside their directions (DoRA).
     pub use_dora: bool,
+    /// Train a bias beside B, too.
+    pub lora_bias: bool,
+    /// Tokens whose vectors are trained in full: numbers of tokens, or tables with theirs. A head that is the table
+    /// of the tokens has the same vectors.
+    #[cfg_attr(feature = "schema", schemars(extend("x-value" = "IDS")))]
+    pub trainable_token_indices: Value,
+    /// Let the head of a model whose head is its table of tokens follow an adapter of the table. Without it the head
+    /// stays what it is, as in PEFT.
+    pub ensure_weight_tying: bool,
     /// Whether DoRA's norms count as constants in the gradient, as in PEFT. Concerns training only.
     pub dora_detach_norm: bool,
     /// Learning rate of B over that of A (LoRA+): above 1, with a learning rate somewhat lower than
@@ -79,6 +90,9 @@ impl Default for LoraConfig {
             alpha_pattern: IndexMap::new(),
             init_lora_weights: Value::Bool(true),
             use_dora: false,
+            lora_bias: false,
+            trainable_token_indices: Value::Null,
+            ensure_weight_tying: false,
             dora_detach_norm: true,
             loraplus_lr_ratio: 1.0,
         }
@@ -96,6 +110,9 @@ impl LoraConfig {
         "alpha_pattern",
         "init_lora_weights",
         "use_dora",
+        "lora_bias",
+        "trainable_token_indices",
+        "ensure_weight_tying",
         "dora_detach_norm",
         "loraplus_lr_ratio",
     ];
@@ -151,6 +168,25 @@ impl LoraConfig {
         if self.use_dora {
             map.insert("use_dora".into(), true.into());
         }
+        if self.lora_bias {
+            map.insert("lora_bias".into(), true.into());
+        }
+        match TokenChoice::of(&self.trainable_token_indices) {
+            Ok(Some(TokenChoice::Input(tokens))) => {
+                map.insert(TOKENS.into(), tokens.into());
+            }
+            Ok(Some(TokenChoice::Named(tables))) => {
+                let tables = tables
+                    .into_iter()
+                    .map(|(name, tokens)| (name, tokens.into()));
+                map.insert(TOKENS.into(), Value::Object(tables.collect()));
+            }
+            // Faults were told when the settings were read.
+            Ok(None) | Err(_) => {}
+        }
+        if self.ensure_weight_tying {
+            map.insert("ensure_weight_tying".into(), true.into());
+        }
         if !self.rank_pattern.is_empty() {
             let ranks = self
                 .rank_pattern
@@ -184,6 +220,18 @@ impl LoraConfig {
                     .and_then(|name| name.strip_prefix("pissa_niter_"));
                 let iterations = iterations.and_then(|iterations| iterations.parse::<usize>().ok());
                 let iterations = iterations.filter(|iterations| (1..=1000).contains(iterations));
+                if let Some(name) = other.as_str()
+                    && (name.starts_with("corda") || name.starts_with("loftq"))
+                {
+                    return Err(fault(
+                        format!(
+                            "init_lora_weights = {other}: PEFT changes the base with it, and the adapter fits \
+                             no other"
+                        ),
+                        "save it in PEFT with path_initial_model_for_weight_conversion, or, after LoftQ, give the \
+                         base that PEFT made and set init_lora_weights to true",
+                    ));
+                }
                 iterations
                     .map(|iterations| LoraInit::Pissa {
                         iterations: Some(iterations),
@@ -246,6 +294,13 @@ impl LoraConfig {
                 "use one of them: the lengths are those of the weight as it is",
             ));
         }
+        if self.lora_bias && (self.use_dora || self.init()?.is_offset()) {
+            return Err(fault(
+                "lora_bias with use_dora, PiSSA or OLoRA".into(),
+                "leave one of them out: PEFT has no such files",
+            ));
+        }
+        TokenChoice::of(&self.trainable_token_indices)?;
         let alphas = self.alpha_pattern.values().chain([&self.lora_alpha]);
         if let Some(alpha) = alphas
             .into_iter()

@@ -1,7 +1,7 @@
 use burn::{
     Tensor,
     module::{Module, Param},
-    tensor::FloatDType,
+    tensor::{FloatDType, Int},
 };
 use peft_core::{AdapterContext, BaseLinear, Cost, LowRankUpdate, WeightAdapter, kernels};
 
@@ -80,6 +80,12 @@ impl WeightAdapter for Dora {
         let (a, b) = (self.a.val(), self.b.val());
         let y = self.rules.forward(x, a, b, base, context);
         kernels::rescale(y, base.bias(), factor)
+    }
+
+    fn lookup(&self, ids: Tensor<1, Int>, table: Tensor<2>, _: &AdapterContext) -> Tensor<2> {
+        let factor = self.factor(&kernels::decoded(table.clone()));
+        let rows = self.rules.lookup(ids, table, self.a.val(), self.b.val());
+        rows * factor.unsqueeze::<2>()
     }
 
     fn effective(&self, weight: Tensor<2>) -> Tensor<2> {

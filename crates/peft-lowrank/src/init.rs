@@ -2,7 +2,7 @@
 
 use burn::tensor::TensorData;
 use peft_core::{
-    AdapterError, InitContext, Target,
+    AdapterError, InitContext, SiteKind, Target,
     kernels::{key_of, normal, uniform},
 };
 use peft_linalg::{Dense, Threads, leading_singular, orthonormalise, product};
@@ -32,6 +32,15 @@ pub fn start(
 ) -> Result<Start, AdapterError> {
     let inputs = target.in_features;
     let key = key_of(context.seed, &target.path, 0);
+    if target.kind == SiteKind::Embedding {
+        // As PEFT has it for tables: most rows of A are read by few tokens, and start as nothing.
+        let outputs = target.out_features;
+        let b = normal(key, rank * outputs);
+        return Ok(Start {
+            a: TensorData::zeros::<f32, _>([inputs, rank]),
+            b: Some(TensorData::new(b, [rank, outputs])),
+        });
+    }
     let random = |values: Vec<f32>| Start {
         a: TensorData::new(values, [inputs, rank]),
         b: None,

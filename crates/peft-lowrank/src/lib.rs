@@ -21,6 +21,7 @@ mod lorta;
 mod method;
 mod offset;
 mod sine;
+mod tokens;
 mod vera;
 
 pub use adalora::{AdaLora, AdaLoraConfig, AdaLoraMethod, Budget};
@@ -33,4 +34,5 @@ pub use method::LoraMethod;
 pub use offset::OffsetLora;
 pub use peft_linalg as linalg;
 pub use sine::{SineLora, SineLoraConfig, SineLoraMethod};
+pub use tokens::TokenRows;
 pub use vera::{Projections, Vera, VeraConfig, VeraMethod, torch_kaiming_uniform};

@@ -1,6 +1,7 @@
 use burn::{
     Tensor,
     module::{Module, Param},
+    tensor::Int,
 };
 use peft_core::{
     AdapterContext, BaseLinear, Cost, LowRankUpdate, WeightAdapter, add_delta, kernels,
@@ -41,6 +42,20 @@ impl LowRank {
         }
     }
 
+    /// Rows of `W + s · A B`, where `W` is a table and `A` has a row for each of its entries. As in PEFT, nothing
+    /// is dropped.
+    pub(crate) fn lookup(
+        &self,
+        ids: Tensor<1, Int>,
+        table: Tensor<2>,
+        a: Tensor<2>,
+        b: Tensor<2>,
+    ) -> Tensor<2> {
+        let low = kernels::embedding(a, ids.clone()).mul_scalar(self.scale);
+        let change = kernels::linear(low, b, None);
+        kernels::embedding(table, ids).cast(change.dtype()) + change
+    }
+
     pub(crate) fn learning_rate_factor(&self, field: &str) -> f64 {
         match field {
             "b" => self.rate_of_b,
@@ -60,6 +75,8 @@ pub struct Lora {
     pub a: Param<Tensor<2>>,
     /// Projection out, `[r, out]`.
     pub b: Param<Tensor<2>>,
+    /// A bias of the projection out, `[out]`, which is scaled with it (PEFT's `lora_bias`).
+    pub bias: Option<Param<Tensor<1>>>,
     /// What does not change.
     #[module(skip)]
     pub rules: LowRank,
@@ -71,8 +88,24 @@ impl Lora {
         Self {
             a: Param::from_tensor(a),
             b: Param::from_tensor(b),
+            bias: None,
             rules,
         }
+    }
+
+    /// The same with a bias of the projection out.
+    #[must_use]
+    pub fn with_bias(self, bias: Tensor<1>) -> Self {
+        Self {
+            bias: Some(Param::from_tensor(bias)),
+            ..self
+        }
+    }
+
+    /// What is added to every output.
+    fn shift(&self) -> Option<Tensor<1>> {
+        let bias = self.bias.as_ref()?;
+        Some(bias.val().mul_scalar(self.rules.scale))
     }
 
     /// The rank.
@@ -84,7 +117,34 @@ impl Lora {
 impl WeightAdapter for Lora {
     fn forward(&self, x: Tensor<2>, base: &BaseLinear, context: &AdapterContext) -> Tensor<2> {
         let (a, b) = (self.a.val(), self.b.val());
-        self.rules.forward(x, a, b, base, context)
+        let y = self.rules.forward(x, a, b, base, context);
+        match self.shift() {
+            None => y,
+            Some(shift) => y + shift.unsqueeze::<2>(),
+        }
+    }
+
+    fn lookup(&self, ids: Tensor<1, Int>, table: Tensor<2>, _: &AdapterContext) -> Tensor<2> {
+        self.rules.lookup(ids, table, self.a.val(), self.b.val())
+    }
+
+    fn forward_transposed(&self, x: Tensor<2>, base: &BaseLinear, _: &AdapterContext) -> Tensor<2> {
+        let (a, b) = (self.b.val().transpose(), self.a.val().transpose());
+        base.forward_low_rank(x, a, b, self.rules.scale)
+    }
+
+    fn implies_bias(&self) -> bool {
+        self.bias.is_some()
+    }
+
+    fn effective_bias(&self, bias: Tensor<1>) -> Tensor<1> {
+        match self.shift() {
+            None => bias,
+            Some(shift) => {
+                let dtype = bias.dtype();
+                (bias.cast(shift.dtype()) + shift).cast(dtype)
+            }
+        }
     }
 
     fn effective(&self, weight: Tensor<2>) -> Tensor<2> {
@@ -97,7 +157,12 @@ impl WeightAdapter for Lora {
     }
 
     fn cost(&self, in_features: usize, out_features: usize) -> Cost {
-        cost(self.rank(), self.rules.dropout, in_features, out_features)
+        let cost = cost(self.rank(), self.rules.dropout, in_features, out_features);
+        let bias = self.bias.as_ref().map_or(0, |_| out_features);
+        Cost {
+            parameters: cost.parameters + bias,
+            ..cost
+        }
     }
 
     fn learning_rate_factor(&self, field: &str) -> f64 {
@@ -105,6 +170,9 @@ impl WeightAdapter for Lora {
     }
 
     fn low_rank(&self) -> Option<LowRankUpdate> {
+        if self.bias.is_some() {
+            return None;
+        }
         let (a, b) = (self.a.val(), self.b.val());
         Some(LowRankUpdate::new(a, b, self.rules.scale))
     }

@@ -4,6 +4,7 @@
 //! Adding a method is one entry here; nothing else names it.
 
 mod head;
+mod sdlora;
 
 use peft_additive::{BitFitMethod, BottleneckConfig, BottleneckMethod};
 use peft_config::{Setting, schema_of};
@@ -21,7 +22,9 @@ use peft_spectral::{
     C3aConfig, C3aMethod, FourierFtConfig, FourierFtMethod, LocaConfig, LocaMethod, SelectedConfig,
     SelectedKind, SelectedMethod, WaveFtConfig, WaveFtMethod,
 };
-use peft_ssm::{SdtConfig, SdtMethod};
+use peft_ssm::{
+    AdditionalScanConfig, AffixConfig, SdLoraMethod, SdtConfig, SdtMethod, StateKind, StateMethod,
+};
 use serde_json::{Map, Value, json};
 
 pub use head::HeadMethod;
@@ -371,13 +374,83 @@ pub const METHODS: &[Entry] = &[
     Entry {
         name: SdtMethod::NAME,
         peft_type: SdtMethod::PEFT_TYPE,
-        summary: "a few states of a few channels of a state-space model (2410.09016), drawn by the seed",
+        summary: "a few states of a few channels of a state-space model, chosen by a warm-up (2410.09016)",
         keys: SdtConfig::KEYS,
         training_keys: &[],
         type_schema: schema_of::<SdtConfig>,
         learning_rate: 1e-2,
         defaults: || SdtConfig::default().to_json(),
         build: |map| Ok(Box::new(SdtMethod::from_json(map)?)),
+    },
+    Entry {
+        name: SdLoraMethod::NAME,
+        peft_type: SdLoraMethod::PEFT_TYPE,
+        summary: "sdt beside LoRA on the projections of a state-space model: SDLoRA (2410.09016)",
+        keys: sdlora::KEYS,
+        training_keys: LoraConfig::TRAINING_KEYS,
+        type_schema: sdlora::schema,
+        learning_rate: 2e-3,
+        defaults: sdlora::defaults,
+        build: sdlora::build,
+    },
+    Entry {
+        name: StateKind::InitialState.name(),
+        peft_type: StateKind::InitialState.peft_type(),
+        summary: "the state that every sequence starts from (2410.09016)",
+        keys: StateMethod::keys(StateKind::InitialState),
+        training_keys: &[],
+        type_schema: no_settings,
+        learning_rate: 1e-3,
+        defaults: || StateMethod::defaults(StateKind::InitialState),
+        build: |map| {
+            Ok(Box::new(StateMethod::from_json(
+                StateKind::InitialState,
+                map,
+            )?))
+        },
+    },
+    Entry {
+        name: StateKind::StateOffset.name(),
+        peft_type: StateKind::StateOffset.peft_type(),
+        summary: "what is added where states are read, of every state or of every channel (2503.03499)",
+        keys: StateMethod::keys(StateKind::StateOffset),
+        training_keys: &[],
+        type_schema: no_settings,
+        learning_rate: 1e-3,
+        defaults: || StateMethod::defaults(StateKind::StateOffset),
+        build: |map| {
+            Ok(Box::new(StateMethod::from_json(
+                StateKind::StateOffset,
+                map,
+            )?))
+        },
+    },
+    Entry {
+        name: StateKind::AdditionalScan.name(),
+        peft_type: StateKind::AdditionalScan.peft_type(),
+        summary: "more states beside those of a state-space model (2411.03855)",
+        keys: StateMethod::keys(StateKind::AdditionalScan),
+        training_keys: &[],
+        type_schema: schema_of::<AdditionalScanConfig>,
+        learning_rate: 4e-3,
+        defaults: || StateMethod::defaults(StateKind::AdditionalScan),
+        build: |map| {
+            Ok(Box::new(StateMethod::from_json(
+                StateKind::AdditionalScan,
+                map,
+            )?))
+        },
+    },
+    Entry {
+        name: StateKind::Affix.name(),
+        peft_type: StateKind::Affix.peft_type(),
+        summary: "rows before every sequence in every state space (2411.03855)",
+        keys: StateMethod::keys(StateKind::Affix),
+        training_keys: &[],
+        type_schema: schema_of::<AffixConfig>,
+        learning_rate: 1e-3,
+        defaults: || StateMethod::defaults(StateKind::Affix),
+        build: |map| Ok(Box::new(StateMethod::from_json(StateKind::Affix, map)?)),
     },
 ];
 

@@ -4,7 +4,10 @@ use burn::tensor::{Device, FloatDType};
 use peft_core::kernels::has_blocks;
 use peft_format::{BlockType, Checkpoint, gguf};
 
-use crate::{Description, HeadKind, ModelConfig, ModelError, ModelLayout, Part, Role};
+use crate::{
+    Description, HeadKind, ModelConfig, ModelError, ModelLayout, Part, Role,
+    description::LANGUAGE_HEAD,
+};
 
 /// What a checkpoint holds of a classification head.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,6 +91,17 @@ pub struct ModelFolder {
     quantised: bool,
     /// The module that gives the checkpoint's own scores, if it is to count for nothing.
     dropped: Option<String>,
+    /// Head and table of a model that has both in one, if they are to be two.
+    parted: Option<TiedHead>,
+}
+
+/// The two names of what a model is in one that reads its table of tokens the other way round for its logits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TiedHead {
+    /// The head, such as `lm_head`.
+    pub head: String,
+    /// The table, such as `model.embed_tokens`.
+    pub table: String,
 }
 
 impl ModelFolder {
@@ -132,6 +146,7 @@ impl ModelFolder {
             base_dtype: None,
             quantize: None,
             dropped: None,
+            parted: None,
         })
     }
 
@@ -157,6 +172,36 @@ impl ModelFolder {
         if let Ok(description) = Description::new(&self.config, kind) {
             self.description = description;
         }
+    }
+
+    /// What a model of this folder has in one, if its head is its table of tokens, parted or not.
+    pub fn tied_head(&self) -> Option<TiedHead> {
+        match &self.parted {
+            Some(parted) => Some(parted.clone()),
+            None => self.config.is_tied().then(|| TiedHead {
+                head: LANGUAGE_HEAD.into(),
+                table: self.description.embeddings.clone(),
+            }),
+        }
+    }
+
+    /// Go on as if the head had a weight of its own, which has the values of the table of tokens: adapters of
+    /// either leave the other one alone then. Nothing happens to a model with a head of its own.
+    ///
+    /// # Errors
+    /// None that a folder that was opened has.
+    pub fn part_head(&mut self) -> Result<(), ModelError> {
+        if let (None, Some(tied)) = (&self.parted, self.tied_head()) {
+            self.config.untie();
+            self.description = described(&self.path, &self.config, self.description.head)?;
+            self.parted = Some(tied);
+        }
+        Ok(())
+    }
+
+    /// Whether head and table were [parted](Self::part_head).
+    pub fn is_parted(&self) -> bool {
+        self.parted.is_some()
     }
 
     /// Drop with this probability everywhere in training, whatever the configuration says.
@@ -271,6 +316,9 @@ impl ModelFolder {
         let module = name.rsplit_once('.').map_or(name, |(module, _)| module);
         if self.dropped.as_deref() == Some(module) {
             return None;
+        }
+        if let Some(parted) = self.parted.as_ref().filter(|parted| parted.head == module) {
+            return self.find(&name.replacen(&parted.head, &parted.table, 1));
         }
         let mut spellings = self.description.spellings(name).into_iter();
         spellings.find(|name| self.checkpoint.contains(name))

@@ -43,7 +43,7 @@ pub use description::{
 };
 pub use encoder::{Encoder, HeadSpec, Layer, SequenceModel};
 pub use error::ModelError;
-pub use folder::{HeadState, ModelFolder, Storage};
+pub use folder::{HeadState, ModelFolder, Storage, TiedHead};
 pub use loader::{LoadReport, MAPPED};
 pub use mamba::{Conv1d, Mamba, MambaBlock, MambaModel};
 pub use model::Model;

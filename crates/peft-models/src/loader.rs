@@ -13,7 +13,7 @@ use peft_core::{
 use peft_format::{Checkpoint, StoredTensor};
 
 use crate::{
-    Description, ModelError, ModelFolder, Part, PartKind, Storage,
+    Description, ModelError, ModelFolder, Part, PartKind, Role, Storage,
     parts::{LayerNorm, Norm, Projection, RmsNorm},
 };
 
@@ -46,6 +46,8 @@ pub(crate) struct Loader<'a> {
     used: BTreeSet<String>,
     missing: Vec<(String, Vec<usize>)>,
     created: Vec<String>,
+    /// The table of the tokens, where a head that is loaded later shares it.
+    table: Option<Tensor<2>>,
 }
 
 impl<'a> Loader<'a> {
@@ -69,6 +71,7 @@ impl<'a> Loader<'a> {
             used: BTreeSet::new(),
             missing: Vec::new(),
             created: Vec::new(),
+            table: None,
         }
     }
 
@@ -91,7 +94,11 @@ impl<'a> Loader<'a> {
 
     /// A table.
     pub fn embedding(&mut self, path: &str) -> Result<Embedding, ModelError> {
-        let weight = self.weight(&self.part(path))?;
+        let part = self.part(path);
+        let weight: Tensor<2> = self.weight(&part)?;
+        if part.role == Role::Embedding && self.folder.is_parted() {
+            self.table = Some(weight.clone());
+        }
         Ok(Embedding {
             weight: Param::from_tensor(weight),
         })
@@ -143,7 +150,10 @@ impl<'a> Loader<'a> {
         if part.head && !found && self.missing.is_empty() {
             return Ok(self.fresh(&part));
         }
-        let weight: Tensor<2> = self.weight(&part)?;
+        let weight: Tensor<2> = match &self.table {
+            Some(table) if part.role == Role::Head && !part.head => table.clone(),
+            _ => self.weight(&part)?,
+        };
         Ok(Linear {
             weight: Param::from_tensor(weight.transpose()),
             bias: self.bias(&part)?.map(Param::from_tensor),

@@ -2,7 +2,7 @@
 
 use burn::{
     Tensor,
-    module::{Module, Param, ParamId},
+    module::{Module, Param},
     tensor::Int,
 };
 use peft_core::{
@@ -14,8 +14,16 @@ use peft_core::{
 use crate::transparent::transparent;
 
 /// The vectors of `ids`, `[rows]`, to be read with those of other tables; a single id is that of all
-/// rows.
+/// rows. Those of an adapted table are read one by one before.
 pub(crate) fn lookup(table: &Embedding, ids: Tensor<1, Int>, context: &AdapterContext) -> Lookup {
+    if table.is_adapted() {
+        let rows = table.forward(ids, context);
+        let all = 0..rows.dims()[0] as i64;
+        return Lookup {
+            ids: Tensor::arange(all, &rows.device()),
+            table: rows,
+        };
+    }
     Lookup {
         table: parameter(&table.weight, context),
         ids,
@@ -156,18 +164,10 @@ pub(crate) fn language_head(
     table: &Embedding,
     context: AdapterContext,
 ) -> LanguageHead {
-    let linear = match own {
-        Some(linear) => linear.clone(),
-        None => {
-            let weight = parameter(&table.weight, &context).transpose();
-            Linear {
-                // Not a parameter of its own: gradients go to the table, if it is trained.
-                weight: Param::initialized(ParamId::new(), weight),
-                bias: None,
-            }
-        }
-    };
-    LanguageHead::new(linear, context)
+    match own {
+        Some(linear) => LanguageHead::new(linear.clone(), context),
+        None => LanguageHead::tied(table, context),
+    }
 }
 
 /// Attention to keys and values, and to those that were put before every sequence's.

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use crate::{
     BaseFile, DeviceChoice, RunConfig, RunError, SelectedDevice, TaskFile,
     checkpoint::{Fingerprint, inputs},
-    open::{read_with_method, use_head_of},
+    open::{fit_run, parts_head},
     session::Data,
     text::tokenizer,
 };
@@ -92,10 +92,7 @@ impl Prepared {
         if config.new_head {
             folder.drop_head();
         }
-        if let Some(path) = &config.adapter {
-            let (_, loaded) = read_with_method(path)?;
-            use_head_of(&mut folder, Some(&loaded));
-        }
+        fit_run(&mut folder, config)?;
         if let Some(dropout) = config.model_dropout {
             folder.set_dropout(dropout);
         }
@@ -148,6 +145,19 @@ impl Prepared {
                     asked: shown(asked.get(key)),
                 });
             }
+        }
+        if config.adapter.is_none() && parts_head(&self.folder, config)? != self.folder.is_parted()
+        {
+            let told = |parted| match parted {
+                true => "the table of tokens and the head apart",
+                false => "the table of tokens and the head as one",
+            };
+            let parted = self.folder.is_parted();
+            return Err(RunError::NotPrepared {
+                setting: "target_modules".into(),
+                prepared: told(parted).into(),
+                asked: told(!parted).into(),
+            });
         }
         expect_base(config, &self.base)
     }

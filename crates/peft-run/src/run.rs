@@ -77,6 +77,10 @@ pub struct RunConfig {
     /// Modules trained and saved in full beside the head, separated by commas.
     #[schemars(extend("x-value" = "NAMES"))]
     pub modules_to_save: Vec<String>,
+    /// Biases of the base trained beside the adapters, at their rate: none, all, or lora_only for those of adapted
+    /// layers.
+    #[schemars(extend("x-value" = "WHICH"))]
+    pub bias: String,
 
     /// Passes over the data.
     #[schemars(extend("x-heading" = "Training"))]
@@ -202,6 +206,7 @@ impl Default for RunConfig {
             layers: Vec::new(),
             layers_pattern: Vec::new(),
             modules_to_save: Vec::new(),
+            bias: "none".into(),
             epochs: 3.0,
             steps: None,
             select_epochs: 1,

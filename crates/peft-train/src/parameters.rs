@@ -76,6 +76,43 @@ pub fn adapter_parameters<M: Module>(model: &M) -> BTreeMap<String, Vec<String>>
     sites.modules
 }
 
+/// The paths of biases that are trained though the weights beside them are not, but for those of adapters.
+pub(crate) fn lone_biases<M: Module>(model: &M) -> BTreeSet<String> {
+    #[derive(Default)]
+    struct Lone {
+        path: ParamPath,
+        biases: BTreeSet<String>,
+        weights: BTreeSet<String>,
+    }
+    impl ModuleVisitor for Lone {
+        follow_path!();
+
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if !param.base().is_require_grad() || self.path.in_adapter() {
+                return;
+            }
+            let path = self.path.text();
+            match path.rsplit_once('.') {
+                Some((_, "bias" | "beta")) => drop(self.biases.insert(path)),
+                Some((module, _)) => drop(self.weights.insert(module.to_owned())),
+                None => {}
+            }
+        }
+    }
+    let mut search = Lone::default();
+    model.visit(&mut search);
+    let Lone {
+        mut biases,
+        weights,
+        ..
+    } = search;
+    biases.retain(|path| {
+        let module = path.rsplit_once('.').map_or("", |(module, _)| module);
+        !weights.contains(module)
+    });
+    biases
+}
+
 /// Whether a model trains anything that weight decay is not for: see [`ParamPath::decays`].
 pub fn trains_undecayed<M: Module>(model: &M) -> bool {
     #[derive(Default)]

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     AdamW, AdamWConfig, BadTensor, GradientSet, ParameterStep, Schedule, TrainError, gradients,
     gradients::owner,
-    parameters::{adapter_parameters, first_not_finite},
+    parameters::{adapter_parameters, first_not_finite, lone_biases},
     tied::Ties,
 };
 
@@ -71,6 +71,8 @@ pub struct Trainer {
     step: u64,
     /// What adapters put on the rates of their fields; known from the first step on.
     factors: Option<BTreeMap<String, f64>>,
+    /// Biases that are trained though the rest of their modules is not.
+    biases: Option<BTreeSet<String>>,
     /// Whose the adapters' fields are; known from the first step on.
     owners: Option<Owners>,
     /// Which parameters adapters share; known from the first step on.
@@ -94,6 +96,7 @@ impl Trainer {
             optimizer: AdamW::new(config.optimizer),
             step: 0,
             factors: None,
+            biases: None,
             owners: None,
             ties: None,
             penalised: None,
@@ -206,6 +209,7 @@ impl Trainer {
         let factors = self
             .factors
             .get_or_insert_with(|| learning_rate_factors(&model));
+        let biases = self.biases.get_or_insert_with(|| lone_biases(&model));
         let (done, total_steps) = (self.step - 1, self.schedule.total());
         let rate = |path: &ParamPath| match path.adapter_place() {
             Some(place) => {
@@ -221,6 +225,8 @@ impl Trainer {
                     turn => Some(learning_rate * methods.rate(owner) * own * turn),
                 }
             }
+            // Biases that are trained beside adapters are of their kind, not of a head's.
+            None if biases.contains(&path.text()) => Some(learning_rate),
             None => Some(self.config.head_learning_rate * factor),
         };
         let how = |path: &ParamPath| {

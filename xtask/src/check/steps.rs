@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::tally::Tally;
 use super::{backends, packages, real_model};
-use crate::{process, workspace};
+use crate::{process, python, workspace};
 
 pub struct Step {
     pub name: &'static str,
@@ -51,10 +51,27 @@ pub fn all() -> Vec<Step> {
         step("package", false, packages::package),
         step("hub", false, packages::hub),
         step("ndarray", false, backends::ndarray),
+        step("peft", false, peft),
         step("real model", false, real_model::run),
         step("wgpu", false, backends::wgpu),
         step("cuda check", false, backends::cuda),
     ]
+}
+
+/// Hugging Face PEFT loads what runs write.
+fn peft(tally: &mut Tally) -> Result<()> {
+    let mut command = workspace::cargo();
+    command.args([
+        "test",
+        "--workspace",
+        "--test",
+        "suite",
+        "--",
+        "--ignored",
+        "hf_peft",
+    ]);
+    command.env("PEFT_TEST_PYTHON", python::interpreter(None)?);
+    run(command, None, tally)
 }
 
 fn cargo(arguments: &[&str], tally: &mut Tally) -> Result<()> {

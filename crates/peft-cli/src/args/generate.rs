@@ -17,11 +17,11 @@ pub struct GenerateArgs {
     /// Text to go on with; may be given several times.
     #[arg(long, value_name = "TEXT", required_unless_present = "data")]
     pub prompt: Vec<String>,
-    /// Rows with a text each to go on with: csv, tsv, jsonl, parquet or text; `-` for JSON lines on
-    /// standard input.
+    /// Rows with a text each to go on with, or with --chat a conversation (`messages`) to answer: csv, tsv, jsonl,
+    /// parquet or text; `-` for JSON lines on standard input.
     #[arg(long, value_name = "FILE", conflicts_with = "prompt")]
     pub data: Option<PathBuf>,
-    /// Column of the text [default: prompt, else text, else the only one].
+    /// Column of the text or the conversation [default: messages, else prompt, else text, else the only one].
     #[arg(long, value_name = "NAME", requires = "data", help_heading = "Data")]
     pub text_column: Option<String>,
     /// csv, tsv, jsonl, parquet or text [default: by the file's ending].

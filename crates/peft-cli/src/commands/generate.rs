@@ -142,7 +142,8 @@ fn prompt(generator: &Generator, template: Option<&ChatTemplate>, text: &Text) -
     let ids = match template {
         None => generator.encode(&text.text)?,
         Some(template) => {
-            let conversation = Conversation::new(vec![Message::new("user", &text.text)]);
+            let said = || Conversation::new(vec![Message::new("user", &text.text)]);
+            let conversation = text.conversation.clone().unwrap_or_else(said);
             let rendered = template.render(&conversation, true)?;
             generator.tokenizer.encode_whole(&rendered, false)?
         }

@@ -15,9 +15,14 @@ pub fn inspect(args: &InspectArgs) -> Result<ExitCode> {
     let mut out = BufWriter::new(io::stdout().lock());
     let mut code = ExitCode::SUCCESS;
     let mut refused = None;
-    if args.path.join("adapter_config.json").is_file() {
+    // An adapter may be in a subfolder, where the folder is no model itself.
+    let path = match args.path.join("config.json").is_file() {
+        true => args.path.clone(),
+        false => crate::adapter::resolve(&args.path)?,
+    };
+    if path.join("adapter_config.json").is_file() {
         // A method of others is shown, too; its modules are not told apart.
-        let config = peft_run::core::format::AdapterConfig::read(&args.path)?;
+        let config = peft_run::core::format::AdapterConfig::read(&path)?;
         let suffixes = match methods::from_config(&config) {
             Ok(method) => method.suffixes(),
             Err(error) => {
@@ -25,7 +30,7 @@ pub fn inspect(args: &InspectArgs) -> Result<ExitCode> {
                 Default::default()
             }
         };
-        let mut summary = AdapterSummary::read(&args.path, suffixes)?;
+        let mut summary = AdapterSummary::read(&path, suffixes)?;
         if !summary.not_finite.is_empty() {
             code = ExitCode::from(1);
         }

@@ -2,14 +2,16 @@
 
 use std::path::Path;
 
-use anyhow::{Result, bail};
-use peft_run::data::{Format, ReadOptions, Row, RowReader};
+use anyhow::{Result, bail, ensure};
+use peft_run::data::{Conversation, Format, Message, ReadOptions, Row, RowReader};
 
 use crate::args::GenerateArgs;
 
 /// A text to go on with.
 pub struct Text {
     pub text: String,
+    /// The conversation that it ends, where a row holds one.
+    pub conversation: Option<Conversation>,
     /// The adapter that it names.
     pub adapter: Option<String>,
 }
@@ -19,6 +21,7 @@ pub fn texts(args: &GenerateArgs) -> Result<Vec<Text>> {
     let Some(data) = &args.data else {
         let texts = args.prompt.iter().map(|text| Text {
             text: text.clone(),
+            conversation: None,
             adapter: None,
         });
         return Ok(texts.collect());
@@ -31,17 +34,40 @@ pub fn texts(args: &GenerateArgs) -> Result<Vec<Text>> {
         options.format.get_or_insert(Format::Jsonl);
     }
     let mut texts = Vec::new();
-    let reader = RowReader::open(data, &options)?;
+    let mut reader = RowReader::open(data, &options)?;
+    reader.keep_nested();
     let file = reader.file().to_owned();
     for row in reader {
         let row = row?;
-        let column = match &args.text_column {
-            Some(column) => column.as_str(),
-            None => column(&row, &file, args.adapters.adapter_column.as_deref())?,
-        };
         let adapter = args.adapters.adapter_column.as_deref();
+        let talk = match &args.text_column {
+            Some(column) => Conversation::is_in(&row, column).then_some(column.as_str()),
+            None => Conversation::column_of(&row),
+        };
+        let talk = talk
+            .map(|column| Conversation::to_go_on(&row, column, &file))
+            .transpose()?;
+        let text = match &talk {
+            Some(talk) => {
+                ensure!(
+                    args.chat,
+                    "{}: it is a conversation, which a model answers by its chat template: add --chat",
+                    row.location(&file)
+                );
+                let said = talk.messages.last().and_then(Message::content);
+                said.unwrap_or_default().to_owned()
+            }
+            None => {
+                let column = match &args.text_column {
+                    Some(column) => column.as_str(),
+                    None => column(&row, &file, adapter)?,
+                };
+                row.text(column, &file)?.to_owned()
+            }
+        };
         texts.push(Text {
-            text: row.text(column, &file)?.to_owned(),
+            text,
+            conversation: talk,
             adapter: adapter
                 .map(|column| row.text(column, &file).map(str::to_owned))
                 .transpose()?,

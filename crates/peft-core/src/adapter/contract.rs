@@ -1,6 +1,7 @@
-use burn::{Tensor, module::Module};
+use burn::{Tensor, module::Module, tensor::Int};
 use peft_kernels::{
-    RowUpdate, decoded, linear, linear_core, linear_low_rank, linear_plus, linear_updated,
+    RowUpdate, decoded, embedding, linear, linear_core, linear_low_rank, linear_plus,
+    linear_updated,
 };
 
 use super::AdapterContext;
@@ -32,6 +33,20 @@ pub trait WeightAdapter: Module + Sync + 'static {
     /// [says so](Self::implies_bias).
     fn effective_bias(&self, bias: Tensor<1>) -> Tensor<1> {
         bias
+    }
+
+    /// Rows of the adapted weight, where it is a table `[entries, width]`: `ids [rows] -> [rows, width]`. Equal
+    /// to the rows of [`effective`](Self::effective), which an adapter had better not form for them.
+    fn lookup(&self, ids: Tensor<1, Int>, table: Tensor<2>, _: &AdapterContext) -> Tensor<2> {
+        embedding(self.effective(decoded(table)), ids)
+    }
+
+    /// The product with the adapted weight read the other way round, `x · effective(W)ᵀ`,
+    /// `[rows, out] -> [rows, in]`: the logits of a model whose head is its table of tokens. The weight of
+    /// `base` is `Wᵀ`.
+    fn forward_transposed(&self, x: Tensor<2>, base: &BaseLinear, _: &AdapterContext) -> Tensor<2> {
+        let weight = self.effective(base.weight().transpose());
+        linear(x, weight.transpose(), base.bias())
     }
 
     /// What [`forward`](Self::forward) adds to the plain product of a `[in, out]` weight.

@@ -3,10 +3,10 @@ use std::{any::Any, cell::RefCell};
 use burn::{
     Tensor,
     module::{Devices, Module, ModuleMapper, ModuleVisitor, Reparameterization},
-    tensor::Device,
+    tensor::{Device, Int},
 };
 
-use peft_kernels::decoded;
+use peft_kernels::{decoded, embedding};
 
 use super::{
     AdapterContext, AdapterSet, BaseLinear, Cost, LowRankUpdate, ParameterAdapter, SlotAdapter,
@@ -242,6 +242,40 @@ impl DynAdapter {
                 BaseLinear::new(weight, base.bias()).forward(x)
             }
             Inner::Slot(_) | Inner::Implied(_) => panic!("{self:?} is no adapter of a weight"),
+        }
+    }
+
+    /// See [`WeightAdapter::lookup`]. Of a set, the members that are chosen for all rows.
+    pub(crate) fn lookup(
+        &self,
+        ids: Tensor<1, Int>,
+        table: Tensor<2>,
+        context: &AdapterContext,
+    ) -> Tensor<2> {
+        match &self.inner {
+            Inner::Weight(adapter) => adapter.lookup_erased(ids, table, context),
+            Inner::Set(set) => match set.chosen_in(context).as_slice() {
+                [] => embedding(table, ids),
+                [one] => one.lookup(ids, table, context),
+                _ => embedding(self.parameter(decoded(table), context), ids),
+            },
+            _ => embedding(self.parameter(decoded(table), context), ids),
+        }
+    }
+
+    /// See [`WeightAdapter::forward_transposed`].
+    pub(crate) fn forward_transposed(
+        &self,
+        x: Tensor<2>,
+        base: &BaseLinear,
+        context: &AdapterContext,
+    ) -> Tensor<2> {
+        match &self.inner {
+            Inner::Weight(adapter) => adapter.transposed_erased(x, base, context),
+            _ => {
+                let weight = self.parameter(base.weight().transpose(), context);
+                BaseLinear::new(weight.transpose(), base.bias()).forward(x)
+            }
         }
     }
 

@@ -87,17 +87,22 @@ impl AdapterSet {
         }
     }
 
-    /// The parameter in a pass for whose rows one choice holds, as layers read it that know adapters.
+    /// The members that are chosen in a pass for whose rows one choice holds.
+    pub(crate) fn chosen_in<'a>(&'a self, context: &'a AdapterContext) -> Vec<&'a DynAdapter> {
+        let choice = match context.chosen() {
+            Chosen::All(choice) => choice,
+            Chosen::Active | Chosen::Rows(_) => &self.active,
+        };
+        self.chosen(choice).collect()
+    }
+
+    /// The parameter in such a pass, as layers read it that know adapters.
     pub(crate) fn parameter_in<const D: usize>(
         &self,
         base: Tensor<D>,
         context: &AdapterContext,
     ) -> Tensor<D> {
-        let choice = match context.chosen() {
-            Chosen::All(choice) => choice,
-            Chosen::Active | Chosen::Rows(_) => &self.active,
-        };
-        let chosen = self.chosen(choice);
+        let chosen = self.chosen_in(context).into_iter();
         chosen.fold(base, |value, adapter| adapter.parameter(value, context))
     }
 

@@ -11,13 +11,13 @@ use peft_format::TargetSpec;
 use peft_kernels::decoded;
 
 use crate::{
-    AdapterError, Cost, InitContext, Method, NameMap, Target, WeightGradients, sites, widest,
+    AdapterError, Cost, InitContext, Method, NameMap, Site, Target, WeightGradients, sites, widest,
 };
 
 pub use place::attach_built;
-pub(crate) use place::{attach_at, replace};
-pub use saved::{is_saved, train_modules};
-pub use targets::{matched_modules, matched_sites, resolve_sites, train_weights};
+pub(crate) use place::{Full, attach_at, replace};
+pub use saved::{is_saved, saved_with_biases, train_modules};
+pub use targets::{matched_modules, matched_sites, named_sites, resolve_sites, train_weights};
 
 /// Where adapters go.
 #[derive(Debug, Clone)]
@@ -98,13 +98,31 @@ pub fn attach_as<M: Module>(
     attach_fresh(model, Some(name), method, options)
 }
 
+/// Put the sites that a method [adapts by itself](Method::also_adapts) beside those that targets match, all by
+/// the checkpoint's names.
+///
+/// # Errors
+/// If a site is among both, or the method's settings name one that is not there.
+pub fn add_others(
+    method: &dyn Method,
+    sites: &[Site],
+    matched: &mut BTreeSet<String>,
+) -> Result<(), AdapterError> {
+    for path in method.also_adapts(sites)? {
+        if !matched.insert(path.clone()) {
+            return Err(AdapterError::AdaptedTwice { path });
+        }
+    }
+    Ok(())
+}
+
 fn attach_fresh<M: Module>(
     model: M,
     name: Option<&str>,
     method: &dyn Method,
     options: &AttachOptions,
 ) -> Result<(M, AttachReport), AdapterError> {
-    let matched = match method.adapts_weights() {
+    let mut matched = match method.adapts_weights() {
         true => matched_modules(
             &model,
             options.targets,
@@ -114,6 +132,7 @@ fn attach_fresh<M: Module>(
         )?,
         false => BTreeSet::new(),
     };
+    add_others(method, &named_sites(&model, options.names), &mut matched)?;
     let mut matched_sites = sites(&model);
     matched_sites.retain(|site| matched.contains(&options.names.to_hf(&site.path)));
     let widest = widest(&matched_sites);
@@ -127,7 +146,10 @@ fn attach_fresh<M: Module>(
         name,
         Some(method.name()),
         options.names,
-        options.modules_to_save,
+        Full {
+            modules: options.modules_to_save,
+            bias: &options.targets.bias,
+        },
         |target, weight| {
             let share = allotted
                 .as_ref()

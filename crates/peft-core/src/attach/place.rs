@@ -10,11 +10,14 @@ use burn::{
 
 use super::{
     AttachReport, AttachedTarget,
-    saved::{train_modules, wholes},
+    saved::{saved_with_biases, train_modules, wholes},
 };
+use peft_format::Bias;
+
 use crate::{
     AdapterChoice, AdapterError, AdapterSet, DynAdapter, NameMap, ParamPath, SiteKind, Target,
-    check_adapter_name, site, sites, slot, tied_parameters, walk,
+    check_adapter_name, site, sites, slot, tied_parameters,
+    walk::{self, hf_parameters},
 };
 
 /// Freeze a model and put on each site the adapter that `build` makes for it, if any: it is given the target
@@ -29,7 +32,20 @@ pub fn attach_built<M: Module>(
     modules_to_save: &[String],
     build: impl FnMut(&Target, &Tensor<2>) -> Result<Option<DynAdapter>, AdapterError>,
 ) -> Result<(M, AttachReport), AdapterError> {
-    attach_at(model, None, None, names, modules_to_save, build)
+    let full = Full {
+        modules: modules_to_save,
+        bias: &Bias::None,
+    };
+    attach_at(model, None, None, names, full, build)
+}
+
+/// What is trained in full beside adapters.
+#[derive(Clone, Copy)]
+pub struct Full<'a> {
+    /// Modules, or parameters by their whole names, in the checkpoint's names.
+    pub modules: &'a [String],
+    /// Biases.
+    pub bias: &'a Bias,
 }
 
 /// The same, as the one adapter of the model or under a name beside others, by the method of a name.
@@ -38,7 +54,7 @@ pub fn attach_at<M: Module>(
     name: Option<&str>,
     method: Option<&'static str>,
     names: &NameMap,
-    modules_to_save: &[String],
+    full: Full,
     mut build: impl FnMut(&Target, &Tensor<2>) -> Result<Option<DynAdapter>, AdapterError>,
 ) -> Result<(M, AttachReport), AdapterError> {
     let mut known = Known::of(&model, name)?;
@@ -74,6 +90,12 @@ pub fn attach_at<M: Module>(
         adapters.push((place.path.clone(), adapter));
     }
     let all: usize = attached.iter().map(|target| target.cost.parameters).sum();
+    let modules_to_save = &saved_with_biases(
+        full.modules,
+        full.bias,
+        &hf_parameters(&model, names),
+        |module| attached.iter().any(|one| one.target.path == module),
+    );
     let (model, saved_parameters) = match name {
         None => {
             let model = replace(model, adapters.into_iter().collect());

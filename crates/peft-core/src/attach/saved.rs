@@ -5,6 +5,7 @@ use burn::{
     module::{Module, ModuleMapper, ModuleVisitor, Param},
 };
 
+use peft_format::Bias;
 use peft_kernels::decoded;
 
 use crate::{AdapterError, NameMap, ParamPath, Whole};
@@ -22,9 +23,28 @@ pub fn train_modules<M: Module>(model: M, names: &NameMap, modules: &[String]) -
     (model, saved.values)
 }
 
+/// Modules trained in full, and beside them the biases that are trained by themselves, by their whole names:
+/// those of `parameters` that [`Bias`] chooses and no such module has. `is_adapted` tells the modules with
+/// adapters. All names are the checkpoint's.
+pub fn saved_with_biases(
+    modules: &[String],
+    bias: &Bias,
+    parameters: &[String],
+    is_adapted: impl Fn(&str) -> bool,
+) -> Vec<String> {
+    let alone = parameters
+        .iter()
+        .filter(|name| bias.trains(name, &is_adapted) && !is_saved(name, modules));
+    modules.iter().chain(alone).cloned().collect()
+}
+
 /// Whether the parameter `name` lies in one of the modules to save, by PEFT's rule: the path of the module, or of
-/// one around it, ends in the text, so that `classifier` means DistilBERT's `pre_classifier`, too.
+/// one around it, ends in the text, so that `classifier` means DistilBERT's `pre_classifier`, too. A parameter
+/// that is trained by itself is there by its whole name.
 pub fn is_saved(name: &str, modules: &[String]) -> bool {
+    if modules.iter().any(|saved| saved == name) {
+        return true;
+    }
     let mut path = name;
     while let Some((module, _)) = path.rsplit_once('.') {
         if modules.iter().any(|saved| module.ends_with(saved.as_str())) {
@@ -128,7 +148,7 @@ impl ModuleMapper for Unfreeze<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::is_saved;
+    use super::{Bias, is_saved, saved_with_biases};
 
     #[test]
     fn saved_modules_are_suffixes_of_module_paths() {
@@ -137,5 +157,22 @@ mod tests {
         assert!(is_saved("bert.pooler.dense.bias", &saved));
         assert!(is_saved("pre_classifier.weight", &saved));
         assert!(!is_saved("bert.encoder.weight", &saved));
+        let parameters = [
+            "bert.a.weight",
+            "bert.a.bias",
+            "classifier.bias",
+            "bert.b.bias",
+        ];
+        let parameters = parameters.map(str::to_owned);
+        let adapted = |module: &str| module == "bert.a";
+        let with = |bias| saved_with_biases(&saved[..1], &bias, &parameters, adapted);
+        assert_eq!(with(Bias::None), ["classifier"]);
+        assert_eq!(
+            with(Bias::All),
+            ["classifier", "bert.a.bias", "bert.b.bias"]
+        );
+        let only = with(Bias::Targets("lora_only".into()));
+        assert_eq!(only, ["classifier", "bert.a.bias"]);
+        assert!(is_saved("bert.a.bias", &only) && !is_saved("bert.a.weight", &only));
     }
 }

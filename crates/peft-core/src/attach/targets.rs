@@ -21,11 +21,16 @@ pub fn matched_modules<M: Module>(
     names: &NameMap,
     heads: &[&str],
 ) -> Result<BTreeSet<String>, AdapterError> {
+    matched_sites(named_sites(model, names), targets, kinds, heads)
+}
+
+/// The sites of a model, by the checkpoint's names.
+pub fn named_sites<M: Module>(model: &M, names: &NameMap) -> Vec<Site> {
     let named = sites(model).into_iter().map(|site| Site {
         path: names.to_hf(&site.path),
         ..site
     });
-    matched_sites(named, targets, kinds, heads)
+    named.collect()
 }
 
 /// The same of sites by the checkpoint's names, such as a layout has.

@@ -3,7 +3,7 @@ use std::{any::Any, fmt::Debug};
 use burn::{
     Tensor,
     module::{Devices, Module},
-    tensor::Device,
+    tensor::{Device, Int},
 };
 
 use super::bridge::{ErasedMapper, ErasedVisitor, MapperBridge, VisitorBridge};
@@ -123,6 +123,14 @@ erased! {
 
     fn effective_erased(&self, weight: Tensor<2>) -> Tensor<2> {
         self.effective(weight)
+    }
+
+    fn lookup_erased(&self, ids: Tensor<1, Int>, table: Tensor<2>, context: &AdapterContext) -> Tensor<2> {
+        self.lookup(ids, table, context)
+    }
+
+    fn transposed_erased(&self, x: Tensor<2>, base: &BaseLinear, context: &AdapterContext) -> Tensor<2> {
+        self.forward_transposed(x, base, context)
     }
 
     fn implies_bias_erased(&self) -> bool {

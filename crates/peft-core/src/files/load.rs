@@ -6,10 +6,15 @@ use burn::{
     tensor::{Device, FloatDType, TensorData},
 };
 
+use peft_format::Bias;
+
 use super::LoadedAdapter;
 use crate::{
-    AdapterError, AttachReport, HostTensor, HostTensorExt, Method, NameMap, ParamPath, SiteKind,
-    attach::attach_at, sites, walk,
+    AdapterError, AttachReport, HostTensor, HostTensorExt, Method, NameMap, ParamPath, Site,
+    SiteKind,
+    attach::{Full, attach_at},
+    sites,
+    walk::hf_parameters,
 };
 
 /// Freeze a model and put an adapter from files on it, ready to be trained on or used.
@@ -54,16 +59,40 @@ fn load_at<M: Module>(
         site.path = names.to_hf(&site.path);
     }
     sites.retain(|site| method.site_kinds().contains(&site.kind));
-    adapter.expect_places(&sites, &hf_parameter_names(&model, names))?;
+    let mut parameters = hf_parameters(&model, names);
+    for (name, tensor) in &adapter.saved {
+        let Some(original) = names.original_of(name) else {
+            continue;
+        };
+        if adapter.saved.get(original) != Some(tensor) {
+            return Err(AdapterError::OneParameter {
+                name: original.to_owned(),
+                copy: name.clone(),
+            });
+        }
+        parameters.push(name.clone());
+    }
+    // An adapter of a table that is the head, too, may be in the file a second time, as the head's.
+    let twice = adapter.modules.keys().filter_map(|module| {
+        let table = names.original_of(&format!("{module}.weight"))?;
+        let table = table.strip_suffix(".weight")?;
+        let there = adapter.modules.contains_key(table);
+        there.then(|| Site::linear(module.clone(), 0, 0))
+    });
+    let places: Vec<Site> = sites.iter().cloned().chain(twice).collect();
+    adapter.expect_places(&places, &parameters)?;
     let widest = adapter.widest(&sites);
-    let saved = modules_of(&adapter.saved);
+    let saved = adapter.full_modules();
     let made_by = Some(method.name());
     let (model, report) = attach_at(
         model,
         name,
         made_by,
         names,
-        &saved,
+        Full {
+            modules: &saved,
+            bias: &Bias::None,
+        },
         |target, _| match method.site_kinds().contains(&target.kind) {
             true => adapter.restore(method, target, widest, device),
             false => Ok(None),
@@ -81,28 +110,6 @@ fn load_at<M: Module>(
         Some(error) => Err(error),
         None => Ok((model, report)),
     }
-}
-
-/// The checkpoint's names of a model's own parameters.
-fn hf_parameter_names<M: Module>(model: &M, names: &NameMap) -> Vec<String> {
-    walk::parameters(model)
-        .iter()
-        .map(|site| names.to_hf(&site.torch_path))
-        .collect()
-}
-
-/// The modules that parameters belong to.
-fn modules_of(saved: &BTreeMap<String, HostTensor>) -> Vec<String> {
-    let mut modules: Vec<String> = saved
-        .keys()
-        .map(|name| {
-            name.rsplit_once('.')
-                .map_or(name.as_str(), |(module, _)| module)
-                .to_owned()
-        })
-        .collect();
-    modules.dedup();
-    modules
 }
 
 struct RestoreSaved<'a> {

@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, path::Path};
 use burn::tensor::Device;
 use peft_format::{
     AdapterConfig, AdapterFile,
-    adapter::{saved_name, split_key, split_named_key, strip_prefix},
+    adapter::{copied_name, saved_name, split_key, split_named_key, strip_prefix},
     near,
 };
 
@@ -24,6 +24,10 @@ pub struct LoadedAdapter {
     pub shared: Fields<HostTensor>,
     /// Parameters saved in full, by the checkpoint's names.
     pub saved: BTreeMap<String, HostTensor>,
+    /// Copies of the base's own weights, by the checkpoint's names: PEFT puts whole tables of tokens into files
+    /// whose adapters adapt them. They are the adapter's only where they differ from the base's, which was
+    /// another one then.
+    pub copies: BTreeMap<String, HostTensor>,
 }
 
 impl LoadedAdapter {
@@ -56,6 +60,20 @@ impl LoadedAdapter {
     pub fn widest<'a>(&self, sites: impl IntoIterator<Item = &'a Site>) -> [usize; 2] {
         let adapted = |site: &&Site| self.modules.contains_key(&site.path);
         widest(sites.into_iter().filter(adapted))
+    }
+
+    /// What the file holds in full: modules, and by their whole names biases that were trained by themselves.
+    pub fn full_modules(&self) -> Vec<String> {
+        let full = self.saved.keys().map(|name| match name.rsplit_once('.') {
+            Some((module, "bias")) if !self.saved.contains_key(&format!("{module}.weight")) => {
+                name.clone()
+            }
+            Some((module, _)) => module.to_owned(),
+            None => name.clone(),
+        });
+        let mut full: Vec<String> = full.collect();
+        full.dedup();
+        full
     }
 
     /// Refuse an adapter with tensors for sites that are not among `sites`, or with saved
@@ -97,6 +115,7 @@ pub fn read_adapter(
         modules: BTreeMap::new(),
         shared: Fields::new(),
         saved: BTreeMap::new(),
+        copies: BTreeMap::new(),
     };
     // The name that is in the keys, where a program saved them with it: in all of them, then.
     let mut named_by: Option<Option<String>> = None;
@@ -127,7 +146,9 @@ pub fn read_adapter(
             }
             None => {
                 let name = strip_prefix(&key).unwrap_or(&key);
-                if let Some(name) = saved_name(name) {
+                if let Some(name) = copied_name(name) {
+                    loaded.copies.insert(name, tensor);
+                } else if let Some(name) = saved_name(name) {
                     loaded.saved.insert(name, tensor);
                 }
             }

@@ -7,4 +7,6 @@ mod shared;
 
 pub use load::{load_adapter, load_adapter_as};
 pub use loaded::{LoadedAdapter, read_adapter};
-pub use save::{AdapterPart, adapter_tensors, save_adapter, save_adapter_as, save_parts};
+pub use save::{
+    AdapterPart, adapter_tensors, save_adapter, save_adapter_as, save_parts, saved_parameters,
+};

@@ -1,4 +1,7 @@
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use burn::{
     Tensor,
@@ -6,12 +9,18 @@ use burn::{
     tensor::{Int, TensorData},
 };
 use indexmap::IndexMap;
-use peft_format::{AdapterConfig, adapter::join_key};
+use peft_format::{
+    AdapterConfig,
+    adapter::{bias_key, join_key},
+};
 
 use super::shared::keep_one;
 use crate::{
     AdapterError, AdapterRoster, DynAdapter, Fields, HostTensor, HostTensorExt, Method, NameMap,
-    ParamPath, SiteKind, attach::is_saved, common::shared_key, sites, walk,
+    ParamPath, SiteKind,
+    attach::{is_saved, saved_with_biases},
+    common::shared_key,
+    sites, walk,
 };
 
 /// The tensors of a model's adapter file, by PEFT's names.
@@ -100,7 +109,7 @@ fn exported<M: Module>(
             tensors.insert(shared_key(&name), tensor);
         }
     }
-    let mut modules = IndexMap::new();
+    let mut modules: IndexMap<String, Fields<HostTensor>> = IndexMap::new();
     for site in sites(model) {
         let Some(fields) = collect.fields.remove(&site.path) else {
             continue;
@@ -118,6 +127,7 @@ fn exported<M: Module>(
     for suffix in method.shared_suffixes() {
         keep_one(suffix, &mut modules);
     }
+    let adapted: BTreeSet<String> = modules.keys().cloned().collect();
     for (module, stored) in modules {
         for (suffix, tensor) in stored {
             tensors.insert(join_key(&module, &suffix), tensor);
@@ -131,7 +141,17 @@ fn exported<M: Module>(
             tensor
         };
         let (module, leaf) = name.rsplit_once('.').unwrap_or(("", &name));
-        tensors.insert(join_key(module, leaf), tensor);
+        if let Some(copy) = collect.names.copy_of(&name)
+            && is_saved(copy, collect.modules_to_save)
+        {
+            let (module, leaf) = copy.rsplit_once('.').unwrap_or(("", copy));
+            tensors.insert(join_key(module, leaf), tensor.clone());
+        }
+        let key = match adapted.contains(module) && leaf == "bias" {
+            true => bias_key(module),
+            false => join_key(module, leaf),
+        };
+        tensors.insert(key, tensor);
     }
     if tensors.is_empty() {
         return Err(AdapterError::NothingTrained);
@@ -176,12 +196,34 @@ fn save_at<M: Module>(
     method: &dyn Method,
     names: &NameMap,
 ) -> Result<(), AdapterError> {
-    let saved = config.modules_to_save();
+    let saved = &saved_parameters(model, name, config, names);
     let collected = collect(model, name, method, names, saved)?;
     if name.is_none() {
         collected.expect_whole()?;
     }
     write_part(model, collected, dir, config, method, names)
+}
+
+/// What a configuration says to be in a file in full, as [`adapter_tensors`] is given it: modules to save, and
+/// biases of an adapter, with a name or without, by their whole names.
+pub fn saved_parameters<M: Module>(
+    model: &M,
+    name: Option<&str>,
+    config: &AdapterConfig,
+    names: &NameMap,
+) -> Vec<String> {
+    let target = config.target();
+    let adapters = walk::adapters(model);
+    let own = adapters.iter().filter(|(path, adapter)| {
+        adapter.as_set().is_none() && walk::owner_of(path) == name.unwrap_or_default()
+    });
+    let adapted: BTreeSet<String> = own
+        .map(|(path, _)| names.to_hf(&walk::adapted(path)))
+        .collect();
+    let own = walk::hf_parameters(model, names);
+    saved_with_biases(&target.modules_to_save, &target.bias, &own, |module| {
+        adapted.contains(&format!("{module}.weight"))
+    })
 }
 
 /// One method of an adapter that several methods made, and its configuration.
@@ -206,8 +248,11 @@ pub fn save_parts<M: Module>(
 ) -> Result<(), AdapterError> {
     let mut left: Option<Vec<String>> = None;
     let mut all = Vec::new();
-    for part in parts {
-        let saved = part.config.modules_to_save();
+    let saved = parts.iter();
+    let saved: Vec<Vec<String>> = saved
+        .map(|part| saved_parameters(model, None, part.config, names))
+        .collect();
+    for (part, saved) in parts.iter().zip(&saved) {
         let collected = collect(model, None, part.method, names, saved)?;
         // What every single part would leave out is in none.
         let unsaved = collected.unsaved.clone();

@@ -1,11 +1,12 @@
 use burn::{
     Tensor,
+    module::{Param, ParamId},
     tensor::{Int, TensorData},
 };
 use peft_kernels::{cross_entropy, head_cross_entropy};
 
-use super::Linear;
-use crate::{AdapterContext, DynAdapter};
+use super::{Embedding, Linear, parameter};
+use crate::{AdapterContext, BaseLinear, DynAdapter};
 
 /// Values of logits that are in memory together, at the most: 32 MB of single precision.
 const CHUNK: usize = 8 << 20;
@@ -16,6 +17,8 @@ const CHUNK: usize = 8 << 20;
 #[derive(Debug, Clone)]
 pub struct LanguageHead {
     linear: Linear,
+    /// The adapter of the table that is the layer, read the other way round.
+    table: Option<DynAdapter>,
     context: AdapterContext,
     scale: f64,
     softcap: Option<f64>,
@@ -26,9 +29,31 @@ impl LanguageHead {
     pub fn new(linear: Linear, context: AdapterContext) -> Self {
         Self {
             linear,
+            table: None,
             context,
             scale: 1.0,
             softcap: None,
+        }
+    }
+
+    /// A head that is the table of the tokens, `[vocabulary, width]`, read the other way round. Gradients go to
+    /// the table, if it or its adapter is trained.
+    pub fn tied(table: &Embedding, context: AdapterContext) -> Self {
+        let adapter = table.weight.reparameterization::<DynAdapter>();
+        // Of several adapters the dense table is formed once, and not in every part.
+        let adapter = adapter.filter(|adapter| adapter.as_set().is_none());
+        let weight = match adapter {
+            Some(_) => table.weight.base(),
+            None => parameter(&table.weight, &context),
+        };
+        let linear = Linear {
+            // Not a parameter of its own.
+            weight: Param::initialized(ParamId::new(), weight.transpose()),
+            bias: None,
+        };
+        Self {
+            table: adapter.cloned(),
+            ..Self::new(linear, context)
         }
     }
 
@@ -51,7 +76,13 @@ impl LanguageHead {
 
     /// The logits of rows, `[rows, width] -> [rows, vocabulary]`.
     pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
-        let mut logits = self.linear.forward(hidden, &self.context);
+        let mut logits = match &self.table {
+            None => self.linear.forward(hidden, &self.context),
+            Some(adapter) => {
+                let base = BaseLinear::new(self.linear.weight.val(), None);
+                adapter.forward_transposed(hidden, &base, &self.context)
+            }
+        };
         if self.scale != 1.0 {
             logits = logits.mul_scalar(self.scale);
         }
@@ -85,7 +116,7 @@ impl LanguageHead {
 
     fn is_adapted(&self) -> bool {
         let adapter = self.linear.weight.reparameterization::<DynAdapter>();
-        adapter.is_some()
+        adapter.is_some() || self.table.is_some()
     }
 
     /// `-log p(target)` of every row, in double precision on the host, without gradients.

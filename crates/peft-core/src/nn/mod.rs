@@ -123,8 +123,20 @@ impl Embedding {
         }
     }
 
-    /// The vectors of `ids`, `[rows] -> [rows, width]`.
+    /// The vectors of `ids`, `[rows] -> [rows, width]`: those of an adapted table without forming it.
     pub fn forward(&self, ids: Tensor<1, Int>, context: &AdapterContext) -> Tensor<2> {
-        embedding(parameter(&self.weight, context), ids)
+        match self.adapter() {
+            Some(adapter) => adapter.lookup(ids, self.weight.base(), context),
+            None => embedding(self.weight.val(), ids),
+        }
+    }
+
+    /// Whether the table carries an adapter.
+    pub fn is_adapted(&self) -> bool {
+        self.adapter().is_some()
+    }
+
+    fn adapter(&self) -> Option<&DynAdapter> {
+        self.weight.reparameterization::<DynAdapter>()
     }
 }

@@ -142,7 +142,8 @@ impl Converter<'_> {
         }
     }
 
-    fn turns(&self, row: &Row, column: &str) -> Result<Vec<Message>, DataError> {
+    /// The turns of a column.
+    pub(super) fn turns(&self, row: &Row, column: &str) -> Result<Vec<Message>, DataError> {
         let wrong = |what: &str| {
             let (what, fix) = (what.to_owned(), "correct or remove the row");
             self.wrong(row, column, Problem { what, fix })
@@ -161,7 +162,7 @@ impl Converter<'_> {
     fn conversation(
         &self,
         row: &Row,
-        mut turns: Vec<Message>,
+        turns: Vec<Message>,
         mut asked: usize,
     ) -> Result<Option<Example>, DataError> {
         if self.options.template.is_none() {
@@ -190,20 +191,43 @@ impl Converter<'_> {
         if turns.is_empty() {
             return Ok(None);
         }
-        if let Some(Value::Text(system)) = row.get("system")
-            && !system.trim().is_empty()
-            && turns[0].role() != "system"
-        {
-            turns.insert(0, Message::new("system", system));
-            asked += usize::from(asked > 0);
-        }
-        let answers = turns.iter().enumerate();
+        let (conversation, has_system) = self.talk(row, turns)?;
+        asked += usize::from(asked > 0 && has_system);
+        let answers = conversation.messages.iter().enumerate();
         let answers = answers.filter(|(_, turn)| turn.role() == "assistant");
         let mut wanted: Vec<usize> = answers.map(|(turn, _)| turn).collect();
         match loss {
             LossOn::All | LossOn::Assistant => {}
             LossOn::Last => drop(wanted.drain(..wanted.len().saturating_sub(1))),
             LossOn::Completion => wanted.retain(|turn| *turn >= asked),
+        }
+        Ok(Some(Example {
+            begins: true,
+            ends: true,
+            turns: true,
+            place: (row.number(), row.line()),
+            talk: Some(Arc::new(Talk {
+                conversation,
+                wanted: (loss != LossOn::All).then_some(wanted),
+            })),
+            ..Example::default()
+        }))
+    }
+
+    /// Turns with what a row says beside them, and whether that is a system's turn before all others.
+    pub(super) fn talk(
+        &self,
+        row: &Row,
+        mut turns: Vec<Message>,
+    ) -> Result<(Conversation, bool), DataError> {
+        let system = match row.get("system") {
+            Some(Value::Text(system)) if !system.trim().is_empty() => Some(system),
+            _ => None,
+        };
+        let leads = turns.first().is_some_and(|turn| turn.role() == "system");
+        let system = system.filter(|_| !leads);
+        if let Some(system) = system {
+            turns.insert(0, Message::new("system", system));
         }
         let arguments = match json(row, "chat_template_kwargs", self.file)? {
             None => serde_json::Map::new(),
@@ -219,22 +243,13 @@ impl Converter<'_> {
             let value = json(row, column, self.file)?.filter(|value| !empty(value));
             Ok(value.unwrap_or_default())
         };
-        Ok(Some(Example {
-            begins: true,
-            ends: true,
-            turns: true,
-            place: (row.number(), row.line()),
-            talk: Some(Arc::new(Talk {
-                conversation: Conversation {
-                    tools: list("tools")?,
-                    documents: list("documents")?,
-                    messages: turns,
-                    arguments,
-                },
-                wanted: (loss != LossOn::All).then_some(wanted),
-            })),
-            ..Example::default()
-        }))
+        let conversation = Conversation {
+            tools: list("tools")?,
+            documents: list("documents")?,
+            messages: turns,
+            arguments,
+        };
+        Ok((conversation, system.is_some()))
     }
 
     fn wrong(&self, row: &Row, column: &str, problem: Problem) -> DataError {

@@ -4,6 +4,7 @@
 //! predicted. The flags come from places in the text, in the same tokenization as the ids: counting
 //! tokens of a prompt that was tokenized apart goes wrong wherever a token spans the border.
 
+mod asked;
 mod convert;
 mod document;
 mod encode;

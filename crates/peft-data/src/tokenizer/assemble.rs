@@ -118,7 +118,7 @@ fn parse_merges(text: &str, path: &Path) -> Result<Vec<(String, String)>, DataEr
     Ok(merges)
 }
 
-type Roles = [(&'static str, &'static str)];
+pub(crate) type Roles = [(&'static str, &'static str)];
 const BERT_SPECIALS: [(&str, &str); 5] = [
     ("unk_token", "[UNK]"),
     ("cls_token", "[CLS]"),
@@ -137,7 +137,7 @@ const ROBERTA_SPECIALS: [(&str, &str); 7] = [
 ];
 
 /// The special tokens that the vocabulary has, by role.
-fn specials(
+pub(crate) fn specials(
     config: &Config,
     vocab: &Map<String, Value>,
     roles: &Roles,
@@ -155,7 +155,7 @@ fn specials(
 }
 
 /// A special token that there must be, with its id.
-fn required(
+pub(crate) fn required(
     path: &Path,
     specials: &[(&'static str, AddedToken)],
     vocab: &Map<String, Value>,
@@ -174,7 +174,7 @@ fn required(
 }
 
 /// Special and added tokens in the order of their ids, and the ids that they must get.
-fn added_tokens(
+pub(crate) fn added_tokens(
     config: &Config,
     specials: &[(&'static str, AddedToken)],
     vocab: &Map<String, Value>,

@@ -21,6 +21,16 @@ pub(crate) fn bad(path: &Path, problem: impl ToString, fix: &'static str) -> Dat
 
 /// A file's text; `None` if there is no such file.
 pub(crate) fn read(path: &Path) -> Result<Option<String>, DataError> {
+    let Some(bytes) = read_bytes(path)? else {
+        return Ok(None);
+    };
+    String::from_utf8(bytes)
+        .map(Some)
+        .map_err(|_| bad(path, "not UTF-8", REDOWNLOAD))
+}
+
+/// A file's bytes; `None` if there is no such file.
+pub(crate) fn read_bytes(path: &Path) -> Result<Option<Vec<u8>>, DataError> {
     let io = |source| DataError::Io {
         path: path.to_owned(),
         source,
@@ -44,12 +54,11 @@ pub(crate) fn read(path: &Path) -> Result<Option<String>, DataError> {
     if is_lfs_pointer(&bytes) {
         return Err(bad(path, LFS_PROBLEM, LFS_FIX));
     }
-    String::from_utf8(bytes)
-        .map(Some)
-        .map_err(|_| bad(path, "not UTF-8", REDOWNLOAD))
+    Ok(Some(bytes))
 }
 
-fn object(path: &Path) -> Result<Map<String, Value>, DataError> {
+/// A file's JSON object; an empty one if there is no such file.
+pub(crate) fn object(path: &Path) -> Result<Map<String, Value>, DataError> {
     let Some(text) = read(path)? else {
         return Ok(Map::new());
     };

@@ -4,6 +4,7 @@ mod assemble;
 mod decode;
 mod files;
 mod guard;
+mod sentencepiece;
 mod settings;
 mod spans;
 mod special;
@@ -12,6 +13,7 @@ mod tests;
 mod truncate;
 
 use crate::error::{DataError, Location, shorten};
+use assemble::Assembled;
 pub use decode::DecodeStream;
 pub(crate) use files::read;
 use files::{Config, REDOWNLOAD, bad};
@@ -22,6 +24,9 @@ use tokenizers::{Encoding, ModelWrapper, PostProcessor, Tokenizer, TruncationDir
 
 /// Fewer texts than this are tokenized on the calling thread.
 const PARALLEL_FROM: usize = 64;
+
+/// A tokenizer that was made of older files, and the name of the file, if it is there.
+type Made = Result<Option<(&'static str, Assembled)>, DataError>;
 
 /// Token ids of one text or pair, special tokens included.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,7 +68,9 @@ impl std::fmt::Debug for TextTokenizer {
 
 impl TextTokenizer {
     /// Reads `tokenizer.json`; failing that, `vocab.txt` (BERT's WordPiece); failing that,
-    /// `vocab.json` with `merges.txt` (RoBERTa's byte-level BPE). Settings come from
+    /// `vocab.json` with `merges.txt` (RoBERTa's byte-level BPE); failing that, a SentencePiece model of ALBERT,
+    /// XLM-RoBERTa, CamemBERT, Llama and its kin, or Gemma (`tokenizer.model`, `spiece.model`,
+    /// `sentencepiece.bpe.model`). Settings come from
     /// `tokenizer_config.json`, `special_tokens_map.json` and `added_tokens.json`, where present; they
     /// overrule `tokenizer.json` where Hugging Face's classes let them: lower case, accents and
     /// Chinese characters of BERT's, a space before the text of byte-level BPE, what stands around a
@@ -78,11 +85,15 @@ impl TextTokenizer {
         if let Some(text) = read(&whole)? {
             return Self::build(&whole, text.as_bytes(), &config, true);
         }
-        for (file, assembled) in [
-            ("vocab.txt", assemble::wordpiece(dir, &config)?),
-            ("vocab.json", assemble::byte_bpe(dir, &config)?),
-        ] {
-            let Some(assembled) = assembled else { continue };
+        let makers: [&dyn Fn() -> Made; 3] = [
+            &|| Ok(assemble::wordpiece(dir, &config)?.map(|made| ("vocab.txt", made))),
+            &|| Ok(assemble::byte_bpe(dir, &config)?.map(|made| ("vocab.json", made))),
+            &|| sentencepiece::sentencepiece(dir, &config),
+        ];
+        for make in makers {
+            let Some((file, assembled)) = make()? else {
+                continue;
+            };
             let path = dir.join(file);
             let built = Self::build(&path, assembled.json.to_string().as_bytes(), &config, false)?;
             for (id, token) in assembled.expected {

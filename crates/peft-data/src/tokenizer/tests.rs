@@ -31,6 +31,75 @@ fn ids_equal_hugging_faces() {
     }
 }
 
+/// `xtask/python/mint_sentencepiece.py` wrote the expectations with transformers.
+#[test]
+fn sentencepiece_models_are_read_as_transformers_reads_them() {
+    let fixtures = fixtures().join("spm");
+    let text = fs::read_to_string(fixtures.join("expected.json")).unwrap();
+    let expected: Value = serde_json::from_str(&text).unwrap();
+    let cases = expected["cases"].as_array().unwrap();
+    assert!(cases.len() > 150);
+    let mut known: std::collections::BTreeMap<String, TextTokenizer> = Default::default();
+    for case in cases {
+        let name = case["folder"].as_str().unwrap();
+        let tokenizer = known
+            .entry(name.to_owned())
+            .or_insert_with(|| TextTokenizer::from_dir(&fixtures.join(name)).unwrap());
+        let (text, pair) = (case["text"].as_str().unwrap(), case["pair"].as_str());
+        let got = tokenizer.encode(text, pair, 1000).unwrap();
+        assert_eq!(got.ids, numbers(&case["ids"]), "{case}");
+        assert_eq!(got.type_ids, numbers(&case["type_ids"]), "{case}");
+        let decoded = tokenizer.inner.decode(&got.ids, true).unwrap();
+        assert_eq!(json!(decoded), case["decoded"], "{case}");
+    }
+    assert_eq!(known.len(), 7);
+    // Without a class, that of the model.
+    for name in known
+        .keys()
+        .filter(|name| !name.contains("legacy") && !name.contains("cased"))
+    {
+        let dir = tempfile::tempdir().unwrap();
+        for file in [
+            "tokenizer.model",
+            "spiece.model",
+            "sentencepiece.bpe.model",
+            "config.json",
+        ] {
+            let from = fixtures.join(name).join(file);
+            if from.is_file() {
+                fs::copy(from, dir.path().join(file)).unwrap();
+            }
+        }
+        let found = TextTokenizer::from_dir(dir.path()).unwrap();
+        let text = "The cat, naïve 1,000";
+        let ids = |tokenizer: &TextTokenizer| tokenizer.encode(text, None, 1000).unwrap().ids;
+        assert_eq!(ids(&found), ids(&known[name]), "{name}");
+    }
+}
+
+#[test]
+fn what_is_no_sentencepiece_model_is_refused() {
+    let llama = r#"{"tokenizer_class": "LlamaTokenizer"}"#;
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n";
+    for (class, bytes, wanted) in [
+        (llama, "", "no pieces"),
+        (llama, "\u{8}", "does not end"),
+        (llama, pointer, "git lfs pull"),
+        (r#"{"tokenizer_class": "T5Tokenizer"}"#, "", "T5Tokenizer"),
+    ] {
+        let error = error(&[("tokenizer_config.json", class), ("tokenizer.model", bytes)]);
+        assert!(error.contains(wanted), "{error}");
+    }
+    let albert = fixtures().join("spm/albert/spiece.model");
+    let dir = folder(&[("tokenizer_config.json", llama)]);
+    fs::copy(albert, dir.path().join("tokenizer.model")).unwrap();
+    let error = TextTokenizer::from_dir(dir.path()).unwrap_err().to_string();
+    assert!(
+        error.contains("LlamaTokenizer") && error.contains("Unigram"),
+        "{error}"
+    );
+}
+
 #[test]
 fn many_equals_one_by_one() {
     let tokenizer = TextTokenizer::from_dir(&fixtures().join("bpe")).unwrap();

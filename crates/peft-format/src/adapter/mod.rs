@@ -6,7 +6,10 @@ mod save;
 
 pub use file::AdapterFile;
 pub(crate) use file::write_tensors;
-pub use key::{AdapterKey, PREFIX, join_key, saved_name, split_key, split_named_key, strip_prefix};
+pub use key::{
+    AdapterKey, PREFIX, bias_key, copied_name, is_token_rows, join_key, saved_name, split_key,
+    split_named_key, strip_prefix,
+};
 pub use save::{adapter_size, save_adapter};
 
 /// Name of the weights in an adapter folder.

@@ -155,6 +155,16 @@ fn keys_with_the_adapters_name_are_those_without() {
         named("base_model.model.q.lora_E.mine"),
         Some(("q", "lora_E", "mine"))
     );
+    for (key, suffix) in [
+        ("e.lora_embedding_A.mine", "lora_embedding_A"),
+        ("e.token_adapter.trainable_tokens_delta.mine", TOKENS),
+    ] {
+        assert_eq!(
+            split_named_key(key, &["lora_embedding_A", TOKENS])
+                .map(|(k, name)| (k.module, k.suffix, name)),
+            Some(("e", suffix, "mine"))
+        );
+    }
     for other in [
         "base_model.model.q.lora_A.weight",
         "base_model.model.classifier.bias",
@@ -174,4 +184,18 @@ fn keys_with_the_adapters_name_are_those_without() {
         Some("classifier.weight")
     );
     assert_eq!(saved("classifier.original_module.weight"), None);
+    assert_eq!(
+        saved("encoder.query.base_layer.bias").as_deref(),
+        Some("encoder.query.bias")
+    );
+    for copy in [
+        "m.embed.base_layer.weight",
+        "m.embed.token_adapter.base_layer.weight",
+    ] {
+        assert_eq!(copied_name(copy).as_deref(), Some("m.embed.weight"));
+    }
+    assert_eq!(copied_name("m.embed.weight"), None);
+    assert_eq!(copied_name("m.query.base_layer.bias"), None);
 }
+
+const TOKENS: &str = "token_adapter.trainable_tokens_delta";

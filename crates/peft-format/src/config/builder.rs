@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::check::is_idle;
 use super::{AdapterConfig, CONFIG_NAME};
 use crate::error::Result;
-use crate::targets::{Exclude, TargetModules, TargetSpec};
+use crate::targets::{Bias, Exclude, TargetModules, TargetSpec};
 
 /// Builds a configuration with the fewest keys that reproduce the adapter.
 ///
@@ -68,6 +68,13 @@ impl AdapterConfigBuilder {
                 target.layers_pattern.as_deref().map(|l| json!(l)),
             )
             .optional("modules_to_save", json!(target.modules_to_save))
+            .optional(
+                "bias",
+                match &target.bias {
+                    Bias::None => Value::Null,
+                    bias => json!(bias.as_str()),
+                },
+            )
     }
 
     /// A key of the method, written whatever its value.

@@ -10,7 +10,7 @@ use crate::near;
 
 /// Keys that every reader understands through [`AdapterConfig`] or may ignore: they say where the
 /// adapter comes from, where it goes, or how PEFT should run.
-pub const COMMON_KEYS: [&str; 13] = [
+pub const COMMON_KEYS: [&str; 14] = [
     "peft_type",
     "task_type",
     "base_model_name_or_path",
@@ -23,14 +23,14 @@ pub const COMMON_KEYS: [&str; 13] = [
     "layers_to_transform",
     "layers_pattern",
     "modules_to_save",
+    "bias",
     "runtime_config",
 ];
 
-/// Where the start of training is chosen, and choices without a trace in how a saved adapter is applied.
-/// Not so `pissa`, `olora`, `corda` and `loftq`: PEFT changes the base weights with them when it loads the
-/// adapter, too.
+/// Where the start of training is chosen: mostly without a trace in how a saved adapter is applied.
 const INIT: &str = "init_lora_weights";
-const HARMLESS_INITS: [&str; 5] = ["gaussian", "orthogonal", "eva", "lora_ga", "mica"];
+/// How those begin by which PEFT changes the base weights when it loads the adapter, too.
+const INITS_OF_THE_BASE: [&str; 4] = ["pissa", "olora", "corda", "loftq"];
 /// Keys that only refine another key, which is refused by itself when it is on, and one that says how the
 /// base stores its weights, which its kind tells: PEFT sets it by itself for GPT-2.
 const DEPENDENT_KEYS: [&str; 5] = [
@@ -91,10 +91,22 @@ impl AdapterConfig {
     }
 }
 
+/// Whether PEFT has a setting for an adapter type, or does not know the type at all. Known are settings with a
+/// default other than null, false and empty.
+pub fn peft_knows(peft_type: &str, key: &str) -> bool {
+    defaults()
+        .get(peft_type)
+        .is_none_or(|known| known.get(key).is_some())
+}
+
 /// Whether a choice of the start concerns nothing but the start.
 fn concerns_the_start(init: &Value) -> bool {
-    let named = |name: &str| HARMLESS_INITS.contains(&name);
-    init.is_boolean() || init.as_str().is_some_and(named)
+    let of_the_base = |name: &str| {
+        INITS_OF_THE_BASE
+            .iter()
+            .any(|begin| name.starts_with(begin))
+    };
+    init.is_boolean() || init.as_str().is_some_and(|name| !of_the_base(name))
 }
 
 fn defaults() -> &'static Map<String, Value> {
@@ -135,5 +147,7 @@ mod tests {
     fn the_defaults_parse() {
         assert_eq!(defaults()["LORA"]["r"], 8);
         assert!(defaults().len() > 30);
+        assert!(peft_knows("LORA", "bias") && peft_knows("SDCTFT", "bias"));
+        assert!(!peft_knows("SHIRA", "bias"));
     }
 }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::AdapterConfig;
 use crate::error::Result;
-use crate::targets::{Exclude, TargetModules, TargetSpec};
+use crate::targets::{Bias, Exclude, TargetModules, TargetSpec};
 
 pub(super) fn read(config: &AdapterConfig) -> Result<TargetSpec> {
     let modules = match config.fields().get("target_modules") {
@@ -34,5 +34,11 @@ pub(super) fn read(config: &AdapterConfig) -> Result<TargetSpec> {
         modules_to_save: config
             .opt_strings_field("modules_to_save")?
             .unwrap_or_default(),
+        bias: match config.opt_string_field("bias")? {
+            None => Bias::None,
+            Some(word) => (word.parse()).map_err(|_| {
+                config.field_error("bias", "none, all, or a word such as lora_only")
+            })?,
+        },
     })
 }

@@ -1,3 +1,5 @@
+use crate::Bias;
+
 use super::*;
 use crate::targets::{Exclude, TargetModules};
 
@@ -98,7 +100,6 @@ fn unsupported_options_are_refused_and_defaults_pass() {
     lora(fine).reject_unsupported(&known).unwrap();
     for (bad, near) in [
         (r#","use_dora":true"#, ""),
-        (r#","bias":"all""#, ""),
         (r#","init_lora_weights":"pissa""#, ""),
         (r#","layer_replication":[[0,4]]"#, ""),
         (r#","lora_alhpa":32"#, "lora_alpha"),
@@ -110,6 +111,30 @@ fn unsupported_options_are_refused_and_defaults_pass() {
         let key = bad.split('"').nth(1).unwrap();
         assert!(message.contains(key) && message.contains(near), "{message}");
     }
+    for init in [
+        "false",
+        r#""orthogonal""#,
+        r#""eva""#,
+        r#""lora_ga""#,
+        r#""mica""#,
+    ] {
+        let config = lora(&format!(r#","init_lora_weights":{init}"#));
+        config.reject_unsupported(&known).unwrap();
+        assert!(!config.fields_as_saved().contains_key("init_lora_weights"));
+    }
+    let bias = |word: &str| parse(&format!(r#"{{"peft_type":"LORA","bias":"{word}"}}"#));
+    assert_eq!(bias("none").unwrap().target().bias, Bias::None);
+    assert_eq!(bias("all").unwrap().target().bias, Bias::All);
+    let only = Bias::Targets("vera_only".into());
+    assert_eq!(bias("vera_only").unwrap().target().bias, only);
+    assert!(only.trains("a.query.bias", |module| module == "a.query"));
+    assert!(!only.trains("a.key.bias", |module| module == "a.query"));
+    assert!(!only.trains("a.query.weight", |module| module == "a.query"));
+    let error = bias("some").unwrap_err().to_string();
+    assert!(
+        error.contains("bias") && error.contains("lora_only"),
+        "{error}"
+    );
     lora(r#","use_dora":true"#)
         .reject_unsupported(&["r", "use_dora"])
         .unwrap();

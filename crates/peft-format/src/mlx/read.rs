@@ -148,6 +148,10 @@ pub(crate) fn config(path: &Path, fields: &Map<String, Value>) -> Result<Map<Str
     if dora {
         set("use_dora", true.into());
     }
+    // MLX-LM reads an adapted table the other way round, too, where the head is the table.
+    if !dora && names.iter().any(|name| is_embedding(name)) {
+        set("ensure_weight_tying", true.into());
+    }
     if !other_ranks.is_empty() {
         set("rank_pattern", other_ranks.into());
         set("alpha_pattern", alphas.into());

@@ -11,6 +11,8 @@ mod parse;
 mod pattern;
 mod resolve;
 
+use std::str::FromStr;
+
 pub use error::{NearMisses, TargetError};
 pub use matcher::TargetMatcher;
 pub use pattern::{PATTERN_LIMIT, PatternMap, pattern_value};
@@ -39,6 +41,57 @@ pub enum Exclude {
     Regex(String),
 }
 
+/// Which biases of the base are trained beside adapters, and saved with them: PEFT's `bias`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Bias {
+    /// None.
+    #[default]
+    None,
+    /// Those of the whole model.
+    All,
+    /// Those of the adapted layers. PEFT has a word of its own for every method, such as `lora_only`; it is
+    /// kept as it is.
+    Targets(String),
+}
+
+impl Bias {
+    /// What PEFT's words of the third kind end in.
+    const ONLY: &'static str = "_only";
+
+    /// The word in a configuration.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::None => "none",
+            Self::All => "all",
+            Self::Targets(word) => word,
+        }
+    }
+
+    /// Whether the parameter of a name is a bias that is trained, where `is_adapted` tells the modules with
+    /// adapters.
+    pub fn trains(&self, parameter: &str, is_adapted: impl Fn(&str) -> bool) -> bool {
+        let module = parameter.strip_suffix(".bias");
+        match self {
+            Self::None => false,
+            Self::All => module.is_some() || parameter == "bias",
+            Self::Targets(_) => module.is_some_and(is_adapted),
+        }
+    }
+}
+
+impl FromStr for Bias {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "none" => Ok(Self::None),
+            "all" => Ok(Self::All),
+            word if word.ends_with(Self::ONLY) => Ok(Self::Targets(word.to_owned())),
+            _ => Err("give none, all, or lora_only for those of adapted layers".into()),
+        }
+    }
+}
+
 /// The complete choice of modules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TargetSpec {
@@ -54,6 +107,8 @@ pub struct TargetSpec {
     pub layers_pattern: Option<Vec<String>>,
     /// Modules that are trained and saved whole: they and everything below are never adapted.
     pub modules_to_save: Vec<String>,
+    /// Biases of the base that are trained, too.
+    pub bias: Bias,
 }
 
 impl TargetSpec {
@@ -65,6 +120,7 @@ impl TargetSpec {
             layers_to_transform: None,
             layers_pattern: None,
             modules_to_save: Vec::new(),
+            bias: Bias::None,
         }
     }
 }

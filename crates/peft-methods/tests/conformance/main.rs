@@ -10,6 +10,7 @@ mod model;
 mod sets;
 mod values;
 
+use peft_core::SiteKind;
 use peft_methods::{Entry, METHODS};
 use proptest::prelude::*;
 use serde_json::json;
@@ -161,6 +162,14 @@ fn variants(
             with(json!({ "k": 64 })),
             with(json!({ "k": 64, "unified": false })),
         ],
+        // Drawn: what else chooses is a run's.
+        "sdt" => vec![
+            with(json!({ "selector": "random" })),
+            with(json!({ "selector": "random", "channels": 0.4 })),
+        ],
+        "sdlora" => vec![with(
+            json!({ "selector": "random", "r": 3, "lora_alpha": 6 }),
+        )],
         "topk_grad" => vec![with(json!({ "mask_update": true }))],
         other => panic!("{other}: say here which of its settings to test"),
     }
@@ -169,7 +178,14 @@ fn variants(
 /// Methods whose update has a sparse core.
 const SPARSE_CORES: [&str; 5] = ["sdctft", "ssh", "fourierft", "waveft", "loca"];
 
-/// Whether a method adapts the weights of linear layers; [`kinds`] is about the others.
+/// Whether a method adapts anything but weights of linear layers and tables: [`kinds`] is about it. LoRA's tables have goldens.
+fn adapts_others(entry: &Entry) -> bool {
+    let method = (entry.build)(&(entry.defaults)()).unwrap();
+    let tested_here = |kind: &SiteKind| kind.is_linear() || *kind == SiteKind::Embedding;
+    !method.site_kinds().iter().all(tested_here)
+}
+
+/// Whether a method adapts the weights of linear layers.
 fn adapts_weights(entry: &Entry) -> bool {
     let method = (entry.build)(&(entry.defaults)()).unwrap();
     method.site_kinds().iter().any(|kind| kind.is_linear())

@@ -67,7 +67,11 @@ impl PackedBatch {
     }
 
     /// Where the state space at a depth goes on from: see [`Past::states`].
-    pub(crate) fn states(&self, depth: usize, start: Option<&Tensor<2>>) -> Option<[Tensor<3>; 2]> {
+    pub(crate) fn states(
+        &self,
+        depth: usize,
+        start: impl FnOnce() -> [Option<Tensor<2>>; 2],
+    ) -> Option<[Tensor<3>; 2]> {
         self.past
             .as_ref()
             .and_then(|past| past.states(depth, start))

@@ -106,9 +106,13 @@ impl Past {
     }
 
     /// Where the state space at a depth goes on from, `[sequences, K − 1, D]` and `[sequences, D, N]`;
-    /// `None` where no sequence has been there. One that has not starts from zeros and from `start`,
-    /// `[D, N]`, or from zeros.
-    pub fn states(&self, depth: usize, start: Option<&Tensor<2>>) -> Option<[Tensor<3>; 2]> {
+    /// `None` where no sequence has been there. One that has not starts from what `start` has of the two, or from zeros;
+    /// states that it has not are zeros.
+    pub fn states(
+        &self,
+        depth: usize,
+        start: impl FnOnce() -> [Option<Tensor<2>>; 2],
+    ) -> Option<[Tensor<3>; 2]> {
         let sequences = self.sequences();
         let known: Vec<Option<SpaceState>> = sequences
             .iter()
@@ -118,9 +122,21 @@ impl Past {
             })
             .collect();
         let like = known.iter().flatten().next()?.clone();
+        // What all that are under way start from, no one asks for.
+        let [inputs, states] = match known.iter().all(Option::is_some) {
+            true => [None, None],
+            false => start(),
+        };
+        let zeros = like.states.zeros_like();
         let fresh = SpaceState {
-            inputs: like.inputs.zeros_like(),
-            states: start.cloned().unwrap_or_else(|| like.states.zeros_like()),
+            inputs: inputs.unwrap_or_else(|| like.inputs.zeros_like()),
+            states: match states {
+                Some(states) => {
+                    let [channels, count] = states.dims();
+                    zeros.slice_assign([0..channels, 0..count], states)
+                }
+                None => zeros,
+            },
         };
         let all = known
             .into_iter()

@@ -150,6 +150,24 @@ impl ModelConfig {
         }
     }
 
+    /// Whether a language model's logits come of its table of tokens.
+    pub(crate) fn is_tied(&self) -> bool {
+        match self {
+            Self::Encoder(_) => false,
+            Self::Decoder(config) => config.tied,
+            Self::Mamba(config) => config.tied,
+        }
+    }
+
+    /// Let a language model have a head of its own.
+    pub(crate) fn untie(&mut self) {
+        match self {
+            Self::Encoder(_) => {}
+            Self::Decoder(config) => config.tied = false,
+            Self::Mamba(config) => config.tied = false,
+        }
+    }
+
     /// Whether a model of this kind predicts the next token.
     pub fn is_causal(&self) -> bool {
         !matches!(self, Self::Encoder(_))

@@ -81,6 +81,10 @@ pub fn describe(config: &MambaConfig, head: HeadKind) -> Result<Description, Str
         slots: vec![
             slot("before_state", &[hidden]),
             slot("state_start", &[channels, states]),
+            slot("conv_start", &[config.kernel - 1, channels]),
+            slot("affix", &[channels]),
+            slot("more_states", &[channels, states]),
+            slot("state_readout", &[channels, states]),
             slot("state_output", &[channels]),
             slot("after_state", &[hidden]),
         ],

@@ -19,6 +19,9 @@ pub use part::{Part, PartKind, Role};
 
 use crate::{ModelConfig, PackedInput};
 
+/// What files call the head of a language model, which is the table of its tokens in some.
+pub(crate) const LANGUAGE_HEAD: &str = "lm_head";
+
 /// Slots of a block of attention and feed-forward part.
 fn attention_slots(hidden: usize, key_value: usize) -> Vec<SlotPart> {
     let slot = |(name, width)| SlotPart {

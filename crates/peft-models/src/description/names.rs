@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use peft_core::NameMap;
 
-use super::{BlockDescription, Description};
+use super::{BlockDescription, Description, HeadKind, LANGUAGE_HEAD, Role};
 
 impl Description {
     /// The two-way map between Burn paths and the checkpoint's names: of all parts, and of blocks as a
@@ -29,7 +29,15 @@ impl Description {
         }
         // The longest name first: `classifier` must not catch `classifier.out_proj`, nor a block its parts.
         rules.sort_by_key(|(_, name)| std::cmp::Reverse(name.split('.').count()));
-        NameMap::new(rules)
+        let names = NameMap::new(rules);
+        let own = self.after.iter().any(|part| part.role == Role::Head);
+        match (self.head, own) {
+            (HeadKind::Language, false) => names.with_copy(
+                &format!("{}.weight", self.embeddings),
+                &format!("{LANGUAGE_HEAD}.weight"),
+            ),
+            _ => names,
+        }
     }
 
     /// What the block at a depth is called; blocks that share their parameters are told apart.

@@ -1,10 +1,11 @@
 use burn::{
     Tensor,
     module::{Module, Param},
+    tensor::Device,
 };
 use peft_core::{
-    AdapterContext, Hidden, InitialState, Slot,
-    kernels::{self, Activation, SelectiveScan},
+    AdapterContext, Hidden, InitialState, Readout, ScannedStates, Slot,
+    kernels::{self, Activation, RowLayout, SelectiveScan},
     nn::{Linear, parameter},
 };
 
@@ -34,6 +35,14 @@ pub struct MambaBlock {
     pub before_state: Slot<Hidden>,
     /// The state that every sequence starts from.
     pub state_start: Slot<InitialState>,
+    /// The inputs of the convolution before those of every sequence.
+    pub conv_start: Slot<InitialState>,
+    /// Rows of channels before those of every sequence, of which nothing but the states is kept.
+    pub affix: Slot<InitialState>,
+    /// Puts more states beside those of the block.
+    pub more_states: Slot<ScannedStates>,
+    /// Adds to what is read of the states, by what it is read by.
+    pub state_readout: Slot<Readout>,
     /// Changes what the states give, before the gate.
     pub state_output: Slot<Hidden>,
     /// Changes what the block gives, before it is added.
@@ -63,6 +72,10 @@ impl MambaBlock {
             out_proj: loader.linear(&part("out_proj"))?,
             before_state: Slot::new([config.hidden_size]),
             state_start: Slot::new([config.channels, config.states]),
+            conv_start: Slot::new([config.kernel - 1, config.channels]),
+            affix: Slot::new([config.channels]),
+            more_states: Slot::new([config.channels, config.states]),
+            state_readout: Slot::new([config.channels, config.states]),
             state_output: Slot::new([config.channels]),
             after_state: Slot::new([config.hidden_size]),
         })
@@ -78,42 +91,34 @@ impl MambaBlock {
         depth: usize,
         context: &AdapterContext,
     ) -> Tensor<2> {
-        let (channels, rank, states) = (config.channels, config.step_rank, config.states);
+        let channels = config.channels;
         let as_it_is = |x: Tensor<2>, _: Tensor<2>| x;
         let read = self.norm.forward(x.clone(), context);
         let read = self.before_state.through(read, &x, as_it_is, context);
         let both = self.in_proj.forward(read, context);
         let inner = both.clone().narrow(1, 0, channels);
         let gate = both.narrow(1, channels, channels);
-        let start = self.state_start.pass(InitialState { state: None }, context);
-        let (before, initial) = match batch.states(depth, start.as_ref()) {
-            Some([inputs, states]) => (Some(inputs), Some(states)),
-            None => {
-                let state = start.map(|state| state.reshape([1, channels, states]));
-                let all = [batch.rows.len(), channels, states];
-                (None, state.map(|state| state.expand(all)))
-            }
+        let start = || self.start(&x.device(), config, context);
+        let from = match batch.states(depth, start) {
+            Some(known) => known.map(Some),
+            None => start().map(|one| {
+                one.map(|one| {
+                    let [a, b] = one.dims();
+                    one.reshape([1, a, b]).expand([batch.rows.len(), a, b])
+                })
+            }),
         };
-        let read = inner.clone();
-        let inner = kernels::silu(self.conv.forward(inner, before.clone(), batch, context));
-        let chosen = self.x_proj.forward(inner.clone(), context);
-        let steps = self
-            .dt_proj
-            .forward(chosen.clone().narrow(1, 0, rank), context);
-        let scan = SelectiveScan {
-            u: inner.clone(),
-            delta: steps,
-            a_log: parameter(&self.a_log, context),
-            b: chosen.clone().narrow(1, rank, states),
-            c: chosen.narrow(1, rank + states, states),
-            skip: parameter(&self.d, context),
-            // A slot lies before the gate, and the bias may have an adapter.
-            gate: None,
-            delta_bias: None,
-            initial,
+        let before = from[0].clone();
+        let spaced = self.space(inner.clone(), from, &batch.rows, config, context);
+        batch.put_states(depth, || {
+            [self.conv.inputs(inner, before, &batch.rows), spaced.last]
+        });
+        let readout = Readout {
+            y: spaced.y,
+            c: spaced.c,
         };
-        let (y, last) = kernels::selective_scan(scan, &batch.rows);
-        batch.put_states(depth, || [self.conv.inputs(read, before, batch), last]);
+        let y = self.state_readout.pass(readout, context);
+        let inner = spaced.inner;
         let y = self.state_output.through(y, &inner, as_it_is, context);
         let y = self
             .out_proj
@@ -121,4 +126,93 @@ impl MambaBlock {
         let y = self.after_state.through(y, &x, as_it_is, context);
         x + y
     }
+
+    /// What every sequence starts from, inputs of the convolution `[K − 1, D]` and states `[D, N]`: what the slots hold, and
+    /// behind it the rows that come before all others.
+    fn start(
+        &self,
+        device: &Device,
+        config: &MambaConfig,
+        context: &AdapterContext,
+    ) -> [Option<Tensor<2>>; 2] {
+        let of = |slot: &Slot<InitialState>| slot.pass(InitialState { state: None }, context);
+        let start = [of(&self.conv_start), of(&self.state_start)];
+        let Some(rows) = of(&self.affix) else {
+            return start;
+        };
+        let layout = RowLayout::new(vec![0, rows.dims()[0]], device);
+        let start = start.map(|one| one.map(|one| one.unsqueeze_dim(0)));
+        let before = start[0].clone();
+        let spaced = self.space(rows.clone(), start, &layout, config, context);
+        let inputs = self.conv.inputs(rows, before, &layout);
+        [inputs, spaced.last].map(|one| Some(one.squeeze_dim(0)))
+    }
+
+    /// Convolution and scan of rows of channels `[rows, D]`, from earlier inputs and states on.
+    fn space(
+        &self,
+        inner: Tensor<2>,
+        [before, initial]: [Option<Tensor<3>>; 2],
+        rows: &RowLayout,
+        config: &MambaConfig,
+        context: &AdapterContext,
+    ) -> Spaced {
+        let (rank, states) = (config.step_rank, config.states);
+        let inner = kernels::silu(self.conv.forward(inner, before, rows, context));
+        let chosen = self.x_proj.forward(inner.clone(), context);
+        let steps = self
+            .dt_proj
+            .forward(chosen.clone().narrow(1, 0, rank), context);
+        let ScannedStates { a_log, b, c, .. } = self.more_states.pass(
+            ScannedStates {
+                x: inner.clone(),
+                a_log: parameter(&self.a_log, context),
+                b: chosen.clone().narrow(1, rank, states),
+                c: chosen.narrow(1, rank + states, states),
+            },
+            context,
+        );
+        let [channels, all] = a_log.dims();
+        // States that were put beside the others start from zeros.
+        let initial = initial.map(|initial| match initial.dims() {
+            [_, _, known] if known == all => initial,
+            [count, _, known] => {
+                let like = (&initial.device(), initial.dtype());
+                let zeros = Tensor::zeros([count, channels, all - known], like);
+                Tensor::cat(vec![initial, zeros], 2)
+            }
+        });
+        let scan = SelectiveScan {
+            u: inner.clone(),
+            delta: steps,
+            a_log,
+            b,
+            c: c.clone(),
+            skip: parameter(&self.d, context),
+            // A slot lies before the gate, and the bias may have an adapter.
+            gate: None,
+            delta_bias: None,
+            initial,
+        };
+        let (y, last) = kernels::selective_scan(scan, rows);
+        Spaced {
+            // What the block's own states were read by.
+            c: c.narrow(1, 0, states),
+            inner,
+            y,
+            last,
+        }
+    }
+}
+
+/// What convolution and scan give.
+struct Spaced {
+    /// The convolution's rows behind its nonlinearity, `[rows, D]`.
+    inner: Tensor<2>,
+    /// `[rows, D]`
+    y: Tensor<2>,
+    /// `[rows, N]`
+    c: Tensor<2>,
+    /// The states behind the last rows, `[sequences, D, N]`.
+    last: Tensor<3>,
 }

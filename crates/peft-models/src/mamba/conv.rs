@@ -4,11 +4,9 @@ use burn::{
 };
 use peft_core::{
     AdapterContext,
-    kernels::{causal_conv1d, conv_state},
+    kernels::{RowLayout, causal_conv1d, conv_state},
     nn::parameter,
 };
-
-use crate::PackedBatch;
 
 /// A depthwise convolution over the rows of each sequence, which sees no later row:
 /// `y[t, c] = Σₖ weight[c, 0, k] · x[t − K + 1 + k, c] + bias[c]`, rows before the first being zero, or those
@@ -28,19 +26,13 @@ impl Conv1d {
         &self,
         x: Tensor<2>,
         before: Option<Tensor<3>>,
-        batch: &PackedBatch,
+        rows: &RowLayout,
         context: &AdapterContext,
     ) -> Tensor<2> {
         let weight = parameter(&self.weight, context);
         let [channels, _, kernel] = weight.dims();
         let bias = self.bias.as_ref().map(|bias| parameter(bias, context));
-        causal_conv1d(
-            x,
-            weight.reshape([channels, kernel]),
-            bias,
-            before,
-            &batch.rows,
-        )
+        causal_conv1d(x, weight.reshape([channels, kernel]), bias, before, rows)
     }
 
     /// The last `K − 1` rows of each sequence, those before its own among them,
@@ -49,8 +41,8 @@ impl Conv1d {
         &self,
         x: Tensor<2>,
         before: Option<Tensor<3>>,
-        batch: &PackedBatch,
+        rows: &RowLayout,
     ) -> Tensor<3> {
-        conv_state(x, before, self.weight.val().dims()[2], &batch.rows)
+        conv_state(x, before, self.weight.val().dims()[2], rows)
     }
 }

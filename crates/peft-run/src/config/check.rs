@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use peft_config::{Origin, Problem};
 use peft_data::{Format, Task};
-use peft_format::{TargetModules, gguf, near};
+use peft_format::{Bias, TargetModules, gguf, near};
 use peft_methods::{Entry, selectable};
 use peft_train::{Selector, TrainError};
 use serde_json::{Map, Value};
@@ -68,6 +68,18 @@ impl RunConfig {
             if !amount.is_finite() || amount < 0.0 {
                 wrong(key, format!("{amount} makes no sense; give 0 or more"));
             }
+        }
+        if let Err(problem) = self.bias.parse::<Bias>() {
+            wrong(
+                "bias",
+                format!("`{}` is none of them; {problem}", self.bias),
+            );
+        } else if self.bias != "none"
+            && let Ok(entry) = peft_methods::by_name(&self.method)
+            && !peft_format::peft_knows(entry.peft_type, "bias")
+        {
+            let text = format!("Hugging Face PEFT has no such setting for {}", self.method);
+            wrong("bias", text);
         }
         if let Some(p) = self.model_dropout.filter(|p| !(0.0..1.0).contains(p)) {
             let text = format!("{p} is no probability; give one below 1");

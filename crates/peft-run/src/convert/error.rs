@@ -31,8 +31,8 @@ pub fn measured(
     let (method, _) = read_with_method(conversion.options.adapter)?;
     let largest = |tensor: Tensor<2>| tensor.abs().max().into_scalar::<f64>();
     let mut errors = BTreeMap::new();
-    for (name, adapted) in &conversion.places.adapted {
-        let info = conversion.folder.checkpoint().info(name);
+    for adapted in conversion.places.adapted.values() {
+        let info = conversion.folder.checkpoint().info(&adapted.source);
         let (Some(info), false) = (info, adapted.bias) else {
             continue;
         };

@@ -1,7 +1,7 @@
 //! The factors of an adapter's updates.
 
 use burn::tensor::{FloatDType, Tensor};
-use peft_core::{HostTensor, HostTensorExt, Method};
+use peft_core::{HostTensor, HostTensorExt, Method, SiteKind};
 use peft_format::LoraPair;
 
 use super::{AdapterFormat, Conversion};
@@ -24,6 +24,8 @@ pub struct Factors {
     pub scale: f64,
     /// Lengths of the adapted weight's outputs, of DoRA.
     pub lengths: Option<Vec<f32>>,
+    /// Whether the weight is a table.
+    pub table: bool,
     /// Width of the input.
     pub inputs: usize,
     /// Width of the output.
@@ -53,17 +55,17 @@ pub fn all(conversion: &Conversion, method: &dyn Method) -> Result<Vec<Factors>,
     let adapted = conversion.places.adapted.iter();
     let weights = adapted.filter(|(_, adapted)| !adapted.bias);
     weights
-        .map(|(name, adapted)| one(conversion, method, name, adapted))
+        .map(|(_, adapted)| one(conversion, method, adapted))
         .collect()
 }
 
 fn one(
     conversion: &Conversion,
     method: &dyn Method,
-    name: &str,
     adapted: &Adapted,
 ) -> Result<Factors, RunError> {
     let (folder, device) = (conversion.folder, conversion.options.device);
+    let name = &adapted.source;
     let missing = || {
         let problem = format!("the checkpoint has no `{name}`");
         RunError::setting(
@@ -116,6 +118,7 @@ fn one(
         b: factor(update.b, "lora_B.weight")?,
         scale: update.scale,
         lengths: lengths.transpose()?,
+        table: target.kind == SiteKind::Embedding,
         inputs: target.in_features,
         outputs: target.out_features,
     })

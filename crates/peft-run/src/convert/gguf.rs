@@ -48,6 +48,11 @@ pub fn write(
             key_value: 0,
         },
     };
+    conversion.expect_matrices(
+        all,
+        "llama.cpp's adapters",
+        "turn the merged folder into a GGUF file with llama.cpp's `convert_hf_to_gguf.py`",
+    )?;
     let pairs = all.iter();
     let pairs = pairs.map(|factors| (factors.module.clone(), factors.pair()));
     let path = folder.join(NAME);

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, path::Path};
 use indexmap::IndexMap;
 use peft_core::HostTensor;
 use peft_format::{
-    AdapterConfig,
-    adapter::{PREFIX, join_key},
+    AdapterConfig, Bias, TargetSpec,
+    adapter::{PREFIX, bias_key, join_key},
     save_adapter,
 };
 use serde_json::{Map, Value};
@@ -29,14 +29,35 @@ pub fn write(
         let scale = factors.scale as f32;
         let b: Vec<f32> = factors.b.iter().map(|value| value * scale).collect();
         let b = HostTensor::from_f32([factors.outputs, factors.rank], &b);
-        tensors.insert(key("lora_A.weight"), a);
-        tensors.insert(key("lora_B.weight"), b);
+        let [name_a, name_b] = match factors.table {
+            true => ["lora_embedding_A", "lora_embedding_B"],
+            false => ["lora_A.weight", "lora_B.weight"],
+        };
+        tensors.insert(key(name_a), a);
+        tensors.insert(key(name_b), b);
     }
     for (name, tensor) in &loaded.saved {
-        tensors.insert(format!("{PREFIX}{name}"), tensor.clone());
+        let bias = name.strip_suffix(".bias");
+        let key = match bias.filter(|module| all.iter().any(|one| one.module == **module)) {
+            Some(module) => bias_key(module),
+            None => format!("{PREFIX}{name}"),
+        };
+        tensors.insert(key, tensor.clone());
     }
     save_adapter(folder, &config, &tensors)?;
     error::of_folder(conversion, folder)
+}
+
+/// Targets in LoRA's words.
+fn as_lora(target: &TargetSpec) -> TargetSpec {
+    let bias = match &target.bias {
+        Bias::Targets(_) => Bias::Targets("lora_only".into()),
+        other => other.clone(),
+    };
+    TargetSpec {
+        bias,
+        ..target.clone()
+    }
 }
 
 /// LoRA's configuration of these factors, with the targets and modules of the adapter they come from.
@@ -56,7 +77,7 @@ fn lora_config(from: &AdapterConfig, all: &[Factors]) -> Result<AdapterConfig, R
     let mut builder = AdapterConfig::builder(method.peft_type())
         .task_type(from.task_type())
         .base_model(from.base_model_name_or_path())
-        .target(from.target());
+        .target(&as_lora(from.target()));
     for (key, value) in method.config() {
         builder = builder.field(&key, value);
     }

@@ -33,6 +33,11 @@ pub fn write(
         "adapters of MLX-LM",
         "turn the merged folder into MLX's form with `mlx_lm.convert`",
     )?;
+    conversion.expect_matrices(
+        all,
+        "adapters of MLX-LM",
+        "turn the merged folder into MLX's form with `mlx_lm.convert`",
+    )?;
     let modules = all.iter().map(|factors| {
         let module = MlxModule {
             pair: factors.pair(),

@@ -19,7 +19,7 @@ use crate::{
     BaseFile, RunError, TaskFile, base,
     merge::{Places, head_of},
     occupied::expect_ours,
-    open::read_with_method,
+    open::{fit_adapter, fit_tie, read_with_method},
     sidecar, task,
 };
 
@@ -119,8 +119,10 @@ struct Conversion<'a> {
 /// to another base, is the folder to write or is not finite; if files cannot be read or written, or the
 /// folder to write holds anything but a conversion that may be replaced.
 pub fn convert(options: &ConvertOptions) -> Result<ConvertReport, RunError> {
-    let folder = ModelFolder::open(options.model)?;
-    let (method, loaded) = read_with_method(options.adapter)?;
+    let mut folder = ModelFolder::open(options.model)?;
+    let (method, mut loaded) = read_with_method(options.adapter)?;
+    fit_tie(&mut folder, &loaded)?;
+    fit_adapter(&folder, &mut loaded)?;
     if !options.any_base {
         BaseFile::expect(options.adapter, &folder)?;
     }
@@ -172,6 +174,33 @@ pub fn convert(options: &ConvertOptions) -> Result<ConvertReport, RunError> {
 }
 
 impl Conversion<'_> {
+    /// Refuse factors of tables, and those of a head that is the table of tokens, for which the format has no
+    /// place.
+    fn expect_matrices(&self, all: &[Factors], whose: &str, then: &str) -> Result<(), RunError> {
+        let refuse = |problem: String| {
+            let fix = format!("merge the adapter into its base with `peft merge`, then {then}");
+            Err(RunError::setting("`adapter`", problem, fix))
+        };
+        if let Some(table) = all.iter().find(|factors| factors.table) {
+            return refuse(format!(
+                "`{}` is a table, and {whose} are for matrices",
+                table.module
+            ));
+        }
+        let tied = self.folder.tied_head();
+        let is_head = |factors: &&Factors| {
+            let head = tied.as_ref().map(|tied| tied.head.as_str());
+            head == Some(factors.module.as_str())
+        };
+        match all.iter().find(is_head) {
+            None => Ok(()),
+            Some(head) => refuse(format!(
+                "`{}` is the table of tokens in the base, and {whose} have no place for one of them alone",
+                head.module
+            )),
+        }
+    }
+
     /// Refuse parameters saved in full, which the format has no place for.
     fn expect_factors_alone(&self, whose: &str, then: &str) -> Result<(), RunError> {
         let saved: Vec<&String> = self.loaded.saved.keys().collect();

@@ -15,6 +15,8 @@ pub struct Change {
     pub after: TensorData,
     /// The checkpoint's type.
     pub stored: Dtype,
+    /// Whether the adapter has a bias for a layer that has none in the base, which no weight can hold.
+    pub loses_bias: bool,
 }
 
 /// Sums over the elements of one weight, or of several.
@@ -132,6 +134,7 @@ mod tests {
             before: data(before),
             after: data(after),
             stored: Dtype::F32,
+            loses_bias: false,
         }
     }
 

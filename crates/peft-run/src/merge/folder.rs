@@ -169,6 +169,9 @@ pub fn write_config(
     if let Some(dtype) = dtype {
         set_dtype(&mut config, dtype);
     }
+    if folder.is_parted() {
+        config.insert("tie_word_embeddings".into(), false.into());
+    }
     if let Some(task) = task {
         let objective = task.objective();
         let class = folder.description().class_name(objective.class_suffix());

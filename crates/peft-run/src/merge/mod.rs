@@ -21,7 +21,7 @@ pub(crate) use self::{
 };
 use crate::{
     BaseFile, RunError, TaskFile,
-    open::{infer_task, read_with_method},
+    open::{fit_adapter, fit_tie, infer_task, read_with_method},
     sidecar,
 };
 
@@ -103,11 +103,13 @@ pub struct MergeReport {
 /// twentieth of a change in rounding; if files cannot be read or written, or the folder to write holds
 /// anything but a merge that may be replaced. An existing folder is kept then.
 pub fn merge(options: &MergeOptions) -> Result<MergeReport, RunError> {
-    let folder = ModelFolder::open(options.model)?;
-    let (method, loaded) = read_with_method(options.adapter)?;
+    let mut folder = ModelFolder::open(options.model)?;
+    let (method, mut loaded) = read_with_method(options.adapter)?;
     if !options.any_base {
         BaseFile::expect(options.adapter, &folder)?;
     }
+    fit_tie(&mut folder, &loaded)?;
+    fit_adapter(&folder, &mut loaded)?;
     let stored = TaskFile::read(options.adapter)?;
     let checkpoint = folder.checkpoint();
     let layout = folder.layout(head_of(&folder, Some(&loaded), stored.as_ref()))?;
@@ -161,7 +163,6 @@ pub fn merge(options: &MergeOptions) -> Result<MergeReport, RunError> {
         let change = match places.adapted.get(&name) {
             Some(adapted) => change(
                 &folder,
-                &name,
                 adapted,
                 &loaded,
                 method.as_ref(),
@@ -171,11 +172,15 @@ pub fn merge(options: &MergeOptions) -> Result<MergeReport, RunError> {
             None => None,
         };
         let Some(change) = change else {
-            let held = checkpoint.info(&name).map(|info| info.dtype);
+            let source = match &places.parted {
+                Some((head, table)) if *head == name => table,
+                _ => &name,
+            };
+            let held = checkpoint.info(source).map(|info| info.dtype);
             let bytes = match held == Some(dtype) {
-                true => checkpoint.bytes(&name)?,
+                true => checkpoint.bytes(source)?,
                 false => {
-                    let values = checkpoint.to_f32(&name)?;
+                    let values = checkpoint.to_f32(source)?;
                     let shape = [values.len()];
                     converted(&name, &TensorData::new(values, shape), dtype)?.into()
                 }
@@ -183,6 +188,13 @@ pub fn merge(options: &MergeOptions) -> Result<MergeReport, RunError> {
             writer.write(&name, &bytes)?;
             continue;
         };
+        if change.loses_bias {
+            return Err(RunError::setting(
+                "`adapter`",
+                format!("it has a bias for the layer of `{name}`, which has none in the base"),
+                "keep the adapter beside its base",
+            ));
+        }
         let (bytes, sums) = change.rounded(dtype);
         if sums.not_finite + sums.overflowed > 0 {
             return Err(no_room(&name, sums.not_finite + sums.overflowed, dtype));
@@ -286,6 +298,13 @@ fn specs(folder: &ModelFolder, places: &Places, dtype: Option<Dtype>) -> Vec<Ten
         if !checkpoint.contains(name) {
             push(name, tensor.dtype, tensor.shape.clone());
         }
+    }
+    if let Some((head, table)) = &places.parted
+        && !checkpoint.contains(head)
+        && !places.replaced.contains_key(head)
+        && let Some(info) = checkpoint.info(table)
+    {
+        push(head, info.dtype, info.shape);
     }
     specs
 }

@@ -24,6 +24,9 @@ pub struct Places<'a> {
     pub replaced: BTreeMap<String, &'a HostTensor>,
     /// The largest widths of the adapted sites: of an input, and of an output.
     pub widest: [usize; 2],
+    /// The tensor of a head that is written by itself though the checkpoint has it in one with its table: its
+    /// name, and the checkpoint's of the table.
+    pub parted: Option<(String, String)>,
 }
 
 /// What an adapter changes of a checkpoint's tensor.
@@ -33,6 +36,8 @@ pub struct Adapted {
     pub site: Site,
     /// Whether the tensor is the bias beside the adapted weight, of which the adapter implies a change.
     pub bias: bool,
+    /// The checkpoint's tensor that is changed: of another name for a head that it has in one with its table.
+    pub source: String,
 }
 
 impl<'a> Places<'a> {
@@ -47,15 +52,31 @@ impl<'a> Places<'a> {
     ) -> Result<Self, RunError> {
         let sites = adapted_sites(layout, method);
         loaded.expect_places(&sites, &layout.parameter_names())?;
-        let stored = |name: &str| folder.find(name);
+        let parted = folder.tied_head().filter(|_| folder.is_parted());
+        let parted = parted.and_then(|tied| {
+            let head = format!("{}.weight", tied.head);
+            let table = folder.find(&head)?;
+            Some((head, table))
+        });
+        let head = parted.as_ref().map(|(head, _)| head.clone());
+        // What the checkpoint calls a tensor, and what the merged folder does.
+        let stored = |name: &str| {
+            let source = folder.find(name)?;
+            let written = match head.as_deref() == Some(name) {
+                true => name.to_owned(),
+                false => source.clone(),
+            };
+            Some((written, source))
+        };
         let mut places = Self {
             adapted: BTreeMap::new(),
             replaced: BTreeMap::new(),
             widest: loaded.widest(&sites),
+            parted,
         };
         for (name, tensor) in &loaded.saved {
-            let stored = stored(name).unwrap_or_else(|| name.clone());
-            places.replaced.insert(stored, tensor);
+            let written = stored(name).map_or_else(|| name.clone(), |(written, _)| written);
+            places.replaced.insert(written, tensor);
         }
         let found = |site: &&Site| loaded.modules.contains_key(&site.path);
         for site in sites.iter().filter(found) {
@@ -74,23 +95,24 @@ impl<'a> Places<'a> {
                 kind if kind.is_module() => format!("{path}.weight"),
                 _ => path.clone(),
             };
-            let Some(name) = stored(&parameter) else {
+            let Some((name, source)) = stored(&parameter) else {
                 return Err(RunError::setting(
                     "`model`",
                     format!("the checkpoint has no `{parameter}`"),
                     "give the base that the adapter was trained on",
                 ));
             };
-            let of = |bias| Adapted {
+            let of = |bias, source| Adapted {
                 site: site.clone(),
                 bias,
+                source,
             };
-            places.adapted.insert(name, of(false));
+            places.adapted.insert(name, of(false, source));
             let bias = format!("{path}.bias");
             if site.kind.is_linear()
-                && let Some(name) = stored(&bias)
+                && let Some((name, source)) = stored(&bias)
             {
-                places.adapted.entry(name).or_insert(of(true));
+                places.adapted.entry(name).or_insert(of(true, source));
             }
         }
         Ok(places)
@@ -104,21 +126,19 @@ pub fn adapted_sites(layout: &ModelLayout, method: &dyn Method) -> Vec<Site> {
     sites.cloned().collect()
 }
 
-/// The tensor that the checkpoint calls `name`, before and after its adapter; none where the adapter does
-/// nothing to it.
+/// A tensor of the checkpoint, before and after its adapter; none where the adapter does nothing to it.
 ///
 /// # Errors
 /// If the adapter does not fit the tensor; [`RunError::BrokenBase`] if the tensor is not finite.
 pub fn change(
     folder: &ModelFolder,
-    name: &str,
     adapted: &Adapted,
     loaded: &LoadedAdapter,
     method: &dyn Method,
     widest: [usize; 2],
     device: &Device,
 ) -> Result<Option<Change>, RunError> {
-    let checkpoint = folder.checkpoint();
+    let (checkpoint, name) = (folder.checkpoint(), adapted.source.as_str());
     let Some(info) = checkpoint.info(name) else {
         return Ok(None);
     };
@@ -127,7 +147,9 @@ pub fn change(
         shape: info.shape.clone(),
         bytes: checkpoint.bytes(name)?.into_owned(),
     };
-    if !adapted.site.kind.is_linear() {
+    let kind = adapted.site.kind;
+    let is_matrix = kind.is_linear() || kind == SiteKind::Embedding;
+    if !is_matrix || adapted.bias {
         // Of any rank: a list of values.
         base.shape = vec![info.shape.iter().product()];
     }
@@ -138,6 +160,8 @@ pub fn change(
     if adapted.bias && !adapter.implies_bias() {
         return Ok(None);
     }
+    let bias = format!("{}.bias", adapted.site.path);
+    let loses_bias = adapter.implies_bias() && folder.find(&bias).is_none();
     let before = base
         .to_float(name, target.dtype)
         .map_err(|error| match error {
@@ -156,6 +180,7 @@ pub fn change(
         after,
         before,
         stored: base.dtype,
+        loses_bias,
     }))
 }
 
@@ -172,7 +197,7 @@ fn effective(
             let weight = Tensor::<2>::from_data(before, options).transpose();
             adapter.effective(weight).transpose().into_data()
         }
-        SiteKind::TransposedLinear => adapter
+        SiteKind::TransposedLinear | SiteKind::Embedding => adapter
             .effective(Tensor::<2>::from_data(before, options))
             .into_data(),
         _ => {

@@ -1,6 +1,7 @@
 //! A model with its adapter, as files hold them.
 
 mod set;
+mod tied;
 
 use std::path::Path;
 
@@ -18,6 +19,7 @@ use crate::{
     text::tokenizer,
 };
 
+pub(crate) use self::tied::{Tie, fit_adapter, fit_run, fit_tie, parts_head, saved_as_one};
 pub use set::{AdaptedSet, NamedAdapter, OpenSetOptions, open_set};
 
 /// Longest sequence of a language model, where no adapter says it: models without positions have no limit
@@ -65,13 +67,15 @@ pub fn open(options: &OpenOptions) -> Result<Adapted, RunError> {
         BaseFile::expect(adapter, &folder)?;
     }
     let tokenizer = tokenizer(options.model)?;
-    let adapter = options.adapter.map(read_with_method).transpose()?;
+    let mut adapter = options.adapter.map(read_with_method).transpose()?;
     let stored = match options.adapter {
         Some(path) => TaskFile::read(path)?,
         None => None,
     };
+    if let Some((_, loaded)) = &mut adapter {
+        fit(&mut folder, loaded)?;
+    }
     let loaded = adapter.as_ref().map(|(_, loaded)| loaded);
-    use_head_of(&mut folder, loaded);
     let task = match stored {
         Some(task) => task,
         None => infer_task(&folder, loaded, options.task, tokenizer.max_length())?,
@@ -97,8 +101,18 @@ pub fn open(options: &OpenOptions) -> Result<Adapted, RunError> {
     })
 }
 
+/// Make base and adapter fit: the base has the head that the adapter needs, and the adapter nothing twice.
+///
+/// # Errors
+/// If the adapter was trained beside another table of tokens.
+pub(crate) fn fit(folder: &mut ModelFolder, loaded: &mut LoadedAdapter) -> Result<(), RunError> {
+    use_head_of(folder, Some(loaded));
+    fit_tie(folder, loaded)?;
+    fit_adapter(folder, loaded)
+}
+
 /// Of an adapter with a head of other outputs than the checkpoint's own, that head counts.
-pub(crate) fn use_head_of(folder: &mut ModelFolder, adapter: Option<&LoadedAdapter>) {
+fn use_head_of(folder: &mut ModelFolder, adapter: Option<&LoadedAdapter>) {
     let saved = adapter.and_then(|loaded| saved_outputs(folder, loaded));
     if let (HeadState::Present { outputs, .. }, Some(saved)) = (folder.head(), saved)
         && outputs != saved

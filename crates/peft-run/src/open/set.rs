@@ -8,7 +8,7 @@ use peft_data::{Task, TextTokenizer};
 use peft_format::AdapterConfig;
 use peft_models::{Model, ModelFolder, Network};
 
-use super::{expect_task, infer_task, read_with_method, use_head_of};
+use super::{Tie, expect_task, fit_adapter, fit_tie, infer_task, read_with_method, use_head_of};
 use crate::{BaseFile, BaseOptions, RunError, TaskFile, objective::CAUSAL, text};
 
 /// What [`open_set`] is asked for.
@@ -72,12 +72,31 @@ pub fn open_set(options: &OpenSetOptions) -> Result<AdaptedSet, RunError> {
     };
     let mut task: Option<(&str, TaskFile)> = None;
     let mut read = Vec::new();
+    let mut ties: Option<(&str, Tie)> = None;
     for (name, path) in options.adapters {
         if let (Some(base), Some(recorded)) = (&base, BaseFile::read(path)?) {
             recorded.expect_same(path, base)?;
         }
         let (method, loaded) = read_with_method(path)?;
         use_head_of(&mut folder, Some(&loaded));
+        if let Some(tie) = fit_tie(&mut folder, &loaded)? {
+            let (first, known) = *ties.get_or_insert((name, tie));
+            if known != tie {
+                let told = |tie| match tie {
+                    Tie::Kept => "as one",
+                    Tie::Parted => "as two",
+                };
+                return Err(RunError::setting(
+                    format!("`adapter` {name}"),
+                    format!(
+                        "it was trained with the table of tokens and the head {}, and `{first}` {}",
+                        told(tie),
+                        told(known)
+                    ),
+                    "use them one at a time",
+                ));
+            }
+        }
         let mut own = match TaskFile::read(path)? {
             Some(task) => task,
             None => infer_task(&folder, Some(&loaded), options.task, tokenizer.max_length())?,
@@ -94,6 +113,9 @@ pub fn open_set(options: &OpenSetOptions) -> Result<AdaptedSet, RunError> {
             }
         }
         read.push((*name, method, loaded));
+    }
+    for (_, _, loaded) in &mut read {
+        fit_adapter(&folder, loaded)?;
     }
     let Some((_, task)) = task else {
         return Err(RunError::setting(

@@ -10,10 +10,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use burn::tensor::Device;
 use peft_config::Problems;
-use peft_core::{AdapterSpec, Fields, is_saved, resolve_sites, shared_key, widest};
+use peft_core::{
+    AdapterSpec, Fields, NameMap, add_others, is_saved, resolve_sites, shared_key, widest,
+};
 use peft_format::{
     Dtype, TensorInfo, TensorSpec,
-    adapter::{adapter_size, join_key},
+    adapter::{adapter_size, bias_key, join_key},
 };
 use peft_models::{HeadKind, HeadState, ModelFolder, ModelLayout};
 use serde::Serialize;
@@ -24,10 +26,14 @@ pub use self::{
     modules::{ModuleGroup, Unmatched},
     time::TimePlan,
 };
-use self::{modules::groups, work::Work};
+use self::{
+    modules::groups,
+    work::{Work, shares_table},
+};
 use crate::{
     DeviceChoice, RunConfig, RunError, TaskFile,
     objective::{has_labels, head_kind, objective, outputs},
+    open::fit_run,
     prepared::longest,
     session::{Choice, Data, EVAL_BATCH, Source, resolve},
     text::tokenizer,
@@ -106,6 +112,7 @@ pub fn plan(config: &RunConfig) -> Result<Plan, RunError> {
         folder.drop_head();
     }
     let config = &resolve(config, &folder, peft_methods::by_name(&config.method)?);
+    fit_run(&mut folder, config)?;
     config.base_options().apply(&mut folder, &cpu()?)?;
     let made = |head: HeadKind, data: Option<&Data>| {
         let created = folder.check(&folder.layout(head)?)?;
@@ -153,25 +160,21 @@ impl Plan {
         let adapted = layout.sites.iter().zip(&specs);
         let widest = widest(adapted.filter_map(|(site, spec)| spec.as_ref().map(|_| site)));
         let shared = choice.method.describe_shared(widest);
+        let full = choice.full(&layout, |module| matched.iter().any(|path| path == module));
         let saved: Vec<&(String, Vec<usize>)> = layout
             .parameters
             .iter()
-            .filter(|(name, _)| is_saved(name, &choice.saved))
+            .filter(|(name, _)| is_saved(name, &full))
             .collect();
         let size = |shape: &[usize]| shape.iter().product::<usize>();
+        let twice = description.parts().map(|(_, part)| part);
+        let twice = twice.filter(|part| shares_table(folder, part));
+        let shared_values: usize = twice.map(|part| size(&part.shape)).sum();
         let adapters = specs.iter().flatten();
         let all: usize = adapters.map(|spec| spec.cost.parameters).sum();
         let trainable = all - copies;
         let head_parameters: usize = saved.iter().map(|(_, shape)| size(shape)).sum();
-        let work = Work::new(
-            config,
-            folder,
-            &description,
-            &layout,
-            &specs,
-            &choice.saved,
-            data,
-        )?;
+        let work = Work::new(config, folder, &description, &layout, &specs, &full, data)?;
         let rates = Rates::cached(config.device);
         let data = data.map(|data| DataPlan {
             rows: data.fit.len(),
@@ -188,8 +191,14 @@ impl Plan {
             unmatched,
             trainable_parameters: trainable,
             head_parameters,
-            total_parameters: layout.values() + trainable,
-            adapter_bytes: adapter_size(file_tensors(&layout, &specs, &shared, &saved))?,
+            total_parameters: layout.values() - shared_values + trainable,
+            adapter_bytes: adapter_size(file_tensors(
+                &layout,
+                &description.names(),
+                &specs,
+                &shared,
+                &saved,
+            ))?,
             outputs: outputs(head),
             created,
             data,
@@ -216,17 +225,25 @@ fn targets(
         Source::Fresh(_) if !choice.method.adapts_weights() => return Ok(Default::default()),
         Source::Fresh(spec) => spec,
         Source::Continued(loaded) => {
-            loaded.expect_places(&layout.sites, &layout.parameter_names())?;
+            let mut parameters = layout.parameter_names();
+            // Of a head and a table that are one, a file has both.
+            let tied = folder.tied_head().filter(|_| !folder.is_parted());
+            parameters.extend(tied.map(|tied| format!("{}.weight", tied.head)));
+            loaded.expect_places(&layout.sites, &parameters)?;
             return Ok((loaded.modules.keys().cloned().collect(), Vec::new()));
         }
     };
     let sites = layout.sites.iter().cloned();
-    let resolved = resolve_sites(
+    let mut resolved = resolve_sites(
         sites,
         spec,
         choice.method.site_kinds(),
         folder.head_modules(),
     )?;
+    let mut matched: BTreeSet<String> = resolved.matched.iter().cloned().collect();
+    add_others(choice.method.as_ref(), &layout.sites, &mut matched)?;
+    matched.retain(|path| !resolved.matched.contains(path));
+    resolved.matched.extend(matched);
     let unmatched = resolved.near.map(|near| near.suggestions);
     let unmatched = unmatched.unwrap_or_default().into_iter();
     let unmatched = unmatched.map(|(target, nearest)| Unmatched { target, nearest });
@@ -236,6 +253,7 @@ fn targets(
 /// What the weight file will hold.
 fn file_tensors(
     layout: &ModelLayout,
+    names: &NameMap,
     specs: &[Option<AdapterSpec>],
     shared: &Fields<TensorInfo>,
     saved: &[&(String, Vec<usize>)],
@@ -255,12 +273,21 @@ fn file_tensors(
         }
     }
     for (name, shape) in saved {
+        if let Some((module, leaf)) = names.copy_of(name).and_then(|copy| copy.rsplit_once('.')) {
+            tensors.push(TensorSpec::new(
+                join_key(module, leaf),
+                Dtype::F32,
+                shape.clone(),
+            ));
+        }
         let (module, leaf) = name.rsplit_once('.').unwrap_or(("", name));
-        tensors.push(TensorSpec::new(
-            join_key(module, leaf),
-            Dtype::F32,
-            shape.clone(),
-        ));
+        let mut sites = layout.sites.iter().zip(specs);
+        let adapted = sites.any(|(site, spec)| spec.is_some() && site.path == module);
+        let key = match adapted && leaf == "bias" {
+            true => bias_key(module),
+            false => join_key(module, leaf),
+        };
+        tensors.push(TensorSpec::new(key, Dtype::F32, shape.clone()));
     }
     tensors
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use peft_core::{AdapterSpec, Cost, Site, SiteKind, is_saved};
 use peft_models::{
-    BlockWork, Description, HeadKind, LinearWork, MAPPED, ModelFolder, ModelLayout, Role, Storage,
+    BlockWork, Description, HeadKind, LinearWork, MAPPED, ModelFolder, ModelLayout, Part, Role,
+    Storage,
 };
 
 use super::{VALUE, cpu};
@@ -100,6 +101,9 @@ impl Work {
         // As the loader reads: pages stay mapped until there are enough of them.
         let (checkpoint, mut mapped) = (folder.checkpoint(), 0);
         for part in description.parts().map(|(_, part)| part) {
+            if shares_table(folder, &part) {
+                continue;
+            }
             let matrix = folder.storage(&part, &device);
             for (leaf, shape) in part.parameters() {
                 let values: usize = shape.iter().product();
@@ -146,6 +150,11 @@ impl Work {
             selection_rows: data.map_or(usize::MAX, |data| data.select.len()),
         })
     }
+}
+
+/// Whether a part is in memory as another one: a head that is parted from the table of tokens has its values.
+pub fn shares_table(folder: &ModelFolder, part: &Part) -> bool {
+    folder.is_parted() && part.role == Role::Head && !part.head
 }
 
 /// What the modules in the slots of a block cost.

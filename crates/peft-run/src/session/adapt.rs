@@ -1,18 +1,21 @@
 //! Putting the adapter of a run on its model.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use peft_core::{
     AttachOptions, AttachReport, DefaultTargets, LoadedAdapter, Method, NameMap, PhaseSpec, attach,
-    load_adapter, matched_modules,
+    is_saved, load_adapter, matched_modules, saved_with_biases,
 };
 use peft_format::{AdapterConfig, TargetModules, TargetSpec, targets::Exclude};
 use peft_methods::Entry;
-use peft_models::{HeadKind, Model, ModelFolder, Network, Role};
+use peft_models::{HeadKind, Model, ModelFolder, ModelLayout, Network, Role};
 use serde_json::{Map, Value};
 
 use super::{names::expect_matches, phases::probe_batches, probe::Probe};
-use crate::{RunConfig, RunError, open::read_with_method};
+use crate::{
+    RunConfig, RunError,
+    open::{fit_adapter, read_with_method, saved_as_one},
+};
 
 /// A model with adapters, the configuration to save and what was attached.
 pub type AdaptedModel = (Model, AdapterConfig, AttachReport);
@@ -27,6 +30,13 @@ pub fn resolve(config: &RunConfig, folder: &ModelFolder, entry: &Entry) -> RunCo
         config.method_config = settings;
         // Settings that make no method are refused where it is made.
         if let Ok(method) = (entry.build)(&config.method_config) {
+            let layout = folder.description().layout();
+            for (key, value) in method.config_of_model(&layout.sites) {
+                let given = config.method_config.get(&key);
+                if given.is_none_or(Value::is_null) {
+                    config.method_config.insert(key, value);
+                }
+            }
             resolve_targets(&mut config, folder, method.as_ref());
         }
     }
@@ -67,6 +77,16 @@ pub enum Source {
 }
 
 impl Choice {
+    /// What is trained and saved in full, biases by themselves included, by the checkpoint's names; `is_adapted`
+    /// tells the modules with adapters.
+    pub fn full(&self, layout: &ModelLayout, is_adapted: impl Fn(&str) -> bool) -> Vec<String> {
+        let bias = match &self.source {
+            Source::Fresh(spec) => &spec.bias,
+            Source::Continued(loaded) => &loaded.config.target().bias,
+        };
+        saved_with_biases(&self.saved, bias, &layout.parameter_names(), is_adapted)
+    }
+
     /// What a configuration asks for; `created` are the modules of the head that the checkpoint lacks.
     pub fn of(
         config: &RunConfig,
@@ -76,7 +96,7 @@ impl Choice {
     ) -> Result<Self, RunError> {
         let to_save = heads_to_save(folder, head, created)?;
         match &config.adapter {
-            Some(path) => Self::continued(config, path, to_save),
+            Some(path) => Self::continued(config, path, folder, to_save),
             None => {
                 let entry = peft_methods::by_name(&config.method)?;
                 let method = (entry.build)(&config.method_config)?;
@@ -101,9 +121,11 @@ impl Choice {
     fn continued(
         config: &RunConfig,
         path: &Path,
+        folder: &ModelFolder,
         mut to_save: Vec<String>,
     ) -> Result<Self, RunError> {
-        let (method, loaded) = read_with_method(path)?;
+        let (method, mut loaded) = read_with_method(path)?;
+        fit_adapter(folder, &mut loaded)?;
         if !method.name().eq_ignore_ascii_case(&config.method) {
             return Err(RunError::setting(
                 "`method`",
@@ -112,7 +134,7 @@ impl Choice {
             ));
         }
         let entry = peft_methods::by_name(method.name())?;
-        let mut settings = loaded.config.fields().clone();
+        let mut settings = loaded.config.fields_as_saved();
         settings.extend(config.method_config.clone());
         // With what concerns training only, which no adapter's file holds.
         let merged = (entry.build)(&settings)?;
@@ -146,6 +168,7 @@ impl Choice {
         let mut spec = target_spec(config);
         let untargeted = TargetSpec {
             modules_to_save: spec.modules_to_save.clone(),
+            bias: spec.bias.clone(),
             ..TargetSpec::new(TargetModules::Unspecified)
         };
         if !method.adapts_weights() && spec != untargeted {
@@ -157,7 +180,15 @@ impl Choice {
         }
         let description = folder.describe(head)?;
         let layout = description.layout();
+        // A head that is the table of tokens is saved as that.
+        let as_one = saved_as_one(folder, &spec.modules_to_save);
+        if let Some(tied) = folder.tied_head().filter(|_| !folder.is_parted()) {
+            let head = format!("{}.weight", tied.head);
+            let own = |module: &String| !is_saved(&head, std::slice::from_ref(module));
+            spec.modules_to_save.retain(own);
+        }
         expect_matches(&spec, method.as_ref(), &layout, description.head_modules)?;
+        spec.modules_to_save = as_one;
         spec.modules_to_save.extend(to_save);
         Ok(Self {
             method,
@@ -181,7 +212,9 @@ impl Choice {
                 let mut adapter_config = loaded.config.clone();
                 adapter_config.set("modules_to_save", self.saved.clone())?;
                 let (model, mut report) = load_adapter(model, loaded, method, names, probe.device)?;
-                let (model, values) = peft_core::train_modules(model, names, &self.saved);
+                let layout = model.description().layout();
+                let full = self.full(&layout, |module| loaded.modules.contains_key(module));
+                let (model, values) = peft_core::train_modules(model, names, &full);
                 report.saved_parameters = values;
                 return Ok((model, adapter_config, report));
             }
@@ -208,15 +241,21 @@ impl Choice {
         let (model, report) = attach(model, method, &options)?;
         // Old PEFT knows neither `all-linear` nor exclusions, and a shared budget may leave modules out:
         // say what they came to.
-        let left_out = report.targets.len() < matched;
+        let beside: BTreeSet<String> = method
+            .also_adapts(&model.description().layout().sites)?
+            .into_iter()
+            .collect();
+        let left_out = report.targets.len() < matched + beside.len();
         if spec.modules == TargetModules::AllLinear || spec.exclude.is_some() || left_out {
             let paths = report
                 .targets
                 .iter()
                 .map(|t| t.target.path.clone())
+                .filter(|path| !beside.contains(path))
                 .collect();
             spec = TargetSpec {
                 modules_to_save: spec.modules_to_save,
+                bias: spec.bias,
                 ..TargetSpec::new(TargetModules::List(paths))
             };
         }
@@ -314,7 +353,8 @@ fn heads_to_save(
     Ok(to_save)
 }
 
-fn target_spec(config: &RunConfig) -> TargetSpec {
+/// The targets that a configuration names.
+pub fn target_spec(config: &RunConfig) -> TargetSpec {
     let (layers, pattern) = (&config.layers, &config.layers_pattern);
     TargetSpec {
         modules: config.target_modules.clone(),
@@ -326,5 +366,7 @@ fn target_spec(config: &RunConfig) -> TargetSpec {
         layers_to_transform: (!layers.is_empty()).then(|| layers.clone()),
         layers_pattern: (!pattern.is_empty()).then(|| pattern.clone()),
         modules_to_save: config.modules_to_save.clone(),
+        // What is no such word was refused with the settings.
+        bias: config.bias.parse().unwrap_or_default(),
     }
 }

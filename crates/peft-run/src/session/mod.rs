@@ -32,7 +32,7 @@ use crate::{
 };
 
 pub(crate) use self::{
-    adapt::{Choice, Source, resolve},
+    adapt::{Choice, Source, resolve, target_spec},
     data::Data,
     output::{Claim, lock},
     select::EVAL_BATCH,

@@ -71,7 +71,7 @@ pub fn expect_matches(
         return Ok(());
     };
     for (setting, value) in method.config() {
-        let Value::Object(patterns) = value else {
+        let (Value::Object(patterns), true) = (value, setting.ends_with("_pattern")) else {
             continue;
         };
         for name in patterns.keys() {

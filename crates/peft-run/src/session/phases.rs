@@ -1,14 +1,14 @@
 //! What a run does before it trains its own adapters.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use burn::{
     Tensor,
     module::{Module, ModuleVisitor, Param},
 };
 use peft_core::{
-    HostTensor, HostTensorExt, Method, NameMap, ParamPath, PhaseLength, PhaseSpec, WarmUpChoice,
-    Warmed, kernels::decoded,
+    HostTensor, HostTensorExt, Method, NameMap, ParamPath, PhaseLength, PhaseSpec, SiteKind,
+    WarmUpChoice, Warmed, kernels::decoded, sites,
 };
 use peft_data::Cursor;
 use peft_format::AdapterConfig;
@@ -198,7 +198,8 @@ impl Session<'_> {
             match phases.get(index) {
                 Some(PhaseSpec::WarmUp { .. }) => self.warm_up()?,
                 Some(PhaseSpec::Choose) => {
-                    let warmed = changes(&self.model, &before.model, &self.names)?;
+                    let memory = self.trainer.remembered()?;
+                    let warmed = warmed(&self.model, &before.model, &self.names, &memory)?;
                     self.chosen = before.choice.method.choose(&warmed)?;
                 }
                 Some(PhaseSpec::Reset) => before.carried.clear(),
@@ -315,19 +316,40 @@ impl Session<'_> {
     }
 }
 
-/// What the adapters of a model change of its base.
-fn changes(model: &Model, base: &Model, names: &NameMap) -> Result<Warmed, RunError> {
+/// What the adapters of a model change of its base, and what their method remembers.
+fn warmed(
+    model: &Model,
+    base: &Model,
+    names: &NameMap,
+    memory: &HostTensors,
+) -> Result<Warmed, RunError> {
     let modules: Vec<String> = adapter_parameters(model).into_keys().collect();
     let after = weights(&model.clone().materialize(), &modules);
     let mut before = weights(base, &modules);
+    let parameters: BTreeSet<String> = (sites(base).into_iter())
+        .filter(|site| site.kind == SiteKind::Parameter)
+        .map(|site| site.path)
+        .collect();
     let mut warmed = Warmed::default();
     for (module, (after, shape)) in after {
         let name = names.to_hf(&module);
         if let Some((before, _)) = before.remove(&module) {
-            let change = HostTensor::from_data(&name, (after - before).into_data())?;
-            let change = HostTensor { shape, ..change };
-            warmed.changes.insert(name, change);
+            let host = |values: Tensor<1>| -> Result<HostTensor, RunError> {
+                let values = HostTensor::from_data(&name, values.into_data())?;
+                let shape = shape.clone();
+                Ok(HostTensor { shape, ..values })
+            };
+            let change = host(after - before.clone())?;
+            if parameters.contains(&module) {
+                warmed.before.insert(name.clone(), host(before)?);
+            }
+            warmed.changes.insert(name.clone(), change);
         }
+    }
+    for (path, tensor) in memory {
+        let (module, name) = path.rsplit_once('.').unwrap_or(("", path));
+        let fields = warmed.memory.entry(names.to_hf(module)).or_default();
+        fields.insert(name.to_owned(), tensor.clone());
     }
     Ok(warmed)
 }

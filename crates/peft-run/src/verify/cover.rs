@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use burn::tensor::FloatDType;
 use peft_core::{
     AdapterError, Fields, HostTensor, HostTensorExt, LoadedAdapter, Method, Site, Target, is_saved,
-    resolve_sites, shared_key,
+    resolve_sites, saved_with_biases, shared_key,
 };
 use peft_format::{Dtype, TargetError, TargetModules, adapter::join_key, near};
 use peft_models::{ModelFolder, ModelLayout};
@@ -80,7 +80,8 @@ fn targeted(
     }
     let (named, heads) = (sites.iter().cloned(), folder.head_modules());
     match resolve_sites(named, &spec, method.site_kinds(), heads) {
-        Ok(resolved) => {
+        Ok(mut resolved) => {
+            resolved.matched.extend(method.also_adapts(sites)?);
             // An entry that is there, but excluded or saved in full, is no typing error.
             let there = |name: &&String| {
                 let ending = format!(".{name}");
@@ -156,7 +157,13 @@ pub fn saved(
     loaded: &LoadedAdapter,
     report: &mut VerifyReport,
 ) {
-    let listed = loaded.config.modules_to_save();
+    let target = loaded.config.target();
+    let listed = &saved_with_biases(
+        loaded.config.modules_to_save(),
+        &target.bias,
+        &layout.parameter_names(),
+        |module| loaded.modules.contains_key(module),
+    );
     for (name, tensor) in &loaded.saved {
         report.saved.push(name.clone());
         finite(name, tensor, report);

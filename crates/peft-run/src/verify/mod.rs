@@ -14,7 +14,7 @@ use crate::{
     BaseFile, RunError, TaskFile,
     merge::{Adapted, LOSS_LIMIT, Rounding, change, head_of},
     objective::outputs,
-    open::{read_with_method, use_head_of},
+    open::{fit, read_with_method},
 };
 
 /// Check an adapter against a base: that every tensor has its place and every target its tensors, that
@@ -26,8 +26,8 @@ use crate::{
 /// is in the report.
 pub fn verify(model: &Path, adapter: &Path, device: &Device) -> Result<VerifyReport, RunError> {
     let mut folder = ModelFolder::open(model)?;
-    let (method, loaded) = read_with_method(adapter)?;
-    use_head_of(&mut folder, Some(&loaded));
+    let (method, mut loaded) = read_with_method(adapter)?;
+    fit(&mut folder, &mut loaded)?;
     let task = TaskFile::read(adapter)?;
     let found = BaseFile::of(&folder)?;
     let recorded = BaseFile::read(adapter)?;
@@ -112,8 +112,9 @@ fn weigh(
             shape: target.shape.clone(),
         },
         bias: false,
+        source: name.clone(),
     };
-    let change = match change(folder, &name, &adapted, loaded, method, widest, device) {
+    let change = match change(folder, &adapted, loaded, method, widest, device) {
         Ok(Some(change)) => change,
         Ok(None) => return Ok(None),
         Err(RunError::BrokenBase { count, .. }) => {

@@ -96,8 +96,11 @@ impl Trainer {
 }
 
 impl Trainer {
-    /// The method's memory, on the host.
-    fn remembered(&self) -> Result<HostTensors, TrainError> {
+    /// The method's memory, on the host: see [`TrainerState::memory`].
+    ///
+    /// # Errors
+    /// For element types that safetensors files do not hold.
+    pub fn remembered(&self) -> Result<HostTensors, TrainError> {
         let mut tensors = HostTensors::new();
         for (module, memory) in &self.memory {
             for (name, values) in memory {

@@ -157,6 +157,24 @@ impl Blocks {
         }
     }
 
+    /// Decodes `count` elements of a line from the place `from` on into the room: at most a chunk, and from the start of one.
+    ///
+    /// # Safety
+    /// The matrix must have the line and the elements, and its tensor be alive.
+    #[inline(always)]
+    pub unsafe fn decode_chunk<T: Real>(
+        self,
+        line: usize,
+        from: usize,
+        count: usize,
+        room: &mut Room<T>,
+    ) {
+        let at = from / self.kind.block_len() * self.kind.block_bytes();
+        // SAFETY: the caller's promise.
+        let bytes = unsafe { &self.line(line)[at..] };
+        T::decode(self.kind, bytes, &mut room.narrow, &mut room.wide[..count]);
+    }
+
     /// Decodes a range of a line, in pieces: `take` is given each with its place in the range.
     ///
     /// # Safety

@@ -50,54 +50,6 @@ pub fn sum2<T: Real>(x: &[T], y: &[T], f: impl Fn(T, T) -> T) -> T {
         .fold(pairwise(lanes, |a, b| a + b), |s, (&a, &b)| s + f(a, b))
 }
 
-/// [`sum2`] over slices that come in pieces, all but the last of which are whole multiples of the lanes.
-#[derive(Clone, Copy)]
-pub struct Running<T> {
-    lanes: [T; LANES],
-    /// What the last piece has beyond the lanes, and how much.
-    rest: [T; LANES],
-    left: usize,
-}
-
-impl<T: Real> Default for Running<T> {
-    fn default() -> Self {
-        Self {
-            lanes: [T::ZERO; LANES],
-            rest: [T::ZERO; LANES],
-            left: 0,
-        }
-    }
-}
-
-impl<T: Real> Running<T> {
-    /// Adds `f(xᵢ, yᵢ)`. The slices must be equally long.
-    #[inline(always)]
-    pub fn add(&mut self, x: &[T], y: &[T], f: impl Fn(T, T) -> T) {
-        assert_eq!(x.len(), y.len());
-        debug_assert_eq!(self.left, 0, "a piece after the last");
-        let ((xs, x_rest), (ys, y_rest)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>());
-        // In a variable of its own, which can live in a register.
-        let mut lanes = self.lanes;
-        for (a, b) in xs.iter().zip(ys) {
-            for i in 0..LANES {
-                lanes[i] += f(a[i], b[i]);
-            }
-        }
-        self.lanes = lanes;
-        for ((rest, &a), &b) in self.rest.iter_mut().zip(x_rest).zip(y_rest) {
-            *rest = f(a, b);
-        }
-        self.left = x_rest.len();
-    }
-
-    /// The sum.
-    #[inline(always)]
-    pub fn total(self) -> T {
-        let lanes = pairwise(self.lanes, |a, b| a + b);
-        self.rest[..self.left].iter().fold(lanes, |s, &v| s + v)
-    }
-}
-
 /// The two sums `Σ gᵢwᵢ` and `Σ gᵢwᵢ(xᵢ − mean)` that the gradient of a normalisation needs.
 #[inline(always)]
 pub fn sums3<T: Real>(g: &[T], w: &[T], x: &[T], mean: T) -> (T, T) {

@@ -5,8 +5,10 @@ mod gguf;
 mod interop;
 mod mamba;
 mod modules;
+mod options;
 mod quantised;
 mod runs;
+mod sdlora;
 mod smollm2;
 
 use std::path::Path;

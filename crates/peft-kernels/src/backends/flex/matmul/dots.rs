@@ -1,111 +1,203 @@
 //! A few rows times a weight that lies transposed, as in generation: one dot product for each
 //! element, for packing the weight would cost more than the product.
 
-use half::bf16;
+use core::slice::from_raw_parts;
+
+use half::{bf16, f16};
 use rayon::prelude::*;
 
 use super::super::blocks::{Blocks, CHUNK, Room};
-use super::super::lanes::Running;
-use super::super::simd::{Kernel, dispatch};
 use super::pack::Stored;
+use super::sets::Instructions;
 use super::tile::Sink;
-use super::{Matrix, Operand, Real, Term, Threads};
+use super::{Matrix, Operand, Real, Term, Threads, Vector};
 
 /// Most rows that are worth it.
 const ROWS: usize = 4;
 /// Columns of a task.
 const COLS: usize = 64;
+/// Sums of a dot product that do not wait for each other.
+const CHAINS: usize = 4;
+/// Numbers of the widest vector.
+const MOST: usize = 16;
+// Chunks are whole runs of all chains, so that how a column is cut does not show.
+const _: () = assert!(CHUNK.is_multiple_of(CHAINS * MOST));
 
 /// Whether both operands lie along `k`, and there are few rows.
 pub fn suits<T: Copy>(term: &Term<T>) -> bool {
     let (along, cols) = match term.b {
         Operand::Same(b) => (b.row_stride == 1, b.cols),
         Operand::Bf16(b) => (b.row_stride == 1, b.cols),
+        Operand::F16(b) => (b.row_stride == 1, b.cols),
         Operand::Blocks(b) => (b.upright, b.cols),
-        Operand::F16(_) => return false,
     };
     term.a.rows <= ROWS && along && term.a.col_stride == 1 && cols > ROWS
 }
 
 /// The columns of a right-hand side, in the type of the sums.
 trait Columns<T>: Copy {
-    /// Shows a column in pieces, each with its place. All but the last are whole multiples of the lanes of a sum.
+    /// `count` numbers of a column from the place `from` on, at most a chunk and from the start of one.
     ///
     /// # Safety
-    /// There must be the column.
-    unsafe fn show(self, column: usize, room: &mut Room<T>, take: impl FnMut(usize, &[T]));
+    /// They must be there.
+    unsafe fn chunk(self, column: usize, from: usize, count: usize, room: &mut Room<T>)
+    -> *const T;
 }
 
 impl<T: Real> Columns<T> for Matrix<T> {
     #[inline(always)]
-    unsafe fn show(self, column: usize, _: &mut Room<T>, mut take: impl FnMut(usize, &[T])) {
-        // SAFETY: a column is contiguous, by `suits`, and there, by the caller's promise.
-        take(0, unsafe { self.transposed().line(column) });
+    unsafe fn chunk(self, column: usize, from: usize, _: usize, _: &mut Room<T>) -> *const T {
+        let line = self
+            .start
+            .wrapping_offset(column as isize * self.col_stride);
+        line.wrapping_add(from)
     }
 }
 
-impl<T: Real> Columns<T> for Matrix<bf16> {
+/// Columns of narrower floats.
+#[derive(Clone, Copy)]
+struct Narrow<S>(Matrix<S>);
+
+impl<T: Real, S: Stored<T>> Columns<T> for Narrow<S> {
     #[inline(always)]
-    unsafe fn show(self, column: usize, room: &mut Room<T>, mut take: impl FnMut(usize, &[T])) {
-        let wide = &mut room.wide;
-        // SAFETY: as above.
-        let line = unsafe { self.transposed().line(column) };
-        for (part, narrow) in line.chunks(CHUNK).enumerate() {
-            for (wide, narrow) in wide.iter_mut().zip(narrow) {
-                *wide = narrow.widen();
-            }
-            take(part * CHUNK, &wide[..narrow.len()]);
+    unsafe fn chunk(
+        self,
+        column: usize,
+        from: usize,
+        count: usize,
+        room: &mut Room<T>,
+    ) -> *const T {
+        let line = self
+            .0
+            .start
+            .wrapping_offset(column as isize * self.0.col_stride);
+        // SAFETY: a column is contiguous, by `suits`, and there, by the caller's promise.
+        let narrow = unsafe { from_raw_parts(line.wrapping_add(from), count) };
+        for (wide, narrow) in room.wide.iter_mut().zip(narrow) {
+            *wide = narrow.widen();
         }
+        room.wide.as_ptr()
     }
 }
 
 impl<T: Real> Columns<T> for Blocks {
     #[inline(always)]
-    unsafe fn show(self, column: usize, room: &mut Room<T>, take: impl FnMut(usize, &[T])) {
-        // SAFETY: lines are columns, by `suits`.
-        unsafe { self.decode(column, 0..self.rows, room, take) };
+    unsafe fn chunk(
+        self,
+        column: usize,
+        from: usize,
+        count: usize,
+        room: &mut Room<T>,
+    ) -> *const T {
+        // SAFETY: lines are columns, by `suits`; the rest by the caller's promise.
+        unsafe { self.decode_chunk(column, from, count, room) };
+        room.wide.as_ptr()
     }
 }
 
-struct Dots<T, B> {
-    a: Matrix<T>,
-    b: B,
+/// Columns of the output that one task computes.
+pub struct Task<'a, T> {
+    term: &'a Term<T>,
     first: usize,
-    scale: T,
     sink: Sink<T>,
 }
 
-impl<T: Real, B: Columns<T>> Dots<T, B> {
-    /// The products of one column with `N` rows.
-    #[inline(always)]
-    fn column<const N: usize>(&self, j: usize, room: &mut Room<T>) -> [T; N] {
-        let mut sums = [Running::<T>::default(); N];
-        // SAFETY: the rows of `a` are contiguous, by `suits`; the column is there.
-        unsafe {
-            let rows: [&[T]; N] = core::array::from_fn(|i| self.a.line(i));
-            self.b.show(
-                self.first + j,
-                room,
-                #[inline(always)]
-                |at, column| {
-                    for (sum, row) in sums.iter_mut().zip(rows) {
-                        sum.add(
-                            &row[at..at + column.len()],
-                            column,
-                            #[inline(always)]
-                            |x, y| x * y,
-                        );
-                    }
-                },
-            );
+/// Does a task with the vectors `V`.
+///
+/// # Safety
+/// The instructions of `V` must be there, and the operands and the sink as for [`multiply`](super::multiply).
+#[inline(always)]
+pub unsafe fn run<T: Real, V: Vector<Elem = T>>(task: &Task<'_, T>) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match task.term.b {
+            Operand::Same(b) => task.by_rows::<V, _>(b),
+            Operand::Bf16(b) => task.by_rows::<V, _>(Narrow::<bf16>(b)),
+            Operand::F16(b) => task.by_rows::<V, _>(Narrow::<f16>(b)),
+            Operand::Blocks(b) => task.by_rows::<V, _>(b),
         }
-        sums.map(Running::total)
+    }
+}
+
+impl<T: Real> Task<'_, T> {
+    #[inline(always)]
+    unsafe fn by_rows<V: Vector<Elem = T>, B: Columns<T>>(&self, b: B) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match self.term.a.rows {
+                1 => self.all::<V, B, 1>(b),
+                2 => self.all::<V, B, 2>(b),
+                3 => self.all::<V, B, 3>(b),
+                _ => self.all::<V, B, ROWS>(b),
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn all<V: Vector<Elem = T>, B: Columns<T>, const N: usize>(&self, b: B) {
+        let mut room = Room::default();
+        for j in 0..self.sink.cols {
+            // SAFETY: the caller's promise.
+            let sums = unsafe { self.column::<V, B, N>(b, self.first + j, &mut room) };
+            for (i, sum) in sums.into_iter().enumerate() {
+                self.put(i, j, sum);
+            }
+        }
+    }
+
+    /// The products of one column with `N` rows.
+    ///
+    /// Number `k` belongs to lane `k mod LANES` of chain `k / LANES mod CHAINS`. Lanes and chains are added in pairs, what is
+    /// left behind the last whole vector comes last.
+    #[inline(always)]
+    unsafe fn column<V: Vector<Elem = T>, B: Columns<T>, const N: usize>(
+        &self,
+        b: B,
+        column: usize,
+        room: &mut Room<T>,
+    ) -> [T; N] {
+        let a = self.term.a;
+        let mut chains = [[V::splat(T::ZERO); N]; CHAINS];
+        let mut rest = [T::ZERO; N];
+        for from in (0..a.cols).step_by(CHUNK) {
+            let count = CHUNK.min(a.cols - from);
+            // SAFETY: inside the operands, whose rows and columns are contiguous, by `suits`.
+            unsafe {
+                let weights = b.chunk(column, from, count, room);
+                let mut rows = [a.start; N];
+                for (i, row) in rows.iter_mut().enumerate() {
+                    *row = a.start.offset(i as isize * a.row_stride).add(from);
+                }
+                let (run, whole) = (CHAINS * V::LANES, count / V::LANES * V::LANES);
+                let runs = count / run * run;
+                for at in (0..runs).step_by(run) {
+                    for (chain, sums) in chains.iter_mut().enumerate() {
+                        add(sums, &rows, weights, at + chain * V::LANES);
+                    }
+                }
+                for (at, sums) in (runs..whole).step_by(V::LANES).zip(&mut chains) {
+                    add(sums, &rows, weights, at);
+                }
+                for at in whole..count {
+                    for i in 0..N {
+                        rest[i] += *rows[i].add(at) * *weights.add(at);
+                    }
+                }
+            }
+        }
+        let [first, second, third, fourth] = chains;
+        for (i, rest) in rest.iter_mut().enumerate() {
+            let pairs = (first[i].plus(second[i]), third[i].plus(fourth[i]));
+            // SAFETY: a vector has at most so many numbers.
+            *rest += unsafe { total(pairs.0.plus(pairs.1)) };
+        }
+        rest
     }
 
     #[inline(always)]
     fn put(&self, i: usize, j: usize, dot: T) {
         let (i, j, sink) = (i as isize, j as isize, &self.sink);
-        let dot = dot * self.scale;
+        let dot = dot * self.term.scale;
         // SAFETY: (i, j) lies inside the sink, and its start if there is one.
         unsafe {
             *sink.to.offset(i * sink.row_stride + j * sink.col_stride) = match sink.start.is_null()
@@ -118,66 +210,68 @@ impl<T: Real, B: Columns<T>> Dots<T, B> {
             };
         }
     }
+}
 
-    #[inline(always)]
-    fn all<const N: usize>(&self) {
-        let mut room = Room::default();
-        for j in 0..self.sink.cols {
-            for (i, dot) in self.column::<N>(j, &mut room).into_iter().enumerate() {
-                self.put(i, j, dot);
-            }
+/// Adds the products of a vector of weights with each row.
+///
+/// # Safety
+/// They must be readable.
+#[inline(always)]
+unsafe fn add<V: Vector, const N: usize>(
+    sums: &mut [V; N],
+    rows: &[*const V::Elem; N],
+    weights: *const V::Elem,
+    at: usize,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let weight = V::load(weights.add(at));
+        for (sum, row) in sums.iter_mut().zip(rows) {
+            *sum = V::load(row.add(at)).multiply_add(weight, *sum);
         }
     }
 }
 
-impl<T: Real, B: Columns<T>> Kernel for Dots<T, B> {
-    #[inline(always)]
-    fn run<const FMA: bool>(self) {
-        match self.a.rows {
-            1 => self.all::<1>(),
-            2 => self.all::<2>(),
-            3 => self.all::<3>(),
-            _ => self.all::<ROWS>(),
+/// The sum of the numbers of a vector, in pairs.
+///
+/// # Safety
+/// The vector must have at most [`MOST`] numbers.
+#[inline(always)]
+unsafe fn total<V: Vector>(sums: V) -> V::Elem {
+    let mut lanes = [V::Elem::ZERO; MOST];
+    // SAFETY: the caller's promise.
+    unsafe { sums.store(lanes.as_mut_ptr()) };
+    let mut width = V::LANES / 2;
+    while width > 0 {
+        for i in 0..width {
+            lanes[i] += lanes[i + width];
         }
+        width /= 2;
     }
+    lanes[0]
 }
 
 /// `sink = start + scale · a · b`.
 ///
 /// # Safety
-/// As for [`multiply`](super::multiply), for a term that [`suits`].
-pub unsafe fn dots<T: Real>(term: &Term<T>, sink: Sink<T>, threads: Threads) {
-    match term.b {
-        Operand::Same(b) => of_columns(term, b, b.cols, sink, threads),
-        Operand::Bf16(b) => of_columns(term, b, b.cols, sink, threads),
-        Operand::Blocks(b) => of_columns(term, b, b.cols, sink, threads),
-        Operand::F16(_) => {}
-    }
-}
-
-fn of_columns<T: Real, B: Columns<T> + Send + Sync>(
-    term: &Term<T>,
-    b: B,
-    cols: usize,
-    sink: Sink<T>,
-    threads: Threads,
-) {
-    let (a, scale) = (term.a, term.scale);
-    let task = |first: usize| {
-        let count = COLS.min(cols - first);
-        dispatch(Dots {
-            a,
-            b,
+/// As for [`multiply`](super::multiply), for a term that [`suits`], and a set that the machine has.
+pub unsafe fn dots<T: Real>(set: Instructions<T>, term: &Term<T>, sink: Sink<T>, threads: Threads) {
+    let (rows, cols) = (term.a.rows, sink.cols);
+    let task = |index: usize| {
+        let first = index * COLS;
+        let task = Task {
+            term,
             first,
-            scale,
-            sink: sink.part(0, first, a.rows, count, false),
-        });
+            sink: sink.part(0, first, rows, COLS.min(cols - first), false),
+        };
+        // SAFETY: the caller's promise.
+        unsafe { (set.dots)(&task) }
     };
     let tasks = cols.div_ceil(COLS);
     match threads {
-        Threads::Pool if a.cols * cols > super::plan::SMALL => {
-            (0..tasks).into_par_iter().for_each(|i| task(i * COLS))
+        Threads::Pool if term.a.cols * cols > super::plan::SMALL => {
+            (0..tasks).into_par_iter().for_each(task)
         }
-        _ => (0..tasks).for_each(|i| task(i * COLS)),
+        _ => (0..tasks).for_each(task),
     }
 }

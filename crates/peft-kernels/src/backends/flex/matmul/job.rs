@@ -8,8 +8,8 @@ use half::{bf16, f16};
 use super::pack::{Rows, pack, pack_blocks, stage};
 use super::plan::{Job, Plan, Segment};
 use super::sets::Tile;
-use super::tile::{COLUMN_STRIDE, Panel, STAGE};
-use super::{Operand, Real, Vector};
+use super::tile::{COLUMN_STRIDE, MAX_ROWS, Panel, STAGE};
+use super::{Matrix, Operand, Real, Vector};
 
 /// A cache line, so that scratch is aligned.
 #[derive(Clone, Copy)]
@@ -81,7 +81,9 @@ pub unsafe fn run<T: Real, V: Vector<Elem = T>>(
                 unsafe { stage::<V>(rows, term.scale, staged, column) };
                 column += s.depth;
             }
+            let mut ahead = Ahead::new(plan, segments, first + height..job.rows.end, panels);
             for p in 0..panels {
+                ahead.fetch::<V>();
                 let col = job.cols.start + p * width;
                 let cols = width.min(job.cols.end - col);
                 let panel = match direct {
@@ -104,6 +106,55 @@ pub unsafe fn run<T: Real, V: Vector<Elem = T>>(
         }
     }
     SCRATCH.set(scratch);
+}
+
+/// The rows of the next tile, on their way into the cache while this one is computed: they lie in memory, and staging them
+/// would wait for it.
+struct Ahead<T> {
+    rows: Matrix<T>,
+    row: usize,
+    column: usize,
+    /// Cache lines that are asked for at once.
+    lines: usize,
+}
+
+impl<T: Real> Ahead<T> {
+    /// Numbers of a cache line.
+    const LINE: usize = 64 / size_of::<T>();
+
+    #[inline(always)]
+    fn new(plan: &Plan<'_, T>, segments: &[Segment], left: Range<usize>, panels: usize) -> Self {
+        let s = segments[0];
+        let a = plan.terms[s.term].a;
+        // Rows that lie column by column are neighbours of those that were read.
+        let count = if a.col_stride == 1 {
+            left.len().min(MAX_ROWS)
+        } else {
+            0
+        };
+        let rows = a.part(left.start..left.start + count, s.from..s.from + s.depth);
+        Self {
+            rows,
+            row: 0,
+            column: 0,
+            lines: (count * s.depth.div_ceil(Self::LINE)).div_ceil(panels),
+        }
+    }
+
+    #[inline(always)]
+    fn fetch<V: Vector<Elem = T>>(&mut self) {
+        for _ in 0..self.lines {
+            let row = self
+                .rows
+                .start
+                .wrapping_offset(self.row as isize * self.rows.row_stride);
+            V::prefetch_far(row.wrapping_add(self.column));
+            self.column += Self::LINE;
+            if self.column >= self.rows.cols {
+                (self.row, self.column) = (self.row + 1, 0);
+            }
+        }
+    }
 }
 
 fn depth_of(segments: &[Segment]) -> usize {

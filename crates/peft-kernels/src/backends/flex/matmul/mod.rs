@@ -164,7 +164,7 @@ unsafe fn multiply_by<T: Real>(
     {
         // SAFETY: the caller's promise.
         unsafe {
-            dots::dots(first, out.sink(start), threads);
+            dots::dots(set, first, out.sink(start), threads);
             if !rest.is_empty() {
                 multiply_by(set, out, Start::Output, rest, threads);
             }

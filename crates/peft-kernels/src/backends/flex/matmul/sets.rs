@@ -2,6 +2,7 @@
 
 #[cfg(target_arch = "x86_64")]
 use super::super::simd::{Level, level};
+use super::dots::{self, Task};
 use super::job::run;
 use super::plan::{Job, Plan};
 use super::tile::{Panel, Sink, tile};
@@ -12,6 +13,8 @@ use super::{Real, Vector};
 pub struct Instructions<T> {
     /// Does a job.
     pub job: unsafe fn(&Plan<'_, T>, &Job),
+    /// Dot products of a few rows.
+    pub dots: unsafe fn(&Task<'_, T>),
     /// Columns of a tile.
     pub width: usize,
 }
@@ -48,6 +51,7 @@ macro_rules! instruction_set {
             pub fn functions<T: Real>() -> Instructions<T> {
                 Instructions {
                     job: job::<T>,
+                    dots: dots::<T>,
                     width: 2 * V::<T>::LANES,
                 }
             }
@@ -56,6 +60,12 @@ macro_rules! instruction_set {
             unsafe fn job<T: Real>(plan: &Plan<'_, T>, job: &Job) {
                 // SAFETY: the caller detected the instructions.
                 unsafe { run::<T, V<T>>(plan, job, select::<T>) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn dots<T: Real>(task: &Task<'_, T>) {
+                // SAFETY: the caller detected the instructions.
+                unsafe { dots::run::<T, V<T>>(task) }
             }
 
             $(#[target_feature(enable = $features)])?

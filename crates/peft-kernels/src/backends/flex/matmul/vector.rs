@@ -37,6 +37,12 @@ pub trait Vector: Copy {
         let _ = at;
     }
 
+    /// The same into the second-level cache, for what is used later.
+    #[inline(always)]
+    fn prefetch_far(at: *const Self::Elem) {
+        let _ = at;
+    }
+
     /// Transposes `LANES × LANES` numbers.
     ///
     /// # Safety
@@ -147,6 +153,11 @@ mod x86 {
                     // SAFETY: a hint; nothing is read.
                     unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
                 }
+                #[inline(always)]
+                fn prefetch_far(at: *const $elem) {
+                    // SAFETY: as above.
+                    unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
+                }
                 $($transpose)?
             }
         };
@@ -160,8 +171,11 @@ mod x86 {
         unsafe fn transpose(from: *const f32, stride: isize, to: *mut f32, to_stride: usize) {
             // SAFETY: the caller's promise.
             unsafe {
-                let mut r: [__m512; 16] =
-                    core::array::from_fn(|i| _mm512_loadu_ps(from.offset(i as isize * stride)));
+                // No closures: they are functions that may not use these instructions, until all is one function.
+                let mut r = [_mm512_setzero_ps(); 16];
+                for (i, row) in r.iter_mut().enumerate() {
+                    *row = _mm512_loadu_ps(from.offset(i as isize * stride));
+                }
                 // Pairs of numbers, then pairs of pairs, then quarters of registers, twice.
                 let mut t = r;
                 for i in 0..8 {
@@ -169,7 +183,8 @@ mod x86 {
                     t[2 * i + 1] = _mm512_unpackhi_ps(r[2 * i], r[2 * i + 1]);
                 }
                 for i in 0..4 {
-                    let [a, b, c, d] = [0, 1, 2, 3].map(|j| _mm512_castps_pd(t[4 * i + j]));
+                    let (a, b) = (_mm512_castps_pd(t[4 * i]), _mm512_castps_pd(t[4 * i + 1]));
+                    let (c, d) = (_mm512_castps_pd(t[4 * i + 2]), _mm512_castps_pd(t[4 * i + 3]));
                     r[4 * i] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, c));
                     r[4 * i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, c));
                     r[4 * i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(b, d));
@@ -206,15 +221,18 @@ mod x86 {
         unsafe fn transpose(from: *const f32, stride: isize, to: *mut f32, to_stride: usize) {
             // SAFETY: the caller's promise.
             unsafe {
-                let mut r: [__m256; 8] =
-                    core::array::from_fn(|i| _mm256_loadu_ps(from.offset(i as isize * stride)));
+                let mut r = [_mm256_setzero_ps(); 8];
+                for (i, row) in r.iter_mut().enumerate() {
+                    *row = _mm256_loadu_ps(from.offset(i as isize * stride));
+                }
                 let mut t = r;
                 for i in 0..4 {
                     t[2 * i] = _mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]);
                     t[2 * i + 1] = _mm256_unpackhi_ps(r[2 * i], r[2 * i + 1]);
                 }
                 for i in 0..2 {
-                    let [a, b, c, d] = [0, 1, 2, 3].map(|j| _mm256_castps_pd(t[4 * i + j]));
+                    let (a, b) = (_mm256_castps_pd(t[4 * i]), _mm256_castps_pd(t[4 * i + 1]));
+                    let (c, d) = (_mm256_castps_pd(t[4 * i + 2]), _mm256_castps_pd(t[4 * i + 3]));
                     r[4 * i] = _mm256_castpd_ps(_mm256_unpacklo_pd(a, c));
                     r[4 * i + 1] = _mm256_castpd_ps(_mm256_unpackhi_pd(a, c));
                     r[4 * i + 2] = _mm256_castpd_ps(_mm256_unpacklo_pd(b, d));
