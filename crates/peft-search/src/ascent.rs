@@ -28,12 +28,15 @@ impl Default for Starts {
     }
 }
 
+/// What is to be large, of a block of configurations.
+type Evaluate<'a> = &'a mut dyn FnMut(&[Configuration]) -> Result<Vec<f64>, SearchError>;
+
 /// Spaces of up to this many combinations are evaluated as a whole.
 const WHOLE: f64 = 4096.0;
 
 /// Values of configurations, each computed once, in blocks.
 struct Values<'a> {
-    evaluate: &'a mut dyn FnMut(&[Configuration]) -> Result<Vec<f64>, SearchError>,
+    evaluate: Evaluate<'a>,
     known: HashMap<Configuration, f64>,
 }
 
@@ -76,7 +79,7 @@ pub(crate) fn steepest(
     taken: &dyn Fn(&Configuration) -> bool,
     starts: Starts,
     counter: &mut Counter,
-    evaluate: &mut dyn FnMut(&[Configuration]) -> Result<Vec<f64>, SearchError>,
+    evaluate: Evaluate<'_>,
 ) -> Result<Option<(Configuration, f64)>, SearchError> {
     let mut values = Values {
         evaluate,
@@ -147,7 +150,7 @@ pub(crate) fn published(
     taken: &dyn Fn(&Configuration) -> bool,
     evaluates_start: bool,
     counter: &mut Counter,
-    evaluate: &mut dyn FnMut(&[Configuration]) -> Result<Vec<f64>, SearchError>,
+    evaluate: Evaluate<'_>,
 ) -> Result<Option<(Configuration, f64)>, SearchError> {
     const RESTARTS: usize = 10;
     const EVALUATIONS: usize = 200;

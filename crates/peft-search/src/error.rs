@@ -88,7 +88,9 @@ pub enum SearchError {
         reason: String,
     },
     /// A trial was given to another worker: this one's results of it are not recorded.
-    #[error("trial {trial} was taken over by worker {by:?}: what this worker found is not recorded")]
+    #[error(
+        "trial {trial} was taken over by worker {by:?}: what this worker found is not recorded"
+    )]
     Lost {
         /// The trial's number.
         trial: u64,

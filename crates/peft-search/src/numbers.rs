@@ -48,7 +48,13 @@ mod tests {
 
     #[test]
     fn numbers_come_back_whatever_they_are() {
-        let measured = vec![0.1 + 0.2, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 5e-324];
+        let measured = vec![
+            0.1 + 0.2,
+            f64::NAN,
+            f64::INFINITY,
+            f64::NEG_INFINITY,
+            5e-324,
+        ];
         let event = Event::Reported {
             trial: 1,
             resource: 2,
@@ -60,7 +66,10 @@ mod tests {
             panic!("{line}")
         };
         let same = read.iter().zip(&measured);
-        assert!(same.into_iter().all(|(a, b)| a == b || a.is_nan() && b.is_nan()));
+        assert!(
+            same.into_iter()
+                .all(|(a, b)| a == b || a.is_nan() && b.is_nan())
+        );
         assert!(serde_json::from_str::<Event>(&line.replace("nan", "NaN")).is_err());
     }
 }

@@ -31,9 +31,7 @@ pub use store::{Change, Presence, Store};
 pub use work::{Evaluate, Stopped, Watch, Worked};
 
 use self::ledger::Ledger;
-use crate::{
-    Configuration, Decision, Event, History, Optimizer, Outcome, Problem, Search, SearchError,
-};
+use crate::{Configuration, Decision, Event, History, Optimizer, Outcome, Problem, SearchError};
 
 /// A study, as one of its workers or readers sees it.
 pub struct Study {
@@ -128,7 +126,9 @@ impl Study {
         let problem = problem.with_policy(description.policy);
         let same = *problem.space() == description.space
             && problem.objectives() == description.objectives
-            && problem.reference().is_none_or(|given| *given == *description.reference);
+            && problem
+                .reference()
+                .is_none_or(|given| *given == *description.reference);
         if !same {
             return Err(SearchError::Study {
                 reason: "its space, objectives or reference are not those that it was begun with: go on with the \
@@ -193,7 +193,10 @@ impl Study {
     /// Those of the store and of its entries.
     pub fn refresh(&mut self) -> Result<(), SearchError> {
         self.renew();
-        let taken = self.store.read().and_then(|entries| self.ledger.take(entries));
+        let taken = self
+            .store
+            .read()
+            .and_then(|entries| self.ledger.take(entries));
         self.stale = taken.is_err();
         taken
     }

@@ -17,7 +17,7 @@ impl Rows {
     /// Where the numbers are not whole rows.
     pub fn new(width: usize, values: Vec<f64>) -> Self {
         assert!(
-            width > 0 && values.len() % width == 0,
+            width > 0 && values.len().is_multiple_of(width),
             "rows of {width} in {}",
             values.len()
         );

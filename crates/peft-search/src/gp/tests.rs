@@ -37,7 +37,7 @@ fn gradient_is_that_of_finite_differences() {
         };
         let mut gradient = vec![0.0; 6];
         target.evaluate(&theta, &mut gradient).unwrap();
-        for index in 0..6 {
+        for (index, gradient) in gradient.into_iter().enumerate() {
             let at = |step: f64| {
                 let mut moved = theta.clone();
                 moved.values[index] += step;
@@ -46,12 +46,8 @@ fn gradient_is_that_of_finite_differences() {
             let step = 1e-4;
             let slope =
                 (8.0 * (at(step) - at(-step)) - (at(2.0 * step) - at(-2.0 * step))) / (12.0 * step);
-            let error = (slope - gradient[index]).abs() / gradient[index].abs().max(1.0);
-            assert!(
-                error < 1e-7,
-                "{prior:?} {index}: {slope} {}",
-                gradient[index]
-            );
+            let error = (slope - gradient).abs() / gradient.abs().max(1.0);
+            assert!(error < 1e-7, "{prior:?} {index}: {slope} {gradient}");
         }
     }
 }

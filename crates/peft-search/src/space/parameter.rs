@@ -244,7 +244,7 @@ impl Parameter {
     }
 
     /// The level's place in the parameter's range, 0 to 1, on the scale that models see.
-    pub(super) fn place(&self, level: u32) -> f64 {
+    pub(crate) fn place(&self, level: u32) -> f64 {
         match &self.domain {
             Domain::Integer {
                 low,

@@ -7,9 +7,7 @@ use super::description::Description;
 use super::journal::{Lease, Record};
 use super::ledger::Ledger;
 use super::store::Presence;
-use crate::{
-    Configuration, Decision, Event, Optimizer, Outcome, SearchError, Treatment, Trial,
-};
+use crate::{Configuration, Decision, Event, Optimizer, Outcome, SearchError, Treatment, Trial};
 
 /// A trial that a worker has been given.
 #[derive(Debug, Clone, PartialEq)]
@@ -98,12 +96,7 @@ fn halted(ledger: &Ledger) -> Option<Ending> {
     }
 }
 
-fn assign(
-    ledger: &mut Ledger,
-    trial: u64,
-    worker: &str,
-    at: f64,
-) -> Result<Next, SearchError> {
+fn assign(ledger: &mut Ledger, trial: u64, worker: &str, at: f64) -> Result<Next, SearchError> {
     let earlier = ledger.timing(trial).map_or(0, |timing| timing.attempts);
     let token = ledger.tokens();
     let lease = Lease {
@@ -135,7 +128,12 @@ pub(super) fn next(
     worker: &str,
     at: f64,
 ) -> Result<Next, SearchError> {
-    let running: Vec<u64> = ledger.search().history().running().map(|t| t.number).collect();
+    let running: Vec<u64> = ledger
+        .search()
+        .history()
+        .running()
+        .map(|t| t.number)
+        .collect();
     let mut others = false;
     for trial in running {
         let timing = ledger.timing(trial);
@@ -170,5 +168,9 @@ pub(super) fn next(
             Err(error) => return Err(error),
         },
     };
-    Ok(if others { Next::Wait } else { Next::End(ending) })
+    Ok(if others {
+        Next::Wait
+    } else {
+        Next::End(ending)
+    })
 }

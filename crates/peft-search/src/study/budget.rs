@@ -64,7 +64,9 @@ impl Budget {
         }
         if self.resource.is_some() && full.is_none() {
             return Err(SearchError::Study {
-                reason: "its budget limits the resource, but it does not say what a full trial uses".into(),
+                reason:
+                    "its budget limits the resource, but it does not say what a full trial uses"
+                        .into(),
             });
         }
         Ok(())
@@ -73,7 +75,10 @@ impl Budget {
     /// The part that leaves no room for another trial, which uses `full` of the resource.
     pub fn spent(&self, spent: &Spent, full: Option<u32>) -> Option<Limit> {
         let full = u64::from(full.unwrap_or(0));
-        let next = spent.resource.saturating_add(spent.reserved).saturating_add(full);
+        let next = spent
+            .resource
+            .saturating_add(spent.reserved)
+            .saturating_add(full);
         if self.trials.is_some_and(|most| spent.trials >= most) {
             Some(Limit::Trials)
         } else if self.resource.is_some_and(|most| next > most) {

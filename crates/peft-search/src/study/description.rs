@@ -71,9 +71,10 @@ impl Description {
     ) -> Result<Self, SearchError> {
         let Some(reference) = problem.reference() else {
             return Err(SearchError::Study {
-                reason: "its problem has no reference point: give one, the worst values that still \
+                reason:
+                    "its problem has no reference point: give one, the worst values that still \
                          count in each objective"
-                    .into(),
+                        .into(),
             });
         };
         Ok(Self {
@@ -179,7 +180,8 @@ impl Description {
         };
         let (own, other) = (fields(self), fields(other));
         let names: std::collections::BTreeSet<&String> = own.keys().chain(other.keys()).collect();
-        let differs = |name: &&String| name.as_str() != "budget" && own.get(*name) != other.get(*name);
+        let differs =
+            |name: &&String| name.as_str() != "budget" && own.get(*name) != other.get(*name);
         let show = |value: Option<&serde_json::Value>| {
             let text = value.map_or("nothing".to_owned(), ToString::to_string);
             match text.char_indices().nth(80) {
@@ -190,7 +192,13 @@ impl Description {
         names
             .into_iter()
             .filter(differs)
-            .map(|name| format!("{name} was {}, is {}", show(own.get(name)), show(other.get(name))))
+            .map(|name| {
+                format!(
+                    "{name} was {}, is {}",
+                    show(own.get(name)),
+                    show(other.get(name))
+                )
+            })
             .collect()
     }
 }

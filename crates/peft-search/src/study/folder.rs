@@ -88,7 +88,11 @@ fn own_name() -> String {
         .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
         .take(64)
         .collect();
-    let machine = if machine.is_empty() { "machine" } else { &machine };
+    let machine = if machine.is_empty() {
+        "machine"
+    } else {
+        &machine
+    };
     // A process number may come again, on this machine after a while and on another at any time.
     let since = std::time::UNIX_EPOCH.elapsed().map_or(0, |t| t.as_nanos());
     let stamp = (since as u64) ^ ((since >> 64) as u64);
@@ -137,7 +141,9 @@ impl Presence for FolderStore {
             return Err(SearchError::Journal {
                 path: self.journal.path().display().to_string(),
                 line: 0,
-                reason: format!("{worker:?} is no worker's name: expected letters, digits and dashes"),
+                reason: format!(
+                    "{worker:?} is no worker's name: expected letters, digits and dashes"
+                ),
             });
         }
         let path = self.worker(worker);
@@ -153,9 +159,12 @@ impl Presence for FolderStore {
         }
         // "Now" by the clock of the file system: that of a file just written there.
         let now = {
-            let probe = self.folder.join(WORKERS).join(format!(".now-{}", own_name()));
-            let written = std::fs::write(&probe, b"now")
-                .and_then(|()| std::fs::metadata(&probe)?.modified());
+            let probe = self
+                .folder
+                .join(WORKERS)
+                .join(format!(".now-{}", own_name()));
+            let written =
+                std::fs::write(&probe, b"now").and_then(|()| std::fs::metadata(&probe)?.modified());
             let _ = std::fs::remove_file(&probe);
             written.map_err(SearchError::file(&probe, "write"))?
         };

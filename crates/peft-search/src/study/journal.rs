@@ -213,7 +213,10 @@ mod tests {
         let whole = std::fs::read(&path).unwrap();
         for length in 0..whole.len() {
             std::fs::write(&path, &whole[..length]).unwrap();
-            let lines = whole[..length].iter().filter(|byte| **byte == b'\n').count();
+            let lines = whole[..length]
+                .iter()
+                .filter(|byte| **byte == b'\n')
+                .count();
             let mut journal = Journal::new(path.clone());
             assert_eq!(journal.read().unwrap(), entries()[..lines]);
             // The next writer goes on as if nothing had been torn.
@@ -243,7 +246,10 @@ mod tests {
         ] {
             std::fs::write(&path, format!("{good}\n{bad}\n{good}\n")).unwrap();
             let error = Journal::new(path.clone()).read().unwrap_err();
-            assert!(matches!(error, SearchError::Journal { line: 2, .. }), "{error}");
+            assert!(
+                matches!(error, SearchError::Journal { line: 2, .. }),
+                "{error}"
+            );
         }
         std::fs::write(&path, format!("{good}\n")).unwrap();
         let mut journal = Journal::new(path.clone());

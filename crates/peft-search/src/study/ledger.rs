@@ -134,6 +134,14 @@ impl Ledger {
                     Event::Told { trial, .. } => Some(*trial),
                     _ => None,
                 };
+                if let Event::Told { trial, .. } | Event::Reported { trial, .. } = &event
+                    && !self.timings.contains_key(trial)
+                {
+                    return Err(SearchError::Trial {
+                        trial: *trial,
+                        reason: "it has a result, but was not given to a worker".into(),
+                    });
+                }
                 self.search.apply(event)?;
                 if let Some(trial) = told {
                     self.end(trial, entry.at);
@@ -226,7 +234,10 @@ impl Ledger {
     pub fn last_report(&self, trial: u64) -> Option<u32> {
         let index = usize::try_from(trial).ok()?;
         let found = self.search.history().trials().get(index)?;
-        found.reports.last_key_value().map(|(resource, _)| *resource)
+        found
+            .reports
+            .last_key_value()
+            .map(|(resource, _)| *resource)
     }
 
     pub fn spent(&self, full: Option<u32>, now: f64) -> Spent {

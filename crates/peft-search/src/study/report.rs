@@ -70,13 +70,16 @@ impl Study {
     /// # Errors
     ///
     /// Those of the store and its entries, and of the model's fit.
-    pub fn report(&mut self) -> Result<String, SearchError> {
+    pub fn to_html(&mut self) -> Result<String, SearchError> {
         let status = self.status()?;
         let description = &self.description;
         let mut facts = vec![
             ("complete", status.complete.to_string()),
             ("stopped early", status.pruned.to_string()),
-            ("failed or diverged", (status.failed + status.diverged).to_string()),
+            (
+                "failed or diverged",
+                (status.failed + status.diverged).to_string(),
+            ),
             ("running", status.running.len().to_string()),
             ("on the front", status.front.to_string()),
             ("hypervolume", short(status.hypervolume)),
@@ -106,7 +109,11 @@ impl Study {
             ),
             facts,
             figures,
-            objectives: description.objectives.iter().map(|o| o.name.clone()).collect(),
+            objectives: description
+                .objectives
+                .iter()
+                .map(|o| o.name.clone())
+                .collect(),
             front: rows::front(self),
             rows: rows::all(self),
             settings,
@@ -147,6 +154,9 @@ mod tests {
         for (value, expected) in cases {
             assert_eq!(short(value), expected);
         }
-        assert_eq!((duration(90.0), duration(600.0), duration(9000.0)), ("90 s".into(), "10 min".into(), "2.5 h".into()));
+        assert_eq!(
+            (duration(90.0), duration(600.0), duration(9000.0)),
+            ("90 s".into(), "10 min".into(), "2.5 h".into())
+        );
     }
 }

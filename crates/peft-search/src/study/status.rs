@@ -107,7 +107,9 @@ impl Study {
         if ended == 0 || !pace.is_finite() {
             return None;
         }
-        let trials = budget.trials.map(|most| most.saturating_sub(ended) as f64 * pace);
+        let trials = budget
+            .trials
+            .map(|most| most.saturating_sub(ended) as f64 * pace);
         let resource = budget.resource.filter(|_| spent.resource > 0).map(|most| {
             let left = most.saturating_sub(spent.resource) as f64;
             left * (spent.seconds - under_way) / spent.resource as f64
@@ -127,7 +129,10 @@ impl Study {
     /// [`SearchError::Objectives`] of an objective that the problem does not have.
     pub fn best(&self, objective: usize, bounds: &[Bound]) -> Result<Option<&Trial>, SearchError> {
         let objectives = self.problem.objectives();
-        let asked = bounds.iter().map(|bound| bound.objective).chain([objective]);
+        let asked = bounds
+            .iter()
+            .map(|bound| bound.objective)
+            .chain([objective]);
         if let Some(missing) = asked.into_iter().find(|index| *index >= objectives.len()) {
             return Err(SearchError::Objectives {
                 reason: format!("there are {}, none of index {missing}", objectives.len()),

@@ -14,8 +14,7 @@ pub trait Presence {
 }
 
 /// What a change of a study wants appended, given what others appended since the last call, and who is at work.
-pub type Change<'a> =
-    dyn FnMut(Vec<Entry>, &dyn Presence) -> Result<Vec<Entry>, SearchError> + 'a;
+pub type Change<'a> = dyn FnMut(Vec<Entry>, &dyn Presence) -> Result<Vec<Entry>, SearchError> + 'a;
 
 /// A shared, ordered, append-only list of entries, and who is at work on it.
 ///

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::assignment::{Assignment, Ending, Next};
 use super::Study;
+use super::assignment::{Assignment, Ending, Next};
 use crate::{Decision, Outcome, SearchError};
 
 /// Why a trial does not run to its end.

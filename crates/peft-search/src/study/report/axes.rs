@@ -38,11 +38,7 @@ fn scale(values: &[f64], logarithmic: bool, start: f64, end: f64) -> Option<Scal
 
 impl Axes {
     /// Axes around points; none where there are none.
-    pub fn around(
-        points: &[(f64, f64)],
-        names: [&str; 2],
-        logarithmic: [bool; 2],
-    ) -> Option<Self> {
+    pub fn around(points: &[(f64, f64)], names: [&str; 2], logarithmic: [bool; 2]) -> Option<Self> {
         let (xs, ys): (Vec<f64>, Vec<f64>) = points.iter().copied().unzip();
         let across = scale(&xs, logarithmic[0], LEFT, RIGHT)?;
         let up = scale(&ys, logarithmic[1], BOTTOM, TOP)?;

@@ -6,13 +6,15 @@ use peft_plot::COLOURS;
 
 use super::Figure;
 use super::axes::Axes;
+use crate::Scale;
 use crate::study::Study;
-use crate::{Optimizer, Scale};
 
 /// The hypervolume over ended trials.
 pub fn volumes(study: &Study) -> Option<Figure> {
-    let points: Vec<(f64, f64)> =
-        (1..).map(f64::from).zip(study.volumes().iter().copied()).collect();
+    let points: Vec<(f64, f64)> = (1..)
+        .map(f64::from)
+        .zip(study.volumes().iter().copied())
+        .collect();
     if points.len() < 2 {
         return None;
     }
@@ -27,7 +29,9 @@ pub fn volumes(study: &Study) -> Option<Figure> {
     axes.drawing.path(&places, COLOURS[0], 2.0, 1.0);
     Some(Figure {
         title: "Hypervolume".into(),
-        words: "What the complete trials dominate, above the reference and on the objectives' scales.".into(),
+        words:
+            "What the complete trials dominate, above the reference and on the objectives' scales."
+                .into(),
         svg: axes.drawing.finish(),
     })
 }
@@ -38,24 +42,45 @@ pub fn learning(study: &Study) -> Option<Figure> {
     let objective = &problem.objectives()[*problem.measured().first()?];
     let trials = study.history().trials();
     let points = |reports: &std::collections::BTreeMap<u32, Vec<f64>>| -> Vec<(f64, f64)> {
-        let each = reports.iter().filter_map(|(at, values)| Some((f64::from(*at), *values.first()?)));
-        each.filter(|(_, value)| objective.score(*value).is_finite()).collect()
+        let each = reports
+            .iter()
+            .filter_map(|(at, values)| Some((f64::from(*at), *values.first()?)));
+        each.filter(|(_, value)| objective.score(*value).is_finite())
+            .collect()
     };
-    let curves: Vec<(u64, Vec<(f64, f64)>)> =
-        trials.iter().map(|trial| (trial.number, points(&trial.reports))).collect();
-    let all: Vec<(f64, f64)> = curves.iter().flat_map(|(_, points)| points).copied().collect();
+    let curves: Vec<(u64, Vec<(f64, f64)>)> = trials
+        .iter()
+        .map(|trial| (trial.number, points(&trial.reports)))
+        .collect();
+    let all: Vec<(f64, f64)> = curves
+        .iter()
+        .flat_map(|(_, points)| points)
+        .copied()
+        .collect();
     if !curves.iter().any(|(_, points)| points.len() > 1) {
         return None;
     }
-    let front: BTreeSet<u64> =
-        study.history().front(problem).iter().map(|(trial, _)| trial.number).collect();
+    let front: BTreeSet<u64> = study
+        .history()
+        .front(problem)
+        .iter()
+        .map(|(trial, _)| trial.number)
+        .collect();
     let logarithmic = [false, objective.scale == Scale::Log10];
     let mut axes = Axes::around(&all, ["resource used", &objective.name], logarithmic)?;
     for pass in [false, true] {
-        for (_, points) in curves.iter().filter(|(trial, _)| front.contains(trial) == pass) {
+        for (_, points) in curves
+            .iter()
+            .filter(|(trial, _)| front.contains(trial) == pass)
+        {
             let places: Vec<(f64, f64)> = points.iter().map(|point| axes.place(*point)).collect();
             match (pass, places.as_slice()) {
-                (false, [only]) => axes.drawing.area((only.0 - 1.5, only.1 - 1.5), (only.0 + 1.5, only.1 + 1.5), "#8c959f", 0.8),
+                (false, [only]) => axes.drawing.area(
+                    (only.0 - 1.5, only.1 - 1.5),
+                    (only.0 + 1.5, only.1 + 1.5),
+                    "#8c959f",
+                    0.8,
+                ),
                 (false, _) => axes.drawing.path(&places, "#8c959f", 1.0, 0.6),
                 (true, _) => axes.drawing.path(&places, COLOURS[0], 1.5, 0.8),
             }

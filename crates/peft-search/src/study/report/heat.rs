@@ -5,8 +5,8 @@ use peft_plot::{Anchor, COLOURS, Drawing, FAINT};
 use super::axes::WIDTH;
 use super::rows::text;
 use super::{Figure, short};
+use crate::Domain;
 use crate::study::Study;
-use crate::{Domain, Optimizer};
 
 /// Most bars, and most rows and columns of the map.
 const MOST: usize = 40;
@@ -20,7 +20,9 @@ pub fn importance(study: &Study, shares: &[Vec<f64>]) -> Option<Figure> {
     let mut order: Vec<usize> = (0..parameters.len()).collect();
     order.sort_by(|&a, &b| total(b).total_cmp(&total(a)).then(a.cmp(&b)));
     order.truncate(MOST);
-    let top = order.iter().flat_map(|&index| shares.iter().map(move |share| share[index]));
+    let top = order
+        .iter()
+        .flat_map(|&index| shares.iter().map(move |share| share[index]));
     let top = top.fold(0.0, f64::max);
     if !(top > 0.0 && top.is_finite()) {
         return None;
@@ -33,7 +35,12 @@ pub fn importance(study: &Study, shares: &[Vec<f64>]) -> Option<Figure> {
         let mut x = left;
         for (number, &objective) in measured.iter().enumerate() {
             let name = &problem.objectives()[objective].name;
-            drawing.area((x, 6.0), (x + 12.0, 18.0), COLOURS[number % COLOURS.len()], 1.0);
+            drawing.area(
+                (x, 6.0),
+                (x + 12.0, 18.0),
+                COLOURS[number % COLOURS.len()],
+                1.0,
+            );
             drawing.text((x + 18.0, 16.0), name, Anchor::Start, 12.0);
             x += 44.0 + 6.6 * name.chars().count() as f64;
         }
@@ -41,11 +48,21 @@ pub fn importance(study: &Study, shares: &[Vec<f64>]) -> Option<Figure> {
     for (place, &index) in order.iter().enumerate() {
         let y = legend + row * place as f64;
         let middle = y + bar * shares.len() as f64 / 2.0 + 4.0;
-        drawing.text((left - 10.0, middle), &parameters[index].name, Anchor::End, 12.0);
+        drawing.text(
+            (left - 10.0, middle),
+            &parameters[index].name,
+            Anchor::End,
+            12.0,
+        );
         for (number, share) in shares.iter().enumerate() {
             let y = y + bar * number as f64;
             let x = left + (right - left) * share[index] / top;
-            drawing.area((left, y), (x.max(left + 0.5), y + bar - 1.0), COLOURS[number % COLOURS.len()], 1.0);
+            drawing.area(
+                (left, y),
+                (x.max(left + 0.5), y + bar - 1.0),
+                COLOURS[number % COLOURS.len()],
+                1.0,
+            );
             let percent = format!("{} %", short((1000.0 * share[index]).round() / 10.0));
             drawing.text((x + 6.0, y + bar - 2.0), &percent, Anchor::Start, 11.0);
         }
@@ -64,15 +81,25 @@ pub fn levels(study: &Study) -> Option<Figure> {
     let problem = study.problem();
     let space = problem.space();
     let objectives = problem.objectives();
-    let first = objectives.iter().position(|objective| objective.known).unwrap_or(0);
+    let first = objectives
+        .iter()
+        .position(|objective| objective.known)
+        .unwrap_or(0);
     let mut front = study.history().front(problem);
-    front.sort_by(|a, b| b.1[first].total_cmp(&a.1[first]).then(a.0.number.cmp(&b.0.number)));
+    front.sort_by(|a, b| {
+        b.1[first]
+            .total_cmp(&a.1[first])
+            .then(a.0.number.cmp(&b.0.number))
+    });
     front.truncate(MOST);
     if front.is_empty() {
         return None;
     }
     let columns: Vec<usize> = (0..space.parameters().len()).take(MOST).collect();
-    let longest = columns.iter().map(|&c| space.parameters()[c].name.chars().count()).max()?;
+    let longest = columns
+        .iter()
+        .map(|&c| space.parameters()[c].name.chars().count())
+        .max()?;
     let (left, height) = (190.0, 22.0);
     let top = 16.0 + 6.6 * longest as f64;
     let width = ((WIDTH - 12.0 - left) / columns.len() as f64).min(72.0);
@@ -120,15 +147,26 @@ pub fn levels(study: &Study) -> Option<Figure> {
         .filter(|&place| space.parameters()[columns[place]].domain == Domain::Binary)
         .collect();
     if !flags.is_empty() {
-        drawing.text((left - 10.0, y + 15.0), "on, of the front", Anchor::End, 12.0);
+        drawing.text(
+            (left - 10.0, y + 15.0),
+            "on, of the front",
+            Anchor::End,
+            12.0,
+        );
     }
     for place in flags {
-        let on = front.iter().filter(|(trial, _)| trial.configuration.0[columns[place]] == 1).count();
+        let on = front
+            .iter()
+            .filter(|(trial, _)| trial.configuration.0[columns[place]] == 1)
+            .count();
         let x = left + width * (place as f64 + 0.5);
         let percent = format!("{:.0} %", 100.0 * on as f64 / front.len() as f64);
         drawing.text((x, y + 15.0), &percent, Anchor::Middle, 11.0);
     }
-    let names: Vec<&str> = objectives.iter().map(|objective| objective.name.as_str()).collect();
+    let names: Vec<&str> = objectives
+        .iter()
+        .map(|objective| objective.name.as_str())
+        .collect();
     Some(Figure {
         title: "What the front is made of".into(),
         words: format!(

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{duration, short, state};
 use crate::study::Study;
-use crate::{Configuration, Optimizer, Origin, Outcome, Space, Trial, Value};
+use crate::{Configuration, Origin, Outcome, Space, Trial, Value};
 
 /// A trial in words.
 pub struct Row {
@@ -83,7 +83,9 @@ fn row(study: &Study, trial: &Trial, front: bool) -> Row {
         .zip(scores)
         .map(|(objective, score)| short(objective.value(score)))
         .collect();
-    let ended = study.timing(trial.number).filter(|timing| timing.ended.is_some());
+    let ended = study
+        .timing(trial.number)
+        .filter(|timing| timing.ended.is_some());
     Row {
         trial: trial.number,
         state: state(trial.outcome.as_ref()),
@@ -109,7 +111,10 @@ fn row(study: &Study, trial: &Trial, front: bool) -> Row {
 pub fn front(study: &Study) -> Vec<Row> {
     let mut front = study.history().front(study.problem());
     front.sort_by(|a, b| b.1[0].total_cmp(&a.1[0]).then(a.0.number.cmp(&b.0.number)));
-    front.into_iter().map(|(trial, _)| row(study, trial, true)).collect()
+    front
+        .into_iter()
+        .map(|(trial, _)| row(study, trial, true))
+        .collect()
 }
 
 /// All trials by number.
@@ -117,7 +122,9 @@ pub fn all(study: &Study) -> Vec<Row> {
     let front = study.history().front(study.problem());
     let front: BTreeSet<u64> = front.iter().map(|(trial, _)| trial.number).collect();
     let trials = study.history().trials().iter();
-    trials.map(|trial| row(study, trial, front.contains(&trial.number))).collect()
+    trials
+        .map(|trial| row(study, trial, front.contains(&trial.number)))
+        .collect()
 }
 
 #[cfg(test)]
