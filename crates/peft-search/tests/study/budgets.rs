@@ -3,7 +3,7 @@ use std::time::Duration;
 use peft_search::study::*;
 use peft_search::*;
 
-use crate::common::toy::*;
+use crate::toy::*;
 
 fn run(budget: Budget, policy: Policy, clock: fn() -> f64) -> (Study, Ending) {
     let folder = tempfile::tempdir().unwrap();
@@ -13,7 +13,10 @@ fn run(budget: Budget, policy: Policy, clock: fn() -> f64) -> (Study, Ending) {
         ..description(0)
     };
     let mut study = begin(folder.path(), description).unwrap().with_clock(clock);
-    match study.work(&mut train, Duration::from_millis(1), &mut |_| true).unwrap() {
+    match study
+        .work(&mut train, Duration::from_millis(1), &mut |_| true)
+        .unwrap()
+    {
         Worked::Ended(ending) => (study, ending),
         Worked::Interrupted => panic!("nobody interrupts"),
     }
@@ -58,7 +61,10 @@ fn a_budget_is_met_and_not_passed() {
     let (study, ending) = run(budget, none, seconds);
     assert_eq!(ending, Ending::Spent(Limit::Seconds));
     let seconds = study.spent().seconds;
-    assert!((30.0..30.0 + 2.0 * f64::from(EPOCHS)).contains(&seconds), "{seconds}");
+    assert!(
+        (30.0..30.0 + 2.0 * f64::from(EPOCHS)).contains(&seconds),
+        "{seconds}"
+    );
 }
 
 #[test]
@@ -82,13 +88,25 @@ fn a_policy_decides_on_failures() {
     let (study, ending) = run(budget, ignore, || 1.0);
     assert_eq!(ending, Ending::Spent(Limit::Trials));
     let diverged = &study.history().trials()[5];
-    assert!(matches!(diverged.outcome, Some(Outcome::Diverged { .. })), "{diverged:?}");
+    assert!(
+        matches!(diverged.outcome, Some(Outcome::Diverged { .. })),
+        "{diverged:?}"
+    );
     // Front and best are of complete trials only.
     let best = study.best(1, &[]).unwrap().unwrap();
     assert!(matches!(best.outcome, Some(Outcome::Complete { .. })));
-    let bound = Bound { objective: 0, worst: best.known[0] };
-    assert_eq!(study.best(1, &[bound]).unwrap().unwrap().number, best.number);
-    let bound = Bound { objective: 0, worst: 1e-9 };
+    let bound = Bound {
+        objective: 0,
+        worst: best.known[0],
+    };
+    assert_eq!(
+        study.best(1, &[bound]).unwrap().unwrap().number,
+        best.number
+    );
+    let bound = Bound {
+        objective: 0,
+        worst: 1e-9,
+    };
     assert_eq!(study.best(1, &[bound]).unwrap(), None);
     assert!(study.best(2, &[]).is_err());
 }
@@ -98,7 +116,9 @@ fn a_study_can_be_prolonged_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let work = |trials: u64| {
         let mut study = begin(folder.path(), description(trials)).unwrap();
-        study.work(&mut train, Duration::from_millis(1), &mut |_| true).unwrap();
+        study
+            .work(&mut train, Duration::from_millis(1), &mut |_| true)
+            .unwrap();
         study.history().trials().len()
     };
     assert_eq!((work(3), work(6)), (3, 6));

@@ -3,32 +3,49 @@ use std::time::Duration;
 use peft_search::study::*;
 use peft_search::*;
 
-use crate::common::toy::*;
+use crate::toy::*;
 
 /// Journals that nobody writes: refused with a reason, never a panic.
 #[test]
 fn strange_files_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let mut study = begin(folder.path(), description(4)).unwrap();
-    study.work(&mut train, Duration::from_millis(1), &mut |_| true).unwrap();
+    study
+        .work(&mut train, Duration::from_millis(1), &mut |_| true)
+        .unwrap();
     drop(study);
     let path = folder.path().join(JOURNAL);
     let good = std::fs::read_to_string(&path).unwrap();
     let lines: Vec<&str> = good.lines().collect();
     let refused = |text: String| {
         std::fs::write(&path, text).unwrap();
-        Study::look(folder.path()).err().map(|error| error.to_string())
+        Study::look(folder.path())
+            .err()
+            .map(|error| error.to_string())
     };
     assert_eq!(refused(good.clone()), None);
     // Any line left out or doubled: leases count, trials are numbered, reports ascend. Only of a trial whose report or end is
     // missing nobody can tell that it is not merely running.
     for at in 0..lines.len() - 1 {
-        let without: Vec<&str> = lines.iter().enumerate().filter(|(i, _)| *i != at).map(|(_, l)| *l).collect();
+        let without: Vec<&str> = lines
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| *i != at)
+            .map(|(_, l)| *l)
+            .collect();
         let of_one = lines[at].contains("reported") || lines[at].contains("told");
-        assert!(of_one || refused(without.join("\n") + "\n").is_some(), "without {}", lines[at]);
+        assert!(
+            of_one || refused(without.join("\n") + "\n").is_some(),
+            "without {}",
+            lines[at]
+        );
         let mut doubled = lines.clone();
         doubled.insert(at, lines[at]);
-        assert!(refused(doubled.join("\n") + "\n").is_some(), "twice {}", lines[at]);
+        assert!(
+            refused(doubled.join("\n") + "\n").is_some(),
+            "twice {}",
+            lines[at]
+        );
     }
     for (from, to) in [
         ("\"configuration\":[", "\"configuration\":[99,"),
@@ -80,6 +97,9 @@ fn a_study_does_not_go_on_with_another_model() {
         ..AutoPeft::BERT_BASE
     };
     let problem = larger.problem(Scale::Log10, [40.0, 0.6]).unwrap();
-    let error = Study::open(folder.path(), problem).err().unwrap().to_string();
+    let error = Study::open(folder.path(), problem)
+        .err()
+        .unwrap()
+        .to_string();
     assert!(error.contains("the model and the settings"), "{error}");
 }

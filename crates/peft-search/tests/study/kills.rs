@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use peft_search::study::*;
 
-use crate::common::toy::*;
+use crate::toy::*;
 
 /// Runs a study to its end, and returns its journal.
 fn finish(folder: &Path, trials: u64) -> Vec<u8> {
@@ -19,7 +19,9 @@ fn finish(folder: &Path, trials: u64) -> Vec<u8> {
 /// The lines of a journal that are not leases: those name processes.
 fn events(journal: &[u8]) -> Vec<&str> {
     let text = std::str::from_utf8(journal).unwrap();
-    text.lines().filter(|line| !line.contains("\"lease\"")).collect()
+    text.lines()
+        .filter(|line| !line.contains("\"lease\""))
+        .collect()
 }
 
 /// A killed worker leaves a prefix of its journal. From every one of them, cut at any byte, the next goes on to the
@@ -33,8 +35,10 @@ fn a_study_cut_anywhere_goes_on_to_the_same_journal() {
         let told = format!("\"outcome\":\"{outcome}\"");
         assert!(all.iter().any(|line| line.contains(&told)), "{outcome}");
     }
-    let ends: Vec<usize> =
-        (0..whole.len()).filter(|&at| whole[at] == b'\n').map(|at| at + 1).collect();
+    let ends: Vec<usize> = (0..whole.len())
+        .filter(|&at| whole[at] == b'\n')
+        .map(|at| at + 1)
+        .collect();
     for cut in ends.iter().flat_map(|&end| [end, end.saturating_sub(7)]) {
         let folder = tempfile::tempdir().unwrap();
         std::fs::copy(
@@ -67,7 +71,9 @@ fn worker_process() {
         std::thread::sleep(Duration::from_millis(wait));
         train(assignment, watch)
     };
-    study.work(&mut run, Duration::from_millis(5), &mut |_| true).unwrap();
+    study
+        .work(&mut run, Duration::from_millis(5), &mut |_| true)
+        .unwrap();
 }
 
 /// Processes killed by the system, again and again, against one that ran undisturbed.
@@ -75,7 +81,7 @@ fn worker_process() {
 fn killed_processes_come_to_the_same_result() {
     let start = |folder: &Path, wait: &str| {
         Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "study::kills::worker_process"])
+            .args(["--exact", "kills::worker_process"])
             .envs([(FOLDER, folder.as_os_str()), (WAIT, wait.as_ref())])
             .stdout(Stdio::null())
             .spawn()
@@ -107,7 +113,9 @@ fn killed_processes_come_to_the_same_result() {
     assert_eq!(killed.history().trials().len(), 14);
     let lines = |study: &Study| -> Vec<String> {
         let events = study.events().iter();
-        events.map(|event| serde_json::to_string(event).unwrap()).collect()
+        events
+            .map(|event| serde_json::to_string(event).unwrap())
+            .collect()
     };
     assert_eq!(lines(&killed), lines(&calm));
     assert_eq!(killed.volumes(), calm.volumes());

@@ -4,7 +4,7 @@ use std::time::Duration;
 use peft_search::study::*;
 use peft_search::*;
 
-use crate::common::toy::*;
+use crate::toy::*;
 
 /// Every trial of four workers, one of which gives up again and again, has exactly one result.
 #[test]
@@ -50,7 +50,9 @@ fn workers_share_a_study_and_lose_nothing() {
     assert!(trials.iter().all(|trial| trial.outcome.is_some()));
     assert_eq!(study.volumes().len(), 16);
     assert_eq!(evaluated.into_inner(), 16);
-    let leases: u32 = (0..16).map(|trial| study.timing(trial).unwrap().attempts).sum();
+    let leases: u32 = (0..16)
+        .map(|trial| study.timing(trial).unwrap().attempts)
+        .sum();
     assert_eq!(leases as usize, 16 + abandoned.into_inner());
 }
 
@@ -67,17 +69,29 @@ fn who_comes_back_too_late_is_told_so() {
     };
     // The first sends no sign of life for an hour; the second has no patience.
     let (mut slow, mut quick) = (open(3_600_000), open(30));
-    let Next::Run(first) = slow.ask().unwrap() else { panic!("nothing to do") };
+    let Next::Run(first) = slow.ask().unwrap() else {
+        panic!("nothing to do")
+    };
     std::thread::sleep(Duration::from_millis(80));
-    let Next::Run(taken) = quick.ask().unwrap() else { panic!("nothing to do") };
+    let Next::Run(taken) = quick.ask().unwrap() else {
+        panic!("nothing to do")
+    };
     assert_eq!((taken.trial, taken.earlier), (first.trial, 1));
     assert_eq!(taken.configuration, first.configuration);
     let lost = slow.report(&first, 1, &[0.5]).unwrap_err();
     assert!(matches!(lost, SearchError::Lost { trial: 0, .. }), "{lost}");
-    let measured = |value: f64| Outcome::Complete { measured: vec![value] };
+    let measured = |value: f64| Outcome::Complete {
+        measured: vec![value],
+    };
     quick.tell(&taken, measured(0.7)).unwrap();
-    assert!(matches!(slow.tell(&first, measured(0.1)), Err(SearchError::Lost { .. })));
-    assert!(matches!(quick.tell(&taken, measured(0.1)), Err(SearchError::Lost { .. })));
+    assert!(matches!(
+        slow.tell(&first, measured(0.1)),
+        Err(SearchError::Lost { .. })
+    ));
+    assert!(matches!(
+        quick.tell(&taken, measured(0.1)),
+        Err(SearchError::Lost { .. })
+    ));
     let study = Study::look(folder.path()).unwrap();
     assert_eq!(study.history().trials()[0].outcome, Some(measured(0.7)));
 }
@@ -88,11 +102,15 @@ fn a_trial_that_loses_every_worker_fails() {
     let folder = tempfile::tempdir().unwrap();
     for attempt in 0..3 {
         let mut study = begin(folder.path(), description(2)).unwrap();
-        let Next::Run(assignment) = study.ask().unwrap() else { panic!("nothing to do") };
+        let Next::Run(assignment) = study.ask().unwrap() else {
+            panic!("nothing to do")
+        };
         assert_eq!((assignment.trial, assignment.earlier), (0, attempt));
     }
     let mut study = begin(folder.path(), description(2)).unwrap();
-    let Next::Run(assignment) = study.ask().unwrap() else { panic!("nothing to do") };
+    let Next::Run(assignment) = study.ask().unwrap() else {
+        panic!("nothing to do")
+    };
     assert_eq!((assignment.trial, assignment.earlier), (1, 0));
     let first = &study.history().trials()[0];
     assert!(matches!(&first.outcome, Some(Outcome::Failed { reason }) if reason.starts_with('3')));
@@ -109,7 +127,9 @@ fn a_queue_is_shared() {
     other.enqueue(wanted.clone()).unwrap();
     assert!(other.enqueue(wanted.clone()).is_err());
     assert_eq!(other.status().unwrap().queued, 1);
-    let Next::Run(assignment) = worker.ask().unwrap() else { panic!("nothing to do") };
+    let Next::Run(assignment) = worker.ask().unwrap() else {
+        panic!("nothing to do")
+    };
     assert_eq!(assignment.configuration, wanted);
     // Who only looks cannot propose: it does not know the known objectives.
     assert!(other.ask().is_err());
