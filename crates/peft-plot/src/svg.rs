@@ -142,6 +142,17 @@ impl Drawing {
         );
     }
 
+    /// A filled rectangle between two corners; `opacity` is 1 for a solid one.
+    pub fn area(&mut self, from: (f64, f64), to: (f64, f64), colour: &str, opacity: f64) {
+        let (width, height) = ((to.0 - from.0).abs(), (to.1 - from.1).abs());
+        let _ = writeln!(
+            self.body,
+            r#"<rect x="{:.1}" y="{:.1}" width="{width:.1}" height="{height:.1}" fill="{colour}" fill-opacity="{opacity:.2}"/>"#,
+            from.0.min(to.0),
+            from.1.min(to.1),
+        );
+    }
+
     /// Words.
     pub fn text(&mut self, at: (f64, f64), text: &str, anchor: Anchor, size: f64) {
         self.words(at, text, anchor, size, "");

@@ -1,0 +1,7 @@
+//! Problems with known answers, to measure searches on.
+
+mod continuous;
+mod synthetic;
+
+pub use continuous::Continuous;
+pub use synthetic::{SynthPeft, Variant};

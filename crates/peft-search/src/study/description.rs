@@ -1,0 +1,204 @@
+//! What a study was begun with: written once, never changed.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::budget::Budget;
+use crate::{Asha, Objective, Policy, Problem, SearchError, Settings, Space};
+
+/// The description's name in a study's folder.
+pub const DESCRIPTION: &str = "study.json";
+/// The form of descriptions and journals that this version reads and writes.
+const VERSION: u32 = 1;
+/// Largest description that is read.
+const LARGEST: u64 = 16 << 20;
+
+/// What a study is: everything that its proposals depend on, besides its journal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Description {
+    /// The form of this file and of the journal, 1.
+    pub version: u32,
+    /// Its name in reports.
+    pub name: String,
+    /// What is searched.
+    pub space: Space,
+    /// The objectives.
+    pub objectives: Vec<Objective>,
+    /// The reference point in the objectives' own units.
+    pub reference: Vec<f64>,
+    /// What is made of trials without values.
+    #[serde(default)]
+    pub policy: Policy,
+    /// How many workers may be lost with a trial before it counts as failed.
+    #[serde(default = "default_attempts")]
+    pub attempts: u32,
+    /// What chooses the trials.
+    pub settings: Settings,
+    /// The seed of all random numbers.
+    pub seed: u64,
+    /// The resource (epochs, as a rule) that a full trial uses, where trials report on the way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub full: Option<u32>,
+    /// Which trials are stopped early; none, where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pruning: Option<Asha>,
+    /// When the study ends.
+    #[serde(default)]
+    pub budget: Budget,
+    /// What else the trials depend on (model, data, training settings), for whoever runs them. Compared when a study is
+    /// opened, and shown in its report.
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    pub context: serde_json::Map<String, serde_json::Value>,
+}
+
+fn default_attempts() -> u32 {
+    3
+}
+
+impl Description {
+    /// The description of a study of a problem, without a budget and pruning.
+    ///
+    /// # Errors
+    ///
+    /// [`SearchError::Study`] where the problem has no reference point: a study's must not change under way.
+    pub fn new(
+        name: impl Into<String>,
+        problem: &Problem,
+        settings: Settings,
+        seed: u64,
+    ) -> Result<Self, SearchError> {
+        let Some(reference) = problem.reference() else {
+            return Err(SearchError::Study {
+                reason:
+                    "its problem has no reference point: give one, the worst values that still \
+                         count in each objective"
+                        .into(),
+            });
+        };
+        Ok(Self {
+            version: VERSION,
+            name: name.into(),
+            space: problem.space().clone(),
+            objectives: problem.objectives().to_vec(),
+            reference: reference.to_vec(),
+            policy: problem.policy(),
+            attempts: default_attempts(),
+            settings,
+            seed,
+            full: None,
+            pruning: None,
+            budget: Budget::default(),
+            context: serde_json::Map::new(),
+        })
+    }
+
+    /// The problem, with known values as the journal has them.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Problem::recorded`].
+    pub fn problem(&self) -> Result<Problem, SearchError> {
+        let (space, objectives) = (self.space.clone(), self.objectives.clone());
+        let problem = Problem::recorded(space, objectives, Some(self.reference.clone()))?;
+        Ok(problem.with_policy(self.policy))
+    }
+
+    /// Checks what the types do not say.
+    ///
+    /// # Errors
+    ///
+    /// [`SearchError`] of the first setting that is out of its range.
+    pub fn check(&self) -> Result<(), SearchError> {
+        let refuse = |reason: String| Err(SearchError::Study { reason });
+        if self.version != VERSION {
+            return refuse(format!(
+                "it has form {}, this version reads form {VERSION}: go on with the version that began it",
+                self.version
+            ));
+        }
+        if self.attempts == 0 {
+            return refuse("attempts is 0: a trial needs at least one".into());
+        }
+        if self.full == Some(0) {
+            return refuse("a full trial uses a resource of 1 or more, not 0".into());
+        }
+        self.budget.check(self.full)?;
+        if let Some(asha) = &self.pruning {
+            asha.check()?;
+            if self.full != Some(asha.most) {
+                return refuse(format!(
+                    "pruning takes {} for a full trial, the study {:?}: they must be the same",
+                    asha.most, self.full
+                ));
+            }
+        }
+        self.problem().map(drop)
+    }
+
+    /// Reads the description in a study's folder.
+    ///
+    /// # Errors
+    ///
+    /// [`SearchError::Study`] where there is none or it is no description.
+    pub fn read(folder: &Path) -> Result<Self, SearchError> {
+        let path = folder.join(DESCRIPTION);
+        let bytes = peft_format::bounded::read(&path, "description of a study", LARGEST).map_err(
+            |error| SearchError::Study {
+                reason: format!("{error}: is this the folder of a study?"),
+            },
+        )?;
+        let read: Self = serde_json::from_slice(&bytes).map_err(|error| SearchError::Journal {
+            path: path.display().to_string(),
+            line: error.line() as u64,
+            reason: error.to_string(),
+        })?;
+        read.check()?;
+        Ok(read)
+    }
+
+    /// Writes it, whole or not at all.
+    ///
+    /// # Errors
+    ///
+    /// [`SearchError::Study`] where it cannot be written.
+    pub(super) fn write(&self, folder: &Path) -> Result<(), SearchError> {
+        let fault = |reason: String| SearchError::Study { reason };
+        let mut bytes = serde_json::to_vec_pretty(self).map_err(|e| fault(e.to_string()))?;
+        bytes.push(b'\n');
+        peft_format::atomic::write_atomic_bytes(&folder.join(DESCRIPTION), &bytes)
+            .map_err(|error| fault(error.to_string()))
+    }
+
+    /// What another description, with which the study was to be opened, has otherwise. The budget may change: a study
+    /// is prolonged so.
+    pub(super) fn differences(&self, other: &Self) -> Vec<String> {
+        let fields = |description: &Self| match serde_json::to_value(description) {
+            Ok(serde_json::Value::Object(map)) => map,
+            _ => serde_json::Map::new(),
+        };
+        let (own, other) = (fields(self), fields(other));
+        let names: std::collections::BTreeSet<&String> = own.keys().chain(other.keys()).collect();
+        let differs =
+            |name: &&String| name.as_str() != "budget" && own.get(*name) != other.get(*name);
+        let show = |value: Option<&serde_json::Value>| {
+            let text = value.map_or("nothing".to_owned(), ToString::to_string);
+            match text.char_indices().nth(80) {
+                Some((end, _)) => format!("{} …", &text[..end]),
+                None => text,
+            }
+        };
+        names
+            .into_iter()
+            .filter(differs)
+            .map(|name| {
+                format!(
+                    "{name} was {}, is {}",
+                    show(own.get(name)),
+                    show(other.get(name))
+                )
+            })
+            .collect()
+    }
+}

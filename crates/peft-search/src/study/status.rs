@@ -1,0 +1,161 @@
+//! How far a study is, and what it has found.
+
+use serde::Serialize;
+
+use super::Study;
+use super::budget::Spent;
+use crate::{Goal, Outcome, SearchError, Trial};
+
+/// A trial at work.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Running {
+    /// Its number.
+    pub trial: u64,
+    /// Who has it; nobody yet, where absent.
+    pub worker: Option<String>,
+    /// Whether the worker is still at work.
+    pub at_work: bool,
+    /// The last resource it reported at.
+    pub resource: Option<u32>,
+    /// For how many seconds its worker has had it.
+    pub seconds: f64,
+}
+
+/// How far a study is.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Status {
+    /// Trials that ended with values.
+    pub complete: usize,
+    /// Trials stopped early.
+    pub pruned: usize,
+    /// Trials that failed.
+    pub failed: usize,
+    /// Trials that diverged.
+    pub diverged: usize,
+    /// Trials at work.
+    pub running: Vec<Running>,
+    /// Configurations in the queue.
+    pub queued: usize,
+    /// What was spent.
+    pub spent: Spent,
+    /// The hypervolume, on the objectives' scales.
+    pub hypervolume: f64,
+    /// Trials on the front.
+    pub front: usize,
+    /// Seconds until the budget is spent at the mean pace so far, with as many workers as now; none where there is no
+    /// budget, or no pace yet.
+    pub remaining: Option<f64>,
+}
+
+/// A bound on an objective.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Bound {
+    /// The objective's index.
+    pub objective: usize,
+    /// The worst value allowed, in its own units.
+    pub worst: f64,
+}
+
+impl Study {
+    /// How far it is, by what is in the store now.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store and its entries.
+    pub fn status(&mut self) -> Result<Status, SearchError> {
+        self.refresh()?;
+        let now = (self.clock)();
+        let history = self.history();
+        let count = |wanted: fn(&Outcome) -> bool| {
+            let outcomes = history.trials().iter().filter_map(|t| t.outcome.as_ref());
+            outcomes.filter(|outcome| wanted(outcome)).count()
+        };
+        let mut running = Vec::new();
+        for trial in history.running() {
+            let timing = self.timing(trial.number);
+            running.push(Running {
+                trial: trial.number,
+                worker: timing.map(|timing| timing.lease.worker.clone()),
+                at_work: match timing {
+                    Some(timing) => self.store.at_work(&timing.lease.worker)?,
+                    None => false,
+                },
+                resource: trial.reports.last_key_value().map(|(last, _)| *last),
+                seconds: timing.map_or(0.0, |timing| timing.seconds(now)),
+            });
+        }
+        let spent = self.spent();
+        Ok(Status {
+            complete: count(|outcome| matches!(outcome, Outcome::Complete { .. })),
+            pruned: count(|outcome| matches!(outcome, Outcome::Pruned)),
+            failed: count(|outcome| matches!(outcome, Outcome::Failed { .. })),
+            diverged: count(|outcome| matches!(outcome, Outcome::Diverged { .. })),
+            queued: history.queue().len(),
+            hypervolume: self.volumes().last().copied().unwrap_or(0.0),
+            front: history.front(&self.problem).len(),
+            remaining: self.remaining(&spent, &running),
+            running,
+            spent,
+        })
+    }
+
+    fn remaining(&self, spent: &Spent, running: &[Running]) -> Option<f64> {
+        let budget = self.description.budget;
+        let ended = spent.trials.saturating_sub(running.len() as u64);
+        let under_way: f64 = running.iter().map(|running| running.seconds).sum();
+        let pace = (spent.seconds - under_way) / ended as f64;
+        if ended == 0 || !pace.is_finite() {
+            return None;
+        }
+        let trials = budget
+            .trials
+            .map(|most| most.saturating_sub(ended) as f64 * pace);
+        let resource = budget.resource.filter(|_| spent.resource > 0).map(|most| {
+            let left = most.saturating_sub(spent.resource) as f64;
+            left * (spent.seconds - under_way) / spent.resource as f64
+        });
+        let seconds = budget.seconds.map(|most| most - spent.seconds);
+        let work = [trials, resource, seconds].into_iter().flatten();
+        let least = work.fold(f64::INFINITY, f64::min).max(0.0);
+        let workers = running.iter().filter(|running| running.at_work).count();
+        let left = (least - under_way.min(least)) / workers.max(1) as f64;
+        least.is_finite().then_some(left)
+    }
+
+    /// The complete trial that is best in an objective, of those within all bounds; of equal ones the first.
+    ///
+    /// # Errors
+    ///
+    /// [`SearchError::Objectives`] of an objective that the problem does not have.
+    pub fn best(&self, objective: usize, bounds: &[Bound]) -> Result<Option<&Trial>, SearchError> {
+        let objectives = self.problem.objectives();
+        let asked = bounds
+            .iter()
+            .map(|bound| bound.objective)
+            .chain([objective]);
+        if let Some(missing) = asked.into_iter().find(|index| *index >= objectives.len()) {
+            return Err(SearchError::Objectives {
+                reason: format!("there are {}, none of index {missing}", objectives.len()),
+            });
+        }
+        let complete = self.history().complete(&self.problem);
+        let within = |scores: &[f64]| {
+            bounds.iter().all(|bound| {
+                let value = objectives[bound.objective].value(scores[bound.objective]);
+                // By values and not by scores: a bound on what is counted is met exactly, whatever the scale.
+                let slack = 1e-12 * bound.worst.abs();
+                match objectives[bound.objective].goal {
+                    Goal::Minimise => value <= bound.worst + slack,
+                    Goal::Maximise => value >= bound.worst - slack,
+                }
+            })
+        };
+        let mut best: Option<(&Trial, f64)> = None;
+        for (trial, scores) in &complete {
+            if within(scores) && best.is_none_or(|(_, score)| scores[objective] > score) {
+                best = Some((trial, scores[objective]));
+            }
+        }
+        Ok(best.map(|(trial, _)| trial))
+    }
+}

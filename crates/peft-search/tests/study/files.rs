@@ -1,0 +1,105 @@
+use std::time::Duration;
+
+use peft_search::study::*;
+use peft_search::*;
+
+use crate::toy::*;
+
+/// Journals that nobody writes: refused with a reason, never a panic.
+#[test]
+fn strange_files_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut study = begin(folder.path(), description(4)).unwrap();
+    study
+        .work(&mut train, Duration::from_millis(1), &mut |_| true)
+        .unwrap();
+    drop(study);
+    let path = folder.path().join(JOURNAL);
+    let good = std::fs::read_to_string(&path).unwrap();
+    let lines: Vec<&str> = good.lines().collect();
+    let refused = |text: String| {
+        std::fs::write(&path, text).unwrap();
+        Study::look(folder.path())
+            .err()
+            .map(|error| error.to_string())
+    };
+    assert_eq!(refused(good.clone()), None);
+    // Any line left out or doubled: leases count, trials are numbered, reports ascend. Only of a trial whose report or end is
+    // missing nobody can tell that it is not merely running.
+    for at in 0..lines.len() - 1 {
+        let without: Vec<&str> = lines
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| *i != at)
+            .map(|(_, l)| *l)
+            .collect();
+        let of_one = lines[at].contains("reported") || lines[at].contains("told");
+        assert!(
+            of_one || refused(without.join("\n") + "\n").is_some(),
+            "without {}",
+            lines[at]
+        );
+        let mut doubled = lines.clone();
+        doubled.insert(at, lines[at]);
+        assert!(
+            refused(doubled.join("\n") + "\n").is_some(),
+            "twice {}",
+            lines[at]
+        );
+    }
+    for (from, to) in [
+        ("\"configuration\":[", "\"configuration\":[99,"),
+        ("\"configuration\":[", "\"configuration\":[4294967296,"),
+        ("\"known\":[", "\"known\":[\"nan\","),
+        ("\"trial\":1", "\"trial\":18446744073709551615"),
+        ("\"measured\":[", "\"measured\":[1,2,3,"),
+        ("\"worker\":\"", "\"worker\":\"../../"),
+    ] {
+        let text = good.replacen(from, to, 1);
+        assert_ne!(text, good);
+        let looked = refused(text);
+        // A worker's name is looked at when somebody asks whether it is there.
+        assert!(looked.is_some() || from.contains("worker"), "{from}");
+    }
+    let worker = lines[1].replace("\"worker\":\"", "\"worker\":\"../../");
+    std::fs::write(&path, format!("{}\n{worker}\n", lines[0])).unwrap();
+    let mut study = begin(folder.path(), description(4)).unwrap();
+    assert!(study.ask().is_err());
+
+    for (from, to) in [
+        ("\"version\": 1", "\"version\": 2"),
+        ("\"attempts\": 3", "\"attempts\": 0"),
+        ("\"seed\"", "\"sead\""),
+        ("\"grace\": 1", "\"grace\": 0"),
+        ("\"reference\": [", "\"reference\": [1.0,"),
+        ("\"full\": 9", "\"full\": 8"),
+    ] {
+        let path = folder.path().join(DESCRIPTION);
+        let good = std::fs::read_to_string(&path).unwrap();
+        let bad = good.replacen(from, to, 1);
+        assert_ne!(bad, good, "{from}");
+        std::fs::write(&path, bad).unwrap();
+        assert!(Description::read(folder.path()).is_err(), "{to}");
+        std::fs::write(&path, good).unwrap();
+    }
+    assert!(Study::look(&folder.path().join("nowhere")).is_err());
+}
+
+/// The function of the known objectives must be the one that the study began with.
+#[test]
+fn a_study_does_not_go_on_with_another_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut study = begin(folder.path(), description(4)).unwrap();
+    study.ask().unwrap();
+    drop(study);
+    let larger = AutoPeft {
+        parameters: 200_000_000,
+        ..AutoPeft::BERT_BASE
+    };
+    let problem = larger.problem(Scale::Log10, [40.0, 0.6]).unwrap();
+    let error = Study::open(folder.path(), problem)
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(error.contains("the model and the settings"), "{error}");
+}
