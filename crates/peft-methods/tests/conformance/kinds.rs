@@ -300,10 +300,27 @@ fn fresh_ones_change_no_bit() {
         let x = case.input(dtype, &device);
         let before = values(case.base(dtype, &device).forward(x.clone()));
         let fresh = values(case.fresh(dtype, &device).0.forward(x.clone()));
-        // Rows that come first are seen from the start.
-        assert_eq!(before == fresh, case.entry.name != "affix");
+        // The rows of an affix are seen from the start.
+        let name = case.entry.name;
+        if name == "additional_scan" && backend() != "flex" {
+            // Longer sums over the states: only flex adds what is new behind what was there.
+            let rounding = if dtype == FloatDType::F64 {
+                1e-14
+            } else {
+                1e-6
+            };
+            assert_close(name, &fresh, &before, rounding);
+        } else {
+            assert_eq!(
+                before == fresh,
+                name != "affix",
+                "{name} with {} channels and {} states: {before:?} and {fresh:?}",
+                case.width,
+                case.states
+            );
+        }
         let trained = values(case.trained(dtype, &device).forward(x));
-        assert_ne!(before, trained, "{}", case.entry.name);
+        assert_ne!(before, trained, "{name}");
     });
 }
 

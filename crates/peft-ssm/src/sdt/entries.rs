@@ -15,7 +15,7 @@ pub struct SparseOffset {
     pub offsets: Param<Tensor<1>>,
     /// Indices of the entries in row-major order, rising, `[count]`.
     pub places: Param<Tensor<1, Int>>,
-    /// Rows, channels of `A_log`, of which every entry is [`GIVEN_UP`], rising.
+    /// Rows, channels of `A_log`, of which every entry is 10, rising.
     pub zeroed: Option<Param<Tensor<1, Int>>>,
 }
 
