@@ -2,15 +2,13 @@
 //!
 //! Every loop is over 32 codes, which compilers make into vectors: loops over 16 they unroll first, and then it is too late.
 
-use crate::floats::widen_half;
-
-/// Blocks whose scales are widened together, for one at a time is not worth a vector.
-const GROUP: usize = 8;
+use crate::floats;
 
 /// The half float at byte `at`.
 #[inline(always)]
 pub(super) fn half(block: &[u8], at: usize) -> f32 {
-    widen_half(u16::from_le_bytes([block[at], block[at + 1]]))
+    let bytes = block[at..].first_chunk().expect("two bytes");
+    floats::half(u16::from_le_bytes(*bytes))
 }
 
 /// `(byte >> shift) & mask` of each byte; `mask` has no bit that a shift brings in from the next byte.
@@ -60,27 +58,12 @@ macro_rules! decoder {
         #[inline(always)]
         pub(super) fn $name(bytes: &[u8], out: &mut [f32]) {
             let (blocks, outs) = (bytes.as_chunks::<$bytes>().0, out.as_chunks_mut::<32>().0);
-            for (blocks, outs) in blocks.chunks(GROUP).zip(outs.chunks_mut(GROUP)) {
-                // The numbers of blocks are left open, so that scales stay in memory, from where they are spread for nothing.
-                let mut halves = [[0u16; GROUP]; $halves];
-                for (place, block) in blocks.iter().enumerate() {
-                    for (at, halves) in halves.iter_mut().enumerate() {
-                        halves[place] = u16::from_le_bytes([block[2 * at], block[2 * at + 1]]);
-                    }
-                }
-                let mut scales = [[0.0; GROUP]; $halves];
-                for (scales, halves) in scales.iter_mut().zip(halves) {
-                    for (scale, half) in scales.iter_mut().zip(halves) {
-                        *scale = widen_half(half);
-                    }
-                }
-                for (place, ($block, out)) in blocks.iter().zip(outs).enumerate() {
-                    let ($d, $m) = (scales[0][place], scales[$halves - 1][place]);
-                    let codes: [u8; 32] = $codes;
-                    for ($i, out) in out.iter_mut().enumerate() {
-                        let $code = codes[$i];
-                        *out = $element;
-                    }
+            for ($block, out) in blocks.iter().zip(outs) {
+                let ($d, $m) = (half($block, 0), half($block, 2 * ($halves - 1)));
+                let codes: [u8; 32] = $codes;
+                for ($i, out) in out.iter_mut().enumerate() {
+                    let $code = codes[$i];
+                    *out = $element;
                 }
             }
         }

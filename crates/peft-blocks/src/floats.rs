@@ -3,9 +3,9 @@
 /// A half float, exactly. Without a branch, so that loops over it vectorise, which the conversions of libraries that ask for
 /// the processor's own instruction each time do not.
 #[inline(always)]
-pub fn widen_half(bits: u16) -> f32 {
+pub const fn widen_half(bits: u16) -> f32 {
     // Sign, exponent and mantissa to their places: a sign-extending shift brings the sign along.
-    let placed = i32::from(bits as i16) << 13 & 0x8fff_e000_u32 as i32;
+    let placed = (bits as i16 as i32) << 13 & 0x8fff_e000_u32 as i32;
     // The biases of the exponents differ by 112; the product also normalises what is subnormal.
     let value = f32::from_bits(placed as u32) * f32::from_bits(0x7780_0000);
     // Infinities and NaN alone are 65536 or more here: their exponent is the largest, in both formats. By arithmetic, for
@@ -13,6 +13,23 @@ pub fn widen_half(bits: u16) -> f32 {
     let beyond = (value.to_bits() & 0x7fff_ffff).wrapping_sub(0x4780_0000) as i32;
     let special = !(beyond >> 31) as u32 & 0x7f80_0000;
     f32::from_bits(value.to_bits() | special)
+}
+
+/// Every half float, by its bits: for single ones, which vectors do not help.
+static HALVES: [f32; 1 << 16] = {
+    let mut all = [0.0; 1 << 16];
+    let mut bits = 0;
+    while bits < all.len() {
+        all[bits] = widen_half(bits as u16);
+        bits += 1;
+    }
+    all
+};
+
+/// One half float, exactly, out of a table.
+#[inline(always)]
+pub fn half(bits: u16) -> f32 {
+    HALVES[usize::from(bits)]
 }
 
 /// A bfloat16, exactly: a shift keeps every bit, NaN payloads included, as in PyTorch.
@@ -56,6 +73,7 @@ mod tests {
             let found = widen_half(bits);
             let same = found.to_bits() == expected.to_bits();
             assert!(same || found.is_nan() && expected.is_nan(), "{bits:#x}");
+            assert_eq!(half(bits).to_bits(), found.to_bits(), "{bits:#x}");
             let expected = half::bf16::from_bits(bits).to_f32();
             let found = widen_bf16(bits);
             let same = found.to_bits() == expected.to_bits();

@@ -48,11 +48,14 @@ impl Generator<'_> {
         if let (Some(choices), Some(roster)) = (choices, self.roster) {
             batch = batch.with_adapters(roster, &choices)?;
         }
-        let Output::Tokens { hidden, head } = self.model.run(&batch, &AdapterContext::inference())
-        else {
-            return Err(super::no_language_head());
-        };
-        let logits = host(head.logits(hidden));
+        // On a thread of the pool: handing it each of hundreds of small products would take longer than many of them.
+        let logits = rayon::scope(
+            |_| match self.model.run(&batch, &AdapterContext::inference()) {
+                Output::Tokens { hidden, head } => Some(host(head.logits(hidden))),
+                _ => None,
+            },
+        );
+        let logits = logits.ok_or_else(super::no_language_head)?;
         let width = logits.len() / sequences.len();
         for (sequence, cache) in sequences.iter_mut().zip(batch.into_caches()) {
             sequence.cache = cache;

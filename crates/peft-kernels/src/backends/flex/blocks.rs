@@ -11,6 +11,7 @@ use burn::tensor::{Bytes, DType, Shape};
 use burn_flex::{FlexTensor, Layout};
 use peft_blocks::BlockType;
 
+use super::matmul::Vector;
 use super::real::Real;
 
 /// What a head begins with.
@@ -21,18 +22,25 @@ const WORD: usize = size_of::<u64>();
 /// Elements that are decoded together. A multiple of every block.
 pub const CHUNK: usize = 256;
 
-/// Where chunks are decoded. Made once for many of them, for making it writes it.
-pub struct Room<T> {
-    narrow: [f32; CHUNK],
+/// Bytes that memory is read by.
+const CACHE_LINE: usize = 64;
+/// How far ahead, in bytes, blocks are fetched: beyond the page where the processor's own fetching ends.
+const AHEAD: usize = 2048;
+
+/// Where chunks are decoded. Made once for many of them, for making it writes it; whole cache lines, for a vector that lies
+/// on two costs twice.
+#[repr(align(64))]
+pub struct Room<T, const LEN: usize = CHUNK> {
+    narrow: [f32; LEN],
     /// A chunk.
-    pub wide: [T; CHUNK],
+    pub wide: [T; LEN],
 }
 
-impl<T: Real> Default for Room<T> {
+impl<T: Real, const LEN: usize> Default for Room<T, LEN> {
     fn default() -> Self {
         Self {
-            narrow: [0.0; CHUNK],
-            wide: [T::ZERO; CHUNK],
+            narrow: [0.0; LEN],
+            wide: [T::ZERO; LEN],
         }
     }
 }
@@ -130,19 +138,19 @@ impl Blocks {
     /// # Safety
     /// The matrix must have the line and the range, and its tensor be alive.
     #[inline(always)]
-    pub unsafe fn decode_into<T: Real>(
+    pub unsafe fn decode_into<V: Vector>(
         self,
         line: usize,
         range: Range<usize>,
-        room: &mut Room<T>,
-        to: &mut [T],
+        room: &mut Room<V::Elem>,
+        to: &mut [V::Elem],
     ) {
         let len = self.kind.block_len();
         // SAFETY: the caller's promise.
         unsafe {
             if range.start.is_multiple_of(len) && to.len().is_multiple_of(len) {
                 let at = range.start / len * self.kind.block_bytes();
-                T::decode(self.kind, &self.line(line)[at..], &mut room.narrow, to);
+                V::decode(self.kind, &self.line(line)[at..], &mut room.narrow, to);
                 return;
             }
             self.decode(
@@ -157,22 +165,32 @@ impl Blocks {
         }
     }
 
-    /// Decodes `count` elements of a line from the place `from` on into the room: at most a chunk, and from the start of one.
+    /// Decodes `count` elements of a line from the place `from` on into the room: at most as many as it has room for, and
+    /// from the start of a block. The bytes of what comes later in memory are fetched.
     ///
     /// # Safety
     /// The matrix must have the line and the elements, and its tensor be alive.
     #[inline(always)]
-    pub unsafe fn decode_chunk<T: Real>(
+    pub unsafe fn decode_chunk<V: Vector, const LEN: usize>(
         self,
         line: usize,
         from: usize,
         count: usize,
-        room: &mut Room<T>,
+        room: &mut Room<V::Elem, LEN>,
     ) {
         let at = from / self.kind.block_len() * self.kind.block_bytes();
         // SAFETY: the caller's promise.
         let bytes = unsafe { &self.line(line)[at..] };
-        T::decode(self.kind, bytes, &mut room.narrow, &mut room.wide[..count]);
+        let (len, wide) = (self.kind.block_len(), &mut room.wide[..count]);
+        // Many at once would wait for each other.
+        for (from, piece) in (0..).step_by(CHUNK).zip(wide.chunks_mut(CHUNK)) {
+            let at = from / len * self.kind.block_bytes();
+            let used = piece.len().div_ceil(len) * self.kind.block_bytes();
+            for place in (at..at + used).step_by(CACHE_LINE) {
+                V::prefetch(bytes.as_ptr().wrapping_add(place + AHEAD).cast());
+            }
+            V::decode(self.kind, &bytes[at..], &mut room.narrow, piece);
+        }
     }
 
     /// Decodes a range of a line, in pieces: `take` is given each with its place in the range.

@@ -6,7 +6,7 @@ use core::slice::from_raw_parts;
 use half::{bf16, f16};
 use rayon::prelude::*;
 
-use super::super::blocks::{Blocks, CHUNK, Room};
+use super::super::blocks::{self, Blocks};
 use super::pack::Stored;
 use super::sets::Instructions;
 use super::tile::Sink;
@@ -14,14 +14,22 @@ use super::{Matrix, Operand, Real, Term, Threads, Vector};
 
 /// Most rows that are worth it.
 const ROWS: usize = 4;
-/// Columns of a task.
+/// Most columns of a task.
 const COLS: usize = 64;
+/// Tasks for each thread: the last ones even out what the first took longer.
+const TASKS: usize = 4;
+/// Numbers of a column that are decoded together. A multiple of every block.
+const CHUNK: usize = 1024;
+/// Numbers in blocks for which waking other threads does not pay.
+const FEW: usize = 1 << 15;
 /// Sums of a dot product that do not wait for each other.
 const CHAINS: usize = 4;
 /// Numbers of the widest vector.
 const MOST: usize = 16;
 // Chunks are whole runs of all chains, so that how a column is cut does not show.
 const _: () = assert!(CHUNK.is_multiple_of(CHAINS * MOST));
+
+type Room<T> = blocks::Room<T, CHUNK>;
 
 /// Whether both operands lie along `k`, and there are few rows.
 pub fn suits<T: Copy>(term: &Term<T>) -> bool {
@@ -40,13 +48,24 @@ trait Columns<T>: Copy {
     ///
     /// # Safety
     /// They must be there.
-    unsafe fn chunk(self, column: usize, from: usize, count: usize, room: &mut Room<T>)
-    -> *const T;
+    unsafe fn chunk<V: Vector<Elem = T>>(
+        self,
+        column: usize,
+        from: usize,
+        count: usize,
+        room: &mut Room<T>,
+    ) -> *const T;
 }
 
 impl<T: Real> Columns<T> for Matrix<T> {
     #[inline(always)]
-    unsafe fn chunk(self, column: usize, from: usize, _: usize, _: &mut Room<T>) -> *const T {
+    unsafe fn chunk<V: Vector<Elem = T>>(
+        self,
+        column: usize,
+        from: usize,
+        _: usize,
+        _: &mut Room<T>,
+    ) -> *const T {
         let line = self
             .start
             .wrapping_offset(column as isize * self.col_stride);
@@ -60,7 +79,7 @@ struct Narrow<S>(Matrix<S>);
 
 impl<T: Real, S: Stored<T>> Columns<T> for Narrow<S> {
     #[inline(always)]
-    unsafe fn chunk(
+    unsafe fn chunk<V: Vector<Elem = T>>(
         self,
         column: usize,
         from: usize,
@@ -82,7 +101,7 @@ impl<T: Real, S: Stored<T>> Columns<T> for Narrow<S> {
 
 impl<T: Real> Columns<T> for Blocks {
     #[inline(always)]
-    unsafe fn chunk(
+    unsafe fn chunk<V: Vector<Elem = T>>(
         self,
         column: usize,
         from: usize,
@@ -90,7 +109,7 @@ impl<T: Real> Columns<T> for Blocks {
         room: &mut Room<T>,
     ) -> *const T {
         // SAFETY: lines are columns, by `suits`; the rest by the caller's promise.
-        unsafe { self.decode_chunk(column, from, count, room) };
+        unsafe { self.decode_chunk::<V, CHUNK>(column, from, count, room) };
         room.wide.as_ptr()
     }
 }
@@ -163,7 +182,7 @@ impl<T: Real> Task<'_, T> {
             let count = CHUNK.min(a.cols - from);
             // SAFETY: inside the operands, whose rows and columns are contiguous, by `suits`.
             unsafe {
-                let weights = b.chunk(column, from, count, room);
+                let weights = b.chunk::<V>(column, from, count, room);
                 let mut rows = [a.start; N];
                 for (i, row) in rows.iter_mut().enumerate() {
                     *row = a.start.offset(i as isize * a.row_stride).add(from);
@@ -257,21 +276,30 @@ unsafe fn total<V: Vector>(sums: V) -> V::Elem {
 /// As for [`multiply`](super::multiply), for a term that [`suits`], and a set that the machine has.
 pub unsafe fn dots<T: Real>(set: Instructions<T>, term: &Term<T>, sink: Sink<T>, threads: Threads) {
     let (rows, cols) = (term.a.rows, sink.cols);
+    let few = match term.b {
+        Operand::Blocks(_) => FEW,
+        _ => super::plan::SMALL,
+    };
+    let alone = matches!(threads, Threads::Caller) || term.a.cols * cols <= few;
+    let width = match alone {
+        true => COLS,
+        false => cols
+            .div_ceil(TASKS * rayon::current_num_threads())
+            .clamp(1, COLS),
+    };
     let task = |index: usize| {
-        let first = index * COLS;
+        let first = index * width;
         let task = Task {
             term,
             first,
-            sink: sink.part(0, first, rows, COLS.min(cols - first), false),
+            sink: sink.part(0, first, rows, width.min(cols - first), false),
         };
         // SAFETY: the caller's promise.
         unsafe { (set.dots)(&task) }
     };
-    let tasks = cols.div_ceil(COLS);
-    match threads {
-        Threads::Pool if term.a.cols * cols > super::plan::SMALL => {
-            (0..tasks).into_par_iter().for_each(task)
-        }
-        _ => (0..tasks).for_each(task),
+    let tasks = 0..cols.div_ceil(width);
+    match alone {
+        true => tasks.for_each(task),
+        false => tasks.into_par_iter().for_each(task),
     }
 }

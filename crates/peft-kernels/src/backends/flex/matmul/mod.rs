@@ -9,6 +9,8 @@
 //! of threads and the width of the vectors.
 mod dots;
 mod job;
+#[cfg(target_arch = "x86_64")]
+mod lookup;
 mod pack;
 mod plan;
 mod sets;

@@ -217,7 +217,7 @@ unsafe fn pack_lines<V: Vector>(
         unsafe {
             for (i, line) in lines.clone().enumerate() {
                 let to = &mut wide[i * CHUNK..][..count];
-                b.decode_into(line, part.clone(), room, to);
+                b.decode_into::<V>(line, part.clone(), room, to);
             }
             let to = to.add(from * width);
             let mut done = 0;

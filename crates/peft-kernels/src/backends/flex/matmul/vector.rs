@@ -1,5 +1,7 @@
 //! The registers of each instruction set behind one trait.
 
+use peft_blocks::BlockType;
+
 use super::Real;
 
 /// One register of numbers.
@@ -41,6 +43,12 @@ pub trait Vector: Copy {
     #[inline(always)]
     fn prefetch_far(at: *const Self::Elem) {
         let _ = at;
+    }
+
+    /// Decodes whole blocks: [`Real::decode`], to its bits.
+    #[inline(always)]
+    fn decode(kind: BlockType, bytes: &[u8], narrow: &mut [f32], to: &mut [Self::Elem]) {
+        Self::Elem::decode(kind, bytes, narrow, to);
     }
 
     /// Transposes `LANES × LANES` numbers.
@@ -107,12 +115,15 @@ impl<T: Real> Vector for Four<T> {
 mod x86 {
     use core::arch::x86_64::*;
 
+    use peft_blocks::BlockType;
+
+    use super::super::{Real, lookup};
     use super::Vector;
 
     macro_rules! register {
         (
             $(#[$doc:meta])* $name:ident($raw:ident) of $elem:ty; $lanes:literal lanes, $rows:literal rows;
-            $set1:ident, $load:ident, $store:ident, $fma:ident, $add:ident; $($transpose:item)?
+            $set1:ident, $load:ident, $store:ident, $fma:ident, $add:ident; $($more:item)*
         ) => {
             $(#[$doc])*
             #[derive(Clone, Copy)]
@@ -158,7 +169,7 @@ mod x86 {
                     // SAFETY: as above.
                     unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
                 }
-                $($transpose)?
+                $($more)*
             }
         };
     }
@@ -167,6 +178,13 @@ mod x86 {
         /// AVX-512, `f32`.
         F32x16(__m512) of f32; 16 lanes, 14 rows;
         _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_fmadd_ps, _mm512_add_ps;
+        #[inline(always)]
+        fn decode(kind: BlockType, bytes: &[u8], narrow: &mut [f32], to: &mut [f32]) {
+            // SAFETY: whoever uses the type has detected its instructions.
+            if !unsafe { lookup::decode(kind, bytes, to) } {
+                f32::decode(kind, bytes, narrow, to);
+            }
+        }
         #[inline(always)]
         unsafe fn transpose(from: *const f32, stride: isize, to: *mut f32, to_stride: usize) {
             // SAFETY: the caller's promise.
