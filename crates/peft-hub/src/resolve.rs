@@ -14,6 +14,8 @@ pub struct Access<'a> {
 
 /// The folder or file that `--model` means: one that is there, or a model of the hub by its name.
 ///
+/// `organisation/name:Q4_K_M` means a GGUF file of such a model, by its name or the end of it.
+///
 /// A path that is neither comes back as it is: whoever opens it says what is wrong with it.
 ///
 /// # Errors
@@ -21,7 +23,8 @@ pub struct Access<'a> {
 pub fn resolve(model: &Path, access: Access) -> Result<PathBuf, HubError> {
     let id = model.to_str().and_then(|text| text.parse::<RepoId>().ok());
     // A repository may be called so, but whoever writes this means a file.
-    let id = id.filter(|_| model.extension().is_none_or(|ending| ending != "gguf"));
+    let file = model.extension().is_some_and(|ending| ending == "gguf");
+    let id = id.filter(|id| !file || id.gguf().is_some());
     match id {
         Some(id) if !model.exists() => named(&id, &HubCache::from_env()?, access),
         _ => Ok(model.to_owned()),
@@ -111,6 +114,7 @@ mod tests {
             Path::new("./missing/model"),
             Path::new("missing"),
             Path::new("missing/model.gguf"),
+            Path::new("C:/missing"),
         ] {
             assert_eq!(resolve(path, silent(false)).unwrap(), path);
         }

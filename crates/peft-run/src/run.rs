@@ -29,7 +29,7 @@ use crate::{
     description = "What `peft train --config` reads."
 )]
 pub struct RunConfig {
-    /// Hugging Face model folder, GGUF file, or organisation/name of a model on the hub.
+    /// Hugging Face model folder, GGUF file, or organisation/name of a model on the hub (organisation/name:Q4_K_M for a GGUF file there).
     #[schemars(extend("x-value" = "DIR"))]
     pub model: PathBuf,
     /// Labelled rows to learn from: csv, tsv, jsonl or parquet.

@@ -9,7 +9,7 @@ const CHOICE: &str = "Choice of tokens";
 
 #[derive(Debug, Args)]
 pub struct GenerateArgs {
-    /// Hugging Face model folder, GGUF file, or organisation/name of a model on the hub.
+    /// Hugging Face model folder, GGUF file, or organisation/name of a model on the hub (organisation/name:Q4_K_M for a GGUF file there).
     #[arg(long, value_name = "MODEL")]
     pub model: PathBuf,
     #[command(flatten)]
@@ -47,7 +47,7 @@ pub struct GenerateArgs {
 
 #[derive(Debug, Args)]
 pub struct ChatArgs {
-    /// Hugging Face model folder, GGUF file, or organisation/name of a model on the hub.
+    /// Hugging Face model folder, GGUF file, or organisation/name of a model on the hub (organisation/name:Q4_K_M for a GGUF file there).
     #[arg(long, value_name = "MODEL")]
     pub model: PathBuf,
     /// Adapter folder.

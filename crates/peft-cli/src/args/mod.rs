@@ -295,7 +295,7 @@ impl From<&BaseArgs> for BaseOptions {
 
 #[derive(Debug, Args)]
 pub struct EvalArgs {
-    /// Hugging Face model folder, GGUF file, or organisation/name of a model on the hub.
+    /// Hugging Face model folder, GGUF file, or organisation/name of a model on the hub (organisation/name:Q4_K_M for a GGUF file there).
     #[arg(long, value_name = "MODEL")]
     pub model: PathBuf,
     #[command(flatten)]
@@ -323,7 +323,7 @@ pub struct EvalArgs {
 
 #[derive(Debug, Args)]
 pub struct PredictArgs {
-    /// Hugging Face model folder, GGUF file, or organisation/name of a model on the hub.
+    /// Hugging Face model folder, GGUF file, or organisation/name of a model on the hub (organisation/name:Q4_K_M for a GGUF file there).
     #[arg(long, value_name = "MODEL")]
     pub model: PathBuf,
     #[command(flatten)]

@@ -1,7 +1,8 @@
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use super::gguf;
 use super::id::{RepoId, is_commit};
 use crate::cache::variable;
 use crate::{HubError, cache_folder};
@@ -41,16 +42,30 @@ impl HubCache {
         &self.own
     }
 
-    /// The folder of a model that is here.
+    /// The folder of a model that is here, or its GGUF file.
     pub fn find(&self, id: &RepoId) -> Option<PathBuf> {
         let roots = std::iter::once(&self.own).chain(&self.others);
         roots
             .map(|root| root.join(id.folder()))
-            .find_map(|model| snapshot(&model, id.revision()))
+            .filter_map(|model| snapshot(&model, id.revision()))
+            .find_map(|folder| content(folder, id.gguf()))
     }
 }
 
-/// The snapshot that a revision means, if its configuration is there.
+/// What a snapshot has of what is meant.
+fn content(folder: PathBuf, gguf: Option<&str>) -> Option<PathBuf> {
+    if gguf.is_none() && folder.join("config.json").is_file() {
+        return Some(folder);
+    }
+    let entries = fs::read_dir(&folder).ok()?.flatten();
+    let names: Vec<String> = entries
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
+    let name = gguf::choose(names.iter().map(String::as_str), gguf).ok()?;
+    Some(folder.join(name))
+}
+
+/// The snapshot that a revision means.
 fn snapshot(model: &Path, revision: &str) -> Option<PathBuf> {
     let commit = if is_commit(revision) {
         revision.to_owned()
@@ -62,13 +77,11 @@ fn snapshot(model: &Path, revision: &str) -> Option<PathBuf> {
     };
     // What a file says must not lead out of the folder.
     let folder = is_commit(&commit).then(|| model.join("snapshots").join(commit))?;
-    folder.join("config.json").is_file().then_some(folder)
+    folder.is_dir().then_some(folder)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -93,6 +106,11 @@ mod tests {
             fs::write(model.join("refs/main"), commit).unwrap();
             assert_eq!(cache.find(&id).is_some(), found, "{commit}");
         }
+        let gguf: RepoId = "a/b:Q4_0".parse().unwrap();
+        assert_eq!(cache.find(&gguf), None);
+        let file = model.join("snapshots").join(COMMIT).join("m-q4_0.gguf");
+        fs::write(&file, "").unwrap();
+        assert_eq!(cache.find(&gguf), Some(file));
         let exact: RepoId = format!("a/b@{COMMIT}").parse().unwrap();
         assert_eq!(cache.find(&exact), cache.find(&id));
         fs::create_dir_all(cache.own().join("models--a--b/refs")).unwrap();

@@ -12,7 +12,7 @@ use crate::HubError;
 /// What the list of a model's files may be.
 const LISTING_LIMIT: u64 = 16 << 20;
 
-/// Brings a model into our own cache and tells its folder: configuration, tokenizer and weights.
+/// Brings a model into our own cache and tells its folder, with configuration, tokenizer and weights, or its GGUF file.
 ///
 /// Files appear in full or not at all, and the revision leads to its folder only when all are there. What
 /// is there already is not fetched again. `tell` hears what is fetched.
@@ -43,7 +43,7 @@ pub fn download(
         .map_err(|error| remote(&address, format!("the list of files broke off ({error})")))?;
     let fault = |problem: String| remote(&address, problem);
     let listing = Listing::parse(&text).map_err(fault)?;
-    let mut wanted = listing.wanted().map_err(fault)?;
+    let mut wanted = listing.wanted(id.gguf()).map_err(fault)?;
 
     let folder = cache.own().join(id.folder());
     let snapshot = folder.join("snapshots").join(&listing.sha);
@@ -71,5 +71,8 @@ pub fn download(
     let refs = folder.join("refs");
     fs::create_dir_all(&refs).map_err(HubError::io("create", &refs))?;
     write_atomic_bytes(&refs.join(id.revision()), listing.sha.as_bytes())?;
-    Ok(snapshot)
+    Ok(match wanted.as_slice() {
+        [entry] if entry.name.ends_with(".gguf") => snapshot.join(&entry.name),
+        _ => snapshot,
+    })
 }

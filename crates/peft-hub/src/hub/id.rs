@@ -1,11 +1,12 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// The name of a model on the hub, `organisation/name`, perhaps with `@revision`.
+/// The name of a model on the hub, `organisation/name`, perhaps with `:file` and `@revision`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RepoId {
     owner: String,
     name: String,
+    gguf: Option<String>,
     revision: String,
 }
 
@@ -16,6 +17,7 @@ impl RepoId {
         Self {
             owner: "sentence-transformers".into(),
             name: "all-MiniLM-L6-v2".into(),
+            gguf: None,
             revision: "main".into(),
         }
     }
@@ -23,6 +25,11 @@ impl RepoId {
     /// `organisation/name`.
     pub fn name(&self) -> String {
         format!("{}/{}", self.owner, self.name)
+    }
+
+    /// Which of its GGUF files is meant, if one is: a name or what the name ends with, such as `Q4_K_M`.
+    pub fn gguf(&self) -> Option<&str> {
+        self.gguf.as_deref()
     }
 
     /// A branch, a tag or a commit; `main` unless given.
@@ -39,6 +46,9 @@ impl RepoId {
 impl fmt::Display for RepoId {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         write!(f, "{}/{}", self.owner, self.name)?;
+        if let Some(gguf) = &self.gguf {
+            write!(f, ":{gguf}")?;
+        }
         match self.revision.as_str() {
             "main" => Ok(()),
             revision => write!(f, "@{revision}"),
@@ -51,6 +61,10 @@ impl FromStr for RepoId {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (id, revision) = text.split_once('@').unwrap_or((text, "main"));
+        let (id, gguf) = match id.split_once(':') {
+            Some((id, gguf)) => (id, Some(gguf)),
+            None => (id, None),
+        };
         let parts = id.split_once('/').filter(|(owner, name)| {
             let part = |part: &str| plain(part) && !part.contains("--");
             part(owner) && part(name)
@@ -60,12 +74,18 @@ impl FromStr for RepoId {
                 "`{text}` is no name of a model, such as `organisation/name`"
             ));
         };
+        if let Some(gguf) = gguf.filter(|gguf| !plain(gguf)) {
+            return Err(format!(
+                "`{gguf}` is no GGUF file of a model, nor the end of its name, such as `Q4_K_M`"
+            ));
+        }
         if !plain(revision) {
             return Err(format!("`{revision}` is no branch, tag or commit"));
         }
         Ok(Self {
             owner: owner.to_owned(),
             name: name.to_owned(),
+            gguf: gguf.map(str::to_owned),
             revision: revision.to_owned(),
         })
     }
@@ -99,8 +119,18 @@ mod tests {
             (id.revision(), id.to_string().as_str()),
             ("v1.0", "a/b@v1.0")
         );
+        let id: RepoId = "a/b-GGUF:Q4_K_M@v1".parse().unwrap();
+        assert_eq!(
+            (id.name().as_str(), id.gguf(), id.revision()),
+            ("a/b-GGUF", Some("Q4_K_M"), "v1")
+        );
+        assert_eq!(id.to_string(), "a/b-GGUF:Q4_K_M@v1");
         for bad in [
             "",
+            "a/b:",
+            "a/b:../c",
+            "a/b:c:d",
+            "a:c",
             "a",
             "a/b/c",
             "../b",

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::gguf;
 use super::id::{is_commit, plain};
 
 /// Configuration and vocabularies.
 const SMALL: &[&str] = &[
     "config.json",
+    "generation_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -16,6 +18,11 @@ const SMALL: &[&str] = &[
     "vocab.txt",
     "vocab.json",
     "merges.txt",
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "chat_template.jinja",
+    "chat_template.json",
 ];
 /// Weights in the order of preference: one file, or the list of several.
 const WEIGHTS: &[&str] = &[
@@ -75,8 +82,17 @@ impl Listing {
         Ok(listing)
     }
 
-    /// Configuration, vocabularies, and the weights or the index of them.
-    pub fn wanted(&self) -> Result<Vec<Entry>, String> {
+    /// Configuration, vocabularies, and the weights or the index of them; or one GGUF file, which has all of it, where
+    /// `gguf` says which or there is nothing else.
+    pub fn wanted(&self, gguf: Option<&str>) -> Result<Vec<Entry>, String> {
+        let names = || self.siblings.iter().map(|file| file.rfilename.as_str());
+        let folder = WEIGHTS
+            .iter()
+            .any(|wanted| names().any(|name| name == *wanted));
+        if gguf.is_some() || !folder && names().any(|name| name.ends_with(".gguf")) {
+            let name = gguf::choose(names().filter(|name| plain(name)), gguf)?;
+            return Ok(self.entry(name, WEIGHT_LIMIT)?.into_iter().collect());
+        }
         let mut wanted = Vec::new();
         for name in SMALL {
             wanted.extend(self.entry(name, SMALL_LIMIT)?);
@@ -92,7 +108,7 @@ impl Listing {
             }
         }
         Err(format!(
-            "the model has none of {}: its format cannot be read",
+            "the model has none of {}, nor a GGUF file: its format cannot be read",
             WEIGHTS.join(", ")
         ))
     }
@@ -156,27 +172,52 @@ mod tests {
                {"rfilename":"model.safetensors","size":8,"lfs":{"sha256":"AB","size":8}}"#,
         );
         let names: Vec<_> = listing
-            .wanted()
+            .wanted(None)
             .unwrap()
             .into_iter()
             .map(|e| e.name)
             .collect();
         assert_eq!(names, ["config.json", "model.safetensors"]);
-        assert_eq!(listing.wanted().unwrap()[1].sha256.as_deref(), Some("ab"));
+        assert_eq!(
+            listing.wanted(None).unwrap()[1].sha256.as_deref(),
+            Some("ab")
+        );
+    }
+
+    #[test]
+    fn a_gguf_file_is_all_of_a_model() {
+        let both = listing(
+            r#"{"rfilename":"config.json","size":2},{"rfilename":"model.safetensors","size":8},
+               {"rfilename":"m-Q8_0.gguf","size":5},{"rfilename":"a/m-Q4_0.gguf","size":4}"#,
+        );
+        let names = |listing: &Listing, gguf| {
+            listing.wanted(gguf).map(|entries| {
+                entries
+                    .into_iter()
+                    .map(|entry| entry.name)
+                    .collect::<Vec<_>>()
+            })
+        };
+        assert_eq!(names(&both, None).unwrap().len(), 2);
+        assert_eq!(names(&both, Some("Q8_0")).unwrap(), ["m-Q8_0.gguf"]);
+        assert!(names(&both, Some("Q4_0")).is_err());
+        let only =
+            listing(r#"{"rfilename":"config.json","size":2},{"rfilename":"m.gguf","size":5}"#);
+        assert_eq!(names(&only, None).unwrap(), ["m.gguf"]);
     }
 
     #[test]
     fn what_makes_no_sense_is_refused() {
         assert!(Listing::parse("[]").is_err());
         assert!(Listing::parse(r#"{"sha":"../..","siblings":[]}"#).is_err());
-        let none = listing(r#"{"rfilename":"config.json","size":2}"#).wanted();
+        let none = listing(r#"{"rfilename":"config.json","size":2}"#).wanted(None);
         assert!(none.unwrap_err().contains("model.safetensors"));
-        let huge = listing(r#"{"rfilename":"config.json","size":99999999999}"#).wanted();
+        let huge = listing(r#"{"rfilename":"config.json","size":99999999999}"#).wanted(None);
         assert!(
             huge.unwrap_err()
                 .contains("config.json has 99999999999 bytes")
         );
-        let unknown = listing(r#"{"rfilename":"model.safetensors"}"#).wanted();
+        let unknown = listing(r#"{"rfilename":"model.safetensors"}"#).wanted(None);
         assert!(unknown.unwrap_err().contains("size"));
     }
 

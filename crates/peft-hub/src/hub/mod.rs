@@ -1,6 +1,7 @@
 //! Models of the Hugging Face Hub.
 
 mod cache;
+mod gguf;
 mod id;
 
 #[cfg(feature = "download")]

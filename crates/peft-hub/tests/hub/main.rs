@@ -113,6 +113,38 @@ fn a_model_is_fetched_once_and_found_again() {
 }
 
 #[test]
+fn a_gguf_file_is_fetched_alone_and_found_again() {
+    let cache = tempfile::tempdir().unwrap();
+    let server = Server::start(|request| {
+        let bytes = weights();
+        let files: [(&str, &[u8], bool); 3] = [
+            ("config.json", b"{}", false),
+            ("m-Q4_K_M.gguf", &bytes, true),
+            ("m-Q8_0.gguf", &bytes, true),
+        ];
+        match request.path.ends_with("m-Q4_K_M.gguf") {
+            true => file(request, &bytes),
+            false => answer("200 OK", "", &listing(&files)),
+        }
+    });
+    let hub = HubCache::new(cache.path(), Vec::new());
+    let get = |name: &str| {
+        let id: RepoId = name.parse().unwrap();
+        download(&client(&server), &id, &hub, &|_| {}).map(|path| (path, hub.find(&id)))
+    };
+    let several = get("org/model").unwrap_err().to_string();
+    assert!(
+        several.contains("m-Q4_K_M.gguf, m-Q8_0.gguf") && several.contains("name:Q4_K_M"),
+        "{several}"
+    );
+    let (path, found) = get("org/model:q4_k_m").unwrap();
+    assert!(path.ends_with("m-Q4_K_M.gguf"), "{}", path.display());
+    assert_eq!(fs::read(&path).unwrap(), weights());
+    assert_eq!(found, Some(path));
+    assert!(get("org/model:Q5_0").is_err());
+}
+
+#[test]
 fn a_line_that_breaks_is_gone_on_with() {
     let cache = tempfile::tempdir().unwrap();
     let asked = AtomicUsize::new(0);
