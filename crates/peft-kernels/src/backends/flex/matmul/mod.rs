@@ -13,11 +13,14 @@ mod job;
 mod lookup;
 mod pack;
 mod plan;
+mod rounded;
 mod sets;
 #[cfg(test)]
 mod tests;
 mod tile;
 mod vector;
+
+use core::any::TypeId;
 
 use half::{bf16, f16};
 
@@ -30,6 +33,8 @@ use super::view::{Matrix, Target};
 use plan::{Plan, segments};
 use sets::Instructions;
 use tile::{MAX_ROWS, Sink};
+
+use crate::Compute;
 
 /// The right-hand side of a product.
 #[derive(Clone, Copy)]
@@ -145,8 +150,39 @@ pub unsafe fn multiply<T: Real>(
     terms: &[Term<T>],
     threads: Threads,
 ) {
-    // SAFETY: the caller's promise; the set is this machine's.
-    unsafe { multiply_by(sets::best(), out, start, terms, threads) }
+    let set = sets::best();
+    if TypeId::of::<T>() != TypeId::of::<f32>() || crate::compute() == Compute::F32 {
+        // SAFETY: the caller's promise; the set is this machine's.
+        return unsafe { multiply_by(set, out, start, terms, threads) };
+    }
+    let mut start = start;
+    // One by one, so that none depends on which others there are.
+    for part in 0..terms.len().max(1) {
+        let term = &terms[part.min(terms.len())..terms.len().min(part + 1)];
+        // SAFETY: as above; what is cast is of the very type.
+        unsafe {
+            match term {
+                [term] if !dots::suits(term) && rounded::suits(term, out.cols) => {
+                    let sink = out.sink(start);
+                    let (term, sink) = (&raw const *term, &raw const sink);
+                    rounded::multiply(
+                        rounded::best(),
+                        &*term.cast::<Term<f32>>(),
+                        *sink.cast::<Sink<f32>>(),
+                        threads,
+                    );
+                }
+                _ => multiply_by(set, out, start, term, threads),
+            }
+        }
+        start = Start::Output;
+    }
+}
+
+/// The units for products in bfloat16; `None` if the machine has none.
+pub fn bf16_units() -> Option<&'static str> {
+    let units = rounded::best();
+    units.native.then_some(units.name)
 }
 
 /// [`multiply`] with a set of instructions, which the machine must have.
@@ -182,15 +218,7 @@ unsafe fn multiply_by<T: Real>(
         [term] if let Some(turned) = turned(term) => {
             let sink = plan.sink;
             let plan = Plan {
-                sink: Sink {
-                    row_stride: sink.col_stride,
-                    col_stride: sink.row_stride,
-                    start_row_stride: sink.start_col_stride,
-                    start_col_stride: sink.start_row_stride,
-                    rows: sink.cols,
-                    cols: sink.rows,
-                    ..sink
-                },
+                sink: sink.transposed(),
                 terms: &[turned],
                 segments: plan.segments,
             };

@@ -40,6 +40,19 @@ pub struct Sink<T> {
 }
 
 impl<T> Sink<T> {
+    /// The same for the transposed result.
+    pub fn transposed(self) -> Self {
+        Self {
+            row_stride: self.col_stride,
+            col_stride: self.row_stride,
+            start_row_stride: self.start_col_stride,
+            start_col_stride: self.start_row_stride,
+            rows: self.cols,
+            cols: self.rows,
+            ..self
+        }
+    }
+
     /// The part that a tile writes; `again` if it adds to what an earlier pass wrote.
     pub fn part(self, row: usize, col: usize, rows: usize, cols: usize, again: bool) -> Self {
         let (row, col) = (row as isize, col as isize);

@@ -1,0 +1,45 @@
+//! In what type products are computed on the CPU.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// In what type the factors of products of `f32` are multiplied on flex, Burn's CPU backend; sums, and all that is no
+/// product, are of `f32` in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Compute {
+    /// As they are.
+    #[default]
+    F32,
+    /// Rounded to bfloat16, to nearest, ties to even: 8 bits of precision, and on processors with units for it many times
+    /// the rate. Products of up to four rows, as in generating a text, stay as they are: reading the weights bounds them.
+    Bf16,
+}
+
+static CHOSEN: AtomicU8 = AtomicU8::new(0);
+
+/// Choose for all products of this process from now on.
+///
+/// Results depend on it as they do on the processor's instructions: the same choice gives the same bits, whatever the number
+/// of threads.
+pub fn set_compute(compute: Compute) {
+    CHOSEN.store(compute as u8, Ordering::Relaxed);
+}
+
+/// What products are computed in.
+pub fn compute() -> Compute {
+    match CHOSEN.load(Ordering::Relaxed) {
+        1 => Compute::Bf16,
+        _ => Compute::F32,
+    }
+}
+
+/// The processor's units for products in bfloat16: `AMX` or `AVX-512 BF16`; `None` where the same products are made of
+/// other instructions, which is slower than `f32`.
+pub fn bf16_units() -> Option<&'static str> {
+    #[cfg(feature = "flex")]
+    {
+        crate::backends::flex::bf16_units()
+    }
+    #[cfg(not(feature = "flex"))]
+    None
+}
