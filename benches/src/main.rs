@@ -23,7 +23,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use peft_run::{DeviceChoice, resident_anonymous};
+use peft_run::{ComputeType, Computing, DeviceChoice, resident_anonymous};
 use rayon::ThreadPool;
 use serde_json::{Value, json};
 
@@ -46,6 +46,7 @@ static ALLOCATOR: memory::Counted = memory::Counted;
 struct Slot {
     case: Box<dyn Case + Send>,
     threads: ThreadPool,
+    compute: ComputeType,
 }
 
 fn main() -> Result<()> {
@@ -125,7 +126,15 @@ fn set_up(
         "rss_anon_bytes": resident_anonymous(),
         "setup_s": start.elapsed().as_secs_f64(),
     });
-    slots.insert(setup.name, Slot { case, threads });
+    let compute = setup.compute;
+    slots.insert(
+        setup.name,
+        Slot {
+            case,
+            threads,
+            compute,
+        },
+    );
     Ok(answer)
 }
 
@@ -139,6 +148,7 @@ fn run(
         .get_mut(name)
         .with_context(|| format!("nothing is set up as `{name}`"))?;
     let before = resident_anonymous();
+    let _computing = Computing::begin(slot.compute);
     let sampler = sample_memory.then(Sampler::start);
     let (mut times, mut tokens, mut losses) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..iterations {

@@ -1,5 +1,6 @@
 //! The commands of a driver.
 
+use peft_run::ComputeType;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -49,6 +50,9 @@ pub struct Setup {
     pub case: String,
     #[serde(default = "two")]
     pub threads: usize,
+    /// Type in which products are computed.
+    #[serde(default)]
+    pub compute: ComputeType,
     #[serde(default)]
     pub batch: usize,
     #[serde(default)]

@@ -31,7 +31,7 @@ At start it prints {"ready":true,"versions":{…},"pid":N,"cpu_capability":"AVX5
 {"op":"setup","name":S?,"case":"tokenise","model":DIR,"data":CSV,"max_length":256,"threads":2}
     The texts of the CSV by the folder's tokenizer.json, Tokenizer.encode_batch on that many threads, and nothing else; reading the CSV
     is not timed. Threads are the process's own and start once: a process has one number of them.
-In every case "adapter" may also be another method of PEFT by its peft_type in lower case, with "settings" for its configuration.
+In every case "autocast":true computes the forward pass under torch.autocast("cpu", dtype=torch.bfloat16), and "adapter" may also be another method of PEFT by its peft_type in lower case, with "settings" for its configuration.
 {"op":"run","name":S?,"iterations":N,"sample_memory":true?}
     -> {"ok":true,"name":S,"times_s":[…],"real_tokens":[…],"padded_tokens":[…],"losses":[…]?,"rss_anon_peak_bytes":N,
         "rss_anon_before_bytes":N}      peak = RssAnon of /proc/self/status, sampled every 2 ms during the run
@@ -116,10 +116,11 @@ class BertLayerCase:
 
     def iteration(self):
         if not self.train:
-            with torch.no_grad():
+            with torch.no_grad(), autocast():
                 self.model(self.input)
             return self.tokens, self.tokens, None
-        loss = (self.model(self.input) * self.probe).mean()
+        with autocast():
+            loss = (self.model(self.input) * self.probe).mean()
         loss.backward()
         if self.optimizer:
             self.optimizer.step()
@@ -151,7 +152,8 @@ class LinearCase:
         self.tokens = shape[0] * shape[1]
 
     def iteration(self):
-        loss = (self.model(self.input) * self.probe).mean()
+        with autocast():
+            loss = (self.model(self.input) * self.probe).mean()
         loss.backward()
         for p in self.model.parameters():
             p.grad = None
@@ -194,7 +196,7 @@ class MinilmStepCase:
                 batch[key] = torch.nn.functional.pad(batch[key], (0, self.max_length - batch[key].shape[1]))
         real, padded = int(batch["attention_mask"].sum()), batch["input_ids"].numel()
         if not self.train:
-            with torch.no_grad():
+            with torch.no_grad(), autocast():
                 loss = self.model(**batch).loss.item()
             return real, padded, loss
         return real, padded, step(self.model, batch, self.trained, self.optimizer)
@@ -256,9 +258,15 @@ class TokeniseCase:
         return tokens, tokens, None
 
 
+def autocast():
+    """What the forward pass of the case at hand computes in."""
+    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocasts)
+
+
 def step(model, batch, trained, optimizer):
     """Forward, backward, clipping and AdamW; returns the loss."""
-    loss = model(**batch).loss
+    with autocast():
+        loss = model(**batch).loss
     loss.backward()
     torch.nn.utils.clip_grad_norm_(trained, 1.0)
     optimizer.step()
@@ -269,6 +277,8 @@ def step(model, batch, trained, optimizer):
 CASES = {"bert_layer": BertLayerCase, "linear": LinearCase, "minilm_step": MinilmStepCase, "bert_base_step": BertBaseStepCase,
          "smollm2_step": Smollm2StepCase, "tokenise": TokeniseCase}
 slots = {}
+# Whether the case at hand computes in bfloat16.
+autocasts = False
 
 
 def setup(command):
@@ -283,7 +293,7 @@ def setup(command):
         raise ValueError(f"unknown mode {command['mode']!r}; known: forward, train")
     torch.set_num_threads(threads)
     case = CASES[command["case"]](command)
-    slots[name] = (case, threads)
+    slots[name] = (case, threads, command.get("autocast", False))
     trained = sum(p.numel() for p in case.model.parameters() if p.requires_grad)
     return {"ok": True, "name": name, "trainable_parameters": trained, "rss_anon_bytes": rss_anon(),
             "setup_s": time.perf_counter() - began}
@@ -293,7 +303,8 @@ def run(command):
     name = command.get("name", "default")
     if name not in slots:
         raise ValueError(f"nothing is set up under the name {name!r}; send a setup first")
-    case, threads = slots[name]
+    global autocasts
+    case, threads, autocasts = slots[name]
     torch.set_num_threads(threads)
     times, real, padded, losses = [], [], [], []
     before = rss_anon()

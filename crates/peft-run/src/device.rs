@@ -5,7 +5,9 @@ use std::{fmt, str::FromStr};
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use crate::RunError;
+use peft_core::kernels::bf16_units;
+
+use crate::{ComputeType, RunError};
 
 /// A device by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -86,6 +88,32 @@ pub struct SelectedDevice {
     pub kind: &'static str,
     /// What it is and why it was chosen.
     pub reason: String,
+}
+
+impl SelectedDevice {
+    /// Say in what type it computes products.
+    ///
+    /// # Errors
+    /// If it has no choice of it.
+    pub fn computing(mut self, compute: ComputeType) -> Result<Self, RunError> {
+        if compute == ComputeType::F32 {
+            return Ok(self);
+        }
+        if self.kind != "cpu (flex)" {
+            return Err(RunError::setting(
+                "`compute`",
+                format!("{} computes in the types of its tensors", self.kind),
+                "leave it out, or use `device` cpu",
+            ));
+        }
+        self.reason += &match bf16_units() {
+            Some(units) => format!(", products in bf16 by {units}"),
+            None => {
+                ", products in bf16, for which this processor has no units: f32 is faster".into()
+            }
+        };
+        Ok(self)
+    }
 }
 
 impl DeviceChoice {

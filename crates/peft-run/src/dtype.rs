@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use burn::tensor::{Device, FloatDType};
-use peft_core::kernels::has_blocks;
+use peft_core::kernels::{self, Compute, has_blocks};
 use peft_format::{BlockType, Dtype};
 use peft_models::{ModelFolder, Storage};
 use schemars::JsonSchema;
@@ -53,6 +53,60 @@ impl From<BaseDtype> for Dtype {
             BaseDtype::F16 => Self::F16,
             BaseDtype::Bf16 => Self::BF16,
         }
+    }
+}
+
+/// A type in which products are computed on the CPU; their sums, and all that is no product, are of single precision in
+/// any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ComputeType {
+    /// Single precision.
+    #[default]
+    F32,
+    /// Factors rounded to bfloat16.
+    Bf16,
+}
+
+impl FromStr for ComputeType {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "f32" => Ok(Self::F32),
+            "bf16" => Ok(Self::Bf16),
+            _ => Err("the types are f32 and bf16".into()),
+        }
+    }
+}
+
+impl From<ComputeType> for Compute {
+    fn from(compute: ComputeType) -> Self {
+        match compute {
+            ComputeType::F32 => Self::F32,
+            ComputeType::Bf16 => Self::Bf16,
+        }
+    }
+}
+
+/// Products of this process are of a type while this lives, and then again of what they were of before.
+#[derive(Debug)]
+pub struct Computing {
+    before: Compute,
+}
+
+impl Computing {
+    /// From now on.
+    pub fn begin(compute: ComputeType) -> Self {
+        let before = kernels::compute();
+        kernels::set_compute(compute.into());
+        Self { before }
+    }
+}
+
+impl Drop for Computing {
+    fn drop(&mut self) {
+        kernels::set_compute(self.before);
     }
 }
 

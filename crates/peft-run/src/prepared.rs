@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The settings that decide what is prepared. Runs may differ in all others.
-const FIXED: [&str; 21] = [
+const FIXED: [&str; 22] = [
     "model",
     "data",
     "eval_data",
@@ -37,6 +37,7 @@ const FIXED: [&str; 21] = [
     "model_dropout",
     "base_dtype",
     "quantize",
+    "compute",
     "seed",
     "device",
 ];
@@ -86,7 +87,7 @@ impl Prepared {
             choice,
             kind,
             mut reason,
-        } = config.device.select()?;
+        } = config.device.select()?.computing(config.compute)?;
         let device = device.autodiff();
         let mut folder = ModelFolder::open(&config.model)?;
         let base = BaseFile::of(&folder)?;

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
-    BaseDtype, BaseOptions, ClassWeights, DeviceChoice, Evaluation, Prepared, Progress, Quantize,
-    RunError, ScheduleKind,
+    BaseDtype, BaseOptions, ClassWeights, ComputeType, DeviceChoice, Evaluation, Prepared,
+    Progress, Quantize, RunError, ScheduleKind,
     config::{NamesOrPattern, NumbersOrRanges},
     session::{Claim, Session, Started},
 };
@@ -129,6 +129,10 @@ pub struct RunConfig {
     /// its own blocks by itself.
     #[schemars(extend("x-value" = "TYPE", "x-default" = "no"))]
     pub quantize: Option<Quantize>,
+    /// Type in which products are computed on the CPU: bf16 rounds their factors, which is faster where the processor has
+    /// units for it, and changes results in the third digit.
+    #[schemars(extend("x-value" = "TYPE", "x-default" = "f32"))]
+    pub compute: ComputeType,
     /// Compute the blocks again for their gradients instead of keeping what they need: less memory,
     /// more time.
     pub recompute: bool,
@@ -227,6 +231,7 @@ impl Default for RunConfig {
             model_dropout: None,
             base_dtype: None,
             quantize: None,
+            compute: ComputeType::F32,
             recompute: false,
             max_length: 128,
             seed: 0,

@@ -253,6 +253,16 @@ pub fn all() -> Vec<Case> {
     add("merge-sdctft-4096".into(), Kind::Alone, merge, None, 1);
     cases.extend(super::sparse_cases::all());
     cases.extend(super::language_cases::all());
+    cases.extend(super::compute_cases::all(&[
+        ("layer-train-lora", layer("train", "lora"), 3),
+        ("minilm-step", minilm("grouped"), 8),
+        ("bert-base-step", bert_base(false), 1),
+        (
+            "smollm2-step-lora",
+            super::language_cases::step("lora", "f32", false),
+            1,
+        ),
+    ]));
     cases
 }
 

@@ -11,7 +11,7 @@ const WEIGHTS_Q4_1: u64 = 98_362_432 - 1_785_664;
 
 /// A whole training step of 8 rows of 256 tokens with LoRA of rank 8, on queries and values or on all linear
 /// layers; `base` is f32 or q4_1.
-fn step(adapter: &str, base: &str, recompute: bool) -> Value {
+pub fn step(adapter: &str, base: &str, recompute: bool) -> Value {
     json!({"case": "smollm2_step", "batch": 8, "seq": 256, "mode": "train", "adapter": adapter, "rank": 8,
         "alpha": 16, "targets": ["q_proj", "v_proj"], "base": base, "recompute": recompute})
 }

@@ -14,6 +14,9 @@ pub struct Machine {
     pub system: String,
     pub cores: usize,
     pub vector_units: Vec<String>,
+    /// Vendor, family and model, which tell the class of a processor and not which one it is.
+    #[serde(default)]
+    pub processor: String,
     pub memory_gib: Option<u64>,
     /// Over the last minute before the run: above the one of an idle machine, times are not to be trusted.
     pub load_before: Option<f64>,
@@ -28,6 +31,20 @@ impl Machine {
             .lines()
             .find(|line| line.starts_with("flags"))
             .unwrap_or_default();
+        let field = |name: &str| {
+            let line = cpu
+                .lines()
+                .find(|line| line.split(':').next().map(str::trim) == Some(name));
+            line.and_then(|line| line.split(':').nth(1))
+                .unwrap_or("unknown")
+                .trim()
+        };
+        let processor = format!(
+            "{} family {} model {}",
+            field("vendor_id"),
+            field("cpu family"),
+            field("model")
+        );
         let has = |name: &&str| flags.split(' ').any(|flag| flag == *name);
         let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
         let kilobytes = memory
@@ -39,10 +56,11 @@ impl Machine {
             architecture: std::env::consts::ARCH.to_owned(),
             system: std::env::consts::OS.to_owned(),
             cores: thread::available_parallelism().map_or(1, usize::from),
-            vector_units: (["avx2", "fma", "avx512f"].into_iter())
+            vector_units: (["avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16"].into_iter())
                 .filter(has)
                 .map(str::to_owned)
                 .collect(),
+            processor,
             memory_gib: kilobytes.map(|count| (count + (1 << 19)) >> 20),
             load_before: load.split(' ').next().and_then(|word| word.parse().ok()),
             rustc: said("rustc", &["--version"]),
@@ -53,8 +71,12 @@ impl Machine {
     /// For the head of a report: cores, vector units, compiler, commit, load.
     pub fn line(&self, threads: u32) -> String {
         format!(
-            "{threads} of {} cores ({}, {}; {}), {} GiB. {}; commit {}. Load before the run: {}.",
+            "{threads} of {} cores ({}{}, {}; {}), {} GiB. {}; commit {}. Load before the run: {}.",
             self.cores,
+            match self.processor.as_str() {
+                "" => String::new(),
+                processor => format!("{processor}, "),
+            },
             self.architecture,
             self.system,
             self.vector_units.join(", "),

@@ -2,6 +2,7 @@
 
 mod cases;
 mod completion;
+mod compute_cases;
 mod concentration;
 mod energy;
 mod kernels;

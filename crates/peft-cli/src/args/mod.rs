@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use peft_run::{
-    AdapterFormat, BaseDtype, BaseOptions, ByteSize, DeviceChoice, Quantize, RunConfig, RunError,
-    Sources,
+    AdapterFormat, BaseDtype, BaseOptions, ByteSize, ComputeType, DeviceChoice, Quantize,
+    RunConfig, RunError, Sources,
     data::{Delimiter, Format, Task},
 };
 
@@ -282,6 +282,14 @@ pub struct BaseArgs {
     /// Quantise the weights of the base's linear layers as they are loaded: nf4, int8 or int4.
     #[arg(long, value_name = "TYPE", help_heading = "Compute")]
     pub quantize: Option<Quantize>,
+    /// Type in which products are computed on the CPU: f32 or bf16.
+    #[arg(
+        long,
+        value_name = "TYPE",
+        default_value = "f32",
+        help_heading = "Compute"
+    )]
+    pub compute: ComputeType,
 }
 
 impl From<&BaseArgs> for BaseOptions {

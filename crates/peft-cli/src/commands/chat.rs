@@ -8,7 +8,7 @@ use std::{
 use anyhow::Result;
 use peft_run::{Chat, Finish, Generator, GeneratorModel, OpenGenerator, blame};
 
-use super::{compute, generate::template, opened::expect_folder};
+use super::{compute_as, generate::template, opened::expect_folder};
 use crate::{args::ChatArgs, interrupt};
 
 /// `peft chat`: every line of standard input is a turn, and every answer goes to standard output.
@@ -16,7 +16,7 @@ pub fn chat(args: &ChatArgs) -> Result<ExitCode> {
     if let Some(folder) = &args.adapter {
         expect_folder(folder, &folder.to_string_lossy())?;
     }
-    let selected = compute(&args.compute)?;
+    let (selected, _computing) = compute_as(&args.compute, &args.base)?;
     let adapters: Vec<(Option<&str>, &Path)> = args
         .adapter
         .iter()

@@ -9,14 +9,14 @@ use peft_run::{
 use serde_json::{Value, json};
 
 use super::{
-    class_report, columns, compute, evaluation_object, label_separator, opened::Opened, part_rows,
-    read_options,
+    class_report, columns, compute_as, evaluation_object, label_separator, opened::Opened,
+    part_rows, read_options,
 };
 use crate::args::EvalArgs;
 
 /// `peft eval`: one JSON object on standard output.
 pub fn eval(args: EvalArgs) -> Result<ExitCode> {
-    let selected = compute(&args.compute)?;
+    let (selected, _computing) = compute_as(&args.compute, &args.base)?;
     let device = &selected.device;
     let adapted = Opened::new(
         &args.model,

@@ -13,7 +13,7 @@ use peft_run::{
 };
 use serde_json::json;
 
-use super::{compute, prompts, prompts::Text};
+use super::{compute_as, prompts, prompts::Text};
 use crate::{args::GenerateArgs, interrupt};
 
 /// Texts whose answers are held in memory at a time.
@@ -42,7 +42,7 @@ pub fn generate(args: &GenerateArgs) -> Result<ExitCode> {
             .map(|(name, folder)| (Some(name), folder))
             .collect(),
     };
-    let selected = compute(&args.compute)?;
+    let (selected, _computing) = compute_as(&args.compute, &args.base)?;
     let mut opened = GeneratorModel::open(&OpenGenerator {
         model: &args.model,
         adapters: &adapters,

@@ -27,12 +27,12 @@ use std::io::{self, Write};
 
 use anyhow::{Context, Result};
 use peft_run::{
-    Confusion, Evaluation, SelectedDevice,
+    ComputeType, Computing, Confusion, Evaluation, SelectedDevice,
     data::{ColumnMap, ReadOptions},
 };
 use serde_json::{Map, Value, json};
 
-use crate::args::{ColumnArgs, ComputeArgs};
+use crate::args::{BaseArgs, ColumnArgs, ComputeArgs};
 
 pub use chat::chat;
 pub use completions::completions;
@@ -75,8 +75,18 @@ fn say(line: &str) -> io::Result<()> {
 
 /// Start the threads, choose the device and tell which it is.
 fn compute(args: &ComputeArgs) -> Result<SelectedDevice> {
+    compute_in(args, ComputeType::F32)
+}
+
+/// The same where there is a choice of the type of products: it holds while what comes with the device lives.
+fn compute_as(args: &ComputeArgs, base: &BaseArgs) -> Result<(SelectedDevice, Computing)> {
+    let selected = compute_in(args, base.compute)?;
+    Ok((selected, Computing::begin(base.compute)))
+}
+
+fn compute_in(args: &ComputeArgs, products: ComputeType) -> Result<SelectedDevice> {
     set_threads(args.threads)?;
-    let selected = args.device.select()?;
+    let selected = args.device.select()?.computing(products)?;
     eprintln!("device: {}", selected.reason);
     Ok(selected)
 }

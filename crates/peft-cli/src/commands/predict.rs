@@ -9,7 +9,7 @@ use peft_run::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{columns, compute, opened::Opened, part_rows, predicted::Place, read_options};
+use super::{columns, compute_as, opened::Opened, part_rows, predicted::Place, read_options};
 use crate::args::PredictArgs;
 
 /// `peft predict`: one JSON object a row, in the order of the data.
@@ -18,7 +18,7 @@ pub fn predict(args: PredictArgs) -> Result<ExitCode> {
         Some(path) => Some(Place::find(path, &args.data, args.overwrite)?),
         None => None,
     };
-    let selected = compute(&args.compute)?;
+    let (selected, _computing) = compute_as(&args.compute, &args.base)?;
     let adapted = Opened::new(
         &args.model,
         &args.adapters,

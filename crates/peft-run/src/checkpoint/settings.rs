@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use peft_core::kernels::bf16_units;
 use peft_data::{Format, Task};
 use peft_format::AdapterConfig;
 use peft_methods::{Entry, SCALE_RATE, by_name};
 use serde_json::{Map, Value, json};
 
 use super::{Ending, RunState, fingerprint::Fingerprint};
-use crate::{RunConfig, RunError, TaskFile};
+use crate::{ComputeType, RunConfig, RunError, TaskFile};
 
 /// Keys of `adapter_config.json` that say nothing about the adapter's values.
 const NOT_VALUES: [&str; 1] = ["base_model_name_or_path"];
@@ -136,6 +137,7 @@ pub const TIES: &str = "of equal selections";
 
 /// What a processor computes with, among the settings.
 const INSTRUCTIONS: &str = "the processor";
+const UNITS: &str = "the processor's units for bf16";
 
 /// How the files of a run are written.
 fn formats(config: &RunConfig) -> Vec<Format> {
@@ -230,6 +232,10 @@ pub fn settings(config: &RunConfig, resolved: &Resolved) -> Map<String, Value> {
     set("--base-dtype", json!(config.base_dtype));
     if let Some(quantize) = config.quantize {
         set("--quantize", json!(quantize));
+    }
+    if config.compute != ComputeType::F32 {
+        set("--compute", json!(config.compute));
+        set(UNITS, bf16_units().unwrap_or("none").into());
     }
     set("--seed", json!(config.seed));
     set("--device", json!(resolved.device));

@@ -25,7 +25,7 @@ use peft_train::{GradientSet, Objective, Selector, StepReport, Trainer, peak_mem
 
 use self::{phases::Before, probe::Probe};
 use crate::{
-    BaseFile, RunConfig, RunError, RunReport, TaskFile,
+    BaseFile, Computing, RunConfig, RunError, RunReport, TaskFile,
     batch::pack,
     blame,
     checkpoint::{CheckpointFolder, RunState},
@@ -73,6 +73,8 @@ pub(crate) struct Session<'a> {
     /// When it was last saved, and how long that took.
     saved: Instant,
     save_took: Duration,
+    /// In what type products are computed meanwhile.
+    _computing: Computing,
 }
 
 impl Session<'_> {

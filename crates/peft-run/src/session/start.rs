@@ -21,7 +21,7 @@ use super::{
     select::LAST,
 };
 use crate::{
-    Event, Plan, Prepared, Progress, RunConfig, RunError, RunReport,
+    Computing, Event, Plan, Prepared, Progress, RunConfig, RunError, RunReport,
     checkpoint::{
         self, CHECKPOINT, CheckpointFolder, Ending, FIRST, PhaseState, Resolved, RunState, TIES,
     },
@@ -56,6 +56,7 @@ impl<'a> Session<'a> {
         claim: Claim,
         progress: &'a mut dyn Progress,
     ) -> Result<Started<'a>, RunError> {
+        let computing = Computing::begin(config.compute);
         let Claim { log, start } = claim;
         let Prepared {
             folder,
@@ -253,6 +254,7 @@ impl<'a> Session<'a> {
             state,
             saved: Instant::now(),
             save_took: Duration::ZERO,
+            _computing: computing,
         };
         tidy(&output)?;
         if resumed {
