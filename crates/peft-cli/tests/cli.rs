@@ -236,6 +236,55 @@ fn memory_saving_flags_train_the_same_task() {
 }
 
 #[test]
+fn products_in_bf16_are_a_setting_with_bits_of_its_own() {
+    let work = Workspace::new();
+    let train = |output: &str, flags: &str| {
+        let fixed = "--steps 6 --batch-size 16 --max-length 24 --learning-rate 1e-2";
+        let flags: Vec<&str> = fixed.split(' ').chain(flags.split(' ')).collect();
+        let printed: Value = serde_json::from_str(&work.train(output, &flags)).unwrap();
+        let path = Path::new(&work.path(output)).join("adapter_model.safetensors");
+        let loss = printed["selection"]["loss"].as_f64().unwrap();
+        (std::fs::read(path).unwrap(), loss)
+    };
+    let (plain, exact) = train("f32", "--compute f32");
+    let (one, loss) = train("one", "--compute bf16 --threads 1");
+    let (two, _) = train("two", "--compute bf16 --threads 2");
+    assert!(one == two, "other bits with two threads");
+    assert!(one != plain, "the setting does nothing");
+    assert!((loss - exact).abs() < 2e-2, "{loss} and {exact}");
+    let record = std::fs::read_to_string(work.path("one/run.toml")).unwrap();
+    assert!(record.contains("compute = \"bf16\""), "{record}");
+    // What a run computes in is a part of it.
+    let [model, rows, out] = ["model", "rows.csv", "one"].map(|name| work.path(name));
+    let again = "--steps 6 --batch-size 16 --max-length 24 --learning-rate 1e-2 --resume";
+    let paths = [
+        "train", "--model", &model, "--data", &rows, "--output", &out,
+    ];
+    let again: Vec<&str> = paths.into_iter().chain(again.split(' ')).collect();
+    assert!(refused(&again).contains("--compute"), "{again:?}");
+    let measured = |compute: &str| {
+        let place = [
+            "eval",
+            "--model",
+            &model,
+            "--data",
+            &rows,
+            "--adapter",
+            &out,
+            "--compute",
+        ];
+        let printed: Value =
+            serde_json::from_str(&done(&[&place[..], &[compute]].concat())).unwrap();
+        printed["loss"].as_f64().unwrap()
+    };
+    let (exact, rounded) = (measured("f32"), measured("bf16"));
+    assert!(
+        exact != rounded && (exact - rounded).abs() < 2e-2,
+        "{exact} and {rounded}"
+    );
+}
+
+#[test]
 fn data_is_previewed_without_a_model_being_run() {
     let work = Workspace::new();
     let [model, rows] = ["model", "rows.csv"].map(|name| work.path(name));
