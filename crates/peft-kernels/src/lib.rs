@@ -64,6 +64,9 @@ mod rows;
 mod sparse;
 mod update;
 
+#[cfg(feature = "flex")]
+#[doc(hidden)]
+pub use backends::flex::bf16_spin;
 pub use compute::{Compute, bf16_units, compute, set_compute};
 pub use functions::*;
 pub use memory::{keep_freed_memory, release_freed_memory};

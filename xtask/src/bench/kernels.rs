@@ -31,6 +31,9 @@ struct Figures {
     quick: bool,
     copy_gb_s: f64,
     product_gflop_s: f64,
+    /// What multiplies numbers of two bytes; `None` if nothing of its own does.
+    bf16_units: Option<String>,
+    bf16_gflop_s: f64,
     kernels: Vec<Figure>,
 }
 
@@ -73,11 +76,16 @@ fn markdown(report: &Report) -> String {
     let mut text = format!(
         "# The kernels against the machine\n\n<!-- Written by `cargo xtask bench kernels`; changes by hand \
          are lost. -->\n\n{}\n\
-         On all threads a copy moves {:.1} GB/s, a matrix product computes {:.1} GFLOP/s. Raw figures: \
-         [kernels.json](kernels.json).\n",
+         On all threads a copy moves {:.1} GB/s, a matrix product computes {:.1} GFLOP/s, and {} {:.1} in bf16 of what is in \
+         registers. Raw figures: [kernels.json](kernels.json).\n",
         machine.line(figures.threads),
         figures.copy_gb_s,
         figures.product_gflop_s,
+        figures
+            .bf16_units
+            .as_deref()
+            .unwrap_or("the processor, which has no units for it,"),
+        figures.bf16_gflop_s,
     );
     if figures.quick {
         text.push_str("\n**A quick run on small tensors: nothing to conclude from.**\n");
@@ -102,7 +110,7 @@ fn markdown(report: &Report) -> String {
     }
     text.push_str(
         "\nEach figure is the least of many repetitions. Bytes count each tensor once, read or written; the \
-         limit of a rate in GB/s is the copy, of one in GFLOP/s the product. A kernel whose tensors stay in \
+         limit of a rate in GB/s is the copy, of one in GFLOP/s the product, of one in bf16 its units. A kernel whose tensors stay in \
          the cache can be faster than the copy. Backward passes compute all gradients of their inputs.\n",
     );
     text
@@ -128,6 +136,8 @@ mod tests {
             quick: true,
             copy_gb_s: 16.0,
             product_gflop_s: 100.0,
+            bf16_units: None,
+            bf16_gflop_s: 90.0,
             kernels: vec![figure(Some(1.0)), figure(None)],
         };
         let machine = Machine::look();

@@ -4,6 +4,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use burn::tensor::{Device, Distribution, Tensor};
+use peft_kernels::bf16_units;
 use serde_json::{Value, json};
 
 /// Sizes of the tensors.
@@ -40,6 +41,8 @@ pub enum Work {
     Bytes(usize),
     /// Multiplications and additions.
     Flops(usize),
+    /// The same in bfloat16.
+    Bf16Flops(usize),
 }
 
 struct Figure {
@@ -54,8 +57,8 @@ struct Figure {
 pub struct Bench {
     pub sizes: Sizes,
     quick: bool,
-    /// Bytes a second of a copy, multiplications and additions a second of a product.
-    pub limits: [f64; 2],
+    /// Bytes a second of a copy, multiplications and additions a second of a product, and of the units for bfloat16.
+    pub limits: [f64; 3],
     figures: Vec<Figure>,
 }
 
@@ -87,9 +90,14 @@ impl Bench {
         Self {
             sizes,
             quick,
-            limits: [f64::NAN; 2],
+            limits: [f64::NAN; 3],
             figures: Vec::new(),
         }
+    }
+
+    /// Whether only to see that it runs.
+    pub fn quick(&self) -> bool {
+        self.quick
     }
 
     /// Least seconds of one call.
@@ -178,6 +186,7 @@ impl Bench {
         match work {
             Work::Bytes(n) => (n as f64, self.limits[0], "GB/s"),
             Work::Flops(n) => (n as f64, self.limits[1], "GFLOP/s"),
+            Work::Bf16Flops(n) => (n as f64, self.limits[2], "GFLOP/s in bf16"),
         }
     }
 
@@ -200,6 +209,8 @@ impl Bench {
             "quick": self.quick,
             "copy_gb_s": self.limits[0] / 1e9,
             "product_gflop_s": self.limits[1] / 1e9,
+            "bf16_units": bf16_units(),
+            "bf16_gflop_s": self.limits[2] / 1e9,
             "kernels": self.figures.iter().map(figure).collect::<Vec<_>>(),
         })
     }
@@ -207,10 +218,12 @@ impl Bench {
     /// A table, for people.
     pub fn print(&self) {
         println!(
-            "{} threads; copy {:.1} GB/s, product {:.1} GFLOP/s; times in ms",
+            "{} threads; copy {:.1} GB/s, product {:.1} GFLOP/s, in bf16 by {} {:.1}; times in ms",
             rayon::current_num_threads(),
             self.limits[0] / 1e9,
-            self.limits[1] / 1e9
+            self.limits[1] / 1e9,
+            bf16_units().unwrap_or("no units"),
+            self.limits[2] / 1e9
         );
         let columns = ["ours", "burn", "ratio", "rate", "of limit"];
         let [ours, burn, ratio, rate, of_limit] = columns;

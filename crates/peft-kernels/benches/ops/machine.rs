@@ -1,7 +1,8 @@
-//! What the machine can do: a copy and a product on all threads.
+//! What the machine can do: a copy, a product, and products in bfloat16 of what is in registers, on all threads.
 
 use std::hint::black_box;
 
+use peft_kernels::bf16_spin;
 use rayon::prelude::*;
 
 use crate::Bench;
@@ -47,5 +48,17 @@ pub fn measure(bench: &mut Bench) {
             );
         }
     });
-    bench.limits = [2.0 * n as f64 / copy, 2.0 * (size as f64).powi(3) / product];
+    let rounds = if bench.quick() { 100 } else { 10_000 };
+    let mut of_round = 0;
+    let spin = bench.seconds(|| {
+        of_round = rayon::broadcast(|_| bf16_spin(black_box(rounds)))
+            .iter()
+            .sum();
+    });
+    let units = (of_round * rounds) as f64 / spin;
+    bench.limits = [
+        2.0 * n as f64 / copy,
+        2.0 * (size as f64).powi(3) / product,
+        units,
+    ];
 }

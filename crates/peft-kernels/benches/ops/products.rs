@@ -69,6 +69,15 @@ impl HostUpdate for Diagonal {
 }
 
 pub fn run(bench: &mut Bench) {
+    linears(bench, "", Work::Flops);
+    set_compute(Compute::Bf16);
+    linears(bench, ", bf16", Work::Bf16Flops);
+    set_compute(Compute::F32);
+    adapted(bench);
+}
+
+/// Frozen layers.
+fn linears(bench: &mut Bench, words: &str, work: fn(usize) -> Work) {
     let (rows, d, ffn) = (bench.sizes.rows(), bench.sizes.d(), bench.sizes.ffn);
     let device = Device::flex();
     for (inner, out) in [(d, d), (d, ffn), (ffn, d)] {
@@ -77,7 +86,7 @@ pub fn run(bench: &mut Bench) {
         let bias = |x: &Tensor<2>| Tensor::<1>::from_data(bias.to_data(), &x.device());
         // As a Hugging Face weight lies in its file: [out, in], read transposed.
         bench.both(
-            &format!("linear {rows}×{inner}×{out}"),
+            &format!("linear {rows}×{inner}×{out}{words}"),
             &|mut x| {
                 let b = bias(&x[0]);
                 linear(x.remove(0), x.remove(0).transpose(), Some(b))
@@ -87,9 +96,15 @@ pub fn run(bench: &mut Bench) {
                 portable::linear(x.remove(0), x.remove(0).transpose(), Some(b))
             },
             &[[rows, inner], [out, inner]],
-            [Work::Flops(product), Work::Flops(2 * product)],
+            [work(product), work(2 * product)],
         );
     }
+}
+
+/// Layers with something added to them, and a loss.
+fn adapted(bench: &mut Bench) {
+    let (rows, d) = (bench.sizes.rows(), bench.sizes.d());
+    let device = Device::flex();
     let (rank, weight) = (8, random([d, d], &device));
     let weight = |x: &Tensor<2>| Tensor::<2>::from_data(weight.to_data(), &x.device()).transpose();
     let (dense, thin) = (2 * rows * d * d, 2 * rows * rank * d);

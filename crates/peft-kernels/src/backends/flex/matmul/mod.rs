@@ -179,6 +179,13 @@ pub unsafe fn multiply<T: Real>(
     }
 }
 
+/// What the units for products in bfloat16 could do at most: products of registers alone, on the calling thread. Returns the
+/// multiplications and additions of a round.
+pub fn bf16_spin(rounds: usize) -> usize {
+    // SAFETY: the units are this machine's.
+    unsafe { (rounded::best().spin)(rounds) }
+}
+
 /// The units for products in bfloat16; `None` if the machine has none.
 pub fn bf16_units() -> Option<&'static str> {
     let units = rounded::best();

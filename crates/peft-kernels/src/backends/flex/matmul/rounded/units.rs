@@ -27,6 +27,8 @@ pub struct Units {
     /// Whether the processor has them: else the same products are made of others, which is no faster than `f32`.
     pub native: bool,
     pub(super) job: unsafe fn(&Product<'_>, &Job),
+    /// Nothing but products of what is in registers, so many rounds; multiplications and additions of a round.
+    pub spin: unsafe fn(usize) -> usize,
 }
 
 /// What a kind of units does.
@@ -349,6 +351,66 @@ impl Unit for Amx {
     }
 }
 
+fn plain_spin(rounds: usize) -> usize {
+    let mut sums = [[0f32; LINES]; 8];
+    let factors = core::hint::black_box([0.5f32; LINES]);
+    for _ in 0..rounds {
+        for sums in &mut sums {
+            for (sum, factor) in sums.iter_mut().zip(factors) {
+                *sum += factor * factor;
+            }
+        }
+        core::hint::black_box(&mut sums);
+    }
+    2 * 8 * LINES
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bf16")]
+unsafe fn dot_spin(rounds: usize) -> usize {
+    const CHAINS: usize = 16;
+    let factors = core::hint::black_box(_mm512_set1_epi32(0x3f00_3f00));
+    // SAFETY: registers of the same size.
+    let factors: __m512bh = unsafe { core::mem::transmute(factors) };
+    let mut sums = [_mm512_setzero_ps(); CHAINS];
+    for _ in 0..rounds {
+        for sum in &mut sums {
+            *sum = _mm512_dpbf16_ps(*sum, factors, factors);
+        }
+    }
+    core::hint::black_box(sums);
+    4 * CHAINS * LINES
+}
+
+#[cfg(target_arch = "x86_64")]
+unsafe fn amx_spin(rounds: usize) -> usize {
+    // SAFETY: the units are there, by the caller's promise.
+    unsafe {
+        Amx::begin();
+        asm!(
+            "tilezero tmm0",
+            "tilezero tmm1",
+            "tilezero tmm2",
+            "tilezero tmm3",
+            "tilezero tmm4",
+            "tilezero tmm5",
+            "tilezero tmm6",
+            "tilezero tmm7",
+            "2:",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            "tdpbf16ps tmm1, tmm4, tmm7",
+            "tdpbf16ps tmm2, tmm5, tmm6",
+            "tdpbf16ps tmm3, tmm5, tmm7",
+            "dec {rounds}",
+            "jnz 2b",
+            rounds = inout(reg) rounds.max(1) => _,
+            options(nostack, nomem),
+        );
+        Amx::end();
+    }
+    4 * 2 * LINES * LINES * DEPTH
+}
+
 fn plain_job(product: &Product<'_>, job: &Job) {
     // SAFETY: no instructions but those of every machine; the promises of `multiply` hold.
     unsafe { super::run::<Plain>(product, job) }
@@ -373,6 +435,7 @@ const PLAIN: Units = Units {
     name: "no bfloat16 units",
     native: false,
     job: plain_job,
+    spin: plain_spin,
 };
 
 /// All that this machine has, the best first.
@@ -391,12 +454,14 @@ pub fn all() -> &'static [Units] {
                     name: "AMX",
                     native: true,
                     job: amx_job,
+                    spin: amx_spin,
                 });
             }
             all.push(Units {
                 name: "AVX-512 BF16",
                 native: true,
                 job: dot_job,
+                spin: dot_spin,
             });
         }
         all.push(PLAIN);
