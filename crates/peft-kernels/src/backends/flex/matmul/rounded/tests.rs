@@ -73,7 +73,7 @@ proptest! {
             let (found, alone) = (compute(Threads::Pool), compute(Threads::Caller));
             prop_assert_eq!(&found, &alone);
             for i in 0..rows {
-                for j in 0..cols {
+                for (j, &addend) in row.iter().enumerate() {
                     let place = i * row_stride as usize + j * col_stride as usize;
                     let (mut sum, mut size) = (0.0, 0.0);
                     for l in 0..k {
@@ -83,7 +83,7 @@ proptest! {
                     let expected = f64::from(scale) * sum + match start {
                         0 => 0.0,
                         1 => f64::from(before[place]),
-                        _ => f64::from(row[j]),
+                        _ => f64::from(addend),
                     };
                     let error = (f64::from(found[place]) - expected).abs();
                     // A sum of so many roundings of f32.
