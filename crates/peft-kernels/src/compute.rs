@@ -10,8 +10,8 @@ pub enum Compute {
     /// As they are.
     #[default]
     F32,
-    /// Rounded to bfloat16, to nearest, ties to even: 8 bits of precision, and on processors with units for it many times
-    /// the rate. Products of up to four rows, as in generating a text, stay as they are: reading the weights bounds them.
+    /// Rounded to bfloat16, to nearest, ties to even: 8 bits of precision, by the processor's [units](bf16_units) for it,
+    /// which may be faster. Products of up to four rows, as in generating a text, stay as they are: reading the weights bounds them.
     Bf16,
 }
 
@@ -34,7 +34,7 @@ pub fn compute() -> Compute {
 }
 
 /// The processor's units for products in bfloat16: `AMX` or `AVX-512 BF16`; `None` where the same products are made of
-/// other instructions, which is slower than `f32`.
+/// other instructions, which is slower than `f32`. AVX-512 BF16 is not faster than `f32` on every processor.
 pub fn bf16_units() -> Option<&'static str> {
     #[cfg(feature = "flex")]
     {

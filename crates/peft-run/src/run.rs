@@ -129,8 +129,8 @@ pub struct RunConfig {
     /// its own blocks by itself.
     #[schemars(extend("x-value" = "TYPE", "x-default" = "no"))]
     pub quantize: Option<Quantize>,
-    /// Type in which products are computed on the CPU: bf16 rounds their factors, which is faster where the processor has
-    /// units for it, and changes results in the third digit.
+    /// Type in which products are computed on the CPU: bf16 rounds their factors, which is faster on processors with
+    /// AMX, on some with AVX-512 BF16, and changes results in the third digit.
     #[schemars(extend("x-value" = "TYPE", "x-default" = "f32"))]
     pub compute: ComputeType,
     /// Compute the blocks again for their gradients instead of keeping what they need: less memory,
