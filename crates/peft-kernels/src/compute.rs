@@ -17,7 +17,7 @@ pub enum Compute {
 
 static CHOSEN: AtomicU8 = AtomicU8::new(0);
 
-/// Choose for all products of this process from now on.
+/// Choose for all products of this process from now on, of all its threads: runs at the same time share the choice.
 ///
 /// Results depend on it as they do on the processor's instructions: the same choice gives the same bits, whatever the number
 /// of threads.

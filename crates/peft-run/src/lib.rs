@@ -81,5 +81,5 @@ pub use peft_methods as methods;
 pub use peft_models as models;
 pub use peft_train::{
     ClassFigures, Confusion, Evaluation, HeadNeed, Metrics, Objective, Prediction, ScheduleKind,
-    TrainError, peak_memory, resident_anonymous,
+    TrainError, less_is_better, peak_memory, resident_anonymous,
 };

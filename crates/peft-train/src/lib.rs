@@ -39,7 +39,7 @@ pub use memory::{peak_memory, resident_anonymous};
 pub use metrics::{Metrics, classification, multi_label, regression};
 pub use objective::{
     ClassFigures, Classification, Confusion, Evaluation, HeadNeed, MultiLabel, NextToken,
-    Objective, Prediction, Regression, Selector, Tally, Targets, Truth,
+    Objective, Prediction, Regression, Selector, Tally, Targets, Truth, less_is_better,
 };
 pub use optimizer::{AdamW, AdamWState, ParameterStep};
 pub use parameters::{

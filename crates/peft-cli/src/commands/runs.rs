@@ -5,7 +5,7 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use peft_run::{Evaluation, RunFolder, RunStatus, bytes, duration, figure};
+use peft_run::{Evaluation, RunFolder, RunStatus, bytes, duration, figure, less_is_better};
 use serde_json::{Map, Value, json};
 
 use super::{evaluation_object, table::TextTable};
@@ -51,8 +51,7 @@ fn sort(runs: &mut [RunFolder], column: &str) -> Result<()> {
             .collect::<Vec<_>>()
             .join(", ")
     );
-    let less_is_better =
-        ["loss", "mse", "perplexity", "time", "memory", "trained"].contains(&column);
+    let less_is_better = less_is_better(column) || ["time", "memory", "trained"].contains(&column);
     let of = |run: &RunFolder| {
         let value = match column {
             "time" => Some(run.train_time_s()),

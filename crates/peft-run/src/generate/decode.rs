@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use burn::Tensor;
-use peft_core::{AdapterChoice, AdapterContext, BASE};
+use peft_core::{AdapterChoice, AdapterContext, BASE, kernels::has_blocks};
 use peft_models::{Network, Output, PackedBatch, SequenceCache};
 
 use super::{Generator, sample, scores, sequence::Sequence};
@@ -48,13 +48,17 @@ impl Generator<'_> {
         if let (Some(choices), Some(roster)) = (choices, self.roster) {
             batch = batch.with_adapters(roster, &choices)?;
         }
-        // On a thread of the pool: handing it each of hundreds of small products would take longer than many of them.
-        let logits = rayon::scope(
-            |_| match self.model.run(&batch, &AdapterContext::inference()) {
-                Output::Tokens { hidden, head } => Some(host(head.logits(hidden))),
-                _ => None,
-            },
-        );
+        let pass = || match self.model.run(&batch, &AdapterContext::inference()) {
+            Output::Tokens { hidden, head } => Some(host(head.logits(hidden))),
+            _ => None,
+        };
+        let logits = match has_blocks(self.device) {
+            // The CPU: on a thread of the pool, for handing it each of hundreds of small products would take longer than
+            // many of them.
+            true => rayon::scope(|_| pass()),
+            // On a GPU each thread has a queue of its own.
+            false => pass(),
+        };
         let logits = logits.ok_or_else(super::no_language_head)?;
         let width = logits.len() / sequences.len();
         for (sequence, cache) in sequences.iter_mut().zip(batch.into_caches()) {

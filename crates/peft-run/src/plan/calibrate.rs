@@ -15,7 +15,9 @@ use peft_core::kernels::{layer_norm, linear, normal};
 use peft_format::atomic::write_atomic_bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{DeviceChoice, RunError, SelectedDevice, cache_folder, event::fault};
+use crate::{
+    ComputeType, Computing, DeviceChoice, RunError, SelectedDevice, cache_folder, event::fault,
+};
 
 const NAME: &str = "calibration.json";
 const LIMIT: u64 = 1 << 20;
@@ -33,23 +35,24 @@ pub struct Rates {
 }
 
 impl Rates {
-    /// The rates that were measured on this machine with as many threads and this version; none if
+    /// The rates that were measured on this machine with products of this type, as many threads and this version; none if
     /// none were, or what was kept of them is broken.
-    pub fn cached(device: DeviceChoice) -> Option<Self> {
+    pub fn cached(device: DeviceChoice, compute: ComputeType) -> Option<Self> {
         let mut all = kept(&place()?);
         if all.is_empty() {
             return None;
         }
-        all.remove(&key(&device.select().ok()?))
+        all.remove(&key(&device.select().ok()?, compute))
     }
 }
 
-/// Measure the rates of a device for about a second, and keep them in the cache.
+/// Measure the rates of a device, with products of a type, for about a second, and keep them in the cache.
 ///
 /// # Errors
 /// If the device is not there, or the cache cannot be written.
-pub fn calibrate(choice: DeviceChoice) -> Result<Rates, RunError> {
-    let selected = choice.select()?;
+pub fn calibrate(choice: DeviceChoice, compute: ComputeType) -> Result<Rates, RunError> {
+    let selected = choice.select()?.computing(compute)?;
+    let _computing = Computing::begin(compute);
     let rates = measure(&selected.device);
     let Some(path) = place() else {
         return Err(RunError::setting(
@@ -59,7 +62,7 @@ pub fn calibrate(choice: DeviceChoice) -> Result<Rates, RunError> {
         ));
     };
     let mut all = kept(&path);
-    all.insert(key(&selected), rates);
+    all.insert(key(&selected, compute), rates);
     let folder = path.parent().unwrap_or(&path);
     fs::create_dir_all(folder).map_err(|error| fault(folder, &error))?;
     let text = serde_json::to_string_pretty(&all).unwrap_or_default() + "\n";
@@ -83,15 +86,19 @@ fn kept(path: &PathBuf) -> BTreeMap<String, Rates> {
     all
 }
 
-/// Processor, threads, device and version.
-fn key(selected: &SelectedDevice) -> String {
+/// Processor, threads, device, type of products and version.
+fn key(selected: &SelectedDevice, compute: ComputeType) -> String {
     // What follows is why the device was chosen.
     let ends = [", ", ": "].map(|end| selected.reason.find(end));
     let end = ends.into_iter().flatten().min();
     let device = &selected.reason[..end.unwrap_or(selected.reason.len())];
     let profile = if cfg!(debug_assertions) { " dev" } else { "" };
+    let products = match compute {
+        ComputeType::F32 => "",
+        ComputeType::Bf16 => " in bf16",
+    };
     format!(
-        "{}; {} threads; {device}; peft {}{profile}",
+        "{}; {} threads; {device}{products}; peft {}{profile}",
         processor(),
         rayon::current_num_threads(),
         env!("CARGO_PKG_VERSION"),

@@ -176,7 +176,7 @@ impl Plan {
         let trainable = all - copies;
         let head_parameters: usize = saved.iter().map(|(_, shape)| size(shape)).sum();
         let work = Work::new(config, folder, &description, &layout, &specs, &full, data)?;
-        let rates = Rates::cached(config.device);
+        let rates = Rates::cached(config.device, config.compute);
         let data = data.map(|data| DataPlan {
             rows: data.fit.len(),
             selection_rows: data.select.len(),

@@ -23,7 +23,7 @@ pub use multi_label::MultiLabel;
 pub use next_token::NextToken;
 pub use prediction::{ClassFigures, Confusion, Evaluation, Prediction, Tally};
 pub use regression::Regression;
-pub use selector::Selector;
+pub use selector::{Selector, less_is_better};
 
 /// What the rows of a batch really are, on the host.
 #[derive(Debug, Clone, Copy, PartialEq)]

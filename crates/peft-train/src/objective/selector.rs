@@ -4,6 +4,11 @@ use crate::TrainError;
 /// Figures of which less is better.
 const LOWER: [&str; 3] = ["loss", "mse", "perplexity"];
 
+/// Whether less of a figure of evaluations is better, as of a loss.
+pub fn less_is_better(figure: &str) -> bool {
+    LOWER.contains(&figure)
+}
+
 /// What makes one evaluation better than another: a figure, and the loss where that is equal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Selector {
@@ -58,7 +63,7 @@ impl Selector {
             "loss" => Some(evaluation.loss),
             figure => evaluation.metrics.get(figure).copied(),
         };
-        let sign = if LOWER.contains(&self.figure.as_str()) {
+        let sign = if less_is_better(&self.figure) {
             -1.0
         } else {
             1.0
