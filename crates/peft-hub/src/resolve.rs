@@ -60,7 +60,9 @@ fn download(id: &RepoId, cache: &HubCache, access: Access) -> Result<PathBuf, Hu
 
 #[cfg(not(feature = "download"))]
 fn download(id: &RepoId, _: &HubCache, _: Access) -> Result<PathBuf, HubError> {
-    Err(HubError::NotCompiled { model: id.name() })
+    Err(HubError::NotCompiled {
+        model: id.to_string(),
+    })
 }
 
 /// The folder of all-MiniLM-L6-v2: from the cache, else fetched into it from the hub where that is

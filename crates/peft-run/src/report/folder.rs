@@ -112,14 +112,16 @@ impl RunFolder {
         const DEPTH: usize = 3;
         let mut all = Vec::new();
         for folder in folders {
+            let fault = |problem: String| RunError::File {
+                path: folder.clone(),
+                problem,
+                fix: "give folders that `peft train` wrote, or one above them".into(),
+            };
             let before = all.len();
-            below(folder, DEPTH, &mut all).map_err(|error| crate::event::fault(folder, &error))?;
+            below(folder, DEPTH, &mut all).map_err(|error| fault(error.to_string()))?;
             if all.len() == before {
-                return Err(RunError::File {
-                    path: folder.clone(),
-                    problem: format!("there is no run in it: no folder has {LOG} and {RECORD}"),
-                    fix: "give folders that `peft train` wrote, or one above them".into(),
-                });
+                let problem = format!("there is no run in it: no folder has {LOG} and {RECORD}");
+                return Err(fault(problem));
             }
         }
         Ok(all)
