@@ -82,6 +82,29 @@ pub struct Job {
     pub cols: Range<usize>,
 }
 
+/// Does an output of `[rows, cols]` in jobs of at most `[height, width]`, on the pool's threads if there are several workers.
+pub fn in_jobs(
+    [rows, cols]: [usize; 2],
+    [height, width]: [usize; 2],
+    workers: usize,
+    run: impl Fn(Job) + Sync,
+) {
+    let across = cols.div_ceil(width);
+    let job = |index: usize| {
+        let (row, col) = (index / across * height, index % across * width);
+        run(Job {
+            rows: row..(row + height).min(rows),
+            cols: col..(col + width).min(cols),
+        });
+    };
+    let jobs = across * rows.div_ceil(height);
+    if workers > 1 && jobs > 1 {
+        (0..jobs).into_par_iter().with_max_len(1).for_each(job);
+    } else {
+        (0..jobs).for_each(job);
+    }
+}
+
 impl<T: Real> Plan<'_, T> {
     /// Does all jobs.
     pub fn run(&self, set: Instructions<T>, threads: Threads) {
@@ -114,22 +137,10 @@ impl<T: Real> Plan<'_, T> {
                 width = (width / 2).next_multiple_of(set.width);
             }
         }
-        let across = cols.div_ceil(width);
-        let job = |index: usize| {
-            let (row, col) = (index / across * height, index % across * width);
-            let job = Job {
-                rows: row..(row + height).min(rows),
-                cols: col..(col + width).min(cols),
-            };
-            // SAFETY: the caller chose the set by what the machine has.
-            unsafe { (set.job)(self, &job) }
-        };
-        let jobs = across * rows.div_ceil(height);
-        if workers > 1 && jobs > 1 {
-            (0..jobs).into_par_iter().with_max_len(1).for_each(job);
-        } else {
-            (0..jobs).for_each(job);
-        }
+        // SAFETY: the caller chose the set by what the machine has.
+        in_jobs([rows, cols], [height, width], workers, |job| unsafe {
+            (set.job)(self, &job);
+        });
     }
 
     /// The start alone: a product over no terms.

@@ -180,7 +180,7 @@ fn half_operands_are_widened_exactly() {
 }
 
 /// Blocks of every quantised type, of lines of a width; scales are small numbers and codes any.
-fn blocks_of(kind: BlockType, lines: usize, width: usize) -> FlexTensor {
+pub fn blocks_of(kind: BlockType, lines: usize, width: usize) -> FlexTensor {
     let bytes = kind.byte_len(lines * width).expect("whole blocks");
     let mut blocks: Vec<u8> = (0..bytes).map(|i| (i * 37 + i / 7) as u8).collect();
     for block in blocks.chunks_exact_mut(kind.block_bytes()) {

@@ -11,12 +11,12 @@ use core::cell::Cell;
 use core::ops::Range;
 
 use half::{bf16, f16};
-use rayon::prelude::*;
 
 use self::units::{BLOCK, DEPTH, LINES, TILE};
 pub use self::units::{Units, best};
 use super::super::blocks::Room;
 use super::pack::Stored;
+use super::plan::{Job, SMALL, in_jobs};
 use super::tile::Sink;
 use super::{Matrix, Operand, Term, Threads, Vector};
 
@@ -54,12 +54,6 @@ pub struct Product<'a> {
     pass: usize,
 }
 
-/// A part of the output.
-pub struct Job {
-    rows: Range<usize>,
-    cols: Range<usize>,
-}
-
 /// `sink = start + scale · a · b`, the factors rounded.
 ///
 /// # Safety
@@ -82,7 +76,7 @@ pub unsafe fn multiply(units: Units, term: &Term<f32>, sink: Sink<f32>, threads:
     let strips = cols.div_ceil(widest);
     let width = cols.div_ceil(strips).next_multiple_of(TILE);
     let workers = match threads {
-        Threads::Pool if rows * cols * k > super::plan::SMALL => rayon::current_num_threads(),
+        Threads::Pool if rows * cols * k > SMALL => rayon::current_num_threads(),
         _ => 1,
     };
     let (mut width, mut height) = (width, rows);
@@ -96,22 +90,10 @@ pub unsafe fn multiply(units: Units, term: &Term<f32>, sink: Sink<f32>, threads:
         }
     }
     let product = Product { term, sink, pass };
-    let across = cols.div_ceil(width);
-    let job = |index: usize| {
-        let (row, col) = (index / across * height, index % across * width);
-        let job = Job {
-            rows: row..(row + height).min(rows),
-            cols: col..(col + width).min(cols),
-        };
-        // SAFETY: the caller's promise.
-        unsafe { (units.job)(&product, &job) }
-    };
-    let jobs = across * rows.div_ceil(height);
-    if workers > 1 && jobs > 1 {
-        (0..jobs).into_par_iter().with_max_len(1).for_each(job);
-    } else {
-        (0..jobs).for_each(job);
-    }
+    // SAFETY: the caller's promise.
+    in_jobs([rows, cols], [height, width], workers, |job| unsafe {
+        (units.job)(&product, &job);
+    });
 }
 
 /// Does a job with the units `U`.
@@ -123,8 +105,8 @@ unsafe fn run<U: units::Unit>(product: &Product<'_>, job: &Job) {
     let (term, k) = (product.term, product.term.a.cols);
     let columns = job.cols.len().div_ceil(LINES);
     let blocks = product.pass.min(k).div_ceil(DEPTH);
-    // The right factor, a row of tiles of the left one, and a line of tiles that starts on two cache lines.
-    let words = (columns.next_multiple_of(2) + 2) * blocks * BLOCK;
+    // The right factor, two groups of lines of the left one, and behind them a tile.
+    let words = (columns + 2) * blocks * BLOCK;
     let mut scratch = SCRATCH.take();
     let lines = (words + TILE * TILE).div_ceil(16);
     if scratch.len() < lines {
@@ -134,7 +116,7 @@ unsafe fn run<U: units::Unit>(product: &Product<'_>, job: &Job) {
     // SAFETY: the scratch is long enough; the rest is the caller's promise.
     unsafe {
         let out = room.add(words).cast::<f32>();
-        let left = room.add(columns.next_multiple_of(2) * blocks * BLOCK);
+        let left = room.add(columns * blocks * BLOCK);
         U::begin();
         for from in (0..k).step_by(product.pass) {
             let depth = from..k.min(from + product.pass);
@@ -144,8 +126,16 @@ unsafe fn run<U: units::Unit>(product: &Product<'_>, job: &Job) {
                 let rows = row..job.rows.end.min(row + TILE);
                 pack::lines::<U>(term.a.part(rows.clone(), depth.clone()), left);
                 for column in (0..columns).step_by(2) {
-                    let right = room.add(column * blocks * BLOCK);
-                    U::tile(left, right, (blocks, column + 1 < columns), out);
+                    // The last group stands in for one behind it: those sums are dropped.
+                    let beside = (column + 1).min(columns - 1);
+                    let right = [column, beside].map(|group| room.add(group * blocks * BLOCK));
+                    let left = [0, 1].map(|group| left.add(group * blocks * BLOCK));
+                    U::tile(
+                        left.map(<*mut u32>::cast_const),
+                        right.map(<*mut u32>::cast_const),
+                        blocks,
+                        out,
+                    );
                     let col = job.cols.start + column * LINES;
                     let cols = TILE.min(job.cols.end - col);
                     let sink = product.sink.part(row, col, rows.len(), cols, from > 0);
@@ -174,34 +164,20 @@ unsafe fn lay_out<U: units::Unit>(
             Operand::F16(b) => widened::<U, f16>(b.part(depth, cols), to),
             Operand::Blocks(b) => {
                 let mut room = Room::default();
-                // Lines along which blocks run, a few at a time.
                 let (lines, along) = if b.upright {
-                    (cols.clone(), depth.clone())
+                    (cols, depth)
                 } else {
-                    (depth.clone(), cols.clone())
+                    (depth, cols)
                 };
-                let step = if b.upright { LINES } else { DEPTH };
-                let mut wide = vec![0.0; step * along.len()];
-                for first in lines.clone().step_by(step) {
-                    let some = first..lines.end.min(first + step);
-                    for (line, wide) in some.clone().zip(wide.chunks_exact_mut(along.len())) {
-                        b.decode_into::<U::V>(line, along.clone(), &mut room, wide);
-                    }
-                    let wide = Matrix {
-                        start: wide.as_ptr(),
-                        rows: some.len(),
-                        cols: along.len(),
-                        row_stride: along.len() as isize,
-                        col_stride: 1,
-                    };
-                    let at = first - lines.start;
-                    let blocks = depth.len().div_ceil(DEPTH);
-                    if b.upright {
-                        pack::columns::<U>(wide.transposed(), to.add(at / LINES * blocks * BLOCK));
-                    } else {
-                        pack::some_columns::<U>(wide, to.add(at / DEPTH * BLOCK), blocks);
-                    }
-                }
+                by_lines::<U>(
+                    b.upright,
+                    [lines.len(), along.len()],
+                    to,
+                    #[inline(always)]
+                    |line, wide| {
+                        b.decode_into::<U::V>(lines.start + line, along.clone(), &mut room, wide);
+                    },
+                );
             }
         }
     }
@@ -210,28 +186,47 @@ unsafe fn lay_out<U: units::Unit>(
 /// The same for floats of two bytes.
 #[inline(always)]
 unsafe fn widened<U: units::Unit, S: Stored<f32>>(b: Matrix<S>, to: *mut u32) {
-    let blocks = b.rows.div_ceil(DEPTH);
-    // The longer way is the one along which numbers are neighbours.
     let upright = b.row_stride == 1;
     let lines = if upright { b.transposed() } else { b };
-    let step = if upright { LINES } else { DEPTH };
-    let mut wide = vec![0.0; step * lines.cols];
-    for first in (0..lines.rows).step_by(step) {
-        let some = first..lines.rows.min(first + step);
-        for (line, wide) in some.clone().zip(wide.chunks_exact_mut(lines.cols)) {
-            let from = lines
-                .start
-                .wrapping_offset(line as isize * lines.row_stride);
-            for (j, wide) in wide.iter_mut().enumerate() {
-                // SAFETY: inside of the matrix.
-                *wide = unsafe { *from.offset(j as isize * lines.col_stride) }.widen();
-            }
+    // SAFETY: the caller's promise.
+    unsafe {
+        by_lines::<U>(
+            upright,
+            [lines.rows, lines.cols],
+            to,
+            #[inline(always)]
+            |line, wide| {
+                let from = lines.start.offset(line as isize * lines.row_stride);
+                for (j, wide) in wide.iter_mut().enumerate() {
+                    *wide = (*from.offset(j as isize * lines.col_stride)).widen();
+                }
+            },
+        );
+    }
+}
+
+/// Lays out a right factor whose lines, its columns if it is `upright`, else its rows, are widened by `fill`, as many at a
+/// time as a block has.
+#[inline(always)]
+unsafe fn by_lines<U: units::Unit>(
+    upright: bool,
+    [lines, along]: [usize; 2],
+    to: *mut u32,
+    mut fill: impl FnMut(usize, &mut [f32]),
+) {
+    let depth = if upright { along } else { lines };
+    let (step, blocks) = (if upright { LINES } else { DEPTH }, depth.div_ceil(DEPTH));
+    let mut wide = vec![0.0; step * along];
+    for first in (0..lines).step_by(step) {
+        let some = first..lines.min(first + step);
+        for (line, wide) in some.clone().zip(wide.chunks_exact_mut(along)) {
+            fill(line, wide);
         }
         let wide = Matrix {
             start: wide.as_ptr(),
             rows: some.len(),
-            cols: lines.cols,
-            row_stride: lines.cols as isize,
+            cols: along,
+            row_stride: along as isize,
             col_stride: 1,
         };
         // SAFETY: the caller's promise.

@@ -26,7 +26,7 @@ pub unsafe fn lines<U: Unit>(a: Matrix<f32>, to: *mut u32) {
         let first = (group * LINES).min(a.rows);
         let rows = a.part(first..a.rows.min(first + LINES), 0..a.cols);
         // SAFETY: the caller's promise.
-        unsafe { lay::<U>(rows, Order::Lines, to.add(group * blocks * BLOCK), 1) };
+        unsafe { lay::<U>(rows, Order::Lines, to.add(group * blocks * BLOCK)) };
     }
 }
 
@@ -54,7 +54,6 @@ pub unsafe fn some_columns<U: Unit>(b: Matrix<f32>, to: *mut u32, blocks: usize)
                 columns.transposed(),
                 Order::Pairs,
                 to.add(group * blocks * BLOCK),
-                1,
             )
         };
     }
@@ -62,10 +61,10 @@ pub unsafe fn some_columns<U: Unit>(b: Matrix<f32>, to: *mut u32, blocks: usize)
 
 /// Lays up to [`LINES`] lines, the rows of a matrix, into blocks.
 #[inline(always)]
-unsafe fn lay<U: Unit>(lines: Matrix<f32>, order: Order, to: *mut u32, step: usize) {
+unsafe fn lay<U: Unit>(lines: Matrix<f32>, order: Order, to: *mut u32) {
     for (block, from) in (0..lines.cols).step_by(DEPTH).enumerate() {
         let part = lines.part(0..lines.rows, from..lines.cols.min(from + DEPTH));
-        let to = to.wrapping_add(block * step * BLOCK);
+        let to = to.wrapping_add(block * BLOCK);
         let whole = part.rows == LINES && part.cols == DEPTH;
         // SAFETY: the caller's promise.
         unsafe {

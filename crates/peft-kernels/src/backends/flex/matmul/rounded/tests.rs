@@ -1,24 +1,44 @@
-use half::bf16;
+use half::{bf16, f16};
+use peft_blocks::BlockType;
 use proptest::prelude::*;
 
-use super::super::{Output, Start, Term, Threads};
+use super::super::{Output, Start, Term, Threads, tests::blocks_of};
 use super::*;
-use crate::backends::flex::view::Target;
+use crate::backends::flex::{
+    blocks::Blocks,
+    decoded,
+    view::{Target, elements},
+};
 
 fn values(seed: u64, count: usize) -> Vec<f32> {
     let key = crate::key_of(seed, "values", 0);
     crate::normal(key, count)
 }
 
-fn view(values: &[f32], rows: usize, cols: usize, turned: bool) -> Matrix<f32> {
+fn view<S>(values: &[S], rows: usize, cols: usize, turned: bool) -> Matrix<S> {
+    let (lines, width) = if turned { (cols, rows) } else { (rows, cols) };
     let m = Matrix {
         start: values.as_ptr(),
-        rows: if turned { cols } else { rows },
-        cols: if turned { rows } else { cols },
-        row_stride: if turned { rows } else { cols } as isize,
+        rows: lines,
+        cols: width,
+        row_stride: width as isize,
         col_stride: 1,
     };
     if turned { m.transposed() } else { m }
+}
+
+fn output(
+    to: &mut [f32],
+    [rows, cols]: [usize; 2],
+    [row_stride, col_stride]: [isize; 2],
+) -> Output<f32> {
+    Output {
+        to: Target(to.as_mut_ptr()),
+        rows,
+        cols,
+        row_stride,
+        col_stride,
+    }
 }
 
 fn at(m: Matrix<f32>, i: usize, j: usize) -> f64 {
@@ -53,13 +73,7 @@ proptest! {
         for units in units::all() {
             let compute = |threads| {
                 let mut out = before.clone();
-                let output = Output {
-                    to: Target(out.as_mut_ptr()),
-                    rows,
-                    cols,
-                    row_stride,
-                    col_stride,
-                };
+                let output = output(&mut out, [rows, cols], [row_stride, col_stride]);
                 let start = match start {
                     0 => Start::Zero,
                     1 => Start::Output,
@@ -114,13 +128,7 @@ fn numbers_are_rounded_as_they_should_be() {
             .flat_map(|units| [(units, false), (units, true)])
         {
             let mut out = vec![0.0; 1024];
-            let output = Output {
-                to: Target(out.as_mut_ptr()),
-                rows: 32,
-                cols: 32,
-                row_stride: 32,
-                col_stride: 1,
-            };
+            let output = output(&mut out, [32, 32], [32, 1]);
             let (from_view, one) = (view(&from, 32, 32, false), view(&one, 32, 32, false));
             let term = match turned {
                 true => Term::new(one, from_view),
@@ -148,18 +156,73 @@ fn a_nan_spoils_its_row_and_column_only() {
         let (mut a, b) = (values(1, 40 * 50), values(2, 50 * 60));
         a[7 * 50 + 13] = f32::from_bits(0x7f80_0001);
         let mut out = vec![0.0; 40 * 60];
-        let output = Output {
-            to: Target(out.as_mut_ptr()),
-            rows: 40,
-            cols: 60,
-            row_stride: 60,
-            col_stride: 1,
-        };
+        let output = output(&mut out, [40, 60], [60, 1]);
         let term = Term::new(view(&a, 40, 50, false), view(&b, 50, 60, false));
         // SAFETY: all of fitting shapes; the machine has the units.
         unsafe { multiply(*units, &term, output.sink(Start::Zero), Threads::Caller) };
         for (place, value) in out.iter().enumerate() {
             assert_eq!(value.is_nan(), place / 60 == 7, "{} {place}", units.name);
+        }
+    }
+}
+
+/// Weights of other types are rounded as their numbers are, whichever way they lie, at every edge and across passes.
+#[test]
+fn stored_weights_give_the_bits_of_their_numbers() {
+    fn same(what: &str, stored: Operand<f32>, plain: Matrix<f32>) {
+        let (m, k, n) = (37, plain.rows, plain.cols);
+        let a = values(3, m * k);
+        for units in units::all() {
+            let run = |b: Operand<f32>| {
+                let mut out = vec![0.0; m * n];
+                let output = output(&mut out, [m, n], [n as isize, 1]);
+                let term = Term {
+                    a: view(&a, m, k, false),
+                    b,
+                    scale: 1.0,
+                };
+                // SAFETY: all of fitting shapes; the machine has the units.
+                unsafe { multiply(*units, &term, output.sink(Start::Zero), Threads::Pool) };
+                out
+            };
+            let equal = run(stored) == run(Operand::Same(plain));
+            assert!(equal, "{}: {what}, {k}×{n}", units.name);
+        }
+    }
+    for (lines, width) in [(70, 256), (9, 512), (40, 1792), (1792, 256)] {
+        for kind in [
+            BlockType::Q4_1,
+            BlockType::Q8_0,
+            BlockType::Q4K,
+            BlockType::Nf4,
+        ] {
+            let tensor = blocks_of(kind, lines, width);
+            let blocks = Blocks::of(&tensor).expect("made of blocks");
+            let plain = decoded(blocks);
+            let plain = elements::<f32>(&plain);
+            same(
+                kind.name(),
+                Operand::Blocks(blocks),
+                view(plain, lines, width, false),
+            );
+            let turned = view(plain, lines, width, false).transposed();
+            same(kind.name(), Operand::Blocks(blocks.transposed()), turned);
+        }
+        let wide = values(4, lines * width);
+        let brain: Vec<bf16> = wide.iter().map(|&x| bf16::from_f32(x)).collect();
+        let half: Vec<f16> = wide.iter().map(|&x| f16::from_f32(x)).collect();
+        let of_brain: Vec<f32> = brain.iter().map(|x| x.to_f32()).collect();
+        let of_half: Vec<f32> = half.iter().map(|x| x.to_f32()).collect();
+        for turned in [false, true] {
+            let [rows, cols] = if turned {
+                [width, lines]
+            } else {
+                [lines, width]
+            };
+            let stored = Operand::Bf16(view(&brain, rows, cols, turned));
+            same("bf16", stored, view(&of_brain, rows, cols, turned));
+            let stored = Operand::F16(view(&half, rows, cols, turned));
+            same("f16", stored, view(&of_half, rows, cols, turned));
         }
     }
 }
