@@ -75,8 +75,12 @@ unsafe fn dots(left: *const u32, right: Groups, blocks: usize, out: *mut f32) {
             for pair in 0..LINES {
                 let at = block * BLOCK + pair * LINES;
                 let columns: [__m512bh; 2] = [
-                    core::mem::transmute(_mm512_loadu_si512(right[0].add(at).cast())),
-                    core::mem::transmute(_mm512_loadu_si512(right[1].add(at).cast())),
+                    core::mem::transmute::<__m512i, __m512bh>(_mm512_loadu_si512(
+                        right[0].add(at).cast(),
+                    )),
+                    core::mem::transmute::<__m512i, __m512bh>(_mm512_loadu_si512(
+                        right[1].add(at).cast(),
+                    )),
                 ];
                 for (i, sums) in sums.iter_mut().enumerate() {
                     let word = *left.add(block * BLOCK + i * LINES + pair);
