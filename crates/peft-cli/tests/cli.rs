@@ -261,7 +261,11 @@ fn products_in_bf16_are_a_setting_with_bits_of_its_own() {
         "train", "--model", &model, "--data", &rows, "--output", &out,
     ];
     let again: Vec<&str> = paths.into_iter().chain(again.split(' ')).collect();
-    assert!(refused(&again).contains("--compute"), "{again:?}");
+    let told = refused(&again);
+    assert!(
+        told.contains("--compute") && told.contains("bf16") && told.contains("f32"),
+        "{told}"
+    );
     let measured = |compute: &str| {
         let place = [
             "eval",

@@ -137,6 +137,7 @@ pub const TIES: &str = "of equal selections";
 
 /// What a processor computes with, among the settings.
 const INSTRUCTIONS: &str = "the processor";
+const COMPUTE: &str = "--compute";
 const UNITS: &str = "the processor's units for bf16";
 
 /// How the files of a run are written.
@@ -233,8 +234,8 @@ pub fn settings(config: &RunConfig, resolved: &Resolved) -> Map<String, Value> {
     if let Some(quantize) = config.quantize {
         set("--quantize", json!(quantize));
     }
+    set(COMPUTE, json!(config.compute));
     if config.compute != ComputeType::F32 {
-        set("--compute", json!(config.compute));
         set(UNITS, bf16_units().unwrap_or("none").into());
     }
     set("--seed", json!(config.seed));
@@ -284,8 +285,12 @@ pub fn compare(before: &RunState, now: &RunState, output: &Path) -> Result<(), R
         }
     };
     let keys = before.settings.keys().chain(now.settings.keys());
+    // Of runs before there was a choice.
+    let only = json!(ComputeType::F32);
     for key in keys {
-        let (old, new) = (before.settings.get(key), now.settings.get(key));
+        let old = before.settings.get(key);
+        let old = old.or((key == COMPUTE).then_some(&only));
+        let new = now.settings.get(key);
         // Of what the first version did not write down nothing is known.
         let unknown =
             old.is_none() && (is_rule(key) || [INSTRUCTIONS, TIES].contains(&key.as_str()));
