@@ -45,6 +45,7 @@ fn run(mut cli: Cli) -> anyhow::Result<ExitCode> {
         cli.command,
         Command::Quickstart(_)
             | Command::Train(_)
+            | Command::Search(_)
             | Command::Eval(_)
             | Command::Predict(_)
             | Command::Generate(_)
@@ -57,6 +58,7 @@ fn run(mut cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Quickstart(args) => commands::quickstart(&args, cli.offline),
         Command::Train(args) => commands::train(&args, cli.offline),
         Command::Plan(args) => commands::plan(&args, cli.offline),
+        Command::Search(args) => commands::search(&args, cli.offline),
         Command::Eval(args) => commands::eval(args),
         Command::Predict(args) => commands::predict(args),
         Command::Generate(args) => commands::generate(&args),

@@ -6,7 +6,7 @@ use burn::{
     Tensor,
     tensor::{Device, TensorData},
 };
-use peft_format::TensorInfo;
+use peft_format::{TargetModules, TensorInfo};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -112,6 +112,33 @@ pub trait Method: Debug + Send + Sync {
     /// state-space model). A value that is given has precedence.
     fn config_of_model(&self, _sites: &[Site]) -> Map<String, Value> {
         Map::new()
+    }
+
+    /// The method of a part of its adapters, by the name that they [tell](DynAdapter::method), where it is made of several.
+    fn part(&self, _name: &str) -> Option<&dyn Method> {
+        None
+    }
+
+    /// Keys of the configuration that name what the parts of it adapt where they say nothing; `targets` tells what that
+    /// means on the base.
+    fn config_of_targets(
+        &self,
+        _targets: &dyn Fn(DefaultTargets) -> TargetModules,
+    ) -> Map<String, Value> {
+        Map::new()
+    }
+
+    /// The sites that it adapts by its own settings, by the checkpoint's names and in the order of `sites`; `None` where
+    /// the run's targets say. `heads` are the modules that `all-linear` passes over.
+    ///
+    /// # Errors
+    /// If its settings name something that is not there, or one thing twice.
+    fn own_targets(
+        &self,
+        _sites: &[Site],
+        _heads: &[&str],
+    ) -> Result<Option<Vec<String>>, AdapterError> {
+        Ok(None)
     }
 
     /// Keys of the configuration that follow from the number of steps of a run (AdaLoRA's schedule).

@@ -5,6 +5,8 @@
 
 mod head;
 mod sdlora;
+mod several;
+mod size;
 
 use peft_additive::{BitFitMethod, BottleneckConfig, BottleneckMethod};
 use peft_config::{Setting, schema_of};
@@ -28,6 +30,7 @@ use peft_ssm::{
 use serde_json::{Map, Value, json};
 
 pub use head::HeadMethod;
+pub use several::SeveralMethod;
 
 /// One method: what it is called and how it is configured.
 #[derive(Debug, Clone, Copy)]
@@ -471,9 +474,22 @@ pub const HEAD: Entry = Entry {
     build: |_| Ok(Box::new(HeadMethod)),
 };
 
-/// All that a run may be asked for: [`METHODS`], and [`HEAD`].
+/// Several of [`METHODS`] in one adapter, which has no settings without its parts.
+pub const SEVERAL: Entry = Entry {
+    name: SeveralMethod::NAME,
+    peft_type: SeveralMethod::PEFT_TYPE,
+    summary: "several methods in one adapter, each on modules of its own",
+    keys: SeveralMethod::KEYS,
+    training_keys: &[],
+    type_schema: SeveralMethod::schema,
+    learning_rate: several::RATE,
+    defaults: Map::new,
+    build: |map| Ok(Box::new(SeveralMethod::from_json(map)?)),
+};
+
+/// All that a run may be asked for: [`METHODS`], [`SEVERAL`] of them, and [`HEAD`].
 pub fn selectable() -> impl Iterator<Item = &'static Entry> {
-    METHODS.iter().chain([&HEAD])
+    METHODS.iter().chain([&SEVERAL, &HEAD])
 }
 
 /// The method called `name` on the command line.

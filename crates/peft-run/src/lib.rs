@@ -63,9 +63,10 @@ pub use merge::{MergeOptions, MergeReport, merge};
 pub use objective::{objective, truth};
 pub use open::{Adapted, AdaptedSet, NamedAdapter, OpenOptions, OpenSetOptions, open, open_set};
 pub use plan::{
-    DataPlan, MemoryPlan, ModuleGroup, Plan, Rates, TimePlan, Unmatched, calibrate, plan,
+    DataPlan, Footprint, MemoryPlan, ModuleGroup, Plan, Rates, SiteValues, TimePlan, Unmatched,
+    calibrate, plan,
 };
-pub use prepared::Prepared;
+pub use prepared::{Metric, Prepared};
 pub use report::{RunFolder, RunStatus, WorstRow, bytes, duration, figure, report};
 pub use run::{RunConfig, RunReport, train, train_method, train_prepared};
 pub use session::{numbered, weight_gradients};

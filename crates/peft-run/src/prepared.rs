@@ -1,5 +1,7 @@
 //! What is costly and the same for several runs of a process.
 
+mod search;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use burn::tensor::Device;
@@ -15,6 +17,8 @@ use crate::{
     session::Data,
     text::tokenizer,
 };
+
+pub use search::Metric;
 
 /// The settings that decide what is prepared. Runs may differ in all others.
 const FIXED: [&str; 22] = [

@@ -1,5 +1,6 @@
 mod adapters;
 mod generate;
+mod search;
 mod settings;
 
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use peft_run::{
 
 pub use adapters::AdapterArgs;
 pub use generate::{ChatArgs, GenerateArgs};
+pub use search::{BeginArgs, Sampler, SearchArgs, SearchCommand, WorkerArgs};
 pub use settings::SettingFlags;
 
 const TASKS: &str = "classify|regress|multi-label";
@@ -37,6 +39,8 @@ pub enum Command {
     Train(Box<TrainArgs>),
     /// Show what a training run would adapt, and what memory and time it would take.
     Plan(Box<PlanArgs>),
+    /// Search for the best adapters of every size: methods, places, sizes and rates, as resumable trials.
+    Search(Box<SearchArgs>),
     /// Measure a model, with or without an adapter, on labelled text.
     Eval(EvalArgs),
     /// Predict the labels of text.
@@ -94,6 +98,7 @@ impl Command {
             // A run's model may be named in a file: it is looked up when all settings are known.
             Self::Train(_)
             | Self::Plan(_)
+            | Self::Search(_)
             | Self::Inspect(_)
             | Self::Report { .. }
             | Self::Runs(_)

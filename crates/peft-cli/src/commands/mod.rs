@@ -19,6 +19,7 @@ mod prompts;
 mod quickstart;
 mod report;
 mod runs;
+mod search;
 mod table;
 mod train;
 mod verify;
@@ -50,6 +51,7 @@ pub use preview::preview;
 pub use quickstart::quickstart;
 pub use report::report;
 pub use runs::runs;
+pub use search::search;
 pub use train::train;
 pub use verify::verify;
 

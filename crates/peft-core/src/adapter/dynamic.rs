@@ -35,6 +35,8 @@ pub struct DynAdapter {
     inner: Inner,
     /// The name of the method that made it.
     method: Option<&'static str>,
+    /// Factor on the learning rate of its fields.
+    rate: f64,
 }
 
 #[derive(Debug, Clone)]
@@ -99,6 +101,7 @@ impl DynAdapter {
         Self {
             inner,
             method: None,
+            rate: 1.0,
         }
     }
 
@@ -128,6 +131,7 @@ impl DynAdapter {
             Inner::Weight(adapter) if adapter.implies_bias_erased() => Some(Self {
                 inner: Inner::Implied(adapter.clone()),
                 method: self.method,
+                rate: self.rate,
             }),
             _ => None,
         }
@@ -143,8 +147,21 @@ impl DynAdapter {
         self.method
     }
 
+    /// The adapter as a part of several, by the name of the part, with a factor on the learning rate of all of its
+    /// fields.
+    #[must_use]
+    pub fn of_part(self, name: &'static str, rate: f64) -> Self {
+        Self {
+            method: Some(name),
+            rate,
+            ..self
+        }
+    }
+
+    /// Of a part it is known already.
     #[must_use]
     pub(crate) fn made_by(self, method: Option<&'static str>) -> Self {
+        let method = self.method.or(method);
         Self { method, ..self }
     }
 
@@ -318,7 +335,8 @@ impl DynAdapter {
 
     /// Factor on the learning rate of one of its fields.
     pub fn learning_rate_factor(&self, field: &str) -> f64 {
-        each_kind!(&self.inner, one => one.learning_rate_factor_erased(field), _set => 1.0)
+        self.rate
+            * each_kind!(&self.inner, one => one.learning_rate_factor_erased(field), _set => 1.0)
     }
 
     /// A penalty on its own parameters, `[1]`; the members of a set speak for themselves.
@@ -360,6 +378,7 @@ impl DynAdapter {
         Self {
             inner: change(self.inner),
             method: self.method,
+            rate: self.rate,
         }
     }
 }
@@ -479,6 +498,7 @@ impl Module for DynAdapter {
         Self {
             inner,
             method: self.method,
+            rate: self.rate,
         }
     }
 

@@ -60,7 +60,7 @@ fn collect<'a, M: Module>(
     let others = walk::adapters(model)
         .into_iter()
         .filter_map(|(path, adapter)| {
-            let other = adapter.method().is_some_and(|name| name != method.name());
+            let other = adapter.method().is_some_and(|name| !makes(method, name));
             (other && walk::owner_of(&path) == owner.unwrap_or_default()).then_some(path)
         });
     let mut collect = Collect {
@@ -76,6 +76,11 @@ fn collect<'a, M: Module>(
     };
     model.visit(&mut collect);
     Ok(collect)
+}
+
+/// Whether adapters that tell this name are a method's, or those of a part of it.
+fn makes(method: &dyn Method, name: &str) -> bool {
+    name == method.name() || method.part(name).is_some()
 }
 
 impl Collect<'_> {
@@ -101,7 +106,7 @@ fn exported<M: Module>(
     // All adapters give the same.
     let owner = collect.owner.unwrap_or_default();
     let own = |(path, adapter): &&(String, DynAdapter)| {
-        let by_another = adapter.method().is_some_and(|name| name != method.name());
+        let by_another = adapter.method().is_some_and(|name| !makes(method, name));
         walk::owner_of(path) == owner && adapter.as_set().is_none() && !by_another
     };
     if let Some((_, adapter)) = walk::adapters(model).iter().find(own) {

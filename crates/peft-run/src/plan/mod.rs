@@ -1,6 +1,7 @@
 //! What a run would train and cost, from the headers of its files.
 
 mod calibrate;
+mod footprint;
 mod memory;
 mod modules;
 mod time;
@@ -23,6 +24,7 @@ use serde::Serialize;
 pub(crate) use self::calibrate::machine;
 pub use self::{
     calibrate::{Rates, calibrate},
+    footprint::{Footprint, SiteValues},
     memory::MemoryPlan,
     modules::{ModuleGroup, Unmatched},
     time::TimePlan,

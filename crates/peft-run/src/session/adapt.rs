@@ -8,7 +8,7 @@ use peft_core::{
 };
 use peft_format::{AdapterConfig, TargetModules, TargetSpec, targets::Exclude};
 use peft_methods::Entry;
-use peft_models::{HeadKind, Model, ModelFolder, ModelLayout, Network, Role};
+use peft_models::{Description, HeadKind, Model, ModelFolder, ModelLayout, Network, Role};
 use serde_json::{Map, Value};
 
 use super::{names::expect_matches, phases::probe_batches, probe::Probe};
@@ -30,6 +30,13 @@ pub fn resolve(config: &RunConfig, folder: &ModelFolder, entry: &Entry) -> RunCo
         config.method_config = settings;
         // Settings that make no method are refused where it is made.
         if let Ok(method) = (entry.build)(&config.method_config) {
+            let description = folder.description();
+            let targets = |default| default_targets(description, default);
+            config
+                .method_config
+                .extend(method.config_of_targets(&targets));
+        }
+        if let Ok(method) = (entry.build)(&config.method_config) {
             let layout = folder.description().layout();
             for (key, value) in method.config_of_model(&layout.sites) {
                 let given = config.method_config.get(&key);
@@ -47,14 +54,24 @@ pub fn resolve(config: &RunConfig, folder: &ModelFolder, entry: &Entry) -> RunCo
 pub fn resolve_targets(config: &mut RunConfig, folder: &ModelFolder, method: &dyn Method) {
     if method.adapts_weights() && config.target_modules == TargetModules::Unspecified {
         let description = folder.description();
-        config.target_modules = match method.default_targets() {
-            DefaultTargets::Attention => description.default_targets(),
-            DefaultTargets::FeedForward => description.targets(Role::FEED_FORWARD),
-            DefaultTargets::AllLinear => TargetModules::AllLinear,
-            DefaultTargets::Named(names) => {
-                TargetModules::List(names.iter().map(|&name| name.to_owned()).collect())
-            }
+        // What is wrong with its own targets is told where adapters are made.
+        let own = method.own_targets(&description.layout().sites, folder.head_modules());
+        config.target_modules = match own {
+            Ok(Some(paths)) => TargetModules::List(paths),
+            _ => default_targets(description, method.default_targets()),
         };
+    }
+}
+
+/// What a method adapts by itself, on a model.
+fn default_targets(description: &Description, default: DefaultTargets) -> TargetModules {
+    match default {
+        DefaultTargets::Attention => description.default_targets(),
+        DefaultTargets::FeedForward => description.targets(Role::FEED_FORWARD),
+        DefaultTargets::AllLinear => TargetModules::AllLinear,
+        DefaultTargets::Named(names) => {
+            TargetModules::List(names.iter().map(|&name| name.to_owned()).collect())
+        }
     }
 }
 
@@ -180,6 +197,22 @@ impl Choice {
         }
         let description = folder.describe(head)?;
         let layout = description.layout();
+        if let Some(paths) = method.own_targets(&layout.sites, description.head_modules)? {
+            let own = TargetSpec {
+                modules: TargetModules::List(paths),
+                ..untargeted
+            };
+            if spec != own {
+                return Err(RunError::setting(
+                    "`target_modules`",
+                    format!(
+                        "the parts of {} have targets and layers of their own",
+                        method.name()
+                    ),
+                    "give them there",
+                ));
+            }
+        }
         // A head that is the table of tokens is saved as that.
         let as_one = saved_as_one(folder, &spec.modules_to_save);
         if let Some(tied) = folder.tied_head().filter(|_| !folder.is_parted()) {

@@ -46,6 +46,11 @@ impl Selector {
         &self.figure
     }
 
+    /// Whether less of the figure is better.
+    pub fn less_is_better(&self) -> bool {
+        LOWER.contains(&self.figure.as_str())
+    }
+
     /// Whether an evaluation is better than one before it; equal ones keep the earlier.
     pub fn better(&self, new: &Evaluation, old: &Evaluation) -> bool {
         let [now, before] = [new, old].map(|evaluation| self.of(evaluation));
@@ -58,11 +63,7 @@ impl Selector {
             "loss" => Some(evaluation.loss),
             figure => evaluation.metrics.get(figure).copied(),
         };
-        let sign = if LOWER.contains(&self.figure.as_str()) {
-            -1.0
-        } else {
-            1.0
-        };
+        let sign = if self.less_is_better() { -1.0 } else { 1.0 };
         let value = value.filter(|value| !value.is_nan());
         value.map_or(f64::NEG_INFINITY, |value| sign * value)
     }
