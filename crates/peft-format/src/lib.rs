@@ -14,6 +14,7 @@
 //! | [`config`] | `adapter_config.json`: reading, checking, writing the smallest set of keys |
 //! | [`targets`] | which modules an adapter applies to, with PEFT's matching rules |
 //! | [`mlx`] | adapter folders of MLX-LM |
+//! | [`adapterhub`] | adapter folders of AdapterHub |
 //! | [`adapter`] | adapter weight files, their key naming, and saving an adapter folder |
 //! | [`fingerprint`] | which weights a checkpoint holds, in a few bytes |
 //! | [`summary`] | what a checkpoint or an adapter holds |
@@ -23,6 +24,7 @@
 //! their folder, and a bad file is an error that names the file, never a panic.
 
 pub mod adapter;
+pub mod adapterhub;
 pub mod atomic;
 pub mod bitsandbytes;
 pub mod bounded;

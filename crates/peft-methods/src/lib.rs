@@ -6,7 +6,11 @@
 mod head;
 mod sdlora;
 
-use peft_additive::{BitFitMethod, BottleneckConfig, BottleneckMethod};
+use peft_additive::{
+    BitFitMethod, BottleneckConfig, BottleneckKind, BottleneckMethod, Ia3Config, Ia3Method,
+    NormTuningMethod, PTuningConfig, PTuningMethod, PrefixConfig, PrefixMethod, PromptConfig,
+    PromptMethod, SerialParallelConfig, SerialParallelMethod, SsfConfig, SsfMethod,
+};
 use peft_config::{Setting, schema_of};
 use peft_core::{AdapterError, Method, format::AdapterConfig};
 use peft_lowrank::{
@@ -358,7 +362,35 @@ pub const METHODS: &[Entry] = &[
         type_schema: schema_of::<BottleneckConfig>,
         learning_rate: 1e-3,
         defaults: || BottleneckConfig::default().to_json(),
-        build: |map| Ok(Box::new(BottleneckMethod::from_json(map)?)),
+        build: |map| {
+            let kind = BottleneckKind::Serial;
+            Ok(Box::new(BottleneckMethod::from_json(kind, map)?))
+        },
+    },
+    Entry {
+        name: BottleneckKind::Parallel.name(),
+        peft_type: BottleneckKind::Parallel.peft_type(),
+        summary: "narrow modules beside the feed-forward part of every block (2110.04366)",
+        keys: BottleneckConfig::KEYS,
+        training_keys: &[],
+        type_schema: schema_of::<BottleneckConfig>,
+        learning_rate: 1e-3,
+        defaults: || BottleneckConfig::parallel().to_json(),
+        build: |map| {
+            let kind = BottleneckKind::Parallel;
+            Ok(Box::new(BottleneckMethod::from_json(kind, map)?))
+        },
+    },
+    Entry {
+        name: SerialParallelMethod::NAME,
+        peft_type: SerialParallelMethod::PEFT_TYPE,
+        summary: "AutoPEFT's narrow modules after and beside the feed-forward part (2301.12132)",
+        keys: SerialParallelConfig::KEYS,
+        training_keys: &[],
+        type_schema: schema_of::<SerialParallelConfig>,
+        learning_rate: 1e-3,
+        defaults: || SerialParallelConfig::default().to_json(),
+        build: |map| Ok(Box::new(SerialParallelMethod::from_json(map)?)),
     },
     Entry {
         name: BitFitMethod::NAME,
@@ -370,6 +402,72 @@ pub const METHODS: &[Entry] = &[
         learning_rate: 4e-3,
         defaults: Map::new,
         build: |_| Ok(Box::new(BitFitMethod)),
+    },
+    Entry {
+        name: Ia3Method::NAME,
+        peft_type: Ia3Method::PEFT_TYPE,
+        summary: "factors on keys, values and the feed-forward part's inner activation (2205.05638)",
+        keys: Ia3Config::KEYS,
+        training_keys: &[],
+        type_schema: schema_of::<Ia3Config>,
+        learning_rate: 1e-2,
+        defaults: || Ia3Config::default().to_json(),
+        build: |map| Ok(Box::new(Ia3Method::from_json(map)?)),
+    },
+    Entry {
+        name: NormTuningMethod::NAME,
+        peft_type: NormTuningMethod::PEFT_TYPE,
+        summary: "the norms, and nothing else (2312.11420)",
+        keys: &[],
+        training_keys: &[],
+        type_schema: no_settings,
+        learning_rate: 4e-3,
+        defaults: Map::new,
+        build: |_| Ok(Box::new(NormTuningMethod)),
+    },
+    Entry {
+        name: SsfMethod::NAME,
+        peft_type: SsfMethod::PEFT_TYPE,
+        summary: "scales and shifts of what layers and norms give (2210.08823)",
+        keys: SsfConfig::KEYS,
+        training_keys: &[],
+        type_schema: schema_of::<SsfConfig>,
+        learning_rate: 4e-3,
+        defaults: || SsfConfig::default().to_json(),
+        build: |map| Ok(Box::new(SsfMethod::from_json(map)?)),
+    },
+    Entry {
+        name: PrefixMethod::NAME,
+        peft_type: PrefixMethod::PEFT_TYPE,
+        summary: "trained keys and values before those of every sequence (2101.00190)",
+        keys: PrefixConfig::KEYS,
+        training_keys: &[],
+        type_schema: schema_of::<PrefixConfig>,
+        learning_rate: 1e-2,
+        defaults: || PrefixConfig::default().to_json(),
+        build: |map| Ok(Box::new(PrefixMethod::from_json(map)?)),
+    },
+    Entry {
+        name: PromptMethod::NAME,
+        peft_type: PromptMethod::PEFT_TYPE,
+        summary: "trained rows before the embedded tokens of every sequence (2104.08691)",
+        keys: PromptConfig::KEYS,
+        training_keys: &[],
+        type_schema: schema_of::<PromptConfig>,
+        learning_rate: 1e-2,
+        defaults: || PromptConfig::default().to_json(),
+        build: |map| Ok(Box::new(PromptMethod::from_json(map)?)),
+    },
+    Entry {
+        name: PTuningMethod::NAME,
+        peft_type: PTuningMethod::PEFT_TYPE,
+        summary: "such rows, made by a network while they are trained (2103.10385)",
+        keys: PTuningConfig::KEYS,
+        training_keys: &[],
+        type_schema: schema_of::<PTuningConfig>,
+        learning_rate: 1e-3,
+        defaults: || PTuningConfig::default().to_json(),
+        build: |map| Ok(Box::new(PTuningMethod::from_json(map)?)),
     },
     Entry {
         name: SdtMethod::NAME,
@@ -515,7 +613,8 @@ fn of_config(config: &AdapterConfig) -> Result<&'static Entry, AdapterError> {
 pub fn from_config(config: &AdapterConfig) -> Result<Box<dyn Method>, AdapterError> {
     let entry = of_config(config)?;
     config.reject_unsupported(entry.keys)?;
-    (entry.build)(&config.fields_as_saved())
+    let method = (entry.build)(&config.fields_as_saved())?;
+    Ok(method.of_files().unwrap_or(method))
 }
 
 fn find(wanted: &str, key: fn(&Entry) -> &'static str) -> Result<&'static Entry, AdapterError> {

@@ -13,6 +13,7 @@
 //! Models do not know the adapter methods: their linear layers take whatever adapter their weight
 //! carries.
 
+mod ahead;
 mod batch;
 mod cache;
 mod config;
@@ -31,6 +32,7 @@ mod trace;
 mod transparent;
 mod work;
 
+pub use ahead::Before;
 pub use batch::{PackedBatch, PackedInput};
 pub use cache::SequenceCache;
 pub use config::{

@@ -201,6 +201,30 @@ impl DynAdapter {
         }
     }
 
+    /// See [`SlotAdapter::rows_before`]. Of a set, that of the member that is chosen for all rows.
+    pub(crate) fn rows_before(&self, context: &AdapterContext) -> usize {
+        match &self.inner {
+            Inner::Slot(adapter) => adapter.rows_before_erased(),
+            Inner::Set(set) => match set.chosen_in(context).first() {
+                Some(one) => one.rows_before(context),
+                None => 0,
+            },
+            _ => 0,
+        }
+    }
+
+    /// See [`SlotAdapter::positions_before`]. Of a set, that of the member that is chosen for all rows.
+    pub(crate) fn positions_before(&self, context: &AdapterContext) -> usize {
+        match &self.inner {
+            Inner::Slot(adapter) => adapter.positions_before_erased(),
+            Inner::Set(set) => match set.chosen_in(context).first() {
+                Some(one) => one.positions_before(context),
+                None => 0,
+            },
+            _ => 0,
+        }
+    }
+
     /// What comes out of a slot that holds it.
     pub(crate) fn pass<P: Passing>(&self, passing: P, context: &AdapterContext) -> P::Out {
         match &self.inner {
@@ -224,6 +248,21 @@ impl DynAdapter {
         match &self.inner {
             Inner::Implied(_) => base,
             Inner::Set(set) => set.parameter_in(base, context),
+            _ => self.apply(base),
+        }
+    }
+
+    /// The same of a bias that no product adds: with what a weight's adapter implies for it.
+    pub(crate) fn parameter_alone<const D: usize>(
+        &self,
+        base: Tensor<D>,
+        context: &AdapterContext,
+    ) -> Tensor<D> {
+        match &self.inner {
+            Inner::Set(set) => {
+                let chosen = set.chosen_in(context).into_iter();
+                chosen.fold(base, |value, adapter| adapter.apply(value))
+            }
             _ => self.apply(base),
         }
     }

@@ -6,12 +6,16 @@ mod targets;
 
 use std::collections::BTreeSet;
 
-use burn::module::Module;
+use burn::{
+    Tensor,
+    module::{Module, ModuleVisitor, Param},
+};
 use peft_format::TargetSpec;
 use peft_kernels::decoded;
 
 use crate::{
-    AdapterError, Cost, InitContext, Method, NameMap, Site, Target, WeightGradients, sites, widest,
+    AdapterError, Cost, InitContext, Method, NameMap, ParamPath, Site, SiteKind, Target,
+    WeightGradients, site, sites, widest,
 };
 
 pub use place::attach_built;
@@ -116,6 +120,36 @@ pub fn add_others(
     Ok(())
 }
 
+/// The largest table of vectors of a model, `[entries, width]`: that of its tokens.
+fn vocabulary<M: Module>(model: &M) -> Option<Tensor<2>> {
+    #[derive(Default)]
+    struct Tables {
+        path: ParamPath,
+        largest: Option<Tensor<2>>,
+    }
+    impl ModuleVisitor for Tables {
+        fn enter_module(&mut self, name: &str, container: &str) {
+            self.path.enter(name, container);
+        }
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.path.exit();
+        }
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if self.path.in_adapter() || self.path.site().1 != SiteKind::Embedding {
+                return;
+            }
+            let entries = param.lazy_shape()[0];
+            let most = self.largest.as_ref().map_or(0, |table| table.dims()[0]);
+            if entries > most {
+                self.largest = Some(site::as_matrix(SiteKind::Embedding, param.base()));
+            }
+        }
+    }
+    let mut tables = Tables::default();
+    model.visit(&mut tables);
+    tables.largest
+}
+
 fn attach_fresh<M: Module>(
     model: M,
     name: Option<&str>,
@@ -140,6 +174,10 @@ fn attach_fresh<M: Module>(
         .iter()
         .map(|site| site.target(options.names.to_hf(&site.path)))
         .collect();
+    let vocabulary = match method.wants_vocabulary() {
+        true => vocabulary(&model),
+        false => None,
+    };
     let allotted = method.allot(&targets, options.gradients)?;
     attach_at(
         model,
@@ -162,6 +200,7 @@ fn attach_fresh<M: Module>(
                 weight: &weight,
                 gradient: options.gradients.and_then(|all| all.sums.get(&target.path)),
                 magnitude: (options.gradients).and_then(|all| all.magnitudes.get(&target.path)),
+                vocabulary: vocabulary.as_ref(),
                 allotted: share,
                 moments: (options.gradients)
                     .and_then(|all| all.moments.get(&target.path))

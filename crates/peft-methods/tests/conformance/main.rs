@@ -170,6 +170,12 @@ fn variants(
         "sdlora" => vec![with(
             json!({ "selector": "random", "r": 3, "lora_alpha": 6 }),
         )],
+        "ia3" => vec![
+            with(json!({})),
+            with(json!({ "feedforward_modules": ["ayer"] })),
+            with(json!({ "feedforward_modules": "(inner|lay.r)" })),
+        ],
+        "ssf" => vec![with(json!({}))],
         "topk_grad" => vec![with(json!({ "mask_update": true }))],
         other => panic!("{other}: say here which of its settings to test"),
     }

@@ -127,6 +127,7 @@ pub fn initial_values(case: &Case) {
             gradient: gradients.sums.get("layer"),
             magnitude: gradients.magnitudes.get("layer"),
             moments: gradients.moments.get("layer").map(AsRef::as_ref),
+            vocabulary: None,
             allotted: None,
             seed,
         };
@@ -144,8 +145,9 @@ pub fn initial_values(case: &Case) {
     let of_weight = init
         .and_then(|init| init.as_str())
         .is_some_and(|init| init != "gaussian");
-    // VeRA starts at constants between projections of a seed of their own.
-    let drawn = !signs && !of_weight && !of_gradients && case.entry.name != "vera";
+    // VeRA starts at constants between projections of a seed of their own, others at factors of one.
+    let constant = ["ia3", "ssf", "vera"].contains(&case.entry.name);
+    let drawn = !signs && !of_weight && !of_gradients && !constant;
     if first.floats.iter().any(|value| *value != 0.0) && drawn {
         assert_ne!(first, dense("layer", 2));
         assert_ne!(first, dense("other", 1));

@@ -21,6 +21,28 @@ pub struct SlotPart {
     pub widths: Vec<usize>,
 }
 
+/// The slot that puts rows before the embedded tokens of every sequence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InputSlot {
+    /// Burn path.
+    pub path: String,
+    /// Its name, as the checkpoint would have it.
+    pub name: String,
+    /// Width of the embedded tokens.
+    pub width: usize,
+}
+
+impl InputSlot {
+    /// That of a stack, whose checkpoints' names have a prefix.
+    pub(super) fn new(stack: &str, prefix: &str, width: usize) -> Self {
+        Self {
+            path: format!("{stack}.prompt"),
+            name: format!("{prefix}prompt"),
+            width,
+        }
+    }
+}
+
 /// A block with parameters of its own.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BlockDescription {

@@ -1,6 +1,6 @@
 //! Encoders of the BERT family.
 
-use super::{BlockDescription, Description, Flow, HeadKind, Part, Role};
+use super::{BlockDescription, Description, Flow, HeadKind, InputSlot, Part, Role};
 use crate::{EncoderConfig, Family, work::EncoderFlow};
 
 /// Tensors that serve no classification model: other heads, tables that are computed, counters.
@@ -193,6 +193,7 @@ pub fn describe(config: &EncoderConfig, head: HeadKind) -> Result<Description, S
         before,
         blocks: (0..config.distinct_layers).map(block).collect(),
         depth: config.layers,
+        prompt: InputSlot::new("encoder", names.prefix, embedding),
         after: vec![
             linear("dense", names.dense, Role::Pooler, square).of_head(),
             linear(

@@ -1,6 +1,8 @@
 //! Stacks of selective state spaces.
 
-use super::{BlockDescription, Description, Flow, HeadKind, Part, PartKind, Role, SlotPart};
+use super::{
+    BlockDescription, Description, Flow, HeadKind, InputSlot, Part, PartKind, Role, SlotPart,
+};
 use crate::{MambaConfig, work::MambaFlow};
 
 /// The release of the first implementation.
@@ -112,6 +114,7 @@ pub fn describe(config: &MambaConfig, head: HeadKind) -> Result<Description, Str
         )],
         blocks: (0..config.layers).map(block).collect(),
         depth: config.layers,
+        prompt: InputSlot::new("backbone", "backbone.", hidden),
         after,
         embeddings: "backbone.embeddings".into(),
         head_modules,

@@ -9,8 +9,8 @@ use peft_core::{AdapterContext, NameMap, nn::Linear};
 
 use super::Encoder;
 use crate::{
-    Description, EncoderConfig, Family, HeadKind, LoadReport, ModelConfig, ModelError, ModelFolder,
-    Network, Output, PackedBatch, loader::Loader, parts::dropped,
+    Before, Description, EncoderConfig, Family, HeadKind, LoadReport, ModelConfig, ModelError,
+    ModelFolder, Network, Output, PackedBatch, loader::Loader, parts::dropped,
 };
 
 /// Places of the dropouts of the head.
@@ -114,6 +114,7 @@ impl SequenceModel {
     /// Scores of the sequences, `[sequences, outputs]`, each through the adapters that the
     /// [batch](PackedBatch::with_adapters) chooses for it, or through those that are active.
     pub fn forward(&self, batch: &PackedBatch, context: &AdapterContext) -> Tensor<2> {
+        let batch = &*self.prepared(batch, context);
         self.scores(self.encoder.forward(batch, context), batch, context)
     }
 
@@ -144,6 +145,10 @@ impl SequenceModel {
 impl Network for SequenceModel {
     fn description(&self) -> &Description {
         &self.description
+    }
+
+    fn before(&self, context: &AdapterContext) -> Before {
+        self.encoder.before(context)
     }
 
     fn embed(&self, batch: &PackedBatch, context: &AdapterContext) -> Tensor<2> {

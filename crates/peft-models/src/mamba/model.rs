@@ -6,14 +6,14 @@ use burn::{
     tensor::{Device, FloatDType},
 };
 use peft_core::{
-    AdapterContext, Output,
+    AdapterContext, InputRows, Output, Slot,
     nn::{Embedding, Linear},
 };
 
 use super::MambaBlock;
 use crate::{
-    Description, HeadKind, LoadReport, MambaConfig, ModelConfig, ModelError, ModelFolder, Network,
-    PackedBatch,
+    Before, Description, HeadKind, LoadReport, MambaConfig, ModelConfig, ModelError, ModelFolder,
+    Network, PackedBatch,
     loader::Loader,
     parts::{RmsNorm, language_head},
 };
@@ -25,6 +25,8 @@ pub struct Mamba {
     pub embedding: Embedding,
     /// The blocks.
     pub layers: Vec<MambaBlock>,
+    /// Puts rows before the embedded tokens of every sequence.
+    pub prompt: Slot<InputRows>,
     /// Norm after the last block.
     pub norm: RmsNorm,
     /// The architecture.
@@ -70,6 +72,7 @@ impl MambaModel {
                     MambaBlock::load(&mut loader, &format!("backbone.layers.{index}"), config)
                 })
                 .collect::<Result<_, _>>()?,
+            prompt: Slot::new([config.hidden_size]),
             norm: loader.rms_norm("backbone.norm", config.norm_eps, false)?,
             config: config.clone(),
             dtype: loader.dtype(),
@@ -95,10 +98,16 @@ impl Network for MambaModel {
         &self.description
     }
 
+    fn before(&self, context: &AdapterContext) -> Before {
+        Before::of(&self.backbone.prompt, std::iter::empty(), context)
+    }
+
     fn embed(&self, batch: &PackedBatch, context: &AdapterContext) -> Tensor<2> {
-        let context = &batch.of_tokens(context);
         let rows = self.backbone.embedding.forward(batch.ids.clone(), context);
-        rows.cast(self.backbone.dtype)
+        let rows = rows.cast(self.backbone.dtype);
+        batch.behind_prompts(rows, context, |context| {
+            self.backbone.prompt.pass(InputRows::default(), context)
+        })
     }
 
     fn block(

@@ -113,6 +113,7 @@ pub fn merge(options: &MergeOptions) -> Result<MergeReport, RunError> {
     let stored = TaskFile::read(options.adapter)?;
     let checkpoint = folder.checkpoint();
     let layout = folder.layout(head_of(&folder, Some(&loaded), stored.as_ref()))?;
+    loaded.spread(method.as_ref(), &layout.sites)?;
     let merged = merged_task(&folder, &loaded, stored.as_ref())?;
     let places = Places::find(&folder, &layout, method.as_ref(), &loaded)?;
     let output = options.output;

@@ -31,7 +31,8 @@ pub fn resolve(config: &RunConfig, folder: &ModelFolder, entry: &Entry) -> RunCo
         // Settings that make no method are refused where it is made.
         if let Ok(method) = (entry.build)(&config.method_config) {
             let layout = folder.description().layout();
-            for (key, value) in method.config_of_model(&layout.sites) {
+            let named = |what| default_targets(folder, what);
+            for (key, value) in method.config_of_model(&layout.sites, &named) {
                 let given = config.method_config.get(&key);
                 if given.is_none_or(Value::is_null) {
                     config.method_config.insert(key, value);
@@ -46,15 +47,23 @@ pub fn resolve(config: &RunConfig, folder: &ModelFolder, entry: &Entry) -> RunCo
 /// Where nothing is said, the targets that a method adapts by itself.
 pub fn resolve_targets(config: &mut RunConfig, folder: &ModelFolder, method: &dyn Method) {
     if method.adapts_weights() && config.target_modules == TargetModules::Unspecified {
-        let description = folder.description();
-        config.target_modules = match method.default_targets() {
-            DefaultTargets::Attention => description.default_targets(),
-            DefaultTargets::FeedForward => description.targets(Role::FEED_FORWARD),
-            DefaultTargets::AllLinear => TargetModules::AllLinear,
-            DefaultTargets::Named(names) => {
-                TargetModules::List(names.iter().map(|&name| name.to_owned()).collect())
-            }
-        };
+        config.target_modules = default_targets(folder, method.default_targets());
+    }
+}
+
+/// What a family calls the targets that a method adapts by itself.
+pub fn default_targets(folder: &ModelFolder, targets: DefaultTargets) -> TargetModules {
+    let description = folder.description();
+    match targets {
+        DefaultTargets::Attention => description.default_targets(),
+        DefaultTargets::FeedForward => description.targets(Role::FEED_FORWARD),
+        DefaultTargets::KeysValuesInner => description.targets(Role::KEYS_VALUES_INNER),
+        DefaultTargets::Inner => description.targets(Role::INNER),
+        DefaultTargets::Norms => description.norms(),
+        DefaultTargets::AllLinear => TargetModules::AllLinear,
+        DefaultTargets::Named(names) => {
+            TargetModules::List(names.iter().map(|&name| name.to_owned()).collect())
+        }
     }
 }
 
@@ -126,6 +135,7 @@ impl Choice {
     ) -> Result<Self, RunError> {
         let (method, mut loaded) = read_with_method(path)?;
         fit_adapter(folder, &mut loaded)?;
+        loaded.spread(method.as_ref(), &folder.description().layout().sites)?;
         if !method.name().eq_ignore_ascii_case(&config.method) {
             return Err(RunError::setting(
                 "`method`",
@@ -138,6 +148,7 @@ impl Choice {
         settings.extend(config.method_config.clone());
         // With what concerns training only, which no adapter's file holds.
         let merged = (entry.build)(&settings)?;
+        let merged = merged.of_files().unwrap_or(merged);
         expect_settings(config, entry, &method.config(), &merged.config())?;
         let method = merged;
         if target_spec(config) != TargetSpec::new(TargetModules::Unspecified) {
@@ -285,10 +296,20 @@ fn configuration(
     spec: &TargetSpec,
     probe: Probe,
 ) -> Result<AdapterConfig, RunError> {
+    let mut spec = spec.clone();
+    // Files of the model as a whole say no targets where those are the method's own: PEFT knows none for them.
+    if let (false, DefaultTargets::Named(names), TargetModules::List(targets)) = (
+        method.whole_names().is_empty(),
+        method.default_targets(),
+        &spec.modules,
+    ) && targets == names
+    {
+        spec.modules = TargetModules::Unspecified;
+    }
     let mut builder = AdapterConfig::builder(method.peft_type())
         .task_type(Some(probe.objective.task_type()))
         .base_model(Some(&probe.config.model.to_string_lossy()))
-        .target(spec);
+        .target(&spec);
     for (key, value) in method.config() {
         builder = builder.field(&key, value);
     }

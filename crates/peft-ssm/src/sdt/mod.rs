@@ -16,7 +16,7 @@ use burn::{
 use peft_core::{
     AdapterError, AdapterSpec, Cost, DefaultTargets, DynAdapter, Fields, HostTensor, HostTensorExt,
     InitContext, Method, PhaseLength, PhaseSpec, Site, SiteKind, Target, WarmUpChoice, Warmed,
-    format::{Dtype, TensorInfo},
+    format::{Dtype, TargetModules, TensorInfo},
 };
 use serde_json::{Map, Value};
 
@@ -301,7 +301,11 @@ impl Method for SdtMethod {
         self.config.to_json()
     }
 
-    fn config_of_model(&self, sites: &[Site]) -> Map<String, Value> {
+    fn config_of_model(
+        &self,
+        sites: &[Site],
+        _: &dyn Fn(DefaultTargets) -> TargetModules,
+    ) -> Map<String, Value> {
         let states = sites.iter().find_map(|site| match site.shape.as_slice() {
             [_, states] if last(&site.path) == "A_log" => Some(*states),
             _ => None,

@@ -1,11 +1,13 @@
 //! Models with a language head, of a checkpoint of which HF transformers computed the same.
 
+mod additive_runs;
 mod causal;
 mod gguf;
 mod interop;
 mod mamba;
 mod modules;
 mod options;
+mod prompts;
 mod quantised;
 mod runs;
 mod sdlora;
