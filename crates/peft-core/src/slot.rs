@@ -161,7 +161,7 @@ impl Passing for InitialState {
 pub struct Readout {
     /// What it gives, `[rows, channels]`.
     pub y: Tensor<2>,
-    /// The output matrices `C`, `[rows, states]`.
+    /// The output matrices `C`, `[rows, groups · states]`: equal shares of the channels, in their order, read one group each.
     pub c: Tensor<2>,
 }
 

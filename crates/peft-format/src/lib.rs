@@ -18,6 +18,7 @@
 //! | [`fingerprint`] | which weights a checkpoint holds, in a few bytes |
 //! | [`summary`] | what a checkpoint or an adapter holds |
 //! | [`near`] | "did you mean" suggestions |
+//! | [`python_json`] | JSON with Python's words for infinities |
 //!
 //! Every reader treats its input as hostile: sizes are bounded, offsets checked, names confined to
 //! their folder, and a bad file is an error that names the file, never a panic.
@@ -36,6 +37,7 @@ pub(crate) mod json;
 pub(crate) mod lora;
 pub mod mlx;
 pub mod near;
+pub mod python_json;
 pub mod shared;
 pub mod stored;
 pub mod summary;

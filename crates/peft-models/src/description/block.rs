@@ -1,5 +1,5 @@
 use super::{Part, Role};
-use crate::work::{BlockWork, DecoderFlow, EncoderFlow, LinearWork, MambaFlow};
+use crate::work::{BlockWork, DecoderFlow, EncoderFlow, LinearWork, Mamba2Flow, MambaFlow};
 
 /// How values flow through a block, for estimates of what it computes and keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,6 +10,8 @@ pub enum Flow {
     Decoder(DecoderFlow),
     /// A selective state space after a norm and before the residual.
     Mamba(MambaFlow),
+    /// A state space in its dual form, after a norm and before the residual.
+    Mamba2(Mamba2Flow),
 }
 
 /// A field of a block that takes inserted modules.
@@ -74,6 +76,7 @@ impl BlockDescription {
             Flow::Encoder(flow) => flow.work(&linears, input_tracked),
             Flow::Decoder(flow) => flow.work(&linears, input_tracked),
             Flow::Mamba(flow) => flow.work(&linears, input_tracked),
+            Flow::Mamba2(flow) => flow.work(&linears, input_tracked),
         }
     }
 }

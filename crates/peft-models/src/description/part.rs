@@ -45,6 +45,8 @@ pub enum Role {
     SsmA,
     /// The direct path of a state-space block.
     SsmD,
+    /// The bias of the step widths of a state-space block, where no layer has it.
+    SsmStep,
     /// The dense layer between a sequence's hidden row and its scores.
     Pooler,
     /// The outputs: scores of a sequence, or logits of a token.

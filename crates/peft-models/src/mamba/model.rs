@@ -10,7 +10,7 @@ use peft_core::{
     nn::{Embedding, Linear},
 };
 
-use super::MambaBlock;
+use super::MambaLayer;
 use crate::{
     Description, HeadKind, LoadReport, MambaConfig, ModelConfig, ModelError, ModelFolder, Network,
     PackedBatch,
@@ -24,7 +24,7 @@ pub struct Mamba {
     /// Vectors of the tokens.
     pub embedding: Embedding,
     /// The blocks.
-    pub layers: Vec<MambaBlock>,
+    pub layers: Vec<MambaLayer>,
     /// Norm after the last block.
     pub norm: RmsNorm,
     /// The architecture.
@@ -35,7 +35,8 @@ pub struct Mamba {
     dtype: FloatDType,
 }
 
-/// Mamba with the head that predicts the next token: HF's `MambaForCausalLM`.
+/// A stack of state spaces with the head that predicts the next token: HF's `MambaForCausalLM`, `Mamba2ForCausalLM` and
+/// `FalconMambaForCausalLM`.
 #[derive(Module, Debug)]
 pub struct MambaModel {
     /// The stack.
@@ -67,7 +68,7 @@ impl MambaModel {
             embedding: loader.embedding("backbone.embedding")?,
             layers: (0..config.layers)
                 .map(|index| {
-                    MambaBlock::load(&mut loader, &format!("backbone.layers.{index}"), config)
+                    MambaLayer::load(&mut loader, &format!("backbone.layers.{index}"), config)
                 })
                 .collect::<Result<_, _>>()?,
             norm: loader.rms_norm("backbone.norm", config.norm_eps, false)?,
