@@ -178,6 +178,15 @@ pub trait Method: Debug + Send + Sync {
         DefaultTargets::Attention
     }
 
+    /// Refuse a model of which the sites, by the checkpoint's names, show that the method has no meaning for its kind: where
+    /// more can be said than that no target matches.
+    ///
+    /// # Errors
+    /// If it is such a model.
+    fn fits(&self, _sites: &[Site]) -> Result<(), AdapterError> {
+        Ok(())
+    }
+
     /// Sites that it adapts whatever the targets are, of those of a model by the checkpoint's names and in its
     /// order: tables of which single rows are trained.
     ///

@@ -5,6 +5,7 @@
 
 mod head;
 mod sdlora;
+mod sll;
 
 use peft_additive::{BitFitMethod, BottleneckConfig, BottleneckMethod};
 use peft_config::{Setting, schema_of};
@@ -23,7 +24,8 @@ use peft_spectral::{
     SelectedKind, SelectedMethod, WaveFtConfig, WaveFtMethod,
 };
 use peft_ssm::{
-    AdditionalScanConfig, AffixConfig, SdLoraMethod, SdtConfig, SdtMethod, StateKind, StateMethod,
+    AdditionalScanConfig, AffixConfig, ComponentsConfig, ComponentsMethod, ProDialConfig,
+    ProDialMethod, SdLoraMethod, SdtConfig, SdtMethod, SllLoraMethod, StateKind, StateMethod,
 };
 use serde_json::{Map, Value, json};
 
@@ -392,6 +394,50 @@ pub const METHODS: &[Entry] = &[
         learning_rate: 2e-3,
         defaults: sdlora::defaults,
         build: sdlora::build,
+    },
+    Entry {
+        name: ComponentsMethod::NAME,
+        peft_type: ComponentsMethod::PEFT_TYPE,
+        summary: "chosen components of a state-space model, in full or by LoRA on pieces of projections (2410.09016)",
+        keys: ComponentsConfig::KEYS,
+        training_keys: &[],
+        type_schema: schema_of::<ComponentsConfig>,
+        learning_rate: 1e-3,
+        defaults: || ComponentsConfig::default().to_json(),
+        build: |map| Ok(Box::new(ComponentsMethod::from_json(map)?)),
+    },
+    Entry {
+        name: ComponentsMethod::LORAP_X,
+        peft_type: ComponentsMethod::PEFT_TYPE,
+        summary: "LoRA on the half of in_proj that a state-space model's convolution reads: LoRAp(X) (2411.03855)",
+        keys: ComponentsConfig::KEYS,
+        training_keys: &[],
+        type_schema: schema_of::<ComponentsConfig>,
+        learning_rate: 1e-3,
+        defaults: || ComponentsConfig::lorap_x().to_json(),
+        build: |map| Ok(Box::new(ComponentsMethod::from_json(map)?)),
+    },
+    Entry {
+        name: SllLoraMethod::NAME,
+        peft_type: LoraMethod::PEFT_TYPE,
+        summary: "LoRA on the tokens' table and the large layers of a state-space model, its rank by the width (2406.00209)",
+        keys: LoraConfig::KEYS,
+        training_keys: LoraConfig::TRAINING_KEYS,
+        type_schema: schema_of::<LoraConfig>,
+        learning_rate: 1e-3,
+        defaults: sll::defaults,
+        build: sll::build,
+    },
+    Entry {
+        name: ProDialMethod::NAME,
+        peft_type: ProDialMethod::PEFT_TYPE,
+        summary: "near-diagonal transforms of projections beside low-rank updates (2411.15224)",
+        keys: ProDialConfig::KEYS,
+        training_keys: &[],
+        type_schema: schema_of::<ProDialConfig>,
+        learning_rate: 1e-3,
+        defaults: || ProDialConfig::default().to_json(),
+        build: |map| Ok(Box::new(ProDialMethod::from_json(map)?)),
     },
     Entry {
         name: StateKind::InitialState.name(),

@@ -110,6 +110,10 @@ impl Method for SdLoraMethod {
         all
     }
 
+    fn fits(&self, sites: &[Site]) -> Result<(), AdapterError> {
+        self.sdt.fits(sites)
+    }
+
     fn config_of_model(&self, sites: &[Site]) -> Map<String, Value> {
         self.sdt.config_of_model(sites)
     }

@@ -122,6 +122,7 @@ fn attach_fresh<M: Module>(
     method: &dyn Method,
     options: &AttachOptions,
 ) -> Result<(M, AttachReport), AdapterError> {
+    method.fits(&named_sites(&model, options.names))?;
     let mut matched = match method.adapts_weights() {
         true => matched_modules(
             &model,

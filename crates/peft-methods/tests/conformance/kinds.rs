@@ -245,6 +245,9 @@ fn variants(entry: &Entry) -> Vec<Map<String, Value>> {
             with(json!({ "selector": "random", "channels": 1.0, "states": 0.1 })),
         ],
         "sdlora" => vec![with(json!({ "selector": "random" }))],
+        "ssm_components" | "lorap_x" => {
+            vec![with(json!({ "full": ["a_log", "bias"], "lora": [] }))]
+        }
         "initial_state" | "state_offset" => vec![Map::new()],
         "additional_scan" => vec![with(json!({})), with(json!({ "extra_states": 1 }))],
         "affix" => vec![with(json!({})), with(json!({ "affix_tokens": 1 }))],

@@ -37,6 +37,9 @@ pub fn resolve(config: &RunConfig, folder: &ModelFolder, entry: &Entry) -> RunCo
                     config.method_config.insert(key, value);
                 }
             }
+        }
+        // What follows from the model may say what is adapted.
+        if let Ok(method) = (entry.build)(&config.method_config) {
             resolve_targets(&mut config, folder, method.as_ref());
         }
     }

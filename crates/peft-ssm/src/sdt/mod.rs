@@ -301,6 +301,21 @@ impl Method for SdtMethod {
         self.config.to_json()
     }
 
+    fn fits(&self, sites: &[Site]) -> Result<(), AdapterError> {
+        let mut decays = sites.iter().filter(|site| last(&site.path) == "A_log");
+        match decays.find(|site| site.shape.len() == 1) {
+            None => Ok(()),
+            Some(site) => Err(Self::fault(
+                format!(
+                    "`{}` is one number for all channels and states of a head, as in Mamba-2: there are no states to \
+                     choose from",
+                    site.path
+                ),
+                "use ssm_components or lora, or a model of type mamba or falcon_mamba",
+            )),
+        }
+    }
+
     fn config_of_model(&self, sites: &[Site]) -> Map<String, Value> {
         let states = sites.iter().find_map(|site| match site.shape.as_slice() {
             [_, states] if last(&site.path) == "A_log" => Some(*states),
