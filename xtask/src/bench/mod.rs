@@ -12,7 +12,7 @@ mod measure;
 #[cfg(test)]
 mod measure_tests;
 mod profile;
-mod program;
+pub mod program;
 mod report;
 mod routes;
 mod server;

@@ -10,6 +10,8 @@ mod quantised;
 mod runs;
 mod sdlora;
 mod smollm2;
+mod state_families;
+mod state_theory;
 
 use std::path::Path;
 
