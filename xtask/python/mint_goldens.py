@@ -54,6 +54,7 @@ def families():
                   dropout=0.1, attention_dropout=0.1, seq_classif_dropout=0.2, pad_token_id=0)
     albert = dict(**{**COMMON, "num_hidden_layers": 3}, **DROP, embedding_size=16, num_hidden_groups=1, inner_group_num=1,
                   max_position_embeddings=40, type_vocab_size=2, hidden_act="gelu_new", pad_token_id=0)
+    electra = dict(**COMMON, **DROP, embedding_size=16, max_position_embeddings=40, type_vocab_size=2, hidden_act="gelu", pad_token_id=0)
     three = dict(num_labels=3)
     classify = "sequence_classification"
     return {
@@ -68,6 +69,8 @@ def families():
         "xlm_roberta": (hf.XLMRobertaForSequenceClassification, hf.XLMRobertaConfig(**roberta, **three), classify, "roberta", None),
         "distilbert": (hf.DistilBertForSequenceClassification, hf.DistilBertConfig(**distil, **three), classify, "distilbert", None),
         "albert": (hf.AlbertForSequenceClassification, hf.AlbertConfig(**albert, **three), classify, "bert", None),
+        "electra": (hf.ElectraForSequenceClassification, hf.ElectraConfig(**electra, **three), classify, "bert", None),
+        "camembert": (hf.CamembertForSequenceClassification, hf.CamembertConfig(**roberta, **three), classify, "roberta", None),
     }
 
 

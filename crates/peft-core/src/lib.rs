@@ -50,8 +50,8 @@ pub use attach::{
 pub use common::{Common, shared_key, widest};
 pub use error::AdapterError;
 pub use files::{
-    AdapterPart, LoadedAdapter, adapter_tensors, load_adapter, load_adapter_as, read_adapter,
-    save_adapter, save_adapter_as, save_parts, saved_parameters,
+    AdapterConfigExt, AdapterPart, LoadedAdapter, adapter_tensors, load_adapter, load_adapter_as,
+    read_adapter, save_adapter, save_adapter_as, save_parts, saved_parameters,
 };
 pub use gradients::{GradientMoments, GradientWishes, MomentScope, WeightGradients, layer_type};
 pub use method::{AdapterSpec, DefaultTargets, Fields, InitContext, Method, own_settings};

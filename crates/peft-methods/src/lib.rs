@@ -53,7 +53,24 @@ pub struct Entry {
     pub build: Build,
 }
 
+/// Methods to which the first version computed other bits where it computed blocks again for their gradients.
+const RECOMPUTED: [&str; 8] = [
+    AdaLoraMethod::NAME,
+    C3aMethod::NAME,
+    DeepLoraMethod::NAME,
+    FourierFtMethod::NAME,
+    LocaMethod::NAME,
+    LortaMethod::NAME,
+    SelectedKind::Sdctft.name(),
+    SelectedKind::Ssh.name(),
+];
+
 impl Entry {
+    /// Whether runs that the first version began with `recompute` would go on to other bits.
+    pub fn recomputed_otherwise(&self) -> bool {
+        RECOMPUTED.contains(&self.name)
+    }
+
     /// JSON Schema of the keys, with their documentation and the method's defaults.
     pub fn schema(&self) -> Value {
         let mut schema = (self.type_schema)();

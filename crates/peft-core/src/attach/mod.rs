@@ -4,10 +4,10 @@ mod place;
 mod saved;
 mod targets;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::LazyLock};
 
 use burn::module::Module;
-use peft_format::TargetSpec;
+use peft_format::{TargetModules, TargetSpec};
 use peft_kernels::decoded;
 
 use crate::{
@@ -35,6 +35,30 @@ pub struct AttachOptions<'a> {
     pub seed: u64,
     /// Gradients of the weights, for a method that [wants them](Method::gradients).
     pub gradients: Option<&'a WeightGradients>,
+}
+
+/// Every linear layer, by its path in the Burn model; nothing is saved in full, and the seed is 0.
+///
+/// ```
+/// use peft_core::{AttachOptions, format::{TargetModules, TargetSpec}};
+/// let targets = TargetSpec::new(TargetModules::List(vec!["query".into(), "value".into()]));
+/// let options = AttachOptions { targets: &targets, seed: 7, ..AttachOptions::default() };
+/// assert!(options.modules_to_save.is_empty());
+/// ```
+impl Default for AttachOptions<'_> {
+    fn default() -> Self {
+        static ALL: LazyLock<TargetSpec> =
+            LazyLock::new(|| TargetSpec::new(TargetModules::AllLinear));
+        static NAMES: LazyLock<NameMap> = LazyLock::new(NameMap::identity);
+        Self {
+            targets: &ALL,
+            names: &NAMES,
+            modules_to_save: &[],
+            heads: &[],
+            seed: 0,
+            gradients: None,
+        }
+    }
 }
 
 /// One adapted site.

@@ -24,7 +24,7 @@ const MAX_CONFIG_BYTES: u64 = 16 << 20;
 
 /// Every `model_type` that a model can be made of.
 const SUPPORTED: &str = "supported are bert, roberta, xlm-roberta, camembert, distilbert, albert, \
-                         llama, mistral, qwen2, qwen3, gemma, gemma2, gemma3_text, phi3, gpt2, \
+                         electra, llama, mistral, qwen2, qwen3, gemma, gemma2, gemma3_text, phi3, gpt2, \
                          gpt_neox, granite, smollm3 and mamba";
 
 /// What is wrong, and what to do.

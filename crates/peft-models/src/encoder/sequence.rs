@@ -5,7 +5,11 @@ use burn::{
     module::Module,
     tensor::{Device, activation::relu},
 };
-use peft_core::{AdapterContext, NameMap, nn::Linear};
+use peft_core::{
+    AdapterContext, NameMap,
+    kernels::{self, GeluKind},
+    nn::Linear,
+};
 
 use super::Encoder;
 use crate::{
@@ -31,7 +35,7 @@ pub struct HeadSpec {
 pub struct SequenceModel {
     /// The encoder.
     pub encoder: Encoder,
-    /// The pooler of BERT and ALBERT, the dense layer of RoBERTa's and DistilBERT's heads.
+    /// The pooler of BERT and ALBERT, the dense layer of the heads of RoBERTa, DistilBERT and ELECTRA.
     pub dense: Linear,
     /// The outputs, `[hidden, outputs]`.
     pub classifier: Linear,
@@ -129,12 +133,13 @@ impl SequenceModel {
         let config = self.config();
         let drop = |x, place| dropped(x, context, config.head_dropout, HEAD_PLACE + place);
         let first = match config.family {
-            Family::Roberta => drop(first, 0),
+            Family::Roberta | Family::Electra => drop(first, 0),
             _ => first,
         };
         let dense = self.dense.forward(first, context);
         let dense = match config.family {
             Family::DistilBert => relu(dense),
+            Family::Electra => kernels::gelu(dense, GeluKind::Erf),
             _ => dense.tanh(),
         };
         self.classifier.forward(drop(dense, 1), context)

@@ -25,7 +25,7 @@ pub struct Encoder {
     pub token_type: Option<Embedding>,
     /// Norm of the embeddings.
     pub embedding_norm: LayerNorm,
-    /// From the width of the embeddings to that of the model, where they differ (ALBERT).
+    /// From the width of the embeddings to that of the model, where they differ (ALBERT, ELECTRA).
     pub projection: Option<Linear>,
     /// The distinct layers.
     pub layers: Vec<Layer>,

@@ -52,18 +52,25 @@ impl Selector {
         now > before || (self.by_loss && now == before && new.loss < old.loss)
     }
 
+    /// Whether less of the figure is better, as of a loss.
+    pub fn lower_is_better(&self) -> bool {
+        LOWER.contains(&self.figure.as_str())
+    }
+
+    /// The figure of an evaluation as it is; no number where it has none.
+    pub fn value(&self, evaluation: &Evaluation) -> f64 {
+        match self.figure.as_str() {
+            "loss" => evaluation.loss,
+            figure => evaluation.metrics.get(figure).copied().unwrap_or(f64::NAN),
+        }
+    }
+
     /// The figure of an evaluation, more being better. One that is no number is worse than all others.
     fn of(&self, evaluation: &Evaluation) -> f64 {
-        let value = match self.figure.as_str() {
-            "loss" => Some(evaluation.loss),
-            figure => evaluation.metrics.get(figure).copied(),
-        };
-        let sign = if LOWER.contains(&self.figure.as_str()) {
-            -1.0
-        } else {
-            1.0
-        };
-        let value = value.filter(|value| !value.is_nan());
-        value.map_or(f64::NEG_INFINITY, |value| sign * value)
+        let sign = if self.lower_is_better() { -1.0 } else { 1.0 };
+        match self.value(evaluation) {
+            value if value.is_nan() => f64::NEG_INFINITY,
+            value => sign * value,
+        }
     }
 }
