@@ -4,7 +4,7 @@
 use anyhow::{Result, ensure};
 use burn::{module::Param, tensor::Device};
 use peft_run::{
-    core::kernels::uniform,
+    core::{Slot, kernels::uniform},
     models::{Embedding, Encoder, EncoderConfig, SequenceModel},
 };
 use peft_train::Truth;
@@ -87,6 +87,7 @@ fn random_model(config: EncoderConfig, device: &Device) -> SequenceModel {
         embedding_norm: norm(device),
         projection: None,
         layers,
+        prompt: Slot::new([HIDDEN]),
         config,
     };
     let dense = linear(24, HIDDEN, HIDDEN, device);

@@ -60,6 +60,9 @@ def main():
     goldens = parser.parse_args().goldens
     good = True
     for case, settings in json.loads((goldens / "additive/cases.json").read_text())["cases"].items():
+        if case.startswith("joint") or case == "parallel_llama":
+            # The library has no joint modules, and puts its parallel ones on a Llama before the norm.
+            continue
         llama = settings["base"] == "llama_tiny"
         cls = hf.LlamaForCausalLM if llama else hf.BertForSequenceClassification
         base = cls.from_pretrained(goldens / settings["base"], dtype=torch.float32, attn_implementation="eager").eval()

@@ -16,6 +16,9 @@ With A(h) = scale (W_up f(W_down h + b_down) + b_up), F the feed-forward part's 
            parallel                   out = LN(F + A(x) + x)                            (He et al., arXiv 2110.04366)
     Llama  serial, serial_small       out = x + F + A(F)
            serial_sum                 out = x + F + A(x + F): what AdapterHub makes of the Pfeiffer placement where no norm follows
+           parallel_llama             out = x + F + A(n), n what the feed-forward part reads, behind the norm
+    both   joint, joint_llama         AutoPEFT's (arXiv 2301.12132): out = LN(S(LN(F + x)) + F + P(x) + x) and out = x + F + S(F) + P(n), of a
+                                      serial module S without scale and a parallel one P
 
 Rows and sequences are those of cases.json (set "bert", labels 0 2 1 0 1) and causal/cases.json; the loss is the mean cross entropy over
 rows, or over targets. Weights are drawn as N(0, 0.3^2), biases as N(0, 0.1^2). check_adapterhub.py compares with AdapterHub's library.
@@ -54,6 +57,9 @@ CASES = {
     "parallel": dict(base="models/bert", places={"feed_forward": 16}, activation="relu", scale=4.0),
     "serial": dict(base="llama_tiny", places={"feed_forward": 4}, activation="relu", scale=1.0),
     "serial_small": dict(base="llama_tiny", places={"feed_forward": 2}, activation="silu", scale=0.5),
+    "parallel_llama": dict(base="llama_tiny", places={"feed_forward": 6}, activation="relu", scale=4.0),
+    "joint": dict(base="models/bert", places={"serial": 8, "parallel": 5}, activation="relu", scale=4.0),
+    "joint_llama": dict(base="llama_tiny", places={"serial": 3, "parallel": 2}, activation="silu", scale=4.0),
     "serial_sum": dict(base="llama_tiny", places={"feed_forward": 4}, activation="relu", scale=1.0),
 }
 
@@ -72,23 +78,35 @@ def draw(case, width):
 def module(case, tensors, place, layer):
     activation = {"relu": torch.relu, "silu": torch.nn.functional.silu}[CASES[case]["activation"]]
     down, up = ([tensors[f"{place}.{layer}.{name}.{part}"] for part in ("weight", "bias")] for name in ("down", "up"))
-    return lambda h: CASES[case]["scale"] * torch.nn.functional.linear(activation(torch.nn.functional.linear(h, *down)), *up)
+    scale = 1.0 if place == "serial" else CASES[case]["scale"]
+    return lambda h: scale * torch.nn.functional.linear(activation(torch.nn.functional.linear(h, *down)), *up)
 
 
 def insert(model, case, tensors):
     """Puts the case's modules in place of what the blocks do around their residuals."""
     if CASES[case]["base"] == "llama_tiny":
         for i, block in enumerate(model.model.layers):
+            if case == "joint_llama":
+                s, p = (module(case, tensors, place, i) for place in ("serial", "parallel"))
+                block.mlp.register_forward_hook(lambda _, inputs, f, s=s, p=p: f + s(f) + p(inputs[0]))
+                continue
             a = module(case, tensors, "feed_forward", i)
             # The residual is what the norm before the feed-forward part reads.
             kept = []
             block.post_attention_layernorm.register_forward_pre_hook(lambda _, inputs, kept=kept: kept.append(inputs[0]))
             if case == "serial_sum":
                 block.mlp.register_forward_hook(lambda _, inputs, f, a=a, kept=kept: f + a(kept.pop() + f))
+            elif case == "parallel_llama":
+                block.mlp.register_forward_hook(lambda _, inputs, f, a=a: f + a(inputs[0]))
             else:
                 block.mlp.register_forward_hook(lambda _, inputs, f, a=a: f + a(f))
         return
     for i, block in enumerate(model.bert.encoder.layer):
+        if case == "joint":
+            s, p = (module(case, tensors, place, i) for place in ("serial", "parallel"))
+            block.output.forward = lambda z, x, s=s, p=p, o=block.output: (
+                lambda f: o.LayerNorm(s(o.LayerNorm(f + x)) + f + p(x) + x))(o.dense(z))
+            continue
         if "attention" in CASES[case]["places"]:
             a = module(case, tensors, "attention", i)
             block.attention.output.forward = lambda z, x, a=a, o=block.attention.output: (lambda z: o.LayerNorm(a(z) + z + x))(o.dense(z))

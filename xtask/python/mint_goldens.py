@@ -32,7 +32,8 @@ import numpy as np
 import torch
 import transformers as hf
 from peft import (
-    AdaLoraConfig, C3AConfig, FourierFTConfig, LoraConfig, PeftModel, ShiraConfig, VeraConfig, WaveFTConfig, get_peft_model,
+    AdaLoraConfig, C3AConfig, FourierFTConfig, IA3Config, LNTuningConfig, LoraConfig, PeftModel, ShiraConfig, VeraConfig, WaveFTConfig,
+    get_peft_model,
 )
 from safetensors.torch import load_file, save_file
 
@@ -54,6 +55,7 @@ def families():
                   dropout=0.1, attention_dropout=0.1, seq_classif_dropout=0.2, pad_token_id=0)
     albert = dict(**{**COMMON, "num_hidden_layers": 3}, **DROP, embedding_size=16, num_hidden_groups=1, inner_group_num=1,
                   max_position_embeddings=40, type_vocab_size=2, hidden_act="gelu_new", pad_token_id=0)
+    electra = dict(**COMMON, **DROP, embedding_size=16, max_position_embeddings=40, type_vocab_size=2, hidden_act="gelu", pad_token_id=0)
     three = dict(num_labels=3)
     classify = "sequence_classification"
     return {
@@ -68,6 +70,8 @@ def families():
         "xlm_roberta": (hf.XLMRobertaForSequenceClassification, hf.XLMRobertaConfig(**roberta, **three), classify, "roberta", None),
         "distilbert": (hf.DistilBertForSequenceClassification, hf.DistilBertConfig(**distil, **three), classify, "distilbert", None),
         "albert": (hf.AlbertForSequenceClassification, hf.AlbertConfig(**albert, **three), classify, "bert", None),
+        "electra": (hf.ElectraForSequenceClassification, hf.ElectraConfig(**electra, **three), classify, "bert", None),
+        "camembert": (hf.CamembertForSequenceClassification, hf.CamembertConfig(**roberta, **three), classify, "roberta", None),
     }
 
 
@@ -89,6 +93,8 @@ def fill(named, name):
             value = 0.5 * noise
         elif "lora_" in key:
             value = 0.3 * noise
+        elif "ia3_l" in key:
+            value = 1 + 0.4 * noise
         elif "vera_lambda" in key:
             value = noise
         else:
@@ -196,7 +202,7 @@ def adapter_json(folder):
     """What PEFT has saved, made the same on every machine: sorted lists, no model card."""
     (folder / "README.md").unlink(missing_ok=True)
     config = json.loads((folder / "adapter_config.json").read_text())
-    for key in ("target_modules", "modules_to_save", "exclude_modules"):
+    for key in ("target_modules", "modules_to_save", "exclude_modules", "feedforward_modules"):
         if isinstance(config.get(key), list):
             config[key] = sorted(config[key])
     (folder / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
@@ -250,6 +256,10 @@ def adapter_cases():
         "shira_feed_forward": ("distilbert", dict(r=2, random_seed=7, target_modules=["q_lin", "lin1", "lin2"]), ShiraConfig),
         "shira_magnitude": ("bert", dict(r=2, mask_type="magnitude", target_modules=["key", "intermediate.dense"]), ShiraConfig),
         "vera_qv": ("bert", dict(r=6, target_modules=["query", "value"]), VeraConfig),
+        "ia3_bert": ("bert", dict(target_modules=["key", "value", "output.dense"], feedforward_modules=["output.dense"]), IA3Config),
+        "ia3_distilbert": ("distilbert", dict(target_modules=r".*(k_lin|v_lin|lin1|lin2)", feedforward_modules=r".*\.lin2"), IA3Config),
+        "ln_bert": ("bert", dict(target_modules=["LayerNorm"]), LNTuningConfig),
+        "ln_albert": ("albert", dict(target_modules=["full_layer_layer_norm", "attention.LayerNorm"]), LNTuningConfig),
         # Layers of several widths share one pair of projections, which the file does not hold.
         "vera_all_linear_drawn": ("bert", dict(r=8, projection_prng_key=2**33 + 11, save_projection=False,
                                                target_modules="all-linear"), VeraConfig),

@@ -1,13 +1,12 @@
 #!/usr/bin/env python3
 """Mints adapters of PEFT beyond linear layers: embeddings, tied heads, single tokens, biases. Deterministic, on the CPU.
 
-    mint_lora_options.py --out tests/goldens
+    mint_lora_options.py --out tests/goldens [--only CASE ...]
 
 OUT/gpt2_tiny/               HF folder: the GPT-2 of formula.py in float32, with the tokenizer of llama_tiny
 OUT/lora_options/<case>/     a PEFT folder, expected.json (base, losses, ten losses of training, shapes of the tensors), and
                              expected.safetensors: logits_f64, logits_f32 and, where PEFT's own merge computes what its adapter does,
                              merged_f64
-OUT/adapters/<case>/         as mint_goldens.py has them, of models/bert
 
 Texts, numbers, weights and steps are those of mint_causal.py; the tables of embeddings have the weights of linear layers (lora_embedding_A
 those of A, lora_embedding_B those of B), saved biases and rows of tokens those of saved heads. `trace` are the losses before each of six
@@ -29,7 +28,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
 import transformers as hf
-from peft import AdaLoraConfig, FourierFTConfig, LoraConfig, PeftModel, VeraConfig, get_peft_model
+from peft import IA3Config, LNTuningConfig, LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 
 import formula
@@ -44,7 +43,7 @@ hf.utils.logging.disable_progress_bar()
 
 
 def causal():
-    """case -> (model, arguments of LoraConfig)."""
+    """case -> (model, arguments of the configuration, its class if not LoRA's)."""
     qv = dict(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"])
     targets = lambda *names, **more: dict(r=3, lora_alpha=6, target_modules=list(names), **more)
     return {
@@ -67,13 +66,17 @@ def causal():
         "tied_tokens_apart": ("llama_tiny_tied", dict(qv, trainable_token_indices={"embed_tokens": [5, 9], "lm_head": [2, 12, 7]})),
         "tied_saved_embed": ("llama_tiny_tied", dict(qv, modules_to_save=["embed_tokens"])),
         "tied_saved_both": ("llama_tiny_tied", dict(qv, modules_to_save=["embed_tokens", "lm_head"])),
+        "ia3": ("llama_tiny", dict(target_modules=["k_proj", "v_proj", "down_proj"], feedforward_modules=["down_proj"]), IA3Config),
+        "gpt2_ia3": ("gpt2_tiny", dict(target_modules=["c_attn", "mlp.c_proj"], feedforward_modules=["mlp.c_proj"]), IA3Config),
+        "ln": ("llama_tiny_tied", dict(target_modules=["input_layernorm", "post_attention_layernorm", "norm"]), LNTuningConfig),
+        "gpt2_ln": ("gpt2_tiny", dict(target_modules=["ln_1", "ln_2", "ln_f"]), LNTuningConfig),
     }
 
 
 def fill(model):
     """Gives the trained parameters weights, by the formulas of mint_causal.py."""
     trained = dict(sorted((n, p) for n, p in model.named_parameters() if p.requires_grad))
-    ends = (".lora_", ".modules_to_save", ".token_adapter", ".base_layer", ".bias")
+    ends = (".ia3_l", ".ln_tuning_layers", ".lora_", ".modules_to_save", ".token_adapter", ".base_layer", ".bias")
     module = lambda name: min((name.split(end)[0] for end in ends), key=len)
     modules = sorted({module(n) for n in trained})
     with torch.no_grad():
@@ -88,6 +91,8 @@ def fill(model):
                 p.copy_(0.05 * torch.sin(0.37 * row + 0.11 * column + 1 + m))
             elif "lora_B" in name or "lora_embedding_B" in name:
                 p.copy_(0.2 * torch.cos(0.23 * row + 0.71 * column + m))
+            elif "ia3_l" in name:
+                p.copy_(1 + 0.3 * torch.sin(0.7 * i + m))
             elif "magnitude" in name:
                 p.mul_(1 + 0.1 * torch.sin(0.7 * i + m))
             else:
@@ -109,9 +114,9 @@ def trace(out, base, folder):
     return losses
 
 
-def mint_causal(out, case, base, arguments):
+def mint_causal(out, case, base, arguments, config=LoraConfig):
     folder = out / "lora_options" / case
-    model = get_peft_model(load(out, base), LoraConfig(task_type="CAUSAL_LM", **arguments)).eval()
+    model = get_peft_model(load(out, base), config(task_type="CAUSAL_LM", **arguments)).eval()
     fill(model)
     save_adapter(model, folder, base)
     expected, rows = {"base": base}, {}
@@ -138,13 +143,17 @@ def mint_causal(out, case, base, arguments):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, required=True)
-    out = parser.parse_args().out
-    shutil.rmtree(out / "gpt2_tiny", ignore_errors=True)
-    formula.build("gpt2").save_pretrained(out / "gpt2_tiny")
-    (out / "gpt2_tiny/generation_config.json").unlink(missing_ok=True)
-    tokenizer(out / "gpt2_tiny")
-    for case, (base, arguments) in causal().items():
-        mint_causal(out, case, base, arguments)
+    parser.add_argument("--only", nargs="+", help="these cases, on the model that is there")
+    arguments = parser.parse_args()
+    out, only = arguments.out, arguments.only
+    if not only:
+        shutil.rmtree(out / "gpt2_tiny", ignore_errors=True)
+        formula.build("gpt2").save_pretrained(out / "gpt2_tiny")
+        (out / "gpt2_tiny/generation_config.json").unlink(missing_ok=True)
+        tokenizer(out / "gpt2_tiny")
+    for case, (base, *how) in causal().items():
+        if not only or case in only:
+            mint_causal(out, case, base, *how)
 
 
 if __name__ == "__main__":

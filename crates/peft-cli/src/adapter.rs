@@ -23,7 +23,7 @@ pub fn resolve(given: &Path) -> Result<PathBuf> {
     match below.as_slice() {
         [] => Ok(given.to_owned()),
         [only] => {
-            eprintln!("adapter: {}", only.display());
+            tell!("adapter: {}", only.display());
             Ok(only.clone())
         }
         several => {

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 
 /// A flag that Ctrl-C or a termination signal sets: the run saves and stops.
 pub fn watch() -> Result<Arc<AtomicBool>> {
-    flag(|| eprintln!("saving after this step; press Ctrl-C again to stop at once"))
+    flag(|| tell!("saving after this step; press Ctrl-C again to stop at once"))
 }
 
 /// A flag that Ctrl-C sets: what was generated so far is written.

@@ -1,25 +1,39 @@
 //! The `peft` binary: arguments, terminal and exit codes. The work is done by `peft-run`.
 
+#[macro_use]
+mod tell;
+
 mod adapter;
 mod args;
 mod commands;
 mod flags;
 mod interrupt;
+mod meter;
 mod model;
 mod progress;
+mod suggest;
 
-use std::process::ExitCode;
+use std::{ffi::OsString, process::ExitCode};
 
-use clap::Parser;
+use clap::FromArgMatches;
 
 use crate::args::{Cli, Command, DataCommand};
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let mut command = args::command();
+    let parsed = command.try_get_matches_from_mut(&arguments);
+    let cli = parsed.and_then(|matches| {
+        Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+    });
+    let cli = match cli {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version go to stdout with 0, wrong usage to stderr with 2.
-            let _ = error.print();
+            match suggest::unknown_flag(&error, &args::command(), &arguments) {
+                Some(told) => tell!("peft: {told}"),
+                // Help and version go to stdout with 0, wrong usage to stderr with 2.
+                None => drop(error.print()),
+            }
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
         }
     };
@@ -27,13 +41,17 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("peft: {}", message(&error));
+            tell!("peft: {}", message(&error));
             ExitCode::from(2)
         }
     }
 }
 
 fn run(mut cli: Cli) -> anyhow::Result<ExitCode> {
+    if let Some(verb) = cli.command.shows_all() {
+        args::write_all(verb, &mut std::io::stdout().lock())?;
+        return Ok(ExitCode::SUCCESS);
+    }
     // A name on the hub becomes a folder before anything looks at it.
     if let Some(named) = cli.command.model() {
         *named = model::resolve(named, cli.offline)?;
@@ -45,6 +63,8 @@ fn run(mut cli: Cli) -> anyhow::Result<ExitCode> {
         cli.command,
         Command::Quickstart(_)
             | Command::Train(_)
+            | Command::Search(_)
+            | Command::Sweep(_)
             | Command::Eval(_)
             | Command::Predict(_)
             | Command::Generate(_)
@@ -57,13 +77,15 @@ fn run(mut cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Quickstart(args) => commands::quickstart(&args, cli.offline),
         Command::Train(args) => commands::train(&args, cli.offline),
         Command::Plan(args) => commands::plan(&args, cli.offline),
+        Command::Search(args) => commands::search(&args, cli.offline),
+        Command::Sweep(args) => commands::sweep(&args, cli.offline),
         Command::Eval(args) => commands::eval(args),
         Command::Predict(args) => commands::predict(args),
         Command::Generate(args) => commands::generate(&args),
         Command::Chat(args) => commands::chat(&args),
         Command::Merge(args) => commands::merge(args),
         Command::Convert(args) => commands::convert(&args),
-        Command::Report { folder } => commands::report(&folder),
+        Command::Report { folders } => commands::report(&folders),
         Command::Runs(args) => commands::runs(&args),
         Command::Verify(args) => commands::verify(&args),
         Command::Inspect(args) => commands::inspect(&args),

@@ -25,6 +25,6 @@ pub fn smollm2(offline: bool) -> Result<PathBuf> {
 fn access(offline: bool) -> Access<'static> {
     Access {
         offline,
-        tell: &|what| eprintln!("{what}"),
+        tell: &|what| tell!("{what}"),
     }
 }

@@ -6,13 +6,14 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Instant,
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
 use peft_run::{Event, Plan, Progress};
 use serde_json::json;
 
-use crate::{args::LogFormat, commands::megabytes};
+use crate::{args::LogFormat, commands::megabytes, meter::left};
 
 /// Steps between two plain lines.
 const EVERY: u64 = 20;
@@ -28,6 +29,7 @@ pub fn renderer(format: LogFormat, stop: Arc<AtomicBool>) -> Box<dyn Progress> {
         style,
         stop,
         total: 0,
+        begun: None,
     })
 }
 
@@ -41,6 +43,8 @@ struct Renderer {
     style: Style,
     stop: Arc<AtomicBool>,
     total: u64,
+    /// When the first step of this process was done, and the steps before it.
+    begun: Option<(Instant, u64)>,
 }
 
 impl Progress for Renderer {
@@ -49,7 +53,7 @@ impl Progress for Renderer {
             self.total = plan.data.as_ref().map_or(0, |data| data.steps);
         }
         match &mut self.style {
-            Style::Json => eprintln!("{}", serde_json::to_string(event).unwrap_or_default()),
+            Style::Json => tell!("{}", serde_json::to_string(event).unwrap_or_default()),
             Style::Plain => {
                 let shown = match event {
                     Event::Step { step, .. } => {
@@ -57,8 +61,17 @@ impl Progress for Renderer {
                     }
                     _ => true,
                 };
+                let mut text = line(event, self.total);
+                if let Event::Step { step, .. } = event {
+                    let (begun, before) =
+                        *self.begun.get_or_insert_with(|| (Instant::now(), *step));
+                    let share = |steps: u64| steps as f64 / self.total.max(1) as f64;
+                    if let Some(left) = left(begun, share(before), share(*step)) {
+                        text += &format!("  {} left", duration(left));
+                    }
+                }
                 if shown {
-                    eprintln!("{}", line(event, self.total));
+                    tell!("{text}");
                 }
             }
             Style::Bar(bar) => match event {
@@ -68,13 +81,14 @@ impl Progress for Renderer {
                     tokens_per_s,
                     ..
                 } => {
-                    let bar = bar.get_or_insert_with(|| new_bar(self.total));
+                    let before = step.saturating_sub(1);
+                    let bar = bar.get_or_insert_with(|| new_bar(self.total, before));
                     bar.set_position(*step);
                     bar.set_message(format!("loss {loss:.4}  {tokens_per_s:.0} tokens/s"));
                 }
                 _ => match bar {
-                    Some(bar) => bar.suspend(|| eprintln!("{}", line(event, self.total))),
-                    None => eprintln!("{}", line(event, self.total)),
+                    Some(bar) => bar.suspend(|| tell!("{}", line(event, self.total))),
+                    None => tell!("{}", line(event, self.total)),
                 },
             },
         }
@@ -82,9 +96,9 @@ impl Progress for Renderer {
 
     fn notice(&mut self, text: &str) {
         match &self.style {
-            Style::Json => eprintln!("{}", json!({ "event": "notice", "text": text })),
-            Style::Bar(Some(bar)) => bar.suspend(|| eprintln!("{text}")),
-            Style::Plain | Style::Bar(None) => eprintln!("{text}"),
+            Style::Json => tell!("{}", json!({ "event": "notice", "text": text })),
+            Style::Bar(Some(bar)) => bar.suspend(|| tell!("{text}")),
+            Style::Plain | Style::Bar(None) => tell!("{text}"),
         }
     }
 
@@ -101,8 +115,10 @@ impl Drop for Renderer {
     }
 }
 
-fn new_bar(total: u64) -> ProgressBar {
-    let bar = ProgressBar::new(total);
+/// A bar that begins after `done` steps: those of an earlier process say nothing about the time that is left.
+fn new_bar(total: u64, done: u64) -> ProgressBar {
+    let bar = ProgressBar::new(total).with_position(done);
+    bar.reset_eta();
     let template = "{bar:30} {pos}/{len} steps  {msg}  {eta} left";
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);

@@ -33,7 +33,12 @@ fn the_verbs_and_flags_of_the_contract_are_there() {
         ),
     ];
     for (verb, flags) in contract {
-        let help = done(&[verb, "--help"]);
+        let all = if verb == "train" {
+            "--help-all"
+        } else {
+            "--help"
+        };
+        let help = done(&[verb, all]);
         for flag in flags.split_whitespace() {
             assert!(
                 [" ", "\n", "["]
@@ -219,6 +224,74 @@ fn rows_may_have_several_labels() {
     ]);
     let first: Value = serde_json::from_str(predicted.lines().next().unwrap()).unwrap();
     assert_eq!(first["labels"], serde_json::json!(["blame", "praise"]));
+}
+
+/// Pairs of sentences with a score, as STS-B has them: one output, squared errors, correlations.
+#[test]
+fn pairs_of_sentences_are_scored() {
+    let work = Workspace::new();
+    let mut rows = "sentence1\tsentence2\tscore\n".to_owned();
+    for i in 0..200 {
+        let word = |good: bool| if good { "good" } else { "bad" };
+        let (first, second) = (i % 2 == 0, i % 3 == 0);
+        let score = if first == second { 4.5 } else { 0.5 };
+        let other = 7 + i * 31 % 90;
+        rows += &format!("{} word{other}\t{}\t{score}\n", word(first), word(second));
+    }
+    std::fs::write(work.path("pairs.tsv"), rows).unwrap();
+    let [model, rows, out, merged] =
+        ["model", "pairs.tsv", "out", "merged"].map(|name| work.path(name));
+    let rates = ["--learning-rate", "2e-2", "--head-learning-rate", "2e-2"];
+    let fixed = [
+        "train",
+        "--model",
+        &model,
+        "--data",
+        &rows,
+        "--task",
+        "regress",
+        "--output",
+        &out,
+        "--epochs",
+        "25",
+        "--batch-size",
+        "16",
+        "--threads",
+        "1",
+    ];
+    done(&[&fixed[..], &rates].concat());
+    let used = ["--model", &model, "--adapter", &out, "--data", &rows];
+    let evaluated = done(&[&["eval"], &used[..]].concat());
+    let evaluated: Value = serde_json::from_str(&evaluated).unwrap();
+    for metric in ["pearson", "spearman"] {
+        assert!(
+            evaluated[metric].as_f64().unwrap() > 0.7,
+            "{metric}: {evaluated}"
+        );
+    }
+    let predicted = done(&[&["predict"], &used[..]].concat());
+    let first: Value = serde_json::from_str(predicted.lines().next().unwrap()).unwrap();
+    assert!(
+        first["value"].is_number() && first.get("probabilities").is_none(),
+        "{first}"
+    );
+    done(&[
+        "merge",
+        "--model",
+        &model,
+        "--adapter",
+        &out,
+        "--output",
+        &merged,
+    ]);
+    let config = std::fs::read_to_string(work.path("merged/config.json")).unwrap();
+    let config: Value = serde_json::from_str(&config).unwrap();
+    assert_eq!(config["problem_type"], "regression");
+    assert_eq!(config["id2label"].as_object().unwrap().len(), 1);
+    let again = done(&["eval", "--model", &merged, "--data", &rows]);
+    let again: Value = serde_json::from_str(&again).unwrap();
+    let gap = again["mse"].as_f64().unwrap() - evaluated["mse"].as_f64().unwrap();
+    assert!(gap.abs() < 1e-3, "{again}: {evaluated}");
 }
 
 #[test]

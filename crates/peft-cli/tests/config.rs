@@ -320,7 +320,7 @@ fn the_schema_holds_every_setting_with_its_help() {
     assert_eq!(schema["additionalProperties"], false);
     assert_eq!(schema["properties"]["epochs"]["default"], 3.0);
     assert_eq!(schema["properties"]["schedule"]["default"], "linear");
-    let help = done(&["train", "--help"]);
+    let help = done(&["train", "--help-all"]);
     for (key, field) in schema["properties"].as_object().unwrap() {
         assert!(!field["description"].as_str().unwrap().is_empty(), "{key}");
         if key != "method_config" {

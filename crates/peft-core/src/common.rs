@@ -5,7 +5,7 @@ use peft_format::adapter::PREFIX;
 use crate::{Fields, HostTensor, Site};
 
 /// What PEFT puts before the name of a tensor that all modules share.
-const MODEL: &str = "base_model.";
+pub(crate) const MODEL: &str = "base_model.";
 
 /// What all targets of an adapter share: sizes, and the tensors that a file holds once.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +27,12 @@ pub fn widest<'a>(sites: impl IntoIterator<Item = &'a Site>) -> [usize; 2] {
 /// The key of a shared tensor in a file, such as `base_model.vera_A`.
 pub fn shared_key(name: &str) -> String {
     format!("{MODEL}{name}")
+}
+
+/// The key of a parameter saved in full in a file whose adapter is a tensor of the model as a whole, such as
+/// `base_model.classifier.weight`.
+pub fn saved_beside_whole(module: &str, leaf: &str) -> String {
+    format!("{MODEL}{module}.{leaf}")
 }
 
 /// The inverse of [`shared_key`], for the names of a method.

@@ -168,8 +168,8 @@ pub enum AdapterError {
     },
     /// An adapter that cannot be chosen by rows.
     #[error(
-        "`{choice}` cannot be chosen row by row: it has `{parameter}` in full, which is no linear \
-         layer's; make it active for whole batches"
+        "`{choice}` cannot be chosen row by row: it adapts `{parameter}`, which all rows of a batch share; make \
+         it active for whole batches"
     )]
     NotByRows {
         /// What was chosen.
@@ -246,10 +246,11 @@ pub enum AdapterError {
         /// Its second name.
         copy: String,
     },
-    /// A site that is both adapted as a whole and token by token.
+    /// A site that the targets name and that the method adapts by its settings, too, such as a table of which single rows are
+    /// trained.
     #[error(
-        "`{path}` would be adapted as a whole and token by token: leave it out of the targets, or the tokens \
-         out"
+        "`{path}` would be adapted twice, by the targets and by the method's own settings: leave it out of \
+         one of them"
     )]
     AdaptedTwice {
         /// The site, by the checkpoint's names.

@@ -47,11 +47,11 @@ pub use attach::{
     is_saved, matched_modules, matched_sites, named_sites, resolve_sites, saved_with_biases,
     train_modules, train_weights,
 };
-pub use common::{Common, shared_key, widest};
+pub use common::{Common, saved_beside_whole, shared_key, widest};
 pub use error::AdapterError;
 pub use files::{
-    AdapterPart, LoadedAdapter, adapter_tensors, load_adapter, load_adapter_as, read_adapter,
-    save_adapter, save_adapter_as, save_parts, saved_parameters,
+    AdapterConfigExt, AdapterPart, LoadedAdapter, adapter_tensors, load_adapter, load_adapter_as,
+    read_adapter, save_adapter, save_adapter_as, save_parts, saved_parameters,
 };
 pub use gradients::{GradientMoments, GradientWishes, MomentScope, WeightGradients, layer_type};
 pub use method::{AdapterSpec, DefaultTargets, Fields, InitContext, Method, own_settings};
@@ -65,7 +65,9 @@ pub use sets::{
     set_active,
 };
 pub use site::{Site, SiteKind, linear_sites, matrix_shape, sites};
-pub use slot::{Hidden, InitialState, KeyValues, Passing, Readout, ScannedStates, Slot};
+pub use slot::{
+    Hidden, InitialState, InputRows, KeyValues, Passing, Prefixes, Readout, ScannedStates, Slot,
+};
 pub use step::{AdamWConfig, AdapterStep, AfterStep, FieldChange, FieldStep, Values};
 pub use target::Target;
 pub use tensors::HostTensorExt;

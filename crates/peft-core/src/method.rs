@@ -6,7 +6,8 @@ use burn::{
     Tensor,
     tensor::{Device, TensorData},
 };
-use peft_format::TensorInfo;
+use indexmap::IndexMap;
+use peft_format::{TargetModules, TensorInfo};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -27,6 +28,8 @@ pub struct InitContext<'a> {
     pub magnitude: Option<&'a Tensor<2>>,
     /// The second moments of such gradients.
     pub moments: Option<&'a GradientMoments>,
+    /// The model's largest table of vectors, `[entries, width]`, for a method that [wants it](Method::wants_vocabulary).
+    pub vocabulary: Option<&'a Tensor<2>>,
     /// What the method [allotted](Method::allot) to this target.
     pub allotted: Option<usize>,
     /// Seed of everything random.
@@ -42,6 +45,13 @@ pub enum DefaultTargets {
     FeedForward,
     /// All linear layers but the head.
     AllLinear,
+    /// What the attention reads and the feed-forward part computes: keys, values (with the queries where they are in one
+    /// matrix) and the [inner](Self::Inner) layers; of a state space what makes its input and output matrices, too.
+    KeysValuesInner,
+    /// The layers that read a feed-forward part's inner activation, and of a state space its output projection.
+    Inner,
+    /// All norms.
+    Norms,
     /// Sites whose paths end in these names: slots and parameters have the same in all families.
     Named(&'static [&'static str]),
 }
@@ -109,9 +119,41 @@ pub trait Method: Debug + Send + Sync {
     fn config(&self) -> Map<String, Value>;
 
     /// Keys of the configuration that follow from the sites of the base, by the checkpoint's names (the states of a
-    /// state-space model). A value that is given has precedence.
-    fn config_of_model(&self, _sites: &[Site]) -> Map<String, Value> {
+    /// state-space model), or from what its family calls the modules of a kind, which `named` tells (IA3's feed-forward
+    /// modules). A value that is given has precedence.
+    fn config_of_model(
+        &self,
+        _sites: &[Site],
+        _named: &dyn Fn(DefaultTargets) -> TargetModules,
+    ) -> Map<String, Value> {
         Map::new()
+    }
+
+    /// The method of a part of its adapters, by the name that they [tell](DynAdapter::method), where it is made of several.
+    fn part(&self, _name: &str) -> Option<&dyn Method> {
+        None
+    }
+
+    /// Keys of the configuration that name what the parts of it adapt where they say nothing; `targets` tells what that
+    /// means on the base.
+    fn config_of_targets(
+        &self,
+        _targets: &dyn Fn(DefaultTargets) -> TargetModules,
+    ) -> Map<String, Value> {
+        Map::new()
+    }
+
+    /// The sites that it adapts by its own settings, by the checkpoint's names and in the order of `sites`; `None` where
+    /// the run's targets say. `heads` are the modules that `all-linear` passes over.
+    ///
+    /// # Errors
+    /// If its settings name something that is not there, or one thing twice.
+    fn own_targets(
+        &self,
+        _sites: &[Site],
+        _heads: &[&str],
+    ) -> Result<Option<Vec<String>>, AdapterError> {
+        Ok(None)
     }
 
     /// Keys of the configuration that follow from the number of steps of a run (AdaLoRA's schedule).
@@ -159,6 +201,27 @@ pub trait Method: Debug + Send + Sync {
         Ok(None)
     }
 
+    /// Whether fresh adapters start at vectors of the model's tokens.
+    fn wants_vocabulary(&self) -> bool {
+        false
+    }
+
+    /// Rows that its adapters put before those of every sequence, of whose positions a model has only so many.
+    fn rows_before(&self) -> usize {
+        0
+    }
+
+    /// Positions that its adapters take before a sequence's own without rows there, in a model that goes from token to token.
+    fn positions_before(&self) -> usize {
+        0
+    }
+
+    /// The method of adapters that are read from files, where those are others than fresh ones: without what they were trained
+    /// through (the network that makes a prompt of P-tuning).
+    fn of_files(&self) -> Option<Box<dyn Method>> {
+        None
+    }
+
     /// How much of a budget that is shared out over the whole model goes to each target, in units of the
     /// method's own, by their paths; a target with nothing gets no adapter. `None` if every target has
     /// its own budget.
@@ -173,9 +236,24 @@ pub trait Method: Debug + Send + Sync {
         Ok(None)
     }
 
+    /// Whether how many values a target gets is known only from gradients, which [`allot`](Self::allot) compares over the
+    /// whole model: [`describe`](Self::describe) then tells of a target by itself, and a file may hold more or fewer.
+    fn counts_need_gradients(&self) -> bool {
+        false
+    }
+
     /// What it adapts where nothing is said.
     fn default_targets(&self) -> DefaultTargets {
         DefaultTargets::Attention
+    }
+
+    /// Refuse a model of which the sites, by the checkpoint's names, show that the method has no meaning for its kind: where
+    /// more can be said than that no target matches.
+    ///
+    /// # Errors
+    /// If it is such a model.
+    fn fits(&self, _sites: &[Site]) -> Result<(), AdapterError> {
+        Ok(())
     }
 
     /// Sites that it adapts whatever the targets are, of those of a model by the checkpoint's names and in its
@@ -238,6 +316,17 @@ pub trait Method: Debug + Send + Sync {
     /// Suffixes of this method's tensors in a file, such as `lora_A.weight`.
     fn suffixes(&self) -> &'static [&'static str];
 
+    /// What files put before the suffixes of a site's tensors: its path, unless they have them by the site's module (the
+    /// parameters of norms in PEFT's files).
+    fn file_module<'a>(&self, path: &'a str) -> &'a str {
+        path
+    }
+
+    /// The inverse of [`file_module`](Self::file_module): the path of the site that has the tensor of a suffix.
+    fn site_of(&self, file_module: &str, _suffix: &str) -> String {
+        file_module.to_owned()
+    }
+
     /// Those of them that modules of one [`layer_type`](crate::layer_type) may share: where all have the
     /// same, a file holds it once, with the first of the modules.
     fn shared_suffixes(&self) -> &'static [&'static str] {
@@ -247,6 +336,38 @@ pub trait Method: Debug + Send + Sync {
     /// Names of the tensors that a file may hold once for all targets, such as `vera_A`.
     fn shared_names(&self) -> &'static [&'static str] {
         &[]
+    }
+
+    /// Names of tensors that a file may hold for the model as a whole, without anything before them, such as PEFT's
+    /// `prompt_embeddings`.
+    fn whole_names(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// The tensors of the sites, by their paths, out of those that a file holds for the model as a whole. `sites` are those of
+    /// the base that the method can adapt, by the checkpoint's names.
+    ///
+    /// # Errors
+    /// If they are not those of such a base.
+    fn spread(
+        &self,
+        _whole: &Fields<HostTensor>,
+        _sites: &[Site],
+    ) -> Result<BTreeMap<String, Fields<HostTensor>>, AdapterError> {
+        Ok(BTreeMap::new())
+    }
+
+    /// The inverse of [`spread`](Self::spread): what a file holds for the model as a whole, taken out of the tensors of the
+    /// `modules`. Nothing where that has no form for them.
+    ///
+    /// # Errors
+    /// If tensors do not fit one another.
+    fn gather(
+        &self,
+        _modules: &mut IndexMap<String, Fields<HostTensor>>,
+        _sites: &[Site],
+    ) -> Result<Fields<HostTensor>, AdapterError> {
+        Ok(Fields::new())
     }
 
     /// Refuse tensors that are another program's, whole in themselves, but not what this method reads: where

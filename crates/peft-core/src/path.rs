@@ -135,6 +135,13 @@ impl ParamPath {
         container == Some(WHOLE)
     }
 
+    /// Whether this is a parameter of a norm that reads it through [`nn`](crate::nn).
+    pub(crate) fn is_of_norm(&self) -> bool {
+        self.parts.last().is_some_and(|(leaf, container)| {
+            container.ends_with("Norm") && (leaf == "weight" || leaf == "bias")
+        })
+    }
+
     /// The path in the names of PyTorch's leaves: Burn's norms call them gamma and beta.
     pub(crate) fn torch_leaves(&self) -> String {
         let norm = self

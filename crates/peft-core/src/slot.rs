@@ -11,6 +11,8 @@ use burn::{
     tensor::Device,
 };
 
+use peft_kernels::AttentionPrefix;
+
 use crate::{AdapterChoice, AdapterContext, DynAdapter, RowGroups};
 
 /// What traversals call the container of the module in a slot.
@@ -110,21 +112,98 @@ pub struct KeyValues {
     pub keys: Tensor<2>,
     /// Values, `[rows, kv width]`.
     pub values: Tensor<2>,
-    /// Keys and values that every row sees before its own, `[prefix, kv width]` each.
-    pub prefix: Option<peft_kernels::AttentionPrefix>,
+    /// Keys and values that rows see before their own.
+    pub prefix: Prefixes,
+}
+
+/// Keys and values that come before those of sequences, `[prefix, kv width]` each.
+#[expect(clippy::large_enum_variant, reason = "one is made a pass of a block")]
+#[derive(Debug, Clone, Default)]
+pub enum Prefixes {
+    /// None.
+    #[default]
+    None,
+    /// The same for all sequences.
+    All(AttentionPrefix),
+    /// Those of some groups of sequences.
+    Apart {
+        /// Each group's, if it has any.
+        groups: Vec<Option<AttentionPrefix>>,
+        /// The group of each sequence.
+        of: Vec<usize>,
+    },
+}
+
+impl From<Option<AttentionPrefix>> for Prefixes {
+    fn from(prefix: Option<AttentionPrefix>) -> Self {
+        prefix.map_or(Self::None, Self::All)
+    }
 }
 
 impl Passing for KeyValues {
     type Out = Self;
     const NAME: &'static str = "keys and values";
-    // The attention has one prefix for all sequences.
-    const BY_ROWS: bool = false;
+    const BY_ROWS: bool = true;
 
     fn unchanged(self) -> Self {
         self
     }
 
-    fn by_rows(self, _: &RowGroups, run: &mut dyn FnMut(Self, &AdapterChoice) -> Self) -> Self {
+    fn by_rows(self, rows: &RowGroups, run: &mut dyn FnMut(Self, &AdapterChoice) -> Self) -> Self {
+        let width = self.keys.dims()[1];
+        let mut groups = Vec::new();
+        // Groups are gathered from one matrix.
+        let all = Tensor::cat(vec![self.keys, self.values], 1);
+        let all = rows.through(all, |all, choice| {
+            let part = |place: usize| all.clone().narrow(1, place * width, width);
+            let seen = Self {
+                keys: part(0),
+                values: part(1),
+                prefix: Prefixes::None,
+            };
+            let seen = run(seen, choice);
+            groups.push(match seen.prefix {
+                Prefixes::All(prefix) => Some(prefix),
+                Prefixes::None | Prefixes::Apart { .. } => None,
+            });
+            Tensor::cat(vec![seen.keys, seen.values], 1)
+        });
+        Self {
+            keys: all.clone().narrow(1, 0, width),
+            values: all.narrow(1, width, width),
+            prefix: match groups.iter().all(Option::is_none) {
+                true => Prefixes::None,
+                false => Prefixes::Apart {
+                    groups,
+                    of: rows.groups_of().to_vec(),
+                },
+            },
+        }
+    }
+}
+
+/// Rows that come before the embedded tokens of every sequence (prompt tuning).
+#[derive(Debug, Clone, Default)]
+pub struct InputRows {
+    /// `[rows, width]`, in the order of the sequence; `None` for none.
+    pub rows: Option<Tensor<2>>,
+}
+
+impl Passing for InputRows {
+    type Out = Option<Tensor<2>>;
+    const NAME: &'static str = "rows of the input";
+    // Every sequence gets those of its choice, which the model asks for choice by choice.
+    const BY_ROWS: bool = true;
+
+    fn unchanged(self) -> Option<Tensor<2>> {
+        self.rows
+    }
+
+    fn by_rows(
+        self,
+        _: &RowGroups,
+        run: &mut dyn FnMut(Self, &AdapterChoice) -> Option<Tensor<2>>,
+    ) -> Option<Tensor<2>> {
         run(self, &AdapterChoice::base())
     }
 }
@@ -161,7 +240,7 @@ impl Passing for InitialState {
 pub struct Readout {
     /// What it gives, `[rows, channels]`.
     pub y: Tensor<2>,
-    /// The output matrices `C`, `[rows, states]`.
+    /// The output matrices `C`, `[rows, groups · states]`: equal shares of the channels, in their order, read one group each.
     pub c: Tensor<2>,
 }
 
@@ -233,7 +312,7 @@ pub struct Slot<P> {
 }
 
 impl<P: Passing> Slot<P> {
-    /// An empty slot for what has these widths: of [`Hidden`] rows one, of [`KeyValues`] that of a row of
+    /// An empty slot for what has these widths: of [`Hidden`] rows and [`InputRows`] one, of [`KeyValues`] that of a row of
     /// keys, of an [`InitialState`] its shape (of rows that come first, their width), of a [`Readout`] and of
     /// [`ScannedStates`] channels and states.
     pub fn new(widths: impl Into<Vec<usize>>) -> Self {
@@ -247,6 +326,18 @@ impl<P: Passing> Slot<P> {
     /// Whether nothing was inserted.
     pub fn is_empty(&self) -> bool {
         self.adapter.is_none()
+    }
+
+    /// Rows that what is chosen puts before those of every sequence; where rows choose by themselves, what is active.
+    pub fn rows_before(&self, context: &AdapterContext) -> usize {
+        let adapter = self.adapter.as_ref();
+        adapter.map_or(0, |adapter| adapter.rows_before(context))
+    }
+
+    /// Positions that what is chosen takes before a sequence's own, as [`rows_before`](Self::rows_before) has it.
+    pub fn positions_before(&self, context: &AdapterContext) -> usize {
+        let adapter = self.adapter.as_ref();
+        adapter.map_or(0, |adapter| adapter.positions_before(context))
     }
 
     /// What comes out.

@@ -16,15 +16,7 @@ pub struct ChoiceColumn<'a> {
 impl ChoiceColumn<'_> {
     /// Refuse a file that has other columns only.
     pub(crate) fn expect_in(&self, columns: &[String], file: &str) -> Result<(), DataError> {
-        if columns.iter().any(|name| name == self.column) {
-            return Ok(());
-        }
-        Err(DataError::Columns {
-            file: file.to_owned(),
-            problem: format!("there is no column `{}`", shorten(self.column)),
-            found: list(columns),
-            settings: "the setting `adapter_column`",
-        })
+        expect_column(self.column, "the setting `adapter_column`", columns, file)
     }
 
     /// The number of the name that a row has.
@@ -39,6 +31,24 @@ impl ChoiceColumn<'_> {
                 known: list(self.names),
             })
     }
+}
+
+/// Refuse a file without a column that a setting names.
+pub(crate) fn expect_column(
+    column: &str,
+    setting: &'static str,
+    columns: &[String],
+    file: &str,
+) -> Result<(), DataError> {
+    if columns.iter().any(|name| name == column) {
+        return Ok(());
+    }
+    Err(DataError::Columns {
+        file: file.to_owned(),
+        problem: format!("there is no column `{}`", shorten(column)),
+        found: list(columns),
+        settings: setting,
+    })
 }
 
 /// The choices of the rows so far.

@@ -2,13 +2,13 @@
 
 use crate::builder::{Builder, TokenWriter};
 use crate::causal::{CausalOptions, Loader};
-use crate::choice::{ChoiceColumn, Choices};
+use crate::choice::{ChoiceColumn, Choices, expect_column};
 use crate::columns::{ColumnMap, Columns};
 use crate::dataset::{Dataset, Labels};
 use crate::error::{DataError, Location};
 use crate::label_store::LabelStore;
 use crate::labels::LabelMap;
-use crate::reader::{ReadOptions, RowReader};
+use crate::reader::{ReadOptions, RowReader, Value};
 use crate::report::LoadReport;
 use crate::store::{SPILL_BYTES, Store};
 use crate::targets::{Targets, check};
@@ -39,6 +39,8 @@ pub struct LoadOptions<'a> {
     pub label_separator: char,
     /// A column that chooses a name for every row, see [`Dataset::choices`].
     pub choice: Option<ChoiceColumn<'a>>,
+    /// A column whose values are handed back as they are, such as an id: see [`Parts::take_kept`](crate::Parts::take_kept).
+    pub keep: Option<&'a str>,
     /// Bytes of each list (token ids, segments, row starts, labels) that stay in memory; longer
     /// lists go to a temporary file, so that memory does not grow with the data.
     pub spill: usize,
@@ -60,6 +62,7 @@ impl LoadOptions<'_> {
             read: ReadOptions::default(),
             label_separator: ',',
             choice: None,
+            keep: None,
             spill: SPILL_BYTES,
             causal: CausalOptions::default(),
         }
@@ -75,6 +78,10 @@ pub(crate) struct Source<'a> {
     pub(crate) all_columns: Vec<String>,
     /// What the rows since the last [`Source::choices`] chose.
     choices: Option<Choices<'a>>,
+    /// Values of the column to keep, of rows that nobody has taken yet.
+    pub(crate) kept: Vec<Value>,
+    /// Whether rows are handed over as they arrive: none is waited for where there is one.
+    pub(crate) prompt: bool,
     /// Rows that may still be read.
     left: usize,
 }
@@ -89,6 +96,8 @@ impl<'a> Source<'a> {
             choices: options
                 .choice
                 .map(|column| Choices::new(column, options.spill)),
+            kept: Vec::new(),
+            prompt: false,
             left: options.limit.unwrap_or(usize::MAX),
         }
     }
@@ -137,6 +146,10 @@ impl<'a> Source<'a> {
                 choice.expect_in(names, file)?;
                 used.push(choice.column);
             }
+            if let Some(keep) = o.keep {
+                expect_column(keep, "the setting `id_column`", names, file)?;
+                used.push(keep);
+            }
             self.reader.keep(&used);
             self.columns = Some(columns);
             self.all_columns = names.to_vec();
@@ -160,6 +173,9 @@ impl<'a> Source<'a> {
             if self.left == 0 {
                 return Ok(false);
             }
+            if self.prompt && builder.rows() > 0 && self.reader.is_waiting() {
+                return Ok(true);
+            }
             let Some(row) = self.reader.next() else {
                 return Ok(false);
             };
@@ -175,6 +191,10 @@ impl<'a> Source<'a> {
             }
             if let Some(choices) = &mut self.choices {
                 choices.push(&row, file)?;
+            }
+            if let Some(keep) = self.options.keep {
+                self.kept
+                    .push(row.get(keep).cloned().unwrap_or(Value::Null));
             }
             let text = row.text(&columns.text, file)?.to_owned();
             let pair = columns.text_pair.as_ref().map(|p| row.text(p, file));

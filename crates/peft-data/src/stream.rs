@@ -6,7 +6,7 @@ use crate::dataset::Dataset;
 use crate::error::DataError;
 use crate::labels::LabelMap;
 use crate::load::{LoadOptions, Source, named_counts};
-use crate::reader::RowReader;
+use crate::reader::{RowReader, Value};
 use crate::report::LoadReport;
 use crate::task::Task;
 use crate::tokenizer::TextTokenizer;
@@ -41,7 +41,8 @@ struct Labelled<'a> {
 }
 
 impl Dataset {
-    /// Opens a file to be read in parts of at most `rows` rows; `-` is standard input. Rows of a
+    /// Opens a file to be read in parts of at most `rows` rows; `-` is standard input, of which a part without labels
+    /// ends where the next row has not arrived yet. Rows of a
     /// language model that are cut from one text may be more, of at most 2 MiB of text, or one row of the file.
     ///
     /// # Errors
@@ -80,6 +81,8 @@ impl<'a> Parts<'a> {
         }
         let file = reader.file().to_owned();
         let mut source = Source::new(reader, options);
+        // Who labels rows as they come is answered as they come.
+        source.prompt = !options.require_labels;
         let own = source.own_labels()?;
         let named = options.labels.is_some() || own.is_some();
         if options.require_labels && options.task.has_classes() && !named {
@@ -112,6 +115,23 @@ impl<'a> Parts<'a> {
                 label_counts: labelled.label_counts.clone(),
                 ..labelled.counts.report()
             },
+        }
+    }
+
+    /// Which share of a file has been read, from 0 to 1; `None` where that is not known.
+    pub fn share_read(&self) -> Option<f64> {
+        match &self.reading {
+            Reading::Causal(loader) => loader.share_read(),
+            Reading::Labelled(labelled) => labelled.source.reader.share_read(),
+        }
+    }
+
+    /// What the rows since the last call have in the column of [`LoadOptions::keep`], in their order; empty without
+    /// one, and for language models.
+    pub fn take_kept(&mut self) -> Vec<Value> {
+        match &mut self.reading {
+            Reading::Causal(_) => Vec::new(),
+            Reading::Labelled(labelled) => std::mem::take(&mut labelled.source.kept),
         }
     }
 

@@ -55,7 +55,8 @@ pub(crate) fn parse_object<V>(path: &Path, bytes: &[u8]) -> Result<IndexMap<Stri
 where
     V: for<'de> Deserialize<'de>,
 {
-    let parsed: UniqueMap<V> = serde_json::from_slice(bytes).map_err(|e| FormatError::Json {
+    let bytes = crate::python_json::standard(bytes);
+    let parsed: UniqueMap<V> = serde_json::from_slice(&bytes).map_err(|e| FormatError::Json {
         path: path.to_owned(),
         reason: shorten(&e.to_string()),
     })?;

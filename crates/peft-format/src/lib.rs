@@ -14,15 +14,18 @@
 //! | [`config`] | `adapter_config.json`: reading, checking, writing the smallest set of keys |
 //! | [`targets`] | which modules an adapter applies to, with PEFT's matching rules |
 //! | [`mlx`] | adapter folders of MLX-LM |
+//! | [`adapterhub`] | adapter folders of AdapterHub |
 //! | [`adapter`] | adapter weight files, their key naming, and saving an adapter folder |
 //! | [`fingerprint`] | which weights a checkpoint holds, in a few bytes |
 //! | [`summary`] | what a checkpoint or an adapter holds |
 //! | [`near`] | "did you mean" suggestions |
+//! | [`python_json`] | JSON with Python's words for infinities |
 //!
 //! Every reader treats its input as hostile: sizes are bounded, offsets checked, names confined to
 //! their folder, and a bad file is an error that names the file, never a panic.
 
 pub mod adapter;
+pub mod adapterhub;
 pub mod atomic;
 pub mod bitsandbytes;
 pub mod bounded;
@@ -36,6 +39,7 @@ pub(crate) mod json;
 pub(crate) mod lora;
 pub mod mlx;
 pub mod near;
+pub mod python_json;
 pub mod shared;
 pub mod stored;
 pub mod summary;

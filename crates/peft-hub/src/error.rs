@@ -60,6 +60,16 @@ pub enum HubError {
         /// The model.
         model: String,
     },
+    /// A well-known model is named without the organisation that it belongs to.
+    #[error(
+        "there is no folder `{model}`, and models of the hub have an organisation in front of their names: did you mean `{whole}`?"
+    )]
+    NoOrganisation {
+        /// The name as it was given.
+        model: String,
+        /// The whole name.
+        whole: &'static str,
+    },
     /// A server does not give what it is asked for.
     #[error("{url}: {problem}; {fix}")]
     Remote {

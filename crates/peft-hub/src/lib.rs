@@ -10,6 +10,7 @@ mod digest;
 mod error;
 mod hub;
 mod minilm;
+mod names;
 mod package;
 mod resolve;
 mod smollm2;

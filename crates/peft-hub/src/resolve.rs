@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::hub::{HubCache, RepoId};
-use crate::{HubError, MINILM, Sources, cache_folder, minilm_files};
+use crate::{HubError, MINILM, Sources, cache_folder, minilm_files, names::with_organisation};
 
 /// How a model may be looked for.
 #[derive(Clone, Copy)]
@@ -19,7 +19,7 @@ pub struct Access<'a> {
 /// A path that is neither comes back as it is: whoever opens it says what is wrong with it.
 ///
 /// # Errors
-/// If the model of a name is in no cache and cannot be downloaded.
+/// If the model of a name is in no cache and cannot be downloaded, or a known name lacks its organisation.
 pub fn resolve(model: &Path, access: Access) -> Result<PathBuf, HubError> {
     let id = model.to_str().and_then(|text| text.parse::<RepoId>().ok());
     // A repository may be called so, but whoever writes this means a file.
@@ -27,6 +27,13 @@ pub fn resolve(model: &Path, access: Access) -> Result<PathBuf, HubError> {
     let id = id.filter(|id| !file || id.gguf().is_some());
     match id {
         Some(id) if !model.exists() => named(&id, &HubCache::from_env()?, access),
+        None if !model.exists() => match model.to_str().and_then(with_organisation) {
+            Some(whole) => Err(HubError::NoOrganisation {
+                model: model.display().to_string(),
+                whole,
+            }),
+            None => Ok(model.to_owned()),
+        },
         _ => Ok(model.to_owned()),
     }
 }
@@ -120,6 +127,13 @@ mod tests {
         ] {
             assert_eq!(resolve(path, silent(false)).unwrap(), path);
         }
+    }
+
+    #[test]
+    fn a_name_without_an_organisation_is_told_with_it() {
+        let error = resolve(Path::new("bert-base-uncased"), silent(true));
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("`google-bert/bert-base-uncased`"), "{error}");
     }
 
     #[test]

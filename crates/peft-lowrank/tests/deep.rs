@@ -203,6 +203,7 @@ fn init(
         gradient: gradient.as_ref(),
         magnitude: None,
         moments: None,
+        vocabulary: None,
         allotted: None,
         seed: 3,
     };

@@ -5,8 +5,15 @@
 
 mod head;
 mod sdlora;
+mod several;
+mod size;
+mod sll;
 
-use peft_additive::{BitFitMethod, BottleneckConfig, BottleneckMethod};
+use peft_additive::{
+    BitFitMethod, BottleneckConfig, BottleneckKind, BottleneckMethod, Ia3Config, Ia3Method,
+    NormTuningMethod, PTuningConfig, PTuningMethod, PrefixConfig, PrefixMethod, PromptConfig,
+    PromptMethod, SerialParallelConfig, SerialParallelMethod, SsfConfig, SsfMethod,
+};
 use peft_config::{Setting, schema_of};
 use peft_core::{AdapterError, Method, format::AdapterConfig};
 use peft_lowrank::{
@@ -23,11 +30,13 @@ use peft_spectral::{
     SelectedKind, SelectedMethod, WaveFtConfig, WaveFtMethod,
 };
 use peft_ssm::{
-    AdditionalScanConfig, AffixConfig, SdLoraMethod, SdtConfig, SdtMethod, StateKind, StateMethod,
+    AdditionalScanConfig, AffixConfig, ComponentsConfig, ComponentsMethod, ProDialConfig,
+    ProDialMethod, SdLoraMethod, SdtConfig, SdtMethod, SllLoraMethod, StateKind, StateMethod,
 };
 use serde_json::{Map, Value, json};
 
 pub use head::HeadMethod;
+pub use several::SeveralMethod;
 
 /// One method: what it is called and how it is configured.
 #[derive(Debug, Clone, Copy)]
@@ -53,7 +62,24 @@ pub struct Entry {
     pub build: Build,
 }
 
+/// Methods to which the first version computed other bits where it computed blocks again for their gradients.
+const RECOMPUTED: [&str; 8] = [
+    AdaLoraMethod::NAME,
+    C3aMethod::NAME,
+    DeepLoraMethod::NAME,
+    FourierFtMethod::NAME,
+    LocaMethod::NAME,
+    LortaMethod::NAME,
+    SelectedKind::Sdctft.name(),
+    SelectedKind::Ssh.name(),
+];
+
 impl Entry {
+    /// Whether runs that the first version began with `recompute` would go on to other bits.
+    pub fn recomputed_otherwise(&self) -> bool {
+        RECOMPUTED.contains(&self.name)
+    }
+
     /// JSON Schema of the keys, with their documentation and the method's defaults.
     pub fn schema(&self) -> Value {
         let mut schema = (self.type_schema)();
@@ -358,7 +384,35 @@ pub const METHODS: &[Entry] = &[
         type_schema: schema_of::<BottleneckConfig>,
         learning_rate: 1e-3,
         defaults: || BottleneckConfig::default().to_json(),
-        build: |map| Ok(Box::new(BottleneckMethod::from_json(map)?)),
+        build: |map| {
+            let kind = BottleneckKind::Serial;
+            Ok(Box::new(BottleneckMethod::from_json(kind, map)?))
+        },
+    },
+    Entry {
+        name: BottleneckKind::Parallel.name(),
+        peft_type: BottleneckKind::Parallel.peft_type(),
+        summary: "narrow modules beside the feed-forward part of every block (2110.04366)",
+        keys: BottleneckConfig::KEYS,
+        training_keys: &[],
+        type_schema: schema_of::<BottleneckConfig>,
+        learning_rate: 1e-3,
+        defaults: || BottleneckConfig::parallel().to_json(),
+        build: |map| {
+            let kind = BottleneckKind::Parallel;
+            Ok(Box::new(BottleneckMethod::from_json(kind, map)?))
+        },
+    },
+    Entry {
+        name: SerialParallelMethod::NAME,
+        peft_type: SerialParallelMethod::PEFT_TYPE,
+        summary: "AutoPEFT's narrow modules after and beside the feed-forward part (2301.12132)",
+        keys: SerialParallelConfig::KEYS,
+        training_keys: &[],
+        type_schema: schema_of::<SerialParallelConfig>,
+        learning_rate: 1e-3,
+        defaults: || SerialParallelConfig::default().to_json(),
+        build: |map| Ok(Box::new(SerialParallelMethod::from_json(map)?)),
     },
     Entry {
         name: BitFitMethod::NAME,
@@ -370,6 +424,72 @@ pub const METHODS: &[Entry] = &[
         learning_rate: 4e-3,
         defaults: Map::new,
         build: |_| Ok(Box::new(BitFitMethod)),
+    },
+    Entry {
+        name: Ia3Method::NAME,
+        peft_type: Ia3Method::PEFT_TYPE,
+        summary: "factors on keys, values and the feed-forward part's inner activation (2205.05638)",
+        keys: Ia3Config::KEYS,
+        training_keys: &[],
+        type_schema: schema_of::<Ia3Config>,
+        learning_rate: 1e-2,
+        defaults: || Ia3Config::default().to_json(),
+        build: |map| Ok(Box::new(Ia3Method::from_json(map)?)),
+    },
+    Entry {
+        name: NormTuningMethod::NAME,
+        peft_type: NormTuningMethod::PEFT_TYPE,
+        summary: "the norms, and nothing else (2312.11420)",
+        keys: &[],
+        training_keys: &[],
+        type_schema: no_settings,
+        learning_rate: 4e-3,
+        defaults: Map::new,
+        build: |_| Ok(Box::new(NormTuningMethod)),
+    },
+    Entry {
+        name: SsfMethod::NAME,
+        peft_type: SsfMethod::PEFT_TYPE,
+        summary: "scales and shifts of what layers and norms give (2210.08823)",
+        keys: SsfConfig::KEYS,
+        training_keys: &[],
+        type_schema: schema_of::<SsfConfig>,
+        learning_rate: 4e-3,
+        defaults: || SsfConfig::default().to_json(),
+        build: |map| Ok(Box::new(SsfMethod::from_json(map)?)),
+    },
+    Entry {
+        name: PrefixMethod::NAME,
+        peft_type: PrefixMethod::PEFT_TYPE,
+        summary: "trained keys and values before those of every sequence (2101.00190)",
+        keys: PrefixConfig::KEYS,
+        training_keys: &[],
+        type_schema: schema_of::<PrefixConfig>,
+        learning_rate: 1e-2,
+        defaults: || PrefixConfig::default().to_json(),
+        build: |map| Ok(Box::new(PrefixMethod::from_json(map)?)),
+    },
+    Entry {
+        name: PromptMethod::NAME,
+        peft_type: PromptMethod::PEFT_TYPE,
+        summary: "trained rows before the embedded tokens of every sequence (2104.08691)",
+        keys: PromptConfig::KEYS,
+        training_keys: &[],
+        type_schema: schema_of::<PromptConfig>,
+        learning_rate: 1e-2,
+        defaults: || PromptConfig::default().to_json(),
+        build: |map| Ok(Box::new(PromptMethod::from_json(map)?)),
+    },
+    Entry {
+        name: PTuningMethod::NAME,
+        peft_type: PTuningMethod::PEFT_TYPE,
+        summary: "such rows, made by a network while they are trained (2103.10385)",
+        keys: PTuningConfig::KEYS,
+        training_keys: &[],
+        type_schema: schema_of::<PTuningConfig>,
+        learning_rate: 1e-3,
+        defaults: || PTuningConfig::default().to_json(),
+        build: |map| Ok(Box::new(PTuningMethod::from_json(map)?)),
     },
     Entry {
         name: SdtMethod::NAME,
@@ -392,6 +512,50 @@ pub const METHODS: &[Entry] = &[
         learning_rate: 2e-3,
         defaults: sdlora::defaults,
         build: sdlora::build,
+    },
+    Entry {
+        name: ComponentsMethod::NAME,
+        peft_type: ComponentsMethod::PEFT_TYPE,
+        summary: "chosen components of a state-space model, in full or by LoRA on pieces of projections (2410.09016)",
+        keys: ComponentsConfig::KEYS,
+        training_keys: &[],
+        type_schema: schema_of::<ComponentsConfig>,
+        learning_rate: 1e-3,
+        defaults: || ComponentsConfig::default().to_json(),
+        build: |map| Ok(Box::new(ComponentsMethod::from_json(map)?)),
+    },
+    Entry {
+        name: ComponentsMethod::LORAP_X,
+        peft_type: ComponentsMethod::PEFT_TYPE,
+        summary: "LoRA on the half of in_proj that a state-space model's convolution reads: LoRAp(X) (2411.03855)",
+        keys: ComponentsConfig::KEYS,
+        training_keys: &[],
+        type_schema: schema_of::<ComponentsConfig>,
+        learning_rate: 1e-3,
+        defaults: || ComponentsConfig::lorap_x().to_json(),
+        build: |map| Ok(Box::new(ComponentsMethod::from_json(map)?)),
+    },
+    Entry {
+        name: SllLoraMethod::NAME,
+        peft_type: LoraMethod::PEFT_TYPE,
+        summary: "LoRA on the tokens' table and the large layers of a state-space model, its rank by the width (2406.00209)",
+        keys: LoraConfig::KEYS,
+        training_keys: LoraConfig::TRAINING_KEYS,
+        type_schema: schema_of::<LoraConfig>,
+        learning_rate: 1e-3,
+        defaults: sll::defaults,
+        build: sll::build,
+    },
+    Entry {
+        name: ProDialMethod::NAME,
+        peft_type: ProDialMethod::PEFT_TYPE,
+        summary: "near-diagonal transforms of projections beside low-rank updates (2411.15224)",
+        keys: ProDialConfig::KEYS,
+        training_keys: &[],
+        type_schema: schema_of::<ProDialConfig>,
+        learning_rate: 1e-3,
+        defaults: || ProDialConfig::default().to_json(),
+        build: |map| Ok(Box::new(ProDialMethod::from_json(map)?)),
     },
     Entry {
         name: StateKind::InitialState.name(),
@@ -471,9 +635,22 @@ pub const HEAD: Entry = Entry {
     build: |_| Ok(Box::new(HeadMethod)),
 };
 
-/// All that a run may be asked for: [`METHODS`], and [`HEAD`].
+/// Several of [`METHODS`] in one adapter, which has no settings without its parts.
+pub const SEVERAL: Entry = Entry {
+    name: SeveralMethod::NAME,
+    peft_type: SeveralMethod::PEFT_TYPE,
+    summary: "several methods in one adapter, each on modules of its own",
+    keys: SeveralMethod::KEYS,
+    training_keys: &[],
+    type_schema: SeveralMethod::schema,
+    learning_rate: several::RATE,
+    defaults: Map::new,
+    build: |map| Ok(Box::new(SeveralMethod::from_json(map)?)),
+};
+
+/// All that a run may be asked for: [`METHODS`], [`SEVERAL`] of them, and [`HEAD`].
 pub fn selectable() -> impl Iterator<Item = &'static Entry> {
-    METHODS.iter().chain([&HEAD])
+    METHODS.iter().chain([&SEVERAL, &HEAD])
 }
 
 /// The method called `name` on the command line.
@@ -515,7 +692,8 @@ fn of_config(config: &AdapterConfig) -> Result<&'static Entry, AdapterError> {
 pub fn from_config(config: &AdapterConfig) -> Result<Box<dyn Method>, AdapterError> {
     let entry = of_config(config)?;
     config.reject_unsupported(entry.keys)?;
-    (entry.build)(&config.fields_as_saved())
+    let method = (entry.build)(&config.fields_as_saved())?;
+    Ok(method.of_files().unwrap_or(method))
 }
 
 fn find(wanted: &str, key: fn(&Entry) -> &'static str) -> Result<&'static Entry, AdapterError> {

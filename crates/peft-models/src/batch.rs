@@ -10,6 +10,7 @@ use peft_core::{
 
 use crate::{
     DecoderConfig, Description, EncoderConfig, MambaConfig, ModelError, RopeConfig,
+    ahead::Ahead,
     cache::Past,
     decoder::{Positions, RopeTable, RopeTables},
 };
@@ -77,13 +78,18 @@ pub struct PackedBatch {
     pub(crate) ids: Tensor<1, Int>,
     pub(crate) type_ids: Option<Tensor<1, Int>>,
     pub(crate) positions: Tensor<1, Int>,
+    /// Position of a sequence's first token, and how many positions there are.
+    pub(crate) first_position: usize,
+    pub(crate) most_positions: usize,
     pub(crate) rows: RowLayout,
     /// Of each sequence, the row that a score is read from.
-    last: Arc<Vec<i32>>,
-    ropes: RopeTables,
-    adapters: Option<AdapterRows>,
+    pub(crate) last: Arc<Vec<i32>>,
+    pub(crate) ropes: RopeTables,
+    pub(crate) adapters: Option<AdapterRows>,
     /// What the sequences go on from, if there is a cache.
     pub(crate) past: Option<Arc<Past>>,
+    /// What was put before the sequences, once that is known.
+    pub(crate) ahead: Option<Arc<Ahead>>,
 }
 
 impl PackedBatch {
@@ -170,11 +176,14 @@ impl PackedBatch {
             ids: tensor(wide(ids)),
             type_ids: (typed && segments > 0).then(|| tensor(wide(type_ids))),
             positions: tensor(positions),
+            first_position: input.first_position,
+            most_positions: input.max_length,
             rows: RowLayout::new(starts.to_vec(), device),
             last: Arc::new(last_rows(ids, starts, input.pad_token)),
             ropes: RopeTables::default(),
             adapters: None,
             past: None,
+            ahead: None,
         })
     }
 
@@ -218,11 +227,8 @@ impl PackedBatch {
             ids: self.ids.clone().without_autodiff(),
             type_ids: self.type_ids.clone().map(Tensor::without_autodiff),
             positions: self.positions.clone().without_autodiff(),
-            rows: self.rows.clone(),
-            last: self.last.clone(),
-            ropes: self.ropes.clone(),
-            adapters: self.adapters.clone(),
-            past: self.past.clone(),
+            ahead: self.ahead_without_autodiff(),
+            ..self.clone()
         }
     }
 
@@ -238,12 +244,15 @@ impl PackedBatch {
             .map(|(index, span)| {
                 let count = span[1] - span[0];
                 let (before, reach) = match &self.past {
-                    Some(past) => (past.lengths()[index], past.reach()[index]),
+                    Some(past) => (past.lengths()[index], past.reach_of(index)),
                     None => (0, self.rows.max_len()),
                 };
+                let ahead = self.ahead.as_ref();
+                let positions = ahead.map_or(0, |ahead| ahead.positions[index]);
+                let first = before + positions;
                 Positions {
-                    rows: before..before + count,
-                    reach,
+                    rows: first..first + count,
+                    reach: reach + positions,
                 }
             })
             .collect();

@@ -4,7 +4,8 @@
 //!
 //! - Encoders of the BERT family (BERT and MiniLM, RoBERTa, XLM-RoBERTa, DistilBERT, ALBERT), decoders
 //!   of pre-norm blocks (Llama, Mistral, Qwen 2 and 3, Gemma 1 to 3, Phi-3, GPT-2, GPT-NeoX, Granite,
-//!   SmolLM3) and Mamba, each kind one implementation over rows packed without padding.
+//!   SmolLM3) and state-space models (Mamba, Mamba-2, FalconMamba), each kind one implementation over rows packed
+//!   without padding.
 //! - [`Description`]: what an architecture is made of: names, shapes, roles, blocks. Loading, layouts,
 //!   default targets and estimates read it; a family is its description and a few switches.
 //! - [`Network`]: a model as a chain of blocks, which is what passes over it are written against.
@@ -13,6 +14,7 @@
 //! Models do not know the adapter methods: their linear layers take whatever adapter their weight
 //! carries.
 
+mod ahead;
 mod batch;
 mod cache;
 mod config;
@@ -31,11 +33,12 @@ mod trace;
 mod transparent;
 mod work;
 
+pub use ahead::Before;
 pub use batch::{PackedBatch, PackedInput};
 pub use cache::SequenceCache;
 pub use config::{
     Activation, DecoderConfig, EncoderConfig, Family, FeedForwardLayout, MambaConfig, ModelConfig,
-    NormKind, QkvLayout, RopeConfig, RopeScaling,
+    NormKind, QkvLayout, RopeConfig, RopeScaling, StateSpace,
 };
 pub use decoder::{Decoder, DecoderLayer, DecoderModel};
 pub use description::{
@@ -45,7 +48,7 @@ pub use encoder::{Encoder, HeadSpec, Layer, SequenceModel};
 pub use error::ModelError;
 pub use folder::{HeadState, ModelFolder, Storage, TiedHead};
 pub use loader::{LoadReport, MAPPED};
-pub use mamba::{Conv1d, Mamba, MambaBlock, MambaModel};
+pub use mamba::{Conv1d, Mamba, Mamba2Block, MambaBlock, MambaLayer, MambaModel};
 pub use model::Model;
 pub use network::Network;
 pub use parts::{LayerNorm, Norm, Projection, RmsNorm};
@@ -53,4 +56,6 @@ pub use peft_core::{
     Output,
     nn::{Embedding, LanguageHead, TransposedLinear},
 };
-pub use work::{AttentionWork, BlockWork, DecoderFlow, EncoderFlow, LinearWork, MambaFlow};
+pub use work::{
+    AttentionWork, BlockWork, DecoderFlow, EncoderFlow, LinearWork, Mamba2Flow, MambaFlow,
+};

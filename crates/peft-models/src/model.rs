@@ -2,9 +2,9 @@ use burn::{Tensor, tensor::Device};
 use peft_core::AdapterContext;
 
 use crate::{
-    DecoderModel, Description, HeadKind, HeadSpec, LoadReport, MambaModel, ModelConfig, ModelError,
-    ModelFolder, Network, Output, PackedBatch, RopeConfig, SequenceCache, SequenceModel,
-    transparent::transparent,
+    Before, DecoderModel, Description, HeadKind, HeadSpec, LoadReport, MambaModel, ModelConfig,
+    ModelError, ModelFolder, Network, Output, PackedBatch, RopeConfig, SequenceCache,
+    SequenceModel, transparent::transparent,
 };
 
 /// A model of any kind.
@@ -96,6 +96,10 @@ macro_rules! each {
 impl Network for Model {
     fn description(&self) -> &Description {
         each!(self, model => model.description())
+    }
+
+    fn before(&self, context: &AdapterContext) -> Before {
+        each!(self, model => model.before(context))
     }
 
     fn embed(&self, batch: &PackedBatch, context: &AdapterContext) -> Tensor<2> {

@@ -1,7 +1,9 @@
+use std::borrow::Cow;
+
 use burn::{Tensor, module::Module, tensor::Gradients};
 use peft_core::AdapterContext;
 
-use crate::{Description, Output, PackedBatch, recompute, trace};
+use crate::{Before, Description, Output, PackedBatch, recompute, trace};
 
 /// A model as a chain: what embeds, blocks that go from hidden rows to hidden rows, and what reads the
 /// last of them.
@@ -17,7 +19,32 @@ pub trait Network: Module {
         self.description().depth
     }
 
-    /// What the first block reads, `[rows, hidden]`, a row for each token of the batch.
+    /// What adapters of a context's choice put before every sequence: rows of a prompt, and positions of a prefix.
+    fn before(&self, context: &AdapterContext) -> Before;
+
+    /// The batch as [`embed`](Self::embed), [`block`](Self::block) and [`output`](Self::output) see it: with rows for trained
+    /// prompts before those of every sequence, and with positions behind those of trained prefixes. Without either, the batch
+    /// itself.
+    ///
+    /// # Panics
+    /// If a sequence comes to have more positions than the model has: with
+    /// [`positions_before`](peft_core::Method::positions_before) fewer tokens than without.
+    fn prepared<'a>(
+        &self,
+        batch: &'a PackedBatch,
+        context: &AdapterContext,
+    ) -> Cow<'a, PackedBatch> {
+        batch.prepared(context, |context| self.before(context))
+    }
+
+    /// The longest sequence of tokens that there are positions for, beside what a context's choice puts before it.
+    fn room(&self, context: &AdapterContext) -> usize {
+        let before = self.before(context);
+        let most = self.description().input.max_length;
+        most.saturating_sub(before.rows + before.positions)
+    }
+
+    /// What the first block reads, `[rows, hidden]`, a row for each token of the batch and for each of a prompt.
     fn embed(&self, batch: &PackedBatch, context: &AdapterContext) -> Tensor<2>;
 
     /// The block at a depth, `[rows, hidden] -> [rows, hidden]`. Blocks may share their parameters
@@ -36,6 +63,7 @@ pub trait Network: Module {
     /// The whole pass, each sequence through the adapters that the
     /// [batch](PackedBatch::with_adapters) chooses for it, or through those that are active.
     fn run(&self, batch: &PackedBatch, context: &AdapterContext) -> Output {
+        let batch = &*self.prepared(batch, context);
         let hidden = (0..self.depth()).fold(self.embed(batch, context), |x, depth| {
             self.block(depth, x, batch, context)
         });

@@ -6,9 +6,12 @@ use burn::{
     tensor::Int,
 };
 use peft_core::{
-    AdapterContext, KeyValues,
+    AdapterContext, KeyValues, Prefixes,
     kernels::{self, AttentionOptions, Lookup, NormParameters, RowLayout},
-    nn::{Embedding, LanguageHead, Linear, TransposedLinear, parameter},
+    nn::{
+        Embedding, LanguageHead, Linear, TransposedLinear, bias_alone, has_set, parameter,
+        rows_apart,
+    },
 };
 
 use crate::transparent::transparent;
@@ -17,16 +20,20 @@ use crate::transparent::transparent;
 /// rows. Those of an adapted table are read one by one before.
 pub(crate) fn lookup(table: &Embedding, ids: Tensor<1, Int>, context: &AdapterContext) -> Lookup {
     if table.is_adapted() {
-        let rows = table.forward(ids, context);
-        let all = 0..rows.dims()[0] as i64;
-        return Lookup {
-            ids: Tensor::arange(all, &rows.device()),
-            table: rows,
-        };
+        return in_order(table.forward(ids, context));
     }
     Lookup {
         table: parameter(&table.weight, context),
         ids,
+    }
+}
+
+/// Rows as a table that is read row by row.
+pub(crate) fn in_order(rows: Tensor<2>) -> Lookup {
+    let all = 0..rows.dims()[0] as i64;
+    Lookup {
+        ids: Tensor::arange(all, &rows.device()),
+        table: rows,
     }
 }
 
@@ -45,8 +52,15 @@ pub struct LayerNorm {
 impl LayerNorm {
     /// Normalise the rows of `x`.
     pub fn forward(&self, x: Tensor<2>, context: &AdapterContext) -> Tensor<2> {
-        let (weight, bias) = self.parameters(context);
-        kernels::layer_norm(x, weight, bias, self.eps)
+        rows_apart(x, self.has_set(), context, |x, context| {
+            let (weight, bias) = self.parameters(context);
+            kernels::layer_norm(x, weight, bias, self.eps)
+        })
+    }
+
+    /// Whether several adapters may share the norm.
+    fn has_set(&self) -> bool {
+        has_set(&self.weight) || has_set(&self.bias)
     }
 
     /// Normalise the sums of the vectors of three tables.
@@ -57,6 +71,19 @@ impl LayerNorm {
         token_type: Option<Lookup>,
         context: &AdapterContext,
     ) -> Tensor<2> {
+        if self.has_set() {
+            let vectors = |one: Lookup| kernels::embedding(one.table, one.ids);
+            let sum = vectors(word) + vectors(position);
+            let sum = token_type.into_iter().fold(sum, |sum, one| {
+                let width = sum.dims()[1];
+                // One segment is that of all rows.
+                match one.ids.dims() {
+                    [1] => sum + vectors(one).reshape([1, width]),
+                    _ => sum + vectors(one),
+                }
+            });
+            return self.forward(sum, context);
+        }
         let (gamma, beta) = self.parameters(context);
         let norm = NormParameters {
             gamma,
@@ -73,6 +100,18 @@ impl LayerNorm {
         residual: Tensor<2>,
         context: &AdapterContext,
     ) -> Tensor<2> {
+        let width = x.dims()[1];
+        let both = match self.has_set() && context.is_by_rows() {
+            true => Tensor::cat(vec![x, residual], 1),
+            false => return self.add(x, residual, context),
+        };
+        rows_apart(both, true, context, |both, context| {
+            let residual = both.clone().narrow(1, width, width);
+            self.add(both.narrow(1, 0, width), residual, context)
+        })
+    }
+
+    fn add(&self, x: Tensor<2>, residual: Tensor<2>, context: &AdapterContext) -> Tensor<2> {
         let (weight, bias) = self.parameters(context);
         kernels::add_layer_norm(x, residual, weight, bias, self.eps)
     }
@@ -80,7 +119,7 @@ impl LayerNorm {
     fn parameters(&self, context: &AdapterContext) -> (Tensor<1>, Tensor<1>) {
         (
             parameter(&self.weight, context),
-            parameter(&self.bias, context),
+            bias_alone(&self.bias, context),
         )
     }
 }
@@ -102,6 +141,21 @@ pub struct RmsNorm {
 impl RmsNorm {
     /// Normalise over the last dimension of `x`.
     pub fn forward<const D: usize>(&self, x: Tensor<D>, context: &AdapterContext) -> Tensor<D> {
+        if !(has_set(&self.weight) && context.is_by_rows()) {
+            return self.normalised(x, context);
+        }
+        let shape = x.dims();
+        let (width, last) = (shape[1..].iter().product(), shape[D - 1]);
+        let rows = x.reshape([shape[0], width]);
+        let rows = rows_apart(rows, true, context, |x, context| {
+            let [rows, width] = x.dims();
+            let x = self.normalised(x.reshape([rows * (width / last), last]), context);
+            x.reshape([rows, width])
+        });
+        rows.reshape(shape)
+    }
+
+    fn normalised<const D: usize>(&self, x: Tensor<D>, context: &AdapterContext) -> Tensor<D> {
         let weight = parameter(&self.weight, context);
         let weight = if self.plus_one { weight + 1.0 } else { weight };
         kernels::rms_norm(x, weight, self.eps)
@@ -177,10 +231,61 @@ pub(crate) fn attend(
     rows: &RowLayout,
     options: &AttentionOptions,
 ) -> Tensor<2> {
-    match seen.prefix {
-        None => kernels::attention(query, seen.keys, seen.values, rows, options),
-        Some(prefix) => {
-            kernels::prefix_attention(query, seen.keys, seen.values, prefix, rows, options)
+    attend_to(query, seen, [rows, rows], options)
+}
+
+/// The same where keys are of more rows than queries: those of a cache before their own. `queries` and `keys` are their
+/// layouts.
+pub(crate) fn attend_to(
+    query: Tensor<2>,
+    seen: KeyValues,
+    [queries, keys]: [&RowLayout; 2],
+    options: &AttentionOptions,
+) -> Tensor<2> {
+    let (k, v) = (seen.keys, seen.values);
+    let (groups, of) = match seen.prefix {
+        Prefixes::None => {
+            return kernels::cached_attention(query, k, v, None, queries, keys, options);
+        }
+        Prefixes::All(prefix) => {
+            return kernels::cached_attention(query, k, v, Some(prefix), queries, keys, options);
+        }
+        Prefixes::Apart { groups, of } => (groups, of),
+    };
+    // Sequences of one prefix have an attention of their own.
+    let device = query.device();
+    let mut given: Vec<Option<Tensor<2>>> = vec![None; queries.len()];
+    for (group, prefix) in groups.into_iter().enumerate() {
+        let members: Vec<usize> = (0..of.len()).filter(|one| of[*one] == group).collect();
+        if members.is_empty() {
+            continue;
+        }
+        let part = |x: &Tensor<2>, layout: &RowLayout| {
+            let spans = members.iter().map(|one| &layout.starts()[*one..one + 2]);
+            let rows = spans.map(|span| x.clone().narrow(0, span[0], span[1] - span[0]));
+            Tensor::cat(rows.collect(), 0)
+        };
+        let own = |layout: &RowLayout| {
+            let mut starts = vec![0];
+            for one in &members {
+                let length = layout.starts()[one + 1] - layout.starts()[*one];
+                starts.push(starts[starts.len() - 1] + length);
+            }
+            RowLayout::new(starts, &device)
+        };
+        let (rows, seen) = (own(queries), own(keys));
+        let mut options = *options;
+        if let Some(dropout) = &mut options.dropout
+            && group > 0
+        {
+            // Rows are counted anew in every group.
+            dropout.key = kernels::mix_key(dropout.key, &[group as u64]);
+        }
+        let (query, k, v) = (part(&query, queries), part(&k, keys), part(&v, keys));
+        let y = kernels::cached_attention(query, k, v, prefix, &rows, &seen, &options);
+        for (member, span) in members.iter().zip(rows.starts().windows(2)) {
+            given[*member] = Some(y.clone().narrow(0, span[0], span[1] - span[0]));
         }
     }
+    Tensor::cat(given.into_iter().flatten().collect(), 0)
 }

@@ -21,6 +21,7 @@ pub fn backward<N: Network>(
     loss: impl FnOnce(Output) -> Tensor<1>,
 ) -> (Tensor<1>, Vec<Gradients>) {
     let depth = model.depth();
+    let batch = &*model.prepared(batch, context);
     let mut inputs = Vec::with_capacity(depth + 1);
     {
         // Without gradients nothing is kept on the way.
@@ -96,7 +97,8 @@ fn first_tracked<N: Network>(model: &N) -> usize {
         let mut paths = trained.iter().map(|site| site.path.as_str());
         paths.any(|path| path.strip_prefix(module).is_some_and(inside))
     };
-    if description.before.iter().any(|part| within(&part.path)) {
+    let before = description.before.iter().map(|part| part.path.as_str());
+    if before.chain([description.prompt.path.as_str()]).any(within) {
         return 0;
     }
     let own = |depth: &usize| {

@@ -15,6 +15,7 @@ pub fn first_not_finite<N: Network>(
     context: &AdapterContext,
 ) -> Option<String> {
     let description = model.description();
+    let batch = &*model.prepared(batch, context);
     let mut x = model.embed(batch, context);
     if !is_finite(&x) {
         return Some(description.embeddings.clone());

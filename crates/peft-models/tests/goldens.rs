@@ -184,3 +184,19 @@ fn mamba_trains_as_in_transformers() {
     let loss = cases["mamba_tiny"]["loss_f64"].as_f64().unwrap();
     check("mamba_tiny", "ssm", &ids, &trained, loss);
 }
+
+/// One sequence is longer than the chunks of either implementation of Mamba-2.
+#[test]
+fn mamba2_and_falcon_mamba_train_as_in_transformers() {
+    let path = goldens().join("ssm/families.json");
+    let cases: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let ids: Vec<Vec<u32>> = serde_json::from_value(cases["sequences"].clone()).unwrap();
+    let trained: Vec<bool> = ids
+        .iter()
+        .flat_map(|ids| (0..ids.len()).map(|i| i > 0))
+        .collect();
+    for name in ["mamba2_tiny", "mamba2_plain", "falcon_mamba_tiny"] {
+        let loss = cases[name]["loss_f64"].as_f64().unwrap();
+        check(name, "ssm", &ids, &trained, loss);
+    }
+}

@@ -22,7 +22,41 @@ pub fn predict(
     batch_size: usize,
     device: &Device,
 ) -> Result<Vec<Prediction>, RunError> {
-    predict_each(model, data, objective, batch_size, device, None)
+    predict_each(
+        model,
+        data,
+        objective,
+        batch_size,
+        device,
+        None,
+        &mut |_| (),
+    )
+}
+
+/// As [`predict`] or, with a roster, as [`predict_by_rows`]; `done` is told after every batch how many rows are
+/// predicted.
+///
+/// # Errors
+/// As these.
+pub fn predict_watched(
+    model: &impl Network,
+    roster: Option<&AdapterRoster>,
+    data: &Dataset,
+    objective: &dyn Objective,
+    batch_size: usize,
+    device: &Device,
+    done: &mut dyn FnMut(usize),
+) -> Result<Vec<Prediction>, RunError> {
+    let chosen = roster.map(|roster| Chosen::of(roster, data)).transpose()?;
+    predict_each(
+        model,
+        data,
+        objective,
+        batch_size,
+        device,
+        chosen.as_ref(),
+        done,
+    )
 }
 
 /// Predict every row by the adapters that it [chooses](Dataset::choices) among the
@@ -39,27 +73,16 @@ pub fn predict_by_rows(
     batch_size: usize,
     device: &Device,
 ) -> Result<Vec<Prediction>, RunError> {
-    let of_rows = data.choices().ok_or_else(|| {
-        RunError::setting(
-            "`data`",
-            "its rows choose no adapters",
-            "name the column with `adapter_column`",
-        )
-    })?;
-    let names = roster.choices();
-    if of_rows.iter().any(|id| *id as usize >= names.len()) {
-        return Err(RunError::setting(
-            "`data`",
-            "its rows choose among other adapters than the model's",
-            "load it with AdapterRoster::choices as the names",
-        ));
-    }
-    let chosen = Chosen {
+    let roster = Some(roster);
+    predict_watched(
+        model,
         roster,
-        choices: names.iter().map(|name| AdapterChoice::one(name)).collect(),
-        of_rows,
-    };
-    predict_each(model, data, objective, batch_size, device, Some(&chosen))
+        data,
+        objective,
+        batch_size,
+        device,
+        &mut |_| (),
+    )
 }
 
 /// What the rows of a data set choose.
@@ -71,7 +94,30 @@ struct Chosen<'a> {
     of_rows: Vec<u32>,
 }
 
-impl Chosen<'_> {
+impl<'a> Chosen<'a> {
+    fn of(roster: &'a AdapterRoster, data: &Dataset) -> Result<Self, RunError> {
+        let of_rows = data.choices().ok_or_else(|| {
+            RunError::setting(
+                "`data`",
+                "its rows choose no adapters",
+                "name the column with `adapter_column`",
+            )
+        })?;
+        let names = roster.choices();
+        if of_rows.iter().any(|id| *id as usize >= names.len()) {
+            return Err(RunError::setting(
+                "`data`",
+                "its rows choose among other adapters than the model's",
+                "load it with AdapterRoster::choices as the names",
+            ));
+        }
+        Ok(Self {
+            roster,
+            choices: names.iter().map(|name| AdapterChoice::one(name)).collect(),
+            of_rows,
+        })
+    }
+
     /// A batch of these rows, with what they choose.
     fn on(&self, batch: PackedBatch, rows: &[usize]) -> Result<PackedBatch, RunError> {
         let choice = |row: &usize| self.choices[self.of_rows[*row] as usize].clone();
@@ -88,7 +134,9 @@ fn predict_each(
     batch_size: usize,
     device: &Device,
     chosen: Option<&Chosen>,
+    done: &mut dyn FnMut(usize),
 ) -> Result<Vec<Prediction>, RunError> {
+    let mut count = 0;
     let mut predictions = vec![Prediction::Number(f32::NAN); data.len()];
     let plan = BatchPlan::sequential(&data.lengths(), batch_size)?;
     for rows in plan.iter_from(0) {
@@ -111,6 +159,8 @@ fn predict_each(
         for (row, prediction) in batch.indices.iter().zip(found) {
             predictions[*row] = prediction;
         }
+        count += batch.indices.len();
+        done(count);
     }
     Ok(predictions)
 }
@@ -171,7 +221,7 @@ pub fn evaluate_each(
     each: &mut dyn FnMut(usize, &[Prediction]),
 ) -> Result<Evaluation, RunError> {
     let predict = |part: &Dataset| predict(model, part, objective, batch_size, device);
-    score_parts(parts, objective, predict, each)
+    evaluate_with(parts, objective, predict, each)
 }
 
 /// As [`evaluate_parts`], of rows that choose their adapters: see [`predict_by_rows`].
@@ -188,13 +238,17 @@ pub fn evaluate_parts_by_rows(
 ) -> Result<Evaluation, RunError> {
     let predict =
         |part: &Dataset| predict_by_rows(model, roster, part, objective, batch_size, device);
-    score_parts(parts, objective, predict, &mut |_, _| ())
+    evaluate_with(parts, objective, predict, &mut |_, _| ())
 }
 
-fn score_parts(
+/// As [`evaluate_each`], with predictions of the caller's own making: one a row of each part.
+///
+/// # Errors
+/// Those of the parts and of `predict`, and if the rows have no labels.
+pub fn evaluate_with(
     parts: impl Iterator<Item = Result<Dataset, DataError>>,
     objective: &dyn Objective,
-    predict: impl Fn(&Dataset) -> Result<Vec<Prediction>, RunError>,
+    mut predict: impl FnMut(&Dataset) -> Result<Vec<Prediction>, RunError>,
     each: &mut dyn FnMut(usize, &[Prediction]),
 ) -> Result<Evaluation, RunError> {
     let mut tally = objective.tally();

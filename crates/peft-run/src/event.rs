@@ -2,14 +2,15 @@
 
 use std::{
     fs::File,
-    io::{Seek, SeekFrom, Write},
+    io::{BufRead, BufReader, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
 };
 
 use peft_format::FormatError;
 use serde::Serialize;
+use serde_json::Value;
 
-use crate::{Metrics, Plan, RunError, session};
+use crate::{Metrics, Plan, RunError, session, tensorboard::EventFile};
 
 /// Name of the file of events in an output folder.
 pub(crate) const LOG: &str = "metrics.jsonl";
@@ -126,6 +127,8 @@ pub(crate) struct Recorder<'a> {
     path: PathBuf,
     /// Bytes of the file.
     length: u64,
+    /// The same for TensorBoard.
+    scalars: EventFile,
     pub progress: &'a mut dyn Progress,
 }
 
@@ -160,21 +163,28 @@ impl<'a> Recorder<'a> {
             file.seek(SeekFrom::End(0))
         };
         let length = cut().map_err(|error| fault(&path, &error))?;
+        let lines = match length {
+            0 => Vec::new(),
+            _ => parsed(&path)?,
+        };
         Ok(Self {
             file,
-            path,
             length,
+            scalars: EventFile::open(output, &lines)?,
+            path,
             progress,
         })
     }
 
     pub fn event(&mut self, event: &Event) -> Result<(), RunError> {
+        let value = serde_json::to_value(event).unwrap_or_default();
         let mut line = serde_json::to_vec(event).unwrap_or_default();
         line.push(b'\n');
         self.file
             .write_all(&line)
             .map_err(FormatError::io("write", &self.path))?;
         self.length += line.len() as u64;
+        self.scalars.add(&value)?;
         self.progress.event(event);
         Ok(())
     }
@@ -186,6 +196,17 @@ impl<'a> Recorder<'a> {
             .map_err(FormatError::io("sync", &self.path))?;
         Ok(self.length)
     }
+}
+
+/// The lines of a log.
+fn parsed(path: &Path) -> Result<Vec<Value>, RunError> {
+    let log = File::open(path).map_err(|error| fault(path, &error))?;
+    let lines = BufReader::new(log).lines();
+    let parsed = lines.map(|line| {
+        let line = line.map_err(|error| fault(path, &error))?;
+        Ok(serde_json::from_str(&line).unwrap_or_default())
+    });
+    parsed.collect()
 }
 
 pub(crate) fn fault(path: &Path, error: &std::io::Error) -> RunError {

@@ -38,6 +38,7 @@ mod sidecar;
 mod size;
 mod summary;
 mod task;
+mod tensorboard;
 mod text;
 mod verify;
 
@@ -46,26 +47,28 @@ pub use batch::pack;
 pub use blame::blame;
 pub use cache::cache_folder;
 pub use class_weights::ClassWeights;
-pub use config::{Flag, Sources};
+pub use config::{Flag, Sources, recorded};
 pub use convert::{AdapterFormat, ConvertOptions, ConvertReport, convert};
 pub use device::{DeviceChoice, SelectedDevice};
 pub use dtype::{BaseDtype, BaseOptions, ComputeType, Computing, Quantize};
 pub use error::RunError;
 pub use evaluate::{
-    evaluate, evaluate_each, evaluate_parts, evaluate_parts_by_rows, predict, predict_by_rows,
+    evaluate, evaluate_each, evaluate_parts, evaluate_parts_by_rows, evaluate_with, predict,
+    predict_by_rows, predict_watched,
 };
 pub use event::{Event, Progress};
 pub use generate::{
     Chat, Finish, Generated, GenerationConfig, Generator, GeneratorModel, OpenGenerator, Prompt,
 };
 pub use loss::{differentiate, labelled_batch};
-pub use merge::{MergeOptions, MergeReport, merge};
+pub use merge::{MergeOptions, MergeReport, merge, merge_watched};
 pub use objective::{objective, truth};
 pub use open::{Adapted, AdaptedSet, NamedAdapter, OpenOptions, OpenSetOptions, open, open_set};
 pub use plan::{
-    DataPlan, MemoryPlan, ModuleGroup, Plan, Rates, TimePlan, Unmatched, calibrate, plan,
+    DataPlan, Footprint, MemoryPlan, ModuleGroup, Plan, Rates, SiteValues, TimePlan, Unmatched,
+    calibrate, plan,
 };
-pub use prepared::Prepared;
+pub use prepared::{Metric, Prepared};
 pub use report::{RunFolder, RunStatus, WorstRow, bytes, duration, figure, report};
 pub use run::{RunConfig, RunReport, train, train_method, train_prepared};
 pub use session::{numbered, weight_gradients};
@@ -81,5 +84,5 @@ pub use peft_methods as methods;
 pub use peft_models as models;
 pub use peft_train::{
     ClassFigures, Confusion, Evaluation, HeadNeed, Metrics, Objective, Prediction, ScheduleKind,
-    TrainError, less_is_better, peak_memory, resident_anonymous,
+    Selector, TrainError, less_is_better, peak_memory, resident_anonymous,
 };

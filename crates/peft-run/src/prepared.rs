@@ -1,10 +1,14 @@
 //! What is costly and the same for several runs of a process.
 
+mod search;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use burn::tensor::Device;
 use peft_config::Problems;
+use peft_core::Method;
 use peft_data::TextTokenizer;
+use peft_format::AdapterConfig;
 use peft_models::{Model, ModelFolder};
 use serde_json::{Map, Value};
 
@@ -15,6 +19,8 @@ use crate::{
     session::Data,
     text::tokenizer,
 };
+
+pub use search::Metric;
 
 /// The settings that decide what is prepared. Runs may differ in all others.
 const FIXED: [&str; 22] = [
@@ -177,9 +183,30 @@ impl Prepared {
     }
 }
 
-/// The longest sequence of a run: what is asked for, as far as the model has positions.
+/// The longest sequence of a run: what is asked for, as far as the model has positions beside those that the method puts
+/// before it.
 pub(crate) fn longest(config: &RunConfig, folder: &ModelFolder) -> usize {
-    config.max_length.min(folder.config().max_length())
+    // Settings that make no method are refused where it is made.
+    let method = match &config.adapter {
+        Some(path) => AdapterConfig::read(path)
+            .ok()
+            .and_then(|config| peft_methods::from_config(&config).ok()),
+        None => peft_methods::by_name(&config.method)
+            .ok()
+            .and_then(|entry| (entry.build)(&config.method_config).ok()),
+    };
+    let before = method.map_or(0, |method| taken(method.as_ref(), folder));
+    let room = folder.config().max_length().saturating_sub(before);
+    config.max_length.min(room)
+}
+
+/// Positions of a model that a method's adapters take before those of a sequence.
+pub(crate) fn taken(method: &dyn Method, folder: &ModelFolder) -> usize {
+    let positions = match folder.config().is_causal() {
+        true => method.positions_before(),
+        false => 0,
+    };
+    method.rows_before() + positions
 }
 
 /// The settings that decide what is prepared, as they were given but for the length.

@@ -2,7 +2,7 @@
 
 use std::{io::ErrorKind, path::Path};
 
-use peft_format::{atomic::write_atomic_bytes, bounded};
+use peft_format::{atomic::write_atomic_bytes, bounded, python_json};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
@@ -53,6 +53,7 @@ pub fn object(path: &Path) -> Result<Option<Map<String, Value>>, RunError> {
         return Ok(None);
     }
     let text = bounded::read(path, "settings", LIMIT)?;
+    let text = python_json::standard(&text);
     let map = serde_json::from_slice(&text).map_err(|error| fault(format!("not JSON: {error}")))?;
     Ok(Some(map))
 }

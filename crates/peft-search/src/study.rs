@@ -26,6 +26,7 @@ pub use description::{DESCRIPTION, Description};
 pub use folder::{FolderStore, JOURNAL};
 pub use journal::{Entry, Lease, Record};
 pub use ledger::Timing;
+pub use report::{Columns, words};
 pub use status::{Bound, Running, Status};
 pub use store::{Change, Presence, Store};
 pub use work::{Evaluate, Stopped, Watch, Worked};

@@ -8,7 +8,7 @@ use std::{
 use burn::tensor::{Device, TensorData};
 use peft_core::{
     AdapterError, AdapterSpec, DefaultTargets, DynAdapter, Fields, HostTensor, InitContext, Method,
-    PhaseSpec, Site, SiteKind, Target, WarmUpChoice, Warmed,
+    PhaseSpec, Site, SiteKind, Target, WarmUpChoice, Warmed, format::TargetModules,
 };
 use serde_json::{Map, Value};
 
@@ -110,8 +110,16 @@ impl Method for SdLoraMethod {
         all
     }
 
-    fn config_of_model(&self, sites: &[Site]) -> Map<String, Value> {
-        self.sdt.config_of_model(sites)
+    fn fits(&self, sites: &[Site]) -> Result<(), AdapterError> {
+        self.sdt.fits(sites)
+    }
+
+    fn config_of_model(
+        &self,
+        sites: &[Site],
+        named: &dyn Fn(DefaultTargets) -> TargetModules,
+    ) -> Map<String, Value> {
+        self.sdt.config_of_model(sites, named)
     }
 
     fn config_of_adapters(

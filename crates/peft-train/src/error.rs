@@ -45,6 +45,12 @@ pub enum TrainError {
         /// What to do.
         fix: String,
     },
+    /// The model is on a device that keeps nothing for gradients.
+    #[error(
+        "the loss is on a device without autodiff, where nothing can be differentiated: make the model and its \
+         input on `device.autodiff()`"
+    )]
+    NoAutodiff,
     /// NaN or infinity in training.
     #[error(
         "step {step}: {what} is not finite: lower the learning rate ({learning_rate:e} now), add \

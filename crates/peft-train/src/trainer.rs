@@ -134,7 +134,7 @@ impl Trainer {
     /// shares of a batch sum to 1. Every part has its own dropout.
     ///
     /// # Errors
-    /// Those of `loss`; if the loss or a gradient is not finite; if on the first step every gradient
+    /// [`TrainError::NoAutodiff`] if the model is on a device without autodiff; those of `loss`; if the loss or a gradient is not finite; if on the first step every gradient
     /// is zero; if within the first ten an adapter has had none, other than one with a name that no row has
     /// chosen; if there is no method for an adapter that has a gradient; those of
     /// [`Method::after_step`](peft_core::Method::after_step). The trainer stands where it stood, except in the last two cases.
@@ -152,6 +152,9 @@ impl Trainer {
             } else {
                 value.mul_scalar(share)
             };
+            if !scaled.device().is_autodiff() {
+                return Err(TrainError::NoAutodiff);
+            }
             let mut grads = scaled.backward();
             Ok((scaled, gradients(model, &mut grads)))
         })

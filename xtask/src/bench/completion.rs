@@ -254,7 +254,10 @@ fn chart(figures: &Figures) -> Chart {
             "Deep matrix completion, {0} × {0}, rank {1}",
             figures.size, figures.rank
         ),
-        across: Across::Steps,
+        across: Across::Numbers {
+            name: "iteration".into(),
+            logarithmic: false,
+        },
         axis: "log₁₀ of the error on unobserved entries".into(),
         bounds: (f64::NEG_INFINITY, f64::INFINITY),
         series: series.collect(),
@@ -343,6 +346,13 @@ fn markdown(report: &Report) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_plot_shows_the_figures_beside_it() {
+        crate::bench::expect_plot("matrix-completion", |figures| {
+            chart(&serde_json::from_value(figures).unwrap()).svg()
+        });
+    }
 
     #[test]
     fn the_table_compares_with_the_original() {

@@ -83,7 +83,10 @@ fn chart(shares: &[Share]) -> Chart {
     Chart {
         title: "Held-out gradient energy in the strongest entries, by percent of all entries"
             .into(),
-        across: Across::Steps,
+        across: Across::Numbers {
+            name: "entries, in percent of all".into(),
+            logarithmic: true,
+        },
         axis: "share".into(),
         bounds: (0.0, 1.0),
         series: series.collect(),
@@ -126,4 +129,17 @@ fn markdown(commit: &str, modules: u64, shares: &[Share]) -> String {
     }
     text.push('\n');
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_plot_shows_the_figures_beside_it() {
+        crate::bench::expect_plot("gradient-concentration", |figures| {
+            let shares: Vec<Share> = serde_json::from_value(figures["shares"].clone()).unwrap();
+            chart(&shares).svg()
+        });
+    }
 }

@@ -132,7 +132,10 @@ fn chart(shares: &[Share]) -> Chart {
     });
     Chart {
         title: "Held-out gradient energy inside the support, by number of coefficients".into(),
-        across: Across::Steps,
+        across: Across::Numbers {
+            name: "trained coefficients of a weight".into(),
+            logarithmic: true,
+        },
         axis: "share".into(),
         bounds: (0.0, 1.0),
         series: series.collect(),
@@ -177,4 +180,17 @@ fn markdown(arguments: &Arguments, commit: &str, modules: u64, shares: &[Share])
     }
     text.push('\n');
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_plot_shows_the_figures_beside_it() {
+        crate::bench::expect_plot("gradient-energy", |figures| {
+            let shares: Vec<Share> = serde_json::from_value(figures["shares"].clone()).unwrap();
+            chart(&shares).svg()
+        });
+    }
 }

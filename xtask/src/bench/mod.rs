@@ -12,7 +12,7 @@ mod measure;
 #[cfg(test)]
 mod measure_tests;
 mod profile;
-mod program;
+pub mod program;
 mod report;
 mod routes;
 mod server;
@@ -265,4 +265,20 @@ fn start_up(peft: &Path, times: usize) -> Result<f64> {
     }
     // The first start reads the binary from disk.
     Ok(median(&seconds[1..]))
+}
+
+/// Holds a committed plot against the figures beside it. With `PEFT_REDRAW` set, it is drawn anew.
+#[cfg(test)]
+fn expect_plot(name: &str, draw: impl Fn(serde_json::Value) -> String) {
+    let file = |ending: &str| workspace::root().join(format!("docs/benchmarks/{name}.{ending}"));
+    let figures = std::fs::read_to_string(file("json")).unwrap();
+    let drawn = draw(serde_json::from_str(&figures).unwrap());
+    if std::env::var_os("PEFT_REDRAW").is_some() {
+        std::fs::write(file("svg"), &drawn).unwrap();
+    }
+    let there = std::fs::read_to_string(file("svg")).unwrap();
+    assert!(
+        there == drawn,
+        "{name}.svg is not the plot of {name}.json: draw it with PEFT_REDRAW=1 cargo test"
+    );
 }

@@ -51,6 +51,105 @@ fn quoted_messages_are_in_the_sources() {
     assert!(quoted > 20, "{quoted} messages were found in the page");
 }
 
+/// The lines between `// ANCHOR: name` and `// ANCHOR_END: name`, without what all of them are indented by.
+fn region(source: &str, anchor: &str) -> Option<String> {
+    let at = |mark: &str| {
+        let mark = format!("// {mark}: {anchor}");
+        source.lines().position(|line| line.trim() == mark)
+    };
+    let (first, last) = (at("ANCHOR")? + 1, at("ANCHOR_END")?);
+    let lines: Vec<&str> = source.lines().skip(first).take(last - first).collect();
+    let indents = lines.iter().filter(|line| !line.is_empty());
+    let indent = indents
+        .map(|line| line.len() - line.trim_start().len())
+        .min()?;
+    let lines = lines
+        .iter()
+        .map(|line| line.get(indent..).unwrap_or_default());
+    Some(lines.collect::<Vec<_>>().join("\n"))
+}
+
+/// Code of the guide stands in its pages, and is that of tests that run.
+#[test]
+fn code_of_the_guide_is_that_of_tests() {
+    let root = workspace::root();
+    let mut compared = 0;
+    for page in files(&root.join("docs/guide/src"), ".md") {
+        let text = fs::read_to_string(&page).unwrap();
+        assert!(
+            !text.contains("{{#include"),
+            "{}: a page that is read elsewhere than in the book shows no code",
+            page.display()
+        );
+        for rest in text.split("<!-- ").skip(1) {
+            let Some((mark, rest)) = rest.split_once(" -->\n```rust,ignore\n") else {
+                continue;
+            };
+            let (file, anchor) = mark.split_once(": ").unwrap();
+            let shown = rest.split("\n```").next().unwrap();
+            let source = fs::read_to_string(root.join(file)).unwrap();
+            let region = region(&source, anchor);
+            assert_eq!(region.as_deref(), Some(shown), "{}: {mark}", page.display());
+            compared += 1;
+        }
+    }
+    assert!(compared >= 8, "{compared} pieces of code were compared");
+}
+
+/// Whoever copies the lines of `Cargo.toml` gets the features that this workspace is built with.
+#[test]
+fn burns_features_are_those_of_the_workspace() {
+    let root = workspace::root();
+    let manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap();
+    let line = manifest.lines().find(|line| line.starts_with("burn = "));
+    let line = line.unwrap();
+    for page in ["README.md", "docs/guide/src/burn-model.md"] {
+        let text = fs::read_to_string(root.join(page)).unwrap();
+        assert!(
+            text.lines().any(|shown| shown == line),
+            "{page}: expected {line}"
+        );
+    }
+}
+
+/// What the guide says of a study is what the study's claims say: every interval that it quotes is one of theirs.
+#[test]
+fn intervals_of_the_guide_are_those_of_claims() {
+    let folder = workspace::root().join("docs/guide/src");
+    let page = fs::read_to_string(folder.join("method.md")).unwrap();
+    let found = page.split("## What our studies found").nth(1).unwrap();
+    let mut compared = 0;
+    for item in found.split("\n- ").skip(1) {
+        let mut claims = String::new();
+        for link in item
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next())
+        {
+            let study = fs::read_to_string(folder.join(link)).unwrap();
+            let section = study.split("## Claims").nth(1).unwrap_or_default();
+            claims += section.split("\n## ").next().unwrap_or_default();
+        }
+        let words: Vec<&str> = item.split_whitespace().collect();
+        for at in (1..words.len().saturating_sub(1)).filter(|at| words[*at] == "…") {
+            let number = |word: &str| word.trim_matches(['(', ')', ',', ';', ':', '.']).to_owned();
+            let interval = format!("{} … {}", number(words[at - 1]), number(words[at + 1]));
+            assert!(
+                claims.contains(&interval),
+                "{interval}: no claim of a study has it: {item}"
+            );
+            compared += 1;
+        }
+        for word in [" level", "hardly", " ahead of "] {
+            assert!(
+                !item.contains(word),
+                "`{word}` is no verdict of a claim: {item}"
+            );
+        }
+    }
+    assert!(compared >= 15, "{compared} intervals were compared");
+}
+
 #[test]
 fn links_and_includes_lead_to_files() {
     let root = workspace::root();

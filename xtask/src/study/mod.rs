@@ -15,6 +15,7 @@ mod runner;
 #[cfg(test)]
 mod runner_tests;
 mod sample;
+mod selectors;
 mod settings;
 mod statistics;
 mod summary;
@@ -69,6 +70,9 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> Result<()> {
     let docs = workspace::root().join("docs/studies").join(&arguments.name);
+    if arguments.name == selectors::NAME {
+        return selectors::run(&docs, arguments.report_only);
+    }
     let path = docs.join("study.toml");
     let text = files::read(&path)?;
     if causal::is_one(&text) {

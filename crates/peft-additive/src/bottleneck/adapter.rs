@@ -33,15 +33,15 @@ pub struct Bottleneck {
     pub scaling: f64,
 }
 
-impl SlotAdapter for Bottleneck {
-    type Passing = Hidden;
-
-    fn forward(&self, hidden: Hidden, _: &AdapterContext) -> Tensor<2> {
+impl Bottleneck {
+    /// What it adds.
+    pub(super) fn added(&self, hidden: &Hidden) -> Tensor<2> {
         let read = match self.reads {
-            BottleneckInput::Normed => hidden.normed,
-            BottleneckInput::Plain => hidden.x.clone(),
-            BottleneckInput::Residual => hidden.residual,
+            BottleneckInput::Normed => &hidden.normed,
+            BottleneckInput::Plain => &hidden.x,
+            BottleneckInput::Residual => &hidden.residual,
         };
+        let read = read.clone();
         let narrow = linear(read, self.down.val(), Some(self.down_bias.val()));
         let narrow = match self.non_linearity {
             NonLinearity::Relu => relu(narrow),
@@ -50,10 +50,18 @@ impl SlotAdapter for Bottleneck {
             NonLinearity::Tanh => narrow.tanh(),
         };
         let wide = linear(narrow, self.up.val(), Some(self.up_bias.val()));
-        let added = match self.scaling {
+        match self.scaling {
             1.0 => wide,
             scaling => wide.mul_scalar(scaling),
-        };
+        }
+    }
+}
+
+impl SlotAdapter for Bottleneck {
+    type Passing = Hidden;
+
+    fn forward(&self, hidden: Hidden, _: &AdapterContext) -> Tensor<2> {
+        let added = self.added(&hidden);
         hidden.x + added
     }
 

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::BottleneckMethod;
+use super::BottleneckKind;
 
 /// The nonlinearity between the two projections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -30,6 +30,8 @@ pub enum BottleneckInit {
     /// The first as a linear layer of PyTorch, the second at zero: a fresh module changes nothing.
     #[default]
     Zero,
+    /// As zero, with biases at zero, too ([2110.04366](https://arxiv.org/abs/2110.04366)).
+    Mam,
     /// Both normal with standard deviation 0.02, biases at zero, as `adapters` does: a fresh module changes a
     /// little.
     Bert,
@@ -89,13 +91,27 @@ impl BottleneckConfig {
         "reads",
     ];
 
-    /// Read the method's keys out of a configuration; absent keys take the defaults.
+    /// Those of a parallel module ([2110.04366](https://arxiv.org/abs/2110.04366)).
+    pub fn parallel() -> Self {
+        Self {
+            reduction_factor: 2.0,
+            non_linearity: NonLinearity::Relu,
+            scaling: 4.0,
+            init_weights: BottleneckInit::Mam,
+            reads: BottleneckInput::Residual,
+        }
+    }
+
+    /// Read the keys of a method out of a configuration; absent keys take its kind's defaults.
     ///
     /// # Errors
     /// If a value has the wrong type or makes no sense.
-    pub fn from_json(map: &Map<String, Value>) -> Result<Self, AdapterError> {
-        let config: Self = own_settings(BottleneckMethod::NAME, map, Self::KEYS)?;
-        config.check()?;
+    pub fn from_json(kind: BottleneckKind, map: &Map<String, Value>) -> Result<Self, AdapterError> {
+        let mut all = kind.defaults().to_json();
+        let given = map.iter().filter(|(_, value)| !value.is_null());
+        all.extend(given.map(|(key, value)| (key.clone(), value.clone())));
+        let config: Self = own_settings(kind.name(), &all, Self::KEYS)?;
+        config.check(kind.name())?;
         Ok(config)
     }
 
@@ -112,9 +128,9 @@ impl BottleneckConfig {
         ((width as f64 / self.reduction_factor) as usize).max(1)
     }
 
-    pub(super) fn check(&self) -> Result<(), AdapterError> {
+    pub(super) fn check(&self, method: &str) -> Result<(), AdapterError> {
         let fault = |problem: String, fix: &str| AdapterError::Config {
-            method: BottleneckMethod::NAME.into(),
+            method: method.to_owned(),
             problem,
             fix: fix.into(),
         };
@@ -129,11 +145,18 @@ impl BottleneckConfig {
                 format!("reduction_factor = {factor} makes the module wider than 16 blocks");
             return Err(fault(problem, "use a number such as 16"));
         }
-        let scaling = self.scaling;
-        if !scaling.is_finite() || scaling == 0.0 {
-            let problem = format!("scaling = {scaling} lets nothing through");
-            return Err(fault(problem, "use a finite number other than 0"));
-        }
-        Ok(())
+        expect_factor(method, self.scaling)
     }
+}
+
+/// Refuse a factor that lets nothing through.
+pub(super) fn expect_factor(method: &str, scaling: f64) -> Result<(), AdapterError> {
+    if scaling.is_finite() && scaling != 0.0 {
+        return Ok(());
+    }
+    Err(AdapterError::Config {
+        method: method.to_owned(),
+        problem: format!("scaling = {scaling} lets nothing through"),
+        fix: "use a finite number other than 0".into(),
+    })
 }

@@ -1,8 +1,10 @@
 mod adapters;
 mod generate;
+mod help;
+mod search;
 mod settings;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -10,11 +12,16 @@ use peft_run::{
     AdapterFormat, BaseDtype, BaseOptions, ByteSize, ComputeType, DeviceChoice, Quantize,
     RunConfig, RunError, Sources,
     data::{Delimiter, Format, Task},
+    recorded,
 };
+
+use crate::commands::OutputFormat;
 
 pub use adapters::AdapterArgs;
 pub use generate::{ChatArgs, GenerateArgs};
-pub use settings::SettingFlags;
+pub use help::{command, write_all};
+pub use search::{BeginArgs, Sampler, SearchArgs, SearchCommand, WorkerArgs};
+pub use settings::{SettingFlags, flag_names, is_flag};
 
 const TASKS: &str = "classify|regress|multi-label";
 
@@ -35,8 +42,12 @@ pub enum Command {
     Quickstart(QuickstartArgs),
     /// Adapt a model to labelled text and write the adapter.
     Train(Box<TrainArgs>),
+    /// Train with every combination of some settings' values, and compare.
+    Sweep(Box<SweepArgs>),
     /// Show what a training run would adapt, and what memory and time it would take.
     Plan(Box<PlanArgs>),
+    /// Search for the best adapters of every size: methods, places, sizes and rates, as resumable trials.
+    Search(Box<SearchArgs>),
     /// Measure a model, with or without an adapter, on labelled text.
     Eval(EvalArgs),
     /// Predict the labels of text.
@@ -51,9 +62,9 @@ pub enum Command {
     Convert(ConvertArgs),
     /// Write the report of a run, one page of HTML, into its folder.
     Report {
-        /// Folder that `peft train` wrote.
-        #[arg(value_name = "DIR")]
-        folder: PathBuf,
+        /// Folders that `peft train` wrote, or folders with runs up to three levels below them.
+        #[arg(value_name = "DIR", required = true)]
+        folders: Vec<PathBuf>,
     },
     /// List runs and compare them: a table on a terminal, one JSON object a run otherwise.
     Runs(RunsArgs),
@@ -79,6 +90,16 @@ pub enum Command {
 }
 
 impl Command {
+    /// The verb of which everything is to be shown, instead of what it does.
+    pub fn shows_all(&self) -> Option<&'static str> {
+        match self {
+            Self::Train(args) if args.run.help_all => Some("train"),
+            Self::Plan(args) if args.run.help_all => Some("plan"),
+            Self::Sweep(args) if args.run.help_all => Some("sweep"),
+            _ => None,
+        }
+    }
+
     /// The model that the command works on.
     pub fn model(&mut self) -> Option<&mut PathBuf> {
         match self {
@@ -93,7 +114,9 @@ impl Command {
             Self::Data(DataCommand::Preview(args)) => Some(&mut args.model),
             // A run's model may be named in a file: it is looked up when all settings are known.
             Self::Train(_)
+            | Self::Sweep(_)
             | Self::Plan(_)
+            | Self::Search(_)
             | Self::Inspect(_)
             | Self::Report { .. }
             | Self::Runs(_)
@@ -168,7 +191,7 @@ impl QuickstartArgs {
 pub struct TrainArgs {
     #[command(flatten)]
     pub run: RunArgs,
-    /// Go on with the interrupted run in --output: it ends in the bits in which it would have ended.
+    /// Go on with the interrupted run in --output, which remembers everything else, to the same bits.
     #[arg(long)]
     pub resume: bool,
     /// Replace the finished run in --output; nothing else is ever replaced.
@@ -191,12 +214,49 @@ pub struct RunArgs {
     /// flags.
     #[arg(value_name = "KEY=VALUE")]
     pub arguments: Vec<String>,
+    /// Show every flag, those of the methods too.
+    #[arg(long)]
+    pub help_all: bool,
 }
 
 impl RunArgs {
     /// The settings that these come to.
     pub fn resolve(&self) -> Result<RunConfig, RunError> {
         RunConfig::resolve(&self.sources())
+    }
+
+    /// The settings of the run that is gone on with: those that it recorded in its folder, unless a file, or a
+    /// model or data, say that everything is given again.
+    pub fn resolve_resumed(&self) -> Result<RunConfig, RunError> {
+        let given = |key: &str| {
+            let argument = |one: &&String| one.split('=').next().map(str::trim) == Some(key);
+            let flag = self.flags.0.iter().rev().find(|flag| flag.name == key);
+            let argument = self.arguments.iter().rev().find(argument);
+            let argument = argument.and_then(|one| Some(one.split_once('=')?.1));
+            argument.or(flag.map(|flag| flag.text.as_str()))
+        };
+        let again = self.config.is_some() || given("model").is_some() || given("data").is_some();
+        match given("output").filter(|_| !again) {
+            Some(output) => {
+                let record = recorded(Path::new(output))?;
+                RunConfig::resolve(&Sources {
+                    file: Some(&record),
+                    ..self.sources()
+                })
+            }
+            None => self.resolve(),
+        }
+    }
+
+    /// The number of threads, if a flag gives one.
+    pub fn threads(&self) -> Option<usize> {
+        let flag = self
+            .flags
+            .0
+            .iter()
+            .rev()
+            .find(|flag| flag.name == "threads");
+        flag.and_then(|flag| flag.text.parse().ok())
     }
 
     /// The same for a plan, which needs neither data nor an output.
@@ -211,6 +271,28 @@ impl RunArgs {
             arguments: &self.arguments,
         }
     }
+}
+
+#[derive(Debug, Args)]
+pub struct SweepArgs {
+    /// A setting and its values, such as rank=4,8 or learning-rate=1e-3,2e-3; values with commas in them are
+    /// separated by semicolons. Given several times, every combination is trained.
+    #[arg(long, value_name = "NAME=V,V")]
+    pub over: Vec<String>,
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Go on with the sweep in --output, which remembers everything else.
+    #[arg(long)]
+    pub resume: bool,
+    /// JSON, also on a terminal.
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+    /// A table, also where no terminal is.
+    #[arg(long, conflicts_with = "json", help_heading = "Output")]
+    pub table: bool,
+    /// What progress looks like: auto (a bar on a terminal), plain or json.
+    #[arg(long, value_enum, default_value = "auto", help_heading = "Output")]
+    pub log_format: LogFormat,
 }
 
 #[derive(Debug, Args)]
@@ -314,6 +396,12 @@ pub struct EvalArgs {
     /// What to predict [default: what the adapter was trained for].
     #[arg(long, value_name = TASKS)]
     pub task: Option<Task>,
+    /// JSON, also on a terminal.
+    #[arg(long)]
+    pub json: bool,
+    /// Tables, also where no terminal is.
+    #[arg(long, conflicts_with = "json")]
+    pub table: bool,
     /// First print an object for every row of a language model: index, tokens (how many were predicted) and
     /// loss (their mean).
     #[arg(long)]
@@ -336,12 +424,21 @@ pub struct PredictArgs {
     pub model: PathBuf,
     #[command(flatten)]
     pub adapters: AdapterArgs,
-    /// Rows: csv, tsv, jsonl or parquet; `-` for JSON lines on standard input.
+    /// Rows: csv, tsv, jsonl or parquet; `-` for JSON lines on standard input, each answered as it comes.
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
-    /// File to write, one JSON object a row [default: standard output].
+    /// File to write, one JSON object a row, or csv if the name ends so [default: standard output].
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// How to write [default: by the ending of --output, else jsonl].
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    pub output_format: Option<OutputFormat>,
+    /// Tell only the K most probable labels, most probable first.
+    #[arg(long, value_name = "K")]
+    pub top_k: Option<usize>,
+    /// Column whose value stands beside each prediction, as `id`; `index` is the row, counted from 0, in any case.
+    #[arg(long, value_name = "NAME", help_heading = "Data")]
+    pub id_column: Option<String>,
     /// Replace the predictions in --output; nothing else is ever replaced.
     #[arg(long)]
     pub overwrite: bool,

@@ -1,13 +1,16 @@
 //! The flags of a run, made from its settings and from those of every method.
 
-use std::sync::OnceLock;
+use std::{ffi::OsStr, sync::OnceLock};
 
 use clap::{
     Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueHint,
-    builder::PossibleValuesParser,
+    builder::{PossibleValue, PossibleValuesParser, StringValueParser, TypedValueParser},
 };
 use peft_config::{Kind, Setting};
-use peft_run::{Flag, RunConfig, methods::METHODS};
+use peft_run::{
+    Flag, RunConfig,
+    methods::{METHODS, selectable},
+};
 
 /// Heading under which the settings of methods stand.
 const METHOD: &str = "Method";
@@ -61,10 +64,34 @@ impl Known {
             Kind::Choice(words) => arg.value_parser(PossibleValuesParser::new(
                 words.iter().map(String::as_str).collect::<Vec<_>>(),
             )),
+            _ if self.name == "method" => arg.value_parser(MethodName),
             Kind::Table(_) => arg.action(ArgAction::Append),
             Kind::Whole | Kind::Number => arg.allow_negative_numbers(true),
             _ => arg,
         }
+    }
+}
+
+/// The name of a method: any text, for what is none is told with what is like it, but help and completions know all.
+#[derive(Debug, Clone)]
+struct MethodName;
+
+impl TypedValueParser for MethodName {
+    type Value = String;
+
+    fn parse_ref(
+        &self,
+        command: &Command,
+        arg: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<String, clap::Error> {
+        StringValueParser::new().parse_ref(command, arg, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(
+            selectable().map(|entry| PossibleValue::new(entry.name)),
+        ))
     }
 }
 
@@ -82,6 +109,16 @@ fn known() -> &'static [Known] {
         }
         all
     })
+}
+
+/// The names of the flags, without dashes in front.
+pub fn flag_names() -> impl Iterator<Item = &'static str> {
+    known().iter().map(|known| known.name.as_str())
+}
+
+/// Whether a setting of a run or of a method has this flag.
+pub fn is_flag(name: &str) -> bool {
+    flag_names().any(|flag| flag == name)
 }
 
 /// What methods say of a flag that they have.

@@ -42,11 +42,11 @@ pub fn chat(args: &ChatArgs) -> Result<ExitCode> {
     let (input, mut out) = (io::stdin().lock(), io::stdout().lock());
     let prompted = input.is_terminal();
     if prompted {
-        eprintln!("a line is a turn; Ctrl-C stops an answer, Ctrl-D ends");
+        tell!("a line is a turn; Ctrl-C stops an answer, Ctrl-D ends");
     }
     let ask = || {
         if prompted {
-            eprint!("> ");
+            let _ = write!(io::stderr(), "> ");
         }
     };
     ask();
@@ -71,15 +71,15 @@ pub fn chat(args: &ChatArgs) -> Result<ExitCode> {
             let answer = answer.map_err(|error| blame(error, &args.model))?;
             writeln!(out)?;
             match answer.finish {
-                Finish::Context => eprintln!("the conversation is as long as this model can read"),
-                Finish::Interrupted => eprintln!("interrupted"),
+                Finish::Context => tell!("the conversation is as long as this model can read"),
+                Finish::Interrupted => tell!("interrupted"),
                 Finish::EndToken | Finish::StopString | Finish::MaxTokens => {}
             }
         }
         ask();
     }
     if prompted {
-        eprintln!();
+        tell!();
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -3,13 +3,14 @@ use std::process::ExitCode;
 use anyhow::Result;
 use peft_run::{RunConfig, RunError, Sources};
 
+use super::{print, say};
 use crate::args::ConfigCommand;
 
 /// `peft config`: files of settings.
 pub fn config(command: &ConfigCommand) -> Result<ExitCode> {
     match command {
-        ConfigCommand::Schema => println!("{:#}", RunConfig::schema()),
-        ConfigCommand::Init { method } => print!("{}", RunConfig::template(method)?),
+        ConfigCommand::Schema => say(&format!("{:#}", RunConfig::schema()))?,
+        ConfigCommand::Init { method } => print(&RunConfig::template(method)?)?,
         ConfigCommand::Validate { file, arguments } => {
             let sources = Sources {
                 file: Some(file),
@@ -17,10 +18,10 @@ pub fn config(command: &ConfigCommand) -> Result<ExitCode> {
                 arguments,
             };
             match RunConfig::examine(&sources) {
-                Ok(_) => println!("{}: OK", file.display()),
+                Ok(_) => say(&format!("{}: OK", file.display()))?,
                 Err(RunError::Settings(problems)) => {
                     for problem in problems.iter() {
-                        println!("{problem}");
+                        say(&problem.to_string())?;
                     }
                     return Ok(ExitCode::FAILURE);
                 }

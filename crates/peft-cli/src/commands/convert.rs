@@ -3,7 +3,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use peft_run::{ConvertOptions, convert as convert_adapter};
 
-use super::compute;
+use super::{compute, say};
 use crate::args::ConvertArgs;
 
 /// `peft convert`: what was written, and the measured error, on standard output.
@@ -18,6 +18,6 @@ pub fn convert(args: &ConvertArgs) -> Result<ExitCode> {
         overwrite: args.overwrite,
         device: &selected.device,
     })?;
-    println!("{}", serde_json::to_string(&report)?);
+    say(&serde_json::to_string(&report)?)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -3,6 +3,8 @@ use std::process::ExitCode;
 use anyhow::Result;
 use peft_run::DeviceChoice;
 
+use super::say;
+
 /// `peft devices`
 pub fn devices() -> Result<ExitCode> {
     let all = [
@@ -15,8 +17,8 @@ pub fn devices() -> Result<ExitCode> {
     ];
     for (name, choice) in all {
         match choice.select() {
-            Ok(selected) => println!("{name}\tavailable\t{}", selected.reason),
-            Err(error) => println!("{name}\tunavailable\t{error}"),
+            Ok(selected) => say(&format!("{name}\tavailable\t{}", selected.reason))?,
+            Err(error) => say(&format!("{name}\tunavailable\t{error}"))?,
         }
     }
     Ok(ExitCode::SUCCESS)

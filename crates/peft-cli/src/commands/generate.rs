@@ -1,5 +1,5 @@
 use std::{
-    io::{self, Write},
+    io::{self, IsTerminal, Write},
     ops::ControlFlow,
     path::Path,
     process::ExitCode,
@@ -14,7 +14,7 @@ use peft_run::{
 use serde_json::json;
 
 use super::{compute_as, prompts, prompts::Text};
-use crate::{args::GenerateArgs, interrupt};
+use crate::{args::GenerateArgs, interrupt, meter::Meter};
 
 /// Texts whose answers are held in memory at a time.
 const PART: usize = 1024;
@@ -70,11 +70,24 @@ pub fn generate(args: &GenerateArgs) -> Result<ExitCode> {
     };
     let texts = prompts::texts(args)?;
     let mut first = 0;
+    let mut meter = Meter::new("texts", io::stdout().is_terminal() || texts.len() == 1);
     for part in texts.chunks(PART) {
         let alone = texts.len() == 1;
         generator.first = first;
-        if !write(args, &generator, template.as_ref(), part, first, alone)? {
-            eprintln!("interrupted");
+        let mut begun = |text: usize| {
+            let done = first + text;
+            meter.set(done, Some(done as f64 / texts.len() as f64));
+        };
+        if !write(
+            args,
+            &generator,
+            template.as_ref(),
+            part,
+            first,
+            alone,
+            &mut begun,
+        )? {
+            tell!("interrupted");
             return Ok(ExitCode::from(2));
         }
         first += part.len();
@@ -103,6 +116,7 @@ fn write(
     texts: &[Text],
     first: usize,
     alone: bool,
+    begun: &mut dyn FnMut(usize),
 ) -> Result<bool> {
     let prompts: Vec<Prompt> = texts
         .iter()
@@ -111,7 +125,13 @@ fn write(
     let streamed = alone && !args.json;
     let mut out = io::stdout().lock();
     let mut fault = None;
-    let mut show = |_: usize, text: &str| {
+    // Texts are begun in their order, a batch at a time.
+    let mut last = 0;
+    let mut show = |index: usize, text: &str| {
+        if index > last {
+            last = index;
+            begun(index);
+        }
         if !streamed || text.is_empty() {
             return ControlFlow::Continue(());
         }

@@ -1,15 +1,22 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use peft_run::{MergeOptions, merge as merge_adapter};
+use peft_run::{MergeOptions, merge_watched};
 
-use super::compute;
-use crate::args::MergeArgs;
+use super::{compute, say};
+use crate::{args::MergeArgs, meter::Meter};
 
 /// `peft merge`: the measured error on standard output.
 pub fn merge(args: MergeArgs) -> Result<ExitCode> {
     let selected = compute(&args.compute)?;
-    let report = merge_adapter(&MergeOptions {
+    let mut meter = Meter::new("MB", false);
+    let mut done = |written: u64, all: u64| {
+        meter.set(
+            (written / 1_000_000) as usize,
+            Some(written as f64 / all.max(1) as f64),
+        );
+    };
+    let options = MergeOptions {
         model: &args.model,
         adapter: &args.adapter,
         output: &args.output,
@@ -19,13 +26,15 @@ pub fn merge(args: MergeArgs) -> Result<ExitCode> {
         any_base: args.any_base,
         overwrite: args.overwrite,
         device: &selected.device,
-    })?;
+    };
+    let report = merge_watched(&options, &mut done)?;
+    drop(meter);
     if !report.dequantised.is_empty() {
-        eprintln!(
+        tell!(
             "the base holds {}: these weights were decoded and are written as floats; nothing is quantised again",
             report.dequantised.join(", ")
         );
     }
-    println!("{}", serde_json::to_string(&report)?);
+    say(&serde_json::to_string(&report)?)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -14,11 +14,14 @@ mod opened;
 mod plan;
 mod predict;
 mod predicted;
+mod predictions;
 mod preview;
 mod prompts;
 mod quickstart;
 mod report;
 mod runs;
+mod search;
+mod sweep;
 mod table;
 mod train;
 mod verify;
@@ -46,10 +49,13 @@ pub use man::man;
 pub use merge::merge;
 pub use plan::{megabytes, plan};
 pub use predict::predict;
+pub use predictions::OutputFormat;
 pub use preview::preview;
 pub use quickstart::quickstart;
 pub use report::report;
 pub use runs::runs;
+pub use search::search;
+pub use sweep::sweep;
 pub use train::train;
 pub use verify::verify;
 
@@ -73,6 +79,13 @@ fn say(line: &str) -> io::Result<()> {
     writeln!(io::stdout().lock(), "{line}")
 }
 
+/// Text on standard output, as it is.
+fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
 /// Start the threads, choose the device and tell which it is.
 fn compute(args: &ComputeArgs) -> Result<SelectedDevice> {
     compute_in(args, ComputeType::F32)
@@ -87,7 +100,7 @@ fn compute_as(args: &ComputeArgs, base: &BaseArgs) -> Result<(SelectedDevice, Co
 fn compute_in(args: &ComputeArgs, products: ComputeType) -> Result<SelectedDevice> {
     set_threads(args.threads)?;
     let selected = args.device.select()?.computing(products)?;
-    eprintln!("device: {}", selected.reason);
+    tell!("device: {}", selected.reason);
     Ok(selected)
 }
 

@@ -22,7 +22,7 @@ pub fn plan(args: &PlanArgs, offline: bool) -> Result<ExitCode> {
     set_threads(config.threads)?;
     if args.calibrate {
         let rates = calibrate(config.device, config.compute)?;
-        eprintln!(
+        tell!(
             "measured: {:.1} GFLOP/s in products, {:.1} GB/s in passes over values",
             rates.operations_per_s / 1e9,
             rates.bytes_per_s / 1e9

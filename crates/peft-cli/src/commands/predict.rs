@@ -1,19 +1,32 @@
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use peft_run::{
-    HeadNeed, Prediction, blame,
+    HeadNeed, blame,
     data::{Dataset, Format, LoadOptions},
-    predict as predict_rows, predict_by_rows,
+    predict_watched,
 };
-use serde_json::{Map, Value, json};
 
-use super::{columns, compute_as, opened::Opened, part_rows, predicted::Place, read_options};
-use crate::args::PredictArgs;
+use super::{
+    columns, compute_as,
+    opened::Opened,
+    part_rows,
+    predicted::Place,
+    predictions::{OutputFormat, Predictions},
+    read_options,
+};
+use crate::{
+    args::PredictArgs,
+    meter::{Meter, Span},
+};
 
-/// `peft predict`: one JSON object a row, in the order of the data.
+/// `peft predict`: one JSON object or line of csv a row, in the order of the data.
 pub fn predict(args: PredictArgs) -> Result<ExitCode> {
+    ensure!(
+        args.top_k != Some(0),
+        "--top-k: 0 labels tell nothing; give 1 or more"
+    );
     let place = match &args.output {
         Some(path) => Some(Place::find(path, &args.data, args.overwrite)?),
         None => None,
@@ -45,30 +58,43 @@ pub fn predict(args: PredictArgs) -> Result<ExitCode> {
         require_labels: false,
         read,
         choice: adapted.choice(),
+        keep: args.id_column.as_deref(),
         vocab_size: Some(adapted.vocab_size()),
         ..LoadOptions::new(task, adapted.task.max_length)
     };
     let part_rows = part_rows(args.batch_size)?;
-    let parts = Dataset::parts(&args.data, &options, &adapted.tokenizer, part_rows)?;
+    let mut parts = Dataset::parts(&args.data, &options, &adapted.tokenizer, part_rows)?;
     let device = &selected.device;
+    let roster = adapted.by_rows.as_ref().map(|by| &by.roster);
+    let mut predictions = Predictions {
+        format: OutputFormat::of(args.output_format, args.output.as_deref()),
+        labels: &adapted.task.labels,
+        top: args.top_k,
+        rows: 0,
+    };
+    let mut meter = Meter::new("rows", place.is_none() && io::stdout().is_terminal());
     // What went wrong with the data or the model, as opposed to the writing.
     let mut fault: Option<anyhow::Error> = None;
-    let fill = |out: &mut dyn Write| -> io::Result<()> {
-        let mut first = 0;
-        for part in parts {
+    let mut fill = |out: &mut dyn Write| -> io::Result<()> {
+        let mut span = Span::default();
+        while let Some(part) = parts.next() {
+            span.advance(parts.share_read());
+            let kept = parts.take_kept();
+            let first = predictions.rows;
             let predicted = part.map_err(anyhow::Error::from).and_then(|part| {
-                let size = args.batch_size;
-                let model = &adapted.model;
-                let predicted = match &adapted.by_rows {
-                    None => predict_rows(model, &part, objective, size, device),
-                    Some(by) => predict_by_rows(model, &by.roster, &part, objective, size, device),
+                let (model, size, rows) = (&adapted.model, args.batch_size, part.len().max(1));
+                let mut done = |done: usize| {
+                    meter.set(first + done, span.share(done as f64 / rows as f64));
                 };
+                let predicted =
+                    predict_watched(model, roster, &part, objective, size, device, &mut done);
                 Ok(predicted.map_err(|error| blame(error.after(first), &args.model))?)
             });
             match predicted {
-                Ok(predictions) => {
-                    write(out, first, &predictions, &adapted.task.labels)?;
-                    first += predictions.len();
+                Ok(predicted) => {
+                    predictions.write(out, &kept, &predicted)?;
+                    // Whoever waits for these rows has sent no more.
+                    out.flush()?;
                 }
                 Err(error) => {
                     fault = Some(error);
@@ -86,41 +112,4 @@ pub fn predict(args: PredictArgs) -> Result<ExitCode> {
         Some(error) => Err(error),
         None => written.map(|()| ExitCode::SUCCESS),
     }
-}
-
-fn write(
-    out: &mut dyn Write,
-    first: usize,
-    predictions: &[Prediction],
-    labels: &[String],
-) -> io::Result<()> {
-    let named = |probabilities: &[f32]| -> Map<String, Value> {
-        let pairs = labels.iter().zip(probabilities);
-        pairs.map(|(label, p)| (label.clone(), json!(p))).collect()
-    };
-    for (index, prediction) in (first..).zip(predictions) {
-        let object = match prediction {
-            Prediction::Tokens(costs) => {
-                let sum: f64 = costs.iter().sum();
-                let loss = (!costs.is_empty()).then(|| sum / costs.len() as f64);
-                json!({ "index": index, "tokens": costs.len(), "loss": loss })
-            }
-            Prediction::Number(value) => json!({ "index": index, "value": value }),
-            Prediction::Labels { probabilities, .. } => {
-                let chosen: Vec<&String> = (labels.iter().zip(probabilities))
-                    .filter(|(_, p)| **p >= 0.5)
-                    .map(|(label, _)| label)
-                    .collect();
-                json!({ "index": index, "labels": chosen, "probabilities": named(probabilities) })
-            }
-            Prediction::Class { probabilities, .. } => {
-                let label = prediction
-                    .class()
-                    .and_then(|class| labels.get(class as usize));
-                json!({ "index": index, "label": label, "probabilities": named(probabilities) })
-            }
-        };
-        writeln!(out, "{object}")?;
-    }
-    Ok(())
 }

@@ -88,5 +88,12 @@ fn are_predictions(path: &Path) -> bool {
     let file = File::open(path).map(|file| BufReader::new(file.take(HEAD)));
     let read = file.and_then(|mut file| file.read_line(&mut line));
     let parsed = serde_json::from_str::<serde_json::Value>(&line);
-    read.is_ok() && parsed.is_ok_and(|value| value.get("index").is_some_and(|i| i.is_u64()))
+    let object = parsed.is_ok_and(|value| value.get("index").is_some_and(|i| i.is_u64()));
+    // The header of csv.
+    let heads = line.trim_end().split(',').collect::<Vec<_>>();
+    let table = matches!(
+        heads[..],
+        ["index", "id" | "label" | "labels" | "value", ..]
+    );
+    read.is_ok() && (object || table)
 }

@@ -1,10 +1,12 @@
-use std::{path::Path, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
-use peft_run::report as write;
+use peft_run::{RunFolder, report as write};
 
-/// `peft report`: the path of the page on standard output.
-pub fn report(folder: &Path) -> Result<ExitCode> {
-    super::say(&write(folder)?.display().to_string())?;
+/// `peft report`: the paths of the pages on standard output.
+pub fn report(folders: &[PathBuf]) -> Result<ExitCode> {
+    for folder in RunFolder::find(folders)? {
+        super::say(&write(&folder)?.display().to_string())?;
+    }
     Ok(ExitCode::SUCCESS)
 }

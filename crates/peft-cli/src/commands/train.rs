@@ -9,10 +9,14 @@ use crate::{adapter, args::TrainArgs, interrupt, model, progress};
 
 /// `peft train`: one JSON object on standard output at the end.
 pub fn train(args: &TrainArgs, offline: bool) -> Result<ExitCode> {
+    let given = match args.resume {
+        true => args.run.resolve_resumed()?,
+        false => args.run.resolve()?,
+    };
     let mut config = RunConfig {
         resume: args.resume,
         overwrite: args.overwrite,
-        ..args.run.resolve()?
+        ..given
     };
     config.model = model::resolve(&config.model, offline)?;
     if let Some(folder) = &mut config.adapter {

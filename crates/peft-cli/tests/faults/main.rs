@@ -4,6 +4,7 @@
 mod common;
 mod files;
 mod heads;
+mod messages;
 mod outputs;
 
 use std::fs;

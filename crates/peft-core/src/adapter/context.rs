@@ -79,6 +79,24 @@ impl AdapterContext {
         &self.chosen
     }
 
+    /// The contexts of what rows choose, each choice once, and which of them each entry makes: a sequence, of a context of
+    /// sequences. One for all `entries` where rows do not choose by themselves.
+    pub fn by_choice(&self, entries: usize) -> (Vec<Self>, Vec<usize>) {
+        match &self.chosen {
+            Chosen::Rows(rows) => {
+                let choices = rows.choices().cloned();
+                let contexts = choices.map(|choice| self.with_choice(choice));
+                (contexts.collect(), rows.groups_of().to_vec())
+            }
+            _ => (vec![self.clone()], vec![0; entries]),
+        }
+    }
+
+    /// Whether rows choose adapters by themselves.
+    pub const fn is_by_rows(&self) -> bool {
+        matches!(self.chosen, Chosen::Rows(_))
+    }
+
     /// Whether this is a training pass.
     pub const fn is_training(&self) -> bool {
         self.train.is_some()

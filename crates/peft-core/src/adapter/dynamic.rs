@@ -35,6 +35,8 @@ pub struct DynAdapter {
     inner: Inner,
     /// The name of the method that made it.
     method: Option<&'static str>,
+    /// Factor on the learning rate of its fields.
+    rate: f64,
 }
 
 #[derive(Debug, Clone)]
@@ -99,6 +101,7 @@ impl DynAdapter {
         Self {
             inner,
             method: None,
+            rate: 1.0,
         }
     }
 
@@ -128,6 +131,7 @@ impl DynAdapter {
             Inner::Weight(adapter) if adapter.implies_bias_erased() => Some(Self {
                 inner: Inner::Implied(adapter.clone()),
                 method: self.method,
+                rate: self.rate,
             }),
             _ => None,
         }
@@ -143,8 +147,21 @@ impl DynAdapter {
         self.method
     }
 
+    /// The adapter as a part of several, by the name of the part, with a factor on the learning rate of all of its
+    /// fields.
+    #[must_use]
+    pub fn of_part(self, name: &'static str, rate: f64) -> Self {
+        Self {
+            method: Some(name),
+            rate,
+            ..self
+        }
+    }
+
+    /// Of a part it is known already.
     #[must_use]
     pub(crate) fn made_by(self, method: Option<&'static str>) -> Self {
+        let method = self.method.or(method);
         Self { method, ..self }
     }
 
@@ -201,6 +218,30 @@ impl DynAdapter {
         }
     }
 
+    /// See [`SlotAdapter::rows_before`]. Of a set, that of the member that is chosen for all rows.
+    pub(crate) fn rows_before(&self, context: &AdapterContext) -> usize {
+        match &self.inner {
+            Inner::Slot(adapter) => adapter.rows_before_erased(),
+            Inner::Set(set) => match set.chosen_in(context).first() {
+                Some(one) => one.rows_before(context),
+                None => 0,
+            },
+            _ => 0,
+        }
+    }
+
+    /// See [`SlotAdapter::positions_before`]. Of a set, that of the member that is chosen for all rows.
+    pub(crate) fn positions_before(&self, context: &AdapterContext) -> usize {
+        match &self.inner {
+            Inner::Slot(adapter) => adapter.positions_before_erased(),
+            Inner::Set(set) => match set.chosen_in(context).first() {
+                Some(one) => one.positions_before(context),
+                None => 0,
+            },
+            _ => 0,
+        }
+    }
+
     /// What comes out of a slot that holds it.
     pub(crate) fn pass<P: Passing>(&self, passing: P, context: &AdapterContext) -> P::Out {
         match &self.inner {
@@ -224,6 +265,21 @@ impl DynAdapter {
         match &self.inner {
             Inner::Implied(_) => base,
             Inner::Set(set) => set.parameter_in(base, context),
+            _ => self.apply(base),
+        }
+    }
+
+    /// The same of a bias that no product adds: with what a weight's adapter implies for it.
+    pub(crate) fn parameter_alone<const D: usize>(
+        &self,
+        base: Tensor<D>,
+        context: &AdapterContext,
+    ) -> Tensor<D> {
+        match &self.inner {
+            Inner::Set(set) => {
+                let chosen = set.chosen_in(context).into_iter();
+                chosen.fold(base, |value, adapter| adapter.apply(value))
+            }
             _ => self.apply(base),
         }
     }
@@ -318,7 +374,8 @@ impl DynAdapter {
 
     /// Factor on the learning rate of one of its fields.
     pub fn learning_rate_factor(&self, field: &str) -> f64 {
-        each_kind!(&self.inner, one => one.learning_rate_factor_erased(field), _set => 1.0)
+        self.rate
+            * each_kind!(&self.inner, one => one.learning_rate_factor_erased(field), _set => 1.0)
     }
 
     /// A penalty on its own parameters, `[1]`; the members of a set speak for themselves.
@@ -360,6 +417,7 @@ impl DynAdapter {
         Self {
             inner: change(self.inner),
             method: self.method,
+            rate: self.rate,
         }
     }
 }
@@ -479,6 +537,7 @@ impl Module for DynAdapter {
         Self {
             inner,
             method: self.method,
+            rate: self.rate,
         }
     }
 

@@ -18,6 +18,8 @@ pub struct RowGroups {
 #[derive(Debug)]
 struct Shared {
     rows: usize,
+    /// The group of each of the lengths.
+    of: Vec<usize>,
     groups: Vec<Group>,
     /// For each row its place among the groups laid end to end; none where that is its own.
     order: Option<Tensor<1, Int>>,
@@ -56,6 +58,11 @@ impl RowGroups {
         }
         members.retain(|(_, rows)| !rows.is_empty());
         assert!(rows > 0, "a batch has rows");
+        let group = |choice| {
+            let known = members.iter().position(|(known, _)| *known == choice);
+            known.unwrap_or(0)
+        };
+        let of = choices.iter().map(group).collect();
 
         // Places are constants: no gradient passes them.
         let device = device.clone().without_autodiff();
@@ -75,6 +82,7 @@ impl RowGroups {
         Self {
             shared: Arc::new(Shared {
                 rows,
+                of,
                 groups,
                 order: (!in_order).then(|| places(&order, &device)),
             }),
@@ -84,6 +92,12 @@ impl RowGroups {
     /// Number of rows.
     pub fn rows(&self) -> usize {
         self.shared.rows
+    }
+
+    /// The group of each of the lengths that the groups were made of, by the place of its choice among the
+    /// [choices](Self::choices); 0 for one without rows.
+    pub fn groups_of(&self) -> &[usize] {
+        &self.shared.of
     }
 
     /// What the rows choose, each choice once.

@@ -21,6 +21,17 @@ pub trait SlotAdapter: Module + Sync + 'static {
         false
     }
 
+    /// Rows that it puts before those of every sequence, in a slot of [`InputRows`](crate::InputRows).
+    fn rows_before(&self) -> usize {
+        0
+    }
+
+    /// Positions that it takes before a sequence's own without rows there, in a slot of
+    /// [`KeyValues`](crate::KeyValues): a sequence's first token then stands at that position.
+    fn positions_before(&self) -> usize {
+        0
+    }
+
     /// What it costs in a slot of these widths.
     fn cost(&self, widths: &[usize]) -> Cost;
 

@@ -4,14 +4,18 @@ mod place;
 mod saved;
 mod targets;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::LazyLock};
 
-use burn::module::Module;
-use peft_format::TargetSpec;
+use burn::{
+    Tensor,
+    module::{Module, ModuleVisitor, Param},
+};
+use peft_format::{TargetModules, TargetSpec};
 use peft_kernels::decoded;
 
 use crate::{
-    AdapterError, Cost, InitContext, Method, NameMap, Site, Target, WeightGradients, sites, widest,
+    AdapterError, Cost, InitContext, Method, NameMap, ParamPath, Site, SiteKind, Target,
+    WeightGradients, site, sites, widest,
 };
 
 pub use place::attach_built;
@@ -35,6 +39,30 @@ pub struct AttachOptions<'a> {
     pub seed: u64,
     /// Gradients of the weights, for a method that [wants them](Method::gradients).
     pub gradients: Option<&'a WeightGradients>,
+}
+
+/// Every linear layer, by its path in the Burn model; nothing is saved in full, and the seed is 0.
+///
+/// ```
+/// use peft_core::{AttachOptions, format::{TargetModules, TargetSpec}};
+/// let targets = TargetSpec::new(TargetModules::List(vec!["query".into(), "value".into()]));
+/// let options = AttachOptions { targets: &targets, seed: 7, ..AttachOptions::default() };
+/// assert!(options.modules_to_save.is_empty());
+/// ```
+impl Default for AttachOptions<'_> {
+    fn default() -> Self {
+        static ALL: LazyLock<TargetSpec> =
+            LazyLock::new(|| TargetSpec::new(TargetModules::AllLinear));
+        static NAMES: LazyLock<NameMap> = LazyLock::new(NameMap::identity);
+        Self {
+            targets: &ALL,
+            names: &NAMES,
+            modules_to_save: &[],
+            heads: &[],
+            seed: 0,
+            gradients: None,
+        }
+    }
 }
 
 /// One adapted site.
@@ -116,12 +144,43 @@ pub fn add_others(
     Ok(())
 }
 
+/// The largest table of vectors of a model, `[entries, width]`: that of its tokens.
+fn vocabulary<M: Module>(model: &M) -> Option<Tensor<2>> {
+    #[derive(Default)]
+    struct Tables {
+        path: ParamPath,
+        largest: Option<Tensor<2>>,
+    }
+    impl ModuleVisitor for Tables {
+        fn enter_module(&mut self, name: &str, container: &str) {
+            self.path.enter(name, container);
+        }
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.path.exit();
+        }
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if self.path.in_adapter() || self.path.site().1 != SiteKind::Embedding {
+                return;
+            }
+            let entries = param.lazy_shape()[0];
+            let most = self.largest.as_ref().map_or(0, |table| table.dims()[0]);
+            if entries > most {
+                self.largest = Some(site::as_matrix(SiteKind::Embedding, param.base()));
+            }
+        }
+    }
+    let mut tables = Tables::default();
+    model.visit(&mut tables);
+    tables.largest
+}
+
 fn attach_fresh<M: Module>(
     model: M,
     name: Option<&str>,
     method: &dyn Method,
     options: &AttachOptions,
 ) -> Result<(M, AttachReport), AdapterError> {
+    method.fits(&named_sites(&model, options.names))?;
     let mut matched = match method.adapts_weights() {
         true => matched_modules(
             &model,
@@ -140,6 +199,10 @@ fn attach_fresh<M: Module>(
         .iter()
         .map(|site| site.target(options.names.to_hf(&site.path)))
         .collect();
+    let vocabulary = match method.wants_vocabulary() {
+        true => vocabulary(&model),
+        false => None,
+    };
     let allotted = method.allot(&targets, options.gradients)?;
     attach_at(
         model,
@@ -162,6 +225,7 @@ fn attach_fresh<M: Module>(
                 weight: &weight,
                 gradient: options.gradients.and_then(|all| all.sums.get(&target.path)),
                 magnitude: (options.gradients).and_then(|all| all.magnitudes.get(&target.path)),
+                vocabulary: vocabulary.as_ref(),
                 allotted: share,
                 moments: (options.gradients)
                     .and_then(|all| all.moments.get(&target.path))

@@ -1,6 +1,6 @@
 //! Which sites are meant.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use burn::{
     Tensor,
@@ -65,9 +65,20 @@ pub fn resolve_sites(
     kinds: &[SiteKind],
     heads: &[&str],
 ) -> Result<peft_format::targets::Resolved, AdapterError> {
-    let adapted = sites.into_iter().filter(|site| kinds.contains(&site.kind));
+    let sites: Vec<Site> = sites.into_iter().collect();
+    let known: HashSet<&str> = sites.iter().map(|site| site.path.as_str()).collect();
+    // A norm is no site, but its parameters are.
+    let holder = |site: &Site| {
+        let (holder, _) = site.path.rsplit_once('.')?;
+        let own = site.kind == SiteKind::Parameter && !known.contains(holder);
+        own.then(|| holder.to_owned())
+    };
+    let adapted = sites.iter().filter(|site| kinds.contains(&site.kind));
     let modules: Vec<ModuleInfo> = adapted
-        .map(|site| ModuleInfo::new(site.path, site.kind.module_kind()))
+        .map(|site| {
+            let module = ModuleInfo::new(site.path.clone(), site.kind.module_kind());
+            module.held_by(holder(site))
+        })
         .collect();
     let supported: Vec<_> = kinds.iter().map(|kind| kind.module_kind()).collect();
     let options = ResolveOptions {

@@ -196,6 +196,14 @@ erased! {
         self.reads_norm()
     }
 
+    fn rows_before_erased(&self) -> usize {
+        self.rows_before()
+    }
+
+    fn positions_before_erased(&self) -> usize {
+        self.positions_before()
+    }
+
     fn slot_cost_erased(&self, widths: &[usize]) -> Cost {
         self.cost(widths)
     }

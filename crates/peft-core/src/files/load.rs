@@ -59,6 +59,9 @@ fn load_at<M: Module>(
         site.path = names.to_hf(&site.path);
     }
     sites.retain(|site| method.site_kinds().contains(&site.kind));
+    let mut adapter = adapter.clone();
+    adapter.spread(method, &sites)?;
+    let adapter = &adapter;
     let mut parameters = hf_parameters(&model, names);
     for (name, tensor) in &adapter.saved {
         let Some(original) = names.original_of(name) else {

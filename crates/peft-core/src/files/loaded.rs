@@ -10,7 +10,8 @@ use peft_format::{
 use super::shared::give_all;
 use crate::{
     AdapterError, Common, DynAdapter, Fields, HostTensor, Method, Site, Target,
-    common::shared_name, widest,
+    common::{MODEL, shared_name},
+    widest,
 };
 
 /// An adapter as its files hold it.
@@ -22,6 +23,8 @@ pub struct LoadedAdapter {
     pub modules: BTreeMap<String, Fields<HostTensor>>,
     /// Tensors that all adapted modules share, by name.
     pub shared: Fields<HostTensor>,
+    /// Tensors of the model as a whole, by name, until they are [spread](Self::spread) over its sites.
+    pub whole: Fields<HostTensor>,
     /// Parameters saved in full, by the checkpoint's names.
     pub saved: BTreeMap<String, HostTensor>,
     /// Copies of the base's own weights, by the checkpoint's names: PEFT puts whole tables of tokens into files
@@ -53,6 +56,25 @@ impl LoadedAdapter {
                 .restore_among(target, tensors, &common, device)
                 .map(Some),
         }
+    }
+
+    /// Give the sites of a base, by the checkpoint's names, what the file holds for the model as a whole.
+    ///
+    /// # Errors
+    /// If the file was made for another base.
+    pub fn spread(&mut self, method: &dyn Method, sites: &[Site]) -> Result<(), AdapterError> {
+        if self.whole.is_empty() {
+            return Ok(());
+        }
+        let sites = sites.iter();
+        let own = sites.filter(|site| method.site_kinds().contains(&site.kind));
+        let own: Vec<Site> = own.cloned().collect();
+        let spread = method.spread(&self.whole, &own)?;
+        self.whole.clear();
+        for (site, tensors) in spread {
+            self.modules.entry(site).or_default().extend(tensors);
+        }
+        Ok(())
     }
 
     /// The largest widths of the sites that the file adapts, of those of a base in the checkpoint's
@@ -114,12 +136,20 @@ pub fn read_adapter(
         config,
         modules: BTreeMap::new(),
         shared: Fields::new(),
+        whole: Fields::new(),
         saved: BTreeMap::new(),
         copies: BTreeMap::new(),
     };
     // The name that is in the keys, where a program saved them with it: in all of them, then.
     let mut named_by: Option<Option<String>> = None;
+    // PEFT has one wrapper less around a model whose adapter is none of its modules.
+    let mut whole = method.whole_names().iter();
+    let beside_whole = whole.any(|name| file.tensors.contains_key(*name));
     for (key, tensor) in file.tensors {
+        if method.whole_names().contains(&key.as_str()) {
+            loaded.whole.insert(key, tensor);
+            continue;
+        }
         if let Some(name) = shared_name(&key, method.shared_names()) {
             loaded.shared.insert(name.to_owned(), tensor);
             continue;
@@ -141,11 +171,16 @@ pub fn read_adapter(
                         other: shown(name),
                     });
                 }
-                let module = loaded.modules.entry(split.module.to_owned()).or_default();
-                module.insert(split.suffix.to_owned(), tensor);
+                let site = method.site_of(split.module, split.suffix);
+                let tensors = loaded.modules.entry(site).or_default();
+                tensors.insert(split.suffix.to_owned(), tensor);
             }
             None => {
-                let name = strip_prefix(&key).unwrap_or(&key);
+                let plain = match beside_whole {
+                    true => key.strip_prefix(MODEL),
+                    false => strip_prefix(&key),
+                };
+                let name = plain.unwrap_or(&key);
                 if let Some(name) = copied_name(name) {
                     loaded.copies.insert(name, tensor);
                 } else if let Some(name) = saved_name(name) {

@@ -17,9 +17,9 @@ use peft_format::{
 use super::shared::keep_one;
 use crate::{
     AdapterError, AdapterRoster, DynAdapter, Fields, HostTensor, HostTensorExt, Method, NameMap,
-    ParamPath, SiteKind,
+    ParamPath, Site, SiteKind,
     attach::{is_saved, saved_with_biases},
-    common::shared_key,
+    common::{saved_beside_whole, shared_key},
     sites, walk,
 };
 
@@ -60,7 +60,7 @@ fn collect<'a, M: Module>(
     let others = walk::adapters(model)
         .into_iter()
         .filter_map(|(path, adapter)| {
-            let other = adapter.method().is_some_and(|name| name != method.name());
+            let other = adapter.method().is_some_and(|name| !makes(method, name));
             (other && walk::owner_of(&path) == owner.unwrap_or_default()).then_some(path)
         });
     let mut collect = Collect {
@@ -76,6 +76,11 @@ fn collect<'a, M: Module>(
     };
     model.visit(&mut collect);
     Ok(collect)
+}
+
+/// Whether adapters that tell this name are a method's, or those of a part of it.
+fn makes(method: &dyn Method, name: &str) -> bool {
+    name == method.name() || method.part(name).is_some()
 }
 
 impl Collect<'_> {
@@ -101,7 +106,7 @@ fn exported<M: Module>(
     // All adapters give the same.
     let owner = collect.owner.unwrap_or_default();
     let own = |(path, adapter): &&(String, DynAdapter)| {
-        let by_another = adapter.method().is_some_and(|name| name != method.name());
+        let by_another = adapter.method().is_some_and(|name| !makes(method, name));
         walk::owner_of(path) == owner && adapter.as_set().is_none() && !by_another
     };
     if let Some((_, adapter)) = walk::adapters(model).iter().find(own) {
@@ -127,10 +132,27 @@ fn exported<M: Module>(
     for suffix in method.shared_suffixes() {
         keep_one(suffix, &mut modules);
     }
+    let own: Vec<Site> = (sites(model).into_iter())
+        .filter(|site| method.site_kinds().contains(&site.kind))
+        .map(|site| Site {
+            path: names.to_hf(&site.path),
+            ..site
+        })
+        .collect();
+    let whole = method.gather(&mut modules, &own)?;
+    // PEFT has one wrapper less around a model whose adapter is none of its modules.
+    let key = |module: &str, leaf: &str| match whole.is_empty() {
+        true => join_key(module, leaf),
+        false => saved_beside_whole(module, leaf),
+    };
+    for (name, tensor) in &whole {
+        tensors.insert(name.clone(), tensor.clone());
+    }
     let adapted: BTreeSet<String> = modules.keys().cloned().collect();
     for (module, stored) in modules {
         for (suffix, tensor) in stored {
-            tensors.insert(join_key(&module, &suffix), tensor);
+            let key = join_key(method.file_module(&module), &suffix);
+            tensors.insert(key, tensor);
         }
     }
     for (name, (data, transposed)) in collect.saved {
@@ -145,11 +167,11 @@ fn exported<M: Module>(
             && is_saved(copy, collect.modules_to_save)
         {
             let (module, leaf) = copy.rsplit_once('.').unwrap_or(("", copy));
-            tensors.insert(join_key(module, leaf), tensor.clone());
+            tensors.insert(key(module, leaf), tensor.clone());
         }
         let key = match adapted.contains(module) && leaf == "bias" {
             true => bias_key(module),
-            false => join_key(module, leaf),
+            false => key(module, leaf),
         };
         tensors.insert(key, tensor);
     }

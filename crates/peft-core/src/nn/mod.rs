@@ -24,6 +24,37 @@ pub fn parameter<const D: usize>(param: &Param<Tensor<D>>, context: &AdapterCont
     }
 }
 
+/// As [`parameter`], of the bias of a layer that reads it by itself, as a norm does: what the adapter of the weight beside it
+/// implies for it counts, too. A linear layer leaves that to the adapter's product.
+pub fn bias_alone<const D: usize>(param: &Param<Tensor<D>>, context: &AdapterContext) -> Tensor<D> {
+    match param.reparameterization::<DynAdapter>() {
+        Some(adapter) => adapter.parameter_alone(decoded(param.base()), context),
+        None => param.val(),
+    }
+}
+
+/// Whether several adapters may share a parameter.
+pub fn has_set<const D: usize>(param: &Param<Tensor<D>>) -> bool {
+    let adapter = param.reparameterization::<DynAdapter>();
+    adapter.is_some_and(|adapter| adapter.as_set().is_some())
+}
+
+/// A layer that goes row by row, `[rows, width] -> [rows, …]`: where rows choose adapters by themselves and several may
+/// share its parameters (`shared`), every group of rows goes through the layer as its choice has it.
+pub fn rows_apart(
+    x: Tensor<2>,
+    shared: bool,
+    context: &AdapterContext,
+    mut layer: impl FnMut(Tensor<2>, &AdapterContext) -> Tensor<2>,
+) -> Tensor<2> {
+    match context.chosen() {
+        Chosen::Rows(rows) if shared => rows.through(x, |x, choice| {
+            layer(x, &context.with_choice(choice.clone()))
+        }),
+        _ => layer(x, context),
+    }
+}
+
 /// A linear layer `y = x W + b` whose weight may carry an adapter.
 ///
 /// Unlike Burn's own, it takes the adapter's factored path: the adapted weight is never formed.
@@ -49,12 +80,9 @@ impl Linear {
     /// Where the context chooses adapters row by row, each group of rows has a product of its own, in
     /// which every row meets the frozen weight once.
     pub fn forward(&self, x: Tensor<2>, context: &AdapterContext) -> Tensor<2> {
-        match context.chosen() {
-            Chosen::Rows(rows) if self.has_set() => rows.through(x, |x, choice| {
-                self.product(x, &context.with_choice(choice.clone()))
-            }),
-            _ => self.product(x, context),
-        }
+        rows_apart(x, self.has_set(), context, |x, context| {
+            self.product(x, context)
+        })
     }
 
     /// The product where one choice holds for all rows.
@@ -71,11 +99,7 @@ impl Linear {
 
     /// Whether several adapters may share the layer.
     fn has_set(&self) -> bool {
-        let is_set = |adapter: &DynAdapter| adapter.as_set().is_some();
-        let bias = self.bias.as_ref();
-        let of_bias = bias.and_then(|bias| bias.reparameterization::<DynAdapter>());
-        let of_weight = self.weight.reparameterization::<DynAdapter>();
-        of_weight.is_some_and(is_set) || of_bias.is_some_and(is_set)
+        has_set(&self.weight) || self.bias.as_ref().is_some_and(has_set)
     }
 }
 

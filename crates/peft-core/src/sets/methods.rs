@@ -28,13 +28,19 @@ pub trait Methods {
 
 impl<M: Method> Methods for M {
     fn of(&self, owner: Owner) -> Option<&dyn Method> {
-        made_by(self, owner).then_some(self)
+        match made_by(self, owner) {
+            true => Some(self),
+            false => self.part(owner.method?),
+        }
     }
 }
 
 impl Methods for dyn Method + '_ {
     fn of(&self, owner: Owner) -> Option<&dyn Method> {
-        made_by(self, owner).then_some(self)
+        match made_by(self, owner) {
+            true => Some(self),
+            false => self.part(owner.method?),
+        }
     }
 }
 

@@ -1,9 +1,15 @@
 //! What a model's sets hold, and what of it may be chosen.
 
-use burn::{module::Module, tensor::Device};
+use std::collections::BTreeSet;
+
+use burn::{
+    Tensor,
+    module::{Module, ModuleVisitor, Param},
+    tensor::Device,
+};
 use peft_kernels::RowLayout;
 
-use crate::{AdapterChoice, AdapterError, BASE, RowGroups, sites, walk};
+use crate::{AdapterChoice, AdapterError, BASE, ParamPath, RowGroups, sites, walk};
 
 /// The named adapters of a model: which there are, and which choices make sense.
 ///
@@ -20,10 +26,36 @@ pub struct AdapterRoster {
 #[derive(Debug, Clone)]
 struct Place {
     path: String,
-    /// Whether it belongs to a linear layer, or is a slot of rows: others do not choose by rows.
+    /// Whether it belongs to a linear layer or a norm, or is a slot of rows: others do not choose by rows.
     by_rows: bool,
     /// The members, and whether each can be summed with others.
     members: Vec<(String, bool)>,
+}
+
+/// Burn paths of the parameters of norms that go row by row: those with the fields of [`nn`](crate::nn), `weight` and `bias`.
+/// Burn's own, `gamma` and `beta`, know nothing of rows.
+fn norm_parameters<M: Module>(model: &M) -> BTreeSet<String> {
+    #[derive(Default)]
+    struct Norms {
+        path: ParamPath,
+        found: BTreeSet<String>,
+    }
+    impl ModuleVisitor for Norms {
+        fn enter_module(&mut self, name: &str, container: &str) {
+            self.path.enter(name, container);
+        }
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.path.exit();
+        }
+        fn visit_float<const D: usize>(&mut self, _: &Param<Tensor<D>>) {
+            if self.path.is_of_norm() {
+                self.found.insert(self.path.text());
+            }
+        }
+    }
+    let mut norms = Norms::default();
+    model.visit(&mut norms);
+    norms.found
 }
 
 /// Which adapters the rows of a packed batch take.
@@ -35,11 +67,26 @@ pub struct AdapterRows {
     pub sequences: RowGroups,
 }
 
+impl AdapterRows {
+    /// The same choices of sequences that have so many rows each.
+    #[must_use]
+    pub fn with_lengths(&self, lengths: &[usize], device: &Device) -> Self {
+        let choices: Vec<&AdapterChoice> = self.sequences.choices().collect();
+        let of = self.sequences.groups_of().iter();
+        let choices: Vec<AdapterChoice> = of.map(|group| choices[*group].clone()).collect();
+        Self {
+            tokens: RowGroups::new(&choices, lengths, device),
+            sequences: self.sequences.clone(),
+        }
+    }
+}
+
 impl AdapterRoster {
     /// That of a model.
     pub fn of<M: Module>(model: &M) -> Self {
         let mut linears = sites(model);
         linears.retain(|site| site.kind.is_linear());
+        let norms = norm_parameters(model);
         let mut places = Vec::new();
         let mut names: Vec<String> = Vec::new();
         for (path, adapter) in walk::adapters(model) {
@@ -56,8 +103,9 @@ impl AdapterRoster {
             });
             let members = members.collect();
             let linear = linears.iter().any(|site| site.path == module);
+            let alone = linear || norms.contains(&path);
             places.push(Place {
-                by_rows: adapter.by_rows(linear),
+                by_rows: adapter.by_rows(alone),
                 path,
                 members,
             });
@@ -128,9 +176,8 @@ impl AdapterRoster {
     /// Let every sequence of a batch take its own choice.
     ///
     /// # Errors
-    /// As [`check`](Self::check); if there is not a choice for every sequence; for an adapter that has a
-    /// parameter in full which is no linear layer's: such a one can be switched to, but not chosen by
-    /// rows.
+    /// As [`check`](Self::check); if there is not a choice for every sequence; for an adapter of a parameter that is neither a
+    /// linear layer's nor a norm's: such a one can be switched to, but not chosen by rows.
     pub fn rows(
         &self,
         choices: &[AdapterChoice],

@@ -161,6 +161,11 @@ impl<'a> Loader<'a> {
         }
     }
 
+    /// Which share of the file has been read.
+    pub(crate) fn share_read(&self) -> Option<f64> {
+        self.source.reader.share_read()
+    }
+
     /// What was found so far.
     pub(crate) fn report(&self) -> LoadReport {
         LoadReport {

@@ -3,7 +3,7 @@
 use super::row::MAX_ROW_BYTES;
 use crate::error::{DataError, Location};
 use crate::format::{Format, check_magic};
-use std::io::{BufRead, Cursor, Read};
+use std::io::{BufRead, Cursor, ErrorKind, Read};
 
 /// Reads lines with their terminators, in constant memory.
 pub(crate) struct Lines {
@@ -26,11 +26,19 @@ impl Lines {
     /// ends a line.
     pub(crate) fn new(mut inner: Box<dyn BufRead + Send>, file: String) -> Result<Self, DataError> {
         let mut head = Vec::new();
-        inner
-            .by_ref()
-            .take(HEAD as u64)
-            .read_to_end(&mut head)
-            .map_err(|e| io(&file, e))?;
+        // No more than a line is waited for.
+        while head.len() < HEAD && !head.contains(&b'\n') {
+            let more = match inner.fill_buf() {
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                more => more.map_err(|e| io(&file, e))?,
+            };
+            let taken = more.len().min(HEAD - head.len());
+            if taken == 0 {
+                break;
+            }
+            head.extend_from_slice(&more[..taken]);
+            inner.consume(taken);
+        }
         check_magic(&head, &file, Format::Text)?;
         if head.starts_with(b"\xEF\xBB\xBF") {
             head.drain(..3);

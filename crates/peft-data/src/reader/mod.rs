@@ -4,6 +4,7 @@ mod delimited;
 mod dialect;
 mod jsonl;
 mod line;
+mod live;
 mod open;
 #[cfg(feature = "parquet")]
 mod parquet;
@@ -16,8 +17,10 @@ use crate::format::Format;
 pub use dialect::Delimiter;
 use dialect::{Dialect, Quoting};
 use line::{Lines, trim_end};
+use live::Arrived;
 pub use row::{MAX_COLUMNS, MAX_FIELD_BYTES, MAX_LIST, MAX_ROW_BYTES, Row, Value};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// How to read a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +69,10 @@ pub struct RowReader {
     row: u64,
     ended: bool,
     nested: bool,
+    /// Of a stream that somebody may be writing to.
+    arrived: Option<Arrived>,
+    /// Of a file: bytes taken so far, and all of them.
+    bytes: Option<(Arc<AtomicU64>, u64)>,
 }
 
 impl RowReader {
@@ -77,6 +84,29 @@ impl RowReader {
     /// The format of the file.
     pub fn format(&self) -> Format {
         self.format
+    }
+
+    /// Whether the next row has not arrived yet, of standard input.
+    pub(crate) fn is_waiting(&self) -> bool {
+        match (&self.source, &self.arrived) {
+            (Source::Lines(lines), Some(arrived)) => arrived.lines() <= lines.number,
+            _ => false,
+        }
+    }
+
+    /// Which share of a file has been read, from 0 to 1; `None` of a stream, whose end nobody knows.
+    pub fn share_read(&self) -> Option<f64> {
+        match (&self.source, &self.bytes) {
+            #[cfg(feature = "parquet")]
+            (Source::Parquet(reader), _) => {
+                Some(self.row as f64 / (reader.rows() as f64).max(1.0)).map(|share| share.min(1.0))
+            }
+            (_, Some((read, all))) => {
+                let read = read.load(Ordering::Relaxed) as f64;
+                Some((read / (*all as f64).max(1.0)).min(1.0))
+            }
+            _ => None,
+        }
     }
 
     /// Says which columns are needed. Of Parquet only those are read then, others come as null;

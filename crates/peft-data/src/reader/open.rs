@@ -2,14 +2,41 @@
 
 use super::dialect::{Dialect, Quoting, declared};
 use super::line::{Lines, trim_end};
+use super::live::Live;
 use super::{MAX_COLUMNS, ReadOptions, RowReader, Source, delimited};
 use crate::error::{DataError, shorten};
 use crate::format::{Format, check_folder, check_magic};
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Seek};
+use std::io::{self, BufRead, BufReader, Read, Seek};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Counts the bytes that are taken.
+struct Counted {
+    inner: BufReader<File>,
+    read: Arc<AtomicU64>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.read.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
+    }
+}
+
+impl BufRead for Counted {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.inner.fill_buf()
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.read.fetch_add(amount as u64, Ordering::Relaxed);
+        self.inner.consume(amount);
+    }
+}
 
 /// That of formats without delimiters.
 const NONE: Dialect = Dialect {
@@ -54,8 +81,16 @@ impl RowReader {
                 problem: "the format of standard input is not known".to_owned(),
                 fix: "give it: csv, tsv, jsonl or text (the setting `data_format`)",
             })?;
-            let stdin = Box::new(BufReader::new(std::io::stdin()));
-            return Self::from_stream(stdin, "<stdin>", format, options);
+            let io = |source| DataError::Io {
+                path: "<stdin>".into(),
+                source,
+            };
+            let (stdin, arrived) = Live::new(std::io::stdin()).map_err(io)?;
+            let reader = Self::from_stream(Box::new(stdin), "<stdin>", format, options)?;
+            return Ok(Self {
+                arrived: Some(arrived),
+                ..reader
+            });
         }
         check_folder(path)?;
         let format = options.format.map_or_else(|| Format::from_path(path), Ok)?;
@@ -70,7 +105,16 @@ impl RowReader {
             check_magic(file.fill_buf().map_err(io)?, &name, format)?;
             return Self::parquet(file, &name);
         }
-        Self::from_stream(Box::new(file), &name, format, options)
+        let length = file.get_ref().metadata().map_err(io)?.len();
+        let read = Arc::new(AtomicU64::new(0));
+        let counted = Counted {
+            inner: file,
+            read: Arc::clone(&read),
+        };
+        let reader = Self::from_stream(Box::new(counted), &name, format, options)?;
+        // Of a device or a pipe no length is known.
+        let bytes = (length > 0).then_some((read, length));
+        Ok(Self { bytes, ..reader })
     }
 
     /// Reads rows of Parquet, from whatever can be read at any place; `name` is for messages.
@@ -174,6 +218,8 @@ impl RowReader {
             row: 0,
             ended: false,
             nested: false,
+            arrived: None,
+            bytes: None,
         }
     }
 

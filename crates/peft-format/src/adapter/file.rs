@@ -8,7 +8,7 @@ use super::{TORCH_WEIGHTS_NAME, WEIGHTS_NAME};
 use crate::checkpoint::Shard;
 use crate::error::{FormatError, Result, shorten};
 use crate::writer::{SafetensorsWriter, TensorSpec};
-use crate::{HostTensor, Metadata, mlx, near};
+use crate::{HostTensor, Metadata, adapterhub, mlx, near};
 
 /// All tensors of an adapter in file order, with the file's metadata.
 ///
@@ -34,7 +34,8 @@ impl AdapterFile {
     }
 
     /// Reads `adapter_model.safetensors` from an adapter folder, `adapter_model.bin` if that is all
-    /// there is, or the file itself; `adapters.safetensors` of MLX-LM with PEFT's keys and layout.
+    /// there is, or the file itself; `adapters.safetensors` of MLX-LM and the weights of AdapterHub with PEFT's keys
+    /// and layout.
     ///
     /// # Errors
     /// [`FormatError`]: no such file, a damaged file, a PyTorch file that is no state dict.
@@ -44,6 +45,13 @@ impl AdapterFile {
         if mlx::is_weights(&path) {
             return Ok(Self {
                 tensors: mlx::tensors(&shard)?,
+                metadata: shard.metadata().clone(),
+                path,
+            });
+        }
+        if adapterhub::is_weights(&path) {
+            return Ok(Self {
+                tensors: adapterhub::tensors(&shard)?,
                 metadata: shard.metadata().clone(),
                 path,
             });
@@ -129,7 +137,8 @@ fn locate(path: &Path) -> Result<PathBuf> {
     }
     let files = [WEIGHTS_NAME, TORCH_WEIGHTS_NAME].map(|name| path.join(name));
     let file = files.into_iter().find(|file| file.is_file());
-    if let Some(file) = file.or_else(|| mlx::weights_in(path)) {
+    let other = || mlx::weights_in(path).or_else(|| adapterhub::weights_in(path));
+    if let Some(file) = file.or_else(other) {
         return Ok(file);
     }
     Err(FormatError::WrongKind {

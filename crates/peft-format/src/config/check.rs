@@ -41,6 +41,14 @@ const DEPENDENT_KEYS: [&str; 5] = [
     "fan_in_fan_out",
 ];
 
+/// Keys by which PEFT describes the base of a trained prompt or prefix.
+const PROMPT_KEYS: [&str; 4] = [
+    "token_dim",
+    "num_layers",
+    "num_attention_heads",
+    "num_transformer_submodules",
+];
+
 /// Each PEFT type's defaults other than null, false and empty, from PEFT 0.21.2 by
 /// `tools/dump_peft_defaults.py`.
 const DEFAULTS: &str = include_str!("peft_defaults.json");
@@ -54,7 +62,8 @@ impl AdapterConfig {
     pub fn reject_unsupported(&self, known: &[&str]) -> Result<()> {
         for (key, value) in self.fields() {
             let key = key.as_str();
-            if known.contains(&key) || COMMON_KEYS.contains(&key) || self.is_neutral(key, value) {
+            let told = known.contains(&key) || COMMON_KEYS.contains(&key);
+            if told || self.is_of_a_prompt(key) || self.is_neutral(key, value) {
                 continue;
             }
             let candidates = known.iter().chain(&COMMON_KEYS).copied();
@@ -77,6 +86,26 @@ impl AdapterConfig {
             fields.shift_remove(INIT);
         }
         fields
+    }
+
+    /// Whether a key of a trained prompt or prefix says what its tensor tells, or how it was made, of which files hold the
+    /// outcome.
+    fn is_of_a_prompt(&self, key: &str) -> bool {
+        let own: &[&str] = match self.peft_type() {
+            "PREFIX_TUNING" => &[],
+            "PROMPT_TUNING" => &[
+                "prompt_tuning_init_text",
+                "tokenizer_name_or_path",
+                "tokenizer_kwargs",
+            ],
+            "P_TUNING" => &[
+                "encoder_reparameterization_type",
+                "encoder_num_layers",
+                "encoder_dropout",
+            ],
+            _ => return false,
+        };
+        PROMPT_KEYS.contains(&key) || own.contains(&key)
     }
 
     fn is_neutral(&self, key: &str, value: &Value) -> bool {

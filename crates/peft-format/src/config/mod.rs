@@ -16,8 +16,8 @@ use crate::atomic::write_atomic_bytes;
 use crate::error::{FormatError, Result};
 use crate::gguf;
 use crate::json;
-use crate::mlx;
 use crate::targets::TargetSpec;
+use crate::{adapterhub, mlx};
 
 /// Name of the configuration in an adapter folder.
 pub const CONFIG_NAME: &str = "adapter_config.json";
@@ -38,8 +38,8 @@ pub struct AdapterConfig {
 }
 
 impl AdapterConfig {
-    /// Reads `adapter_config.json` from an adapter folder, or the file itself; one of MLX-LM is given in
-    /// PEFT's words, see [`mlx`].
+    /// Reads `adapter_config.json` from an adapter folder, or the file itself; one of MLX-LM or AdapterHub is given
+    /// in PEFT's words, see [`mlx`] and [`adapterhub`].
     ///
     /// # Errors
     /// [`FormatError`] naming the file and the key.
@@ -57,6 +57,9 @@ impl AdapterConfig {
             path.to_owned()
         };
         let fields = json::read_object::<Value>(&path)?.into_iter().collect();
+        if adapterhub::is_config(&fields) {
+            return Self::from_fields(&path, adapterhub::config(&path, &fields)?);
+        }
         match mlx::is_config(&fields) {
             true => Self::from_fields(&path, mlx::config(&path, &fields)?),
             false => Self::from_fields(&path, fields),

@@ -160,6 +160,8 @@ pub struct ModuleInfo {
     pub path: String,
     /// Its kind.
     pub kind: ModuleKind,
+    /// The module that a parameter by itself belongs to, where that is no target: targets that name it mean the parameter.
+    pub holder: Option<String>,
 }
 
 impl ModuleInfo {
@@ -168,7 +170,14 @@ impl ModuleInfo {
         Self {
             path: path.into(),
             kind,
+            holder: None,
         }
+    }
+
+    /// A parameter of a module that is no target by itself.
+    #[must_use]
+    pub fn held_by(self, holder: Option<String>) -> Self {
+        Self { holder, ..self }
     }
 }
 

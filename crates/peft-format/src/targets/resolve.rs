@@ -3,7 +3,9 @@
 use indexmap::IndexMap;
 
 use super::matcher::ends_in;
-use super::{ModuleInfo, ModuleKind, NearMisses, TargetError, TargetModules, TargetSpec};
+use super::{
+    ModuleInfo, ModuleKind, NearMisses, TargetError, TargetMatcher, TargetModules, TargetSpec,
+};
 use crate::error::shorten;
 use crate::near;
 
@@ -82,15 +84,25 @@ impl TargetSpec {
             }
         };
         let mut excluded = Vec::new();
+        // A parameter answers to the name of its module, too, where that is no target by itself: a norm's do.
+        let answers = |matcher: &TargetMatcher, module: &ModuleInfo| {
+            let Some(holder) = &module.holder else {
+                return matcher.matches(&module.path);
+            };
+            if matcher.excludes(&module.path)? || matcher.excludes(holder)? {
+                return Ok(false);
+            }
+            Ok(matcher.matches(&module.path)? || matcher.matches(holder)?)
+        };
         let all_linear = self.modules == TargetModules::AllLinear;
         let mut matched = Vec::new();
         for module in modules.iter().filter(|m| !m.path.is_empty()) {
             if all_linear && (!module.kind.is_linear() || under_any(&module.path, options.heads)) {
                 continue;
             }
-            if !matcher.matches(&module.path)? {
+            if !answers(&matcher, module)? {
                 if let Some(unrestricted) = &unrestricted
-                    && unrestricted.matches(&module.path)?
+                    && answers(unrestricted, module)?
                 {
                     excluded.push(module.path.clone());
                 }
@@ -107,6 +119,11 @@ impl TargetSpec {
         }
         let mut answering = matched.clone();
         answering.extend(excluded);
+        let mut holders: Vec<String> = (modules.iter())
+            .filter(|module| answering.contains(&module.path))
+            .filter_map(|module| module.holder.clone())
+            .collect();
+        answering.append(&mut holders);
         let unmatched = self.idle_entries(&answering);
         let near = || NearMisses::of(&unmatched, modules);
         if matched.is_empty() {

@@ -488,7 +488,11 @@ fn mamba_gets_its_logarithm_back() {
     );
     let mut falcon = metadata("mamba", more);
     falcon.push(("mamba.ssm.dt_b_c_rms", GgufValue::Bool(true)));
-    refused(&falcon, &tensors, &["FalconMamba"]);
+    let falcon = open(&falcon, &tensors).unwrap();
+    config(
+        &falcon,
+        json!({"model_type": "falcon_mamba", "architectures": ["FalconMambaForCausalLM"], "state_size": 4}),
+    );
 }
 
 #[test]

@@ -7,11 +7,16 @@ use burn::{
 };
 use peft_core::{ParamPath, trainable_parameters};
 
-use crate::model::{Case, Net, assert_close, device, values};
+use crate::model::{Case, Net, assert_close, device, field_of, values};
 
 /// Gradients of an adapter's fields, by name.
 pub fn of_fields(model: &Net, grads: &Gradients) -> Vec<(String, Vec<f64>)> {
-    struct Visitor<'a>(ParamPath, &'a Gradients, Vec<(String, Vec<f64>)>);
+    struct Visitor<'a>(
+        ParamPath,
+        &'a Gradients,
+        Vec<(String, Vec<f64>)>,
+        Vec<(Option<String>, String)>,
+    );
     impl ModuleVisitor for Visitor<'_> {
         fn enter_module(&mut self, name: &str, container: &str) {
             self.0.enter(name, container);
@@ -20,14 +25,30 @@ pub fn of_fields(model: &Net, grads: &Gradients) -> Vec<(String, Vec<f64>)> {
             self.0.exit();
         }
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            if let (Some((_, field)), Some(gradient)) =
-                (self.0.adapter_field(), param.base().grad(self.1))
-            {
-                self.2.push((field, values(gradient)));
+            let (Some((name, field)), Some(gradient)) =
+                (field_of(&self.0), param.base().grad(self.1))
+            else {
+                return;
+            };
+            let gradient = values(gradient);
+            // A bias has a copy of the weight's field, and a part of the gradient.
+            let known = self
+                .3
+                .iter()
+                .position(|known| *known == (name.clone(), field.clone()));
+            match known.filter(|_| self.0.text().contains(".implied.")) {
+                Some(at) => {
+                    let sum = self.2[at].1.iter_mut();
+                    sum.zip(gradient).for_each(|(sum, g)| *sum += g);
+                }
+                None => {
+                    self.2.push((field.clone(), gradient));
+                    self.3.push((name, field));
+                }
             }
         }
     }
-    let mut visitor = Visitor(ParamPath::default(), grads, Vec::new());
+    let mut visitor = Visitor(ParamPath::default(), grads, Vec::new(), Vec::new());
     model.visit(&mut visitor);
     visitor.2
 }
@@ -73,11 +94,7 @@ impl ModuleMapper for Nudge<'_> {
         self.path.exit();
     }
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        if self
-            .path
-            .adapter_field()
-            .is_none_or(|(_, field)| field != self.field)
-        {
+        if field_of(&self.path).is_none_or(|(_, field)| field != self.field) {
             return param;
         }
         param.map(|old| {
@@ -156,7 +173,8 @@ pub fn finite_differences(case: &Case) {
 pub fn only_adapters(case: &Case) {
     let device = device().autodiff();
     let model = case.trained(case.dtype(), &device);
-    let trained = trainable_parameters(&model);
+    let mut trained = trainable_parameters(&model);
+    trained.retain(|site| !site.path.contains(".implied."));
     assert!(!trained.is_empty());
     assert!(
         trained.iter().all(|site| site.path.contains(".adapter.")),

@@ -170,6 +170,44 @@ fn variants(
         "sdlora" => vec![with(
             json!({ "selector": "random", "r": 3, "lora_alpha": 6 }),
         )],
+        "ia3" => vec![
+            with(json!({})),
+            with(json!({ "feedforward_modules": ["ayer"] })),
+            with(json!({ "feedforward_modules": "(inner|lay.r)" })),
+        ],
+        "ssf" => vec![with(json!({}))],
+        // A target of another name is asked for, too.
+        "ssm_components" => {
+            let half = outputs.div_ceil(2);
+            let mut pieces = json!({ "a": [0, half] });
+            let mut names = vec!["layer_a", "other_a"];
+            if half < outputs {
+                pieces["b"] = json!([half, outputs]);
+                names.extend(["layer_b", "other_b"]);
+            }
+            let both = json!({ "layer": pieces, "other": pieces });
+            let whole = ["layer", "other"];
+            vec![
+                with(json!({ "full": whole })),
+                with(json!({ "lora": whole, "r": 2, "lora_alpha": 6 })),
+                with(json!({ "lora": names, "r": 3, "pieces": both })),
+            ]
+        }
+        "lorap_x" => {
+            let last = json!({ "last": [outputs - 1, outputs] });
+            vec![with(json!({
+                "lora": ["layer_last", "other_last"], "r": 2,
+                "pieces": { "layer": last, "other": last },
+            }))]
+        }
+        "sll_lora" => vec![with(json!({ "r": 3, "lora_alpha": 6 }))],
+        "prodial" => {
+            let width = (1..=inputs.min(6)).rev().find(|width| inputs % width == 0);
+            vec![
+                with(json!({ "r": 2 })),
+                with(json!({ "r": 3, "block_width": width, "lora_alpha": 1.5 })),
+            ]
+        }
         "topk_grad" => vec![with(json!({ "mask_update": true }))],
         other => panic!("{other}: say here which of its settings to test"),
     }

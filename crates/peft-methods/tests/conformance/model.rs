@@ -35,6 +35,17 @@ pub fn device() -> Device {
     }
 }
 
+/// The adapter's name and the field, at a parameter of an adapter; the copy that a bias carries is one with the weight's.
+pub fn field_of(path: &ParamPath) -> Option<(Option<String>, String)> {
+    if let Some(place) = path.adapter_place() {
+        return Some((place.adapter, place.field));
+    }
+    let text = path.text();
+    let (before, field) = text.split_once(".implied.")?;
+    let name = before.rsplit_once(".@").map(|(_, name)| name.to_owned());
+    Some((name, field.to_owned()))
+}
+
 /// A model with one linear layer.
 #[derive(Module, Debug)]
 pub struct Net {
@@ -174,12 +185,12 @@ impl Case {
                 self.0.exit();
             }
             fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-                let Some(place) = self.0.adapter_place() else {
+                let Some((adapter, field)) = field_of(&self.0) else {
                     return param;
                 };
-                let stream = match place.adapter.as_deref() {
-                    None | Some("own") => place.field,
-                    Some(other) => format!("{other}.{}", place.field),
+                let stream = match adapter.as_deref() {
+                    None | Some("own") => field,
+                    Some(other) => format!("{other}.{field}"),
                 };
                 let case = self.1;
                 param.map(|old| {

@@ -63,7 +63,7 @@ pub fn foreign_layer(case: &Case) {
     layer.weight = layer.weight.map(|_| model.layer.weight.base());
     layer.bias = layer
         .bias
-        .map(|bias| bias.map(|_| model.layer.bias.as_ref().unwrap().val()));
+        .map(|bias| bias.map(|_| model.layer.bias.as_ref().unwrap().base()));
     let targets = TargetSpec::new(TargetModules::AllLinear);
     let gradients = case.gradients(&device);
     let options = AttachOptions {
@@ -79,7 +79,7 @@ pub fn foreign_layer(case: &Case) {
     let fresh = case.fresh(case.dtype(), &device);
     let expected = values(fresh.forward(x.clone()));
     assert_close(
-        "foreign",
+        case.entry.name,
         &values(foreign.layer.forward(x)),
         &expected,
         case.tolerance(),
@@ -127,6 +127,7 @@ pub fn initial_values(case: &Case) {
             gradient: gradients.sums.get("layer"),
             magnitude: gradients.magnitudes.get("layer"),
             moments: gradients.moments.get("layer").map(AsRef::as_ref),
+            vocabulary: None,
             allotted: None,
             seed,
         };
@@ -144,8 +145,9 @@ pub fn initial_values(case: &Case) {
     let of_weight = init
         .and_then(|init| init.as_str())
         .is_some_and(|init| init != "gaussian");
-    // VeRA starts at constants between projections of a seed of their own.
-    let drawn = !signs && !of_weight && !of_gradients && case.entry.name != "vera";
+    // VeRA starts at constants between projections of a seed of their own, others at factors of one.
+    let constant = ["ia3", "ssf", "vera"].contains(&case.entry.name);
+    let drawn = !signs && !of_weight && !of_gradients && !constant;
     if first.floats.iter().any(|value| *value != 0.0) && drawn {
         assert_ne!(first, dense("layer", 2));
         assert_ne!(first, dense("other", 1));

@@ -37,7 +37,7 @@ impl PackedBatch {
             pad_token: None,
             ..input.into()
         };
-        let lengths: Vec<usize> = caches.iter().map(SequenceCache::len).collect();
+        let lengths: Vec<usize> = caches.iter().map(SequenceCache::rows).collect();
         let mut batch = Self::behind(input, ids, &[], starts, &lengths, device)?;
         let added: Vec<usize> = starts.windows(2).map(|span| span[1] - span[0]).collect();
         batch.past = Some(Arc::new(Past::new(caches, &added, device)));
@@ -98,7 +98,7 @@ impl PackedBatch {
                 let last = hidden.select(0, self.last_rows());
                 (last, self.of_sequences(context))
             }
-            None => (hidden, self.of_tokens(context)),
+            None => self.tokens_of(hidden, context),
         }
     }
 }

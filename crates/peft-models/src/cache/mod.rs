@@ -20,6 +20,8 @@ use rows::CachedRows;
 /// no more than twice the window. A clone shares everything until one of both goes on.
 #[derive(Debug, Clone, Default)]
 pub struct SequenceCache {
+    /// Rows of a trained prompt before the tokens.
+    prompt: usize,
     /// Tokens so far.
     length: usize,
     /// The least length whose rotary positions it has.
@@ -49,6 +51,11 @@ impl SequenceCache {
         self.length == 0
     }
 
+    /// Rows so far: those of a prompt, and the tokens.
+    pub(crate) fn rows(&self) -> usize {
+        self.prompt + self.length
+    }
+
     /// The length whose rotary positions the sequence's tokens have.
     pub fn reach(&self) -> usize {
         self.reach.max(self.length)
@@ -61,7 +68,7 @@ impl SequenceCache {
             return length == self.length;
         }
         let able = self.layers.iter().flatten().all(|layer| match layer {
-            LayerCache::Rows(rows) => rows.reaches_back(length),
+            LayerCache::Rows(rows) => rows.reaches_back(self.prompt + length),
             LayerCache::Space { .. } => false,
         });
         if able {
@@ -70,9 +77,11 @@ impl SequenceCache {
         able
     }
 
-    /// Take over what a pass added, which ends at `length` tokens.
-    fn commit(&mut self, length: usize, reach: usize) {
-        (self.length, self.reach) = (length, reach);
+    /// Take over what a pass added: tokens, and so many rows of a prompt before the first of them.
+    fn commit(&mut self, tokens: usize, prompt: usize, reach: usize) {
+        self.prompt += prompt;
+        (self.length, self.reach) = (self.length + tokens, reach);
+        let length = self.rows();
         for layer in self.layers.iter_mut().flatten() {
             match layer {
                 LayerCache::Rows(rows) => rows.trim(length),

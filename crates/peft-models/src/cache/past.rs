@@ -3,16 +3,20 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use burn::{Tensor, tensor::Device};
 use peft_core::{
     KeyValues,
-    kernels::{self, AttentionOptions, RowLayout},
+    kernels::{AttentionOptions, RowLayout},
 };
+
+use crate::parts::attend_to;
 
 use super::{CachedRows, LayerCache, SequenceCache, SpaceState};
 
 /// What the sequences of a batch go on from.
 #[derive(Debug)]
 pub struct Past {
-    /// Tokens before the batch's own, of each sequence.
+    /// Rows before the batch's own, of each sequence.
     lengths: Vec<usize>,
+    /// Rows of prompts before each sequence's tokens, in a cache or in this pass.
+    prompts: Mutex<Vec<usize>>,
     /// The length whose rotary positions each sequence has in this pass.
     reach: Vec<usize>,
     sequences: Mutex<Vec<SequenceCache>>,
@@ -26,7 +30,8 @@ impl Past {
     pub fn new(sequences: Vec<SequenceCache>, added: &[usize], device: &Device) -> Self {
         let reach = sequences.iter().zip(added);
         Self {
-            lengths: sequences.iter().map(SequenceCache::len).collect(),
+            lengths: sequences.iter().map(SequenceCache::rows).collect(),
+            prompts: Mutex::new(sequences.iter().map(|sequence| sequence.prompt).collect()),
             reach: reach
                 .map(|(s, added)| s.reach().max(s.len() + added))
                 .collect(),
@@ -36,25 +41,39 @@ impl Past {
         }
     }
 
-    /// Tokens before the batch's own, of each sequence.
+    /// Rows of prompts that this pass puts before the tokens of sequences.
+    pub fn set_prompts(&self, rows: Vec<usize>) {
+        let mut prompts = self.prompts();
+        for (index, rows) in rows.into_iter().enumerate().filter(|(_, rows)| *rows > 0) {
+            prompts[index] = rows;
+        }
+    }
+
+    fn prompts(&self) -> MutexGuard<'_, Vec<usize>> {
+        self.prompts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Rows before the batch's own, of each sequence.
     pub fn lengths(&self) -> &[usize] {
         &self.lengths
     }
 
-    /// The length whose rotary positions each sequence has.
-    pub fn reach(&self) -> &[usize] {
-        &self.reach
+    /// The length whose rotary positions a sequence has, with its prompt.
+    pub fn reach_of(&self, index: usize) -> usize {
+        self.reach[index] + self.prompts()[index]
     }
 
     /// The sequences behind a pass over these rows.
     pub fn committed(&self, rows: &RowLayout) -> Vec<SequenceCache> {
         let mut sequences = std::mem::take(&mut *self.sequences());
+        let prompts = self.prompts();
         let spans = rows
             .starts()
             .windows(2)
-            .zip(self.lengths.iter().zip(&self.reach));
-        for (sequence, (span, (length, reach))) in sequences.iter_mut().zip(spans) {
-            sequence.commit(length + span[1] - span[0], *reach);
+            .zip(prompts.iter().zip(&self.reach));
+        for (sequence, (span, (prompt, reach))) in sequences.iter_mut().zip(spans) {
+            let added = prompt - sequence.prompt;
+            sequence.commit(span[1] - span[0], added, *reach);
         }
         sequences
     }
@@ -95,14 +114,24 @@ impl Past {
         drop(sequences);
         if self.lengths.iter().all(|length| *length == 0) {
             // Nothing to be put together.
-            return kernels::cached_attention(query, keys, values, prefix, rows, rows, options);
+            let seen = KeyValues {
+                keys,
+                values,
+                prefix,
+            };
+            return attend_to(query, seen, [rows, rows], options);
         }
         let [keys, values] = parts.map(|mut parts| match parts.len() {
             1 => parts.remove(0),
             _ => Tensor::cat(parts, 0),
         });
         let layout = self.layout(starts);
-        kernels::cached_attention(query, keys, values, prefix, rows, &layout, options)
+        let seen = KeyValues {
+            keys,
+            values,
+            prefix,
+        };
+        attend_to(query, seen, [rows, &layout], options)
     }
 
     /// Where the state space at a depth goes on from, `[sequences, K − 1, D]` and `[sequences, D, N]`;

@@ -121,6 +121,15 @@ pub struct DecoderConfig {
 }
 
 impl DecoderConfig {
+    /// Factor on rows of a prompt, which come in place of embedded tokens: some families scale those when they look them up,
+    /// and others whatever comes in.
+    pub(crate) fn prompt_scale(&self) -> f64 {
+        match self.model_type.as_str() {
+            "granite" => self.embedding_scale,
+            _ => 1.0,
+        }
+    }
+
     pub(super) fn from_json(map: &Map<String, Value>) -> Result<Self, Fault> {
         let mut config = families::read(ConfigFields(map))?;
         let names = map.get("id2label").filter(|names| !names.is_null());

@@ -16,6 +16,8 @@ pub enum Family {
     DistilBert,
     /// ALBERT: one layer, applied many times.
     Albert,
+    /// ELECTRA's discriminator: BERT with narrower embeddings and a head without a pooler.
+    Electra,
 }
 
 /// The nonlinearity between the two halves of a feed-forward block.
@@ -38,7 +40,7 @@ pub struct EncoderConfig {
     pub model_type: String,
     /// Tokens.
     pub vocab_size: usize,
-    /// Width of the embeddings; differs from `hidden_size` in ALBERT only.
+    /// Width of the embeddings; differs from `hidden_size` in ALBERT and ELECTRA only.
     pub embedding_size: usize,
     /// Width of the model.
     pub hidden_size: usize,
@@ -74,7 +76,6 @@ pub struct EncoderConfig {
 
 #[derive(Deserialize)]
 struct Raw {
-    model_type: Option<String>,
     vocab_size: usize,
     hidden_size: usize,
     num_hidden_layers: usize,
@@ -100,6 +101,18 @@ struct Raw {
 
 impl EncoderConfig {
     pub(super) fn from_json(map: &Map<String, Value>) -> Result<Self, Fault> {
+        let model_type = map.get("model_type").and_then(Value::as_str).unwrap_or("");
+        let family = match model_type {
+            "bert" => Family::Bert,
+            "roberta" | "xlm-roberta" | "camembert" => Family::Roberta,
+            "distilbert" => Family::DistilBert,
+            "albert" => Family::Albert,
+            "electra" => Family::Electra,
+            other => {
+                let other = peft_format::shorten(other);
+                return Err((format!("model_type `{other}` is not supported"), SUPPORTED));
+            }
+        };
         let fields = translated(map)?;
         let raw: Raw = serde_json::from_value(Value::Object(fields)).map_err(|error| {
             (
@@ -107,17 +120,7 @@ impl EncoderConfig {
                 "use the configuration of a BERT-like encoder",
             )
         })?;
-        let model_type = raw.model_type.clone().unwrap_or_default();
-        let family = match model_type.as_str() {
-            "bert" => Family::Bert,
-            "roberta" | "xlm-roberta" | "camembert" => Family::Roberta,
-            "distilbert" => Family::DistilBert,
-            "albert" => Family::Albert,
-            other => {
-                return Err((format!("model_type `{other}` is not supported"), SUPPORTED));
-            }
-        };
-        let turns_causal = matches!(family, Family::Bert | Family::Roberta);
+        let turns_causal = matches!(family, Family::Bert | Family::Roberta | Family::Electra);
         for (key, value) in [
             ("is_decoder", raw.is_decoder),
             ("add_cross_attention", raw.add_cross_attention),
@@ -216,6 +219,15 @@ impl EncoderConfig {
             Family::Roberta => raw.pad_token_id.unwrap_or(1) + 1,
             _ => 0,
         };
+        if raw
+            .embedding_size
+            .is_some_and(|size| size == 0 || size >= 1 << 28)
+        {
+            return Err((
+                format!("`embedding_size` {:?} makes no table", raw.embedding_size),
+                "fetch the file again",
+            ));
+        }
         if first_position >= raw.max_position_embeddings {
             return Err((
                 "no positions are left after the padding".into(),
@@ -226,7 +238,7 @@ impl EncoderConfig {
             family,
             vocab_size: raw.vocab_size,
             embedding_size: match family {
-                Family::Albert => raw.embedding_size.unwrap_or(128),
+                Family::Albert | Family::Electra => raw.embedding_size.unwrap_or(128),
                 _ => raw.hidden_size,
             },
             hidden_size: raw.hidden_size,
@@ -247,7 +259,7 @@ impl EncoderConfig {
             head_dropout,
             initializer_range: raw.initializer_range.unwrap_or(0.02),
             labels: labels(raw.id2label.unwrap_or_default()),
-            model_type,
+            model_type: model_type.to_owned(),
         })
     }
 

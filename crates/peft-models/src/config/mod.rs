@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 pub use decoder::{DecoderConfig, FeedForwardLayout, NormKind, QkvLayout};
 pub use encoder::{Activation, EncoderConfig, Family};
-pub use mamba::MambaConfig;
+pub use mamba::{MambaConfig, StateSpace};
 pub use rope::{RopeConfig, RopeScaling};
 
 use crate::ModelError;
@@ -24,8 +24,8 @@ const MAX_CONFIG_BYTES: u64 = 16 << 20;
 
 /// Every `model_type` that a model can be made of.
 const SUPPORTED: &str = "supported are bert, roberta, xlm-roberta, camembert, distilbert, albert, \
-                         llama, mistral, qwen2, qwen3, gemma, gemma2, gemma3_text, phi3, gpt2, \
-                         gpt_neox, granite, smollm3 and mamba";
+                         electra, llama, mistral, qwen2, qwen3, gemma, gemma2, gemma3_text, phi3, gpt2, \
+                         gpt_neox, granite, smollm3, mamba, mamba2 and falcon_mamba";
 
 /// What is wrong, and what to do.
 type Fault = (String, &'static str);
@@ -67,7 +67,8 @@ impl ModelConfig {
         let text = std::fs::read_to_string(path)
             .map_err(|error| fault(error.to_string(), "check the file's encoding and rights"))?;
         peft_format::bounded::refuse_pointer(path, text.as_bytes())?;
-        let map: Map<String, Value> = serde_json::from_str(&text)
+        let text = peft_format::python_json::standard(text.as_bytes());
+        let map: Map<String, Value> = serde_json::from_slice(&text)
             .map_err(|error| fault(format!("not JSON: {error}"), "fetch the file again"))?;
         Self::of(path, &map)
     }
@@ -99,7 +100,7 @@ impl ModelConfig {
         }
         let model_type = map.get("model_type").and_then(Value::as_str).unwrap_or("");
         match model_type {
-            "mamba" => MambaConfig::from_json(map).map(Self::Mamba),
+            kind if MambaConfig::is_of(kind, map) => MambaConfig::from_json(map).map(Self::Mamba),
             kind if families::is_decoder(kind) => DecoderConfig::from_json(map).map(Self::Decoder),
             _ => EncoderConfig::from_json(map).map(Self::Encoder),
         }
@@ -110,7 +111,7 @@ impl ModelConfig {
         match self {
             Self::Encoder(config) => &config.model_type,
             Self::Decoder(config) => &config.model_type,
-            Self::Mamba(_) => "mamba",
+            Self::Mamba(config) => config.model_type(),
         }
     }
 

@@ -1,6 +1,6 @@
 use burn::{Tensor, module::Module};
 use peft_core::{
-    AdapterContext, Hidden, KeyValues, Slot,
+    AdapterContext, Hidden, KeyValues, Prefixes, Slot,
     kernels::{self, AttentionOptions},
 };
 
@@ -178,7 +178,7 @@ impl DecoderLayer {
         let seen = KeyValues {
             keys: key,
             values: value,
-            prefix: None,
+            prefix: Prefixes::None,
         };
         let seen = self.keys_values.pass(seen, context);
         let attended = batch.attend(depth, query, seen, &options);

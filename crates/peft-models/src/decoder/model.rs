@@ -5,7 +5,7 @@ use peft_core::{AdapterContext, Output, nn::Linear};
 
 use super::Decoder;
 use crate::{
-    DecoderConfig, Description, HeadKind, LoadReport, ModelConfig, ModelError, ModelFolder,
+    Before, DecoderConfig, Description, HeadKind, LoadReport, ModelConfig, ModelError, ModelFolder,
     Network, PackedBatch, loader::Loader, parts::language_head,
 };
 
@@ -66,6 +66,10 @@ impl DecoderModel {
 impl Network for DecoderModel {
     fn description(&self) -> &Description {
         &self.description
+    }
+
+    fn before(&self, context: &AdapterContext) -> Before {
+        self.decoder.before(context)
     }
 
     fn embed(&self, batch: &PackedBatch, context: &AdapterContext) -> Tensor<2> {

@@ -3,11 +3,11 @@ use burn::{
     module::Module,
     tensor::{FloatDType, Int},
 };
-use peft_core::{AdapterContext, nn::Embedding};
+use peft_core::{AdapterContext, InputRows, Slot, nn::Embedding};
 
 use super::DecoderLayer;
 use crate::{
-    DecoderConfig, ModelError, NormKind, PackedBatch,
+    Before, DecoderConfig, ModelError, NormKind, PackedBatch,
     loader::Loader,
     parts::{Norm, dropped},
 };
@@ -24,6 +24,8 @@ pub struct Decoder {
     pub position: Option<Embedding>,
     /// The layers.
     pub layers: Vec<DecoderLayer>,
+    /// Puts rows before the embedded tokens of every sequence.
+    pub prompt: Slot<InputRows>,
     /// Norm after the last layer.
     pub norm: Norm,
     /// The architecture.
@@ -43,19 +45,29 @@ impl Decoder {
             layers: (0..config.layers)
                 .map(|index| DecoderLayer::load(loader, &format!("decoder.layers.{index}"), config))
                 .collect::<Result<_, _>>()?,
+            prompt: Slot::new([config.hidden_size]),
             norm: loader.norm("decoder.norm", config.norm_eps, plus_one)?,
             config: config.clone(),
             dtype: loader.dtype(),
         })
     }
 
+    /// What adapters put before every sequence.
+    pub fn before(&self, context: &AdapterContext) -> Before {
+        let attentions = self.layers.iter().map(|layer| &layer.keys_values);
+        Before::of(&self.prompt, attentions, context)
+    }
+
     /// What the first block reads, `[rows, hidden]`.
     pub fn embed(&self, batch: &PackedBatch, context: &AdapterContext) -> Tensor<2> {
+        let scaled = |x: Tensor<2>, scale: f64| if scale == 1.0 { x } else { x * scale };
+        let x = self.rows(&self.embedding, batch.ids.clone(), context);
+        let x = scaled(x, self.config.embedding_scale);
+        let mut x = batch.behind_prompts(x, context, |context| {
+            let rows = self.prompt.pass(InputRows::default(), context)?;
+            Some(scaled(rows, self.config.prompt_scale()))
+        });
         let context = &batch.of_tokens(context);
-        let mut x = self.rows(&self.embedding, batch.ids.clone(), context);
-        if self.config.embedding_scale != 1.0 {
-            x = x * self.config.embedding_scale;
-        }
         if let Some(position) = &self.position {
             x = x + self.rows(position, batch.positions.clone(), context);
         }

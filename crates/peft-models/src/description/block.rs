@@ -1,5 +1,5 @@
 use super::{Part, Role};
-use crate::work::{BlockWork, DecoderFlow, EncoderFlow, LinearWork, MambaFlow};
+use crate::work::{BlockWork, DecoderFlow, EncoderFlow, LinearWork, Mamba2Flow, MambaFlow};
 
 /// How values flow through a block, for estimates of what it computes and keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,6 +10,8 @@ pub enum Flow {
     Decoder(DecoderFlow),
     /// A selective state space after a norm and before the residual.
     Mamba(MambaFlow),
+    /// A state space in its dual form, after a norm and before the residual.
+    Mamba2(Mamba2Flow),
 }
 
 /// A field of a block that takes inserted modules.
@@ -19,6 +21,28 @@ pub struct SlotPart {
     pub name: &'static str,
     /// Widths of what passes.
     pub widths: Vec<usize>,
+}
+
+/// The slot that puts rows before the embedded tokens of every sequence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InputSlot {
+    /// Burn path.
+    pub path: String,
+    /// Its name, as the checkpoint would have it.
+    pub name: String,
+    /// Width of the embedded tokens.
+    pub width: usize,
+}
+
+impl InputSlot {
+    /// That of a stack, whose checkpoints' names have a prefix.
+    pub(super) fn new(stack: &str, prefix: &str, width: usize) -> Self {
+        Self {
+            path: format!("{stack}.prompt"),
+            name: format!("{prefix}prompt"),
+            width,
+        }
+    }
 }
 
 /// A block with parameters of its own.
@@ -74,6 +98,7 @@ impl BlockDescription {
             Flow::Encoder(flow) => flow.work(&linears, input_tracked),
             Flow::Decoder(flow) => flow.work(&linears, input_tracked),
             Flow::Mamba(flow) => flow.work(&linears, input_tracked),
+            Flow::Mamba2(flow) => flow.work(&linears, input_tracked),
         }
     }
 }

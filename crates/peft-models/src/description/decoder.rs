@@ -1,6 +1,6 @@
 //! Decoders of pre-norm attention blocks.
 
-use super::{BlockDescription, Description, Flow, HeadKind, Part, Role};
+use super::{BlockDescription, Description, Flow, HeadKind, InputSlot, Part, Role};
 use crate::{DecoderConfig, FeedForwardLayout, NormKind, QkvLayout, work::DecoderFlow};
 
 /// Tables that are computed, and heads of other tasks.
@@ -191,6 +191,7 @@ pub fn describe(config: &DecoderConfig, head: HeadKind) -> Description {
         before,
         blocks: (0..config.layers).map(block).collect(),
         depth: config.layers,
+        prompt: InputSlot::new("decoder", names.prefix, hidden),
         after,
         embeddings: name(names.embedding),
         head_modules,

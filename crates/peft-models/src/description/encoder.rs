@@ -1,6 +1,6 @@
 //! Encoders of the BERT family.
 
-use super::{BlockDescription, Description, Flow, HeadKind, Part, Role};
+use super::{BlockDescription, Description, Flow, HeadKind, InputSlot, Part, Role};
 use crate::{EncoderConfig, Family, work::EncoderFlow};
 
 /// Tensors that serve no classification model: other heads, tables that are computed, counters.
@@ -10,6 +10,9 @@ const PASSED_OVER: &[&str] = &[
     "lm_head.",
     "predictions.",
     "sop_classifier.",
+    "discriminator_predictions.",
+    "generator_predictions.",
+    "generator_lm_head.",
     "vocab_",
 ];
 
@@ -94,6 +97,15 @@ const ALBERT: Names = Names {
     ..BERT
 };
 
+const ELECTRA: Names = Names {
+    prefix: "electra.",
+    projection: Some("electra.embeddings_project"),
+    block: "electra.encoder.layer.{}",
+    dense: "classifier.dense",
+    classifier: "classifier.out_proj",
+    ..BERT
+};
+
 pub fn describe(config: &EncoderConfig, head: HeadKind) -> Result<Description, String> {
     let HeadKind::Sequence { outputs } = head else {
         return Err(format!(
@@ -108,6 +120,7 @@ pub fn describe(config: &EncoderConfig, head: HeadKind) -> Result<Description, S
         (Family::Roberta, _) => (&ROBERTA, "Roberta"),
         (Family::DistilBert, _) => (&DISTILBERT, "DistilBert"),
         (Family::Albert, _) => (&ALBERT, "Albert"),
+        (Family::Electra, _) => (&ELECTRA, "Electra"),
     };
     let (hidden, wide, embedding) = (
         config.hidden_size,
@@ -148,7 +161,9 @@ pub fn describe(config: &EncoderConfig, head: HeadKind) -> Result<Description, S
     }
     let norm = format!("{embeddings}.LayerNorm");
     before.push(Part::norm("encoder.embedding_norm", &norm, embedding, true));
-    if let Some(name) = names.projection {
+    // ELECTRA has one only where the widths differ, ALBERT always.
+    let projects = config.family == Family::Albert || embedding != hidden;
+    if let Some(name) = names.projection.filter(|_| projects) {
         let widths = [embedding, hidden];
         before.push(Part::linear(
             "encoder.projection",
@@ -193,6 +208,7 @@ pub fn describe(config: &EncoderConfig, head: HeadKind) -> Result<Description, S
         before,
         blocks: (0..config.distinct_layers).map(block).collect(),
         depth: config.layers,
+        prompt: InputSlot::new("encoder", names.prefix, embedding),
         after: vec![
             linear("dense", names.dense, Role::Pooler, square).of_head(),
             linear(

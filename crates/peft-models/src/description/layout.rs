@@ -56,7 +56,8 @@ impl Description {
         layout
     }
 
-    /// Parts and slots by the checkpoint's names, in the model's order: slots are a block's last fields.
+    /// Parts and slots by the checkpoint's names, in the model's order: slots are a block's last fields, and the
+    /// input's comes behind the blocks.
     fn entries(&self) -> Vec<Entry> {
         let part = |part: &Part| Entry::Part(part.clone());
         let mut entries: Vec<Entry> = self.before.iter().map(part).collect();
@@ -69,6 +70,10 @@ impl Description {
                 slots.map(|slot| Entry::Slot(format!("{name}.{}", slot.name), slot.widths.clone())),
             );
         }
+        entries.push(Entry::Slot(
+            self.prompt.name.clone(),
+            vec![self.prompt.width],
+        ));
         entries.extend(self.after.iter().map(part));
         entries
     }

@@ -13,7 +13,7 @@ mod names;
 mod part;
 mod targets;
 
-pub use block::{BlockDescription, Flow, SlotPart};
+pub use block::{BlockDescription, Flow, InputSlot, SlotPart};
 pub use layout::ModelLayout;
 pub use part::{Part, PartKind, Role};
 
@@ -76,6 +76,8 @@ pub struct Description {
     /// How many blocks are applied: more than there are distinct ones where they share their parameters
     /// (ALBERT).
     pub depth: usize,
+    /// The slot of the embedded input, which comes behind the blocks.
+    pub prompt: InputSlot,
     /// Parts after the blocks, those of the head last.
     pub after: Vec<Part>,
     /// What messages call the module that makes the first hidden rows.

@@ -14,6 +14,7 @@ impl Description {
         for part in self.before.iter().chain(&self.after) {
             rules.push((part.path.clone(), part.name.clone()));
         }
+        rules.push((self.prompt.path.clone(), self.prompt.name.clone()));
         let mut known = BTreeSet::new();
         for block in &self.blocks {
             for part in &block.parts {

@@ -45,6 +45,8 @@ pub enum Role {
     SsmA,
     /// The direct path of a state-space block.
     SsmD,
+    /// The bias of the step widths of a state-space block, where no layer has it.
+    SsmStep,
     /// The dense layer between a sequence's hidden row and its scores.
     Pooler,
     /// The outputs: scores of a sequence, or logits of a token.
@@ -64,6 +66,18 @@ impl Role {
     pub const FEED_FORWARD: &[Self] = &[Self::Gate, Self::Up, Self::GateUp, Self::Down];
     /// Roles of a state-space block's linear layers.
     pub const STATE_SPACE: &[Self] = &[Self::SsmIn, Self::SsmX, Self::SsmDt, Self::SsmOut];
+    /// Roles of the layers that read a feed-forward part's inner activation, or give what a state space's block adds.
+    pub const INNER: &[Self] = &[Self::Down, Self::SsmOut];
+    /// Those, and roles of keys and values, fused or not, and of what makes a state space's input and output matrices: where
+    /// IA3 scales.
+    pub const KEYS_VALUES_INNER: &[Self] = &[
+        Self::Key,
+        Self::Value,
+        Self::QueryKeyValue,
+        Self::SsmX,
+        Self::Down,
+        Self::SsmOut,
+    ];
     /// Roles of queries and values, fused or not: what adapters are put on when nothing else is asked.
     pub const QUERY_VALUE: &[Self] = &[Self::Query, Self::Value, Self::QueryKeyValue];
 }

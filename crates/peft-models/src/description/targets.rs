@@ -15,6 +15,18 @@ impl Description {
         })
     }
 
+    /// All norms, as PEFT writes targets: the last parts of their names.
+    pub fn norms(&self) -> TargetModules {
+        let mut names: Vec<String> = Vec::new();
+        for (_, part) in self.parts().filter(|(_, part)| part.role == Role::Norm) {
+            let leaf = part.name.rsplit('.').next().unwrap_or_default();
+            if !names.iter().any(|known| known == leaf) {
+                names.push(leaf.to_owned());
+            }
+        }
+        TargetModules::List(names)
+    }
+
     /// The linear layers of the blocks that have one of these roles, as PEFT writes targets: a list of the
     /// shortest names that mean them and nothing else, or a regular expression where no such names exist.
     pub fn targets(&self, roles: &[Role]) -> TargetModules {

@@ -1,6 +1,6 @@
 use burn::{Tensor, module::Module, tensor::activation::relu};
 use peft_core::{
-    AdapterContext, Hidden, KeyValues, Slot,
+    AdapterContext, Hidden, KeyValues, Prefixes, Slot,
     kernels::{self, AttentionOptions, GeluKind, RowLayout},
     nn::Linear,
 };
@@ -98,7 +98,7 @@ impl Layer {
         let seen = KeyValues {
             keys,
             values,
-            prefix: None,
+            prefix: Prefixes::None,
         };
         let attended = attend(query, self.keys_values.pass(seen, context), rows, &options);
         let attended = self.output.forward(attended, context);
@@ -118,9 +118,11 @@ impl Layer {
         let down = self.down.forward(up, context);
         let down = dropped(down, context, config.hidden_dropout, place(3));
         let norm = |x, residual| self.norm.forward_residual(x, residual, context);
+        // The norm that follows is of the sum with the residual, whatever the part reads.
+        let of_sum = |down, _| norm(down, x.clone());
         let down = self
             .beside_feed_forward
-            .through(down, &read, as_it_is, context);
+            .through(down, &read, of_sum, context);
         norm(self.after_feed_forward.through(down, &x, norm, context), x)
     }
 }

@@ -5,12 +5,16 @@ use burn::{
     module::Module,
     tensor::{Device, activation::relu},
 };
-use peft_core::{AdapterContext, NameMap, nn::Linear};
+use peft_core::{
+    AdapterContext, NameMap,
+    kernels::{self, GeluKind},
+    nn::Linear,
+};
 
 use super::Encoder;
 use crate::{
-    Description, EncoderConfig, Family, HeadKind, LoadReport, ModelConfig, ModelError, ModelFolder,
-    Network, Output, PackedBatch, loader::Loader, parts::dropped,
+    Before, Description, EncoderConfig, Family, HeadKind, LoadReport, ModelConfig, ModelError,
+    ModelFolder, Network, Output, PackedBatch, loader::Loader, parts::dropped,
 };
 
 /// Places of the dropouts of the head.
@@ -31,7 +35,7 @@ pub struct HeadSpec {
 pub struct SequenceModel {
     /// The encoder.
     pub encoder: Encoder,
-    /// The pooler of BERT and ALBERT, the dense layer of RoBERTa's and DistilBERT's heads.
+    /// The pooler of BERT and ALBERT, the dense layer of the heads of RoBERTa, DistilBERT and ELECTRA.
     pub dense: Linear,
     /// The outputs, `[hidden, outputs]`.
     pub classifier: Linear,
@@ -114,6 +118,7 @@ impl SequenceModel {
     /// Scores of the sequences, `[sequences, outputs]`, each through the adapters that the
     /// [batch](PackedBatch::with_adapters) chooses for it, or through those that are active.
     pub fn forward(&self, batch: &PackedBatch, context: &AdapterContext) -> Tensor<2> {
+        let batch = &*self.prepared(batch, context);
         self.scores(self.encoder.forward(batch, context), batch, context)
     }
 
@@ -129,12 +134,13 @@ impl SequenceModel {
         let config = self.config();
         let drop = |x, place| dropped(x, context, config.head_dropout, HEAD_PLACE + place);
         let first = match config.family {
-            Family::Roberta => drop(first, 0),
+            Family::Roberta | Family::Electra => drop(first, 0),
             _ => first,
         };
         let dense = self.dense.forward(first, context);
         let dense = match config.family {
             Family::DistilBert => relu(dense),
+            Family::Electra => kernels::gelu(dense, GeluKind::Erf),
             _ => dense.tanh(),
         };
         self.classifier.forward(drop(dense, 1), context)
@@ -144,6 +150,10 @@ impl SequenceModel {
 impl Network for SequenceModel {
     fn description(&self) -> &Description {
         &self.description
+    }
+
+    fn before(&self, context: &AdapterContext) -> Before {
+        self.encoder.before(context)
     }
 
     fn embed(&self, batch: &PackedBatch, context: &AdapterContext) -> Tensor<2> {

@@ -1,14 +1,14 @@
 use burn::{Tensor, module::Module};
 use peft_core::{
-    AdapterContext,
+    AdapterContext, InputRows, Slot,
     nn::{Embedding, Linear},
 };
 
 use super::Layer;
 use crate::{
-    EncoderConfig, ModelError, PackedBatch,
+    Before, EncoderConfig, ModelError, PackedBatch,
     loader::Loader,
-    parts::{LayerNorm, dropped, lookup},
+    parts::{LayerNorm, dropped, in_order, lookup},
 };
 
 /// Places of the dropouts outside of the layers, clear of those inside.
@@ -25,10 +25,12 @@ pub struct Encoder {
     pub token_type: Option<Embedding>,
     /// Norm of the embeddings.
     pub embedding_norm: LayerNorm,
-    /// From the width of the embeddings to that of the model, where they differ (ALBERT).
+    /// From the width of the embeddings to that of the model, where they differ (ALBERT, ELECTRA).
     pub projection: Option<Linear>,
     /// The distinct layers.
     pub layers: Vec<Layer>,
+    /// Puts rows before the embedded tokens of every sequence.
+    pub prompt: Slot<InputRows>,
     /// The architecture.
     #[module(skip)]
     pub config: EncoderConfig,
@@ -49,19 +51,37 @@ impl Encoder {
             layers: (0..config.distinct_layers)
                 .map(|index| layer(loader, index))
                 .collect::<Result<_, _>>()?,
+            prompt: Slot::new([config.embedding_size]),
             config: config.clone(),
         })
     }
 
     /// The last hidden states of all tokens, `[rows, hidden]`.
     pub fn forward(&self, batch: &PackedBatch, context: &AdapterContext) -> Tensor<2> {
+        let batch = &*batch.prepared(context, |context| self.before(context));
         (0..self.config.layers).fold(self.embed(batch, context), |x, depth| {
             self.block(depth, x, batch, context)
         })
     }
 
+    /// What adapters put before every sequence. Prefixes take no positions here: what sees the whole sequence at once has none
+    /// before it, as in AdapterHub's library.
+    pub fn before(&self, context: &AdapterContext) -> Before {
+        Before::of(&self.prompt, std::iter::empty(), context)
+    }
+
     /// What the first block reads, `[rows, hidden]`.
     pub fn embed(&self, batch: &PackedBatch, context: &AdapterContext) -> Tensor<2> {
+        let words = match batch.has_prompts() {
+            false => lookup(&self.word, batch.ids.clone(), context),
+            true => {
+                let tokens = self.word.forward(batch.ids.clone(), context);
+                let rows = batch.behind_prompts(tokens, context, |context| {
+                    self.prompt.pass(InputRows::default(), context)
+                });
+                in_order(rows)
+            }
+        };
         let context = &batch.of_tokens(context);
         let token_type = self.token_type.as_ref().map(|token_type| {
             let every_token_is_of_the_first = || Tensor::zeros([1], &batch.ids.device());
@@ -70,7 +90,7 @@ impl Encoder {
             lookup(token_type, ids, context)
         });
         let x = self.embedding_norm.forward_embeddings(
-            lookup(&self.word, batch.ids.clone(), context),
+            words,
             lookup(&self.position, batch.positions.clone(), context),
             token_type,
             context,

@@ -1,7 +1,6 @@
 use burn::{
     Tensor,
     module::{Module, Param},
-    tensor::Device,
 };
 use peft_core::{
     AdapterContext, Hidden, InitialState, Readout, ScannedStates, Slot,
@@ -9,8 +8,11 @@ use peft_core::{
     nn::{Linear, parameter},
 };
 
-use super::Conv1d;
-use crate::{MambaConfig, ModelError, PackedBatch, loader::Loader, parts::RmsNorm};
+use super::{
+    Conv1d,
+    start::{self, Start},
+};
+use crate::{MambaConfig, ModelError, PackedBatch, StateSpace, loader::Loader, parts::RmsNorm};
 
 /// One block: a selective state space after a norm and before the residual.
 #[derive(Module, Debug)]
@@ -98,16 +100,16 @@ impl MambaBlock {
         let both = self.in_proj.forward(read, context);
         let inner = both.clone().narrow(1, 0, channels);
         let gate = both.narrow(1, channels, channels);
-        let start = || self.start(&x.device(), config, context);
-        let from = match batch.states(depth, start) {
-            Some(known) => known.map(Some),
-            None => start().map(|one| {
-                one.map(|one| {
-                    let [a, b] = one.dims();
-                    one.reshape([1, a, b]).expand([batch.rows.len(), a, b])
-                })
-            }),
-        };
+        let slots = [&self.conv_start, &self.state_start, &self.affix];
+        let from = start::behind(batch, depth, || {
+            start::of_slots(slots, &x.device(), context, |rows, start, layout| {
+                let before = start[0].clone();
+                let last = self
+                    .space(rows.clone(), start, layout, config, context)
+                    .last;
+                [self.conv.inputs(rows, before, layout), last]
+            })
+        });
         let before = from[0].clone();
         let spaced = self.space(inner.clone(), from, &batch.rows, config, context);
         batch.put_states(depth, || {
@@ -127,48 +129,28 @@ impl MambaBlock {
         x + y
     }
 
-    /// What every sequence starts from, inputs of the convolution `[K − 1, D]` and states `[D, N]`: what the slots hold, and
-    /// behind it the rows that come before all others.
-    fn start(
-        &self,
-        device: &Device,
-        config: &MambaConfig,
-        context: &AdapterContext,
-    ) -> [Option<Tensor<2>>; 2] {
-        let of = |slot: &Slot<InitialState>| slot.pass(InitialState { state: None }, context);
-        let start = [of(&self.conv_start), of(&self.state_start)];
-        let Some(rows) = of(&self.affix) else {
-            return start;
-        };
-        let layout = RowLayout::new(vec![0, rows.dims()[0]], device);
-        let start = start.map(|one| one.map(|one| one.unsqueeze_dim(0)));
-        let before = start[0].clone();
-        let spaced = self.space(rows.clone(), start, &layout, config, context);
-        let inputs = self.conv.inputs(rows, before, &layout);
-        [inputs, spaced.last].map(|one| Some(one.squeeze_dim(0)))
-    }
-
     /// Convolution and scan of rows of channels `[rows, D]`, from earlier inputs and states on.
     fn space(
         &self,
         inner: Tensor<2>,
-        [before, initial]: [Option<Tensor<3>>; 2],
+        [before, initial]: Start<3>,
         rows: &RowLayout,
         config: &MambaConfig,
         context: &AdapterContext,
     ) -> Spaced {
-        let (rank, states) = (config.step_rank, config.states);
+        let states = config.states;
         let inner = kernels::silu(self.conv.forward(inner, before, rows, context));
         let chosen = self.x_proj.forward(inner.clone(), context);
-        let steps = self
-            .dt_proj
-            .forward(chosen.clone().narrow(1, 0, rank), context);
+        let rank = chosen.dims()[1] - 2 * states;
+        let part =
+            |from: usize, width: usize| normed(chosen.clone().narrow(1, from, width), config);
+        let steps = self.dt_proj.forward(part(0, rank), context);
         let ScannedStates { a_log, b, c, .. } = self.more_states.pass(
             ScannedStates {
                 x: inner.clone(),
                 a_log: parameter(&self.a_log, context),
-                b: chosen.clone().narrow(1, rank, states),
-                c: chosen.narrow(1, rank + states, states),
+                b: part(rank, states),
+                c: part(rank + states, states),
             },
             context,
         );
@@ -203,6 +185,20 @@ impl MambaBlock {
             last,
         }
     }
+}
+
+/// Step widths, `B` or `C` behind the norm that the family has there: `x / √(mean(x²) + ε)`. Step widths are normalised
+/// before their projection, as in transformers' passes without gradients and in llama.cpp; its fused kernel for training
+/// normalises them behind it.
+fn normed(x: Tensor<2>, config: &MambaConfig) -> Tensor<2> {
+    let StateSpace::Selective {
+        norms: Some(eps), ..
+    } = config.space
+    else {
+        return x;
+    };
+    let ones = Tensor::ones([x.dims()[1]], (&x.device(), x.dtype()));
+    kernels::rms_norm(x, ones, eps)
 }
 
 /// What convolution and scan give.

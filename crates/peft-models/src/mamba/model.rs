@@ -6,14 +6,14 @@ use burn::{
     tensor::{Device, FloatDType},
 };
 use peft_core::{
-    AdapterContext, Output,
+    AdapterContext, InputRows, Output, Slot,
     nn::{Embedding, Linear},
 };
 
-use super::MambaBlock;
+use super::MambaLayer;
 use crate::{
-    Description, HeadKind, LoadReport, MambaConfig, ModelConfig, ModelError, ModelFolder, Network,
-    PackedBatch,
+    Before, Description, HeadKind, LoadReport, MambaConfig, ModelConfig, ModelError, ModelFolder,
+    Network, PackedBatch,
     loader::Loader,
     parts::{RmsNorm, language_head},
 };
@@ -24,7 +24,9 @@ pub struct Mamba {
     /// Vectors of the tokens.
     pub embedding: Embedding,
     /// The blocks.
-    pub layers: Vec<MambaBlock>,
+    pub layers: Vec<MambaLayer>,
+    /// Puts rows before the embedded tokens of every sequence.
+    pub prompt: Slot<InputRows>,
     /// Norm after the last block.
     pub norm: RmsNorm,
     /// The architecture.
@@ -35,7 +37,8 @@ pub struct Mamba {
     dtype: FloatDType,
 }
 
-/// Mamba with the head that predicts the next token: HF's `MambaForCausalLM`.
+/// A stack of state spaces with the head that predicts the next token: HF's `MambaForCausalLM`, `Mamba2ForCausalLM` and
+/// `FalconMambaForCausalLM`.
 #[derive(Module, Debug)]
 pub struct MambaModel {
     /// The stack.
@@ -67,9 +70,10 @@ impl MambaModel {
             embedding: loader.embedding("backbone.embedding")?,
             layers: (0..config.layers)
                 .map(|index| {
-                    MambaBlock::load(&mut loader, &format!("backbone.layers.{index}"), config)
+                    MambaLayer::load(&mut loader, &format!("backbone.layers.{index}"), config)
                 })
                 .collect::<Result<_, _>>()?,
+            prompt: Slot::new([config.hidden_size]),
             norm: loader.rms_norm("backbone.norm", config.norm_eps, false)?,
             config: config.clone(),
             dtype: loader.dtype(),
@@ -95,10 +99,16 @@ impl Network for MambaModel {
         &self.description
     }
 
+    fn before(&self, context: &AdapterContext) -> Before {
+        Before::of(&self.backbone.prompt, std::iter::empty(), context)
+    }
+
     fn embed(&self, batch: &PackedBatch, context: &AdapterContext) -> Tensor<2> {
-        let context = &batch.of_tokens(context);
         let rows = self.backbone.embedding.forward(batch.ids.clone(), context);
-        rows.cast(self.backbone.dtype)
+        let rows = rows.cast(self.backbone.dtype);
+        batch.behind_prompts(rows, context, |context| {
+            self.backbone.prompt.pass(InputRows::default(), context)
+        })
     }
 
     fn block(

@@ -3,12 +3,14 @@
 mod decoder;
 mod encoder;
 mod mamba;
+mod mamba2;
 
 use peft_core::{AdapterSpec, Cost};
 
 pub use decoder::DecoderFlow;
 pub use encoder::EncoderFlow;
 pub use mamba::MambaFlow;
+pub use mamba2::Mamba2Flow;
 
 /// What a linear layer of a block carries.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]

@@ -113,22 +113,10 @@ const RULES: [Rule; 9] = [
         says: "to the same bits",
         before: "computed other bits with `recompute` for this method",
         matters: |config, run| {
-            let method = config.method.to_lowercase();
-            run.recomputed && (run.shares_layers || RECOMPUTED.contains(&method.as_str()))
+            let method = || by_name(&config.method).is_ok_and(Entry::recomputed_otherwise);
+            run.recomputed && (run.shares_layers || method())
         },
     },
-];
-
-/// Methods whose bits `recompute` changed.
-const RECOMPUTED: [&str; 8] = [
-    "adalora",
-    "c3a",
-    "deep_lora",
-    "fourierft",
-    "loca",
-    "lorta",
-    "sdctft",
-    "ssh",
 ];
 
 /// Which of two adapters is kept that are equal in the metric that selects, among the settings. The first version

@@ -7,5 +7,6 @@ mod sources;
 mod template;
 
 pub(crate) use read::{NamesOrPattern, NumbersOrRanges, layers, targets};
+pub use record::recorded;
 pub(crate) use record::{RECORD, recomputed, record};
 pub use sources::{Flag, Sources};

@@ -1,6 +1,9 @@
 //! The file beside an adapter that runs the same training again.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use peft_format::atomic::write_atomic_bytes;
 use serde_json::Value;
@@ -30,6 +33,23 @@ pub fn record(config: &RunConfig, rates: Option<&str>) -> Result<(), RunError> {
         peft_config::write(&values, &comment)
     );
     Ok(write_atomic_bytes(&path, text.as_bytes())?)
+}
+
+/// The file of settings that a run left in its folder: with it the run can be gone on with, or repeated.
+///
+/// # Errors
+/// If there is none.
+pub fn recorded(output: &Path) -> Result<PathBuf, RunError> {
+    let path = output.join(RECORD);
+    match path.is_file() {
+        true => Ok(path),
+        false => Err(RunError::Output {
+            folder: output.to_owned(),
+            problem: format!("there is no run to resume: it holds no {RECORD}"),
+            fix: "check `output`; to start a run, leave out `resume` and give `model` and `data`"
+                .into(),
+        }),
+    }
 }
 
 /// Whether the run that a folder records computes blocks again for their gradients.

@@ -139,6 +139,7 @@ pub fn convert(options: &ConvertOptions) -> Result<ConvertReport, RunError> {
     expect_ours(options.output, &names, options.overwrite)?;
     let task = TaskFile::read(options.adapter)?;
     let layout = folder.layout(head_of(&folder, Some(&loaded), task.as_ref()))?;
+    loaded.spread(method.as_ref(), &layout.sites)?;
     let places = Places::find(&folder, &layout, method.as_ref(), &loaded)?;
     let conversion = Conversion {
         options,

@@ -20,7 +20,7 @@ impl Generator<'_> {
         sequences: &mut [&mut Sequence<'_>],
         show: &mut dyn FnMut(usize, &str) -> ControlFlow<()>,
     ) -> Result<(), RunError> {
-        let longest = self.model.description().input.max_length;
+        let longest = self.longest();
         let mut room = ROWS;
         let (mut ids, mut starts, mut caches) = (Vec::new(), vec![0], Vec::new());
         // Sequences of which this pass reads the last token.

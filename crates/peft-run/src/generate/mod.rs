@@ -21,7 +21,7 @@ use std::{
 };
 
 use burn::tensor::Device;
-use peft_core::{AdapterChoice, AdapterRoster};
+use peft_core::{AdapterChoice, AdapterContext, AdapterRoster};
 use peft_data::TextTokenizer;
 use peft_models::{Model, Network, SequenceCache};
 
@@ -165,6 +165,18 @@ impl<'a> Generator<'a> {
         self.stop.is_some_and(|stop| stop.load(Ordering::SeqCst))
     }
 
+    /// The longest sequence that there are positions for, whatever adapter it chooses.
+    fn longest(&self) -> usize {
+        let context = AdapterContext::inference();
+        let names = self.roster.map(AdapterRoster::choices).unwrap_or_default();
+        let chosen = names.iter().map(|name| {
+            let choice = AdapterChoice::one(name);
+            self.model.room(&context.with_choice(choice))
+        });
+        let active = self.model.room(&context);
+        chosen.fold(active, usize::min)
+    }
+
     /// A sequence that begins with a prompt.
     fn begin(
         &self,
@@ -184,11 +196,11 @@ impl<'a> Generator<'a> {
                 "give some text",
             ));
         }
-        if ids.len() > input.max_length {
+        let longest = self.longest();
+        if ids.len() > longest {
             let problem = format!(
-                "{} tokens, but the model has positions for {}",
-                ids.len(),
-                input.max_length
+                "{} tokens, but the model has positions for {longest}",
+                ids.len()
             );
             return Err(fault(problem, "give a shorter one"));
         }

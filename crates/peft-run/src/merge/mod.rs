@@ -103,6 +103,17 @@ pub struct MergeReport {
 /// twentieth of a change in rounding; if files cannot be read or written, or the folder to write holds
 /// anything but a merge that may be replaced. An existing folder is kept then.
 pub fn merge(options: &MergeOptions) -> Result<MergeReport, RunError> {
+    merge_watched(options, &mut |_, _| ())
+}
+
+/// As [`merge`]; `done` is told after every tensor how many bytes of how many are written.
+///
+/// # Errors
+/// As [`merge`].
+pub fn merge_watched(
+    options: &MergeOptions,
+    done: &mut dyn FnMut(u64, u64),
+) -> Result<MergeReport, RunError> {
     let mut folder = ModelFolder::open(options.model)?;
     let (method, mut loaded) = read_with_method(options.adapter)?;
     if !options.any_base {
@@ -113,6 +124,7 @@ pub fn merge(options: &MergeOptions) -> Result<MergeReport, RunError> {
     let stored = TaskFile::read(options.adapter)?;
     let checkpoint = folder.checkpoint();
     let layout = folder.layout(head_of(&folder, Some(&loaded), stored.as_ref()))?;
+    loaded.spread(method.as_ref(), &layout.sites)?;
     let merged = merged_task(&folder, &loaded, stored.as_ref())?;
     let places = Places::find(&folder, &layout, method.as_ref(), &loaded)?;
     let output = options.output;
@@ -127,9 +139,15 @@ pub fn merge(options: &MergeOptions) -> Result<MergeReport, RunError> {
     }
     expect_replaceable(output, options.overwrite)?;
     let staged = AtomicDir::create(output)?;
+    let specs = specs(&folder, &places, options.dtype);
+    let size = |spec: &TensorSpec| {
+        let values: usize = spec.shape.iter().product();
+        (values * spec.dtype.bitsize() / 8) as u64
+    };
+    let (mut written, all) = (0, specs.iter().map(size).sum());
     let mut writer = ModelWriter::create(
         staged.path(),
-        specs(&folder, &places, options.dtype),
+        specs,
         &Metadata::from_iter([("format".to_owned(), "pt".to_owned())]),
         options.max_shard_size,
     )?;
@@ -147,7 +165,10 @@ pub fn merge(options: &MergeOptions) -> Result<MergeReport, RunError> {
         lost_most: None,
         largest_change: 0.0,
     };
-    while let Some((name, dtype)) = writer.next().map(|s| (s.name.clone(), s.dtype)) {
+    while let Some(spec) = writer.next() {
+        done(written, all);
+        written += size(spec);
+        let (name, dtype) = (spec.name.clone(), spec.dtype);
         if let Some(tensor) = places.replaced.get(&name) {
             let bytes = match dtype == tensor.dtype {
                 true => tensor.bytes.clone(),

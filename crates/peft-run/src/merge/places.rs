@@ -108,14 +108,21 @@ impl<'a> Places<'a> {
                 source,
             };
             places.adapted.insert(name, of(false, source));
-            let bias = format!("{path}.bias");
-            if site.kind.is_linear()
+            if let Some(bias) = bias_beside(site)
                 && let Some((name, source)) = stored(&bias)
             {
                 places.adapted.entry(name).or_insert(of(true, source));
             }
         }
         Ok(places)
+    }
+}
+
+/// The bias beside a weight that an adapter may imply a change of: a linear layer's or a norm's.
+fn bias_beside(site: &Site) -> Option<String> {
+    match site.kind {
+        SiteKind::Parameter => Some(format!("{}.bias", site.path.strip_suffix(".weight")?)),
+        kind => kind.is_linear().then(|| format!("{}.bias", site.path)),
     }
 }
 
@@ -160,8 +167,14 @@ pub fn change(
     if adapted.bias && !adapter.implies_bias() {
         return Ok(None);
     }
-    let bias = format!("{}.bias", adapted.site.path);
-    let loses_bias = adapter.implies_bias() && folder.find(&bias).is_none();
+    let bias = bias_beside(&adapted.site).and_then(|bias| folder.find(&bias));
+    // What only scales a bias loses nothing where there is none.
+    let adds_bias = || {
+        let zeros = Tensor::zeros([target.out_features], (device, target.dtype.into()));
+        let bias = adapter.effective_bias(zeros).into_data();
+        bias.iter::<f64>().any(|value| value != 0.0)
+    };
+    let loses_bias = adapter.implies_bias() && bias.is_none() && adds_bias();
     let before = base
         .to_float(name, target.dtype)
         .map_err(|error| match error {

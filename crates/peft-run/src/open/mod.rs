@@ -16,6 +16,7 @@ use crate::{
     BaseFile, BaseOptions, RunError, TaskFile,
     merge::saved_outputs,
     objective::{CAUSAL, has_labels, head_kind, label_names, likely_task, objective, task_of_type},
+    prepared::taken,
     text::tokenizer,
 };
 
@@ -76,10 +77,13 @@ pub fn open(options: &OpenOptions) -> Result<Adapted, RunError> {
         fit(&mut folder, loaded)?;
     }
     let loaded = adapter.as_ref().map(|(_, loaded)| loaded);
-    let task = match stored {
+    let mut task = match stored {
         Some(task) => task,
         None => infer_task(&folder, loaded, options.task, tokenizer.max_length())?,
     };
+    if let Some((method, _)) = &adapter {
+        leave_room(&mut task, method.as_ref(), &folder);
+    }
     expect_task(&task, options.task)?;
     let (model, report) = Model::load(&folder, task.head(), 0, options.device)?;
     set::expect_head("`model`", loaded, &report.created)?;
@@ -118,6 +122,15 @@ fn use_head_of(folder: &mut ModelFolder, adapter: Option<&LoadedAdapter>) {
         && outputs != saved
     {
         folder.drop_head();
+    }
+}
+
+/// Leave positions to what a method's adapters put before every sequence.
+fn leave_room(task: &mut TaskFile, method: &dyn Method, folder: &ModelFolder) {
+    let before = taken(method, folder);
+    if before > 0 {
+        let room = folder.config().max_length().saturating_sub(before);
+        task.max_length = task.max_length.min(room);
     }
 }
 

@@ -8,7 +8,9 @@ use peft_data::{Task, TextTokenizer};
 use peft_format::AdapterConfig;
 use peft_models::{Model, ModelFolder, Network};
 
-use super::{Tie, expect_task, fit_adapter, fit_tie, infer_task, read_with_method, use_head_of};
+use super::{
+    Tie, expect_task, fit_adapter, fit_tie, infer_task, leave_room, read_with_method, use_head_of,
+};
 use crate::{BaseFile, BaseOptions, RunError, TaskFile, objective::CAUSAL, text};
 
 /// What [`open_set`] is asked for.
@@ -101,6 +103,7 @@ pub fn open_set(options: &OpenSetOptions) -> Result<AdaptedSet, RunError> {
             Some(task) => task,
             None => infer_task(&folder, Some(&loaded), options.task, tokenizer.max_length())?,
         };
+        leave_room(&mut own, method.as_ref(), &folder);
         match &mut task {
             None => task = Some((name, own)),
             Some((first, shared)) => {

@@ -1,6 +1,7 @@
 //! What a run would train and cost, from the headers of its files.
 
 mod calibrate;
+mod footprint;
 mod memory;
 mod modules;
 mod time;
@@ -9,9 +10,11 @@ mod work;
 use std::collections::{BTreeMap, BTreeSet};
 
 use burn::tensor::Device;
+use indexmap::IndexMap;
 use peft_config::Problems;
 use peft_core::{
-    AdapterSpec, Fields, NameMap, add_others, is_saved, resolve_sites, shared_key, widest,
+    AdapterSpec, Fields, HostTensor, Method, NameMap, Site, add_others, is_saved, resolve_sites,
+    saved_beside_whole, shared_key, widest,
 };
 use peft_format::{
     Dtype, TensorInfo, TensorSpec,
@@ -23,6 +26,7 @@ use serde::Serialize;
 pub(crate) use self::calibrate::machine;
 pub use self::{
     calibrate::{Rates, calibrate},
+    footprint::{Footprint, SiteValues},
     memory::MemoryPlan,
     modules::{ModuleGroup, Unmatched},
     time::TimePlan,
@@ -175,7 +179,8 @@ impl Plan {
         let all: usize = adapters.map(|spec| spec.cost.parameters).sum();
         let trainable = all - copies;
         let head_parameters: usize = saved.iter().map(|(_, shape)| size(shape)).sum();
-        let work = Work::new(config, folder, &description, &layout, &specs, &full, data)?;
+        let before = choice.method.rows_before();
+        let work = Work::new(config, folder, &description, &specs, &full, before, data)?;
         let rates = Rates::cached(config.device, config.compute);
         let data = data.map(|data| DataPlan {
             rows: data.fit.len(),
@@ -194,12 +199,13 @@ impl Plan {
             head_parameters,
             total_parameters: layout.values() - shared_values + trainable,
             adapter_bytes: adapter_size(file_tensors(
+                choice.method.as_ref(),
                 &layout,
                 &description.names(),
                 &specs,
                 &shared,
                 &saved,
-            ))?,
+            )?)?,
             outputs: outputs(head),
             created,
             data,
@@ -253,12 +259,13 @@ fn targets(
 
 /// What the weight file will hold.
 fn file_tensors(
+    method: &dyn Method,
     layout: &ModelLayout,
     names: &NameMap,
     specs: &[Option<AdapterSpec>],
     shared: &Fields<TensorInfo>,
     saved: &[&(String, Vec<usize>)],
-) -> Vec<TensorSpec> {
+) -> Result<Vec<TensorSpec>, RunError> {
     let mut tensors = Vec::new();
     for (name, info) in shared {
         tensors.push(TensorSpec::new(
@@ -267,16 +274,31 @@ fn file_tensors(
             info.shape.clone(),
         ));
     }
+    let (whole, modules) = as_whole(method, layout, specs)?;
+    for (name, tensor) in &whole {
+        tensors.push(TensorSpec::new(
+            name.clone(),
+            tensor.dtype,
+            tensor.shape.clone(),
+        ));
+    }
     for (site, spec) in layout.sites.iter().zip(specs) {
+        if !whole.is_empty() && !modules.contains_key(&site.path) {
+            continue;
+        }
         for (suffix, info) in spec.iter().flat_map(|spec| &spec.tensors) {
-            let key = join_key(&site.path, suffix);
+            let key = join_key(method.file_module(&site.path), suffix);
             tensors.push(TensorSpec::new(key, info.dtype, info.shape.clone()));
         }
     }
+    let own_key = |module: &str, leaf: &str| match whole.is_empty() {
+        true => join_key(module, leaf),
+        false => saved_beside_whole(module, leaf),
+    };
     for (name, shape) in saved {
         if let Some((module, leaf)) = names.copy_of(name).and_then(|copy| copy.rsplit_once('.')) {
             tensors.push(TensorSpec::new(
-                join_key(module, leaf),
+                own_key(module, leaf),
                 Dtype::F32,
                 shape.clone(),
             ));
@@ -286,11 +308,43 @@ fn file_tensors(
         let adapted = sites.any(|(site, spec)| spec.is_some() && site.path == module);
         let key = match adapted && leaf == "bias" {
             true => bias_key(module),
-            false => join_key(module, leaf),
+            false => own_key(module, leaf),
         };
         tensors.push(TensorSpec::new(key, Dtype::F32, shape.clone()));
     }
-    tensors
+    Ok(tensors)
+}
+
+/// Tensors of the model as a whole, and those of each module.
+type ByWhole = (Fields<HostTensor>, IndexMap<String, Fields<HostTensor>>);
+
+/// What a file holds for the model as a whole, and the modules that it holds by themselves: of tensors of zeros.
+fn as_whole(
+    method: &dyn Method,
+    layout: &ModelLayout,
+    specs: &[Option<AdapterSpec>],
+) -> Result<ByWhole, RunError> {
+    let mut modules = IndexMap::new();
+    if method.whole_names().is_empty() {
+        return Ok((Fields::new(), modules));
+    }
+    for (site, spec) in layout.sites.iter().zip(specs) {
+        let Some(spec) = spec else { continue };
+        let zeros = spec.tensors.iter().map(|(suffix, info)| {
+            let tensor = HostTensor {
+                dtype: info.dtype,
+                shape: info.shape.clone(),
+                bytes: vec![0; info.byte_len().unwrap_or(0)],
+            };
+            (suffix.clone(), tensor)
+        });
+        modules.insert(site.path.clone(), zeros.collect());
+    }
+    let sites = layout.sites.iter();
+    let own = sites.filter(|site| method.site_kinds().contains(&site.kind));
+    let own: Vec<Site> = own.cloned().collect();
+    let whole = method.gather(&mut modules, &own)?;
+    Ok((whole, modules))
 }
 
 /// The head of the run's task as far as files tell; two labels where they do not.

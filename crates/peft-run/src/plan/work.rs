@@ -57,11 +57,12 @@ impl Work {
         run: &RunConfig,
         folder: &ModelFolder,
         description: &Description,
-        layout: &ModelLayout,
         specs: &[Option<AdapterSpec>],
         saved: &[String],
+        before: usize,
         data: Option<&Data>,
     ) -> Result<Self, RunError> {
+        let layout = &description.layout();
         let (mut tracked, mut kept_alone) = (false, 0);
         let mut blocks = Vec::with_capacity(description.depth);
         for depth in 0..description.depth {
@@ -84,17 +85,20 @@ impl Work {
             tracked = work.output_tracked;
             blocks.push(work);
         }
-        let longest = run.max_length.min(description.input.max_length);
+        // Rows of a prompt are computed with like tokens.
+        let room = description.input.max_length.saturating_sub(before);
+        let longest = run.max_length.min(room).saturating_add(before);
         let full = Batch {
             tokens: run.batch_size.saturating_mul(longest),
             squares: run.batch_size as f64 * (longest as f64).powi(2),
         };
         let (largest, mean) = match data {
             None => (full, full),
-            Some(data) => batches(run, data)?,
+            Some(data) => batches(run, data, before)?,
         };
         let lengths = data.map(|data| data.select.lengths());
-        let longest = lengths.and_then(|l| l.into_iter().max()).unwrap_or(longest);
+        let most = lengths.and_then(|l| l.into_iter().max());
+        let longest = most.map_or(longest, |most| most + before);
         let device = cpu()?;
         let (mut weights, mut loading) = (0, 0);
         let mut types = BTreeMap::new();
@@ -171,9 +175,10 @@ fn inserted<'a>(
     sites.filter_map(move |(site, spec)| Some(spec.as_ref().filter(|_| of_block(site))?.cost))
 }
 
-/// The largest batch of the first epoch, and the mean of all its batches.
-fn batches(run: &RunConfig, data: &Data) -> Result<(Batch, Batch), RunError> {
-    let lengths = data.fit.lengths();
+/// The largest batch of the first epoch, and the mean of all its batches. `before` are rows that come before those of every sequence.
+fn batches(run: &RunConfig, data: &Data, before: usize) -> Result<(Batch, Batch), RunError> {
+    let mut lengths = data.fit.lengths();
+    lengths.iter_mut().for_each(|length| *length += before);
     let plan = data.fit.plan(run.batch_size, run.seed, 0)?;
     let (mut largest, mut mean) = (Batch::default(), Batch::default());
     for rows in plan.iter_from(0) {

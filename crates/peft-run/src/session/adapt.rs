@@ -8,7 +8,7 @@ use peft_core::{
 };
 use peft_format::{AdapterConfig, TargetModules, TargetSpec, targets::Exclude};
 use peft_methods::Entry;
-use peft_models::{HeadKind, Model, ModelFolder, ModelLayout, Network, Role};
+use peft_models::{Description, HeadKind, Model, ModelFolder, ModelLayout, Network, Role};
 use serde_json::{Map, Value};
 
 use super::{names::expect_matches, phases::probe_batches, probe::Probe};
@@ -30,13 +30,24 @@ pub fn resolve(config: &RunConfig, folder: &ModelFolder, entry: &Entry) -> RunCo
         config.method_config = settings;
         // Settings that make no method are refused where it is made.
         if let Ok(method) = (entry.build)(&config.method_config) {
+            let description = folder.description();
+            let targets = |default| default_targets(description, default);
+            config
+                .method_config
+                .extend(method.config_of_targets(&targets));
+        }
+        if let Ok(method) = (entry.build)(&config.method_config) {
             let layout = folder.description().layout();
-            for (key, value) in method.config_of_model(&layout.sites) {
+            let named = |what| default_targets(folder.description(), what);
+            for (key, value) in method.config_of_model(&layout.sites, &named) {
                 let given = config.method_config.get(&key);
                 if given.is_none_or(Value::is_null) {
                     config.method_config.insert(key, value);
                 }
             }
+        }
+        // What follows from the model may say what is adapted.
+        if let Ok(method) = (entry.build)(&config.method_config) {
             resolve_targets(&mut config, folder, method.as_ref());
         }
     }
@@ -47,14 +58,27 @@ pub fn resolve(config: &RunConfig, folder: &ModelFolder, entry: &Entry) -> RunCo
 pub fn resolve_targets(config: &mut RunConfig, folder: &ModelFolder, method: &dyn Method) {
     if method.adapts_weights() && config.target_modules == TargetModules::Unspecified {
         let description = folder.description();
-        config.target_modules = match method.default_targets() {
-            DefaultTargets::Attention => description.default_targets(),
-            DefaultTargets::FeedForward => description.targets(Role::FEED_FORWARD),
-            DefaultTargets::AllLinear => TargetModules::AllLinear,
-            DefaultTargets::Named(names) => {
-                TargetModules::List(names.iter().map(|&name| name.to_owned()).collect())
-            }
+        // What is wrong with its own targets is told where adapters are made.
+        let own = method.own_targets(&description.layout().sites, folder.head_modules());
+        config.target_modules = match own {
+            Ok(Some(paths)) => TargetModules::List(paths),
+            _ => default_targets(description, method.default_targets()),
         };
+    }
+}
+
+/// What a family calls the targets that a method adapts by itself.
+pub fn default_targets(description: &Description, targets: DefaultTargets) -> TargetModules {
+    match targets {
+        DefaultTargets::Attention => description.default_targets(),
+        DefaultTargets::FeedForward => description.targets(Role::FEED_FORWARD),
+        DefaultTargets::KeysValuesInner => description.targets(Role::KEYS_VALUES_INNER),
+        DefaultTargets::Inner => description.targets(Role::INNER),
+        DefaultTargets::Norms => description.norms(),
+        DefaultTargets::AllLinear => TargetModules::AllLinear,
+        DefaultTargets::Named(names) => {
+            TargetModules::List(names.iter().map(|&name| name.to_owned()).collect())
+        }
     }
 }
 
@@ -126,6 +150,7 @@ impl Choice {
     ) -> Result<Self, RunError> {
         let (method, mut loaded) = read_with_method(path)?;
         fit_adapter(folder, &mut loaded)?;
+        loaded.spread(method.as_ref(), &folder.description().layout().sites)?;
         if !method.name().eq_ignore_ascii_case(&config.method) {
             return Err(RunError::setting(
                 "`method`",
@@ -138,6 +163,7 @@ impl Choice {
         settings.extend(config.method_config.clone());
         // With what concerns training only, which no adapter's file holds.
         let merged = (entry.build)(&settings)?;
+        let merged = merged.of_files().unwrap_or(merged);
         expect_settings(config, entry, &method.config(), &merged.config())?;
         let method = merged;
         if target_spec(config) != TargetSpec::new(TargetModules::Unspecified) {
@@ -180,6 +206,22 @@ impl Choice {
         }
         let description = folder.describe(head)?;
         let layout = description.layout();
+        if let Some(paths) = method.own_targets(&layout.sites, description.head_modules)? {
+            let own = TargetSpec {
+                modules: TargetModules::List(paths),
+                ..untargeted
+            };
+            if spec != own {
+                return Err(RunError::setting(
+                    "`target_modules`",
+                    format!(
+                        "the parts of {} have targets and layers of their own",
+                        method.name()
+                    ),
+                    "give them there",
+                ));
+            }
+        }
         // A head that is the table of tokens is saved as that.
         let as_one = saved_as_one(folder, &spec.modules_to_save);
         if let Some(tied) = folder.tied_head().filter(|_| !folder.is_parted()) {
@@ -285,10 +327,20 @@ fn configuration(
     spec: &TargetSpec,
     probe: Probe,
 ) -> Result<AdapterConfig, RunError> {
+    let mut spec = spec.clone();
+    // Files of the model as a whole say no targets where those are the method's own: PEFT knows none for them.
+    if let (false, DefaultTargets::Named(names), TargetModules::List(targets)) = (
+        method.whole_names().is_empty(),
+        method.default_targets(),
+        &spec.modules,
+    ) && targets == names
+    {
+        spec.modules = TargetModules::Unspecified;
+    }
     let mut builder = AdapterConfig::builder(method.peft_type())
         .task_type(Some(probe.objective.task_type()))
         .base_model(Some(&probe.config.model.to_string_lossy()))
-        .target(spec);
+        .target(&spec);
     for (key, value) in method.config() {
         builder = builder.field(&key, value);
     }

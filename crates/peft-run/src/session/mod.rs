@@ -35,7 +35,7 @@ use crate::{
 };
 
 pub(crate) use self::{
-    adapt::{Choice, Source, resolve, target_spec},
+    adapt::{Choice, Source, default_targets, resolve, target_spec},
     data::Data,
     output::{Claim, lock},
     select::EVAL_BATCH,

@@ -18,6 +18,7 @@ pub fn expect_matches(
     layout: &ModelLayout,
     heads: &[&str],
 ) -> Result<(), RunError> {
+    method.fits(&layout.sites)?;
     for name in &spec.modules_to_save {
         let one = std::slice::from_ref(name);
         if !layout

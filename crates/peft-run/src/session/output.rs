@@ -16,6 +16,7 @@ use crate::{
     occupied,
     report::{REPORT, worst::WORST},
     task,
+    tensorboard::EVENTS,
 };
 
 /// The output folder, before any work is done.
@@ -90,7 +91,7 @@ pub fn lock(log: &File, output: &Path) -> Result<(), RunError> {
 }
 
 /// What a run writes into its folder.
-const WRITTEN: [&str; 17] = [
+const WRITTEN: [&str; 18] = [
     "adapter_config.json",
     "adapter_model.safetensors",
     "README.md",
@@ -101,6 +102,7 @@ const WRITTEN: [&str; 17] = [
     "pearson.svg",
     "perplexity.svg",
     LOG,
+    EVENTS,
     REPORT,
     WORST,
     CHECKPOINT,
@@ -125,7 +127,7 @@ fn begun(output: &Path) -> bool {
     };
     let later = WRITTEN
         .iter()
-        .filter(|name| ![LOG, "run.toml"].contains(*name));
+        .filter(|name| ![LOG, EVENTS, "run.toml"].contains(*name));
     ours && later
         .map(|name| output.join(name))
         .all(|path| !path.exists())

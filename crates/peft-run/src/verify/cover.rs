@@ -11,7 +11,7 @@ use peft_format::{Dtype, TargetError, TargetModules, adapter::join_key, near};
 use peft_models::{ModelFolder, ModelLayout};
 
 use super::{VerifyReport, target_of};
-use crate::{RunError, merge::adapted_sites};
+use crate::{RunError, merge::adapted_sites, session::default_targets};
 
 /// Compare the adapter's modules with the base's and the configuration's; gives those whose tensors
 /// are whole, of the right shape and finite.
@@ -76,7 +76,7 @@ fn targeted(
 ) -> Result<BTreeSet<String>, RunError> {
     let mut spec = loaded.config.target().clone();
     if spec.modules == TargetModules::Unspecified {
-        spec.modules = folder.description().default_targets();
+        spec.modules = default_targets(folder.description(), method.default_targets());
     }
     let (named, heads) = (sites.iter().cloned(), folder.head_modules());
     match resolve_sites(named, &spec, method.site_kinds(), heads) {

@@ -43,6 +43,7 @@ pub fn verify(model: &Path, adapter: &Path, device: &Device) -> Result<VerifyRep
             ),
         );
     }
+    loaded.spread(method.as_ref(), &folder.description().layout().sites)?;
     let head = head_of(&folder, Some(&loaded), task.as_ref());
     let (layout, outputs) = (folder.layout(head)?, outputs(head));
     folder.check(&layout).map_err(|error| match folder.head() {

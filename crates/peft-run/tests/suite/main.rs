@@ -20,6 +20,7 @@ mod resume;
 mod selections;
 mod sets;
 mod sets_guide;
+mod several;
 mod sparse_runs;
 mod tiny;
 mod trace;

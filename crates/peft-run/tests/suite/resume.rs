@@ -133,9 +133,13 @@ fn interruptions_at_any_steps_and_threads_change_no_bit() {
 }
 
 /// Methods of state-space models.
-pub const OF_STATES: [&str; 6] = [
+pub const OF_STATES: [&str; 10] = [
     "sdt",
     "sdlora",
+    "ssm_components",
+    "lorap_x",
+    "sll_lora",
+    "prodial",
     "initial_state",
     "state_offset",
     "additional_scan",

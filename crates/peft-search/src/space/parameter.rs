@@ -200,6 +200,35 @@ impl Parameter {
         }
     }
 
+    /// The value that a text means, `true` or `on` of a flag.
+    ///
+    /// # Errors
+    ///
+    /// [`SearchError::Parameter`] of a text that is none of the parameter's values.
+    pub fn parse(&self, text: &str) -> Result<Value, SearchError> {
+        let number = || text.trim().parse::<f64>().ok();
+        let value = match (&self.domain, text.trim()) {
+            (Domain::Binary, "true" | "on" | "1") => Some(Value::Flag(true)),
+            (Domain::Binary, "false" | "off" | "0") => Some(Value::Flag(false)),
+            (Domain::Binary, _) => None,
+            (Domain::Categorical { .. }, text) => Some(Value::Choice(text.to_owned())),
+            (Domain::Integer { .. }, text) => text.parse().ok().map(Value::Integer),
+            (Domain::Ordinal { .. } | Domain::Real { .. }, _) => number().map(Value::Number),
+        };
+        let value = value.ok_or_else(|| self.refuse(format!("{text:?} is none of its values")))?;
+        self.level(&value).map(|_| value)
+    }
+
+    /// The value that changes nothing about a default, where there is one: on of a flag, a factor of 1.
+    pub fn neutral(&self) -> Option<Value> {
+        let value = match &self.domain {
+            Domain::Binary => Value::Flag(true),
+            Domain::Ordinal { .. } => Value::Number(1.0),
+            _ => return None,
+        };
+        self.level(&value).ok().map(|_| value)
+    }
+
     /// The level of a value: exact for flags, choices, integers and ordinals, the nearest level for real numbers.
     pub fn level(&self, value: &Value) -> Result<u32, SearchError> {
         let level = match (&self.domain, value) {

@@ -54,10 +54,13 @@ pub struct Description {
 }
 
 fn default_attempts() -> u32 {
-    3
+    Description::ATTEMPTS
 }
 
 impl Description {
+    /// How many workers may be lost with a trial where nothing is said.
+    pub const ATTEMPTS: u32 = 3;
+
     /// The description of a study of a problem, without a budget and pruning.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ mod rows;
 use askama::Template;
 
 use self::rows::Row;
+pub use self::rows::words;
 use super::Study;
 use crate::{Outcome, SearchError};
 
@@ -27,6 +28,7 @@ struct Page {
     facts: Vec<(&'static str, String)>,
     figures: Vec<Figure>,
     objectives: Vec<String>,
+    columns: Vec<String>,
     front: Vec<Row>,
     rows: Vec<Row>,
     settings: String,
@@ -63,6 +65,15 @@ fn duration(seconds: f64) -> String {
     }
 }
 
+/// What whoever ran the trials knows of them beside the journal: columns of the front's table.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Columns {
+    /// The columns' names.
+    pub names: Vec<String>,
+    /// Of trials on the front, by number, a text for each column.
+    pub values: std::collections::BTreeMap<u64, Vec<String>>,
+}
+
 impl Study {
     /// The study as a web page of its own: the front, the hypervolume over trials, learning curves, which parameters
     /// matter, what the configurations on the front have in common, and every trial. Of what is in the store now.
@@ -71,6 +82,15 @@ impl Study {
     ///
     /// Those of the store and its entries, and of the model's fit.
     pub fn to_html(&mut self) -> Result<String, SearchError> {
+        self.to_html_with(&Columns::default())
+    }
+
+    /// The same, with more columns in the table of the front.
+    ///
+    /// # Errors
+    ///
+    /// As [`to_html`](Self::to_html).
+    pub fn to_html_with(&mut self, columns: &Columns) -> Result<String, SearchError> {
         let status = self.status()?;
         let description = &self.description;
         let mut facts = vec![
@@ -114,7 +134,8 @@ impl Study {
                 .iter()
                 .map(|o| o.name.clone())
                 .collect(),
-            front: rows::front(self),
+            columns: columns.names.clone(),
+            front: rows::front(self, columns),
             rows: rows::all(self),
             settings,
         };

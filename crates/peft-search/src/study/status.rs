@@ -64,6 +64,15 @@ impl Study {
     /// Those of the store and its entries.
     pub fn status(&mut self) -> Result<Status, SearchError> {
         self.refresh()?;
+        self.standing()
+    }
+
+    /// How far it is, as of the last call that read the journal.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store.
+    pub fn standing(&self) -> Result<Status, SearchError> {
         let now = (self.clock)();
         let history = self.history();
         let count = |wanted: fn(&Outcome) -> bool| {
@@ -120,6 +129,30 @@ impl Study {
         let workers = running.iter().filter(|running| running.at_work).count();
         let left = (least - under_way.min(least)) / workers.max(1) as f64;
         least.is_finite().then_some(left)
+    }
+
+    /// As [`best`](Self::best), of the trials on the front: of equal ones the one that is better in the others.
+    ///
+    /// # Errors
+    ///
+    /// As [`best`](Self::best).
+    pub fn best_on_front(
+        &self,
+        objective: usize,
+        bounds: &[Bound],
+    ) -> Result<Option<&Trial>, SearchError> {
+        let Some(best) = self.best(objective, bounds)? else {
+            return Ok(None);
+        };
+        let front = self.history().front(&self.problem);
+        let scores = |trial: &Trial| match &trial.outcome {
+            Some(Outcome::Complete { measured }) => self.problem.scores(&trial.known, measured),
+            _ => Vec::new(),
+        };
+        let own = scores(best);
+        let no_worse = |row: &[f64]| row.iter().zip(&own).all(|(new, old)| new >= old);
+        let found = front.into_iter().find(|(_, row)| no_worse(row));
+        Ok(found.map(|(trial, _)| trial))
     }
 
     /// The complete trial that is best in an objective, of those within all bounds; of equal ones the first.

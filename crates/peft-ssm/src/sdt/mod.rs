@@ -16,7 +16,7 @@ use burn::{
 use peft_core::{
     AdapterError, AdapterSpec, Cost, DefaultTargets, DynAdapter, Fields, HostTensor, HostTensorExt,
     InitContext, Method, PhaseLength, PhaseSpec, Site, SiteKind, Target, WarmUpChoice, Warmed,
-    format::{Dtype, TensorInfo},
+    format::{Dtype, TargetModules, TensorInfo},
 };
 use serde_json::{Map, Value};
 
@@ -301,7 +301,26 @@ impl Method for SdtMethod {
         self.config.to_json()
     }
 
-    fn config_of_model(&self, sites: &[Site]) -> Map<String, Value> {
+    fn fits(&self, sites: &[Site]) -> Result<(), AdapterError> {
+        let mut decays = sites.iter().filter(|site| last(&site.path) == "A_log");
+        match decays.find(|site| site.shape.len() == 1) {
+            None => Ok(()),
+            Some(site) => Err(Self::fault(
+                format!(
+                    "`{}` is one number for all channels and states of a head, as in Mamba-2: there are no states to \
+                     choose from",
+                    site.path
+                ),
+                "use ssm_components or lora, or a model of type mamba or falcon_mamba",
+            )),
+        }
+    }
+
+    fn config_of_model(
+        &self,
+        sites: &[Site],
+        _: &dyn Fn(DefaultTargets) -> TargetModules,
+    ) -> Map<String, Value> {
         let states = sites.iter().find_map(|site| match site.shape.as_slice() {
             [_, states] if last(&site.path) == "A_log" => Some(*states),
             _ => None,

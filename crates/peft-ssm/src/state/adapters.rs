@@ -41,8 +41,16 @@ impl SlotAdapter for StateOffset {
     type Passing = Readout;
 
     fn forward(&self, passing: Readout, _: &AdapterContext) -> Tensor<2> {
-        let read = kernels::linear(passing.c, self.values.val().transpose(), None);
-        passing.y + read
+        let values = self.values.val();
+        let [channels, states] = values.dims();
+        let groups = passing.c.dims()[1] / states;
+        let width = channels / groups;
+        let read = (0..groups).map(|group| {
+            let c = passing.c.clone().narrow(1, group * states, states);
+            let own = values.clone().narrow(0, group * width, width);
+            kernels::linear(c, own.transpose(), None)
+        });
+        passing.y + Tensor::cat(read.collect(), 1)
     }
 
     fn cost(&self, widths: &[usize]) -> Cost {

@@ -5,7 +5,7 @@ use burn::{
 };
 use peft_core::{
     AdapterError, AdapterSpec, Cost, DefaultTargets, DynAdapter, Fields, HostTensor, InitContext,
-    Method, SiteKind, Target,
+    Method, Site, SiteKind, Target,
     kernels::{key_of, normal, uniform},
     own_settings,
 };
@@ -153,6 +153,20 @@ impl Method for StateMethod {
         let keys = Self::keys(self.kind).iter();
         keys.map(|key| ((*key).to_owned(), self.count.into()))
             .collect()
+    }
+
+    fn fits(&self, sites: &[Site]) -> Result<(), AdapterError> {
+        let has = |slot: &str| sites.iter().any(|site| site.path.ends_with(slot));
+        if self.kind == StateKind::AdditionalScan && has(".state_output") && !has(".more_states") {
+            return Err(AdapterError::Config {
+                method: self.kind.name().into(),
+                problem: "the states of this model are those of whole heads, as in Mamba-2, and no more can be put \
+                          beside them"
+                    .into(),
+                fix: "use state_offset or initial_state, or a model of type mamba or falcon_mamba".into(),
+            });
+        }
+        Ok(())
     }
 
     fn init(&self, target: &Target, start: &InitContext) -> Result<DynAdapter, AdapterError> {

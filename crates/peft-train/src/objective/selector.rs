@@ -51,24 +51,31 @@ impl Selector {
         &self.figure
     }
 
+    /// Whether less of the figure is better.
+    pub fn less_is_better(&self) -> bool {
+        less_is_better(&self.figure)
+    }
+
     /// Whether an evaluation is better than one before it; equal ones keep the earlier.
     pub fn better(&self, new: &Evaluation, old: &Evaluation) -> bool {
         let [now, before] = [new, old].map(|evaluation| self.of(evaluation));
         now > before || (self.by_loss && now == before && new.loss < old.loss)
     }
 
+    /// The figure of an evaluation as it is; no number where it has none.
+    pub fn value(&self, evaluation: &Evaluation) -> f64 {
+        match self.figure.as_str() {
+            "loss" => evaluation.loss,
+            figure => evaluation.metrics.get(figure).copied().unwrap_or(f64::NAN),
+        }
+    }
+
     /// The figure of an evaluation, more being better. One that is no number is worse than all others.
     fn of(&self, evaluation: &Evaluation) -> f64 {
-        let value = match self.figure.as_str() {
-            "loss" => Some(evaluation.loss),
-            figure => evaluation.metrics.get(figure).copied(),
-        };
-        let sign = if less_is_better(&self.figure) {
-            -1.0
-        } else {
-            1.0
-        };
-        let value = value.filter(|value| !value.is_nan());
-        value.map_or(f64::NEG_INFINITY, |value| sign * value)
+        let sign = if self.less_is_better() { -1.0 } else { 1.0 };
+        match self.value(evaluation) {
+            value if value.is_nan() => f64::NEG_INFINITY,
+            value => sign * value,
+        }
     }
 }

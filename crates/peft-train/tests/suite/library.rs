@@ -7,12 +7,14 @@ use burn::{
 };
 use peft_lowrank::{LoraConfig, LoraMethod};
 use peft_train::{
-    AdamWConfig, Schedule, ScheduleKind, TrainError, Trainer, TrainerConfig, TrainerState,
+    AdamW, AdamWConfig, ParameterStep, Schedule, ScheduleKind, TrainError, Trainer, TrainerConfig,
+    TrainerState,
     core::{
-        AttachOptions, NameMap, attach,
+        AdapterConfigExt, AdapterContext, AttachOptions, NameMap, attach,
         format::{AdapterConfig, TargetModules, TargetSpec},
         load_adapter, read_adapter, save_adapter,
     },
+    gradients,
 };
 
 use crate::common::{assert_close, cpu, values};
@@ -63,9 +65,8 @@ fn attach_train_save_and_load_on_a_model_of_ones_own() {
         targets: &targets,
         names: &names,
         modules_to_save: &saved,
-        heads: &["head"],
         seed: 3,
-        gradients: None,
+        ..AttachOptions::default()
     };
     let (mut model, report) = attach(base.clone(), &method, &options).unwrap();
     // ANCHOR_END: attach
@@ -107,14 +108,11 @@ fn attach_train_save_and_load_on_a_model_of_ones_own() {
     assert_eq!(frozen(&model), frozen(&base));
 
     // ANCHOR: files
-    let mut builder = AdapterConfig::builder("LORA").target(&TargetSpec {
+    let targets = TargetSpec {
         modules_to_save: saved.to_vec(),
         ..targets
-    });
-    for (key, value) in peft_train::core::Method::config(&method) {
-        builder = builder.field(&key, value);
-    }
-    let adapter_config = builder.build().unwrap();
+    };
+    let adapter_config = AdapterConfig::of(&method, &targets).unwrap();
     let out = tempfile::tempdir().unwrap();
     save_adapter(&model, out.path(), &adapter_config, &method, &names).unwrap();
 
@@ -140,6 +138,68 @@ fn attach_train_save_and_load_on_a_model_of_ones_own() {
         &values(model.forward(x)),
         1e-5,
     );
+}
+
+#[test]
+fn a_loop_of_ones_own_takes_the_steps_of_the_trainer() {
+    let device = cpu().autodiff();
+    let method = LoraMethod::new(LoraConfig::new(3, 6.0)).unwrap();
+    let (model, _) = attach(Own::new(&device), &method, &AttachOptions::default()).unwrap();
+    let x = Tensor::<2>::random([32, 7], Distribution::Default, &device);
+    let y = Tensor::<2>::random([32, 5], Distribution::Default, &device);
+    let config = TrainerConfig {
+        learning_rate: 1e-2,
+        head_learning_rate: 1e-2,
+        clip_norm: None,
+        optimizer: AdamWConfig::default(),
+        seed: 0,
+    };
+    let mut trainer = Trainer::new(config, Schedule::new(ScheduleKind::Constant, 0.0, 5));
+    let mut theirs = model.clone();
+    for _ in 0..5 {
+        let loss = |model: &Own, _: usize, _: &AdapterContext| {
+            Ok((
+                (model.forward(x.clone()) - y.clone()).powi_scalar(2).mean(),
+                1.0,
+            ))
+        };
+        theirs = trainer.step(theirs, &method, 1, loss).unwrap().0;
+    }
+    let mut model = model;
+    // ANCHOR: own-loop
+    let mut optimizer = AdamW::new(AdamWConfig::default());
+    let how = ParameterStep {
+        rate: 1e-2,
+        decays: true,
+    };
+    for _ in 0..5 {
+        let loss = (model.forward(x.clone()) - y.clone()).powi_scalar(2).mean();
+        let gradients = gradients(&model, &mut loss.backward());
+        model = optimizer.step(model, &gradients, 1.0, &|_| Some(how));
+    }
+    // ANCHOR_END: own-loop
+    let output = |model: &Own| values(model.forward(x.clone()));
+    assert_eq!(output(&model), output(&theirs));
+}
+
+#[test]
+fn a_device_without_autodiff_is_an_error() {
+    let device = cpu();
+    let method = LoraMethod::new(LoraConfig::new(3, 6.0)).unwrap();
+    let (model, _) = attach(Own::new(&device), &method, &AttachOptions::default()).unwrap();
+    let x = Tensor::<2>::random([4, 7], Distribution::Default, &device);
+    let config = TrainerConfig {
+        learning_rate: 1e-2,
+        head_learning_rate: 1e-2,
+        clip_norm: None,
+        optimizer: AdamWConfig::default(),
+        seed: 0,
+    };
+    let mut trainer = Trainer::new(config, Schedule::new(ScheduleKind::Constant, 0.0, 5));
+    let loss =
+        |model: &Own, _: usize, _: &AdapterContext| Ok((model.forward(x.clone()).mean(), 1.0));
+    let error = trainer.step(model, &method, 1, loss).unwrap_err();
+    assert!(error.to_string().contains("device.autodiff()"), "{error}");
 }
 
 #[test]

@@ -18,7 +18,7 @@ use peft_run::{
 
 use self::arm::Arm;
 use self::outcome::Outcome;
-use super::set_threads;
+use super::{print, set_threads};
 use crate::args::QuickstartArgs;
 use crate::{interrupt, model, progress};
 
@@ -57,12 +57,12 @@ fn classifier(args: &QuickstartArgs, offline: bool) -> Result<ExitCode> {
         overwrite: args.overwrite,
         device: args.compute.device,
     };
-    eprintln!("model: {}", job.model.display());
+    tell!("model: {}", job.model.display());
     let data = tweets::write(job.output)?;
     let stop = interrupt::watch()?;
     let mut marks = Vec::new();
     for arm in [Arm::HEAD, Arm::LORA] {
-        eprintln!("\n{}", arm.title);
+        tell!("\n{}", arm.title);
         let mut progress = progress::renderer(args.log_format, stop.clone());
         marks.push(arm.train_and_mark(&job, &data, &selected, progress.as_mut())?);
     }
@@ -80,12 +80,12 @@ fn classifier(args: &QuickstartArgs, offline: bool) -> Result<ExitCode> {
         &job.output.join("quickstart.svg"),
         plot::bars(&outcome).as_bytes(),
     )?;
-    print!("{}", summary(&job, &outcome, &merging));
-    print!("{}", next::classifier(&job.model, job.output)?);
+    let next = next::classifier(&job.model, job.output)?;
+    print(&(summary(&job, &outcome, &merging) + &next))?;
     if outcome.ahead() {
         return Ok(ExitCode::SUCCESS);
     }
-    eprintln!("peft: LoRA is not ahead of the head by more than two standard errors");
+    tell!("peft: LoRA is not ahead of the head by more than two standard errors");
     Ok(ExitCode::from(1))
 }
 

@@ -180,6 +180,12 @@ impl Reader {
         })
     }
 
+    /// Rows of all groups.
+    pub(crate) fn rows(&self) -> u64 {
+        let groups = self.metadata.groups.iter();
+        groups.fold(0, |sum, group| sum.saturating_add(group.rows))
+    }
+
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.metadata.columns.iter().map(|(name, _)| name.as_str())
     }

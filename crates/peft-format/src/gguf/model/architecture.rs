@@ -20,7 +20,7 @@ pub enum Architecture {
     Phi3,
     /// GPT-2.
     Gpt2,
-    /// Mamba.
+    /// Mamba, and FalconMamba.
     Mamba,
     /// Granite, the dense models. Of this architecture adapters alone are read and written.
     Granite,
@@ -162,6 +162,7 @@ impl Architecture {
             "mistral" => Some(Self::Llama),
             "gpt_neox" => Some(Self::GptNeoX),
             "gemma3_text" => Some(Self::Gemma3),
+            "falcon_mamba" => Some(Self::Mamba),
             // A `gemma3` of Hugging Face is the model with vision.
             "gemma3" | "gptneox" => None,
             other => Self::from_name(other),

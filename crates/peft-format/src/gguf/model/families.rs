@@ -77,10 +77,13 @@ pub(super) fn gpt2(b: &mut Builder, layers: u64) -> Result<()> {
 }
 
 pub(super) fn mamba(b: &mut Builder, layers: u64) -> Result<()> {
-    let key = b.key("ssm.dt_b_c_rms");
-    if b.file.boolean(&key)? == Some(true) {
-        let expected = "false: Mamba, not FalconMamba, which normalises B, C and the time step";
-        return Err(b.file.field(&key, expected, "true"));
+    // FalconMamba is written as Mamba; the ε of its norms of B, C and the time step is in no file, so that it is the default.
+    if b.file.boolean(&b.key("ssm.dt_b_c_rms"))? == Some(true) {
+        b.set("model_type", "falcon_mamba");
+        b.set(
+            "architectures",
+            serde_json::json!(["FalconMambaForCausalLM"]),
+        );
     }
     let (width, inner) = (b.size("embedding_length")?, b.size("ssm.inner_size")?);
     if !inner.is_multiple_of(width) {

@@ -1,15 +1,19 @@
 //! Models with a language head, of a checkpoint of which HF transformers computed the same.
 
+mod additive_runs;
 mod causal;
 mod gguf;
 mod interop;
 mod mamba;
 mod modules;
 mod options;
+mod prompts;
 mod quantised;
 mod runs;
 mod sdlora;
 mod smollm2;
+mod state_families;
+mod state_theory;
 
 use std::path::Path;
 

@@ -2,16 +2,21 @@
 
 use std::path::Path;
 
-use burn::tensor::FloatDType;
+use burn::{
+    Tensor,
+    module::{Module, ModuleVisitor, Param},
+    tensor::{FloatDType, Gradients},
+};
 use peft_run::{
     core::{
-        AdapterChoice,
+        AdapterChoice, AdapterContext, ParamPath,
         format::{AdapterConfig, Checkpoint, HostTensor},
         load_adapter_as, read_adapter, set_active,
     },
     methods,
     models::{Model, Network},
 };
+use peft_train::{NextToken, Objective};
 use serde_json::{Value, json};
 
 use super::{Texts, adapted, doubles, load, owned, write_adapter};
@@ -155,4 +160,183 @@ fn two_modules_of_a_set_are_switched_without_a_trace() {
     assert_eq!(none, without);
     let (_, large) = choose(model, AdapterChoice::one("large"));
     assert_eq!(large, alone[0]);
+}
+
+/// Write the modules beside the feed-forward parts of a case: the folder.
+fn write_beside(case: &str, dir: &Path) -> std::path::PathBuf {
+    let file = goldens()
+        .join("additive")
+        .join(format!("{case}.safetensors"));
+    let file = Checkpoint::open(&file).unwrap();
+    let cases = golden("additive/cases.json");
+    let settings = &cases["cases"][case];
+    let blocks = match settings["base"] == "llama_tiny" {
+        true => "model.layers",
+        false => "bert.encoder.layer",
+    };
+    let activation = match settings["activation"].as_str().unwrap() {
+        "silu" => "swish",
+        other => other,
+    };
+    let mut tensors = Vec::new();
+    for (place, _) in settings["places"].as_object().unwrap() {
+        let part = match place.as_str() {
+            "feed_forward" => String::new(),
+            part => format!("{part}."),
+        };
+        for layer in 0..2 {
+            for [theirs, ours] in TENSORS {
+                let tensor = owned(&file, &format!("{place}.{layer}.{theirs}"));
+                let slot = format!("{blocks}.{layer}.beside_feed_forward");
+                tensors.push((format!("{slot}.{part}{ours}"), tensor));
+            }
+        }
+    }
+    let places = &settings["places"];
+    let mut config = json!({
+        "target_modules": ["beside_feed_forward"], "non_linearity": activation, "scaling": settings["scale"],
+    });
+    let more = match places["feed_forward"].as_f64() {
+        Some(size) => json!({ "peft_type": "PARALLEL", "reduction_factor": 16.0 / (size + 0.5) }),
+        None => json!({
+            "peft_type": "SERIAL_PARALLEL", "serial_size": places["serial"], "parallel_size": places["parallel"],
+        }),
+    };
+    let config = config.as_object_mut().unwrap();
+    config.extend(more.as_object().unwrap().clone());
+    let folder = dir.join(case);
+    write_adapter(&folder, &Value::Object(config.clone()), tensors);
+    folder
+}
+
+#[test]
+fn modules_beside_feed_forward_parts_give_the_references_logits_and_gradients() {
+    let (dir, texts) = (tempfile::tempdir().unwrap(), texts());
+    for case in ["joint", "joint_llama", "parallel_llama"] {
+        let folder = write_beside(case, dir.path());
+        let file = goldens()
+            .join("additive")
+            .join(format!("{case}.safetensors"));
+        let file = Checkpoint::open(&file).unwrap();
+        let wanted = doubles(&file, "logits_f64");
+        let device = cpu();
+        for (dtype, tolerance) in [(FloatDType::F64, 1e-11), (FloatDType::F32, 5e-5)] {
+            let found = match case {
+                "joint" => {
+                    let model = crate::common::model("bert", dtype, &device);
+                    let config = AdapterConfig::read(&folder).unwrap();
+                    let method = methods::from_config(&config).unwrap();
+                    let adapter = read_adapter(&folder, config, method.as_ref()).unwrap();
+                    let (names, method) = (model.names(), method.as_ref());
+                    let loaded =
+                        peft_run::core::load_adapter(model, &adapter, method, &names, &device);
+                    crate::common::logits(&loaded.unwrap().0, "bert", &device)
+                }
+                _ => {
+                    let base = load(&goldens().join("llama_tiny"), dtype, &device);
+                    texts.logits(&adapted(base, &folder, &device), &device)
+                }
+            };
+            assert_close(case, &found, &wanted, tolerance);
+        }
+        if case == "joint" {
+            continue;
+        }
+        let device = device.autodiff();
+        let base = load(&goldens().join("llama_tiny"), FloatDType::F64, &device);
+        let model = adapted(base, &folder, &device);
+        let output = model.run(&texts.batch(&model, &device), &AdapterContext::inference());
+        let loss = NextToken.loss(output, texts.targets(&device));
+        let read = gradients_of(&model, &loss.backward());
+        assert_eq!(
+            read.len(),
+            8 * golden("additive/cases.json")["cases"][case]["places"]
+                .as_object()
+                .unwrap()
+                .len()
+        );
+        for (path, shape, found) in read {
+            let layer = if path.contains("layers.0.") { 0 } else { 1 };
+            let (_, field) = path.split_once(".adapter.").unwrap();
+            let (place, field) = field.split_once('.').unwrap_or(("feed_forward", field));
+            let [theirs, _] = TENSORS[FIELDS.iter().position(|one| *one == field).unwrap()];
+            let wanted = doubles(&file, &format!("gradient_f64.{place}.{layer}.{theirs}"));
+            // Files have weights as `[out, in]`.
+            let wanted: Vec<f64> = match shape.as_slice() {
+                [rows, columns] => (0..rows * columns)
+                    .map(|at| wanted[(at % columns) * rows + at / columns])
+                    .collect(),
+                _ => wanted,
+            };
+            assert_close(&path, &found, &wanted, 1e-10);
+        }
+    }
+}
+
+const FIELDS: [&str; 4] = ["down", "down_bias", "up", "up_bias"];
+
+/// Gradients of the fields of adapters, by path, with their shapes.
+fn gradients_of(model: &Model, gradients: &Gradients) -> Vec<(String, Vec<usize>, Vec<f64>)> {
+    struct Read<'a>(
+        ParamPath,
+        &'a Gradients,
+        Vec<(String, Vec<usize>, Vec<f64>)>,
+    );
+    impl ModuleVisitor for Read<'_> {
+        fn enter_module(&mut self, name: &str, container: &str) {
+            self.0.enter(name, container);
+        }
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.0.exit();
+        }
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if self.0.in_adapter() {
+                let gradient = param.base().grad(self.1).expect("every field is trained");
+                let shape = gradient.dims().to_vec();
+                self.2
+                    .push((self.0.text(), shape, crate::common::values(gradient)));
+            }
+        }
+    }
+    let mut read = Read(ParamPath::default(), gradients, Vec::new());
+    model.visit(&mut read);
+    read.2
+}
+
+#[test]
+fn folders_of_adapterhub_are_read() {
+    let (device, texts) = (cpu(), texts());
+    for case in [
+        "bert_seq",
+        "bert_double",
+        "bert_par",
+        "llama_seq",
+        "llama_double",
+        "llama_par",
+    ] {
+        let folder = goldens().join("adapterhub").join(case);
+        let expected = golden(&format!("adapterhub/{case}/expected.json"));
+        let wanted = crate::common::flat(&expected["logits_f64"]);
+        let found = match expected["base"] == "llama_tiny" {
+            true => {
+                let base = load(&goldens().join("llama_tiny"), FloatDType::F64, &device);
+                texts.logits(&adapted(base, &folder, &device), &device)
+            }
+            false => {
+                let model = crate::common::model("bert", FloatDType::F64, &device);
+                let config = AdapterConfig::read(&folder).unwrap();
+                let method = methods::from_config(&config).unwrap();
+                let adapter = read_adapter(&folder, config, method.as_ref()).unwrap();
+                let (names, method) = (model.names(), method.as_ref());
+                let loaded = peft_run::core::load_adapter(model, &adapter, method, &names, &device);
+                crate::common::logits(&loaded.unwrap().0, "bert", &device)
+            }
+        };
+        // The library computes norms in single precision.
+        assert_close(case, &found, &wanted, 1e-5);
+    }
+    // A module that reads the sum with the residual is none of ours.
+    let folder = goldens().join("adapterhub/llama_sum");
+    let error = AdapterConfig::read(&folder).unwrap_err().to_string();
+    assert!(error.contains("original_ln_before"), "{error}");
 }

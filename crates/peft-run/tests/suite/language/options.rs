@@ -467,7 +467,7 @@ fn what_has_no_meaning_is_refused() {
         ),
         (
             json!({ "targets": ["embed_tokens"], "trainable_token_indices": [3] }),
-            ["model.embed_tokens", "token by token"],
+            ["model.embed_tokens", "adapted twice"],
         ),
         (
             json!({ "targets": ["embed_tokens"], "lora_bias": true }),

@@ -2,12 +2,16 @@
 
 mod together;
 
-use burn::{module::Module, tensor::FloatDType};
+use burn::{
+    Tensor,
+    module::{Module, ModuleMapper, Param},
+    tensor::FloatDType,
+};
 use peft_lowrank::{LoraConfig, LoraMethod};
 use peft_run::{
     core::{
         AdapterChoice, AdapterContext, AdapterError, AdapterRoster, AttachOptions, BASE, Method,
-        attach, attach_as,
+        ParamPath, attach, attach_as,
         format::{AdapterConfig, AdapterFile, TargetModules, TargetSpec},
         load_adapter_as, read_adapter, save_adapter_as, set_active,
     },
@@ -87,10 +91,13 @@ fn rows_that_choose_their_adapters_get_the_logits_of_peft() {
 }
 
 #[test]
-fn rows_choose_poolers_and_heads() {
+fn rows_choose_poolers_norms_and_heads() {
     let device = cpu();
-    let model = goldens_set(FloatDType::F64);
-    let names = ["pooled", "upper", BASE, "pooled", "low"];
+    let method = LoraMethod::new(LoraConfig::new(2, 2.0)).unwrap();
+    let norm = ["embeddings.LayerNorm"];
+    let model = attached(goldens_set(FloatDType::F64), Some("norm"), &method, &norm);
+    let model = model.map(&mut Scaled(ParamPath::default()));
+    let names = ["pooled", "norm", BASE, "pooled", "low"];
     let batch = pack(model.config(), &rows(&json("cases.json"), "bert"), &device);
     let roster = AdapterRoster::of(&model);
     let batch = batch.with_adapters(&roster, &choices(&names)).unwrap();
@@ -101,6 +108,11 @@ fn rows_choose_poolers_and_heads() {
         let of_row = 3 * row..3 * (row + 1);
         assert_close(name, &mixed[of_row.clone()], &all[of_row], 1e-12);
     }
+    let alone = |name| {
+        let active = set_active(model.clone(), &AdapterChoice::one(name)).unwrap();
+        logits(&active, "bert", &device)
+    };
+    assert_ne!(alone("norm"), alone(BASE));
 }
 
 #[test]
@@ -144,22 +156,37 @@ fn what_cannot_be_chosen_is_refused() {
         .unwrap_err();
     assert!(error.to_string().contains("there is no head"), "{error}");
 
-    // A norm of its own can be switched to, but rows cannot choose it.
+    // A table of its own can be switched to, but rows cannot choose it.
     let method = LoraMethod::new(LoraConfig::new(2, 2.0)).unwrap();
-    let with = attached(
-        model.clone(),
-        Some("norm"),
-        &method,
-        &["embeddings.LayerNorm"],
-    );
+    let table = ["embeddings.word_embeddings"];
+    let with = attached(model.clone(), Some("table"), &method, &table);
     let roster = AdapterRoster::of(&with);
-    let error = batch().with_adapters(&roster, &choices(&["low", "norm", "low", "low", "low"]));
+    let error = batch().with_adapters(&roster, &choices(&["low", "table", "low", "low", "low"]));
     let error = error.unwrap_err().to_string();
     assert!(
-        error.contains("row by row") && error.contains("norm"),
+        error.contains("row by row") && error.contains("table"),
         "{error}"
     );
-    assert!(set_active(with, &AdapterChoice::one("norm")).is_ok());
+    assert!(set_active(with, &AdapterChoice::one("table")).is_ok());
+}
+
+/// Makes the saved copies of norms differ from the base's.
+struct Scaled(ParamPath);
+
+impl ModuleMapper for Scaled {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.0.enter(name, container);
+    }
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.0.exit();
+    }
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let path = self.0.text();
+        match path.contains("norm") && path.contains("adapter") && !path.contains("lora") {
+            true => param.map(|old| (old * 1.5 + 0.25).detach()),
+            false => param,
+        }
+    }
 }
 
 /// A model with fresh adapters on queries and values, and these modules in full.

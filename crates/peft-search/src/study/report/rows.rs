@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{duration, short, state};
+use super::{Columns, duration, short, state};
 use crate::study::Study;
 use crate::{Configuration, Origin, Outcome, Space, Trial, Value};
 
@@ -12,6 +12,7 @@ pub struct Row {
     pub state: &'static str,
     pub front: bool,
     pub values: Vec<String>,
+    pub more: Vec<String>,
     pub resource: String,
     pub seconds: String,
     pub origin: &'static str,
@@ -91,6 +92,7 @@ fn row(study: &Study, trial: &Trial, front: bool) -> Row {
         state: state(trial.outcome.as_ref()),
         front,
         values,
+        more: Vec::new(),
         resource: last.map_or_else(String::new, |(last, _)| last.to_string()),
         seconds: ended.map_or_else(String::new, |timing| duration(timing.seconds(0.0))),
         origin: match trial.origin {
@@ -108,12 +110,21 @@ fn row(study: &Study, trial: &Trial, front: bool) -> Row {
 }
 
 /// The front, best in its first objective first.
-pub fn front(study: &Study) -> Vec<Row> {
+pub fn front(study: &Study, columns: &Columns) -> Vec<Row> {
     let mut front = study.history().front(study.problem());
     front.sort_by(|a, b| b.1[0].total_cmp(&a.1[0]).then(a.0.number.cmp(&b.0.number)));
     front
         .into_iter()
-        .map(|(trial, _)| row(study, trial, true))
+        .map(|(trial, _)| {
+            let known = columns.values.get(&trial.number);
+            let text = |column: usize| known.and_then(|texts| texts.get(column)).cloned();
+            Row {
+                more: (0..columns.names.len())
+                    .map(|column| text(column).unwrap_or_else(|| "–".into()))
+                    .collect(),
+                ..row(study, trial, true)
+            }
+        })
         .collect()
 }
 

@@ -186,6 +186,10 @@ impl Method for SmtMethod {
         DefaultTargets::AllLinear
     }
 
+    fn counts_need_gradients(&self) -> bool {
+        self.config.pools != SmtPools::PerMatrix
+    }
+
     fn allot(
         &self,
         targets: &[Target],

@@ -17,7 +17,7 @@ use self::problems::Problem;
 use super::data::Files;
 use super::next;
 use crate::args::QuickstartArgs;
-use crate::commands::set_threads;
+use crate::commands::{print, set_threads};
 use crate::{interrupt, model, progress};
 
 /// Problems whose answers are shown: the first ones held out.
@@ -34,12 +34,12 @@ pub fn quickstart(args: &QuickstartArgs, offline: bool) -> Result<ExitCode> {
         None => model::smollm2(offline)?,
     };
     let output = args.output();
-    eprintln!("model: {}", base.display());
+    tell!("model: {}", base.display());
     measure::expect_chat(&base)?;
     let data = problems::write(&output)?;
     let stop = interrupt::watch()?;
     let adapter = output.join("lora");
-    eprintln!("\n1 of 3: LoRA on queries and values");
+    tell!("\n1 of 3: LoRA on queries and values");
     let mut progress = progress::renderer(args.log_format, stop.clone());
     train(&config(args, &base, &data, &adapter), progress.as_mut())?;
     let shown = problems::read(&data.held_out, SHOWN)?;
@@ -53,9 +53,9 @@ pub fn quickstart(args: &QuickstartArgs, offline: bool) -> Result<ExitCode> {
             stop: &stop,
         })
     };
-    eprintln!("\n2 of 3: the model as it was, on problems held out");
+    tell!("\n2 of 3: the model as it was, on problems held out");
     let before = look(None)?;
-    eprintln!("3 of 3: the model with LoRA, on the same problems");
+    tell!("3 of 3: the model with LoRA, on the same problems");
     let after = look(Some(&adapter))?;
     let outcome = Outcome::new(&before.rows, &after.rows);
     let examples = examples(shown, before.answers, after.answers);
@@ -64,12 +64,12 @@ pub fn quickstart(args: &QuickstartArgs, offline: bool) -> Result<ExitCode> {
         &output.join("quickstart.svg"),
         plot::bars(&outcome).as_bytes(),
     )?;
-    print!("{}", summary(&output, &outcome, &examples));
-    print!("{}", next::language(&base, &output)?);
+    let next = next::language(&base, &output)?;
+    print(&(summary(&output, &outcome, &examples) + &next))?;
     if outcome.better() {
         return Ok(ExitCode::SUCCESS);
     }
-    eprintln!("peft: the perplexity is not lower by more than its 95 % interval");
+    tell!("peft: the perplexity is not lower by more than its 95 % interval");
     Ok(ExitCode::from(1))
 }
 

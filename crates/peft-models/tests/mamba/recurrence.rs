@@ -1,14 +1,12 @@
 //! A tiny Mamba against a recurrence written out in double precision.
 
-mod common;
-
 use std::collections::BTreeMap;
 
 use burn::tensor::{Device, FloatDType};
 use peft_models::{HeadKind, Model};
 use serde_json::{Value, json};
 
-use common::{IDS, folder, logits};
+use super::common::{IDS, folder, logits};
 
 const E: usize = 8;
 const D: usize = 16;

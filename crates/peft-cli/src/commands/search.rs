@@ -1,0 +1,295 @@
+//! `peft search`: a study of runs.
+
+mod view;
+
+use std::{
+    io::{IsTerminal, stdout},
+    path::Path,
+    process::ExitCode,
+};
+
+use anyhow::{Result, bail, ensure};
+use peft_run::RunError;
+use peft_search::{
+    Bayes, Motpe, Nsga2, Outcome, Settings,
+    runs::{FrontEntry, RunStudy, RunsError, SearchConfig, SpaceChoice, View, Worked},
+    study::{Bound, Budget, Ending, Limit, Status, Study, words},
+};
+use serde_json::{Value, json};
+
+use self::view::Terminal;
+use super::{say, set_threads};
+use crate::{
+    args::{BeginArgs, Sampler, SearchArgs, SearchCommand, WorkerArgs},
+    interrupt, model,
+};
+
+/// Trials of a study that nothing else limits.
+const TRIALS: u64 = 50;
+
+/// `peft search` and what it does with a study that is there.
+pub fn search(args: &SearchArgs, offline: bool) -> Result<ExitCode> {
+    match &args.command {
+        None => begin(&args.begin, offline),
+        Some(SearchCommand::Worker(args)) => worker(args),
+        Some(SearchCommand::Status { folder, json }) => status(folder, *json),
+        Some(SearchCommand::Best {
+            folder,
+            max_parameters,
+        }) => best(folder, *max_parameters),
+        Some(SearchCommand::Report { folder }) => {
+            let path =
+                FrontEntry::write_report(folder, &mut Study::look(folder)?).map_err(told_as)?;
+            say(&path.display().to_string())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(SearchCommand::Enqueue { folder, values }) => enqueue(folder, values),
+    }
+}
+
+/// An error with what the command line makes of one of a run.
+fn told_as(error: RunsError) -> anyhow::Error {
+    match error {
+        RunsError::Run(error) => error.into(),
+        RunsError::Space(problems) => RunError::from(problems).into(),
+        RunsError::Setting { what, problem, fix } => RunError::Setting {
+            setting: what,
+            problem,
+            fix,
+        }
+        .into(),
+        other => other.into(),
+    }
+}
+
+/// What a search chooses by itself cannot be given.
+fn expect_free(args: &BeginArgs, space: &SpaceChoice) -> Result<()> {
+    let chosen = space.chosen();
+    let given = args
+        .run
+        .flags
+        .0
+        .iter()
+        .map(|flag| flag.name.replace('-', "_"));
+    let arguments = args.run.arguments.iter();
+    let arguments = arguments.filter_map(|one| Some(one.split_once('=')?.0.trim().to_owned()));
+    for name in given.chain(arguments) {
+        ensure!(
+            !chosen.contains(&name),
+            "--{}: a search of this space chooses it; leave it out{}",
+            name.replace('_', "-"),
+            match name.as_str() {
+                "method" => ", or name --methods",
+                _ => "",
+            }
+        );
+    }
+    Ok(())
+}
+
+fn begin(args: &BeginArgs, offline: bool) -> Result<ExitCode> {
+    let space = SpaceChoice::read(&args.space, &args.methods).map_err(told_as)?;
+    expect_free(args, &space)?;
+    let mut run = args.run.resolve()?;
+    if matches!(space, SpaceChoice::Workspace { .. }) && !run.method_config.is_empty() {
+        let keys: Vec<&str> = run.method_config.keys().map(String::as_str).collect();
+        bail!(
+            "{}: the settings of methods are what is searched; leave them out, or describe a space in a file",
+            keys.join(", ")
+        );
+    }
+    run.model = model::resolve(&run.model, offline)?;
+    set_threads(run.threads)?;
+    let limited = args.total_epochs.is_some() || args.time.is_some() || args.idle.is_some();
+    let budget = Budget {
+        trials: args.trials.or((!limited).then_some(TRIALS)),
+        resource: args.total_epochs,
+        seconds: args.time,
+        idle: args.idle,
+    };
+    let sampler = match args.sampler {
+        Sampler::Bayes => Settings::Bayes(Bayes {
+            initial: args.initial.unwrap_or(Bayes::default().initial),
+            ..Bayes::default()
+        }),
+        Sampler::Autopeft => Settings::Bayes(Bayes::autopeft()),
+        Sampler::Nsga2 => Settings::Nsga2(Nsga2::default()),
+        Sampler::Motpe => Settings::Motpe(Motpe::default()),
+        Sampler::Random => Settings::Random,
+    };
+    let output = run.output.clone();
+    let config = SearchConfig {
+        sampler,
+        seed: args.search_seed,
+        budget,
+        pruning: !args.no_pruning,
+        attempts: args.attempts,
+        reference: args.reference,
+        cache: args.trial_cache.clone(),
+        ..SearchConfig::new(run, space)
+    };
+    let stop = interrupt::watch()?;
+    let mut view = Terminal::new(args.log_format, stop);
+    let study = RunStudy::begin(&config, &mut view).map_err(told_as)?;
+    work(study, &mut view, &output)
+}
+
+fn worker(args: &WorkerArgs) -> Result<ExitCode> {
+    set_threads(args.threads)?;
+    let stop = interrupt::watch()?;
+    let mut view = Terminal::new(args.log_format, stop);
+    let study =
+        RunStudy::join(&args.study, args.trial_cache.as_deref(), &mut view).map_err(told_as)?;
+    work(study, &mut view, &args.study)
+}
+
+/// The worker's loop, then the front, unless others are still at work.
+fn work(mut study: RunStudy, view: &mut Terminal, folder: &Path) -> Result<ExitCode> {
+    view.stands(&study.study().standing()?);
+    let worked = study.work(view).map_err(told_as)?;
+    let status = study.study().standing()?;
+    let ending = match worked {
+        Worked::Interrupted => {
+            view.finish();
+            bail!(
+                "interrupted after {} trials: the same command goes on, and so does `peft search worker --study {}`",
+                status.spent.trials,
+                folder.display()
+            );
+        }
+        Worked::Ended(ending) => ending,
+    };
+    if let Ending::Halted { trial, reason } = &ending {
+        bail!("trial {trial} ended without values, and the study halts then: {reason}");
+    }
+    view.notice(&format!("the search is at its end: {}", told(&ending)));
+    let front = study.score(view).map_err(told_as)?;
+    view.finish();
+    let result = json!({
+        "output": folder,
+        "trials": status.spent.trials,
+        "hypervolume": status.hypervolume,
+        "front": front,
+        "report": folder.join("report.html"),
+    });
+    say(&result.to_string())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn told(ending: &Ending) -> &'static str {
+    match ending {
+        Ending::Spent(Limit::Trials) => "all its trials are done",
+        Ending::Spent(Limit::Resource) => "its passes over the data are done",
+        Ending::Spent(Limit::Seconds) => "its time is up",
+        Ending::Spent(Limit::Idle) => "its last trials did not move the front",
+        Ending::Exhausted => "every configuration has been tried",
+        Ending::Halted { .. } => "a trial ended without values",
+    }
+}
+
+fn status(folder: &Path, json: bool) -> Result<ExitCode> {
+    let mut study = Study::look(folder)?;
+    let status = study.status()?;
+    if json || !stdout().is_terminal() {
+        say(&serde_json::to_string(&status)?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut text = view::standing(&status, study.description().budget.trials);
+    for trial in &status.running {
+        let at = trial
+            .resource
+            .map_or(String::new(), |epoch| format!(", {epoch} epochs done"));
+        let who = match (&trial.worker, trial.at_work) {
+            (Some(worker), true) => format!("at worker {worker}"),
+            (Some(worker), false) => format!("left by worker {worker}, which is lost"),
+            (None, _) => "given to nobody".to_owned(),
+        };
+        text += &format!(
+            "\ntrial {} is {who} for {:.0} s{at}",
+            trial.trial, trial.seconds
+        );
+    }
+    say(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn best(folder: &Path, most: Option<u64>) -> Result<ExitCode> {
+    let study = Study::look(folder)?;
+    let problem = study.problem();
+    let values = problem.objectives().iter().position(|one| one.known);
+    let bounds: Vec<Bound> = values
+        .zip(most)
+        .map(|(objective, most)| Bound {
+            objective,
+            worst: most as f64,
+        })
+        .into_iter()
+        .collect();
+    let metric = problem.measured().first().copied().unwrap_or(0);
+    let Some(trial) = study.best_on_front(metric, &bounds)? else {
+        eprintln!(
+            "peft: no trial has ended{}",
+            most.map_or(String::new(), |most| format!(" with at most {most} values"))
+        );
+        return Ok(ExitCode::from(1));
+    };
+    let known = FrontEntry::read(folder).map_err(told_as)?;
+    let known = known.into_iter().find(|entry| entry.trial == trial.number);
+    let object = match known {
+        Some(entry) => {
+            let adapter = folder.join(&entry.adapter);
+            let mut object = serde_json::to_value(entry)?;
+            object["adapter"] = json!(adapter);
+            object
+        }
+        None => json!({
+            "trial": trial.number,
+            "values": trial.known.first(),
+            "selection": match &trial.outcome {
+                Some(Outcome::Complete { measured }) => measured.first().copied(),
+                _ => None,
+            },
+            "configuration": words(problem.space(), &trial.configuration),
+        }),
+    };
+    say(&object.to_string())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn enqueue(folder: &Path, values: &[String]) -> Result<ExitCode> {
+    let mut study = Study::look(folder)?;
+    let space = study.problem().space().clone();
+    let mut given = Vec::with_capacity(values.len());
+    for text in values {
+        let Some((name, value)) = text.split_once('=') else {
+            bail!("{text}: expected a value such as method=lora");
+        };
+        let known = space.parameters().iter().find(|one| one.name == name);
+        let Some(parameter) = known else {
+            let names = space.parameters().iter().map(|one| one.name.as_str());
+            bail!(
+                "{name}: the space has no such parameter; it has {}",
+                names.collect::<Vec<_>>().join(", ")
+            );
+        };
+        given.push((name, parameter.parse(value)?));
+    }
+    for parameter in space.parameters() {
+        let is_given = given.iter().any(|(name, _)| *name == parameter.name);
+        if let Some(value) = parameter.neutral().filter(|_| !is_given) {
+            given.push((&parameter.name, value));
+        }
+    }
+    let configuration = space.configuration(&given)?;
+    let words = words(&space, &configuration);
+    study.enqueue(configuration)?;
+    say(&json!({ "enqueued": words, "queue": study.history().queue().len() }).to_string())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A status as one of the lines of a log.
+fn object(event: &str, status: &Status) -> Value {
+    let mut object = json!(status);
+    object["event"] = event.into();
+    object
+}

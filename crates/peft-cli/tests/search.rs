@@ -1,0 +1,164 @@
+//! Searches from outside: killed at any moment, shared by workers, asked for what they found.
+
+mod common;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use common::{Workspace, done, peft, refused, stdout};
+use serde_json::Value;
+
+const PEFT: &str = env!("CARGO_BIN_EXE_peft");
+
+fn arguments(work: &Workspace, output: &Path, trials: u64) -> Vec<String> {
+    let (model, data) = (work.path("model"), work.path("rows.csv"));
+    let text = format!(
+        "search --model {} --data {} --task classify --output {} --methods lora,bottleneck,bitfit --trials {trials} \
+         --initial 3 --epochs 2 --batch-size 16 --max-length 24 --threads 1 --search-seed 5 --attempts 99 --log-format json",
+        model,
+        data,
+        output.display()
+    );
+    text.split_whitespace().map(str::to_owned).collect()
+}
+
+fn start(arguments: &[String]) -> Child {
+    let mut command = Command::new(PEFT);
+    let pipes = command
+        .args(arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    pipes.spawn().unwrap()
+}
+
+/// The journal without times and workers.
+fn events(folder: &Path) -> Vec<Value> {
+    let journal = fs::read_to_string(folder.join("journal.jsonl")).unwrap();
+    let lines = journal
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let events = lines.filter_map(|line| line.get("search").cloned());
+    events.collect()
+}
+
+fn kept(folder: &Path) -> Vec<u8> {
+    fs::read(folder.join("front.json")).unwrap()
+}
+
+/// `kill -9` at any moment leaves a folder from which the same command goes on to the same journal and front.
+#[test]
+fn a_killed_search_goes_on_to_the_same() {
+    let work = Workspace::new();
+    let [calm, killed] = ["calm", "killed"].map(|name| PathBuf::from(work.path(name)));
+    assert!(start(&arguments(&work, &calm, 6)).wait().unwrap().success());
+    let command = arguments(&work, &killed, 6);
+    let mut kills = 0;
+    loop {
+        let mut child = start(&command);
+        // A hindered machine may get nowhere between two kills: the last process is left to end.
+        if kills < 25 {
+            std::thread::sleep(Duration::from_millis(150 + 67 * (kills % 11)));
+            if child.try_wait().unwrap().is_none() {
+                child.kill().unwrap();
+                kills += 1;
+            }
+        }
+        match child.wait().unwrap().code() {
+            Some(0) => break,
+            Some(code) => panic!("the search ended with {code}"),
+            None => {}
+        }
+    }
+    assert!(kills > 0);
+    assert_eq!(events(&killed), events(&calm));
+    assert_eq!(kept(&killed), kept(&calm));
+}
+
+#[test]
+fn a_search_is_asked_for_what_it_found() {
+    let work = Workspace::new();
+    let folder = PathBuf::from(work.path("study"));
+    let path = folder.display().to_string();
+    let output = peft(
+        &arguments(&work, &folder, 5)
+            .iter()
+            .map(String::as_str)
+            .collect::<Vec<_>>(),
+    );
+    let log = String::from_utf8(output.stderr.clone()).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{log}");
+    let result: Value = serde_json::from_str(stdout(&output).trim()).unwrap();
+    assert_eq!(result["trials"], 5);
+    let lines: Vec<Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let ended = lines.iter().filter(|line| line["event"] == "trial");
+    assert_eq!(ended.count(), 5, "{log}");
+
+    let status: Value = serde_json::from_str(&done(&["search", "status", &path])).unwrap();
+    assert_eq!(status["spent"]["trials"], 5);
+    let best: Value = serde_json::from_str(&done(&["search", "best", &path])).unwrap();
+    let most = best["values"].as_f64().unwrap();
+    let adapter = PathBuf::from(best["adapter"].as_str().unwrap());
+    assert!(adapter.join("adapter_model.safetensors").exists());
+    let small = format!("{}", most as u64 - 1);
+    let smaller = peft(&["search", "best", &path, "--max-parameters", &small]);
+    if smaller.status.code() == Some(0) {
+        let smaller: Value = serde_json::from_str(&stdout(&smaller)).unwrap();
+        assert!(smaller["values"].as_f64().unwrap() < most);
+        assert!(smaller["selection"].as_f64() <= best["selection"].as_f64());
+    }
+    assert_eq!(
+        peft(&["search", "best", &path, "--max-parameters", "1"])
+            .status
+            .code(),
+        Some(1)
+    );
+    let report = done(&["search", "report", &path]);
+    assert!(fs::read_to_string(report.trim()).unwrap().contains("<svg"));
+
+    // What is put in the queue is tried next, by a worker that is told nothing but the folder.
+    let told = refused(&["search", "enqueue", &path, "methd=lora"]);
+    assert!(told.contains("methd"), "{told}");
+    done(&[
+        "search",
+        "enqueue",
+        &path,
+        "method=lora",
+        "size=0.25",
+        "layer_0=off",
+    ]);
+    let queued: Value = serde_json::from_str(&done(&["search", "status", &path])).unwrap();
+    assert_eq!(queued["queued"], 1);
+    let more = arguments(&work, &folder, 6);
+    done(&more.iter().map(String::as_str).collect::<Vec<_>>());
+    let last = events(&folder);
+    let last = last.iter().rfind(|line| line["event"] == "asked").unwrap();
+    assert_eq!(last["origin"], "enqueued");
+    // There is nothing left for a worker but to say so.
+    done(&["search", "worker", "--study", &path, "--threads", "1"]);
+}
+
+#[test]
+fn what_a_search_chooses_is_not_given() {
+    let work = Workspace::new();
+    let folder = PathBuf::from(work.path("study"));
+    let mut given = arguments(&work, &folder, 2);
+    given.extend(["--learning-rate".into(), "1e-3".into()]);
+    let given: Vec<&str> = given.iter().map(String::as_str).collect();
+    let told = refused(&given);
+    assert!(
+        told.contains("--learning-rate") && told.contains("chooses"),
+        "{told}"
+    );
+    let told = refused(&["search", "--space", "nowhere", "--output", "x"]);
+    assert!(told.contains("nowhere"), "{told}");
+    let told = refused(&["search", "status", "nowhere"]);
+    assert!(told.contains("study"), "{told}");
+    assert!(!folder.exists());
+}

@@ -1,0 +1,98 @@
+//! The folders of trials.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use peft_run::{RunFolder, RunStatus};
+
+use super::RunsError;
+
+const TRIALS: &str = "trials";
+
+/// What of a trial weighs anything, and is of use only while it runs or is on the front.
+const HEAVY: [&str; 3] = ["adapter_model.safetensors", "last", "checkpoint"];
+
+/// Folders of trials in that of a study.
+#[derive(Debug, Clone)]
+pub struct Folders {
+    root: PathBuf,
+}
+
+impl Folders {
+    pub fn new(study: &Path) -> Self {
+        Self {
+            root: study.join(TRIALS),
+        }
+    }
+
+    fn path(&self, trial: u64, attempt: u32) -> PathBuf {
+        self.root.join(match attempt {
+            0 => format!("{trial:06}"),
+            _ => format!("{trial:06}-{attempt}"),
+        })
+    }
+
+    /// The folder in which a worker goes on with a trial: where it was left, or a new one where a worker that was
+    /// taken for lost is still writing.
+    pub fn claim(&self, trial: u64, earlier: u32) -> PathBuf {
+        let last = (0..=earlier).rev().map(|attempt| self.path(trial, attempt));
+        let last = last.into_iter().find(|path| path.exists());
+        match last {
+            Some(path) if !is_at_work(&path) => path,
+            None => self.path(trial, 0),
+            Some(_) => self.path(trial, earlier),
+        }
+    }
+
+    /// All folders of a trial.
+    fn of(&self, trial: u64) -> Vec<PathBuf> {
+        let first = self.path(trial, 0);
+        let more = (1..).map(|attempt| self.path(trial, attempt));
+        let more = more.take_while(|path| path.exists());
+        std::iter::once(first)
+            .chain(more)
+            .filter(|path| path.exists())
+            .collect()
+    }
+
+    /// The folder of a trial's finished run, where its adapter is still kept.
+    pub fn finished(&self, trial: u64) -> Option<PathBuf> {
+        let all = self.of(trial).into_iter().rev();
+        all.into_iter().find(|path| {
+            let run = RunFolder::read(path);
+            path.join(HEAVY[0]).exists() && run.is_ok_and(|run| run.status == RunStatus::Finished)
+        })
+    }
+
+    /// Forget what a trial weighs; its log and its settings stay.
+    pub fn lighten(&self, trial: u64) {
+        for folder in self.of(trial).iter().filter(|path| !is_at_work(path)) {
+            for part in HEAVY {
+                let path = folder.join(part);
+                // Nothing depends on it: what is left takes room and no more.
+                let _ = match path.is_dir() {
+                    true => fs::remove_dir_all(&path),
+                    false => fs::remove_file(&path),
+                };
+            }
+        }
+    }
+
+    /// Remove a folder that cannot be gone on with.
+    pub fn clear(&self, folder: &Path) -> Result<(), RunsError> {
+        match fs::remove_dir_all(folder) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(RunsError::setting(
+                folder.display().to_string(),
+                format!("it cannot be removed: {error}"),
+                "make it writable",
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn is_at_work(folder: &Path) -> bool {
+    RunFolder::read(folder).is_ok_and(|run| run.status == RunStatus::Running)
+}

@@ -1,0 +1,325 @@
+//! Spaces that files describe.
+
+use std::{collections::HashMap, path::Path, sync::Mutex};
+
+use peft_config::{Document, Kind, Problem};
+use peft_run::{Prepared, RunConfig};
+use serde::Deserialize;
+use serde_json::{Map, Value as Json};
+
+use super::{RunSpace, RunsError};
+use crate::{Condition, Configuration, Domain, Parameter, SearchError, Space, Value};
+
+/// What stands before a setting of the method's own.
+const OF_METHOD: &str = "method_config";
+
+/// The space of a file, TOML or YAML: a list of `parameters`, each named as the setting that it gives, such as
+/// `learning_rate` or `method_config.r`, with one of
+///
+/// * `choices`: words or numbers without an order; of a setting that is a list, words such as `query,value`;
+/// * `values`: numbers in an order;
+/// * `low` and `high`, with `log` and `levels`: numbers between;
+/// * nothing: off or on.
+///
+/// `when = { method = ["lora"] }` lets it count only where another parameter, which comes earlier, has one of these
+/// values.
+#[derive(Debug)]
+pub struct FileSpace {
+    space: Space,
+    prepared: Prepared,
+    shared: RunConfig,
+    /// Values of adapters by what they depend on.
+    known: Mutex<HashMap<String, f64>>,
+}
+
+/// A parameter in a file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Given {
+    name: String,
+    choices: Option<Vec<Json>>,
+    values: Option<Vec<f64>>,
+    low: Option<f64>,
+    high: Option<f64>,
+    #[serde(default)]
+    log: bool,
+    levels: Option<u32>,
+    when: Option<Map<String, Json>>,
+}
+
+impl FileSpace {
+    /// The parameters of a file, as a study keeps them.
+    ///
+    /// # Errors
+    /// If the file cannot be read or is none of settings.
+    pub fn read(path: &Path) -> Result<Map<String, Json>, RunsError> {
+        let document = Document::read(path).map_err(peft_run::RunError::from)??;
+        Ok(document.values().clone())
+    }
+
+    /// The space of such parameters, on a prepared base and with settings that all trials share.
+    ///
+    /// # Errors
+    /// If the parameters contradict themselves, or name settings that a run does not have.
+    pub fn new(
+        given: &Map<String, Json>,
+        prepared: &Prepared,
+        shared: &RunConfig,
+    ) -> Result<Self, RunsError> {
+        let refuse =
+            |what: String, problem: String, fix: &str| Err(RunsError::setting(what, problem, fix));
+        if let Some(other) = given.keys().find(|key| *key != "parameters") {
+            return refuse(
+                format!("`{other}` of the space"),
+                "there is no such table".into(),
+                "write a list of `[[parameters]]`",
+            );
+        }
+        let Some(Json::Array(list)) = given.get("parameters") else {
+            return refuse(
+                "the space".into(),
+                "it has no parameters".into(),
+                "write a list of `[[parameters]]`",
+            );
+        };
+        let mut parameters: Vec<Parameter> = Vec::with_capacity(list.len());
+        for (at, one) in list.iter().enumerate() {
+            let read: Result<Given, _> = serde_json::from_value(one.clone());
+            let one = match read {
+                Ok(one) => one,
+                Err(error) => {
+                    let fix = "correct it; see the guide's page on searches";
+                    return refuse(
+                        format!("parameter {} of the space", at + 1),
+                        error.to_string(),
+                        fix,
+                    );
+                }
+            };
+            let condition = one.when.as_ref();
+            let condition = condition
+                .map(|when| one.condition(when, &parameters))
+                .transpose()?;
+            expect_setting(&one.name)?;
+            parameters.push(Parameter {
+                domain: one.domain()?,
+                name: one.name,
+                condition,
+            });
+        }
+        Ok(Self {
+            space: Space::new(parameters, Vec::new())?,
+            prepared: prepared.clone(),
+            shared: shared.clone(),
+            known: Mutex::default(),
+        })
+    }
+}
+
+impl Given {
+    fn refuse(&self, problem: impl Into<String>, fix: &str) -> RunsError {
+        RunsError::setting(
+            format!("parameter `{}` of the space", self.name),
+            problem,
+            fix,
+        )
+    }
+
+    fn domain(&self) -> Result<Domain, RunsError> {
+        let text = |value: &Json| match value {
+            Json::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        match (&self.choices, &self.values, self.low, self.high) {
+            (Some(choices), None, None, None) => Ok(Domain::Categorical {
+                choices: choices.iter().map(text).collect(),
+            }),
+            (None, Some(values), None, None) => Ok(Domain::Ordinal {
+                values: values.clone(),
+                absent: None,
+            }),
+            (None, None, Some(low), Some(high)) => {
+                let is_whole = |number: f64| number.fract() == 0.0 && number.abs() < 1e9;
+                match self.levels {
+                    None if is_whole(low) && is_whole(high) => Ok(Domain::Integer {
+                        low: low as i64,
+                        high: high as i64,
+                        log: self.log,
+                    }),
+                    levels => Ok(Domain::Real {
+                        low,
+                        high,
+                        log: self.log,
+                        levels: levels.unwrap_or(1 << 16),
+                    }),
+                }
+            }
+            (None, None, None, None) => Ok(Domain::Binary),
+            _ => Err(self.refuse(
+                "it says in several ways, or in half a way, what it can be",
+                "give `choices`, `values`, or `low` and `high`",
+            )),
+        }
+    }
+
+    fn condition(
+        &self,
+        when: &Map<String, Json>,
+        earlier: &[Parameter],
+    ) -> Result<Condition, RunsError> {
+        let one = when.iter().next().filter(|_| when.len() == 1);
+        let Some((parent, wanted)) = one else {
+            return Err(self.refuse("`when` names no parameter or several", "name one"));
+        };
+        let Some(found) = earlier.iter().find(|one| one.name == *parent) else {
+            let problem = format!("`when` names `{parent}`, which is no parameter before it");
+            return Err(self.refuse(problem, "name one that comes earlier"));
+        };
+        let wanted = match wanted {
+            Json::Array(all) => all.clone(),
+            one => vec![one.clone()],
+        };
+        let levels = wanted.iter().map(|value| {
+            let value = match (value, &found.domain) {
+                (other, Domain::Categorical { .. }) => Value::Choice(match other {
+                    Json::String(text) => text.clone(),
+                    other => other.to_string(),
+                }),
+                (Json::Bool(flag), _) => Value::Flag(*flag),
+                (number, Domain::Integer { .. }) => {
+                    Value::Integer(number.as_i64().unwrap_or(i64::MIN))
+                }
+                (number, _) => Value::Number(number.as_f64().unwrap_or(f64::NAN)),
+            };
+            found.level(&value)
+        });
+        Ok(Condition {
+            parent: parent.clone(),
+            levels: levels.collect::<Result<_, SearchError>>()?,
+        })
+    }
+}
+
+/// Refuse a name that is no setting of a run or of any method.
+fn expect_setting(name: &str) -> Result<(), RunsError> {
+    let known = match name
+        .strip_prefix(OF_METHOD)
+        .and_then(|rest| rest.strip_prefix('.'))
+    {
+        Some(own) => peft_run::methods::selectable().any(|entry| entry.keys.contains(&own)),
+        None => RunConfig::settings().iter().any(|one| one.key == name),
+    };
+    if known && !["model", "data", "output", "eval_data", "select_data"].contains(&name) {
+        return Ok(());
+    }
+    Err(RunsError::setting(
+        format!("parameter `{name}` of the space"),
+        "it is no setting that a search can give",
+        "name one of `peft config schema`, those of methods as method_config.NAME",
+    ))
+}
+
+/// How a setting is written, where that is known.
+fn kind(config: &RunConfig, name: &str) -> Option<Kind> {
+    match name
+        .strip_prefix(OF_METHOD)
+        .and_then(|rest| rest.strip_prefix('.'))
+    {
+        None => {
+            let found = RunConfig::settings().iter().find(|one| one.key == name);
+            Some(found?.kind.clone())
+        }
+        Some(own) => {
+            let entry = peft_run::methods::by_name(&config.method).ok()?;
+            let found = entry.settings().into_iter().find(|one| one.key == own);
+            Some(found?.kind)
+        }
+    }
+}
+
+impl RunSpace for FileSpace {
+    fn space(&self) -> &Space {
+        &self.space
+    }
+
+    fn settings(
+        &self,
+        shared: &RunConfig,
+        configuration: &Configuration,
+    ) -> Result<RunConfig, RunsError> {
+        self.space.check(configuration)?;
+        let mut config = shared.clone();
+        for (name, value) in self.space.values(configuration) {
+            let value = match value {
+                Value::Flag(flag) => Json::from(flag),
+                Value::Integer(whole) => Json::from(whole),
+                Value::Number(number) if number.fract() == 0.0 && number.abs() < 1e15 => {
+                    Json::from(number as i64)
+                }
+                Value::Number(number) => Json::from(number),
+                Value::Choice(text) => match kind(&config, name) {
+                    Some(kind) => kind.parse(&text),
+                    None => Json::from(text),
+                },
+            };
+            match name.split_once('.') {
+                Some((_, own)) => {
+                    config.method_config.insert(own.to_owned(), value);
+                }
+                None => {
+                    let mut all = serde_json::to_value(&config).unwrap_or_default();
+                    all[name] = value;
+                    config = serde_json::from_value(all).map_err(|error| {
+                        let origin = peft_config::Origin::Default;
+                        Problem::new(origin, name, error.to_string())
+                    })?;
+                }
+            }
+        }
+        Ok(config)
+    }
+
+    fn values(&self, configuration: &Configuration) -> f64 {
+        let Ok(config) = self.settings(&self.shared, configuration) else {
+            return self.most();
+        };
+        let key = serde_json::json!([
+            config.method,
+            config.method_config,
+            config.target_modules.to_string(),
+            config.exclude_modules.to_string(),
+            config.layers,
+            config.layers_pattern,
+        ])
+        .to_string();
+        let known = |all: &Mutex<HashMap<String, f64>>| {
+            let all = all
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            all.get(&key).copied()
+        };
+        if let Some(values) = known(&self.known) {
+            return values;
+        }
+        // What cannot be made is a trial that fails, and is as large as nothing that is tried again.
+        let footprint = self.prepared.footprint(&config);
+        let values = match footprint.map(|footprint| footprint.values()) {
+            Ok(0) | Err(_) => self.most(),
+            Ok(values) => values as f64,
+        };
+        let mut all = self
+            .known
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        all.insert(key, values);
+        values
+    }
+
+    fn most(&self) -> f64 {
+        self.prepared.parameters() as f64
+    }
+
+    fn starts(&self) -> Vec<Configuration> {
+        Vec::new()
+    }
+}

@@ -1,0 +1,350 @@
+//! A study of runs: begun, joined, worked on, scored.
+
+use std::{
+    cell::RefCell,
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use peft_run::{Metric, Prepared, RunConfig};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{
+    AutoPeftSpace, FileSpace, FrontEntry, RunSpace, RunsError, SearchConfig, SpaceChoice,
+    TrialCache, View, Workspace, folders::Folders, front::Scorer, trial::Runner, view::Told,
+};
+use crate::study::{DESCRIPTION, Description, Ending, Study, Worked as Done};
+use crate::{Asha, Configuration, Goal, Objective, Problem, Scale};
+
+/// How often a worker that waits for others looks what they have done.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// What trials depend on beside the study's own description, as that keeps it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Context {
+    /// The settings that trials share.
+    run: RunConfig,
+    /// Rows that only report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    report_rows: Option<PathBuf>,
+    /// What is searched.
+    #[serde(flatten)]
+    space: SpaceChoice,
+    /// The metric.
+    metric: String,
+    /// A digest of the contents of model and data.
+    contents: String,
+}
+
+/// How a worker's part in a study ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Worked {
+    /// There is nothing more to do: the study is at its end.
+    Ended(Ending),
+    /// It was asked to stop, and can go on.
+    Interrupted,
+}
+
+/// A study of runs in a folder, as one of its workers sees it.
+pub struct RunStudy {
+    folder: PathBuf,
+    study: Study,
+    prepared: Prepared,
+    space: Arc<dyn RunSpace>,
+    shared: RunConfig,
+    report_rows: Option<PathBuf>,
+    metric: Metric,
+    cache: Option<TrialCache>,
+}
+
+impl RunStudy {
+    /// Begin a study in the output folder of the settings, or go on with the one that is there. Its budget may be
+    /// another one than before; nothing else may.
+    ///
+    /// # Errors
+    /// If a setting, the base or the data makes no sense, or the folder holds something else.
+    pub fn begin(config: &SearchConfig, view: &mut dyn View) -> Result<Self, RunsError> {
+        let folder = config.run.output.clone();
+        if folder.as_os_str().is_empty() {
+            return Err(RunsError::setting(
+                "`output`",
+                "not given",
+                "give a folder to write",
+            ));
+        }
+        expect_vacant(&folder)?;
+        let shared = config.shared();
+        let prepared = Prepared::new(&shared)?;
+        let metric = prepared.metric(&shared)?;
+        let space = space(&config.space, &prepared, &shared, view)?;
+        let epochs = SearchConfig::epochs(&shared);
+        if epochs.is_none() && config.budget.resource.is_some() {
+            return Err(RunsError::setting(
+                "`total_epochs`",
+                "trials are not measured after each pass over the data",
+                "give whole `epochs` and no `steps`, or limit trials or time",
+            ));
+        }
+        let worst = match config.reference {
+            Some(worst) => worst,
+            None => reference(&prepared, &metric)?,
+        };
+        let problem = problem(&space, &metric, [space.most(), worst])?;
+        let context = Context {
+            run: shared.clone(),
+            report_rows: config.report_rows(),
+            space: config.space.clone(),
+            metric: metric.name.clone(),
+            contents: prepared.contents(),
+        };
+        let name = name(&shared, &config.space);
+        let description = Description {
+            full: epochs,
+            pruning: epochs
+                .filter(|all| config.pruning && *all > 1)
+                .map(|most| Asha {
+                    most,
+                    ..Asha::default()
+                }),
+            budget: config.budget,
+            attempts: config.attempts,
+            context: match serde_json::to_value(&context) {
+                Ok(Value::Object(map)) => map,
+                _ => Map::new(),
+            },
+            ..Description::new(name, &problem, config.sampler.clone(), config.seed)?
+        };
+        let mut study = Study::begin(&folder, description, problem)?;
+        for start in space.starts() {
+            let history = study.history();
+            if history.trials().is_empty() && !history.has(&start) {
+                study.enqueue(start)?;
+            }
+        }
+        Ok(Self {
+            folder,
+            study,
+            prepared,
+            space,
+            shared,
+            report_rows: context.report_rows,
+            metric,
+            cache: config.cache.as_deref().map(TrialCache::new),
+        })
+    }
+
+    /// Join a study that was begun, as a worker. Model and data are read from where they were then.
+    ///
+    /// # Errors
+    /// If there is no study of runs in the folder, or model or data are others by now.
+    pub fn join(
+        folder: &Path,
+        cache: Option<&Path>,
+        view: &mut dyn View,
+    ) -> Result<Self, RunsError> {
+        let description = Description::read(folder)?;
+        let context = Value::Object(description.context.clone());
+        let context: Context = serde_json::from_value(context).map_err(|error| {
+            RunsError::setting(
+                folder.display().to_string(),
+                format!("its study is not one of runs: {error}"),
+                "give the folder that `peft search` wrote",
+            )
+        })?;
+        let shared = context.run;
+        let prepared = Prepared::new(&shared)?;
+        if prepared.contents() != context.contents {
+            return Err(RunsError::setting(
+                folder.display().to_string(),
+                "its study was begun with other contents of the model or the data",
+                "put back what was there, or begin another study",
+            ));
+        }
+        let metric = prepared.metric(&shared)?;
+        let space = space(&context.space, &prepared, &shared, view)?;
+        let worst = description.reference.get(1).copied().unwrap_or(f64::NAN);
+        let problem = problem(&space, &metric, [space.most(), worst])?;
+        Ok(Self {
+            study: Study::open(folder, problem)?,
+            folder: folder.to_owned(),
+            prepared,
+            space,
+            shared,
+            report_rows: context.report_rows,
+            metric,
+            cache: cache.map(TrialCache::new),
+        })
+    }
+
+    /// The study.
+    pub fn study(&self) -> &Study {
+        &self.study
+    }
+
+    /// The space.
+    pub fn space(&self) -> &dyn RunSpace {
+        self.space.as_ref()
+    }
+
+    /// The settings of a configuration's run.
+    ///
+    /// # Errors
+    /// Those of [`RunSpace::settings`].
+    pub fn settings(&self, configuration: &Configuration) -> Result<RunConfig, RunsError> {
+        self.space.settings(&self.shared, configuration)
+    }
+
+    /// Run trials until there is nothing more to do, or `view` asks to stop.
+    ///
+    /// # Errors
+    /// If the study cannot be written, or something goes wrong that is no trial's fault: the trial is left for the next
+    /// worker.
+    pub fn work(&mut self, view: &mut dyn View) -> Result<Worked, RunsError> {
+        let folders = Folders::new(&self.folder);
+        let mut told = Told::of(&self.study);
+        let mut light = BTreeSet::new();
+        let view = RefCell::new(view);
+        let mut runner = Runner {
+            prepared: &self.prepared,
+            space: self.space.as_ref(),
+            shared: &self.shared,
+            folders: &folders,
+            metric: &self.metric,
+            cache: self.cache.as_ref(),
+            epochs: self.study.description().full,
+            view: &view,
+            fatal: None,
+        };
+        let mut proceed = |study: &Study| {
+            told.tell(study, &mut **view.borrow_mut());
+            lighten(study, &folders, &mut light);
+            !view.borrow().should_stop()
+        };
+        let done = self.study.work(&mut runner, PATIENCE, &mut proceed);
+        let fatal = runner.fatal.take();
+        self.study.refresh()?;
+        proceed(&self.study);
+        match (done, fatal) {
+            (_, Some(error)) => Err(error),
+            (done, None) => Ok(match done? {
+                Done::Ended(ending) => Worked::Ended(ending),
+                Done::Interrupted => Worked::Interrupted,
+            }),
+        }
+    }
+
+    /// Score the front by the rows that only report, and write `front.json` and `report.html` into the study's folder.
+    ///
+    /// # Errors
+    /// If the rows do not fit the model, or a file cannot be read or written.
+    pub fn score(&mut self, view: &mut dyn View) -> Result<Vec<FrontEntry>, RunsError> {
+        let folders = Folders::new(&self.folder);
+        let scorer = Scorer {
+            folder: &self.folder,
+            prepared: &self.prepared,
+            space: self.space.as_ref(),
+            shared: &self.shared,
+            folders: &folders,
+            rows: self.report_rows.as_deref(),
+        };
+        scorer.score(&mut self.study, view)
+    }
+}
+
+/// Forget what ended trials weigh that are not on the front: none of them ever comes to be there.
+fn lighten(study: &Study, folders: &Folders, done: &mut BTreeSet<u64>) {
+    let front = study.history().front(study.problem());
+    let front: BTreeSet<u64> = front.iter().map(|(trial, _)| trial.number).collect();
+    for trial in study.history().trials() {
+        let number = trial.number;
+        if trial.outcome.is_some() && !front.contains(&number) && done.insert(number) {
+            folders.lighten(number);
+        }
+    }
+}
+
+/// Refuse a folder that holds something else than a study.
+fn expect_vacant(folder: &Path) -> Result<(), RunsError> {
+    let holds = std::fs::read_dir(folder).is_ok_and(|mut inside| inside.next().is_some());
+    if !holds || folder.join(DESCRIPTION).exists() {
+        return Ok(());
+    }
+    Err(RunsError::setting(
+        folder.display().to_string(),
+        "it holds something else than a study",
+        "choose another `output`",
+    ))
+}
+
+fn space(
+    choice: &SpaceChoice,
+    prepared: &Prepared,
+    shared: &RunConfig,
+    view: &mut dyn View,
+) -> Result<Arc<dyn RunSpace>, RunsError> {
+    Ok(match choice {
+        SpaceChoice::Workspace { methods } => {
+            let space = Workspace::new(prepared, shared, methods)?;
+            let names: Vec<&str> = space.left_out().iter().map(|one| one.method).collect();
+            if !names.is_empty() {
+                view.notice(&format!(
+                    "not searched, for they do not fit this model: {} (named in `methods`, each tells why)",
+                    names.join(", ")
+                ));
+            }
+            Arc::new(space)
+        }
+        SpaceChoice::Autopeft => Arc::new(AutoPeftSpace::new(prepared, shared)?),
+        SpaceChoice::File { given } => Arc::new(FileSpace::new(given, prepared, shared)?),
+    })
+}
+
+fn problem(
+    space: &Arc<dyn RunSpace>,
+    metric: &Metric,
+    reference: [f64; 2],
+) -> Result<Problem, RunsError> {
+    let goal = match metric.less_is_better {
+        true => Goal::Minimise,
+        false => Goal::Maximise,
+    };
+    let objectives = vec![
+        Objective::known("values", Goal::Minimise, Scale::Log10),
+        Objective::measured(&metric.name, goal),
+    ];
+    let known = space.clone();
+    Ok(Problem::new(
+        space.space().clone(),
+        objectives,
+        Some(reference.to_vec()),
+        move |configuration| vec![known.values(configuration)],
+    )?)
+}
+
+/// The worst value of a metric that counts for anything.
+fn reference(prepared: &Prepared, metric: &Metric) -> Result<f64, RunsError> {
+    if metric.less_is_better {
+        return Ok(metric.of(&prepared.unadapted()?));
+    }
+    Ok(match metric.name.as_str() {
+        "accuracy" => prepared.majority().unwrap_or(0.0),
+        _ => 0.0,
+    })
+}
+
+/// What reports call a study.
+fn name(shared: &RunConfig, space: &SpaceChoice) -> String {
+    let file = |path: &Path| {
+        let name = path.file_name().unwrap_or(path.as_os_str());
+        name.to_string_lossy().into_owned()
+    };
+    format!(
+        "Search of the space {} on {} with {}",
+        space.name(),
+        file(&shared.model),
+        file(&shared.data)
+    )
+}

@@ -1,0 +1,7 @@
+//! Near-diagonal transforms of projections.
+
+mod adapter;
+mod method;
+
+pub use adapter::ProDial;
+pub use method::{ProDialConfig, ProDialMethod};
