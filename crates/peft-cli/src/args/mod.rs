@@ -58,7 +58,7 @@ pub enum Command {
     Chat(Box<ChatArgs>),
     /// Write an adapter into its base, as a model folder.
     Merge(MergeArgs),
-    /// Write an adapter as LoRA for other programs: PEFT, MLX-LM, llama.cpp.
+    /// Write an adapter for other programs: as LoRA for PEFT, MLX-LM and llama.cpp, bottlenecks for AdapterHub.
     Convert(ConvertArgs),
     /// Write the report of a run, one page of HTML, into its folder.
     Report {
@@ -488,10 +488,10 @@ pub struct ConvertArgs {
     /// Hugging Face model folder, GGUF file, or name on the hub: the base that the adapter was trained on.
     #[arg(long, value_name = "MODEL")]
     pub model: PathBuf,
-    /// Adapter folder, of PEFT or of MLX-LM.
+    /// Adapter folder, of PEFT, MLX-LM or AdapterHub.
     #[arg(long, value_name = "DIR")]
     pub adapter: PathBuf,
-    /// Whose files to write: lora (Hugging Face PEFT), mlx (MLX-LM) or gguf (llama.cpp: adapter.gguf).
+    /// Whose files to write: lora (Hugging Face PEFT), mlx (MLX-LM), gguf (llama.cpp: adapter.gguf) or adapterhub.
     #[arg(long, value_name = "FORMAT", default_value = "lora")]
     pub to: AdapterFormat,
     /// Folder to write.

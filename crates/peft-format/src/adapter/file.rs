@@ -127,7 +127,7 @@ pub(crate) fn write_tensors(
 }
 
 /// The metadata that PEFT writes.
-pub(super) fn pt_metadata() -> Metadata {
+pub(crate) fn pt_metadata() -> Metadata {
     Metadata::from([("format".to_owned(), "pt".to_owned())])
 }
 

@@ -5,7 +5,7 @@ mod key;
 mod save;
 
 pub use file::AdapterFile;
-pub(crate) use file::write_tensors;
+pub(crate) use file::{pt_metadata, write_tensors};
 pub use key::{
     AdapterKey, PREFIX, bias_key, copied_name, is_token_rows, join_key, saved_name, split_key,
     split_named_key, strip_prefix,

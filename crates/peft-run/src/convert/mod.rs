@@ -1,5 +1,6 @@
-//! An adapter written as LoRA, for PEFT and other programs.
+//! An adapter written for other programs: as LoRA, or bottleneck modules as AdapterHub's library has them.
 
+mod adapterhub;
 mod error;
 mod factors;
 mod gguf;
@@ -9,8 +10,8 @@ mod mlx;
 use std::{collections::BTreeMap, path::Path, str::FromStr};
 
 use burn::tensor::Device;
-use peft_core::LoadedAdapter;
-use peft_format::atomic::AtomicDir;
+use peft_core::{LoadedAdapter, Method};
+use peft_format::{adapterhub::AdapterHubFolder, atomic::AtomicDir};
 use peft_models::ModelFolder;
 use serde::Serialize;
 
@@ -36,6 +37,8 @@ pub enum AdapterFormat {
     Mlx,
     /// A LoRA adapter of llama.cpp, in GGUF form.
     Gguf,
+    /// Bottleneck modules of AdapterHub's library `adapters`.
+    AdapterHub,
 }
 
 impl FromStr for AdapterFormat {
@@ -46,7 +49,8 @@ impl FromStr for AdapterFormat {
             "lora" => Ok(Self::Lora),
             "mlx" => Ok(Self::Mlx),
             "gguf" => Ok(Self::Gguf),
-            _ => Err("the formats are lora, mlx and gguf".into()),
+            "adapterhub" => Ok(Self::AdapterHub),
+            _ => Err("the formats are lora, mlx, gguf and adapterhub".into()),
         }
     }
 }
@@ -58,6 +62,7 @@ impl AdapterFormat {
             Self::Lora => &["adapter_config.json", "adapter_model.safetensors"],
             Self::Mlx => &["adapter_config.json", "adapters.safetensors"],
             Self::Gguf => &[gguf::NAME],
+            Self::AdapterHub => &AdapterHubFolder::FILES,
         }
     }
 }
@@ -86,16 +91,17 @@ pub struct ConvertOptions<'a> {
 pub struct ConvertReport {
     /// Adapted weights.
     pub modules: usize,
-    /// Largest rank.
+    /// Largest rank; of bottleneck modules their width.
     pub rank: usize,
-    /// Values of the factors.
+    /// Values of the factors, or of the modules.
     pub parameters: usize,
     /// Parameters carried over in full: the head.
     pub saved: usize,
     /// Largest of [`errors`](Self::errors).
     pub relative_error: f64,
     /// Of every adapted weight, the error of the update that the written files say against the adapter's
-    /// own, relative to the largest of its elements: what rounding the two factors to `f32` cost.
+    /// own, relative to the largest of its elements: what rounding the two factors to `f32` cost. Of a bottleneck
+    /// module that of its values, which are written as they are.
     pub errors: BTreeMap<String, f64>,
 }
 
@@ -108,7 +114,8 @@ struct Conversion<'a> {
 }
 
 /// Write an adapter whose updates are products of two narrow matrices as LoRA: for Hugging Face PEFT, for
-/// MLX-LM (DoRA, too), or for llama.cpp. The folder appears whole or not at all.
+/// MLX-LM (DoRA, too), or for llama.cpp; or one of bottleneck modules for AdapterHub's library. The folder appears
+/// whole or not at all.
 ///
 /// In PEFT's files `r` and `lora_alpha` are the product's rank, so the scale is 1; in the others it is the
 /// adapter's own. The head and other modules saved in full come along into PEFT's files. The records of
@@ -140,19 +147,26 @@ pub fn convert(options: &ConvertOptions) -> Result<ConvertReport, RunError> {
     let task = TaskFile::read(options.adapter)?;
     let layout = folder.layout(head_of(&folder, Some(&loaded), task.as_ref()))?;
     loaded.spread(method.as_ref(), &layout.sites)?;
-    let places = Places::find(&folder, &layout, method.as_ref(), &loaded)?;
-    let conversion = Conversion {
-        options,
-        folder: &folder,
-        places: &places,
-        loaded: &loaded,
-    };
-    let all = factors::all(&conversion, method.as_ref())?;
     let staged = AtomicDir::create(options.output)?;
-    let errors = match options.to {
-        AdapterFormat::Lora => lora::write(&conversion, &all, staged.path())?,
-        AdapterFormat::Mlx => mlx::write(&conversion, &all, staged.path())?,
-        AdapterFormat::Gguf => gguf::write(&conversion, &all, staged.path())?,
+    let report = match options.to {
+        AdapterFormat::AdapterHub => {
+            let base = adapterhub::Base {
+                folder: &folder,
+                layout: &layout,
+                task: task.as_ref(),
+            };
+            base.write(method.as_ref(), &loaded, staged.path())?
+        }
+        _ => {
+            let places = Places::find(&folder, &layout, method.as_ref(), &loaded)?;
+            let conversion = Conversion {
+                options,
+                folder: &folder,
+                places: &places,
+                loaded: &loaded,
+            };
+            conversion.write(method.as_ref(), staged.path())?
+        }
     };
     if let Some(task) = task {
         task.write(staged.path())?;
@@ -160,21 +174,31 @@ pub fn convert(options: &ConvertOptions) -> Result<ConvertReport, RunError> {
     if let Some(base) = BaseFile::read(options.adapter)? {
         base.write(staged.path())?;
     }
-    let values = |factors: &Factors| factors.a.len() + factors.b.len();
-    let report = ConvertReport {
-        modules: all.len(),
-        rank: all.iter().map(|factors| factors.rank).max().unwrap_or(0),
-        parameters: all.iter().map(values).sum(),
-        saved: loaded.saved.len(),
-        relative_error: errors.values().copied().fold(0.0, f64::max),
-        errors,
-    };
     sidecar::write(staged.path(), REPORT, &report)?;
     staged.commit()?;
     Ok(report)
 }
 
 impl Conversion<'_> {
+    /// Write the files of a format of LoRA.
+    fn write(&self, method: &dyn Method, folder: &Path) -> Result<ConvertReport, RunError> {
+        let all = factors::all(self, method)?;
+        let errors = match self.options.to {
+            AdapterFormat::Mlx => mlx::write(self, &all, folder)?,
+            AdapterFormat::Gguf => gguf::write(self, &all, folder)?,
+            AdapterFormat::Lora | AdapterFormat::AdapterHub => lora::write(self, &all, folder)?,
+        };
+        let values = |factors: &Factors| factors.a.len() + factors.b.len();
+        Ok(ConvertReport {
+            modules: all.len(),
+            rank: all.iter().map(|factors| factors.rank).max().unwrap_or(0),
+            parameters: all.iter().map(values).sum(),
+            saved: self.loaded.saved.len(),
+            relative_error: errors.values().copied().fold(0.0, f64::max),
+            errors,
+        })
+    }
+
     /// Refuse factors of tables, and those of a head that is the table of tokens, for which the format has no
     /// place.
     fn expect_matrices(&self, all: &[Factors], whose: &str, then: &str) -> Result<(), RunError> {

@@ -150,3 +150,42 @@ fn an_update_without_a_low_rank_form_is_refused() {
     assert!(error.to_string().contains("peft merge"), "{error}");
     assert!(!output.exists());
 }
+
+#[test]
+fn a_bottleneck_and_its_head_go_to_adapterhub_and_back() {
+    let (dir, model, data) = workspace();
+    let (output, theirs) = (dir.path().join("out"), dir.path().join("theirs"));
+    let mut config = config(&model, &data, &output);
+    config.method = "bottleneck".into();
+    config
+        .method_config
+        .insert("reduction_factor".into(), 5.0.into());
+    train(&config, &mut ()).unwrap();
+    let device = cpu();
+    let to_adapterhub = |adapter, output| {
+        convert(&ConvertOptions {
+            model: &model,
+            adapter,
+            output,
+            to: AdapterFormat::AdapterHub,
+            any_base: false,
+            overwrite: false,
+            device: &device,
+        })
+    };
+    let report = to_adapterhub(&output, &theirs).unwrap();
+    assert_eq!((report.relative_error, report.saved), (0.0, 2));
+    let text = std::fs::read_to_string(theirs.join("head_config.json")).unwrap();
+    let head: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(head["num_labels"], 2);
+    assert_eq!(head["model_class"], "BertForSequenceClassification");
+    assert_eq!(loss(&model, &output, &data), loss(&model, &theirs, &data));
+    // Methods of other modules are refused.
+    let lora = dir.path().join("lora");
+    train(&crate::tiny::config(&model, &data, &lora), &mut ()).unwrap();
+    let error = to_adapterhub(&lora, &dir.path().join("no"))
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("bottleneck modules"), "{error}");
+    assert!(!dir.path().join("no").exists());
+}

@@ -8,6 +8,7 @@ use burn::{
     tensor::{FloatDType, Gradients},
 };
 use peft_run::{
+    AdapterFormat, ConvertOptions, convert,
     core::{
         AdapterChoice, AdapterContext, ParamPath,
         format::{AdapterConfig, Checkpoint, HostTensor},
@@ -339,4 +340,74 @@ fn folders_of_adapterhub_are_read() {
     let folder = goldens().join("adapterhub/llama_sum");
     let error = AdapterConfig::read(&folder).unwrap_err().to_string();
     assert!(error.contains("original_ln_before"), "{error}");
+}
+
+/// A folder of AdapterHub, converted into one, has the same tensors under the new name and means the same.
+#[test]
+fn folders_of_adapterhub_are_written() {
+    let device = cpu();
+    let dir = tempfile::tempdir().unwrap();
+    for case in [
+        "bert_seq",
+        "bert_double",
+        "bert_par",
+        "llama_seq",
+        "llama_double",
+        "llama_par",
+    ] {
+        let folder = goldens().join("adapterhub").join(case);
+        let expected = golden(&format!("adapterhub/{case}/expected.json"));
+        let output = dir.path().join(case);
+        let report = convert(&ConvertOptions {
+            model: &goldens().join(expected["base"].as_str().unwrap()),
+            adapter: &folder,
+            output: &output,
+            to: AdapterFormat::AdapterHub,
+            any_base: true,
+            overwrite: false,
+            device: &device,
+        })
+        .unwrap();
+        assert_eq!(report.relative_error, 0.0, "{case}");
+        let json = |folder: &Path| -> Value {
+            let text = std::fs::read_to_string(folder.join("adapter_config.json")).unwrap();
+            serde_json::from_str(&text).unwrap()
+        };
+        let (theirs, ours) = (json(&folder), json(&output));
+        for key in [
+            "hidden_size",
+            "model_class",
+            "model_name",
+            "model_type",
+            "version",
+        ] {
+            assert_eq!(ours[key], theirs[key], "{case}: {key}");
+        }
+        let written = ours["config"].as_object().unwrap();
+        for (key, value) in written {
+            // Where norms come first the two mean the same, and files of the library have either.
+            if key == "residual_before_ln" || key == "init_weights" {
+                continue;
+            }
+            let theirs = &theirs["config"][key];
+            let same = match (value.as_f64(), theirs.as_f64()) {
+                (Some(a), Some(b)) => a == b,
+                _ => value == theirs,
+            };
+            assert!(same, "{case}: {key}: {value} and {theirs}");
+        }
+        let tensors = |folder: &Path| {
+            let config = AdapterConfig::read(folder).unwrap();
+            let method = methods::from_config(&config).unwrap();
+            read_adapter(folder, config, method.as_ref())
+                .unwrap()
+                .modules
+        };
+        assert_eq!(tensors(&folder), tensors(&output), "{case}");
+        let file = Checkpoint::open(&output.join("adapter.safetensors")).unwrap();
+        assert!(
+            file.names().all(|name| name.contains(".default.adapter_")),
+            "{case}"
+        );
+    }
 }

@@ -3,7 +3,14 @@
 //! A folder holds `adapter_config.json`, whose `config` has the settings, and `pytorch_adapter.bin` or
 //! `adapter.safetensors`, whose keys have the adapter's name in them:
 //! `bert.encoder.layer.0.output.adapters.NAME.adapter_down.0.weight`. Both are read in the words of the slots that such
-//! modules stand in here. What the library calls a head is in files of its own, which are left where they are.
+//! modules stand in here. The head of a class that classifies sequences lies beside them, as `model_head.safetensors` or
+//! `pytorch_model_head.bin`, and is read as modules saved in full; heads that the library makes itself are left where they are.
+//!
+//! [`AdapterHubFolder`] writes such a folder.
+
+mod write;
+
+pub use write::{AdapterHubFolder, AdapterHubHead};
 
 use std::path::{Path, PathBuf};
 
@@ -11,12 +18,19 @@ use indexmap::{IndexMap, IndexSet};
 use serde_json::{Map, Value, json};
 
 use crate::HostTensor;
-use crate::adapter::join_key;
+use crate::adapter::{PREFIX, join_key};
 use crate::checkpoint::Shard;
 use crate::error::{FormatError, Result, shorten};
 
+/// The weights in safetensors, which are preferred.
+const SAFETENSORS: &str = "adapter.safetensors";
 /// Names of the weights.
-const WEIGHTS: [&str; 2] = ["adapter.safetensors", "pytorch_adapter.bin"];
+const WEIGHTS: [&str; 2] = [SAFETENSORS, "pytorch_adapter.bin"];
+/// What says which head is beside an adapter, and names of its weights.
+const HEAD_CONFIG: &str = "head_config.json";
+const HEADS: [&str; 2] = ["model_head.safetensors", "pytorch_model_head.bin"];
+/// How classes end whose heads are read.
+const CLASSIFIES: &str = "ForSequenceClassification";
 /// The object that holds the settings.
 const SETTINGS: &str = "config";
 
@@ -65,6 +79,42 @@ pub(crate) fn is_weights(path: &Path) -> bool {
 pub(crate) fn weights_in(folder: &Path) -> Option<PathBuf> {
     let mut paths = WEIGHTS.iter().map(|name| folder.join(name));
     paths.find(|path| path.is_file())
+}
+
+/// The weights of the head beside an adapter, if it is one of transformers' own that classifies sequences.
+fn head_in(folder: &Path) -> Result<Option<Shard>> {
+    let mut paths = HEADS.iter().map(|name| folder.join(name));
+    let (Some(weights), config) = (paths.find(|path| path.is_file()), folder.join(HEAD_CONFIG))
+    else {
+        return Ok(None);
+    };
+    if !config.is_file() {
+        return Ok(None);
+    }
+    let fields: IndexMap<String, Value> = crate::json::read_object(&config)?;
+    let class = fields.get("model_class").and_then(Value::as_str);
+    let own = fields.get(SETTINGS).is_none_or(Value::is_null);
+    match own && class.is_some_and(|class| class.ends_with(CLASSIFIES)) {
+        true => Ok(Some(Shard::open(&weights)?)),
+        false => Ok(None),
+    }
+}
+
+/// A tensor as a file has it.
+fn stored(shard: &Shard, key: &str) -> Result<HostTensor> {
+    let (Some(info), Some(bytes)) = (shard.info(key), shard.bytes(key)) else {
+        // Cannot be: the header was checked against the file's length.
+        return Err(FormatError::corrupt(
+            shard.path(),
+            shorten(key),
+            "its range left the file",
+        ));
+    };
+    Ok(HostTensor {
+        dtype: info.dtype,
+        shape: info.shape,
+        bytes: bytes.into_owned(),
+    })
 }
 
 /// Where a tensor goes.
@@ -177,6 +227,13 @@ pub(crate) fn config(path: &Path, fields: &Map<String, Value>) -> Result<Map<Str
     set("non_linearity", activation.into());
     set("scaling", scaling.into());
     set("reads", reads.into());
+    if let Some(head) = head_in(folder)? {
+        // Whole heads, as PEFT names them: `classifier`, whatever is in it.
+        let modules = head.names().filter_map(|name| name.split('.').next());
+        let modules: IndexSet<&str> = modules.collect();
+        set("task_type", "SEQ_CLS".into());
+        set("modules_to_save", json!(modules));
+    }
     Ok(out)
 }
 
@@ -184,19 +241,7 @@ pub(crate) fn config(path: &Path, fields: &Map<String, Value>) -> Result<Map<Str
 pub(crate) fn tensors(shard: &Shard) -> Result<IndexMap<String, HostTensor>> {
     let mut tensors = IndexMap::new();
     for (key, place) in places(shard)? {
-        let (Some(info), Some(bytes)) = (shard.info(key), shard.bytes(key)) else {
-            // Cannot be: the header was checked against the file's length.
-            return Err(FormatError::corrupt(
-                shard.path(),
-                shorten(key),
-                "its range left the file",
-            ));
-        };
-        let tensor = HostTensor {
-            dtype: info.dtype,
-            shape: info.shape,
-            bytes: bytes.into_owned(),
-        };
+        let tensor = stored(shard, key)?;
         let module = format!("{}.{}", place.block, place.slot);
         if tensors
             .insert(join_key(&module, place.suffix), tensor)
@@ -209,6 +254,12 @@ pub(crate) fn tensors(shard: &Shard) -> Result<IndexMap<String, HostTensor>> {
                 found: "a second one of another name".into(),
                 fix: "save one adapter a folder",
             });
+        }
+    }
+    let folder = shard.path().parent().unwrap_or(Path::new("."));
+    if let Some(head) = head_in(folder)? {
+        for name in head.names() {
+            tensors.insert(format!("{PREFIX}{name}"), stored(&head, name)?);
         }
     }
     Ok(tensors)
