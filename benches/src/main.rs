@@ -23,7 +23,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use peft_run::{ComputeType, Computing, DeviceChoice, resident_anonymous};
+use peft_run::{Computing, DeviceChoice, GenerationCompute, resident_anonymous};
 use rayon::ThreadPool;
 use serde_json::{Value, json};
 
@@ -46,7 +46,7 @@ static ALLOCATOR: memory::Counted = memory::Counted;
 struct Slot {
     case: Box<dyn Case + Send>,
     threads: ThreadPool,
-    compute: ComputeType,
+    compute: GenerationCompute,
 }
 
 fn main() -> Result<()> {

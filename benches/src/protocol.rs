@@ -1,6 +1,6 @@
 //! The commands of a driver.
 
-use peft_run::ComputeType;
+use peft_run::GenerationCompute;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -52,7 +52,7 @@ pub struct Setup {
     pub threads: usize,
     /// Type in which products are computed.
     #[serde(default)]
-    pub compute: ComputeType,
+    pub compute: GenerationCompute,
     #[serde(default)]
     pub batch: usize,
     #[serde(default)]

@@ -61,9 +61,10 @@ pub(super) fn q3_k(block: &[u8; 110], out: &mut [f32; 256]) {
     });
 }
 
-/// Scale and minimum of sub-block `j` out of the 12 bytes that hold eight of each in 6 bits.
+/// Scale and minimum of sub-block `j` of a block of [`Q4K`](crate::BlockType::Q4K) or [`Q5K`](crate::BlockType::Q5K), out of the 12 bytes
+/// that hold eight of each in 6 bits: factors on the block's `d` and `dmin`.
 #[inline(always)]
-fn scale_and_min(packed: &[u8], j: usize) -> (f32, f32) {
+pub fn scale_and_min(packed: &[u8; 12], j: usize) -> (f32, f32) {
     let (scale, min) = if j < 4 {
         (packed[j] & 63, packed[j + 4] & 63)
     } else {
@@ -78,8 +79,9 @@ fn scale_and_min(packed: &[u8], j: usize) -> (f32, f32) {
 #[inline(always)]
 pub(super) fn q4_k(block: &[u8; 144], out: &mut [f32; 256]) {
     let (d, dmin) = (half(block, 0), half(block, 2));
+    let packed = block[4..].first_chunk().expect("12 bytes");
     for (j, out) in out.as_chunks_mut::<32>().0.iter_mut().enumerate() {
-        let (scale, min) = scale_and_min(&block[4..16], j);
+        let (scale, min) = scale_and_min(packed, j);
         let (scale, min) = (d * scale, dmin * min);
         let codes: [u8; 32] = bits(&block[16 + 32 * (j / 2)..], 4 * (j % 2), 15);
         for (out, q) in out.iter_mut().zip(codes) {
@@ -91,8 +93,9 @@ pub(super) fn q4_k(block: &[u8; 144], out: &mut [f32; 256]) {
 #[inline(always)]
 pub(super) fn q5_k(block: &[u8; 176], out: &mut [f32; 256]) {
     let (d, dmin) = (half(block, 0), half(block, 2));
+    let packed = block[4..].first_chunk().expect("12 bytes");
     for (j, out) in out.as_chunks_mut::<32>().0.iter_mut().enumerate() {
-        let (scale, min) = scale_and_min(&block[4..16], j);
+        let (scale, min) = scale_and_min(packed, j);
         let (scale, min) = (d * scale, dmin * min);
         let codes: [u8; 32] = bits(&block[48 + 32 * (j / 2)..], 4 * (j % 2), 15);
         let fifth: [u8; 32] = bits(&block[16..], j, 1);

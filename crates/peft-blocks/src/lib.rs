@@ -20,6 +20,8 @@ mod encode;
 pub mod floats;
 pub mod nf4;
 
+pub use decode256::scale_and_min;
+
 /// How the elements of a row are stored: the element types of GGUF that are read here, and NF4.
 ///
 /// A tensor is the concatenation of its rows and a row that of its blocks, so that whole rows can be

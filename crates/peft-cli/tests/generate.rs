@@ -352,3 +352,26 @@ fn an_interrupt_stops_the_answer_and_not_the_conversation() {
     drop(lines);
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
+
+/// A model without blocks says the same in whole numbers; training has no such products.
+#[test]
+fn whole_numbers_are_for_generating() {
+    let text = generate(&["--prompt", "the cat"]);
+    assert_eq!(
+        text,
+        generate(&["--prompt", "the cat", "--compute", "int8"])
+    );
+    let (model, adapter) = (model(), adapter("lora_qv"));
+    let error = refused(&[
+        "eval",
+        "--model",
+        &model,
+        "--adapter",
+        &adapter,
+        "--data",
+        "x.csv",
+        "--compute",
+        "int8",
+    ]);
+    assert!(error.contains("f32 and bf16"), "{error}");
+}

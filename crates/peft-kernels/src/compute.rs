@@ -13,6 +13,10 @@ pub enum Compute {
     /// Rounded to bfloat16, to nearest, ties to even: 8 bits of precision, by the processor's [units](bf16_units) for it,
     /// which may be faster. Products of up to four rows, as in generating a text, stay as they are: reading the weights bounds them.
     Bf16,
+    /// As they are, but in products with a weight in blocks of the types Q4_0, Q4_1, Q8_0 and Q4_K (see `peft-blocks`): there the
+    /// rows are rounded to whole numbers of 8 bits, 32 neighbours with a scale of their own, and multiplied with the codes, exactly, by
+    /// the processor's [units](int8_units) for it. For generating a text; gradients are those of the numbers as they are.
+    Int8,
 }
 
 static CHOSEN: AtomicU8 = AtomicU8::new(0);
@@ -29,6 +33,7 @@ pub fn set_compute(compute: Compute) {
 pub fn compute() -> Compute {
     match CHOSEN.load(Ordering::Relaxed) {
         1 => Compute::Bf16,
+        2 => Compute::Int8,
         _ => Compute::F32,
     }
 }
@@ -39,6 +44,17 @@ pub fn bf16_units() -> Option<&'static str> {
     #[cfg(feature = "flex")]
     {
         crate::backends::flex::bf16_units()
+    }
+    #[cfg(not(feature = "flex"))]
+    None
+}
+
+/// The processor's units for products of whole numbers of 8 bits: `AVX-512 VNNI`; `None` where the same products are made of other
+/// instructions, which may be slower than `f32`.
+pub fn int8_units() -> Option<&'static str> {
+    #[cfg(feature = "flex")]
+    {
+        crate::backends::flex::int8_units()
     }
     #[cfg(not(feature = "flex"))]
     None

@@ -39,7 +39,7 @@
 //! | [`cross_entropy`], [`head_cross_entropy`] | mean negative log-likelihood of logits, or under a language head |
 //! | [`adamw`] | a step of AdamW for all trained tensors at once |
 //! | [`norms`] | the norm of each of many tensors |
-//! | [`set_compute`], [`compute`], [`bf16_units`] | nothing: in what type products are computed on the CPU |
+//! | [`set_compute`], [`compute`], [`bf16_units`], [`int8_units`] | nothing: in what type products are computed on the CPU |
 //! | [`keep_freed_memory`], [`release_freed_memory`] | nothing: what becomes of the memory of freed tensors |
 //! | [`mix_key`], [`key_of`], [`word`] | keys of random streams, and their words |
 //! | [`uniform`], [`normal`], [`keep`] | random numbers as pure functions of key and index |
@@ -67,7 +67,7 @@ mod update;
 #[cfg(feature = "flex")]
 #[doc(hidden)]
 pub use backends::flex::bf16_spin;
-pub use compute::{Compute, bf16_units, compute, set_compute};
+pub use compute::{Compute, bf16_units, compute, int8_units, set_compute};
 pub use functions::*;
 pub use memory::{keep_freed_memory, release_freed_memory};
 pub use peft_blocks::BlockType;

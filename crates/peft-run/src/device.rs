@@ -5,9 +5,9 @@ use std::{fmt, str::FromStr};
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use peft_core::kernels::bf16_units;
+use peft_core::kernels::{Compute, bf16_units, int8_units};
 
-use crate::{ComputeType, RunError};
+use crate::RunError;
 
 /// A device by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -95,8 +95,9 @@ impl SelectedDevice {
     ///
     /// # Errors
     /// If it has no choice of it.
-    pub fn computing(mut self, compute: ComputeType) -> Result<Self, RunError> {
-        if compute == ComputeType::F32 {
+    pub fn computing(mut self, compute: impl Into<Compute>) -> Result<Self, RunError> {
+        let compute = compute.into();
+        if compute == Compute::F32 {
             return Ok(self);
         }
         if self.kind != "cpu (flex)" {
@@ -106,11 +107,15 @@ impl SelectedDevice {
                 "leave it out, or use `device` cpu",
             ));
         }
-        self.reason += &match bf16_units() {
-            Some(units) => format!(", products in bf16 by {units}"),
-            None => {
-                ", products in bf16, for which this processor has no units: f32 is faster".into()
-            }
+        let (name, units) = match compute {
+            Compute::Int8 => ("int8", int8_units()),
+            _ => ("bf16", bf16_units()),
+        };
+        self.reason += &match units {
+            Some(units) => format!(", products in {name} by {units}"),
+            None => format!(
+                ", products in {name}, for which this processor has no units: f32 may be faster"
+            ),
         };
         Ok(self)
     }

@@ -89,6 +89,42 @@ impl From<ComputeType> for Compute {
     }
 }
 
+/// A type in which products are computed on the CPU while a text is generated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GenerationCompute {
+    /// Single precision.
+    #[default]
+    F32,
+    /// Factors rounded to bfloat16, but in products of up to four rows.
+    Bf16,
+    /// What is multiplied with blocks of the types Q4_0, Q4_1, Q8_0 and Q4_K rounded to whole numbers of 8 bits.
+    Int8,
+}
+
+impl FromStr for GenerationCompute {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "f32" => Ok(Self::F32),
+            "bf16" => Ok(Self::Bf16),
+            "int8" => Ok(Self::Int8),
+            _ => Err("the types are f32, bf16 and int8".into()),
+        }
+    }
+}
+
+impl From<GenerationCompute> for Compute {
+    fn from(compute: GenerationCompute) -> Self {
+        match compute {
+            GenerationCompute::F32 => Self::F32,
+            GenerationCompute::Bf16 => Self::Bf16,
+            GenerationCompute::Int8 => Self::Int8,
+        }
+    }
+}
+
 /// Products of this process are of a type while this lives, and then again of what they were of before.
 #[derive(Debug)]
 pub struct Computing {
@@ -97,7 +133,7 @@ pub struct Computing {
 
 impl Computing {
     /// From now on.
-    pub fn begin(compute: ComputeType) -> Self {
+    pub fn begin(compute: impl Into<Compute>) -> Self {
         let before = kernels::compute();
         kernels::set_compute(compute.into());
         Self { before }

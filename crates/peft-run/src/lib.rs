@@ -50,7 +50,7 @@ pub use class_weights::ClassWeights;
 pub use config::{Flag, Sources, recorded};
 pub use convert::{AdapterFormat, ConvertOptions, ConvertReport, convert};
 pub use device::{DeviceChoice, SelectedDevice};
-pub use dtype::{BaseDtype, BaseOptions, ComputeType, Computing, Quantize};
+pub use dtype::{BaseDtype, BaseOptions, ComputeType, Computing, GenerationCompute, Quantize};
 pub use error::RunError;
 pub use evaluate::{
     evaluate, evaluate_each, evaluate_parts, evaluate_parts_by_rows, evaluate_with, predict,

@@ -81,6 +81,15 @@ pub fn all() -> Vec<Case> {
             Some(read(weights)),
         );
     }
+    let mut int8 = generate("q4_1");
+    int8["compute"] = "int8".into();
+    int8["label"] = "generates, q4_1, int8".into();
+    add(
+        "smollm2-generate-q4_1-int8-vs-read",
+        Kind::Beside,
+        int8,
+        Some(read(WEIGHTS_Q4_1)),
+    );
     add(
         "tokenise-vs-torch",
         Kind::AgainstTorch,

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use peft_run::{GenerationConfig, data::Format};
+use peft_run::{GenerationCompute, GenerationConfig, data::Format};
 
 use super::{AdapterArgs, BaseArgs, ComputeArgs};
 
@@ -42,6 +42,8 @@ pub struct GenerateArgs {
     #[command(flatten)]
     pub base: BaseArgs,
     #[command(flatten)]
+    pub products: GenerationArgs,
+    #[command(flatten)]
     pub compute: ComputeArgs,
 }
 
@@ -64,7 +66,24 @@ pub struct ChatArgs {
     #[command(flatten)]
     pub base: BaseArgs,
     #[command(flatten)]
+    pub products: GenerationArgs,
+    #[command(flatten)]
     pub compute: ComputeArgs,
+}
+
+/// In what type products are computed.
+#[derive(Debug, Args)]
+pub struct GenerationArgs {
+    /// Type in which products are computed on the CPU: f32, bf16 or int8. int8 rounds what is multiplied with a quantised base: faster,
+    /// and not the very text of f32.
+    #[arg(
+        id = "products",
+        long = "compute",
+        value_name = "TYPE",
+        default_value = "f32",
+        help_heading = "Compute"
+    )]
+    pub compute: GenerationCompute,
 }
 
 /// How tokens are chosen. What is not given is as the model's generation_config.json has it.

@@ -364,9 +364,15 @@ pub struct BaseArgs {
     /// Quantise the weights of the base's linear layers as they are loaded: nf4, int8 or int4.
     #[arg(long, value_name = "TYPE", help_heading = "Compute")]
     pub quantize: Option<Quantize>,
+}
+
+/// In what type products are computed.
+#[derive(Debug, Args)]
+pub struct ProductArgs {
     /// Type in which products are computed on the CPU: f32 or bf16.
     #[arg(
-        long,
+        id = "products",
+        long = "compute",
         value_name = "TYPE",
         default_value = "f32",
         help_heading = "Compute"
@@ -414,6 +420,8 @@ pub struct EvalArgs {
     #[command(flatten)]
     pub base: BaseArgs,
     #[command(flatten)]
+    pub products: ProductArgs,
+    #[command(flatten)]
     pub compute: ComputeArgs,
 }
 
@@ -449,6 +457,8 @@ pub struct PredictArgs {
     pub columns: ColumnArgs,
     #[command(flatten)]
     pub base: BaseArgs,
+    #[command(flatten)]
+    pub products: ProductArgs,
     #[command(flatten)]
     pub compute: ComputeArgs,
 }

@@ -16,7 +16,7 @@ pub fn chat(args: &ChatArgs) -> Result<ExitCode> {
     if let Some(folder) = &args.adapter {
         expect_folder(folder, &folder.to_string_lossy())?;
     }
-    let (selected, _computing) = compute_as(&args.compute, &args.base)?;
+    let (selected, _computing) = compute_as(&args.compute, args.products.compute)?;
     let adapters: Vec<(Option<&str>, &Path)> = args
         .adapter
         .iter()

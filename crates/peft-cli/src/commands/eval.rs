@@ -21,7 +21,7 @@ use crate::{
 
 /// `peft eval`: tables on a terminal, one JSON object on standard output elsewhere.
 pub fn eval(args: EvalArgs) -> Result<ExitCode> {
-    let (selected, _computing) = compute_as(&args.compute, &args.base)?;
+    let (selected, _computing) = compute_as(&args.compute, args.products.compute)?;
     let device = &selected.device;
     let adapted = Opened::new(
         &args.model,

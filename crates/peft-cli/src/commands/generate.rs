@@ -42,7 +42,7 @@ pub fn generate(args: &GenerateArgs) -> Result<ExitCode> {
             .map(|(name, folder)| (Some(name), folder))
             .collect(),
     };
-    let (selected, _computing) = compute_as(&args.compute, &args.base)?;
+    let (selected, _computing) = compute_as(&args.compute, args.products.compute)?;
     let mut opened = GeneratorModel::open(&OpenGenerator {
         model: &args.model,
         adapters: &adapters,

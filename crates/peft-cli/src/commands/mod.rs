@@ -30,12 +30,13 @@ use std::io::{self, Write};
 
 use anyhow::{Context, Result};
 use peft_run::{
-    ComputeType, Computing, Confusion, Evaluation, SelectedDevice,
+    Computing, Confusion, Evaluation, SelectedDevice,
+    core::kernels::Compute,
     data::{ColumnMap, ReadOptions},
 };
 use serde_json::{Map, Value, json};
 
-use crate::args::{BaseArgs, ColumnArgs, ComputeArgs};
+use crate::args::{ColumnArgs, ComputeArgs};
 
 pub use chat::chat;
 pub use completions::completions;
@@ -88,16 +89,20 @@ fn print(text: &str) -> io::Result<()> {
 
 /// Start the threads, choose the device and tell which it is.
 fn compute(args: &ComputeArgs) -> Result<SelectedDevice> {
-    compute_in(args, ComputeType::F32)
+    compute_in(args, Compute::F32)
 }
 
 /// The same where there is a choice of the type of products: it holds while what comes with the device lives.
-fn compute_as(args: &ComputeArgs, base: &BaseArgs) -> Result<(SelectedDevice, Computing)> {
-    let selected = compute_in(args, base.compute)?;
-    Ok((selected, Computing::begin(base.compute)))
+fn compute_as(
+    args: &ComputeArgs,
+    products: impl Into<Compute>,
+) -> Result<(SelectedDevice, Computing)> {
+    let products = products.into();
+    let selected = compute_in(args, products)?;
+    Ok((selected, Computing::begin(products)))
 }
 
-fn compute_in(args: &ComputeArgs, products: ComputeType) -> Result<SelectedDevice> {
+fn compute_in(args: &ComputeArgs, products: Compute) -> Result<SelectedDevice> {
     set_threads(args.threads)?;
     let selected = args.device.select()?.computing(products)?;
     tell!("device: {}", selected.reason);

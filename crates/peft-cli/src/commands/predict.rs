@@ -31,7 +31,7 @@ pub fn predict(args: PredictArgs) -> Result<ExitCode> {
         Some(path) => Some(Place::find(path, &args.data, args.overwrite)?),
         None => None,
     };
-    let (selected, _computing) = compute_as(&args.compute, &args.base)?;
+    let (selected, _computing) = compute_as(&args.compute, args.products.compute)?;
     let adapted = Opened::new(
         &args.model,
         &args.adapters,

@@ -125,7 +125,7 @@ impl Blocks {
     /// # Safety
     /// The matrix must have the line, and its tensor be alive.
     #[inline(always)]
-    unsafe fn line<'a>(self, line: usize) -> &'a [u8] {
+    pub(super) unsafe fn line<'a>(self, line: usize) -> &'a [u8] {
         // SAFETY: inside of the blocks, by the caller's promise.
         unsafe {
             let start = self.start.add(line * self.line_bytes);

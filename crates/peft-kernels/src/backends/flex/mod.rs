@@ -71,7 +71,7 @@ use gather::{gathered_rows, scatter_rows};
 use head_loss::head_loss;
 use layer_norm::{add_layer_norm, layer_norm};
 use layer_norm_grad::{column_sums, layer_norm_grad, layer_norm_param_grads};
-pub use matmul::{bf16_spin, bf16_units};
+pub use matmul::{bf16_spin, bf16_units, int8_units};
 pub use norms::norms;
 use product::{product, product_sum};
 pub use rescale::{holds, squared_column_norms};

@@ -159,7 +159,8 @@ impl<T: Real> Task<'_, T> {
             // SAFETY: the caller's promise.
             let sums = unsafe { self.column::<V, B, N>(b, self.first + j, &mut room) };
             for (i, sum) in sums.into_iter().enumerate() {
-                self.put(i, j, sum);
+                // SAFETY: (i, j) lies inside the sink.
+                unsafe { self.sink.put(i, j, sum * self.term.scale) };
             }
         }
     }
@@ -212,23 +213,6 @@ impl<T: Real> Task<'_, T> {
         }
         rest
     }
-
-    #[inline(always)]
-    fn put(&self, i: usize, j: usize, dot: T) {
-        let (i, j, sink) = (i as isize, j as isize, &self.sink);
-        let dot = dot * self.term.scale;
-        // SAFETY: (i, j) lies inside the sink, and its start if there is one.
-        unsafe {
-            *sink.to.offset(i * sink.row_stride + j * sink.col_stride) = match sink.start.is_null()
-            {
-                true => dot,
-                false => {
-                    let at = i * sink.start_row_stride + j * sink.start_col_stride;
-                    *sink.start.offset(at) + dot
-                }
-            };
-        }
-    }
 }
 
 /// Adds the products of a vector of weights with each row.
@@ -275,7 +259,24 @@ unsafe fn total<V: Vector>(sums: V) -> V::Elem {
 /// # Safety
 /// As for [`multiply`](super::multiply), for a term that [`suits`], and a set that the machine has.
 pub unsafe fn dots<T: Real>(set: Instructions<T>, term: &Term<T>, sink: Sink<T>, threads: Threads) {
-    let (rows, cols) = (term.a.rows, sink.cols);
+    in_columns(term, sink.cols, threads, |first, cols| {
+        let task = Task {
+            term,
+            first,
+            sink: sink.part(0, first, term.a.rows, cols, false),
+        };
+        // SAFETY: the caller's promise.
+        unsafe { (set.dots)(&task) }
+    });
+}
+
+/// Does the columns of a product of few rows in tasks, each from a column on and so many of them, on as many threads as pay.
+pub fn in_columns<T: Real>(
+    term: &Term<T>,
+    cols: usize,
+    threads: Threads,
+    task: impl Fn(usize, usize) + Sync,
+) {
     let few = match term.b {
         Operand::Blocks(_) => FEW,
         _ => super::plan::SMALL,
@@ -287,19 +288,13 @@ pub unsafe fn dots<T: Real>(set: Instructions<T>, term: &Term<T>, sink: Sink<T>,
             .div_ceil(TASKS * rayon::current_num_threads())
             .clamp(1, COLS),
     };
-    let task = |index: usize| {
+    let part = |index: usize| {
         let first = index * width;
-        let task = Task {
-            term,
-            first,
-            sink: sink.part(0, first, rows, width.min(cols - first), false),
-        };
-        // SAFETY: the caller's promise.
-        unsafe { (set.dots)(&task) }
+        task(first, width.min(cols - first));
     };
     let tasks = 0..cols.div_ceil(width);
     match alone {
-        true => tasks.for_each(task),
-        false => tasks.into_par_iter().for_each(task),
+        true => tasks.for_each(part),
+        false => tasks.into_par_iter().for_each(part),
     }
 }

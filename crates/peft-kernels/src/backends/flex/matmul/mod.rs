@@ -8,6 +8,7 @@
 //! Each element of the output is one sum in the order of the terms and of `k`, whatever the number
 //! of threads and the width of the vectors.
 mod dots;
+mod integer;
 mod job;
 #[cfg(target_arch = "x86_64")]
 mod lookup;
@@ -151,7 +152,8 @@ pub unsafe fn multiply<T: Real>(
     threads: Threads,
 ) {
     let set = sets::best();
-    if TypeId::of::<T>() != TypeId::of::<f32>() || crate::compute() == Compute::F32 {
+    let compute = crate::compute();
+    if TypeId::of::<T>() != TypeId::of::<f32>() || compute == Compute::F32 {
         // SAFETY: the caller's promise; the set is this machine's.
         return unsafe { multiply_by(set, out, start, terms, threads) };
     }
@@ -162,12 +164,30 @@ pub unsafe fn multiply<T: Real>(
         // SAFETY: as above; what is cast is of the very type.
         unsafe {
             match term {
-                [term] if !dots::suits(term) && rounded::suits(term, out.cols) => {
+                [term]
+                    if compute == Compute::Bf16
+                        && !dots::suits(term)
+                        && rounded::suits(term, out.cols) =>
+                {
                     let sink = out.sink(start);
                     let (term, sink) = (&raw const *term, &raw const sink);
                     rounded::multiply(
                         rounded::best(),
                         &*term.cast::<Term<f32>>(),
+                        *sink.cast::<Sink<f32>>(),
+                        threads,
+                    );
+                }
+                [term]
+                    if compute == Compute::Int8
+                        && let Some(weight) = integer::weight(term) =>
+                {
+                    let sink = out.sink(start);
+                    let (term, sink) = (&raw const *term, &raw const sink);
+                    integer::multiply(
+                        integer::best(),
+                        &*term.cast::<Term<f32>>(),
+                        weight,
                         *sink.cast::<Sink<f32>>(),
                         threads,
                     );
@@ -189,6 +209,12 @@ pub fn bf16_spin(rounds: usize) -> usize {
 /// The units for products in bfloat16; `None` if the machine has none.
 pub fn bf16_units() -> Option<&'static str> {
     let units = rounded::best();
+    units.native.then_some(units.name)
+}
+
+/// The units for products in whole numbers of 8 bits; `None` if the machine has none.
+pub fn int8_units() -> Option<&'static str> {
+    let units = integer::best();
     units.native.then_some(units.name)
 }
 

@@ -1,7 +1,7 @@
 //! The innermost loop: a tile of the output, its sums in registers from the first product to the
 //! last.
 
-use super::vector::Vector;
+use super::{Real, vector::Vector};
 
 /// Longest run of products for which the rows of a tile are staged.
 pub const DEPTH: usize = 768;
@@ -82,6 +82,28 @@ impl<T> Sink<T> {
             rows,
             cols,
             ..self
+        }
+    }
+}
+
+impl<T: Real> Sink<T> {
+    /// Writes an element, with what it is added to.
+    ///
+    /// # Safety
+    /// It must be inside the sink, and so writable, and its addend readable.
+    #[inline(always)]
+    pub unsafe fn put(&self, i: usize, j: usize, value: T) {
+        let (i, j) = (i as isize, j as isize);
+        // SAFETY: the caller's promise.
+        unsafe {
+            *self.to.offset(i * self.row_stride + j * self.col_stride) = match self.start.is_null()
+            {
+                true => value,
+                false => {
+                    let at = i * self.start_row_stride + j * self.start_col_stride;
+                    *self.start.offset(at) + value
+                }
+            };
         }
     }
 }
