@@ -15,6 +15,11 @@ pub const WHOLE_LIMIT: u64 = 1 << 30;
 const BLOCK: usize = 4096;
 const BLOCKS: usize = 16;
 
+/// Bytes after which mapped pages are given back, so that hashing needs no more memory than loading.
+const MAPPED: usize = 16 << 20;
+/// Bytes that the system maps around one that is looked at.
+const AROUND: usize = 64 << 10;
+
 /// Part of every hash: another way of hashing needs another word here.
 const SCHEME: &[u8] = b"peft base 1";
 
@@ -57,6 +62,14 @@ impl Fingerprint {
             })
             .collect();
         let bytes: u64 = tensors.iter().map(|(.., len)| *len as u64).sum();
+        let mut mapped = 0;
+        let mut looked_at = |len: usize| {
+            mapped += len;
+            if mapped >= MAPPED {
+                checkpoint.release();
+                mapped = 0;
+            }
+        };
         let mut hash = Xxh3::new();
         hash.update(SCHEME);
         hash.update(&[u8::from(bytes <= whole)]);
@@ -67,7 +80,10 @@ impl Fingerprint {
             info.shape.iter().for_each(|&d| number(&mut hash, d));
             let content: Cow<'_, [u8]> = checkpoint.stored_bytes(name)?;
             if bytes <= whole || content.len() <= BLOCK * BLOCKS {
-                hash.update(&content);
+                for piece in content.chunks(MAPPED) {
+                    hash.update(piece);
+                    looked_at(piece.len());
+                }
             } else {
                 for block in 0..BLOCKS {
                     let start = (content.len() - BLOCK) / (BLOCKS - 1) * block;
@@ -77,6 +93,7 @@ impl Fingerprint {
                         _ => start,
                     };
                     hash.update(&content[start..start + BLOCK]);
+                    looked_at(AROUND);
                 }
             }
         }
