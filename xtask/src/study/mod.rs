@@ -19,6 +19,7 @@ mod selectors;
 mod settings;
 mod statistics;
 mod summary;
+mod verdict;
 mod widen;
 
 use std::env;

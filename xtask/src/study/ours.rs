@@ -110,6 +110,7 @@ fn train(run: &Run, tools: &Tools, folder: &Path) -> Result<Outcome> {
         kept_epoch,
         report: None,
         contended: tools.contended,
+        machine: None,
         versions: Map::from_iter([("peft".to_owned(), version(&tools.peft)?.into())]),
         arguments: recorded(run)?,
     })

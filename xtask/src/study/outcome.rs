@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::definition::Checkpoint;
 use super::settings::Run;
+use crate::bench::Machine;
 use crate::files;
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -41,6 +42,9 @@ pub struct Outcome {
     /// Other work shared the machine: the times are not to be used.
     #[serde(default)]
     pub contended: bool,
+    /// Where it was trained, its load before and the commit; unknown of runs before it was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<Machine>,
     #[serde(default)]
     pub versions: Map<String, Value>,
     pub arguments: Map<String, Value>,

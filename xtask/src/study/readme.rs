@@ -10,7 +10,8 @@ use super::plots::{self, grouped};
 use super::rows;
 use super::runner::Progress;
 use super::statistics::RESAMPLES;
-use super::summary::{ArmSummary, EQUAL_WITHIN, judge};
+use super::summary::{ArmSummary, EQUAL_WITHIN, Finding, find};
+use super::verdict::holm;
 use crate::files;
 
 /// How a report begins.
@@ -122,7 +123,11 @@ fn table(text: &mut String, study: &Study, arms: &[ArmSummary]) {
          |---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|{rule}\n",
     );
     for arm in arms {
-        let mark = if arm.contended { " †" } else { "" };
+        // Times of a shared machine would be compared with those of a quiet one.
+        let times = match arm.contended {
+            true => "– † | – †".to_owned(),
+            false => format!("{:.1} | {:.0}", arm.step_time_s * 1e3, arm.tokens_per_s),
+        };
         let scaled = |bytes: Option<u64>, unit: f64| {
             bytes.map_or_else(
                 || "–".to_owned(),
@@ -131,7 +136,7 @@ fn table(text: &mut String, study: &Study, arms: &[ArmSummary]) {
         };
         let _ = write!(
             text,
-            "| {} | {}, {} | {} of {} | {} | {} | {:e} | {:.2} | {} | {} | {:.1}{mark} | {:.0}{mark} | {} ({}) |",
+            "| {} | {}, {} | {} of {} | {} | {} | {:e} | {:.2} | {} | {} | {times} | {} ({}) |",
             arm.name,
             arm.engine,
             arm.method,
@@ -143,8 +148,6 @@ fn table(text: &mut String, study: &Study, arms: &[ArmSummary]) {
             arm.selection * 100.0,
             arm.last.words(),
             arm.kept.words(),
-            arm.step_time_s * 1e3,
-            arm.tokens_per_s,
             scaled(arm.peak_anonymous, 1e6),
             scaled(arm.peak_resident, 1e6),
         );
@@ -166,7 +169,7 @@ fn table(text: &mut String, study: &Study, arms: &[ArmSummary]) {
         );
     }
     if arms.iter().any(|arm| arm.contended) {
-        text.push_str("\n† Other work shared the machine: not a measurement of speed.\n");
+        text.push_str("\n† Other work shared the machine, so that no time was measured.\n");
     }
 }
 
@@ -217,13 +220,25 @@ fn claims(text: &mut String, study: &Study, arms: &[Progress]) -> Result<()> {
     }
     let _ = write!(
         text,
-        "\n## Claims\n\nPaired bootstrap over rows and seeds, {} resamples. *Equal* holds where the \
-         95 % interval of the difference lies within ±{} point, *better* where it lies above 0.\n\n\
+        "\n## Claims\n\nPaired bootstrap over rows and seeds, {} resamples, with Holm's correction over the {} claims. \
+         *Equal*: the difference lies within ±{} point; *better*: above 0. A claim is *shown*, or *refuted* where its \
+         contrary is shown, or *undecided*; intervals are of each difference by itself.\n\n\
          | claim | checkpoint | difference, points | 95 % interval | verdict |\n|---|---|--:|--:|---|\n",
         grouped(RESAMPLES as u64),
+        study.claims.len(),
         EQUAL_WITHIN * 100.0
     );
-    for claim in &study.claims {
+    let findings: Vec<Option<Finding>> = study
+        .claims
+        .iter()
+        .map(|claim| find(study, arms, claim))
+        .collect::<Result<_>>()?;
+    let chances: Vec<_> = findings
+        .iter()
+        .map(|finding| finding.as_ref().map(|finding| finding.chances))
+        .collect();
+    let judged = findings.iter().zip(holm(&chances));
+    for (claim, (finding, verdict)) in study.claims.iter().zip(judged) {
         let words = match claim.kind {
             ClaimKind::Equal => "equal to",
             ClaimKind::Better => "better than",
@@ -233,19 +248,15 @@ fn claims(text: &mut String, study: &Study, arms: &[Progress]) -> Result<()> {
         } else {
             "kept"
         };
-        let row = match judge(study, arms, claim)? {
-            None => "– | – | runs are missing".to_owned(),
-            Some(verdict) => format!(
+        let row = match (finding, verdict) {
+            (Some(Finding { difference, .. }), Some(verdict)) => format!(
                 "{:+.2} | {:+.2} … {:+.2} | {}",
-                verdict.difference.mean * 100.0,
-                verdict.difference.low * 100.0,
-                verdict.difference.high * 100.0,
-                if verdict.holds {
-                    "**holds**"
-                } else {
-                    "not shown"
-                }
+                difference.mean * 100.0,
+                difference.low * 100.0,
+                difference.high * 100.0,
+                verdict.words()
             ),
+            _ => "– | – | runs are missing".to_owned(),
         };
         let _ = writeln!(
             text,

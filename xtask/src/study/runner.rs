@@ -10,6 +10,7 @@ use super::ours;
 use super::outcome::Outcome;
 use super::settings::Run;
 use super::widen;
+use crate::bench::Machine;
 use crate::{process, python};
 
 /// Programs and folders a study runs with.
@@ -119,6 +120,7 @@ impl Tools {
         widen::ensure(&self.data, &run.study.model, run.arm.widen)?;
         let folder = self.work.join(run.folder());
         let result = folder.join("result.json");
+        let machine = Machine::look();
         match run.arm.engine {
             Engine::Peft => ours::execute(run, self, &folder, report)?.write(&result)?,
             Engine::HfPeft => {
@@ -127,10 +129,13 @@ impl Tools {
                 process::run_measured(&mut command, &folder.join("train.log"))?;
             }
         }
-        let outcome = Outcome::read(&result)?;
+        let mut outcome = Outcome::read(&result)?;
         outcome
             .check_is_of(run)
             .with_context(|| format!("{} is not of this run", result.display()))?;
+        // Of a run that was trained before and is only scored now, the machine that trained it counts.
+        outcome.machine.get_or_insert(machine);
+        outcome.write(&result)?;
         self.finished(run)?
             .with_context(|| format!("{} did not count", result.display()))
     }

@@ -122,7 +122,7 @@ fn sweeps_then_seeds_and_repeats_nothing() {
     readme::write(&study, &all_progress(&study, &tools).unwrap(), &tools.docs).unwrap();
     let text = fs::read_to_string(tools.docs.join("README.md")).unwrap();
     assert!(
-        text.contains("| lora equal to vera | last | +0.00 | +0.00 … +0.00 | **holds** |"),
+        text.contains("| lora equal to vera | last | +0.00 | +0.00 … +0.00 | **shown** |"),
         "{text}"
     );
     assert!(text.contains("66.67 ± 0.00"), "{text}");

@@ -42,28 +42,44 @@ pub struct Interval {
 /// Interval of the mean of `values[seed][row]`. Seeds and rows are drawn with replacement and crossed:
 /// a drawn row counts with all drawn seeds, for all of them answered the same questions.
 pub fn bootstrap(values: &[Vec<i8>]) -> Interval {
-    let rows = values.first().map_or(0, Vec::len);
-    let cells = (values.len() * rows) as f64;
-    let total: i64 = values.iter().flatten().map(|&value| i64::from(value)).sum();
-    let mut random = Random(SEED);
-    let mut sums = vec![0_i32; rows];
-    let means: Vec<f64> = (0..RESAMPLES)
-        .map(|_| {
-            sums.fill(0);
-            for _ in values {
-                let seed = &values[random.below(values.len())];
-                sums.iter_mut()
-                    .zip(seed)
-                    .for_each(|(sum, &value)| *sum += i32::from(value));
-            }
-            let drawn: i64 = (0..rows).map(|_| i64::from(sums[random.below(rows)])).sum();
-            drawn as f64 / cells
-        })
-        .collect();
-    Interval {
-        mean: total as f64 / cells,
-        low: quantile(&means, 0.025),
-        high: quantile(&means, 0.975),
+    Resampled::new(values).interval
+}
+
+/// An interval and the means that it was made of.
+pub struct Resampled {
+    pub interval: Interval,
+    pub means: Vec<f64>,
+}
+
+impl Resampled {
+    /// As [`bootstrap`].
+    pub fn new(values: &[Vec<i8>]) -> Self {
+        let rows = values.first().map_or(0, Vec::len);
+        let cells = (values.len() * rows) as f64;
+        let total: i64 = values.iter().flatten().map(|&value| i64::from(value)).sum();
+        let mut random = Random(SEED);
+        let mut sums = vec![0_i32; rows];
+        let means: Vec<f64> = (0..RESAMPLES)
+            .map(|_| {
+                sums.fill(0);
+                for _ in values {
+                    let seed = &values[random.below(values.len())];
+                    sums.iter_mut()
+                        .zip(seed)
+                        .for_each(|(sum, &value)| *sum += i32::from(value));
+                }
+                let drawn: i64 = (0..rows).map(|_| i64::from(sums[random.below(rows)])).sum();
+                drawn as f64 / cells
+            })
+            .collect();
+        Self {
+            interval: Interval {
+                mean: total as f64 / cells,
+                low: quantile(&means, 0.025),
+                high: quantile(&means, 0.975),
+            },
+            means,
+        }
     }
 }
 

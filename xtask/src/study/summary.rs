@@ -1,11 +1,12 @@
-//! From results to figures: one summary an arm, one verdict a claim.
+//! From results to figures: one summary an arm, one finding a claim.
 
 use anyhow::{Result, ensure};
 
 use super::definition::{Checkpoint, Claim, ClaimKind, Study};
 use super::outcome::{Outcome, ReportMarks};
 use super::runner::Progress;
-use super::statistics::{Interval, bootstrap, deviation, mean, median};
+use super::statistics::{Interval, Resampled, bootstrap, deviation, mean, median};
+use super::verdict;
 
 /// Half the width that "equal" allows, as a share: one point.
 pub const EQUAL_WITHIN: f64 = 0.01;
@@ -98,14 +99,15 @@ fn answers(report: &ReportMarks, checkpoint: Checkpoint) -> Vec<i8> {
 }
 
 /// What the runs say about a claim.
-pub struct Verdict {
+pub struct Finding {
     /// Difference of accuracy, arm minus the one it is held against.
     pub difference: Interval,
-    pub holds: bool,
+    /// Probabilities that the claim, and that its contrary, were concluded by chance.
+    pub chances: [f64; 2],
 }
 
 /// `None` while runs of either arm are missing.
-pub fn judge(study: &Study, arms: &[Progress], claim: &Claim) -> Result<Option<Verdict>> {
+pub fn find(study: &Study, arms: &[Progress], claim: &Claim) -> Result<Option<Finding>> {
     let find = |name: &str| arms.iter().find(|progress| progress.arm.name == name);
     let (Some(arm), Some(against)) = (find(&claim.arm), find(&claim.against)) else {
         return Ok(None);
@@ -134,10 +136,12 @@ pub fn judge(study: &Study, arms: &[Progress], claim: &Claim) -> Result<Option<V
         );
         differences.push(left.iter().zip(&right).map(|(a, b)| a - b).collect());
     }
-    let difference = bootstrap(&differences);
-    let holds = match claim.kind {
-        ClaimKind::Equal => difference.low >= -EQUAL_WITHIN && difference.high <= EQUAL_WITHIN,
-        ClaimKind::Better => difference.low > 0.0,
-    };
-    Ok(Some(Verdict { difference, holds }))
+    let Resampled { interval, means } = Resampled::new(&differences);
+    Ok(Some(Finding {
+        difference: interval,
+        chances: match claim.kind {
+            ClaimKind::Equal => verdict::within(&means, [-EQUAL_WITHIN, EQUAL_WITHIN]),
+            ClaimKind::Better => verdict::above(&means, 0.0),
+        },
+    }))
 }

@@ -1,18 +1,16 @@
-//! From results to verdicts: ratios of perplexities by a paired bootstrap over rows and seeds, and Holm's
-//! correction over the claims of a study.
+//! From results to chances: ratios of perplexities by a paired bootstrap over rows and seeds.
 
 use anyhow::{Result, ensure};
 
 use super::definition::ClaimKind;
 use super::outcome::{Outcome, RowLosses};
 use crate::study::statistics::{RESAMPLES, Random, quantile};
+use crate::study::verdict;
 
 /// Half the width that "equal" allows: 2 %.
 pub const EQUAL: [f64; 2] = [0.98, 1.02];
 /// What losses of a step may differ by.
 pub const CURVE: f64 = 0.01;
-/// Largest probability of a claim that is shown or refuted by chance, over all claims of a study together.
-const LEVEL: f64 = 0.05;
 const SEED: u64 = 20_240_601;
 
 /// An estimate with its 95 % interval.
@@ -21,23 +19,6 @@ pub struct Estimate {
     pub value: f64,
     pub low: f64,
     pub high: f64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Verdict {
-    Shown,
-    Refuted,
-    Undecided,
-}
-
-impl Verdict {
-    pub fn words(self) -> &'static str {
-        match self {
-            Self::Shown => "**shown**",
-            Self::Refuted => "**refuted**",
-            Self::Undecided => "undecided",
-        }
-    }
 }
 
 /// Resampled ratios of perplexities `arm / against`, and the ratio of the samples as they are.
@@ -102,59 +83,13 @@ impl Ratios {
         })
     }
 
-    /// Share of the samples that speak against a conclusion, never 0.
-    fn share(&self, against: impl Fn(f64) -> bool) -> f64 {
-        let count = self.drawn.iter().filter(|ratio| against(**ratio)).count();
-        (count + 1) as f64 / (self.drawn.len() + 1) as f64
-    }
-
     /// Probabilities that the claim, and that its contrary, were concluded by chance.
     pub fn chances(&self, kind: ClaimKind) -> [f64; 2] {
-        let [low, high] = EQUAL;
         match kind {
-            ClaimKind::Better | ClaimKind::Curve => [
-                self.share(|ratio| ratio >= 1.0),
-                self.share(|ratio| ratio <= 1.0),
-            ],
-            ClaimKind::Equal => {
-                let shown = self
-                    .share(|ratio| ratio >= high)
-                    .max(self.share(|ratio| ratio <= low));
-                let above = self.share(|ratio| ratio <= high);
-                let below = self.share(|ratio| ratio >= low);
-                [shown, above.min(below)]
-            }
+            ClaimKind::Better | ClaimKind::Curve => verdict::below(&self.drawn, 1.0),
+            ClaimKind::Equal => verdict::within(&self.drawn, EQUAL),
         }
     }
-}
-
-/// Holm's step-down procedure over claims, each with the chances of either conclusion: a claim is decided for the
-/// likelier side where twice its chance is below 5 % over the number of claims that are not decided yet.
-pub fn holm(chances: &[Option<[f64; 2]>]) -> Vec<Option<Verdict>> {
-    let mut order: Vec<(usize, [f64; 2])> = chances
-        .iter()
-        .enumerate()
-        .filter_map(|(claim, chances)| Some((claim, (*chances)?)))
-        .collect();
-    let smaller = |chances: &[f64; 2]| chances[0].min(chances[1]);
-    order.sort_by(|(_, left), (_, right)| smaller(left).total_cmp(&smaller(right)));
-    let mut verdicts: Vec<Option<Verdict>> = chances
-        .iter()
-        .map(|chances| chances.map(|_| Verdict::Undecided))
-        .collect();
-    // Claims that wait for runs count, so that no verdict changes when they come in.
-    let mut left = chances.len();
-    for (claim, chances) in order {
-        if 2.0 * smaller(&chances) > LEVEL / left as f64 {
-            break;
-        }
-        verdicts[claim] = Some(match chances[0] <= chances[1] {
-            true => Verdict::Shown,
-            false => Verdict::Refuted,
-        });
-        left -= 1;
-    }
-    verdicts
 }
 
 /// The largest difference of two runs' losses of a step, over pairs of runs with the same seed.
@@ -219,29 +154,5 @@ mod tests {
         let found = Ratios::new(&[&arm], &[&against]).unwrap().estimate;
         assert!((found.value - 1.0).abs() < 1e-12);
         assert!((found.high.ln() - 1.96 * 0.005).abs() < 6e-4, "{found:?}");
-    }
-
-    #[test]
-    fn holm_stops_at_the_first_claim_that_is_not_decided() {
-        let verdicts = holm(&[
-            Some([0.004, 0.9]),
-            Some([0.9, 0.001]),
-            None,
-            Some([0.03, 0.9]),
-        ]);
-        assert_eq!(
-            verdicts,
-            [
-                Some(Verdict::Shown),
-                Some(Verdict::Refuted),
-                None,
-                Some(Verdict::Undecided)
-            ]
-        );
-        // The smallest of three must be below 0.05 / 3 / 2.
-        assert_eq!(
-            holm(&[Some([0.01, 0.9]), Some([0.9, 0.9]), Some([0.9, 0.9])]),
-            [Some(Verdict::Undecided); 3]
-        );
     }
 }

@@ -8,13 +8,14 @@ use peft_plot::{Across, Anchor, COLOURS, Chart, Drawing, FAINT, INK, Look, Scale
 
 use super::Standing;
 use super::definition::{ClaimKind, Study};
-use super::judge::{self, CURVE, EQUAL, Estimate, Ratios, Verdict, holm};
+use super::judge::{self, CURVE, EQUAL, Estimate, Ratios};
 use super::outcome::{Outcome, RowLosses};
 use crate::files;
 use crate::study::definition::{Engine, Rates};
 use crate::study::plots::grouped;
 use crate::study::readme::head;
 use crate::study::statistics::{RESAMPLES, deviation, mean, median};
+use crate::study::verdict::{Verdict, holm};
 
 /// An arm's report rows, seed by seed, with those of the arm that it is held against.
 fn ratios(arm: &Standing, against: &Standing) -> Result<Option<Ratios>> {
