@@ -1,4 +1,4 @@
-//! Ctrl-C asks the run to save and stop; a second one ends it at once.
+//! Ctrl-C asks a run to save and stop, and a second one ends it at once; other verbs leave nothing behind.
 
 use std::sync::{
     Arc,
@@ -6,6 +6,7 @@ use std::sync::{
 };
 
 use anyhow::{Context, Result};
+use peft_run::core::format::atomic::discard_unfinished;
 
 /// A flag that Ctrl-C or a termination signal sets: the run saves and stops.
 pub fn watch() -> Result<Arc<AtomicBool>> {
@@ -15,6 +16,16 @@ pub fn watch() -> Result<Arc<AtomicBool>> {
 /// A flag that Ctrl-C sets: what was generated so far is written.
 pub fn stop_generating() -> Result<Arc<AtomicBool>> {
     flag(|| ())
+}
+
+/// For verbs that have nothing to go on from: Ctrl-C removes what is half written, and ends the program.
+pub fn discard() -> Result<()> {
+    ctrlc::set_handler(|| {
+        discard_unfinished();
+        tell!("peft: interrupted");
+        std::process::exit(2);
+    })
+    .context("watching for Ctrl-C")
 }
 
 /// A flag that the first signal sets, after which `told` runs; a second one ends the program.

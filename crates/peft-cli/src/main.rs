@@ -59,6 +59,23 @@ fn run(mut cli: Cli) -> anyhow::Result<ExitCode> {
     for named in cli.command.adapters() {
         *named = adapter::resolve(named)?;
     }
+    // Those that train or generate have something to save.
+    let ends_at_once = matches!(
+        cli.command,
+        Command::Plan(_)
+            | Command::Eval(_)
+            | Command::Predict(_)
+            | Command::Merge(_)
+            | Command::Convert(_)
+            | Command::Report { .. }
+            | Command::Runs(_)
+            | Command::Verify(_)
+            | Command::Inspect(_)
+            | Command::Data(_)
+    );
+    if ends_at_once {
+        interrupt::discard()?;
+    }
     let computes = matches!(
         cli.command,
         Command::Quickstart(_)

@@ -5,6 +5,7 @@ mod common;
 use std::{
     io::{BufRead, BufReader, Write},
     process::{Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use common::{Workspace, done, refused};
@@ -125,6 +126,55 @@ fn a_row_is_answered_before_the_next_is_sent() {
     let last: Value = serde_json::from_str(rest.last().unwrap()).unwrap();
     assert_eq!(last["index"], 502);
     assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+/// Ctrl-C leaves no half of a file behind.
+#[test]
+#[cfg(unix)]
+fn an_interrupt_removes_what_is_half_written() {
+    let work = trained();
+    let [model, out, labels] = ["model", "out", "labels.jsonl"].map(|name| work.path(name));
+    let mut child = Command::new(env!("CARGO_BIN_EXE_peft"))
+        .args([
+            "predict",
+            "--model",
+            &model,
+            "--adapter",
+            &out,
+            "--data",
+            "-",
+            "--output",
+            &labels,
+        ])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    writeln!(input, "{{\"text\": \"good\"}}").unwrap();
+    let parts = || {
+        let entries = std::fs::read_dir(work.path("")).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.contains("labels.jsonl")).count()
+    };
+    let begun = Instant::now();
+    while parts() == 0 {
+        assert!(
+            begun.elapsed() < Duration::from_secs(60),
+            "nothing was begun"
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let kill = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status();
+    assert!(kill.unwrap().success());
+    let done = child.wait_with_output().unwrap();
+    let errors = String::from_utf8(done.stderr).unwrap();
+    assert_eq!(done.status.code(), Some(2), "{errors}");
+    assert!(errors.ends_with("peft: interrupted\n"), "{errors}");
+    assert_eq!(parts(), 0);
+    drop(input);
 }
 
 #[test]

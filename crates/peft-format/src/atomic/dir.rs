@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use super::{parent_of, sibling, sync_dir, temporary};
+use super::{parent_of, sibling, sync_dir, temporary, unfinished};
 use crate::error::{FormatError, Result};
 
 /// A directory under a temporary name that takes its place in [`commit`](Self::commit).
@@ -47,6 +47,7 @@ impl AtomicDir {
         Self::recover(target)?;
         fs::create_dir(&temporary)
             .map_err(FormatError::io("create a temporary folder for", target))?;
+        unfinished().insert(temporary.clone());
         Ok(Self {
             target: target.to_owned(),
             temporary,
@@ -66,6 +67,8 @@ impl AtomicDir {
     /// [`FormatError::Io`]; the old directory is then in place, unless only its removal failed.
     pub fn commit(mut self) -> Result<()> {
         sync_tree(&self.temporary)?;
+        // From here on it is whole, and the old one may be out of the way for a moment.
+        unfinished().remove(&self.temporary);
         let old = sibling(&self.target, "old")?;
         let parent = parent_of(&self.target);
         let replaces = self.target.exists();
@@ -119,6 +122,7 @@ impl Drop for AtomicDir {
     fn drop(&mut self) {
         if !self.committed {
             let _ = fs::remove_dir_all(&self.temporary);
+            unfinished().remove(&self.temporary);
         }
     }
 }

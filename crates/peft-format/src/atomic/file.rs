@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use super::{parent_of, sync_dir, temporary};
+use super::{parent_of, sync_dir, temporary, unfinished};
 use crate::error::{FormatError, Result};
 
 /// A file under a temporary name that takes its place in [`commit`](Self::commit).
@@ -31,6 +31,7 @@ impl AtomicFile {
             .create_new(true)
             .open(&temporary)
             .map_err(FormatError::io("create a temporary file for", target))?;
+        unfinished().insert(temporary.clone());
         let file = Some(BufWriter::with_capacity(1 << 20, file));
         Ok(Self {
             target: target.to_owned(),
@@ -55,6 +56,7 @@ impl AtomicFile {
                 .map_err(io::IntoInnerError::into_error)
                 .and_then(|file| file.sync_all())
                 .and_then(|()| fs::rename(&self.temporary, &self.target));
+            unfinished().remove(&self.temporary);
             if let Err(source) = finished {
                 let _ = fs::remove_file(&self.temporary); // the first error is the one to tell
                 return Err(FormatError::io("write", &self.target)(source));
@@ -83,6 +85,7 @@ impl Drop for AtomicFile {
         if let Some(writer) = self.file.take() {
             drop(writer.into_parts()); // closes without writing the rest of the buffer
             let _ = fs::remove_file(&self.temporary);
+            unfinished().remove(&self.temporary);
         }
     }
 }

@@ -8,16 +8,36 @@ mod dir;
 mod file;
 mod leftovers;
 
-use std::fs::File;
+use std::collections::BTreeSet;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use dir::AtomicDir;
 pub use file::{AtomicFile, write_atomic, write_atomic_bytes};
 pub use leftovers::remove_leftovers;
 
 use crate::error::{FormatError, Result};
+
+/// Temporary files and folders of this process that are not in place yet.
+static UNFINISHED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+fn unfinished() -> MutexGuard<'static, BTreeSet<PathBuf>> {
+    UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Remove every file and folder that this process has begun and not put in place: for a program that is told to end
+/// at once, whose values are never dropped.
+pub fn discard_unfinished() {
+    for path in std::mem::take(&mut *unfinished()) {
+        let _ = match path.is_dir() {
+            true => fs::remove_dir_all(&path),
+            false => fs::remove_file(&path),
+        };
+    }
+}
 
 /// The parent of a target, `.` for a bare name.
 fn parent_of(path: &Path) -> &Path {
