@@ -48,7 +48,7 @@ pub use blame::blame;
 pub use cache::cache_folder;
 pub use class_weights::ClassWeights;
 pub use config::{Flag, Sources, recorded};
-pub use convert::{AdapterFormat, ConvertOptions, ConvertReport, convert};
+pub use convert::{AdapterFormat, ConvertOptions, ConvertReport, convert, convert_watched};
 pub use device::{DeviceChoice, SelectedDevice};
 pub use dtype::{BaseDtype, BaseOptions, ComputeType, Computing, GenerationCompute, Quantize};
 pub use error::RunError;
@@ -75,7 +75,7 @@ pub use session::{numbered, weight_gradients};
 pub use size::ByteSize;
 pub use task::TaskFile;
 pub use text::{chat_template, tokenizer};
-pub use verify::{BaseVerdict, ModuleCheck, Problem, VerifyReport, verify};
+pub use verify::{BaseVerdict, ModuleCheck, Problem, VerifyReport, verify, verify_watched};
 
 pub use peft_core as core;
 pub use peft_core::kernels::{keep_freed_memory, release_freed_memory};

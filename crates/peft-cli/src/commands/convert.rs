@@ -1,15 +1,16 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use peft_run::{ConvertOptions, convert as convert_adapter};
+use peft_run::{ConvertOptions, convert_watched};
 
 use super::{compute, say};
-use crate::args::ConvertArgs;
+use crate::{args::ConvertArgs, meter::Meter};
 
 /// `peft convert`: what was written, and the measured error, on standard output.
 pub fn convert(args: &ConvertArgs) -> Result<ExitCode> {
     let selected = compute(&args.compute)?;
-    let report = convert_adapter(&ConvertOptions {
+    let mut meter = Meter::new("modules", false);
+    let options = ConvertOptions {
         model: &args.model,
         adapter: &args.adapter,
         output: &args.output,
@@ -17,7 +18,12 @@ pub fn convert(args: &ConvertArgs) -> Result<ExitCode> {
         any_base: args.any_base,
         overwrite: args.overwrite,
         device: &selected.device,
+    };
+    // Each module counts twice: when it is read, and when what was written of it is measured.
+    let report = convert_watched(&options, &mut |done, all| {
+        meter.set((done / 2) as usize, Some(done as f64 / all.max(1) as f64));
     })?;
+    drop(meter);
     say(&serde_json::to_string(&report)?)?;
     Ok(ExitCode::SUCCESS)
 }

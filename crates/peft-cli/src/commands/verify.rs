@@ -2,15 +2,20 @@ use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
 use anyhow::Result;
-use peft_run::{VerifyReport, verify as check};
+use peft_run::{VerifyReport, verify_watched};
 
 use super::compute;
-use crate::{args::VerifyArgs, flags::in_flags};
+use crate::{args::VerifyArgs, flags::in_flags, meter::Meter};
 
 /// `peft verify`: what an adapter does to its base, on standard output; 1 if something is wrong.
 pub fn verify(args: &VerifyArgs) -> Result<ExitCode> {
     let selected = compute(&args.compute)?;
-    let mut report = check(&args.model, &args.adapter, &selected.device)?;
+    let mut meter = Meter::new("weights", false);
+    let mut done = |done: u64, all: u64| {
+        meter.set(done as usize, Some(done as f64 / all.max(1) as f64));
+    };
+    let mut report = verify_watched(&args.model, &args.adapter, &selected.device, &mut done)?;
+    drop(meter);
     for note in &mut report.notes {
         *note = in_flags(note);
     }

@@ -37,6 +37,7 @@ pub fn measured(
             continue;
         };
         let target = target_of(&adapted.site, info.dtype);
+        conversion.advance();
         let own = of_zeros(conversion, conversion.loaded, method.as_ref(), &target)?;
         let (Some(own), Some(back)) = (own, written(&target)?) else {
             // It was not written, which no format's writer does without an error of its own.

@@ -55,7 +55,11 @@ pub fn all(conversion: &Conversion, method: &dyn Method) -> Result<Vec<Factors>,
     let adapted = conversion.places.adapted.iter();
     let weights = adapted.filter(|(_, adapted)| !adapted.bias);
     weights
-        .map(|(_, adapted)| one(conversion, method, adapted))
+        .map(|(_, adapted)| {
+            let factors = one(conversion, method, adapted)?;
+            conversion.advance();
+            Ok(factors)
+        })
         .collect()
 }
 

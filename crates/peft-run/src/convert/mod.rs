@@ -7,7 +7,12 @@ mod gguf;
 mod lora;
 mod mlx;
 
-use std::{collections::BTreeMap, path::Path, str::FromStr};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    path::Path,
+    str::FromStr,
+};
 
 use burn::tensor::Device;
 use peft_core::{LoadedAdapter, Method};
@@ -111,6 +116,9 @@ struct Conversion<'a> {
     folder: &'a ModelFolder,
     places: &'a Places<'a>,
     loaded: &'a LoadedAdapter,
+    /// Is told how many of how many modules are done; each is read, and looked at again once it is written.
+    watch: RefCell<&'a mut dyn FnMut(u64, u64)>,
+    done: Cell<u64>,
 }
 
 /// Write an adapter whose updates are products of two narrow matrices as LoRA: for Hugging Face PEFT, for
@@ -126,6 +134,18 @@ struct Conversion<'a> {
 /// to another base, is the folder to write or is not finite; if files cannot be read or written, or the
 /// folder to write holds anything but a conversion that may be replaced.
 pub fn convert(options: &ConvertOptions) -> Result<ConvertReport, RunError> {
+    convert_watched(options, &mut |_, _| ())
+}
+
+/// As [`convert`]; `done` is told after every module how many of how many are done, where each counts twice:
+/// once when its factors are there, and once when its error is measured.
+///
+/// # Errors
+/// As [`convert`].
+pub fn convert_watched(
+    options: &ConvertOptions,
+    done: &mut dyn FnMut(u64, u64),
+) -> Result<ConvertReport, RunError> {
     let mut folder = ModelFolder::open(options.model)?;
     let (method, mut loaded) = read_with_method(options.adapter)?;
     fit_tie(&mut folder, &loaded)?;
@@ -164,6 +184,8 @@ pub fn convert(options: &ConvertOptions) -> Result<ConvertReport, RunError> {
                 folder: &folder,
                 places: &places,
                 loaded: &loaded,
+                watch: RefCell::new(done),
+                done: Cell::new(0),
             };
             conversion.write(method.as_ref(), staged.path())?
         }
@@ -197,6 +219,14 @@ impl Conversion<'_> {
             relative_error: errors.values().copied().fold(0.0, f64::max),
             errors,
         })
+    }
+
+    /// One more module is done.
+    fn advance(&self) {
+        let adapted = self.places.adapted.values();
+        let modules = adapted.filter(|adapted| !adapted.bias).count() as u64;
+        self.done.set(self.done.get() + 1);
+        (self.watch.borrow_mut())(self.done.get(), 2 * modules);
     }
 
     /// Refuse factors of tables, and those of a head that is the table of tokens, for which the format has no

@@ -25,6 +25,19 @@ use crate::{
 /// If the base or the adapter cannot be read at all. What is wrong with an adapter that can be read
 /// is in the report.
 pub fn verify(model: &Path, adapter: &Path, device: &Device) -> Result<VerifyReport, RunError> {
+    verify_watched(model, adapter, device, &mut |_, _| ())
+}
+
+/// As [`verify`]; `done` is told after every weight how many of how many have been looked at.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_watched(
+    model: &Path,
+    adapter: &Path,
+    device: &Device,
+    done: &mut dyn FnMut(u64, u64),
+) -> Result<VerifyReport, RunError> {
     let mut folder = ModelFolder::open(model)?;
     let (method, mut loaded) = read_with_method(adapter)?;
     fit(&mut folder, &mut loaded)?;
@@ -59,7 +72,8 @@ pub fn verify(model: &Path, adapter: &Path, device: &Device) -> Result<VerifyRep
     let good = cover::modules(&folder, &layout, method.as_ref(), &loaded, &mut report)?;
     cover::saved(&folder, &layout, &loaded, &mut report);
     let mut total = Rounding::default();
-    for target in good {
+    let all = good.len() as u64;
+    for (target, count) in good.into_iter().zip(1..) {
         if let Some(sums) = weigh(
             &folder,
             &target,
@@ -71,6 +85,7 @@ pub fn verify(model: &Path, adapter: &Path, device: &Device) -> Result<VerifyRep
         )? {
             total.add(&sums);
         }
+        done(count, all);
     }
     report.change = total.change();
     report.relative_change = total.relative_change();
