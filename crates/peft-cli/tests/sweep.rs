@@ -155,6 +155,40 @@ fn a_killed_sweep_ends_as_one_left_alone() {
 }
 
 #[test]
+fn a_finished_sweep_is_replaced_when_asked_for_and_nothing_else() {
+    let work = Workspace::new();
+    let over = ["--steps", "1", "--over", "rank=2,4"];
+    sweep(&work, "out", &over);
+    let again = |more: &[&str]| {
+        let flags = flags(&work, "out");
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        refused(&[&["sweep"], &flags[..], more].concat())
+    };
+    assert!(again(&over).contains("--overwrite"));
+    // A new one that makes no sense costs nothing.
+    let wrong = ["--over", "learning-rate=1e-3,0", "--overwrite"];
+    assert!(again(&wrong).contains("learning-rate"));
+    let notes = work.path("out/trials/000_rank=2/thesis.tex");
+    std::fs::write(&notes, "all of it").unwrap();
+    let replacing = ["--steps", "1", "--over", "seed=1,2", "--overwrite"];
+    assert!(again(&replacing).contains("thesis.tex"));
+    std::fs::remove_file(&notes).unwrap();
+    sweep(&work, "out", &replacing);
+    let trials = std::fs::read_dir(work.path("out/trials")).unwrap();
+    let mut names: Vec<String> = trials
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["000_seed=1", "001_seed=2"]);
+    // One that was killed is gone on with, or left.
+    let journal = work.path("out/journal.jsonl");
+    let text = std::fs::read_to_string(&journal).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    std::fs::write(&journal, lines[..lines.len() - 1].join("\n") + "\n").unwrap();
+    assert!(again(&replacing).contains("--resume"));
+}
+
+#[test]
 fn what_makes_no_sweep_is_refused_before_any_run() {
     let work = Workspace::new();
     let with = |output: &str, more: &[&str]| {

@@ -71,7 +71,7 @@ pub use plan::{
 pub use prepared::{Metric, Prepared};
 pub use report::{RunFolder, RunStatus, WorstRow, bytes, duration, figure, report};
 pub use run::{RunConfig, RunReport, train, train_method, train_prepared};
-pub use session::{numbered, weight_gradients};
+pub use session::{expect_only_runs, numbered, weight_gradients};
 pub use size::ByteSize;
 pub use task::TaskFile;
 pub use text::{chat_template, tokenizer};

@@ -284,7 +284,10 @@ pub struct SweepArgs {
     /// Go on with the sweep in --output, which remembers everything else.
     #[arg(long)]
     pub resume: bool,
-    /// JSON, also on a terminal.
+    /// Replace the finished sweep in --output and its runs; nothing else is ever replaced.
+    #[arg(long, conflicts_with = "resume")]
+    pub overwrite: bool,
+    /// Print JSON even on a terminal.
     #[arg(long, help_heading = "Output")]
     pub json: bool,
     /// A table, also where no terminal is.

@@ -41,7 +41,7 @@ pub(crate) use self::{
     select::EVAL_BATCH,
     start::Started,
 };
-pub use self::{data::numbered, probe::weight_gradients};
+pub use self::{data::numbered, output::expect_only_runs, probe::weight_gradients};
 
 pub(crate) struct Session<'a> {
     config: RunConfig,

@@ -113,6 +113,39 @@ const WRITTEN: [&str; 18] = [
     "config.json",
 ];
 
+/// Refuse a folder in which anything but folders of runs lies, or one of these with something that no run wrote: so
+/// that nothing is lost when all of it goes. One that is not there holds nothing.
+///
+/// # Errors
+/// [`RunError::Output`] that names it.
+pub fn expect_only_runs(folder: &Path) -> Result<(), RunError> {
+    if !folder.exists() {
+        return Ok(());
+    }
+    let entries = |folder: &Path| {
+        let read = std::fs::read_dir(folder).map_err(|error| fault(folder, &error))?;
+        read.map(|entry| Ok(entry.map_err(|error| fault(folder, &error))?.path()))
+            .collect::<Result<Vec<_>, RunError>>()
+    };
+    for run in entries(folder)? {
+        let strange = match run.is_dir() {
+            true => entries(&run)?.into_iter().find(|path| {
+                let name = path.file_name().and_then(|name| name.to_str());
+                name.is_none_or(|name| !WRITTEN.contains(&name))
+            }),
+            false => Some(run),
+        };
+        if let Some(path) = strange {
+            return Err(RunError::Output {
+                folder: folder.to_owned(),
+                problem: format!("`{}` lies there, which no run wrote", path.display()),
+                fix: "move it elsewhere, or choose another `output`".into(),
+            });
+        }
+    }
+    Ok(())
+}
+
 /// Whether a folder holds what a run writes first, its log and its settings, and nothing that comes later.
 fn begun(output: &Path) -> bool {
     const EVENT: &[u8] = b"{\"event\":";

@@ -9,6 +9,8 @@ use serde_json::{Map, Value};
 
 use crate::args::{flag_names, is_flag};
 
+/// The folder of the runs in that of a sweep.
+pub const TRIALS: &str = "trials";
 /// Runs of a sweep, at most.
 const MOST: f64 = 10_000.0;
 /// Letters of a folder's name.
@@ -258,9 +260,7 @@ impl Grid {
             .map(plain)
             .take(NAME)
             .collect();
-        self.folder
-            .join("trials")
-            .join(format!("{trial:03}_{name}"))
+        self.folder.join(TRIALS).join(format!("{trial:03}_{name}"))
     }
 
     /// The settings of a combination's run.

@@ -1,6 +1,7 @@
 //! `peft sweep`: a run for every combination of some settings' values.
 
 mod grid;
+mod place;
 mod results;
 
 use std::{
@@ -21,11 +22,12 @@ use peft_run::{
 };
 use peft_search::{
     Configuration, Goal, Objective, Problem, Settings,
-    study::{Assignment, Budget, DESCRIPTION, Description, JOURNAL, Stopped, Study, Watch, Worked},
+    study::{Assignment, Budget, DESCRIPTION, Description, Stopped, Study, Watch, Worked},
 };
 
 use self::{
     grid::{Given, Grid},
+    place::Place,
     results::Results,
 };
 use super::set_threads;
@@ -41,12 +43,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// `peft sweep`: the table of its runs, best first, or one JSON object.
 pub fn sweep(args: &SweepArgs, offline: bool) -> Result<ExitCode> {
     let folder = args.output()?;
-    let given = match args.resume {
-        true => resumed(args, &folder)?,
-        false => {
-            expect_vacant(&folder)?;
-            given(args)?
-        }
+    let (given, place) = match args.resume {
+        true => (resumed(args, &folder)?, Place::Vacant),
+        false => (given(args)?, Place::of(&folder, args.overwrite)?),
     };
     let grid = Grid::new(given, &folder)?;
     // What makes no sense is told now, not after hours.
@@ -59,6 +58,7 @@ pub fn sweep(args: &SweepArgs, offline: bool) -> Result<ExitCode> {
         .threads()
         .or(configs.first().and_then(|config| config.threads));
     set_threads(threads)?;
+    place.clear(&folder)?;
     let mut study = begin(&grid, &folder, &selector)?;
     let stop = interrupt::watch()?;
     let mut runner = Runner {
@@ -71,28 +71,32 @@ pub fn sweep(args: &SweepArgs, offline: bool) -> Result<ExitCode> {
         begun: Instant::now(),
         done: 0,
         left: grid.len() - ended(&study),
+        hindered: None,
     };
     let goes_on = |_: &Study| !stop.load(Ordering::SeqCst);
     let mut evaluate = |assignment: &Assignment, watch: &mut Watch<'_>| {
         let outcome = runner.run(assignment);
         // The report grows with the sweep; what it lacks is no reason to end.
         if let Err(error) = Results::of(&grid, watch.study(), &selector).write(&folder) {
-            tell!("peft: {error:#}");
+            tell!("peft: {}", crate::message(&error));
         }
         outcome
     };
     let worked = study.work(&mut evaluate, PATIENCE, &mut { goes_on })?;
     study.refresh()?;
     let results = Results::of(&grid, &study, &selector);
-    results.write(&folder)?;
     if worked == Worked::Interrupted {
+        let why = runner.hindered.map_or("interrupted".to_owned(), |why| {
+            format!("{why}: the sweep stopped")
+        });
         bail!(
-            "interrupted after {} of {} runs; `peft sweep --output {} --resume` goes on",
+            "{why} after {} of {} runs; `peft sweep --output {} --resume` goes on",
             ended(&study),
             grid.len(),
             folder.display()
         );
     }
+    results.write(&folder)?;
     let mut out = BufWriter::new(io::stdout().lock());
     if args.table || (!args.json && io::stdout().is_terminal()) {
         results.table(&mut out)?;
@@ -163,21 +167,6 @@ fn resumed(args: &SweepArgs, folder: &Path) -> Result<Given> {
         );
     }
     Ok(before)
-}
-
-fn expect_vacant(folder: &Path) -> Result<()> {
-    let shown = folder.display();
-    ensure!(
-        !folder.join(DESCRIPTION).exists() && !folder.join(JOURNAL).exists(),
-        "--output {shown}: it holds a sweep; add --resume to go on with it, or choose another folder"
-    );
-    let occupied = folder.is_file()
-        || std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
-    ensure!(
-        !occupied,
-        "--output {shown}: it holds something else, which would be mixed with the sweep; choose another folder"
-    );
-    Ok(())
 }
 
 /// What makes one run better than another: the same for all.
@@ -260,6 +249,8 @@ struct Runner<'a> {
     /// Runs of this process, and those that were to be done when it began.
     done: usize,
     left: usize,
+    /// Why no run can be written, such as a full disk: that says nothing about settings.
+    hindered: Option<String>,
 }
 
 impl Runner<'_> {
@@ -286,6 +277,10 @@ impl Runner<'_> {
         match found {
             Ok(evaluation) => Ok(vec![self.selector.value(&evaluation)]),
             Err(Fault::Interrupted) => Err(Stopped::Interrupted),
+            Err(Fault::Hindered(why)) => {
+                self.hindered = Some(why);
+                Err(Stopped::Interrupted)
+            }
             Err(Fault::Failed(reason)) => {
                 tell!("peft: this run failed: {reason}");
                 Err(Stopped::Failed(reason))
@@ -319,6 +314,9 @@ impl Runner<'_> {
 
 enum Fault {
     Interrupted,
+    /// Its folder cannot be written.
+    Hindered(String),
+    /// It has no result, and would have none another time.
     Failed(String),
 }
 
@@ -326,6 +324,9 @@ impl From<RunError> for Fault {
     fn from(error: RunError) -> Self {
         match error {
             RunError::Interrupted { .. } | RunError::InterruptedBefore { .. } => Self::Interrupted,
+            RunError::Output {
+                folder, problem, ..
+            } => Self::Hindered(format!("{}: {problem}", folder.display())),
             error => Self::Failed(flags::told(&error)),
         }
     }
