@@ -73,6 +73,23 @@ fn a_run_describes_itself() {
     );
 }
 
+/// What readers are told to do with an adapter works for it.
+#[test]
+fn a_card_says_what_the_adapter_can_be_used_with() {
+    let work = Workspace::new();
+    let short = |method| ["--steps", "1", "--method", method];
+    let card = |name: &str, method| train(&work, "rows.csv", name, &short(method))("README.md");
+    let lora = card("lora", "lora");
+    assert!(lora.contains("library_name: peft") && lora.contains("from peft import"));
+    let sdctft = card("sdctft", "sdctft");
+    assert!(!sdctft.contains("library_name") && !sdctft.contains("from peft import"));
+    assert!(sdctft.contains("PEFT does not know sdctft") && sdctft.contains("\npeft merge "));
+    let bottleneck = card("bottleneck", "bottleneck");
+    assert!(!bottleneck.contains("from peft import") && !bottleneck.contains("\npeft merge "));
+    let page = std::fs::read_to_string(work.path("bottleneck/report.html")).unwrap();
+    assert!(page.contains("peft predict --model") && !page.contains("peft merge --model"));
+}
+
 #[test]
 fn one_step_of_another_task_makes_a_picture_too() {
     let work = Workspace::new();

@@ -50,7 +50,7 @@ pub mod writer;
 pub use adapter::{AdapterFile, save_adapter};
 pub use bitsandbytes::Nf4Tensor;
 pub use checkpoint::{Checkpoint, TensorInfo, TensorView};
-pub use config::{AdapterConfig, AdapterConfigBuilder, peft_knows};
+pub use config::{AdapterConfig, AdapterConfigBuilder, peft_has, peft_knows};
 pub use error::{FormatError, Result, shorten};
 pub use fingerprint::Fingerprint;
 pub use gguf::{GgufFile, GgufLora, GgufModel};

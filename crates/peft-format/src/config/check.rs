@@ -128,6 +128,11 @@ pub fn peft_knows(peft_type: &str, key: &str) -> bool {
         .is_none_or(|known| known.get(key).is_some())
 }
 
+/// Whether PEFT has an adapter type, so that it can load what is saved as one.
+pub fn peft_has(peft_type: &str) -> bool {
+    defaults().contains_key(peft_type)
+}
+
 /// Whether a choice of the start concerns nothing but the start.
 fn concerns_the_start(init: &Value) -> bool {
     let of_the_base = |name: &str| {
@@ -178,5 +183,6 @@ mod tests {
         assert!(defaults().len() > 30);
         assert!(peft_knows("LORA", "bias") && peft_knows("SDCTFT", "bias"));
         assert!(!peft_knows("SHIRA", "bias"));
+        assert!(peft_has("LORA") && peft_has("LN_TUNING") && !peft_has("SDCTFT"));
     }
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 pub use builder::AdapterConfigBuilder;
-pub use check::{COMMON_KEYS, peft_knows};
+pub use check::{COMMON_KEYS, peft_has, peft_knows};
 
 use crate::atomic::write_atomic_bytes;
 use crate::error::{FormatError, Result};

@@ -347,12 +347,17 @@ fn usage(run: &RunFolder) -> Section {
         _ => "predict",
     };
     Section::new(
+    let method = peft_methods::by_name(&run.setting("method"));
+    let method = method.and_then(|entry| (entry.build)(&(entry.defaults)()));
+    let merge = match method {
+        Ok(method) if !crate::summary::can_merge(method.as_ref()) => String::new(),
+        _ => format!("peft merge --model {model} --adapter {folder} --output MERGED\n"),
+    };
         "How to use it",
         vec![Block::Code(format!(
             "peft {verb} --model {model} --adapter {folder} --data TEXTS\n\
              peft eval --model {model} --adapter {folder} --data {data}\n\
-             peft merge --model {model} --adapter {folder} --output MERGED\n\
-             peft train --config {folder}/run.toml output=ELSEWHERE"
+             {merge}peft train --config {folder}/run.toml output=ELSEWHERE"
         ))],
     )
 }

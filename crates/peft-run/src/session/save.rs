@@ -87,6 +87,8 @@ impl Session<'_> {
     fn describe(&self, finished: bool) -> Result<(), RunError> {
         summary::write(&Summary {
             config: &self.config,
+            base: self.base.hub_name(),
+            method: self.method.as_ref(),
             task: &self.task,
             step: self.state.step,
             best: self.state.best.as_ref(),

@@ -85,8 +85,8 @@ impl Session<'_> {
             return;
         };
         let text = format!(
-            "after step {} every row of the selection is predicted to be `{}`: nothing else is learned yet; if it \
-             stays so, try another `learning_rate`, more steps, or `class_weights` = balanced",
+            "after step {} every row of the selection is predicted to be `{}`, so nothing is learned yet; if it stays so, \
+             change the setting `learning_rate`, train longer, or balance the classes with the setting `class_weights`",
             self.state.step,
             peft_format::shorten(label)
         );
@@ -141,7 +141,12 @@ impl Session<'_> {
         let folder = self.config.output.join(part);
         std::fs::create_dir_all(&folder).map_err(|error| fault(&folder, &error))?;
         let method = self.method.as_ref();
-        save_adapter(model, &folder, &self.adapter_config, method, &self.names)?;
+        let mut config = self.adapter_config.clone();
+        // A folder of this machine says nothing elsewhere.
+        if let Some(name) = self.base.hub_name() {
+            config.set("base_model_name_or_path", name)?;
+        }
+        save_adapter(model, &folder, &config, method, &self.names)?;
         self.task.write(&folder)?;
         self.base.write(&folder)
     }

@@ -3,22 +3,29 @@
 use std::fmt::Write;
 
 use peft_config::value_text;
+use peft_core::{Method, SiteKind};
+use peft_format::peft_has;
 use peft_train::{Confusion, HeadNeed, Objective};
 use serde_json::{Value, json};
 
-use super::{Summary, log::Log, short_name};
+use super::{Summary, log::Log};
 use crate::{Evaluation, checkpoint::Best};
 
 /// `README.md`: metadata as PEFT writes it, what was trained on what, how good it is, how to use it.
 pub fn card(run: &Summary, log: &Log, objective: &dyn Objective) -> String {
     let metric = objective.main_metric();
     let config = run.config;
-    let base = config.model.to_string_lossy();
+    let base = run.base_name();
     let method = &config.method;
-    let name = short_name(&config.model);
+    let name = run.model_name();
+    // The library is Hugging Face's: whoever reads this would load the adapter with it.
+    let [library, peft] = match is_of_peft(run) {
+        true => ["library_name: peft\n", "- peft\n"],
+        false => [""; 2],
+    };
     let mut out = format!(
-        "---\nbase_model: {base}\nlibrary_name: peft\npipeline_tag: {pipeline}\n\
-         tags:\n- {tag}\n- {method}\n- peft\n---\n\n# {method} adapter of {title}\n\n",
+        "---\nbase_model: {base}\n{library}pipeline_tag: {pipeline}\n\
+         tags:\n- {tag}\n- {method}\n{peft}---\n\n# {method} adapter of {title}\n\n",
         base = quoted(&base),
         pipeline = objective.pipeline_tag(),
         tag = quoted(&format!("base_model:adapter:{base}")),
@@ -146,7 +153,7 @@ fn classes(out: &mut String, rows: &str, confusion: &Confusion, labels: &[String
 }
 
 fn usage(out: &mut String, run: &Summary, objective: &dyn Objective) {
-    let base = run.config.model.to_string_lossy();
+    let base = run.base_name();
     let class = format!("AutoModel{}", objective.class_suffix());
     let head = match objective.head() {
         HeadNeed::Language => String::new(),
@@ -165,21 +172,50 @@ fn usage(out: &mut String, run: &Summary, objective: &dyn Objective) {
         HeadNeed::Language => "eval",
         HeadNeed::Sequence { .. } => "predict",
     };
+    let shell = shell(&base);
+    let merges = can_merge(run.method);
+    let merge = match merges {
+        true => format!("peft merge --model {shell} --adapter FOLDER --output MERGED\n"),
+        false => String::new(),
+    };
+    let with_peft = match (is_of_peft(run), merges) {
+        (true, _) => format!(
+            "With Hugging Face PEFT, where `FOLDER` is this folder:\n\n```python\n\
+             from peft import PeftModel\n\
+             from transformers import {class}, AutoTokenizer\n\n\
+             base = {base}\n\
+             tokenizer = AutoTokenizer.from_pretrained(base)\n\
+             model = {class}.from_pretrained(base{head})\n\
+             model = PeftModel.from_pretrained(model, \"FOLDER\")\n```\n\n\
+             With the `peft` binary:",
+            base = quoted(&base),
+        ),
+        (false, true) => format!(
+            "Hugging Face PEFT does not know {}, so it does not load this folder; `peft merge` writes a model folder \
+             that transformers loads. With the `peft` binary, where `FOLDER` is this folder:",
+            run.config.method
+        ),
+        (false, false) => format!(
+            "Hugging Face PEFT does not know {}, so it does not load this folder, and what changes no weight cannot be \
+             merged. With the `peft` binary, where `FOLDER` is this folder:",
+            run.config.method
+        ),
+    };
     let _ = write!(
         out,
-        "With Hugging Face PEFT, where `FOLDER` is this folder:\n\n```python\n\
-         from peft import PeftModel\n\
-         from transformers import {class}, AutoTokenizer\n\n\
-         base = {base}\n\
-         tokenizer = AutoTokenizer.from_pretrained(base)\n\
-         model = {class}.from_pretrained(base{head})\n\
-         model = PeftModel.from_pretrained(model, \"FOLDER\")\n```\n\n\
-         With the `peft` binary:\n\n```sh\n\
-         peft {use_it} --model {shell} --adapter FOLDER --data texts.csv\n\
-         peft merge --model {shell} --adapter FOLDER --output MERGED\n```\n\n",
-        base = quoted(&base),
-        shell = shell(&base),
+        "{with_peft}\n\n```sh\n\
+         peft {use_it} --model {shell} --adapter FOLDER --data texts.csv\n{merge}```\n\n",
     );
+}
+
+/// Whether an adapter of a method can be written into its base: what changes no weight stays beside it.
+pub(crate) fn can_merge(method: &dyn Method) -> bool {
+    !method.site_kinds().contains(&SiteKind::Slot)
+}
+
+/// Whether Hugging Face PEFT has the method.
+fn is_of_peft(run: &Summary) -> bool {
+    peft_has(run.method.peft_type())
 }
 
 /// The settings that people ask for first; `run.toml` has all of them.

@@ -6,15 +6,23 @@ mod log;
 
 use std::path::Path;
 
+use peft_core::Method;
 use peft_format::atomic::write_atomic_bytes;
 
-pub(crate) use self::{card::shell, log::Log};
+pub(crate) use self::{
+    card::{can_merge, shell},
+    log::Log,
+};
 use crate::{RunConfig, RunError, TaskFile, checkpoint::Best, event::LOG};
 
 /// A run that has ended, or was interrupted.
 pub struct Summary<'a> {
     /// Its settings, as they were resolved.
     pub config: &'a RunConfig,
+    /// The base's name on the hub, where it is known.
+    pub base: Option<String>,
+    /// The method of its adapters.
+    pub method: &'a dyn Method,
     /// What it predicts.
     pub task: &'a TaskFile,
     /// Steps done.
@@ -23,6 +31,19 @@ pub struct Summary<'a> {
     pub best: Option<&'a Best>,
     /// Whether nothing is left to do.
     pub finished: bool,
+}
+
+impl Summary<'_> {
+    /// The base as readers elsewhere find it: by its name on the hub, else the folder.
+    fn base_name(&self) -> String {
+        let folder = || self.config.model.to_string_lossy().into_owned();
+        self.base.clone().unwrap_or_else(folder)
+    }
+
+    /// What people call the base.
+    fn model_name(&self) -> String {
+        short_name(Path::new(&self.base_name()))
+    }
 }
 
 /// Write `README.md`, `loss.svg` and the plot of the main metric into the output folder.
@@ -34,7 +55,7 @@ pub fn write(run: &Summary) -> Result<(), RunError> {
     let log = Log::read(&folder.join(LOG))?;
     let objective = run.task.objective();
     let metric = objective.main_metric();
-    let model = short_name(&run.config.model);
+    let model = run.model_name();
     let of = curves::Of {
         method: &run.config.method,
         model: &model,
