@@ -20,6 +20,10 @@ use clap::FromArgMatches;
 use crate::args::{Cli, Command, DataCommand};
 
 fn main() -> ExitCode {
+    let commit = env!("PEFT_COMMIT");
+    if !commit.is_empty() {
+        peft_run::built_from(commit);
+    }
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let mut command = args::command();
     let parsed = command.try_get_matches_from_mut(&arguments);

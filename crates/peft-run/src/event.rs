@@ -30,6 +30,9 @@ pub enum Event {
         machine: String,
         /// The version of this program.
         peft: &'static str,
+        /// The commit that it was built from, where it [says so](crate::built_from).
+        #[serde(skip_serializing_if = "Option::is_none")]
+        commit: Option<&'static str>,
         /// When it was, in seconds since 1970.
         unix_time: u64,
     },

@@ -86,3 +86,15 @@ pub use peft_train::{
     ClassFigures, Confusion, Evaluation, HeadNeed, Metrics, Objective, Prediction, ScheduleKind,
     Selector, TrainError, less_is_better, peak_memory, resident_anonymous,
 };
+
+/// The commit of the program, if it has told one.
+static COMMIT: std::sync::OnceLock<&'static str> = std::sync::OnceLock::new();
+
+/// Tell which commit the program is built from, for the records of its runs. Only the first call counts.
+pub fn built_from(commit: &'static str) {
+    let _ = COMMIT.set(commit);
+}
+
+fn commit() -> Option<&'static str> {
+    COMMIT.get().copied()
+}

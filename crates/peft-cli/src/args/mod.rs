@@ -27,7 +27,7 @@ const TASKS: &str = "classify|regress|multi-label";
 
 /// Parameter-efficient fine-tuning of Hugging Face checkpoints.
 #[derive(Debug, Parser)]
-#[command(name = "peft", version, max_term_width = 100)]
+#[command(name = "peft", version = env!("PEFT_VERSION"), max_term_width = 100)]
 pub struct Cli {
     /// Never touch the network.
     #[arg(long, global = true)]

@@ -55,7 +55,8 @@ pub fn page(run: &RunFolder) -> Page {
         footer: format!(
             "Computed on {}. Written by peft {}.",
             on.collect::<Vec<_>>().join("; "),
-            said("peft").unwrap_or_else(|| env!("CARGO_PKG_VERSION").to_owned())
+            said("peft").unwrap_or_else(|| env!("CARGO_PKG_VERSION").to_owned()),
+            said("commit").map_or_else(String::new, |commit| format!(" ({commit})"))
         ),
     }
 }

@@ -228,6 +228,7 @@ impl<'a> Session<'a> {
             machine: machine(),
             peft: env!("CARGO_PKG_VERSION"),
             unix_time: now.map_or(0, |time| time.as_secs()),
+            commit: crate::commit(),
         };
 
         let mut session = Session {
