@@ -36,11 +36,18 @@ fn a_run_writes_what_it_says_and_its_next_steps_work() {
         (&1000.into(), &false.into())
     );
     let share = result["accuracy"]["lora"].as_f64().unwrap();
+    let line = |name: &str| said.lines().find(|line| line.trim().starts_with(name));
+    let lora = line("LoRA and head").unwrap();
     assert!(
-        said.contains(&format!(
-            "LoRA and head               {:5.1} %",
-            100.0 * share
-        )),
+        lora.ends_with(&format!("{:5.1} %", 100.0 * share)),
+        "{said}"
+    );
+    // The tiny model's features tell more than what two steps train.
+    let features = result["accuracy"]["features"].as_f64().unwrap();
+    assert!((0.65..1.0).contains(&features), "{features}");
+    let features = format!("{:5.1} %", 100.0 * features);
+    assert!(
+        line("frozen model, logistic").unwrap().ends_with(&features),
         "{said}"
     );
     assert!(file("quickstart.svg").starts_with("<svg"));

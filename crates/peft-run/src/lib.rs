@@ -23,6 +23,7 @@ mod dtype;
 mod error;
 mod evaluate;
 mod event;
+mod frozen;
 mod generate;
 mod loss;
 mod merge;
@@ -57,6 +58,7 @@ pub use evaluate::{
     predict_by_rows, predict_watched,
 };
 pub use event::{Event, Progress};
+pub use frozen::frozen_classes;
 pub use generate::{
     Chat, Finish, Generated, GenerationConfig, Generator, GeneratorModel, OpenGenerator, Prompt,
 };

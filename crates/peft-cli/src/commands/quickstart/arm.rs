@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use peft_run::{
     BaseOptions, OpenOptions, Progress, RunConfig, SelectedDevice,
     data::{Dataset, Labels, LoadOptions, Task},
-    open, predict, train,
+    frozen_classes, open, predict, train,
 };
 
 use super::{Job, data::Files};
@@ -17,6 +17,14 @@ pub struct Arm {
     pub title: &'static str,
     method: &'static str,
     head_learning_rate: f64,
+}
+
+/// For each row held out whether it is answered right.
+pub struct Marks {
+    /// By what was trained.
+    pub trained: Vec<bool>,
+    /// By a logistic regression on the mean of the frozen model's hidden states, where it has any.
+    pub frozen: Option<Vec<bool>>,
 }
 
 const EPOCHS: f64 = 2.0;
@@ -40,14 +48,15 @@ impl Arm {
         job.output.join(self.method)
     }
 
-    /// Trains on the rows to fit, then tells for each row held out whether it is answered right.
+    /// Trains on the rows to fit, then tells for each row held out whether it is answered right; beside the head
+    /// alone also by the frozen model's features.
     pub fn train_and_mark(
         &self,
         job: &Job,
         data: &Files,
         selected: &SelectedDevice,
         progress: &mut dyn Progress,
-    ) -> Result<Vec<bool>> {
+    ) -> Result<Marks> {
         let folder = self.folder(job);
         let task = Task::Classify;
         let mut config = RunConfig::new(&job.model, &data.fit, task, self.method, &folder);
@@ -79,6 +88,18 @@ impl Arm {
             bail!("{} has no labels", data.held_out.display());
         };
         let objective = adapted.task.objective();
+        let frozen = match self.method {
+            "head" => {
+                tell!("a logistic regression on features of the frozen model");
+                let fit = LoadOptions {
+                    labels: labels.as_ref(),
+                    ..LoadOptions::new(task, adapted.task.max_length)
+                };
+                let (fit, _) = Dataset::load(&data.fit, &fit, &adapted.tokenizer)?;
+                frozen_classes(&adapted.model, &fit, &rows, BATCH, &selected.device)?
+            }
+            _ => None,
+        };
         let predictions = predict(
             &adapted.model,
             &rows,
@@ -88,6 +109,9 @@ impl Arm {
         )?;
         let right =
             |(prediction, label): (&peft_run::Prediction, &u32)| prediction.class() == Some(*label);
-        Ok(predictions.iter().zip(&actual).map(right).collect())
+        Ok(Marks {
+            trained: predictions.iter().zip(&actual).map(right).collect(),
+            frozen: frozen.map(|told| told.iter().zip(&actual).map(|(a, b)| a == b).collect()),
+        })
     }
 }

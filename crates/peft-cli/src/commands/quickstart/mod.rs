@@ -41,7 +41,8 @@ pub fn quickstart(args: &QuickstartArgs, offline: bool) -> Result<ExitCode> {
     }
 }
 
-/// Trains a head alone and with LoRA on the same rows; 1 where LoRA is not ahead on rows held out.
+/// Trains a head alone and with LoRA on the same rows; 1 where LoRA is not ahead on rows held out. A logistic
+/// regression on the frozen model's features stands beside both.
 fn classifier(args: &QuickstartArgs, offline: bool) -> Result<ExitCode> {
     set_threads(args.compute.threads)?;
     let selected = args.compute.device.select()?;
@@ -74,7 +75,7 @@ fn classifier(args: &QuickstartArgs, offline: bool) -> Result<ExitCode> {
         overwrite: job.overwrite || job.resume,
         ..MergeOptions::new(&job.model, &adapter, &merged, &selected.device)
     })?;
-    let outcome = Outcome::new(head, lora);
+    let outcome = Outcome::new(&head.trained, head.frozen.as_deref(), &lora.trained);
     outcome.write(job.output)?;
     write_atomic_bytes(
         &job.output.join("quickstart.svg"),
@@ -91,19 +92,23 @@ fn classifier(args: &QuickstartArgs, offline: bool) -> Result<ExitCode> {
 
 fn summary(job: &Job, outcome: &Outcome, merging: &MergeReport) -> String {
     let percent = |share: f64| 100.0 * share;
+    let arms = outcome.arms();
+    let width = arms.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let mut shares = String::new();
+    for (name, share) in arms {
+        shares += &format!("  {name:width$}  {:5.1} %\n", percent(share));
+    }
     format!(
-        "\nOn {} tweets held out, right answers:\n\
-         \x20 frozen model, trained head  {:5.1} %\n\
-         \x20 LoRA and head               {:5.1} %\n\
-         \x20 difference                  {:+5.1} points, standard error {:.1} (paired over the rows)\n\
+        "\nRight answers on {} tweets held out:\n\
+         {shares}\
+         \x20 {:width$}  {:+5.1} points, standard error {:.1} (paired over the rows)\n\
          \nIn {}:\n\
          \x20 head/, lora/     adapters, with metrics.jsonl beside them\n\
          \x20 merged/          the model with LoRA merged in: {} weights, largest change {:.3}\n\
          \x20 data/            the tweets, with their notice\n\
          \x20 quickstart.json  these numbers; quickstart.svg draws them\n",
         outcome.rows,
-        percent(outcome.head),
-        percent(outcome.lora),
+        "LoRA ahead of the head by",
         percent(outcome.difference),
         percent(outcome.standard_error),
         job.output.display(),

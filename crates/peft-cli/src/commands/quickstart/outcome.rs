@@ -1,4 +1,4 @@
-//! Two arms on the same rows, compared row by row.
+//! What was trained on the same rows, compared row by row.
 
 use std::path::Path;
 
@@ -11,6 +11,8 @@ use serde_json::json;
 pub struct Outcome {
     pub rows: usize,
     pub head: f64,
+    /// Of a logistic regression on features of the frozen model.
+    pub features: Option<f64>,
     pub lora: f64,
     /// `lora − head`, the mean over the rows of +1, 0 and −1.
     pub difference: f64,
@@ -19,7 +21,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    pub fn new(head: &[bool], lora: &[bool]) -> Self {
+    pub fn new(head: &[bool], features: Option<&[bool]>, lora: &[bool]) -> Self {
         let rows = head.len().min(lora.len());
         let count = rows.max(1) as f64;
         let share = |marks: &[bool]| marks.iter().filter(|right| **right).count() as f64 / count;
@@ -35,13 +37,26 @@ impl Outcome {
         Self {
             rows,
             head: share(head),
+            features: features.map(share),
             lora: share(lora),
             difference,
             standard_error: (variance / count).sqrt(),
         }
     }
 
-    /// Whether LoRA is better by more than two standard errors.
+    /// The ways to answer, by name, and their shares of right answers.
+    pub fn arms(&self) -> Vec<(&'static str, f64)> {
+        let features = self.features;
+        let features =
+            features.map(|share| ("frozen model, logistic regression on its features", share));
+        [("frozen model, new classifier head", self.head)]
+            .into_iter()
+            .chain(features)
+            .chain([("LoRA and head", self.lora)])
+            .collect()
+    }
+
+    /// Whether LoRA is better than the head by more than two standard errors.
     pub fn ahead(&self) -> bool {
         self.difference > 2.0 * self.standard_error
     }
@@ -50,7 +65,7 @@ impl Outcome {
     pub fn write(&self, output: &Path) -> Result<()> {
         let object = json!({
             "rows": self.rows,
-            "accuracy": { "head": self.head, "lora": self.lora },
+            "accuracy": { "head": self.head, "features": self.features, "lora": self.lora },
             "difference": self.difference,
             "standard_error": self.standard_error,
             "ahead": self.ahead(),
@@ -76,8 +91,10 @@ mod tests {
 
     #[test]
     fn the_error_counts_only_rows_on_which_the_arms_differ() {
-        let outcome = Outcome::new(&marks(0, 60), &marks(0, 80));
+        let outcome = Outcome::new(&marks(0, 60), Some(&marks(0, 70)), &marks(0, 80));
         assert_eq!((outcome.head, outcome.lora, outcome.rows), (0.6, 0.8, 100));
+        let shares: Vec<f64> = outcome.arms().iter().map(|(_, share)| *share).collect();
+        assert_eq!(shares, [0.6, 0.7, 0.8]);
         // 20 rows of +1 and 80 of 0: a variance of 0.2 · 0.8 · 100 / 99.
         let expected = (0.16f64 / 99.0).sqrt();
         assert!((outcome.standard_error - expected).abs() < 1e-12);
@@ -88,9 +105,9 @@ mod tests {
     #[test]
     fn a_small_or_a_negative_difference_is_not_ahead() {
         // 30 rows one way, 40 the other.
-        let close = Outcome::new(&marks(0, 50), &marks(30, 60));
+        let close = Outcome::new(&marks(0, 50), None, &marks(30, 60));
         assert!(close.difference > 0.0 && !close.ahead(), "{close:?}");
-        assert!(!Outcome::new(&marks(0, 60), &marks(0, 40)).ahead());
-        assert!(!Outcome::new(&marks(0, 50), &marks(0, 50)).ahead());
+        assert!(!Outcome::new(&marks(0, 60), None, &marks(0, 40)).ahead());
+        assert!(!Outcome::new(&marks(0, 50), None, &marks(0, 50)).ahead());
     }
 }

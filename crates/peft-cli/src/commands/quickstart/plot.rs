@@ -1,23 +1,20 @@
-//! The outcome as a picture: two bars with their errors.
+//! The outcome as a picture: bars with their errors.
 
 use peft_plot::{Anchor, COLOURS, Drawing, FAINT, INK, Scale};
 
 use super::outcome::Outcome;
 
-const LEFT: f64 = 210.0;
-const RIGHT: f64 = 660.0;
+const LEFT: f64 = 350.0;
+const RIGHT: f64 = 740.0;
 const TOP: f64 = 62.0;
 const BAR: f64 = 34.0;
 const STEP: f64 = 58.0;
 
-/// Right answers of both arms on the rows held out, each with one standard error.
+/// Right answers on the rows held out, each with one standard error.
 pub fn bars(outcome: &Outcome) -> String {
-    let arms = [
-        ("frozen model, trained head", outcome.head, COLOURS[1]),
-        ("LoRA and head", outcome.lora, COLOURS[0]),
-    ];
+    let arms = outcome.arms();
     let bottom = TOP + STEP * arms.len() as f64;
-    let mut drawing = Drawing::new(720.0, bottom + 84.0);
+    let mut drawing = Drawing::new(800.0, bottom + 84.0);
     let title = format!(
         "peft quickstart: right answers on {} tweets held out",
         outcome.rows
@@ -31,7 +28,10 @@ pub fn bars(outcome: &Outcome) -> String {
         let label = format!("{:.0} %", 100.0 * tick);
         drawing.text((x, bottom + 18.0), &label, Anchor::Middle, 12.0);
     }
-    for (row, (name, share, colour)) in arms.into_iter().enumerate() {
+    let last = arms.len() - 1;
+    for (row, (name, share)) in arms.into_iter().enumerate() {
+        // What is trained stands out from what is frozen.
+        let colour = COLOURS[usize::from(row < last)];
         let y = TOP + STEP * row as f64 + BAR / 2.0;
         let end = scale.place(share);
         drawing.text((LEFT - 10.0, y + 4.0), name, Anchor::End, 13.0);
@@ -47,7 +47,7 @@ pub fn bars(outcome: &Outcome) -> String {
     }
     drawing.line((LEFT, TOP - 8.0), (LEFT, bottom), INK, 1.0);
     let difference = format!(
-        "difference {:+.1} points, standard error {:.1} (paired over the rows); whiskers: one standard error of each",
+        "LoRA against the head: {:+.1} points, standard error {:.1} (paired over the rows); whiskers: one standard error of each",
         100.0 * outcome.difference,
         100.0 * outcome.standard_error
     );
