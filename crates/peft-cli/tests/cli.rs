@@ -403,6 +403,9 @@ fn bad_input_ends_with_2_and_one_line_that_helps() {
     assert!(train(&["--method", "lroa"]).contains("lora"));
     assert!(train(&["--learning-rate", "0"]).contains("--learning-rate"));
     assert!(train(&["--label-column", "lable"]).contains("label"));
+    // A typing error must not take the machine's memory.
+    assert!(train(&["--rank", "10000000000"]).contains("this machine has"));
+    assert!(train(&["--threads", "100000"]).contains("--threads 100000"));
     assert!(!Path::new(&out).exists(), "a refused run left files");
 
     let [broken, empty, nowhere] = ["broken.csv", "empty.csv", "nowhere.csv"].map(|n| work.path(n));

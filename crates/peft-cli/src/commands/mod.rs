@@ -62,10 +62,12 @@ pub use verify::verify;
 
 /// Set the number of threads; must come before any computation.
 fn set_threads(threads: Option<usize>) -> Result<()> {
+    // More would take the system's memory for their stacks, and compute no faster.
+    const MOST: usize = 1024;
     if let Some(threads) = threads {
         anyhow::ensure!(
-            threads > 0,
-            "--threads: 0 threads compute nothing; give 1 or more"
+            (1..=MOST).contains(&threads),
+            "--threads {threads}: give a number from 1 to {MOST}; the number of cores is the default"
         );
         rayon::ThreadPoolBuilder::new()
             .num_threads(threads)

@@ -4,6 +4,7 @@ mod calibrate;
 mod footprint;
 mod memory;
 mod modules;
+mod room;
 mod time;
 mod work;
 

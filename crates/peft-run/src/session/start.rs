@@ -121,6 +121,7 @@ impl<'a> Session<'a> {
         let phases = choice.phases();
         phases::expect_sound(choice.method.as_ref(), &phases)?;
         let mut plan = Plan::of(&config, &folder, &choice, head, Some(&data))?;
+        plan.expect_room(config.device)?;
         let total_steps = config.total_steps(data.fit.len());
         let before = Before {
             model,
