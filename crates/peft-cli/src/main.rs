@@ -33,7 +33,10 @@ fn main() -> ExitCode {
     let cli = match cli {
         Ok(cli) => cli,
         Err(error) => {
-            match suggest::unknown_flag(&error, &args::command(), &arguments) {
+            let command = args::command();
+            let told = suggest::unknown_flag(&error, &command, &arguments)
+                .or_else(|| suggest::unknown_verb(&error, &command, &arguments));
+            match told {
                 Some(told) => tell!("peft: {told}"),
                 // Help and version go to stdout with 0, wrong usage to stderr with 2.
                 None => drop(error.print()),

@@ -1,4 +1,4 @@
-//! What to write instead of a flag that is not there.
+//! What to write instead of a flag or a verb that is not there.
 
 mod words;
 
@@ -10,7 +10,33 @@ use clap::{
 };
 use peft_run::core::format::near::nearest;
 
-use self::words::{ELSEWHERE, words_of};
+use self::words::{ELSEWHERE, VERBS, words_of};
+
+/// What an error says of a verb that is not there; `None` for other errors.
+pub fn unknown_verb(error: &Error, command: &Command, arguments: &[OsString]) -> Option<String> {
+    let below = || verb(command, arguments).1.get_name() != command.get_name();
+    // Verbs with verbs of their own list them.
+    if error.kind() != ErrorKind::InvalidSubcommand || below() {
+        return None;
+    }
+    let Some(ContextValue::String(given)) = error.get(ContextKind::InvalidSubcommand) else {
+        return None;
+    };
+    let plain = given.to_lowercase().replace(['_', ' '], "-");
+    let meant = VERBS
+        .iter()
+        .find(|(names, _)| names.contains(&plain.as_str()));
+    let verbs = command.get_subcommands().map(Command::get_name);
+    let near = nearest(&plain, verbs, 1);
+    let instead = match (meant, near.first()) {
+        (Some((_, instead)), _) => format!("; give `peft {instead}`"),
+        (None, Some(name)) => format!("; did you mean `peft {name}`?"),
+        (None, None) => String::new(),
+    };
+    Some(format!(
+        "`{given}`: there is no such command{instead}; `peft --help` lists all commands"
+    ))
+}
 
 /// What an error says of a flag that the verb does not have; `None` for other errors.
 pub fn unknown_flag(error: &Error, command: &Command, arguments: &[OsString]) -> Option<String> {
@@ -136,6 +162,43 @@ mod tests {
             strange,
             "--xylophone: `peft data preview` has no such flag; `peft data preview --help` shows all that it has"
         );
+    }
+
+    fn verb_told(line: &str) -> Option<String> {
+        let arguments: Vec<OsString> = std::iter::once("peft")
+            .chain(line.split(' '))
+            .map(OsString::from)
+            .collect();
+        let error = command().try_get_matches_from(&arguments).unwrap_err();
+        unknown_verb(&error, &command(), &arguments)
+    }
+
+    #[test]
+    fn verbs_are_suggested_by_what_they_mean() {
+        for (given, expected) in [
+            ("finetune", "`peft train`"),
+            ("Fine_Tune", "`peft train`"),
+            ("evaluate", "`peft eval`"),
+            ("trian", "`peft train`"),
+            ("quantise", "`peft train --quantize nf4`"),
+        ] {
+            let text = verb_told(given).unwrap();
+            assert!(text.contains(expected), "{given}: {text}");
+        }
+        assert_eq!(verb_told("data fit"), None);
+        assert_eq!(
+            verb_told("xylophone").unwrap(),
+            "`xylophone`: there is no such command; `peft --help` lists all commands"
+        );
+        for (names, instead) in VERBS {
+            let line: Vec<&str> = instead.split(' ').collect();
+            assert!(command().find_subcommand(line[0]).is_some(), "{instead}");
+            assert!(
+                names
+                    .iter()
+                    .all(|name| command().find_subcommand(name).is_none())
+            );
+        }
     }
 
     #[test]

@@ -1,5 +1,36 @@
 //! How other programs call what we have.
 
+/// What other programs call verbs, or people do, and ours.
+pub const VERBS: &[(&[&str], &str)] = &[
+    (
+        &[
+            "fine-tune",
+            "finetune",
+            "tune",
+            "fit",
+            "sft",
+            "lora",
+            "adapt",
+        ],
+        "train",
+    ),
+    (&["resume", "continue"], "train --output DIR --resume"),
+    (&["evaluate", "test", "score"], "eval"),
+    (&["infer", "inference", "classify", "label"], "predict"),
+    (&["complete", "completion", "run"], "generate"),
+    (&["fuse", "merge-lora", "bake"], "merge"),
+    (&["export"], "convert"),
+    (&["quantize", "quantise"], "train --quantize nf4"),
+    (&["grid", "grid-search"], "sweep"),
+    (&["hpo", "optimize", "optimise", "autotune"], "search"),
+    (&["estimate", "memory", "dry-run"], "plan"),
+    (&["preview", "dataset"], "data preview"),
+    (&["list", "ls", "compare"], "runs"),
+    (&["check", "validate", "doctor"], "verify"),
+    (&["info", "show", "describe"], "inspect"),
+    (&["demo", "example", "tutorial"], "quickstart"),
+];
+
 /// Flags of other programs (Transformers' Trainer, PEFT, Axolotl, LLaMA-Factory, Unsloth, MLX-LM), ours, and what
 /// there is to say of it.
 pub const ELSEWHERE: &[(&[&str], &str, &str)] = &[
