@@ -36,7 +36,7 @@ pub fn resolve(given: &Path) -> Result<PathBuf> {
                 more => format!(" and {more} more"),
             };
             bail!(
-                "--adapter {}: there are several adapters in it; give one of {}{more}",
+                "{}: there are several adapters in this folder; give one of {}{more}",
                 given.display(),
                 shown.collect::<Vec<_>>().join(", ")
             )

@@ -38,7 +38,6 @@ pub fn told(error: &RunError) -> String {
             in_flags(&error.to_string())
         }
         RunError::Train(TrainError::NotMoved { .. })
-        | RunError::OtherBase { .. }
         | RunError::Interrupted { .. }
         | RunError::InterruptedBefore { .. }
         | RunError::NotPrepared { .. }
@@ -135,6 +134,23 @@ mod tests {
             ),
             "column `seed` is not there: give --label-column or the setting `x`"
         );
+        let base = |model: &str| {
+            let text =
+                format!(r#"{{"model": "{model}", "hash": "xxh3:00", "tensors": 1, "bytes": 4}}"#);
+            Box::new(serde_json::from_str(&text).unwrap())
+        };
+        // A folder may be called like a flag.
+        let other = RunError::OtherBase {
+            adapter: "out".into(),
+            recorded: base("model"),
+            found: base("output"),
+        };
+        let told = super::told(&other);
+        assert!(
+            told.contains("trained on `model` (") && told.contains("`output` ("),
+            "{told}"
+        );
+        assert!(told.contains("as --model, or --any-base to use"), "{told}");
         assert_eq!(
             super::told(&error),
             "--data: all rows have the label `steps`; name the column with --label-column"

@@ -123,7 +123,11 @@ fn run(mut cli: Cli) -> anyhow::Result<ExitCode> {
 
 /// An error and its causes, each once: some messages quote their cause.
 fn message(error: &anyhow::Error) -> String {
-    let mut text = String::new();
+    // What is written anywhere else has its path in the message.
+    let mut text = match error.downcast_ref::<std::io::Error>() {
+        Some(_) if error.chain().count() == 1 => "standard output".to_owned(),
+        _ => String::new(),
+    };
     let told = |cause: &(dyn std::error::Error + 'static)| match cause.downcast_ref() {
         Some(error) => flags::told(error),
         None => flags::settings_in_flags(&cause.to_string()),

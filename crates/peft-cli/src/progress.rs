@@ -13,7 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use peft_run::{Event, Plan, Progress};
 use serde_json::json;
 
-use crate::{args::LogFormat, commands::megabytes, meter::left};
+use crate::{args::LogFormat, commands::megabytes, flags::settings_in_flags, meter::left};
 
 /// Steps between two plain lines.
 const EVERY: u64 = 20;
@@ -95,6 +95,7 @@ impl Progress for Renderer {
     }
 
     fn notice(&mut self, text: &str) {
+        let text = &settings_in_flags(text);
         match &self.style {
             Style::Json => tell!("{}", json!({ "event": "notice", "text": text })),
             Style::Bar(Some(bar)) => bar.suspend(|| tell!("{text}")),

@@ -66,7 +66,7 @@ pub enum RunError {
     /// An adapter was trained on other weights than those of the base it is to be used with.
     #[error(
         "{}: it was trained on `{}` ({}), but `{}` ({}) holds other weights; give the base that it was \
-         trained on as `model`, or `any_base` to go on all the same",
+         trained on as the setting `model`, or the setting `any_base` to use this one all the same",
         adapter.display(), recorded.model, recorded.fingerprint.short(), found.model,
         found.fingerprint.short()
     )]

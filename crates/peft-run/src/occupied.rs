@@ -28,6 +28,13 @@ pub fn expect_ours(output: &Path, names: &[&str], overwrite: bool) -> Result<(),
     if !output.exists() {
         return Ok(());
     }
+    if !output.is_dir() {
+        return Err(RunError::Output {
+            folder: output.to_owned(),
+            problem: "it is a file, and a folder is to be written".into(),
+            fix: "choose another `output`".into(),
+        });
+    }
     let mut found = Vec::new();
     for entry in std::fs::read_dir(output).map_err(|error| fault(output, &error))? {
         let name = entry.map_err(|error| fault(output, &error))?.file_name();

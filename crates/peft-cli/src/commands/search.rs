@@ -151,9 +151,10 @@ fn work(mut study: RunStudy, view: &mut Terminal, folder: &Path) -> Result<ExitC
     let ending = match worked {
         Worked::Interrupted => {
             view.finish();
+            let begun = status.spent.trials;
             bail!(
-                "interrupted after {} trials: the same command goes on, and so does `peft search worker --study {}`",
-                status.spent.trials,
+                "interrupted in the search's trial {begun}: the same command continues it, and so does `peft search worker \
+                 --study {}`",
                 folder.display()
             );
         }
@@ -227,7 +228,7 @@ fn best(folder: &Path, most: Option<u64>) -> Result<ExitCode> {
         .collect();
     let metric = problem.measured().first().copied().unwrap_or(0);
     let Some(trial) = study.best_on_front(metric, &bounds)? else {
-        eprintln!(
+        tell!(
             "peft: no trial has ended{}",
             most.map_or(String::new(), |most| format!(" with at most {most} values"))
         );

@@ -126,7 +126,7 @@ fn adapters_are_read_as_other_programs_write_them() {
         &outer,
     ]);
     assert!(
-        told.contains("several adapters in it") && told.contains("checkpoint-20"),
+        told.contains("several adapters in this folder") && told.contains("checkpoint-20"),
         "{told}"
     );
 

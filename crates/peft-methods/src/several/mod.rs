@@ -63,7 +63,8 @@ impl SeveralMethod {
             _ => {
                 return Err(fault(
                     "it has no `parts`",
-                    "give a list of tables, each with `method`, `target_modules` and the method's settings",
+                    "give them in a file of settings, as tables `[[method_config.parts]]`, each with a method, its target \
+                     modules and its own settings",
                 ));
             }
         };

@@ -139,7 +139,11 @@ impl RunConfig {
             Some(entry) => {
                 let settings = &self.method_config;
                 for (key, text) in method_problems(entry, settings) {
-                    let key = format!("method_config.{key}");
+                    let key = match key.as_str() {
+                        // Of no single one.
+                        "" => "method".to_owned(),
+                        key => format!("method_config.{key}"),
+                    };
                     problems.push(Problem::new(Origin::Default, key, text));
                 }
             }

@@ -29,7 +29,7 @@ pub fn write(
             "`to`",
             format!("no GGUF adapter is written for a model of the kind `{kind}`"),
             format!(
-                "convert to `lora`, which Hugging Face PEFT loads; architectures with GGUF adapters are {}",
+                "convert to lora, which Hugging Face PEFT loads; architectures with GGUF adapters are {}",
                 known.join(", ")
             ),
         ));

@@ -25,7 +25,7 @@ pub fn write(
                 format!(
                     "MLX-LM has no model of the kind `{kind}`: it is for models that generate text"
                 ),
-                "convert to `lora`, which Hugging Face PEFT loads",
+                "convert to lora, which Hugging Face PEFT loads",
             ));
         }
     };

@@ -86,7 +86,7 @@ impl<'a> Places<'a> {
                     return Err(RunError::setting(
                         "`adapter`",
                         format!(
-                            "{} inserts a module at `{path}`, which changes no weight and cannot be merged",
+                            "{} inserts a module at `{path}`, which changes no weight, so it cannot be merged or converted",
                             method.name()
                         ),
                         "keep the adapter beside its base",

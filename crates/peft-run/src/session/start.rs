@@ -318,7 +318,7 @@ fn scaled_rates(config: &RunConfig, model: &Model) -> Option<String> {
     };
     Some(format!(
         "the learning rate is that of coefficients of an orthonormal transform; those of {} are trained at \
-         {times} times it, and with `scale_rate` = false at the rate itself, as in Hugging Face PEFT",
+         {times} times it, or without the setting `scale_rate` at the rate itself, as in Hugging Face PEFT",
         entry.name
     ))
 }

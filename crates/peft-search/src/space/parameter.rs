@@ -67,6 +67,17 @@ pub enum Value {
     Choice(String),
 }
 
+impl std::fmt::Display for Value {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        match self {
+            Self::Flag(on) => f.write_str(if *on { "on" } else { "off" }),
+            Self::Integer(number) => write!(f, "{number}"),
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Choice(name) => f.write_str(name),
+        }
+    }
+}
+
 /// A parameter counts only while another one is at certain levels.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Condition {
@@ -105,6 +116,20 @@ impl Parameter {
             levels,
         });
         self
+    }
+
+    /// What it can be, in words.
+    fn values(&self) -> String {
+        match &self.domain {
+            Domain::Binary => "on or off".to_owned(),
+            Domain::Categorical { choices } => choices.join(", "),
+            Domain::Ordinal { values, .. } => {
+                let values: Vec<String> = values.iter().map(f64::to_string).collect();
+                values.join(", ")
+            }
+            Domain::Integer { low, high, .. } => format!("whole numbers from {low} to {high}"),
+            Domain::Real { low, high, .. } => format!("numbers from {low} to {high}"),
+        }
     }
 
     fn refuse(&self, reason: impl Into<String>) -> SearchError {
@@ -269,7 +294,12 @@ impl Parameter {
             }
             _ => None,
         };
-        level.ok_or_else(|| self.refuse(format!("{value:?} is not one of its values")))
+        level.ok_or_else(|| {
+            self.refuse(format!(
+                "`{value}` is none of its values: {}",
+                self.values()
+            ))
+        })
     }
 
     /// The level's place in the parameter's range, 0 to 1, on the scale that models see.

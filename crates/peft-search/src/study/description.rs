@@ -177,31 +177,58 @@ impl Description {
     /// What another description, with which the study was to be opened, has otherwise. The budget may change: a study
     /// is prolonged so.
     pub(super) fn differences(&self, other: &Self) -> Vec<String> {
-        let fields = |description: &Self| match serde_json::to_value(description) {
-            Ok(serde_json::Value::Object(map)) => map,
-            _ => serde_json::Map::new(),
-        };
-        let (own, other) = (fields(self), fields(other));
-        let names: std::collections::BTreeSet<&String> = own.keys().chain(other.keys()).collect();
-        let differs =
-            |name: &&String| name.as_str() != "budget" && own.get(*name) != other.get(*name);
-        let show = |value: Option<&serde_json::Value>| {
-            let text = value.map_or("nothing".to_owned(), ToString::to_string);
-            match text.char_indices().nth(80) {
-                Some((end, _)) => format!("{} …", &text[..end]),
-                None => text,
+        // Studies of two kinds differ in everything, and the name says it all.
+        if self.name != other.name {
+            return vec![format!("it is `{}`, not `{}`", self.name, other.name)];
+        }
+        let value = |description: &Self| {
+            let mut value = serde_json::to_value(description).unwrap_or_default();
+            if let Some(fields) = value.as_object_mut() {
+                fields.remove("budget");
             }
+            value
         };
-        names
-            .into_iter()
-            .filter(differs)
-            .map(|name| {
-                format!(
-                    "{name} was {}, is {}",
-                    show(own.get(name)),
-                    show(other.get(name))
-                )
-            })
-            .collect()
+        let mut found = Vec::new();
+        compare("", Some(&value(self)), Some(&value(other)), &mut found);
+        let more = found.len().saturating_sub(MOST_DIFFERENCES);
+        found.truncate(MOST_DIFFERENCES);
+        found.extend((more > 0).then(|| format!("{more} more differ")));
+        found
     }
+}
+
+/// Differences that are told.
+const MOST_DIFFERENCES: usize = 5;
+
+/// Tell what differs below a path, leaf by leaf.
+fn compare(
+    path: &str,
+    own: Option<&serde_json::Value>,
+    other: Option<&serde_json::Value>,
+    found: &mut Vec<String>,
+) {
+    use serde_json::Value;
+    if own == other {
+        return;
+    }
+    if let (Some(Value::Object(own)), Some(Value::Object(other))) = (own, other) {
+        let names: std::collections::BTreeSet<&String> = own.keys().chain(other.keys()).collect();
+        for name in names {
+            let below = match path {
+                // What it is about, which its settings stand in.
+                "" | "context" | "run" => name.clone(),
+                path => format!("{path}.{name}"),
+            };
+            compare(&below, own.get(name), other.get(name), found);
+        }
+        return;
+    }
+    let show = |value: Option<&Value>| {
+        let text = value.map_or("nothing".to_owned(), Value::to_string);
+        match text.char_indices().nth(80) {
+            Some((end, _)) => format!("{} …", &text[..end]),
+            None => text,
+        }
+    };
+    found.push(format!("{path} was {}, is {}", show(own), show(other)));
 }

@@ -231,6 +231,11 @@ fn workers_join_a_study_and_others_are_refused() {
     };
     let error = RunStudy::begin(&other, &mut ()).err().unwrap().to_string();
     assert!(error.contains("holds another one"), "{error}");
+    // What differs is named, however long the rest is.
+    assert!(
+        error.contains("batch_size was") && error.contains("is 8"),
+        "{error}"
+    );
     let rows = fs::read_to_string(work.path("rows.csv")).unwrap();
     fs::write(work.path("rows.csv"), rows + "good,praise\n").unwrap();
     let error = RunStudy::join(&folder, None, &mut ()).err().unwrap();

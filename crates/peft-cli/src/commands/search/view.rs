@@ -18,7 +18,7 @@ use peft_search::{
 use serde_json::json;
 
 use super::object;
-use crate::args::LogFormat;
+use crate::{args::LogFormat, flags::settings_in_flags};
 
 enum Style {
     Json,
@@ -50,7 +50,7 @@ impl Terminal {
     /// How a study stands before any work.
     pub fn stands(&self, status: &Status) {
         match &self.style {
-            Style::Json => eprintln!("{}", object("status", status)),
+            Style::Json => tell!("{}", object("status", status)),
             _ if status.spent.trials > 0 => self.line(&standing(status, None)),
             _ => {}
         }
@@ -65,8 +65,8 @@ impl Terminal {
 
     fn line(&self, text: &str) {
         match &self.style {
-            Style::Bar(bar) => bar.suspend(|| eprintln!("{text}")),
-            Style::Json | Style::Plain => eprintln!("{text}"),
+            Style::Bar(bar) => bar.suspend(|| tell!("{text}")),
+            Style::Json | Style::Plain => tell!("{text}"),
         }
     }
 }
@@ -108,7 +108,7 @@ impl View for Terminal {
         match &self.style {
             Style::Json => {
                 let event = json!({ "event": "begins", "trial": trial, "configuration": words });
-                eprintln!("{event}");
+                tell!("{event}");
             }
             Style::Plain => {}
             Style::Bar(bar) => {
@@ -155,7 +155,7 @@ impl View for Terminal {
             event["on_front"] = ended.on_front.into();
             event["configuration"] = ended.words.into();
             event["reason"] = json!(reason);
-            eprintln!("{event}");
+            tell!("{event}");
             return;
         }
         let measured = measured.map_or(String::new(), |measured| format!("  {measured:.4}"));
@@ -177,8 +177,9 @@ impl View for Terminal {
     }
 
     fn notice(&mut self, text: &str) {
+        let text = &settings_in_flags(text);
         match self.style {
-            Style::Json => eprintln!("{}", json!({ "event": "notice", "text": text })),
+            Style::Json => tell!("{}", json!({ "event": "notice", "text": text })),
             _ => self.line(text),
         }
     }
