@@ -59,13 +59,6 @@ fn run(mut cli: Cli) -> anyhow::Result<ExitCode> {
         args::write_all(verb, &mut std::io::stdout().lock())?;
         return Ok(ExitCode::SUCCESS);
     }
-    // A name on the hub becomes a folder before anything looks at it.
-    if let Some(named) = cli.command.model() {
-        *named = model::resolve(named, cli.offline)?;
-    }
-    for named in cli.command.adapters() {
-        *named = adapter::resolve(named)?;
-    }
     // Those that train or generate have something to save.
     let ends_at_once = matches!(
         cli.command,
@@ -82,6 +75,13 @@ fn run(mut cli: Cli) -> anyhow::Result<ExitCode> {
     );
     if ends_at_once {
         interrupt::discard()?;
+    }
+    // A name on the hub becomes a folder before anything looks at it.
+    if let Some(named) = cli.command.model() {
+        *named = model::resolve(named, cli.offline)?;
+    }
+    for named in cli.command.adapters() {
+        *named = adapter::resolve(named)?;
     }
     let computes = matches!(
         cli.command,

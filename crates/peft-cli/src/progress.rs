@@ -142,16 +142,19 @@ fn line(event: &Event, total: u64) -> String {
             );
             if let Some(data) = &plan.data {
                 text += &format!(
-                    "\ndata: {} rows to fit, {} to select, {} steps",
+                    "\ndata: {} rows to train on, {} for selection, {} steps",
                     data.rows, data.selection_rows, data.steps
                 );
                 if data.truncated_rows > 0 {
-                    text += &format!("; {} rows are cut to --max-length", data.truncated_rows);
+                    text += &format!(
+                        "; {} rows are longer than --max-length and are cut",
+                        data.truncated_rows
+                    );
                 }
             }
             if !plan.created.is_empty() {
                 text += &format!(
-                    "\nmade afresh, for the checkpoint has none: {}",
+                    "\nnew, because the checkpoint has none: {}",
                     plan.created.join(", ")
                 );
             }

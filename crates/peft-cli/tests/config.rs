@@ -379,7 +379,7 @@ fn every_verb_has_a_manual_page() {
             "{verb}"
         );
     }
-    assert!(page("peft-data-preview").contains("Rows shown"));
+    assert!(page("peft-data-preview").contains("Number of rows to show"));
     assert!(page("peft-train").contains("Passes over the data"));
     assert_eq!(done(&["man", "data", "preview"]), page("peft-data-preview"));
     assert!(refused(&["man", "tarin"]).contains("train"));

@@ -35,15 +35,15 @@ pub struct RunConfig {
     /// Labelled rows to learn from: csv, tsv, jsonl or parquet.
     #[schemars(extend("x-value" = "FILE"))]
     pub data: PathBuf,
-    /// Labelled rows to report on; they choose nothing.
+    /// Labelled rows to report on; they do not influence training or the choice of the adapter.
     #[schemars(extend("x-value" = "FILE"))]
     pub eval_data: Option<PathBuf>,
-    /// Labelled rows that choose the checkpoint to keep.
+    /// Labelled rows that choose which checkpoint to keep.
     #[schemars(extend("x-value" = "FILE", "x-default" = "a seeded tenth of the data"))]
     pub select_data: Option<PathBuf>,
-    /// What to predict.
+    /// Task.
     pub task: Task,
-    /// Method of adaptation.
+    /// Fine-tuning method.
     pub method: String,
     /// Folder to write.
     #[schemars(extend("x-value" = "DIR"))]
@@ -53,7 +53,7 @@ pub struct RunConfig {
     pub adapter: Option<PathBuf>,
     /// Continue even on another base than the one the adapter was trained on.
     pub any_base: bool,
-    /// Put a new classifier head on the model, for labels other than those of the checkpoint's own.
+    /// Put a new classifier head on the model, to train on other labels than those of the checkpoint's own head.
     pub new_head: bool,
 
     /// Modules to adapt: names separated by commas, a regular expression, or all-linear.
@@ -63,7 +63,7 @@ pub struct RunConfig {
         extend("x-value" = "WHICH", "x-default" = "queries and values", "x-heading" = "Method")
     )]
     pub target_modules: TargetModules,
-    /// Modules to leave alone: names separated by commas, or a regular expression.
+    /// Modules to leave out: names separated by commas, or a regular expression.
     #[serde(with = "crate::config::targets")]
     #[schemars(with = "NamesOrPattern", extend("x-value" = "WHICH"))]
     pub exclude_modules: TargetModules,
@@ -71,10 +71,10 @@ pub struct RunConfig {
     #[serde(with = "crate::config::layers")]
     #[schemars(with = "NumbersOrRanges", extend("x-value" = "LAYERS", "x-default" = "all"))]
     pub layers: Vec<usize>,
-    /// Names that stand before the number of a layer, separated by commas.
+    /// Names that come before the layer number in a module path, separated by commas.
     #[schemars(extend("x-value" = "NAMES", "x-default" = "the first number in a path counts"))]
     pub layers_pattern: Vec<String>,
-    /// Modules trained and saved in full beside the head, separated by commas.
+    /// Modules to train and save in full, in addition to the head, separated by commas.
     #[schemars(extend("x-value" = "NAMES"))]
     pub modules_to_save: Vec<String>,
     /// Biases of the base trained beside the adapters, at their rate: none, all, or lora_only for those of adapted
@@ -82,47 +82,47 @@ pub struct RunConfig {
     #[schemars(extend("x-value" = "WHICH"))]
     pub bias: String,
 
-    /// Passes over the data.
+    /// Epochs: passes over the data.
     #[schemars(extend("x-heading" = "Training"))]
     pub epochs: f64,
     /// Optimiser steps, instead of epochs.
     pub steps: Option<u64>,
-    /// Passes over the data between two selections; one follows the last step in any case.
+    /// Epochs between two evaluations on the selection rows; there is always one after the last step.
     pub select_epochs: u64,
-    /// Steps between two selections, instead of passes over the data.
+    /// Steps between two evaluations on the selection rows, instead of epochs.
     #[schemars(extend("x-value" = "N"))]
     pub eval_steps: Option<u64>,
     /// Metric that chooses the adapter to keep, as the evaluations name it; of equal ones the lower loss does.
     #[schemars(extend("x-value" = "NAME", "x-default" = "accuracy for classify, f1 for multi-label, else the loss"))]
     pub select_metric: Option<String>,
-    /// Stop after so many selections in a row without a better one.
+    /// Stop after this many evaluations in a row without improvement.
     #[schemars(extend("x-value" = "N"))]
     pub early_stopping: Option<u64>,
     /// Weights of the classes in the loss: balanced (each class counts alike, as in scikit-learn), or a JSON file
     /// of labels and weights; a label that is not in it has weight 1.
     #[schemars(with = "Option<String>", extend("x-value" = "WHICH"))]
     pub class_weights: Option<ClassWeights>,
-    /// Rows a batch.
+    /// Rows per batch.
     pub batch_size: usize,
-    /// Batches a step.
+    /// Batches per optimiser step.
     pub grad_accumulation: usize,
     /// Learning rate of the adapter.
     #[schemars(extend("x-default" = "the method's"))]
     pub learning_rate: Option<f64>,
     /// Learning rate of the head.
     pub head_learning_rate: f64,
-    /// Course of the learning rates.
+    /// Schedule of the learning rates.
     pub schedule: ScheduleKind,
-    /// Warm-up: a share of the steps, or a number of them from 1 up.
+    /// Warm-up: a share of the steps, or a number of steps if it is 1 or more.
     pub warmup: f64,
     /// Decoupled weight decay; not of biases and norms, as in Hugging Face's Trainer.
     pub weight_decay: f64,
-    /// Largest norm of all gradients together; 0 for no limit.
+    /// Gradient clipping: largest norm of all gradients together; 0 for no limit.
     pub clip: f64,
     /// Dropout of the model itself.
     #[schemars(extend("x-value" = "P", "x-default" = "the checkpoint's"))]
     pub model_dropout: Option<f64>,
-    /// Type in which the frozen matrices are kept: half precision takes half the memory for them.
+    /// Type of the frozen weights in memory: half precision needs half the memory.
     #[schemars(extend("x-value" = "TYPE", "x-default" = "f32, or the blocks of a quantised file"))]
     pub base_dtype: Option<BaseDtype>,
     /// Quantise the weights of the frozen linear layers as they are loaded, as QLoRA does; a GGUF file or an NF4 checkpoint keeps
@@ -138,7 +138,7 @@ pub struct RunConfig {
     pub recompute: bool,
     /// Longest sequence in tokens; longer ones are cut.
     pub max_length: usize,
-    /// Seed of everything random.
+    /// Random seed.
     pub seed: u64,
 
     /// Column of the text.
@@ -151,21 +151,21 @@ pub struct RunConfig {
     /// by commas.
     #[schemars(extend("x-value" = "NAME", "x-default" = "detected"))]
     pub label_column: Option<String>,
-    /// What stands between several labels in one text.
+    /// Character between several labels in one cell.
     pub label_separator: char,
-    /// Which tokens of a text are to be predicted: all, assistant, last or completion.
+    /// Tokens that count in the loss of a language model: all, assistant, last or completion.
     #[schemars(extend("x-value" = "WHICH", "x-default" = "by the kind of rows"))]
     pub loss: Option<LossOn>,
-    /// How rows are written.
+    /// Format of the data: csv, tsv, jsonl, parquet or text.
     #[schemars(extend("x-value" = "FORMAT", "x-default" = "by the file's ending"))]
     pub data_format: Option<Format>,
-    /// What separates the fields of a csv or tsv file: a character, or tab, comma, semicolon or pipe.
+    /// Field separator of a csv or tsv file: a character, or tab, comma, semicolon or pipe.
     #[schemars(with = "Option<String>", extend("x-value" = "CHAR", "x-default" = "by the header"))]
     pub delimiter: Option<Delimiter>,
-    /// The first line of a csv or tsv file is a row: the columns are column1, column2 and so on.
+    /// The csv or tsv file has no header line: its columns are called column1, column2 and so on.
     pub no_header: bool,
 
-    /// Where to compute: auto, cpu, cuda, cuda:N, vulkan, metal or wgpu.
+    /// Device to run on: auto, cpu, cuda, cuda:N, vulkan, metal or wgpu.
     #[schemars(with = "String", extend("x-heading" = "Compute"))]
     pub device: DeviceChoice,
     /// Threads. They belong to the process, which starts them before it trains; on the CPU their
@@ -173,10 +173,10 @@ pub struct RunConfig {
     #[schemars(extend("x-default" = "all cores"))]
     pub threads: Option<usize>,
 
-    /// Steps between two saved states. States are saved after every selection too.
+    /// Steps between two checkpoints to resume from. One is also saved after every evaluation.
     #[schemars(extend("x-value" = "N", "x-default" = "a minute of time", "x-heading" = "Output"))]
     pub save_steps: Option<u64>,
-    /// Rows of highest loss that are kept with their texts, for the report; 0 for none.
+    /// Number of rows with the highest loss whose texts are kept for the report; 0 for none.
     pub worst_rows: usize,
     /// Go on with the interrupted run in the output folder instead of starting one. Asked for on the
     /// command line only, for it says nothing about the run itself.

@@ -9,13 +9,13 @@ pub struct AdapterArgs {
     /// --adapter-column.
     #[arg(long, value_name = "DIR")]
     pub adapter: Vec<PathBuf>,
-    /// Which of the adapters with names to use; __base__ is the model without any.
+    /// Name of the adapter to use; __base__ is the model without one.
     #[arg(long, value_name = "NAME", conflicts_with = "adapter_column")]
     pub adapter_name: Option<String>,
-    /// Column of the data that names the adapter of each row.
+    /// Column of the data that names the adapter for each row.
     #[arg(long, value_name = "COLUMN")]
     pub adapter_column: Option<String>,
-    /// Go on even if an adapter was trained on another base.
+    /// Continue even if an adapter was trained on another base model.
     #[arg(long)]
     pub any_base: bool,
 }

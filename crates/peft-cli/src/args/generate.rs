@@ -5,7 +5,7 @@ use peft_run::{GenerationCompute, GenerationConfig, data::Format};
 
 use super::{AdapterArgs, BaseArgs, ComputeArgs};
 
-const CHOICE: &str = "Choice of tokens";
+const CHOICE: &str = "Sampling";
 
 #[derive(Debug, Args)]
 pub struct GenerateArgs {
@@ -14,11 +14,11 @@ pub struct GenerateArgs {
     pub model: PathBuf,
     #[command(flatten)]
     pub adapters: AdapterArgs,
-    /// Text to go on with; may be given several times.
+    /// Text to continue; may be given several times.
     #[arg(long, value_name = "TEXT", required_unless_present = "data")]
     pub prompt: Vec<String>,
-    /// Rows with a text each to go on with, or with --chat a conversation (`messages`) to answer: csv, tsv, jsonl,
-    /// parquet or text; `-` for JSON lines on standard input.
+    /// Rows with a text each to continue, or with --chat a conversation (`messages`) to answer: csv, tsv, jsonl,
+    /// parquet or text; `-` reads JSON lines from standard input.
     #[arg(long, value_name = "FILE", conflicts_with = "prompt")]
     pub data: Option<PathBuf>,
     /// Column of the text or the conversation [default: messages, else prompt, else text, else the only one].
@@ -27,14 +27,14 @@ pub struct GenerateArgs {
     /// csv, tsv, jsonl, parquet or text [default: by the file's ending].
     #[arg(long, value_name = "FORMAT", requires = "data", help_heading = "Data")]
     pub data_format: Option<Format>,
-    /// Each text is what a user says: the model answers, by its chat template.
+    /// Treat each text as a user's message and answer it with the model's chat template.
     #[arg(long)]
     pub chat: bool,
-    /// One JSON object a text: index, prompt, text, tokens (how many) and finish_reason (stop, length,
-    /// context or interrupted).
+    /// Print one JSON object per text: index, prompt, text, tokens (their number) and finish_reason (stop,
+    /// length, context or interrupted).
     #[arg(long)]
     pub json: bool,
-    /// Texts at a time; changes no result.
+    /// Texts computed at a time; does not change the results.
     #[arg(long, default_value_t = 8)]
     pub batch_size: usize,
     #[command(flatten)]
@@ -55,10 +55,10 @@ pub struct ChatArgs {
     /// Adapter folder.
     #[arg(long, value_name = "DIR")]
     pub adapter: Option<PathBuf>,
-    /// Go on even if the adapter was trained on another base.
+    /// Continue even if the adapter was trained on another base model.
     #[arg(long)]
     pub any_base: bool,
-    /// What the system says before the first turn.
+    /// System message before the first turn.
     #[arg(long, value_name = "TEXT")]
     pub system: Option<String>,
     #[command(flatten)]
@@ -89,29 +89,28 @@ pub struct GenerationArgs {
 /// How tokens are chosen. What is not given is as the model's generation_config.json has it.
 #[derive(Debug, Args)]
 pub struct ChoiceArgs {
-    /// Tokens at most [default: the model's, else 256].
+    /// Largest number of new tokens [default: the model's, else 256].
     #[arg(long, value_name = "N", help_heading = CHOICE)]
     pub max_tokens: Option<usize>,
-    /// Draw tokens by their probabilities, scores divided by this; 0 takes the likeliest token always
-    /// [default: the model's, else 0].
+    /// Sampling temperature; 0 always takes the most likely token [default: the model's, else 0].
     #[arg(long, value_name = "F", allow_negative_numbers = true, help_heading = CHOICE)]
     pub temperature: Option<f64>,
-    /// Draw among the N likeliest tokens; 0 for all [default: the model's, else 50].
+    /// Sample among the N most likely tokens; 0 for all [default: the model's, else 50].
     #[arg(long, value_name = "N", help_heading = CHOICE)]
     pub top_k: Option<usize>,
-    /// Draw among the likeliest tokens that together reach this probability [default: the model's, else 1].
+    /// Sample among the most likely tokens that together reach this probability [default: the model's, else 1].
     #[arg(long, value_name = "F", allow_negative_numbers = true, help_heading = CHOICE)]
     pub top_p: Option<f64>,
-    /// Draw no token that is less likely than this part of the likeliest [default: the model's, else 0].
+    /// Never sample a token less likely than this fraction of the most likely one [default: the model's, else 0].
     #[arg(long, value_name = "F", allow_negative_numbers = true, help_heading = CHOICE)]
     pub min_p: Option<f64>,
-    /// Above 1, tokens that occur already become less likely [default: the model's, else 1].
+    /// Above 1, tokens that already occur become less likely [default: the model's, else 1].
     #[arg(long, value_name = "F", allow_negative_numbers = true, help_heading = CHOICE)]
     pub repetition_penalty: Option<f64>,
-    /// End before this text; may be given several times.
+    /// Stop before this text; may be given several times.
     #[arg(long, value_name = "TEXT", help_heading = CHOICE)]
     pub stop: Vec<String>,
-    /// Seed of the draws.
+    /// Random seed of the sampling.
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = CHOICE)]
     pub seed: u64,
 }

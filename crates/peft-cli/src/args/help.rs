@@ -45,11 +45,7 @@ const SHORTER: &[(&str, &str, &str)] = &[
         "Model folder, GGUF file, or organisation/name on the hub",
     ),
     ("data", "FILE", "Labelled rows: csv, tsv, jsonl or parquet"),
-    (
-        "eval-data",
-        "FILE",
-        "Labelled rows that are only reported on",
-    ),
+    ("eval-data", "FILE", "Labelled rows for a final report only"),
     (
         "rank",
         "N",
@@ -61,11 +57,11 @@ const SHORTER: &[(&str, &str, &str)] = &[
         "Names, a regular expression or all-linear [default: queries and values]",
     ),
     ("epochs", "N", "Passes over the data [default: 3]"),
-    ("batch-size", "N", "Rows a batch [default: 32]"),
+    ("batch-size", "N", "Rows per batch [default: 32]"),
     (
         "learning-rate",
         "RATE",
-        "That of the adapter [default: the method's]",
+        "Learning rate of the adapter [default: the method's]",
     ),
     (
         "max-length",
@@ -75,12 +71,12 @@ const SHORTER: &[(&str, &str, &str)] = &[
     (
         "early-stopping",
         "N",
-        "Stop after N selections in a row that are no better",
+        "Stop after N evaluations in a row without improvement",
     ),
     (
         "quantize",
         "TYPE",
-        "Frozen linear layers in nf4, int8 or int4, as QLoRA",
+        "Quantise the frozen layers to nf4, int8 or int4 (QLoRA)",
     ),
     (
         "device",
@@ -90,12 +86,12 @@ const SHORTER: &[(&str, &str, &str)] = &[
     (
         "select-metric",
         "NAME",
-        "What chooses the best [default: the task's]",
+        "Metric that chooses the best run [default: the task's]",
     ),
     (
         "over",
         "NAME=V,V",
-        "A setting and its values; several times for every combination",
+        "A setting and its values; repeat the flag to try combinations",
     ),
 ];
 
@@ -130,7 +126,7 @@ Examples:
   peft train --model MODEL --data reviews.csv --method dora --rank 16 --epochs 5 --output out
   peft train --model LLM --data chats.jsonl --task causal-lm --quantize nf4 --output out
   peft train --output out --resume
-`peft plan` with the same flags tells memory and time; `peft data preview` shows the rows as tokens.",
+`peft plan` with the same flags estimates memory and time; `peft data preview` shows how your rows are read.",
     },
     Short {
         verb: "sweep",
@@ -140,7 +136,7 @@ Examples:
   peft sweep --model MODEL --data reviews.csv --over rank=4,8 --over learning-rate=1e-3,2e-3 --output out
   peft sweep --model MODEL --data reviews.csv --over method=lora,dora,fourierft --output out
   peft sweep --output out --resume
-A sweep that was killed goes on where it stopped. The table, `report.html` and `sweep.svg` compare the runs.",
+An interrupted sweep continues where it stopped. The table, `report.html` and `sweep.svg` compare the runs.",
     },
     Short {
         verb: "plan",

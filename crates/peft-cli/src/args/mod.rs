@@ -29,7 +29,7 @@ const TASKS: &str = "classify|regress|multi-label";
 #[derive(Debug, Parser)]
 #[command(name = "peft", version = env!("PEFT_VERSION"), max_term_width = 100)]
 pub struct Cli {
-    /// Never touch the network.
+    /// Never use the network.
     #[arg(long, global = true)]
     pub offline: bool,
     #[command(subcommand)]
@@ -38,47 +38,47 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Adapt a small model to tweets, or a language model to word problems, and see what LoRA is worth.
+    /// Fine-tune a small model on tweets, or a language model on word problems, and see what LoRA adds.
     Quickstart(QuickstartArgs),
-    /// Adapt a model to labelled text and write the adapter.
+    /// Train an adapter on your data: labelled texts, or text and conversations for a language model.
     Train(Box<TrainArgs>),
-    /// Train with every combination of some settings' values, and compare.
+    /// Train once for every combination of the settings you list, and compare the runs.
     Sweep(Box<SweepArgs>),
-    /// Show what a training run would adapt, and what memory and time it would take.
+    /// Show what a training run would train, and how much memory and time it would need.
     Plan(Box<PlanArgs>),
-    /// Search for the best adapters of every size: methods, places, sizes and rates, as resumable trials.
+    /// Search methods, layers, sizes and learning rates for the best adapter of every size.
     Search(Box<SearchArgs>),
-    /// Measure a model, with or without an adapter, on labelled text.
+    /// Evaluate a model, with or without an adapter, on labelled data.
     Eval(EvalArgs),
-    /// Predict the labels of text.
+    /// Predict labels or numbers for texts.
     Predict(PredictArgs),
-    /// Go on with text.
+    /// Generate text: continue prompts, or answer them with --chat.
     Generate(Box<GenerateArgs>),
-    /// Talk to a model, a line at a time.
+    /// Chat with a language model in the terminal.
     Chat(Box<ChatArgs>),
-    /// Write an adapter into its base, as a model folder.
+    /// Merge an adapter into its base model and write the result as a model folder.
     Merge(MergeArgs),
-    /// Write an adapter for other programs: as LoRA for PEFT, MLX-LM and llama.cpp, bottlenecks for AdapterHub.
+    /// Convert an adapter for other programs: LoRA for PEFT, MLX-LM and llama.cpp, bottlenecks for AdapterHub.
     Convert(ConvertArgs),
-    /// Write the report of a run, one page of HTML, into its folder.
+    /// Write the HTML report of a run into its folder.
     Report {
-        /// Folders that `peft train` wrote, or folders with runs up to three levels below them.
+        /// Folders written by `peft train`, or folders with such runs up to three levels below.
         #[arg(value_name = "DIR", required = true)]
         folders: Vec<PathBuf>,
     },
     /// List runs and compare them: a table on a terminal, one JSON object a run otherwise.
     Runs(RunsArgs),
-    /// Hold an adapter against a base: coverage, shapes, what it changes and what a merge would lose.
+    /// Check an adapter against a base model: names, shapes, size of the changes, loss from merging.
     Verify(VerifyArgs),
-    /// Show what a checkpoint or an adapter holds.
+    /// Show what a model folder, an adapter or a file of tensors contains.
     Inspect(InspectArgs),
-    /// Look at data before training on it.
+    /// Look at your data before you train on it.
     #[command(subcommand)]
     Data(DataCommand),
-    /// Files of settings for `peft train --config`.
+    /// Print, check and describe files of settings for `peft train --config`.
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// List the devices that this binary can compute on.
+    /// List the devices that this binary can run on.
     Devices,
     /// Print a completion script for a shell: `source <(peft completions bash)`.
     Completions {
@@ -147,7 +147,7 @@ impl Command {
 
 #[derive(Debug, Args)]
 pub struct QuickstartArgs {
-    /// Adapt a language model to word problems, and compare its perplexity and its answers with those before.
+    /// Fine-tune a language model on word problems, and compare its perplexity and answers with those before.
     #[arg(long)]
     pub causal: bool,
     /// Hugging Face model folder, GGUF file or name on the hub [default: all-MiniLM-L6-v2, with --causal
@@ -157,21 +157,21 @@ pub struct QuickstartArgs {
     /// Folder to write [default: out/quickstart, with --causal out/quickstart-causal].
     #[arg(long, value_name = "DIR")]
     pub output: Option<PathBuf>,
-    /// Optimiser steps, instead of two passes over the tweets or one over the problems.
+    /// Number of optimiser steps [default: two passes over the tweets, or one over the problems].
     #[arg(long)]
     pub steps: Option<u64>,
-    /// Go on with a run that was interrupted.
+    /// Continue a run that was interrupted.
     #[arg(long)]
     pub resume: bool,
     /// Replace the finished runs in --output.
     #[arg(long)]
     pub overwrite: bool,
-    /// Seed of everything random.
+    /// Random seed.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
     #[command(flatten)]
     pub compute: ComputeArgs,
-    /// What progress looks like: auto (a bar on a terminal), plain or json.
+    /// Format of progress messages: auto (a bar on a terminal, lines elsewhere), plain or json.
     #[arg(long, value_enum, default_value = "auto", help_heading = "Output")]
     pub log_format: LogFormat,
 }
@@ -191,13 +191,14 @@ impl QuickstartArgs {
 pub struct TrainArgs {
     #[command(flatten)]
     pub run: RunArgs,
-    /// Go on with the interrupted run in --output, which remembers everything else, to the same bits.
+    /// Continue the interrupted run in --output; no other flag is needed, and the result is bit-identical to an
+    /// uninterrupted run.
     #[arg(long)]
     pub resume: bool,
     /// Replace the finished run in --output; nothing else is ever replaced.
     #[arg(long)]
     pub overwrite: bool,
-    /// What progress looks like: auto (a bar on a terminal), plain or json.
+    /// Format of progress messages: auto (a bar on a terminal, lines elsewhere), plain or json.
     #[arg(long, value_enum, default_value = "auto", help_heading = "Output")]
     pub log_format: LogFormat,
 }
@@ -205,16 +206,16 @@ pub struct TrainArgs {
 /// The settings of a run.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// File of settings, TOML or YAML; flags overrule it.
+    /// Config file, TOML or YAML; flags override it.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     #[command(flatten)]
     pub flags: SettingFlags,
-    /// Settings by their names in a file, such as batch_size=8 or method_config.r=4; they overrule
+    /// Settings by their names in a config file, such as batch_size=8 or method_config.r=4; they override
     /// flags.
     #[arg(value_name = "KEY=VALUE")]
     pub arguments: Vec<String>,
-    /// Show every flag, those of the methods too.
+    /// Show every flag, including those of single methods.
     #[arg(long)]
     pub help_all: bool,
 }
@@ -281,7 +282,7 @@ pub struct SweepArgs {
     pub over: Vec<String>,
     #[command(flatten)]
     pub run: RunArgs,
-    /// Go on with the sweep in --output, which remembers everything else.
+    /// Continue the interrupted sweep in --output; no other flag is needed.
     #[arg(long)]
     pub resume: bool,
     /// Replace the finished sweep in --output and its runs; nothing else is ever replaced.
@@ -290,20 +291,20 @@ pub struct SweepArgs {
     /// Print JSON even on a terminal.
     #[arg(long, help_heading = "Output")]
     pub json: bool,
-    /// A table, also where no terminal is.
+    /// Print a table even when the output is not a terminal.
     #[arg(long, conflicts_with = "json", help_heading = "Output")]
     pub table: bool,
-    /// What progress looks like: auto (a bar on a terminal), plain or json.
+    /// Format of progress messages: auto (a bar on a terminal, lines elsewhere), plain or json.
     #[arg(long, value_enum, default_value = "auto", help_heading = "Output")]
     pub log_format: LogFormat,
 }
 
 #[derive(Debug, Args)]
 pub struct PlanArgs {
-    /// The settings of `peft train`; the data is read if it is given, and nothing is written.
+    /// The settings of `peft train`; data is read if it is given, and nothing is written.
     #[command(flatten)]
     pub run: RunArgs,
-    /// Measure this machine for a second first, for estimates of time; kept in PEFT_CACHE.
+    /// First measure the speed of this machine for a second, to estimate times; kept in PEFT_CACHE.
     #[arg(long)]
     pub calibrate: bool,
     /// One JSON object instead of text.
@@ -333,27 +334,27 @@ pub struct ColumnArgs {
     /// [default: detected].
     #[arg(long, value_name = "NAME", help_heading = "Data")]
     pub label_column: Option<String>,
-    /// What stands between several labels in one text, with --task multi-label [default: a comma].
+    /// Character between several labels in one cell, with --task multi-label [default: a comma].
     #[arg(long, value_name = "CHAR", help_heading = "Data")]
     pub label_separator: Option<String>,
-    /// csv, tsv, jsonl, parquet or text [default: by the file's ending].
+    /// Format of the data: csv, tsv, jsonl, parquet or text [default: by the file name].
     #[arg(long, value_name = "FORMAT", help_heading = "Data")]
     pub data_format: Option<Format>,
-    /// What separates the fields of a csv or tsv file: a character, or tab, comma, semicolon or pipe
-    /// [default: by the header].
+    /// Field separator of a csv or tsv file: a character, or tab, comma, semicolon or pipe
+    /// [default: detected from the header].
     #[arg(long, value_name = "CHAR", help_heading = "Data")]
     pub delimiter: Option<Delimiter>,
-    /// The first line of a csv or tsv file is a row: the columns are column1, column2 and so on.
+    /// The csv or tsv file has no header line: its columns are called column1, column2 and so on.
     #[arg(long, help_heading = "Data")]
     pub no_header: bool,
 }
 
 #[derive(Debug, Args)]
 pub struct ComputeArgs {
-    /// auto, cpu, cuda, cuda:N, vulkan, metal or wgpu.
+    /// Device to run on: auto, cpu, cuda, cuda:N, vulkan, metal or wgpu.
     #[arg(long, default_value = "auto", help_heading = "Compute")]
     pub device: DeviceChoice,
-    /// Threads [default: all cores].
+    /// Number of threads [default: all cores].
     #[arg(long, help_heading = "Compute")]
     pub threads: Option<usize>,
 }
@@ -361,10 +362,10 @@ pub struct ComputeArgs {
 /// How the frozen matrices of the base are kept.
 #[derive(Debug, Args)]
 pub struct BaseArgs {
-    /// Keep the frozen matrices as f32, f16 or bf16 [default: f32, or the blocks of a quantised file].
+    /// Type of the frozen weights in memory: f32, f16 or bf16 [default: f32, or the blocks of a quantised file].
     #[arg(long, value_name = "TYPE", help_heading = "Compute")]
     pub base_dtype: Option<BaseDtype>,
-    /// Quantise the weights of the base's linear layers as they are loaded: nf4, int8 or int4.
+    /// Quantise the frozen linear layers while loading: nf4, int8 or int4.
     #[arg(long, value_name = "TYPE", help_heading = "Compute")]
     pub quantize: Option<Quantize>,
 }
@@ -372,7 +373,7 @@ pub struct BaseArgs {
 /// In what type products are computed.
 #[derive(Debug, Args)]
 pub struct ProductArgs {
-    /// Type in which products are computed on the CPU: f32 or bf16.
+    /// Type of matrix products on the CPU: f32 or bf16.
     #[arg(
         id = "products",
         long = "compute",
@@ -402,20 +403,20 @@ pub struct EvalArgs {
     /// Labelled rows: csv, tsv, jsonl or parquet.
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
-    /// What to predict [default: what the adapter was trained for].
+    /// Task [default: the one the adapter was trained for].
     #[arg(long, value_name = TASKS)]
     pub task: Option<Task>,
-    /// JSON, also on a terminal.
+    /// Print JSON even on a terminal.
     #[arg(long)]
     pub json: bool,
-    /// Tables, also where no terminal is.
+    /// Print tables even when the output is not a terminal.
     #[arg(long, conflicts_with = "json")]
     pub table: bool,
-    /// First print an object for every row of a language model: index, tokens (how many were predicted) and
-    /// loss (their mean).
+    /// For language models, first print an object for every row: index, tokens (the number predicted) and loss
+    /// (their mean).
     #[arg(long)]
     pub each_row: bool,
-    /// Rows a batch.
+    /// Rows per batch.
     #[arg(long, default_value_t = 64)]
     pub batch_size: usize,
     #[command(flatten)]
@@ -435,25 +436,25 @@ pub struct PredictArgs {
     pub model: PathBuf,
     #[command(flatten)]
     pub adapters: AdapterArgs,
-    /// Rows: csv, tsv, jsonl or parquet; `-` for JSON lines on standard input, each answered as it comes.
+    /// Texts: csv, tsv, jsonl or parquet; `-` reads JSON lines from standard input and answers each as it comes.
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
-    /// File to write, one JSON object a row, or csv if the name ends so [default: standard output].
+    /// File to write: one JSON object per row, or csv if the name ends in .csv [default: standard output].
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// How to write [default: by the ending of --output, else jsonl].
+    /// Format of the predictions [default: by the name of --output, else jsonl].
     #[arg(long, value_name = "FORMAT", value_enum)]
     pub output_format: Option<OutputFormat>,
-    /// Tell only the K most probable labels, most probable first.
+    /// Print only the K most probable labels, most probable first.
     #[arg(long, value_name = "K")]
     pub top_k: Option<usize>,
-    /// Column whose value stands beside each prediction, as `id`; `index` is the row, counted from 0, in any case.
+    /// Column to copy beside each prediction, as `id`; `index` is always the row number, from 0.
     #[arg(long, value_name = "NAME", help_heading = "Data")]
     pub id_column: Option<String>,
     /// Replace the predictions in --output; nothing else is ever replaced.
     #[arg(long)]
     pub overwrite: bool,
-    /// Rows a batch.
+    /// Rows per batch.
     #[arg(long, default_value_t = 64)]
     pub batch_size: usize,
     #[command(flatten)]
@@ -477,19 +478,19 @@ pub struct MergeArgs {
     /// Model folder to write.
     #[arg(long, value_name = "DIR")]
     pub output: PathBuf,
-    /// Type of the merged model's floating-point tensors: f32, f16 or bf16 [default: as they are].
+    /// Type of the merged model's floating-point tensors: f32, f16 or bf16 [default: the base model's].
     #[arg(long, value_name = "TYPE")]
     pub dtype: Option<BaseDtype>,
-    /// Largest file of weights, such as 5GB, 500MB or 2GiB: a larger model is written as several files and an index.
+    /// Largest weight file, such as 5GB, 500MB or 2GiB; larger models are split into several files with an index.
     #[arg(long, value_name = "SIZE", default_value = "5GB")]
     pub max_shard_size: ByteSize,
     /// Replace what an earlier merge wrote to --output; nothing else is ever replaced.
     #[arg(long)]
     pub overwrite: bool,
-    /// Merge even if rounding swallows more than 5 % of a change.
+    /// Merge even if rounding loses more than 5 % of a change.
     #[arg(long)]
     pub allow_loss: bool,
-    /// Go on even if the adapter was trained on another base.
+    /// Continue even if the adapter was trained on another base model.
     #[arg(long)]
     pub any_base: bool,
     #[command(flatten)]
@@ -504,7 +505,7 @@ pub struct ConvertArgs {
     /// Adapter folder, of PEFT, MLX-LM or AdapterHub.
     #[arg(long, value_name = "DIR")]
     pub adapter: PathBuf,
-    /// Whose files to write: lora (Hugging Face PEFT), mlx (MLX-LM), gguf (llama.cpp: adapter.gguf) or adapterhub.
+    /// Target format: lora (Hugging Face PEFT), mlx (MLX-LM), gguf (llama.cpp: adapter.gguf) or adapterhub.
     #[arg(long, value_name = "FORMAT", default_value = "lora")]
     pub to: AdapterFormat,
     /// Folder to write.
@@ -513,7 +514,7 @@ pub struct ConvertArgs {
     /// Replace what an earlier conversion wrote to --output; nothing else is ever replaced.
     #[arg(long)]
     pub overwrite: bool,
-    /// Go on even if the adapter was trained on another base.
+    /// Continue even if the adapter was trained on another base model.
     #[arg(long)]
     pub any_base: bool,
     #[command(flatten)]
@@ -522,16 +523,16 @@ pub struct ConvertArgs {
 
 #[derive(Debug, Args)]
 pub struct RunsArgs {
-    /// Folders of runs, or folders with runs up to three levels below them.
+    /// Folders of runs, or folders with runs up to three levels below.
     #[arg(value_name = "DIR", required = true)]
     pub folders: Vec<PathBuf>,
-    /// Sort by a column, best or newest first: a metric, loss, time, memory, trained or begun [default: by path].
+    /// Sort by a column, best or newest first: a metric, loss, time, memory, trained or begun [default: path].
     #[arg(long, value_name = "COLUMN")]
     pub sort: Option<String>,
-    /// JSON objects, also on a terminal.
+    /// Print JSON objects even on a terminal.
     #[arg(long)]
     pub json: bool,
-    /// A table, also where no terminal is.
+    /// Print a table even when the output is not a terminal.
     #[arg(long, conflicts_with = "json")]
     pub table: bool,
 }
@@ -566,20 +567,20 @@ pub struct InspectArgs {
 
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
-    /// Print the JSON Schema of a file of settings.
+    /// Print the JSON Schema of config files.
     Schema,
-    /// Check a file of settings without loading the model: 0 if all is well, 1 if something is wrong.
+    /// Check a config file without loading the model: exit code 0 if it is valid, 1 if not.
     Validate {
         /// TOML or YAML file.
         #[arg(value_name = "FILE")]
         file: PathBuf,
-        /// Settings that overrule the file's.
+        /// Settings that override the file's.
         #[arg(value_name = "KEY=VALUE")]
         arguments: Vec<String>,
     },
-    /// Print a file with every setting, what it is and its default.
+    /// Print a config file with every setting, its description and its default.
     Init {
-        /// Method of adaptation.
+        /// Fine-tuning method.
         #[arg(long, default_value = "lora")]
         method: String,
     },
@@ -597,28 +598,28 @@ pub struct ManArgs {
 
 #[derive(Debug, Subcommand)]
 pub enum DataCommand {
-    /// Columns, first rows as tokens, lengths, truncation and labels.
+    /// Show columns, the first rows as tokens, lengths, truncation and labels.
     Preview(PreviewArgs),
 }
 
 #[derive(Debug, Args)]
 pub struct PreviewArgs {
-    /// Hugging Face model folder, GGUF file, or name on the hub, whose tokenizer counts.
+    /// Hugging Face model folder, GGUF file, or name on the hub: its tokenizer is used.
     #[arg(long, value_name = "MODEL")]
     pub model: PathBuf,
     /// Rows: csv, tsv, jsonl or parquet.
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
-    /// What would be predicted.
+    /// Task.
     #[arg(long, value_name = TASKS, default_value = "classify")]
     pub task: Task,
     /// Longest sequence in tokens; longer ones are cut.
     #[arg(long, default_value_t = 128)]
     pub max_length: usize,
-    /// Rows shown.
+    /// Number of rows to show.
     #[arg(long, default_value_t = 3)]
     pub rows: usize,
-    /// Rows read; 0 for all of them.
+    /// Number of rows to read; 0 for all.
     #[arg(long, value_name = "N", default_value_t = 20_000)]
     pub limit: usize,
     /// One JSON object instead of text.

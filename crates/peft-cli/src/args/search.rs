@@ -17,39 +17,39 @@ pub struct SearchArgs {
 
 #[derive(Debug, Subcommand)]
 pub enum SearchCommand {
-    /// Join a study as one more worker: on this machine, or on another that shares the folder.
+    /// Join a search as one more worker, on this machine or on another that shares the folder.
     Worker(WorkerArgs),
-    /// How far a study is: text on a terminal, one JSON object otherwise.
+    /// Show the progress of a search: text on a terminal, one JSON object otherwise.
     Status {
-        /// Folder of the study.
+        /// Folder of the search.
         #[arg(value_name = "DIR")]
         folder: PathBuf,
-        /// A JSON object, also on a terminal.
+        /// Print JSON even on a terminal.
         #[arg(long)]
         json: bool,
     },
-    /// The best trial, one JSON object; exit code 1 if there is none.
+    /// Print the best trial as a JSON object; exit code 1 if there is none.
     Best {
-        /// Folder of the study.
+        /// Folder of the search.
         #[arg(value_name = "DIR")]
         folder: PathBuf,
-        /// Largest number of values that the adapter's file may hold beside the head.
+        /// Largest number of adapter parameters allowed, without the head.
         #[arg(long, value_name = "N")]
         max_parameters: Option<u64>,
     },
-    /// Write the study's report, one page of HTML, into its folder.
+    /// Write the HTML report of a search into its folder.
     Report {
-        /// Folder of the study.
+        /// Folder of the search.
         #[arg(value_name = "DIR")]
         folder: PathBuf,
     },
-    /// Let a configuration be tried next.
+    /// Queue a configuration to be tried next.
     Enqueue {
-        /// Folder of the study.
+        /// Folder of the search.
         #[arg(value_name = "DIR")]
         folder: PathBuf,
-        /// Values of the space's parameters, such as method=lora or layer_0=off; of those not named, flags are on,
-        /// factors 1, and all others at their first.
+        /// Values of the searched parameters, such as method=lora or layer_0=off. Parameters that are not named:
+        /// flags are on, factors are 1, all others have their first value.
         #[arg(value_name = "NAME=VALUE", required = true)]
         values: Vec<String>,
     },
@@ -57,24 +57,24 @@ pub enum SearchCommand {
 
 #[derive(Debug, Args)]
 pub struct WorkerArgs {
-    /// Folder of the study.
+    /// Folder of the search.
     #[arg(long, value_name = "DIR")]
     pub study: PathBuf,
-    /// Threads [default: all cores].
+    /// Number of threads [default: all cores].
     #[arg(long)]
     pub threads: Option<usize>,
-    /// Folder of what trials came to, shared between studies: equal trials are run once.
+    /// Folder with the results of trials, shared between searches: equal trials run only once.
     #[arg(long, value_name = "DIR")]
     pub trial_cache: Option<PathBuf>,
-    /// What progress looks like: auto (a bar on a terminal), plain or json.
+    /// Format of progress messages: auto (a bar on a terminal, lines elsewhere), plain or json.
     #[arg(long, value_enum, default_value = "auto")]
     pub log_format: LogFormat,
 }
 
 #[derive(Debug, Args)]
 pub struct BeginArgs {
-    /// What is searched: workspace (every method that fits the model, its size, place, layers and learning rate), or a
-    /// file of parameters, TOML or YAML.
+    /// What to search: workspace (every method that fits the model, with its size, modules, layers and learning
+    /// rate), or a TOML or YAML file of parameters.
     #[arg(
         long,
         value_name = "NAME|FILE",
@@ -82,7 +82,7 @@ pub struct BeginArgs {
         help_heading = "Search"
     )]
     pub space: String,
-    /// Methods of the workspace's space, separated by commas [default: all that fit].
+    /// Methods to search in the space `workspace`, separated by commas [default: all that fit].
     #[arg(
         long,
         value_name = "NAMES",
@@ -90,31 +90,31 @@ pub struct BeginArgs {
         help_heading = "Search"
     )]
     pub methods: Vec<String>,
-    /// Trials to begin; a larger number than before prolongs a study [default: 50, if no other limit is given].
+    /// Number of trials; a larger number than before extends a search [default: 50, if no other limit is given].
     #[arg(long, value_name = "N", help_heading = "Search")]
     pub trials: Option<u64>,
-    /// Passes over the data of all trials together.
+    /// Epochs of all trials together.
     #[arg(long, value_name = "N", help_heading = "Search")]
     pub total_epochs: Option<u64>,
-    /// Time of all workers together, such as 90s, 30min or 2h: no trial is begun after.
+    /// Total time of all workers, such as 90s, 30min or 2h: no trial starts after that.
     #[arg(long, value_name = "TIME", value_parser = seconds, help_heading = "Search")]
     pub time: Option<f64>,
-    /// Stop after so many trials in a row that did not move the front.
+    /// Stop after this many trials in a row without an improvement.
     #[arg(long, value_name = "N", help_heading = "Search")]
     pub idle: Option<u64>,
-    /// What chooses the trials.
+    /// Algorithm that chooses the trials.
     #[arg(long, value_enum, default_value = "bayes", help_heading = "Search")]
     pub sampler: Sampler,
     /// Trials before the model of --sampler bayes takes over [default: 20].
     #[arg(long, value_name = "N", help_heading = "Search")]
     pub initial: Option<u64>,
-    /// Seed of what chooses the trials; --seed is that of the runs.
+    /// Random seed of the choice of trials; --seed is that of the runs.
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Search")]
     pub search_seed: u64,
-    /// Run every trial to its end.
+    /// Run every trial to its end, even the ones that look bad.
     #[arg(long, help_heading = "Search")]
     pub no_pruning: bool,
-    /// How many workers may be lost with a trial (killed, or out of memory) before it counts as failed.
+    /// How many times the worker of a trial may be lost (killed, or out of memory) before the trial counts as failed.
     #[arg(
         long,
         value_name = "N",
@@ -123,7 +123,8 @@ pub struct BeginArgs {
         help_heading = "Search"
     )]
     pub attempts: u32,
-    /// Worst value of the metric that counts for anything [default: what the most frequent class scores].
+    /// Worst value of the metric that is worth anything [default: the score of always answering the most frequent
+    /// class].
     #[arg(
         long,
         value_name = "F",
@@ -131,12 +132,12 @@ pub struct BeginArgs {
         help_heading = "Search"
     )]
     pub reference: Option<f64>,
-    /// Folder of what trials came to, shared between studies: equal trials are run once.
+    /// Folder with the results of trials, shared between searches: equal trials run only once.
     #[arg(long, value_name = "DIR", help_heading = "Search")]
     pub trial_cache: Option<PathBuf>,
     #[command(flatten)]
     pub run: RunArgs,
-    /// What progress looks like: auto (a bar on a terminal), plain or json.
+    /// Format of progress messages: auto (a bar on a terminal, lines elsewhere), plain or json.
     #[arg(long, value_enum, default_value = "auto", help_heading = "Output")]
     pub log_format: LogFormat,
 }

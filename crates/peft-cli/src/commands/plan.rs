@@ -66,12 +66,16 @@ fn text(out: &mut impl Write, plan: &Plan, rows: usize) -> io::Result<()> {
         share(head)
     )?;
     if !plan.created.is_empty() {
-        writeln!(out, "made afresh   {}", plan.created.join(", "))?;
+        writeln!(
+            out,
+            "new           {}, which the checkpoint does not have",
+            plan.created.join(", ")
+        )?;
     }
     match &plan.data {
         Some(data) => writeln!(
             out,
-            "rows          {} to fit, {} to select, {} cut; {} steps",
+            "rows          {} to train on, {} for selection, {} cut; {} steps",
             data.rows, data.selection_rows, data.truncated_rows, data.steps
         )?,
         None => writeln!(

@@ -86,7 +86,7 @@ impl<'a> Places<'a> {
                     return Err(RunError::setting(
                         "`adapter`",
                         format!(
-                            "{} inserts a module at `{path}`, which changes no weight, so it cannot be merged or converted",
+                            "{} inserts a module at `{path}`, which changes no weight: it can be neither merged nor written as LoRA",
                             method.name()
                         ),
                         "keep the adapter beside its base",

@@ -53,7 +53,7 @@ pub fn page(run: &RunFolder) -> Page {
         tiles: tiles(run),
         sections,
         footer: format!(
-            "Computed on {}. Written by peft {}.",
+            "Computed on {}. Trained by peft {}{}.",
             on.collect::<Vec<_>>().join("; "),
             said("peft").unwrap_or_else(|| env!("CARGO_PKG_VERSION").to_owned()),
             said("commit").map_or_else(String::new, |commit| format!(" ({commit})"))
@@ -347,13 +347,13 @@ fn usage(run: &RunFolder) -> Section {
         "causal-lm" => "generate",
         _ => "predict",
     };
-    Section::new(
     let method = peft_methods::by_name(&run.setting("method"));
     let method = method.and_then(|entry| (entry.build)(&(entry.defaults)()));
     let merge = match method {
         Ok(method) if !crate::summary::can_merge(method.as_ref()) => String::new(),
         _ => format!("peft merge --model {model} --adapter {folder} --output MERGED\n"),
     };
+    Section::new(
         "How to use it",
         vec![Block::Code(format!(
             "peft {verb} --model {model} --adapter {folder} --data TEXTS\n\

@@ -228,8 +228,8 @@ impl<'a> Session<'a> {
             device: reason,
             machine: machine(),
             peft: env!("CARGO_PKG_VERSION"),
-            unix_time: now.map_or(0, |time| time.as_secs()),
             commit: crate::commit(),
+            unix_time: now.map_or(0, |time| time.as_secs()),
         };
 
         let mut session = Session {
