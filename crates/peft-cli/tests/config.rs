@@ -380,7 +380,7 @@ fn every_verb_has_a_manual_page() {
         );
     }
     assert!(page("peft-data-preview").contains("Number of rows to show"));
-    assert!(page("peft-train").contains("Passes over the data"));
+    assert!(page("peft-train").contains("passes over the data"));
     assert_eq!(done(&["man", "data", "preview"]), page("peft-data-preview"));
     assert!(refused(&["man", "tarin"]).contains("train"));
 }
