@@ -5,7 +5,7 @@ use anyhow::{Result, ensure};
 use burn::{module::Param, tensor::Device};
 use peft_run::{
     core::{Slot, kernels::uniform},
-    models::{Embedding, Encoder, EncoderConfig, SequenceModel},
+    models::{Embedding, Encoder, EncoderConfig, EncoderLayer, SequenceModel},
 };
 use peft_train::Truth;
 
@@ -79,15 +79,19 @@ fn random_model(config: EncoderConfig, device: &Device) -> SequenceModel {
     let table = |key: u64, entries: usize| Embedding {
         weight: Param::from_tensor(random(key, [entries, HIDDEN], 0.02, device)),
     };
-    let layers = (0..config.layers).map(|_| random_layer(device)).collect();
+    let layers = (0..config.layers)
+        .map(|_| EncoderLayer::PostNorm(random_layer(device)))
+        .collect();
     let encoder = Encoder {
         word: table(21, config.vocab_size),
-        position: table(22, config.max_positions),
+        position: Some(table(22, config.max_positions)),
         token_type: Some(table(23, config.type_vocab_size)),
         embedding_norm: norm(device),
         projection: None,
+        relative: None,
         layers,
         prompt: Slot::new([HIDDEN]),
+        norm: None,
         config,
     };
     let dense = linear(24, HIDDEN, HIDDEN, device);

@@ -7,13 +7,10 @@ use burn::{
 };
 use peft_run::{
     core::{
-        AdapterContext, Slot,
-        format::TargetModules,
-        kernels::{RowLayout, normal},
-        nn::Linear,
+        AdapterContext, Slot, format::TargetModules, kernels::normal, nn::Linear,
         trainable_parameters,
     },
-    models::{Activation, EncoderConfig, Family, Layer, LayerNorm},
+    models::{Activation, EncoderConfig, Family, Layer, LayerNorm, PackedBatch, Pooling},
 };
 
 use crate::{
@@ -30,7 +27,8 @@ pub struct LayerCase {
     config: EncoderConfig,
     input: Tensor<2>,
     probe: Tensor<2>,
-    rows: RowLayout,
+    batch: PackedBatch,
+    tokens: usize,
     train: bool,
     trained: usize,
     full: bool,
@@ -52,7 +50,9 @@ impl LayerCase {
             _ => (adapted(layer, setup, named(&["query", "value"]))?, false),
         };
         let tokens = setup.batch * setup.seq;
-        let starts = (0..=setup.batch).map(|row| row * setup.seq).collect();
+        let starts: Vec<usize> = (0..=setup.batch).map(|row| row * setup.seq).collect();
+        let config = config();
+        let batch = PackedBatch::new(&config, &vec![0; tokens], &[], &starts, &device)?;
         let trained = if train {
             trainable_parameters(&layer).iter().map(|p| p.len()).sum()
         } else {
@@ -60,10 +60,11 @@ impl LayerCase {
         };
         Ok(Self {
             layer,
-            config: config(),
+            config,
             input: random(1, [tokens, HIDDEN], 1.0, &device),
             probe: random(2, [tokens, HIDDEN], 1.0, &device),
-            rows: RowLayout::new(starts, &device),
+            batch,
+            tokens,
             train,
             trained,
             full,
@@ -77,12 +78,17 @@ impl Case for LayerCase {
     }
 
     fn run(&mut self) -> Result<Measured> {
-        let tokens = self.rows.rows();
+        let tokens = self.tokens;
         if !self.train {
             let context = AdapterContext::inference();
-            let output =
-                self.layer
-                    .forward(self.input.clone(), &self.rows, &self.config, 0, &context);
+            let output = self.layer.forward(
+                self.input.clone(),
+                &self.batch,
+                None,
+                &self.config,
+                0,
+                &context,
+            );
             // A device that computes lazily must finish inside of the time.
             output.device().sync()?;
             return Ok(Measured::whole(tokens, None));
@@ -90,9 +96,9 @@ impl Case for LayerCase {
         // As in the middle of a stack: the input needs its gradient, too.
         let input = self.input.clone().detach().require_grad();
         let context = AdapterContext::training(0, 0);
-        let output = self
-            .layer
-            .forward(input.clone(), &self.rows, &self.config, 0, &context);
+        let output =
+            self.layer
+                .forward(input.clone(), &self.batch, None, &self.config, 0, &context);
         let loss = (output * self.probe.clone()).mean();
         let grads = loss.backward();
         if self.full || self.trained > 0 {
@@ -119,7 +125,7 @@ pub fn linear(key: u64, inputs: usize, outputs: usize, device: &Device) -> Linea
 pub fn norm(device: &Device) -> LayerNorm {
     LayerNorm {
         weight: Param::from_tensor(Tensor::ones([HIDDEN], device)),
-        bias: Param::from_tensor(Tensor::zeros([HIDDEN], device)),
+        bias: Some(Param::from_tensor(Tensor::zeros([HIDDEN], device))),
         eps: 1e-12,
     }
 }
@@ -158,13 +164,20 @@ pub fn config() -> EncoderConfig {
         intermediate_size: INTERMEDIATE,
         max_positions: 512,
         first_position: 0,
+        learned_positions: true,
+        relative: None,
         type_vocab_size: 2,
         layer_norm_eps: 1e-12,
         activation: Activation::Gelu,
         hidden_dropout: 0.0,
         attention_dropout: 0.0,
+        pooler_dropout: 0.0,
         head_dropout: 0.0,
+        head_activation: Activation::Tanh,
+        head_bias: true,
+        pooling: Pooling::First,
         initializer_range: 0.02,
         labels: Vec::new(),
+        blocks: None,
     }
 }

@@ -1,21 +1,24 @@
 #!/usr/bin/env python3
 """Mints the reference fixtures of tests/goldens with Hugging Face transformers and PEFT. Deterministic, on the CPU.
 
-    mint_goldens.py --out tests/goldens [--minilm DIR] [--adapters CASE ...]
+    mint_goldens.py --out tests/goldens [--minilm DIR] [--models NAME ...] [--adapters CASE ...]
 
 OUT/models/<name>/        config.json + model.safetensors (save_pretrained) of tiny random models
 OUT/cases.json            input rows and every model's outputs
 OUT/adapters/<case>/      a PEFT folder (adapter_config.json, adapter_model.safetensors) + expected.json
 OUT/traces/<case>/        init/ (PEFT folder), trace.json, final/ (PEFT folder), final_f64.safetensors
+OUT/tokens/<case>/        a PEFT folder of a token classification on a base of OUT/models + expected.json: logits, one row a token
 OUT/minilm.json           with --minilm: sentence vectors of all-MiniLM-L6-v2
-With --adapters, these of OUT/adapters and nothing else, on the models that are there.
+OUT/distances.json        rows of the tables of distances of MPNet and DeBERTa-v3, for distances from -600 to 600
+With --models, --adapters and --tokens, these of OUT/models, OUT/adapters and OUT/tokens and nothing else, beside what is there.
 
-Numbers: *_f64 is model.double() (the float32 weights converted), *_f32 the float32 model; one row at a time, no padding, attention
+Numbers: *_f64 is model.double() (the float32 weights converted; ModernBERT in double all through, precision.py), *_f32 the float32 model; one row at a time, no padding, attention
 "eager", eval mode. Weights are drawn by numpy PCG64 seeded with sha256 of the name: matrices N(0, .15^2), embeddings N(0, .5^2),
 biases N(0, .1^2), layer-norm weights 1 + N(0, .2^2), classifier matrices N(0, .5^2).
 """
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
@@ -37,6 +40,7 @@ from peft import (
 )
 from safetensors.torch import load_file, save_file
 
+from precision import Double, double
 from textdata import schedule_factor
 
 torch.set_num_threads(1)
@@ -56,6 +60,18 @@ def families():
     albert = dict(**{**COMMON, "num_hidden_layers": 3}, **DROP, embedding_size=16, num_hidden_groups=1, inner_group_num=1,
                   max_position_embeddings=40, type_vocab_size=2, hidden_act="gelu_new", pad_token_id=0)
     electra = dict(**COMMON, **DROP, embedding_size=16, max_position_embeddings=40, type_vocab_size=2, hidden_act="gelu", pad_token_id=0)
+    mpnet = dict(**COMMON, **DROP, max_position_embeddings=42, hidden_act="gelu", pad_token_id=1, bos_token_id=0, eos_token_id=2)
+    deberta = dict(**COMMON, **DROP, max_position_embeddings=40, hidden_act="gelu", pad_token_id=0, relative_attention=True,
+                   share_att_key=True, pos_att_type=["p2c", "c2p"])
+    # As DeBERTa-v3; then positions of tokens, segments, a row for every distance, and one half of the scores alone.
+    deberta_v3 = dict(**deberta, max_relative_positions=-1, position_buckets=8, norm_rel_ebd="layer_norm", position_biased_input=False,
+                      type_vocab_size=0)
+    deberta_plain = dict(**{**deberta, "pos_att_type": "c2p"}, max_relative_positions=24, position_biased_input=True, type_vocab_size=2,
+                         pooler_hidden_act="tanh", pooler_dropout=0.2, cls_dropout=0.3)
+    modernbert = dict(**{**COMMON, "num_hidden_layers": 4}, max_position_embeddings=40, local_attention=8, global_attn_every_n_layers=3,
+                      pad_token_id=0, bos_token_id=2, cls_token_id=2, eos_token_id=3, sep_token_id=3)
+    modernbert_mean = dict(**{**modernbert, "num_hidden_layers": 2}, classifier_pooling="mean", norm_bias=True, attention_bias=True, mlp_bias=True,
+                           classifier_bias=True, layer_types=["sliding_attention", "full_attention"])
     three = dict(num_labels=3)
     classify = "sequence_classification"
     return {
@@ -71,6 +87,12 @@ def families():
         "distilbert": (hf.DistilBertForSequenceClassification, hf.DistilBertConfig(**distil, **three), classify, "distilbert", None),
         "albert": (hf.AlbertForSequenceClassification, hf.AlbertConfig(**albert, **three), classify, "bert", None),
         "electra": (hf.ElectraForSequenceClassification, hf.ElectraConfig(**electra, **three), classify, "bert", None),
+        "mpnet": (hf.MPNetForSequenceClassification, hf.MPNetConfig(**mpnet, **three), classify, "distilbert", None),
+        "deberta_v3": (hf.DebertaV2ForSequenceClassification, hf.DebertaV2Config(**deberta_v3, **three), classify, "bert", None),
+        "deberta_plain": (hf.DebertaV2ForSequenceClassification, hf.DebertaV2Config(**deberta_plain, **three), classify, "bert", None),
+        "modernbert": (hf.ModernBertForSequenceClassification, hf.ModernBertConfig(**modernbert, **three), classify, "distilbert", None),
+        "modernbert_mean": (hf.ModernBertForSequenceClassification, hf.ModernBertConfig(**modernbert_mean, **three), classify, "distilbert",
+                            None),
         "camembert": (hf.CamembertForSequenceClassification, hf.CamembertConfig(**roberta, **three), classify, "roberta", None),
     }
 
@@ -84,12 +106,12 @@ def fill(named, name):
     rng = generator(name)
     for key, p in sorted(named):
         noise = torch.from_numpy(rng.standard_normal(tuple(p.shape)).astype(np.float32))
-        norm = "LayerNorm" in key or "layer_norm" in key
+        norm = "norm" in key.rsplit(".", 2)[-2].lower()
         if key.endswith("weight") and norm:
             value = 1 + 0.2 * noise
         elif key.endswith("bias"):
             value = 0.1 * noise
-        elif "embeddings" in key or "classifier" in key:
+        elif "embeddings" in key or "classifier" in key or "relative_attention" in key:
             value = 0.5 * noise
         elif "lora_" in key:
             value = 0.3 * noise
@@ -142,10 +164,20 @@ def padded_logits(model, rows, pad, **more):
         return model(**kwargs, **more).logits
 
 
-def load(out, name, double, **config):
+def load(out, name, wide, **config):
     cls = families()[name][0]
     model = cls.from_pretrained(out / "models" / name, dtype=torch.float32, attn_implementation="eager", **config).eval()
-    return model.double() if double else model
+    return widened(model, name) if wide else model
+
+
+def widened(model, base):
+    """A model of a base in double precision. To be called, and to compute, inside `precise`."""
+    return double(model) if base.startswith("modernbert") else model.double()
+
+
+def precise(base, tag):
+    """Where ModernBERT must not turn to single precision on its way."""
+    return Double() if tag == "f64" and base.startswith("modernbert") else contextlib.nullcontext()
 
 
 def write(path, value):
@@ -157,8 +189,10 @@ def write(path, value):
     path.write_text(text + "\n")
 
 
-def mint_models(out):
+def mint_models(out, only=()):
     for name, (cls, config, _, _, source) in families().items():
+        if only and name not in only:
+            continue
         folder = out / "models" / name
         shutil.rmtree(folder, ignore_errors=True)
         if source:
@@ -170,24 +204,39 @@ def mint_models(out):
         model.save_pretrained(folder, **({"max_shard_size": "30KB"} if name == "bert_sharded" else {}))
         (folder / "generation_config.json").unlink(missing_ok=True)
     sets = input_sets()
-    models = {}
+    models = json.loads((out / "cases.json").read_text())["models"] if only else {}
     for name, (cls, _, kind, inputs, _) in families().items():
+        if only and name not in only:
+            continue
         rows, entry = sets[inputs], {"kind": kind, "inputs": inputs}
         for tag in ("f64", "f32"):
-            model = load(out, name, tag == "f64")
-            if kind == "encoder":
-                outputs = [forward(model, row) for row in rows]
-                entry[f"last_hidden_state_row0_{tag}"] = outputs[0].last_hidden_state[0].tolist()
-                entry[f"pooler_output_{tag}"] = [o.pooler_output[0].tolist() for o in outputs]
-            else:
-                entry[f"logits_{tag}"] = logits(model, rows)
-                batch = padded_logits(model, rows, model.config.pad_token_id)
-                gap = (batch - torch.tensor(entry[f"logits_{tag}"], dtype=batch.dtype)).abs().max().item()
-                assert gap < (1e-12 if tag == "f64" else 1e-5), (name, tag, gap)
+            with precise(name, tag):
+                model = load(out, name, tag == "f64")
+                if kind == "encoder":
+                    outputs = [forward(model, row) for row in rows]
+                    entry[f"last_hidden_state_row0_{tag}"] = outputs[0].last_hidden_state[0].tolist()
+                    entry[f"pooler_output_{tag}"] = [o.pooler_output[0].tolist() for o in outputs]
+                else:
+                    entry[f"logits_{tag}"] = logits(model, rows)
+                    batch = padded_logits(model, rows, model.config.pad_token_id)
+                    gap = (batch - torch.tensor(entry[f"logits_{tag}"], dtype=batch.dtype)).abs().max().item()
+                    assert gap < (1e-12 if tag == "f64" else 1e-5), (name, tag, gap)
         models[name] = entry
     assert models["bert"]["logits_f64"] == models["bert_sharded"]["logits_f64"]
     write(out / "cases.json", {"made_with": versions.installed(), "inputs": sets, "models": models})
     return sets
+
+
+def mint_distances(out):
+    """By the distance from query to key, the row of MPNet's table and of DeBERTa-v3's, of 256 buckets up to 512 tokens."""
+    from transformers.models.deberta_v2.modeling_deberta_v2 import make_log_bucket_position
+    from transformers.models.mpnet.modeling_mpnet import MPNetEncoder
+
+    distances = torch.arange(-600, 601)
+    write(out / "distances.json", {
+        "first": -600,
+        "mpnet": MPNetEncoder.relative_position_bucket(-distances).tolist(),
+        "deberta_v3": (make_log_bucket_position(distances, 256, 512).long() + 256).clamp(0, 511).tolist()})
 
 
 def save_adapter(model, folder, base):
@@ -236,6 +285,15 @@ def adapter_cases():
         "roberta_qv": ("roberta", qv),
         "distilbert_qv": ("distilbert", dict(r=4, lora_alpha=8, target_modules=["q_lin", "v_lin"])),
         "albert_qv": ("albert", qv),
+        "mpnet_qv": ("mpnet", dict(qv, target_modules=["q", "v"])),
+        "mpnet_all_linear": ("mpnet", dict(r=3, lora_alpha=6, target_modules="all-linear")),
+        # Projections of the tokens are those of the distances, too.
+        "deberta_v3_qv": ("deberta_v3", dict(qv, target_modules=["query_proj", "value_proj"])),
+        "deberta_v3_all_linear": ("deberta_v3", dict(r=3, lora_alpha=6, target_modules="all-linear")),
+        "deberta_plain_bias": ("deberta_plain", dict(qv, target_modules=["query_proj", "key_proj", "dense"], bias="lora_only")),
+        "modernbert_qkv": ("modernbert", dict(qv, target_modules=["Wqkv"])),
+        "modernbert_all_linear": ("modernbert", dict(r=3, lora_alpha=6, target_modules="all-linear")),
+        "modernbert_mean_dora": ("modernbert_mean", dict(qv, target_modules=["Wqkv", "Wi", "Wo", "head.dense"], use_dora=True)),
         "fourierft_qv": ("bert", dict(n_frequency=60, scaling=300.0, random_loc_seed=2024, target_modules=["query", "value"],
                                       n_frequency_pattern={r"layer\.1\..*query": 25}), FourierFTConfig),
         "fourierft_feed_forward": ("distilbert", dict(n_frequency=100, scaling=500.0, target_modules=["q_lin", "lin1", "lin2"]), FourierFTConfig),
@@ -364,7 +422,9 @@ def mint_adapters(out, sets, only=()):
                     "rank": module.r["default"], "scaling": module.scaling["default"]}
         for tag in ("f64", "f32"):
             loaded = PeftModel.from_pretrained(load(out, base, False), folder).eval()
-            loaded = loaded.double() if tag == "f64" else loaded
+            context = precise(base, tag)
+            context.__enter__()
+            loaded = widened(loaded, base) if tag == "f64" else loaded
             expected[f"logits_{tag}"] = logits(loaded, rows)
             if arguments.get("bias", "none") == "none":  # PEFT cannot take trained biases back
                 with loaded.disable_adapter():
@@ -381,6 +441,7 @@ def mint_adapters(out, sets, only=()):
                     m.scaling = old
             merged = loaded.merge_and_unload().eval()
             expected[f"merged_logits_{tag}"] = logits(merged, rows)
+            context.__exit__(None, None, None)
         base_logits = torch.tensor(cases[base]["logits_f64"], dtype=torch.float64)
         moved = (torch.tensor(expected["logits_f64"], dtype=torch.float64) - base_logits).abs().max().item()
         gap = np.abs(np.array(expected["logits_f64"]) - np.array(expected["merged_logits_f64"])).max()
@@ -393,6 +454,45 @@ def mint_adapters(out, sets, only=()):
         expected["tensors"] = {k: list(v.shape) for k, v in sorted(tensors.items())}
         write(folder / "expected.json", expected)
         print(f"{case}: logits move by {moved:.3f}, by LoRA alone {effect:.3f}, merged gap {gap:.1e}, {len(tensors)} tensors")
+
+
+def token_cases():
+    """case -> (base model, class, target modules)."""
+    return {
+        "bert": ("bert", hf.BertForTokenClassification, ["query", "value"]),
+        "roberta": ("roberta", hf.RobertaForTokenClassification, ["query", "value"]),
+        "distilbert": ("distilbert", hf.DistilBertForTokenClassification, ["q_lin", "v_lin"]),
+        "albert": ("albert", hf.AlbertForTokenClassification, ["query", "value"]),
+        "electra": ("electra", hf.ElectraForTokenClassification, ["query", "value"]),
+        "mpnet": ("mpnet", hf.MPNetForTokenClassification, ["q", "v"]),
+        "deberta_v3": ("deberta_v3", hf.DebertaV2ForTokenClassification, ["query_proj", "value_proj"]),
+        "modernbert": ("modernbert", hf.ModernBertForTokenClassification, ["Wqkv"]),
+    }
+
+
+def mint_tokens(out, sets, only=()):
+    cases = json.loads((out / "cases.json").read_text())["models"]
+    for case, (base, cls, targets) in token_cases().items():
+        if only and case not in only:
+            continue
+        folder, rows = out / "tokens" / case, sets[cases[base]["inputs"]]
+
+        def plain():
+            return cls.from_pretrained(out / "models" / base, dtype=torch.float32, attn_implementation="eager", num_labels=5,
+                                       ignore_mismatched_sizes=True).eval()
+
+        config = LoraConfig(task_type="TOKEN_CLS", r=3, lora_alpha=6, target_modules=targets)
+        model = get_peft_model(plain(), config).eval()
+        fill([(n, p) for n, p in model.named_parameters() if p.requires_grad], f"tokens/{case}")
+        save_adapter(model, folder, base)
+        expected = {"base": f"models/{base}", "inputs": cases[base]["inputs"]}
+        for tag in ("f64", "f32"):
+            loaded = PeftModel.from_pretrained(plain(), folder).eval()
+            with precise(base, tag):
+                loaded = widened(loaded, base) if tag == "f64" else loaded
+                expected[f"logits_{tag}"] = [scores for row in rows for scores in logits(loaded, [row])[0]]
+        write(folder / "expected.json", expected)
+        print(f"{case}: {len(expected['logits_f64'])} tokens")
 
 
 def traces():
@@ -532,12 +632,22 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minilm", type=Path)
+    parser.add_argument("--models", nargs="+")
     parser.add_argument("--adapters", nargs="+")
+    parser.add_argument("--tokens", nargs="+")
     args = parser.parse_args()
+    if args.models:
+        mint_models(args.out, args.models)
     if args.adapters:
-        return mint_adapters(args.out, input_sets(), args.adapters)
+        mint_adapters(args.out, input_sets(), args.adapters)
+    if args.tokens:
+        mint_tokens(args.out, input_sets(), args.tokens)
+    if args.models or args.adapters or args.tokens:
+        return
     sets = mint_models(args.out)
+    mint_distances(args.out)
     mint_adapters(args.out, sets)
+    mint_tokens(args.out, sets)
     for case, arguments in offset_cases().items():
         mint_offset(args.out, sets, case, arguments)
     for case in traces():

@@ -55,6 +55,7 @@ def train(path, kind, vocab, rules, **more):
 def folders():
     """name -> (file, settings of training, tokenizer_config.json)."""
     albert = dict(pad_id=0, unk_id=1, bos_id=-1, eos_id=-1, control_symbols=["[CLS]", "[SEP]"], user_defined_symbols=["[MASK]"])
+    deberta = dict(pad_id=0, bos_id=1, eos_id=2, unk_id=3, pad_piece="[PAD]", bos_piece="[CLS]", eos_piece="[SEP]", unk_piece="[UNK]")
     llama = dict(byte_fallback=True, split_digits=True, remove_extra_whitespaces=False, allow_whitespace_only_pieces=True)
     gemma = dict(llama, pad_id=0, eos_id=1, bos_id=2, unk_id=3, bos_piece="<bos>", eos_piece="<eos>", add_dummy_prefix=False,
                  user_defined_symbols=["<mask>", "<start_of_turn>", "<end_of_turn>"])
@@ -64,6 +65,9 @@ def folders():
             "tokenizer_class": "AlbertTokenizer", "do_lower_case": False, "keep_accents": True}),
         "xlm_roberta": ("sentencepiece.bpe.model", ("unigram", 220, True, {}), {"tokenizer_class": "XLMRobertaTokenizer"}),
         "camembert": ("sentencepiece.bpe.model", ("unigram", 200, True, {}), {"tokenizer_class": "CamembertTokenizer"}),
+        "deberta_v2": ("spm.model", ("unigram", 220, True, deberta), {"do_lower_case": False, "vocab_type": "spm"}),
+        "deberta_v2_lower": ("spm.model", ("unigram", 220, True, deberta), {
+            "tokenizer_class": "DebertaV2Tokenizer", "do_lower_case": True, "split_by_punct": True}),
         "llama": ("tokenizer.model", ("bpe", 480, False, llama), {"tokenizer_class": "LlamaTokenizer"}),
         "llama_legacy": ("tokenizer.model", ("bpe", 480, False, llama), {
             "tokenizer_class": "LlamaTokenizer", "legacy": True, "add_bos_token": True, "add_eos_token": True}),
@@ -82,7 +86,7 @@ def main():
         folder.mkdir(parents=True)
         train(folder / file, kind, vocab, rules, **more)
         (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1) + "\n")
-        model_type = name.split("_legacy")[0].split("_cased")[0].replace("_", "-")
+        model_type = name.split("_legacy")[0].split("_cased")[0].split("_lower")[0].replace("_", "-")
         (folder / "config.json").write_text(json.dumps({"model_type": model_type}))
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
         if os.environ.get("SHOW"):

@@ -8,7 +8,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use common::{done, goldens, refused};
+use common::{done, goldens, peft, refused};
 
 fn model() -> String {
     goldens().join("llama_tiny").to_str().unwrap().to_owned()
@@ -362,7 +362,7 @@ fn whole_numbers_are_for_generating() {
         generate(&["--prompt", "the cat", "--compute", "int8"])
     );
     let (model, adapter) = (model(), adapter("lora_qv"));
-    let error = refused(&[
+    let output = peft(&[
         "eval",
         "--model",
         &model,
@@ -373,5 +373,7 @@ fn whole_numbers_are_for_generating() {
         "--compute",
         "int8",
     ]);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{error}");
     assert!(error.contains("f32 and bf16"), "{error}");
 }

@@ -7,7 +7,7 @@ use crate::nn::LanguageHead;
 /// The output of a forward pass, as the objective takes it that the model is trained by.
 #[derive(Debug, Clone)]
 pub enum Output {
-    /// One row of scores a sequence, `[sequences, outputs]`.
+    /// One row of scores a sequence, `[sequences, outputs]`, or a token, `[tokens, outputs]`, as the head has it.
     Scores(Tensor<2>),
     /// The last hidden rows of all tokens, `[rows, width]`, and the head that makes logits of them: as many
     /// as the vocabulary has entries for every row, so that they are never formed as a whole.

@@ -20,6 +20,8 @@ pub(crate) struct Builder<'a> {
     vocab_size: Option<usize>,
     file: &'a str,
     waiting: Vec<(String, Option<String>)>,
+    /// The words of those, where labels are of words.
+    waiting_words: Vec<Vec<String>>,
     /// Row and line of those.
     places: Vec<(u64, u64)>,
     bytes: usize,
@@ -91,6 +93,7 @@ impl<'a> Builder<'a> {
             vocab_size: None,
             file,
             waiting: Vec::new(),
+            waiting_words: Vec::new(),
             places: Vec::new(),
             bytes: 0,
             tokens: None,
@@ -142,8 +145,32 @@ impl<'a> Builder<'a> {
         }
     }
 
+    /// Adds a row of words, whose places among the tokens are kept.
+    pub(crate) fn push_words(
+        &mut self,
+        words: Vec<String>,
+        place: (u64, u64),
+    ) -> Result<(), DataError> {
+        let text = words.join(" ");
+        self.waiting_words.push(words);
+        self.push(text, None, place)
+    }
+
     pub(crate) fn flush(&mut self) -> Result<(), DataError> {
-        let encoded = self.tokenizer.encode_many(&self.waiting, self.max_length)?;
+        let words = std::mem::take(&mut self.waiting_words);
+        let encoded = match words.is_empty() {
+            true => self.tokenizer.encode_many(&self.waiting, self.max_length)?,
+            false => {
+                let aligned = self.tokenizer.encode_words(&words, self.max_length)?;
+                let (encoded, starts): (Vec<Encoded>, Vec<Vec<u32>>) = aligned.into_iter().unzip();
+                if let Some(tokens) = &mut self.tokens {
+                    for starts in &starts {
+                        tokens.words.extend(starts)?;
+                    }
+                }
+                encoded
+            }
+        };
         let rows = self.waiting.drain(..).zip(self.places.drain(..));
         for ((texts, (number, line)), row) in rows.zip(encoded) {
             let at = || Location {
@@ -206,6 +233,8 @@ pub(crate) struct TokenWriter {
     ids: Writer<u32>,
     type_ids: Writer<u8>,
     starts: Writer<u64>,
+    /// Of each token which word begins with it, where rows are words.
+    words: Writer<u32>,
 }
 
 impl TokenWriter {
@@ -214,6 +243,7 @@ impl TokenWriter {
             ids: Writer::new(spill),
             type_ids: Writer::new(spill),
             starts: Writer::new(spill),
+            words: Writer::new(spill),
         }
     }
 
@@ -247,6 +277,7 @@ impl TokenWriter {
             ids: self.ids.finish()?,
             type_ids: self.type_ids.finish()?,
             starts: self.starts.finish()?,
+            words: self.words.finish()?,
         })
     }
 }
@@ -256,6 +287,7 @@ pub(crate) struct Tokens {
     ids: Store<u32>,
     type_ids: Store<u8>,
     starts: Store<u64>,
+    words: Store<u32>,
 }
 
 impl Tokens {
@@ -265,6 +297,26 @@ impl Tokens {
         label_map: Option<LabelMap>,
         choices: Option<Store<u32>>,
     ) -> Dataset {
+        let labels = match labels {
+            LabelStore::Words {
+                tags,
+                starts,
+                order,
+                ..
+            } => LabelStore::Words {
+                words: self.words,
+                tags,
+                starts,
+                order,
+            },
+            LabelStore::None if !self.words.is_empty() => LabelStore::Words {
+                words: self.words,
+                tags: Vec::new().into(),
+                starts: Vec::new().into(),
+                order: None,
+            },
+            other => other,
+        };
         Dataset::from(Rows {
             ids: self.ids,
             type_ids: self.type_ids,

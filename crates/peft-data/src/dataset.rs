@@ -33,10 +33,23 @@ pub enum Labels {
         /// The first token of a row never is.
         trained: Vec<bool>,
     },
+    /// Classes of words.
+    Words {
+        /// One a token: the class of the word that begins with it, [`Labels::UNKNOWN`] where the word has no label, and
+        /// [`Labels::IGNORED`] for the other tokens, and for words that are labelled so (-100).
+        classes: Vec<u32>,
+        /// One a token: which word of its row begins with it, and [`Labels::IGNORED`] for the other tokens.
+        words: Vec<u32>,
+    },
 }
 
 impl Labels {
-    /// Number of rows that are labelled; of [`Labels::Tokens`] the number of tokens.
+    /// What stands for the class of a token that is none to be labelled.
+    pub const IGNORED: u32 = u32::MAX;
+    /// What stands for the class of a word whose label nobody has told.
+    pub const UNKNOWN: u32 = u32::MAX - 1;
+
+    /// Number of rows that are labelled; of [`Labels::Tokens`] and [`Labels::Words`] the number of tokens.
     pub fn len(&self) -> usize {
         match self {
             Self::None => 0,
@@ -44,6 +57,7 @@ impl Labels {
             Self::Numbers(values) => values.len(),
             Self::MultiHot { values, width } => values.len().checked_div(*width).unwrap_or(0),
             Self::Tokens { trained } => trained.len(),
+            Self::Words { classes, .. } => classes.len(),
         }
     }
 
@@ -143,11 +157,12 @@ impl Dataset {
         self.rows.labels.select(places, &self.rows.starts)
     }
 
-    /// Number of tokens to predict, for language models; 0 otherwise.
+    /// Number of tokens to predict, for language models, or of words with a label; 0 otherwise.
     pub fn targets(&self) -> usize {
         let places = (0..self.len()).filter_map(|row| self.place(row));
-        let spans = places.map(|place| self.span(place));
-        spans.map(|span| self.rows.labels.targets(span)).sum()
+        places
+            .map(|place| self.rows.labels.targets(place, self.span(place)))
+            .sum()
     }
 
     /// What the rows chose in [`LoadOptions::choice`](crate::LoadOptions), as numbers of the names there;

@@ -7,7 +7,7 @@ use std::io::Read;
 use std::path::Path;
 
 const CHOOSE: &str =
-    "give the format: csv, tsv, jsonl, parquet or text (the setting `data_format`)";
+    "give the format: csv, tsv, jsonl, parquet, conll or text (the setting `data_format`)";
 
 /// What Arrow's file format, which is also that of Feather, begins with.
 const ARROW_FILE: &[u8; 6] = b"ARROW1";
@@ -36,6 +36,10 @@ pub enum Format {
     Parquet,
     /// One text a line, in a single column called `text`.
     Text,
+    /// One word a line, its label behind it, and a blank line behind every sentence, as the shared tasks of CoNLL have
+    /// them: columns `tokens` and `tags`. Of more than two fields, which blanks or tabs separate, the first and the
+    /// last count.
+    Conll,
 }
 
 impl Format {
@@ -55,6 +59,7 @@ impl Format {
             // Most `.json` files of this trade are JSON lines; the reader says so if one is an array.
             "jsonl" | "ndjson" | "json" => return Ok(Self::Jsonl),
             "txt" | "text" => return Ok(Self::Text),
+            "conll" | "bio" | "iob" | "iob2" => return Ok(Self::Conll),
             "parquet" | "pq" => return Ok(Self::Parquet),
             "arrow" if !is_arrow_file(path) => CONVERT_STREAM,
             "arrow" | "feather" => CONVERT_FEATHER,
@@ -87,6 +92,7 @@ impl std::str::FromStr for Format {
             "jsonl" | "json" => Ok(Self::Jsonl),
             "parquet" => Ok(Self::Parquet),
             "text" | "txt" => Ok(Self::Text),
+            "conll" => Ok(Self::Conll),
             _ => Err(DataError::Format {
                 file: "the setting `data_format`".to_owned(),
                 problem: format!("unknown format `{}`", crate::error::shorten(name)),

@@ -23,6 +23,16 @@ pub(crate) enum LabelStore {
         order: Option<Vec<u32>>,
         width: usize,
     },
+    /// Classes of words.
+    Words {
+        /// One a token, see [`Labels::Words`].
+        words: Store<u32>,
+        /// The labels of all words, those that are cut off included; none if nobody asked for them.
+        tags: Store<u32>,
+        /// Start of every row in `tags`, and the end.
+        starts: Store<u64>,
+        order: Option<Vec<u32>>,
+    },
     /// Whether each token is to be predicted; `None` if all are except the first of every row.
     Tokens(Option<FlagStore>),
 }
@@ -45,6 +55,18 @@ impl LabelStore {
                     }
                 }
                 Labels::Tokens { trained }
+            }
+            Self::Words { words, .. } => {
+                let (mut classes, mut places) = (Vec::new(), Vec::new());
+                for row in rows {
+                    let span = starts[row] as usize..starts[row + 1] as usize;
+                    classes.extend(words[span.clone()].iter().map(|word| self.tag(row, *word)));
+                    places.extend_from_slice(&words[span]);
+                }
+                Labels::Words {
+                    classes,
+                    words: places,
+                }
             }
             Self::None => Labels::None,
             Self::Classes { ids, order } => {
@@ -71,9 +93,34 @@ impl LabelStore {
         }
     }
 
+    /// The class of a word of a row.
+    fn tag(&self, row: usize, word: u32) -> u32 {
+        let Self::Words {
+            tags,
+            starts,
+            order,
+            ..
+        } = self
+        else {
+            return Labels::IGNORED;
+        };
+        match starts.get(row) {
+            _ if word == Labels::IGNORED => Labels::IGNORED,
+            None => Labels::UNKNOWN,
+            Some(start) => match tags.get(*start as usize + word as usize) {
+                Some(&Labels::IGNORED) | None => Labels::IGNORED,
+                Some(&tag) => through(order.as_ref(), tag),
+            },
+        }
+    }
+
     /// Tokens to predict of a row, whose tokens are given.
-    pub(crate) fn targets(&self, span: Range<usize>) -> usize {
+    pub(crate) fn targets(&self, row: usize, span: Range<usize>) -> usize {
         match self {
+            Self::Words { words, .. } => {
+                let tags = words[span].iter().map(|word| self.tag(row, *word));
+                tags.filter(|tag| *tag < Labels::UNKNOWN).count()
+            }
             Self::Tokens(Some(flags)) => flags.range(span).filter(|trained| *trained).count(),
             Self::Tokens(None) => span.len().saturating_sub(1),
             _ => 0,
@@ -101,11 +148,19 @@ impl LabelStore {
         })
     }
 
-    /// Rows with each of `width` labels.
+    /// Rows with each of `width` labels, or words.
     pub(crate) fn counts(&self, width: usize) -> Vec<usize> {
         let mut counts = vec![0; width];
-        if let Self::Classes { ids, order } | Self::Many { ids, order, .. } = self {
-            for &id in ids.iter() {
+        let (Self::Classes { ids, order }
+        | Self::Many { ids, order, .. }
+        | Self::Words {
+            tags: ids, order, ..
+        }) = self
+        else {
+            return counts;
+        };
+        {
+            for &id in ids.iter().filter(|id| **id != Labels::IGNORED) {
                 if let Some(count) = counts.get_mut(through(order.as_ref(), id) as usize) {
                     *count += 1;
                 }
@@ -118,6 +173,8 @@ impl LabelStore {
 impl From<Labels> for LabelStore {
     fn from(labels: Labels) -> Self {
         match labels {
+            // Texts in memory have no words; see `Dataset::from_texts`.
+            Labels::Words { .. } => Self::None,
             Labels::Tokens { trained } => Self::Tokens(Some(FlagStore::in_memory(&trained))),
             Labels::None => Self::None,
             Labels::Classes(ids) => Self::Classes {

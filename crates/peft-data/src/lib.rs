@@ -37,6 +37,7 @@ mod stream;
 mod targets;
 mod task;
 mod tokenizer;
+mod words;
 
 pub use batch::Batch;
 pub use causal::{CausalOptions, CausalReport, Cut, LossOn, Marks, PreviewSpan, SampleBy, TooLong};

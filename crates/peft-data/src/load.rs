@@ -14,6 +14,7 @@ use crate::store::{SPILL_BYTES, Store};
 use crate::targets::{Targets, check};
 use crate::task::Task;
 use crate::tokenizer::TextTokenizer;
+use crate::words::words_of;
 use std::path::Path;
 
 /// What to load, and how.
@@ -196,6 +197,11 @@ impl<'a> Source<'a> {
                 self.kept
                     .push(row.get(keep).cloned().unwrap_or(Value::Null));
             }
+            if self.options.task == Task::TokenClassify {
+                let words = words_of(&row, &columns.text, self.options.require_labels, file)?;
+                builder.push_words(words, (row.number(), row.line()))?;
+                continue;
+            }
             let text = row.text(&columns.text, file)?.to_owned();
             let pair = columns.text_pair.as_ref().map(|p| row.text(p, file));
             let pair = pair.transpose()?.map(str::to_owned);
@@ -262,9 +268,10 @@ impl Dataset {
         tokenizer: &TextTokenizer,
     ) -> Result<(Self, LoadReport), DataError> {
         const FILE: &str = "<texts>";
-        if let Labels::Tokens { .. } = labels {
+        if let Labels::Tokens { .. } | Labels::Words { .. } = labels {
             return Err(DataError::Unsupported {
-                what: "flags of tokens cannot be given for texts that are not tokenized".to_owned(),
+                what: "labels of tokens cannot be given for texts that are not tokenized"
+                    .to_owned(),
                 fix: "tokenize first, see Dataset::from_tokens",
             });
         }
@@ -349,7 +356,10 @@ impl Dataset {
 /// Rows with each label, by name.
 pub(crate) fn named_counts(labels: &LabelStore, map: Option<&LabelMap>) -> Vec<(String, usize)> {
     match (labels, map) {
-        (LabelStore::Classes { .. } | LabelStore::Many { .. }, Some(map)) => {
+        (
+            LabelStore::Classes { .. } | LabelStore::Many { .. } | LabelStore::Words { .. },
+            Some(map),
+        ) => {
             let counts = labels.counts(map.len());
             map.names().iter().cloned().zip(counts).collect()
         }

@@ -10,6 +10,7 @@ use crate::multi::Many;
 use crate::reader::{Row, Value};
 use crate::store::Writer;
 use crate::task::Task;
+use crate::words::WordTags;
 use std::collections::HashMap;
 
 /// Fewer distinct labels than this are classes, however few the rows.
@@ -25,6 +26,8 @@ pub(crate) enum Targets<'a> {
     Classes { names: Names<'a>, ids: Writer<u32> },
     /// Several labels a row.
     Many(Many<'a>),
+    /// Classes of words.
+    Words(WordTags<'a>),
     /// Numbers.
     Numbers(Writer<f32>),
 }
@@ -43,6 +46,7 @@ impl<'a> Targets<'a> {
                 names,
                 ids: Writer::new(spill),
             },
+            Task::TokenClassify => Self::Words(WordTags::new(names, spill)),
             Task::MultiLabel => Self::Many(Many::new(names, separator, spill)),
             // Rows of a language model are their own labels, see `causal`.
             Task::CausalLm => Self::Unlabelled,
@@ -56,8 +60,10 @@ impl<'a> Targets<'a> {
         columns: &Columns,
         file: &str,
     ) -> Result<(), DataError> {
-        if let Self::Many(many) = self {
-            return many.push(row, columns, file);
+        match self {
+            Self::Many(many) => return many.push(row, columns, file),
+            Self::Words(tags) => return tags.push(row, columns, file),
+            _ => {}
         }
         let Some(column) = &columns.label else {
             return Ok(());
@@ -65,7 +71,7 @@ impl<'a> Targets<'a> {
         let label = row.text(column, file);
         let at = || row.location(file).column(column);
         match self {
-            Self::Unlabelled | Self::Many(_) => Ok(()),
+            Self::Unlabelled | Self::Many(_) | Self::Words(_) => Ok(()),
             Self::Classes { names, ids } => {
                 let label = label.map_err(|e| suggest_many(e, row, column, file))?;
                 if let Some(Value::Text(text)) = row.get(column)
@@ -103,6 +109,7 @@ impl<'a> Targets<'a> {
             Self::Unlabelled => Ok((LabelStore::None, None)),
             Self::Numbers(values) => Ok((LabelStore::Numbers(values.finish()?), None)),
             Self::Many(many) => many.finish(file),
+            Self::Words(tags) => tags.finish(file),
             Self::Classes { names, ids } => {
                 let (map, order) = names.finish(ids.len(), file)?;
                 let ids = ids.finish()?;

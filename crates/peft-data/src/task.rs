@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::str::FromStr;
 
 pub(crate) const TOKEN_CLASSIFICATION: &str =
-    "token classification (one label a word) is not supported yet";
+    "one label a word is the setting `task` token-classify";
 
 /// The kind of prediction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -18,31 +18,37 @@ pub enum Task {
     Regress,
     /// Any number of labels at once, each true or false.
     MultiLabel,
+    /// One class of several for each word; rows are lists of words and of their labels, or CoNLL's lines.
+    TokenClassify,
     /// The next token, from those before it.
     CausalLm,
 }
 
 impl Task {
-    /// Hugging Face's name for it, `problem_type` in `config.json`; language models have none.
+    /// Hugging Face's name for it, `problem_type` in `config.json`; labels of words and
+    /// language models have none.
     pub fn problem_type(self) -> Option<&'static str> {
         match self {
             Self::Classify => Some("single_label_classification"),
             Self::Regress => Some("regression"),
             Self::MultiLabel => Some("multi_label_classification"),
-            Self::CausalLm => None,
+            Self::TokenClassify | Self::CausalLm => None,
         }
     }
 
     /// Whether rows have classes, whose names are known or learned.
     pub fn has_classes(self) -> bool {
-        matches!(self, Self::Classify | Self::MultiLabel)
+        matches!(
+            self,
+            Self::Classify | Self::MultiLabel | Self::TokenClassify
+        )
     }
 }
 
 impl FromStr for Task {
     type Err = DataError;
 
-    /// Our names (`classify`, `regress`, `multi-label`, `causal-lm`) and Hugging Face's.
+    /// Our names (`classify`, `regress`, `multi-label`, `token-classify`, `causal-lm`) and Hugging Face's.
     fn from_str(name: &str) -> Result<Self, DataError> {
         match name.to_lowercase().replace('_', "-").as_str() {
             "classify"
@@ -55,14 +61,11 @@ impl FromStr for Task {
             "causal-lm" | "causallm" | "clm" | "text-generation" | "language-modeling"
             | "language-modelling" | "sft" => Ok(Self::CausalLm),
             "token-classification" | "token-classify" | "token-cls" | "ner" | "pos" => {
-                Err(DataError::Unsupported {
-                    what: TOKEN_CLASSIFICATION.to_owned(),
-                    fix: "use the setting `task` classify, multi-label or regress on whole texts",
-                })
+                Ok(Self::TokenClassify)
             }
             _ => Err(DataError::Unsupported {
                 what: format!("there is no task `{}`", shorten(name)),
-                fix: "use classify, multi-label, regress or causal-lm",
+                fix: "use classify, multi-label, regress, token-classify or causal-lm",
             }),
         }
     }
@@ -84,8 +87,9 @@ mod tests {
             assert_eq!(name.parse::<Task>().unwrap(), Task::CausalLm);
         }
         assert_eq!(serde_json::to_value(Task::CausalLm).unwrap(), "causal-lm");
-        let error = "token-classification".parse::<Task>().unwrap_err();
-        assert!(error.to_string().contains("not supported yet"), "{error}");
+        for name in ["token-classify", "TOKEN_CLS", "token-classification", "ner"] {
+            assert_eq!(name.parse::<Task>().unwrap(), Task::TokenClassify);
+        }
         assert!("segment".parse::<Task>().is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! Several labels a row, labels that are lists, and tasks that are not done yet.
+//! Several labels a row, labels that are lists, and labels of words.
 
 use peft_data::{
     ColumnMap, DataError, Dataset, Format, LabelMap, Labels, LoadOptions, LoadReport, RowReader,
@@ -152,13 +152,13 @@ fn lists_under_other_tasks_are_explained() {
         "{error}"
     );
     assert!(
-        error.contains("not supported yet") && error.contains("`task` multi-label"),
+        error.contains("token-classify") && error.contains("`task` multi-label"),
         "{error}"
     );
     let tokens = "{\"tokens\":[\"a\",\"b\"],\"ner_tags\":[0,1]}\n";
     let error = message(tokens, Format::Jsonl, &classify);
     assert!(
-        error.contains("token classification (one label a word) is not supported yet"),
+        error.contains("one label a word is the setting `task` token-classify"),
         "{error}"
     );
     let words = "{\"text\":[\"a\",\"b\"],\"label\":1}\n{\"text\":[\"a\"],\"label\":0}\n";
@@ -224,4 +224,127 @@ fn parquet_gives_classes_and_vectors() {
             .contains("row 8, column `tags`: expected labels, found null"),
         "{error}"
     );
+}
+
+fn words(
+    text: &str,
+    format: Format,
+    options: &LoadOptions<'_>,
+) -> (Vec<u32>, Vec<u32>, Vec<String>) {
+    let (set, report) = load(text, format, options).unwrap();
+    let Labels::Words { classes, words } = set.labels() else {
+        panic!("{:?}", set.labels());
+    };
+    assert_eq!(classes.len(), set.tokens());
+    let names = set
+        .label_map()
+        .map_or(Vec::new(), |map| map.names().to_vec());
+    assert_eq!(report.label_counts.len(), names.len());
+    let of_words = |values: Vec<u32>| {
+        let begins = words.iter().map(|word| *word != Labels::IGNORED);
+        let pairs = values.into_iter().zip(begins);
+        pairs
+            .filter(|(_, begins)| *begins)
+            .map(|(value, _)| value)
+            .collect()
+    };
+    (of_words(classes), of_words(words.clone()), names)
+}
+
+#[test]
+fn words_have_a_label_each() {
+    let options = LoadOptions::new(Task::TokenClassify, 64);
+    let conll = "-DOCSTART- -X- O\n\nthe DT O\nfilm NN B-X\nplot NN I-X\n\n\nthe DT O\n";
+    let expected = (
+        vec![2, 0, 1, 2],
+        vec![0, 1, 2, 0],
+        ["B-X", "I-X", "O"].map(String::from).to_vec(),
+    );
+    assert_eq!(words(conll, Format::Conll, &options), expected);
+    let json = "{\"tokens\": [\"the\", \"film\", \"plot\"], \"ner_tags\": [\"O\", \"B-X\", \"I-X\"]}\n\
+                {\"tokens\": [\"the\"], \"ner_tags\": [\"O\"]}\n";
+    assert_eq!(words(json, Format::Jsonl, &options), expected);
+    let csv = "words,tags\n\"['the', 'film', 'plot']\",\"['O', 'B-X', 'I-X']\"\n['the'],['O']\n";
+    assert_eq!(words(csv, Format::Csv, &options), expected);
+
+    // Numbers are those of the names that are known; -100 is passed over.
+    let map = LabelMap::from_names(["O", "B-X"]).unwrap();
+    let known = LoadOptions {
+        labels: Some(&map),
+        ..options.clone()
+    };
+    let json = "{\"tokens\": [\"the\", \"film\"], \"tags\": [1, -100]}\n";
+    let (classes, places, _) = words(json, Format::Jsonl, &known);
+    assert_eq!((classes, places), (vec![1, Labels::IGNORED], vec![0, 1]));
+
+    // Without labels every word is one that may be labelled, of a list or of a text.
+    let unlabelled = LoadOptions {
+        require_labels: false,
+        ..options
+    };
+    for (text, format) in [
+        ("{\"tokens\": [\"the\", \"film\"]}\n", Format::Jsonl),
+        ("{\"text\": \"the  film\"}\n", Format::Jsonl),
+        ("the\nfilm\n", Format::Conll),
+        ("the film\n", Format::Text),
+    ] {
+        let (classes, places, _) = words(text, format, &unlabelled);
+        assert_eq!(classes, [Labels::UNKNOWN; 2], "{text}");
+        assert_eq!(places, [0, 1], "{text}");
+    }
+}
+
+#[test]
+fn words_and_labels_that_do_not_fit_are_refused() {
+    let options = LoadOptions::new(Task::TokenClassify, 64);
+    for (text, format, word) in [
+        (
+            "{\"tokens\": [\"a\"], \"tags\": [\"O\", \"O\"]}\n",
+            Format::Jsonl,
+            "1 words, but 2 labels",
+        ),
+        ("{\"tokens\": [], \"tags\": []}\n", Format::Jsonl, "empty"),
+        (
+            "{\"tokens\": [\"a\", null], \"tags\": [\"O\", \"O\"]}\n",
+            Format::Jsonl,
+            "null",
+        ),
+        (
+            "{\"tokens\": [\"a\"], \"tags\": [null]}\n",
+            Format::Jsonl,
+            "null",
+        ),
+        (
+            "{\"tokens\": \"a b\", \"tags\": [\"O\"]}\n",
+            Format::Jsonl,
+            "found a text",
+        ),
+        (
+            "{\"tokens\": [\"a\"], \"tags\": \"O\"}\n",
+            Format::Jsonl,
+            "expected a list of labels",
+        ),
+        (
+            "{\"tokens\": [\"a\"], \"tags\": [-100]}\n",
+            Format::Jsonl,
+            "passed over",
+        ),
+        (
+            "{\"text\": \"a\", \"label\": \"b\"}\n",
+            Format::Jsonl,
+            "lists of words",
+        ),
+        (
+            "{\"tokens\": [\"a\"], \"label\": \"b\"}\n",
+            Format::Jsonl,
+            "labels of words",
+        ),
+        ("a O\nb\n", Format::Conll, "as the lines before"),
+        ("a\nb O\n", Format::Conll, "as the lines before"),
+        ("a\nb\n", Format::Conll, "expected a list of labels"),
+        ("", Format::Conll, "no data rows"),
+    ] {
+        let error = load(text, format, &options).unwrap_err().to_string();
+        assert!(error.contains(word), "{text}: {error}");
+    }
 }

@@ -21,7 +21,7 @@
 //! | [`embedding`] | rows of a table |
 //! | [`embedding_layer_norm`] | rows of tables, summed and normalised |
 //! | [`rope`] | rotary position embedding |
-//! | [`attention`], [`prefix_attention`], [`cached_attention`] | softmax attention over rows packed without padding |
+//! | [`attention`], [`prefix_attention`], [`cached_attention`], [`biased_attention`] | softmax attention over rows packed without padding |
 //! | [`causal_conv1d`], [`conv_state`] | causal convolution of every channel by itself, and where it goes on from |
 //! | [`selective_scan`] | the recurrence of Mamba, with its states before and after |
 //! | [`ssd`] | the recurrence of Mamba-2, in chunks |

@@ -22,7 +22,7 @@ pub struct AttentionPlan {
     pub scale: f64,
     /// Whether a query sees only itself and the rows before it.
     pub causal: bool,
-    /// How many of these it sees, itself among them; with `causal` only.
+    /// How many of these it sees, itself among them, and as many on the other side where there is no `causal`.
     pub window: Option<usize>,
     /// Bound `c` of the scores `s`, which become `c · tanh(s / c)`.
     pub softcap: Option<f64>,

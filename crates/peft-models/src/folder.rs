@@ -89,8 +89,8 @@ pub struct ModelFolder {
     quantize: Option<BlockType>,
     /// Whether matrices of the checkpoint are quantised.
     quantised: bool,
-    /// The module that gives the checkpoint's own scores, if it is to count for nothing.
-    dropped: Option<String>,
+    /// The modules that give the checkpoint's own scores, of sequences or of tokens, if they are to count for nothing.
+    dropped: Vec<String>,
     /// Head and table of a model that has both in one, if they are to be two.
     parted: Option<TiedHead>,
 }
@@ -131,7 +131,7 @@ impl ModelFolder {
                 (config, Checkpoint::open(path)?)
             }
         };
-        let head = match head(&config, &checkpoint) {
+        let head = match head(&config, &checkpoint, SEQUENCE) {
             HeadState::Present { outputs, .. } => HeadKind::Sequence { outputs },
             HeadState::Absent if config.is_causal() => HeadKind::Language,
             HeadState::Absent => HeadKind::Sequence { outputs: 2 },
@@ -145,7 +145,7 @@ impl ModelFolder {
             dtype: FloatDType::F32,
             base_dtype: None,
             quantize: None,
-            dropped: None,
+            dropped: Vec::new(),
             parted: None,
         })
     }
@@ -164,7 +164,10 @@ impl ModelFolder {
     /// for whatever number of outputs. Modules of the head before it are kept, as Hugging Face does with
     /// `ignore_mismatched_sizes`.
     pub fn drop_head(&mut self) {
-        self.dropped = scores(&self.config);
+        let heads = [SEQUENCE, TOKENS].into_iter();
+        self.dropped = heads
+            .filter_map(|head| scores(&self.config, head))
+            .collect();
         let kind = match self.config.is_causal() {
             true => HeadKind::Language,
             false => HeadKind::Sequence { outputs: 2 },
@@ -297,11 +300,17 @@ impl ModelFolder {
         Ok(self.describe(head)?.layout())
     }
 
-    /// What the checkpoint holds of a classification head.
+    /// What the checkpoint holds of a head that scores sequences.
     pub fn head(&self) -> HeadState {
-        match self.dropped {
-            Some(_) => HeadState::Absent,
-            None => head(&self.config, &self.checkpoint),
+        self.head_for(SEQUENCE)
+    }
+
+    /// What the checkpoint holds of a head of a kind, of whatever number of outputs. In some families both kinds have one name,
+    /// and are told apart by nothing in the checkpoint.
+    pub fn head_for(&self, kind: HeadKind) -> HeadState {
+        match self.dropped.is_empty() {
+            false => HeadState::Absent,
+            true => head(&self.config, &self.checkpoint, kind),
         }
     }
 
@@ -314,7 +323,7 @@ impl ModelFolder {
     /// old releases had it.
     pub fn find(&self, name: &str) -> Option<String> {
         let module = name.rsplit_once('.').map_or(name, |(module, _)| module);
-        if self.dropped.as_deref() == Some(module) {
+        if self.dropped.iter().any(|dropped| dropped == module) {
             return None;
         }
         if let Some(parted) = self.parted.as_ref().filter(|parted| parted.head == module) {
@@ -378,16 +387,24 @@ fn described(path: &Path, config: &ModelConfig, head: HeadKind) -> Result<Descri
     })
 }
 
-/// The module that gives the scores of sequences, if models of this kind can have one. Its name does not
+/// Heads whose number of outputs does not matter.
+const SEQUENCE: HeadKind = HeadKind::Sequence { outputs: 1 };
+const TOKENS: HeadKind = HeadKind::Tokens { outputs: 1 };
+
+/// The module that gives the scores of a head, if models of this kind can have one. Its name does not
 /// depend on the number of outputs.
-fn scores(config: &ModelConfig) -> Option<String> {
-    let described = Description::new(config, HeadKind::Sequence { outputs: 1 }).ok()?;
+fn scores(config: &ModelConfig, head: HeadKind) -> Option<String> {
+    let described = Description::new(config, head).ok()?;
     Some(described.output().to_owned())
 }
 
-/// What a checkpoint holds of a head that scores sequences.
-fn head(config: &ModelConfig, checkpoint: &Checkpoint) -> HeadState {
-    let name = scores(config).map(|module| format!("{module}.weight"));
+/// What a checkpoint holds of a head that scores sequences or tokens.
+fn head(config: &ModelConfig, checkpoint: &Checkpoint, kind: HeadKind) -> HeadState {
+    let kind = match kind {
+        HeadKind::Tokens { .. } => TOKENS,
+        _ => SEQUENCE,
+    };
+    let name = scores(config, kind).map(|module| format!("{module}.weight"));
     match name.and_then(|name| checkpoint.info(&name)) {
         Some(info) if info.shape.len() == 2 => {
             let (outputs, labels) = (info.shape[0], config.labels());

@@ -2,7 +2,8 @@
 //! Pretrained transformers and state-space models from unmodified Hugging Face folders, ready for
 //! adapters.
 //!
-//! - Encoders of the BERT family (BERT and MiniLM, RoBERTa, XLM-RoBERTa, DistilBERT, ALBERT), decoders
+//! - Encoders of the BERT family (BERT and MiniLM, RoBERTa, XLM-RoBERTa, CamemBERT, DistilBERT, ALBERT,
+//!   ELECTRA, MPNet, DeBERTa-v2 and -v3, ModernBERT), decoders
 //!   of pre-norm blocks (Llama, Mistral, Qwen 2 and 3, Gemma 1 to 3, Phi-3, GPT-2, GPT-NeoX, Granite,
 //!   SmolLM3) and state-space models (Mamba, Mamba-2, FalconMamba), each kind one implementation over rows packed
 //!   without padding.
@@ -37,14 +38,15 @@ pub use ahead::Before;
 pub use batch::{PackedBatch, PackedInput};
 pub use cache::SequenceCache;
 pub use config::{
-    Activation, DecoderConfig, EncoderConfig, Family, FeedForwardLayout, MambaConfig, ModelConfig,
-    NormKind, QkvLayout, RopeConfig, RopeScaling, StateSpace,
+    Activation, DecoderConfig, Disentangled, EncoderConfig, Family, FeedForwardLayout, MambaConfig,
+    ModelConfig, NormKind, Pooling, QkvLayout, RelativePositions, RopeConfig, RopeScaling,
+    StateSpace,
 };
 pub use decoder::{Decoder, DecoderLayer, DecoderModel};
 pub use description::{
     BlockDescription, Description, Flow, HeadKind, ModelLayout, Part, PartKind, Role, SlotPart,
 };
-pub use encoder::{Encoder, HeadSpec, Layer, SequenceModel};
+pub use encoder::{Encoder, EncoderLayer, HeadSpec, Layer, Relative, SequenceModel};
 pub use error::ModelError;
 pub use folder::{HeadState, ModelFolder, Storage, TiedHead};
 pub use loader::{LoadReport, MAPPED};

@@ -13,7 +13,7 @@ use peft_core::{
 use peft_format::{Checkpoint, StoredTensor};
 
 use crate::{
-    Description, ModelError, ModelFolder, Part, PartKind, Role, Storage,
+    Description, ModelError, ModelFolder, NormKind, Part, PartKind, Role, Storage,
     parts::{LayerNorm, Norm, Projection, RmsNorm},
 };
 
@@ -104,14 +104,26 @@ impl<'a> Loader<'a> {
         })
     }
 
-    /// A layer normalisation.
+    /// A layer normalisation. One of a head is made afresh where the checkpoint has none, and changes nothing but mean and
+    /// variance then.
     pub fn layer_norm(&mut self, path: &str, eps: f64) -> Result<LayerNorm, ModelError> {
         let part = self.part(path);
-        let weight = self.weight(&part)?;
-        let bias = self.tensor(&format!("{}.bias", part.name), [part.outputs()])?;
+        let found = self.folder.find(&format!("{}.weight", part.name)).is_some();
+        if part.head && !found && self.missing.is_empty() {
+            self.created.push(part.name.clone());
+            let width = [part.outputs()];
+            let bias = part
+                .bias
+                .then(|| Tensor::zeros(width, self.options.clone()));
+            return Ok(LayerNorm {
+                weight: Param::from_tensor(Tensor::ones(width, self.options.clone())),
+                bias: bias.map(Param::from_tensor),
+                eps,
+            });
+        }
         Ok(LayerNorm {
-            weight: Param::from_tensor(weight),
-            bias: Param::from_tensor(bias),
+            weight: Param::from_tensor(self.weight(&part)?),
+            bias: self.bias(&part)?.map(Param::from_tensor),
             eps,
         })
     }
@@ -131,11 +143,14 @@ impl<'a> Loader<'a> {
         })
     }
 
-    /// The norm that the description has there: one with a bias is a layer normalisation.
-    pub fn norm(&mut self, path: &str, eps: f64, plus_one: bool) -> Result<Norm, ModelError> {
-        match self.part(path).bias {
-            true => self.layer_norm(path, eps).map(Norm::Layer),
-            false => self.rms_norm(path, eps, plus_one).map(Norm::Rms),
+    /// A norm of a kind.
+    pub fn norm(&mut self, path: &str, eps: f64, kind: NormKind) -> Result<Norm, ModelError> {
+        match kind {
+            NormKind::Layer | NormKind::LayerWithoutBias => {
+                self.layer_norm(path, eps).map(Norm::Layer)
+            }
+            NormKind::Rms => self.rms_norm(path, eps, false).map(Norm::Rms),
+            NormKind::RmsPlusOne => self.rms_norm(path, eps, true).map(Norm::Rms),
         }
     }
 

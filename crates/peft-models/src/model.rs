@@ -2,9 +2,9 @@ use burn::{Tensor, tensor::Device};
 use peft_core::AdapterContext;
 
 use crate::{
-    Before, DecoderModel, Description, HeadKind, HeadSpec, LoadReport, MambaModel, ModelConfig,
-    ModelError, ModelFolder, Network, Output, PackedBatch, RopeConfig, SequenceCache,
-    SequenceModel, transparent::transparent,
+    Before, DecoderModel, Description, HeadKind, LoadReport, MambaModel, ModelConfig, ModelError,
+    ModelFolder, Network, Output, PackedBatch, RopeConfig, SequenceCache, SequenceModel,
+    transparent::transparent,
 };
 
 /// A model of any kind.
@@ -14,7 +14,7 @@ use crate::{
 )]
 #[derive(Debug, Clone)]
 pub enum Model {
-    /// An encoder that scores sequences.
+    /// An encoder that scores sequences, or their tokens.
     Encoder(SequenceModel),
     /// A decoder that predicts the next token, or scores sequences.
     Decoder(DecoderModel),
@@ -42,9 +42,8 @@ impl Model {
         device: &Device,
     ) -> Result<(Self, LoadReport), ModelError> {
         match (folder.config(), head) {
-            (ModelConfig::Encoder(_), HeadKind::Sequence { outputs }) => {
-                let head = HeadSpec { outputs, seed };
-                let (model, report) = SequenceModel::load(folder, &head, device)?;
+            (ModelConfig::Encoder(_), HeadKind::Sequence { .. } | HeadKind::Tokens { .. }) => {
+                let (model, report) = SequenceModel::load_with(folder, head, seed, device)?;
                 Ok((Self::Encoder(model), report))
             }
             (ModelConfig::Mamba(_), HeadKind::Language) => {

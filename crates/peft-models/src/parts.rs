@@ -3,18 +3,20 @@
 use burn::{
     Tensor,
     module::{Module, Param},
-    tensor::Int,
+    tensor::{Int, activation::relu},
 };
 use peft_core::{
     AdapterContext, KeyValues, Prefixes,
-    kernels::{self, AttentionOptions, Lookup, NormParameters, RowLayout},
+    kernels::{
+        self, AttentionOptions, AttentionPrefix, GeluKind, Lookup, NormParameters, RowLayout,
+    },
     nn::{
         Embedding, LanguageHead, Linear, TransposedLinear, bias_alone, has_set, parameter,
         rows_apart,
     },
 };
 
-use crate::transparent::transparent;
+use crate::{Activation, transparent::transparent};
 
 /// The vectors of `ids`, `[rows]`, to be read with those of other tables; a single id is that of all
 /// rows. Those of an adapted table are read one by one before.
@@ -42,8 +44,8 @@ pub(crate) fn in_order(rows: Tensor<2>) -> Lookup {
 pub struct LayerNorm {
     /// `[width]`.
     pub weight: Param<Tensor<1>>,
-    /// `[width]`.
-    pub bias: Param<Tensor<1>>,
+    /// `[width]`; none of all zeros (ModernBERT).
+    pub bias: Option<Param<Tensor<1>>>,
     /// ε, added to the variance.
     #[module(skip)]
     pub eps: f64,
@@ -60,20 +62,24 @@ impl LayerNorm {
 
     /// Whether several adapters may share the norm.
     fn has_set(&self) -> bool {
-        has_set(&self.weight) || has_set(&self.bias)
+        has_set(&self.weight) || self.bias.as_ref().is_some_and(has_set)
     }
 
-    /// Normalise the sums of the vectors of three tables.
+    /// Normalise the sums of the vectors of up to three tables.
     pub(crate) fn forward_embeddings(
         &self,
         word: Lookup,
-        position: Lookup,
+        position: Option<Lookup>,
         token_type: Option<Lookup>,
         context: &AdapterContext,
     ) -> Tensor<2> {
         if self.has_set() {
             let vectors = |one: Lookup| kernels::embedding(one.table, one.ids);
-            let sum = vectors(word) + vectors(position);
+            let sum = vectors(word);
+            let sum = match position {
+                Some(position) => sum + vectors(position),
+                None => sum,
+            };
             let sum = token_type.into_iter().fold(sum, |sum, one| {
                 let width = sum.dims()[1];
                 // One segment is that of all rows.
@@ -90,7 +96,7 @@ impl LayerNorm {
             beta,
             eps: self.eps,
         };
-        kernels::embedding_layer_norm(word, Some(position), token_type, norm)
+        kernels::embedding_layer_norm(word, position, token_type, norm)
     }
 
     /// Normalise the rows of `x + residual`.
@@ -117,10 +123,12 @@ impl LayerNorm {
     }
 
     fn parameters(&self, context: &AdapterContext) -> (Tensor<1>, Tensor<1>) {
-        (
-            parameter(&self.weight, context),
-            bias_alone(&self.bias, context),
-        )
+        let weight = parameter(&self.weight, context);
+        let bias = match &self.bias {
+            Some(bias) => bias_alone(bias, context),
+            None => Tensor::zeros(weight.dims(), (&weight.device(), weight.dtype())),
+        };
+        (weight, bias)
     }
 }
 
@@ -204,6 +212,16 @@ impl Projection {
     }
 }
 
+/// The nonlinearity of every value.
+pub(crate) fn activated(x: Tensor<2>, activation: Activation) -> Tensor<2> {
+    match activation {
+        Activation::Gelu => kernels::gelu(x, GeluKind::Erf),
+        Activation::GeluTanh => kernels::gelu(x, GeluKind::Tanh),
+        Activation::Relu => relu(x),
+        Activation::Tanh => x.tanh(),
+    }
+}
+
 /// Drops values of `x` in training, where `place` says which: another one at every depth.
 pub(crate) fn dropped(x: Tensor<2>, context: &AdapterContext, p: f64, place: u64) -> Tensor<2> {
     match context.dropout_of_depth(p, place) {
@@ -234,22 +252,64 @@ pub(crate) fn attend(
     attend_to(query, seen, [rows, rows], options)
 }
 
-/// The same where keys are of more rows than queries: those of a cache before their own. `queries` and `keys` are their
-/// layouts.
+/// What an attention reads: all sequences of a batch, or some.
+pub(crate) struct Attended<'a> {
+    pub query: Tensor<2>,
+    pub keys: Tensor<2>,
+    pub values: Tensor<2>,
+    pub prefix: Option<AttentionPrefix>,
+    /// Layouts of queries and of keys.
+    pub rows: [&'a RowLayout; 2],
+    /// Which sequences these are, unless all.
+    pub members: Option<&'a [usize]>,
+    pub options: AttentionOptions,
+}
+
+/// The same where keys are of more rows than queries: those of a cache before their own. `rows` are the layouts of queries
+/// and of keys.
 pub(crate) fn attend_to(
+    query: Tensor<2>,
+    seen: KeyValues,
+    rows: [&RowLayout; 2],
+    options: &AttentionOptions,
+) -> Tensor<2> {
+    attend_by(query, seen, rows, options, |of| {
+        let [queries, keys] = of.rows;
+        kernels::cached_attention(
+            of.query,
+            of.keys,
+            of.values,
+            of.prefix,
+            queries,
+            keys,
+            &of.options,
+        )
+    })
+}
+
+/// Attention as `attention` computes it, once for all sequences, or once for those of every prefix.
+pub(crate) fn attend_by(
     query: Tensor<2>,
     seen: KeyValues,
     [queries, keys]: [&RowLayout; 2],
     options: &AttentionOptions,
+    attention: impl Fn(Attended<'_>) -> Tensor<2>,
 ) -> Tensor<2> {
     let (k, v) = (seen.keys, seen.values);
+    let all = |query, keys_of, values, prefix| {
+        attention(Attended {
+            query,
+            keys: keys_of,
+            values,
+            prefix,
+            rows: [queries, keys],
+            members: None,
+            options: *options,
+        })
+    };
     let (groups, of) = match seen.prefix {
-        Prefixes::None => {
-            return kernels::cached_attention(query, k, v, None, queries, keys, options);
-        }
-        Prefixes::All(prefix) => {
-            return kernels::cached_attention(query, k, v, Some(prefix), queries, keys, options);
-        }
+        Prefixes::None => return all(query, k, v, None),
+        Prefixes::All(prefix) => return all(query, k, v, Some(prefix)),
         Prefixes::Apart { groups, of } => (groups, of),
     };
     // Sequences of one prefix have an attention of their own.
@@ -281,8 +341,15 @@ pub(crate) fn attend_to(
             // Rows are counted anew in every group.
             dropout.key = kernels::mix_key(dropout.key, &[group as u64]);
         }
-        let (query, k, v) = (part(&query, queries), part(&k, keys), part(&v, keys));
-        let y = kernels::cached_attention(query, k, v, prefix, &rows, &seen, &options);
+        let y = attention(Attended {
+            query: part(&query, queries),
+            keys: part(&k, keys),
+            values: part(&v, keys),
+            prefix,
+            rows: [&rows, &seen],
+            members: Some(&members),
+            options,
+        });
         for (member, span) in members.iter().zip(rows.starts().windows(2)) {
             given[*member] = Some(y.clone().narrow(0, span[0], span[1] - span[0]));
         }

@@ -13,6 +13,11 @@ fn encoder(model_type: &str) -> Value {
     match model_type {
         "distilbert" => json!({"model_type": model_type, "vocab_size": 99, "dim": 8, "n_layers": 2,
             "n_heads": 2, "hidden_dim": 16, "max_position_embeddings": 40}),
+        "deberta-v2" => json!({"model_type": model_type, "vocab_size": 99, "hidden_size": 8,
+            "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16,
+            "max_position_embeddings": 40, "relative_attention": true, "share_att_key": true,
+            "pos_att_type": "p2c|c2p", "norm_rel_ebd": "layer_norm", "position_buckets": 8,
+            "position_biased_input": false}),
         _ => json!({"model_type": model_type, "vocab_size": 99, "hidden_size": 8,
             "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16,
             "max_position_embeddings": 40}),
@@ -60,6 +65,17 @@ fn targets_follow_roles() {
             list(&["query", "value"]),
             list(&["ffn", "ffn_output"]),
         ),
+        (
+            "mpnet",
+            list(&["q", "v"]),
+            list(&["intermediate.dense", "output.dense"]),
+        ),
+        (
+            "deberta-v2",
+            list(&["query_proj", "value_proj"]),
+            regex(r".*\.layer\.\d+\.(intermediate|output)\.dense"),
+        ),
+        ("modernbert", list(&["Wqkv"]), list(&["Wi", "mlp.Wo"])),
     ] {
         let description = describe(&encoder(model_type), SCORES);
         assert_eq!(description.default_targets(), attention, "{model_type}");
@@ -102,9 +118,17 @@ fn targets_follow_roles() {
 
 #[test]
 fn names_go_both_ways() {
-    let mut cases: Vec<Description> = ["bert", "roberta", "distilbert", "albert"]
-        .map(|kind| describe(&encoder(kind), SCORES))
-        .into();
+    let mut cases: Vec<Description> = [
+        "bert",
+        "roberta",
+        "distilbert",
+        "albert",
+        "mpnet",
+        "deberta-v2",
+        "modernbert",
+    ]
+    .map(|kind| describe(&encoder(kind), SCORES))
+    .into();
     for kind in ["llama", "gemma2", "phi3", "gpt2", "gpt_neox"] {
         cases.push(describe(&decoder(kind), HeadKind::Language));
         cases.push(describe(&decoder(kind), SCORES));
@@ -177,6 +201,30 @@ fn what_is_not_supported_is_named() {
         config[key] = value;
         let error = open(config);
         assert!(error.contains(word), "{error}");
+    }
+    for (model_type, key, value) in [
+        ("deberta-v2", "conv_kernel_size", json!(3)),
+        ("deberta-v2", "share_att_key", json!(false)),
+        ("deberta-v2", "relative_attention", json!(false)),
+        ("deberta-v2", "pos_att_type", json!(["p2p"])),
+        ("deberta-v2", "norm_rel_ebd", json!("batch_norm")),
+        ("deberta-v2", "position_buckets", json!(2)),
+        ("deberta-v2", "max_relative_positions", json!(1e300)),
+        ("deberta-v2", "embedding_size", json!(4)),
+        ("mpnet", "relative_attention_num_buckets", json!(16)),
+        ("modernbert", "layer_types", json!(["chunked_attention"])),
+        ("modernbert", "global_attn_every_n_layers", json!(0)),
+        ("modernbert", "rope_scaling", json!({"rope_type": "linear"})),
+        ("modernbert", "attention_dropout", json!(0.1)),
+        ("modernbert", "mlp_dropout", json!(0.1)),
+        ("modernbert", "classifier_pooling", json!("max")),
+        ("modernbert", "head_dim", json!(2)),
+    ] {
+        let mut config = encoder(model_type);
+        config[key] = value;
+        let error = open(config);
+        let known = key == "head_dim" && error.contains("heads of 2 channels");
+        assert!(error.contains(key) || known, "{error}");
     }
     let (_temp, bert) = folder(&encoder("bert"), SCORES, FloatDType::F32);
     let error = bert.describe(HeadKind::Language).unwrap_err().to_string();

@@ -75,6 +75,7 @@ fn trained(folder: &str, head: HeadKind, objective: &dyn Objective, device: &Dev
             starts: &STARTS,
             trained: &trained,
         },
+        HeadKind::Tokens { .. } => unreachable!("no case has one"),
     };
     for _ in 0..2 {
         let step = trainer.step(model, &method, 1, |model, _, context| {

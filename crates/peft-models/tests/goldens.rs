@@ -10,7 +10,9 @@ use burn::{
     tensor::{Device, FloatDType, Gradients, Int},
 };
 use peft_core::{AdapterContext, ParamPath, format::Checkpoint};
-use peft_models::{HeadKind, Model, ModelFolder, Network, Output, PartKind};
+use peft_models::{
+    Disentangled, HeadKind, Model, ModelFolder, Network, Output, PartKind, RelativePositions,
+};
 use serde_json::Value;
 
 use common::batch;
@@ -198,5 +200,29 @@ fn mamba2_and_falcon_mamba_train_as_in_transformers() {
     for name in ["mamba2_tiny", "mamba2_plain", "falcon_mamba_tiny"] {
         let loss = cases[name]["loss_f64"].as_f64().unwrap();
         check(name, "ssm", &ids, &trained, loss);
+    }
+}
+
+/// Rows of the tables of distances, whose logarithms are taken in single precision.
+#[test]
+fn distances_fall_into_the_buckets_of_transformers() {
+    let path = goldens().join("distances.json");
+    let golden: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let first = golden["first"].as_i64().unwrap();
+    let deberta = RelativePositions::Disentangled(Disentangled {
+        span: 256,
+        buckets: Some(256),
+        max_distance: 512,
+        content_to_position: true,
+        position_to_content: true,
+        normed: true,
+    });
+    for (name, kind) in [("mpnet", RelativePositions::Bias), ("deberta_v3", deberta)] {
+        let rows: Vec<usize> = serde_json::from_value(golden[name].clone()).unwrap();
+        for (distance, row) in (first..).zip(rows) {
+            assert_eq!(kind.bucket(distance), row, "{name}: distance {distance}");
+        }
+        let most = kind.entries();
+        assert!(kind.bucket(i64::MAX) < most && kind.bucket(i64::MIN) < most);
     }
 }

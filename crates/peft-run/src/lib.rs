@@ -86,7 +86,7 @@ pub use peft_methods as methods;
 pub use peft_models as models;
 pub use peft_train::{
     ClassFigures, Confusion, Evaluation, HeadNeed, Metrics, Objective, Prediction, ScheduleKind,
-    Selector, TrainError, less_is_better, peak_memory, resident_anonymous,
+    Selector, TrainError, entities, less_is_better, peak_memory, resident_anonymous,
 };
 
 /// The commit of the program, if it has told one.

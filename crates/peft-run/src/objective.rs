@@ -4,7 +4,10 @@ use std::path::Path;
 
 use peft_data::{Batch, Dataset, Labels, Task};
 use peft_models::HeadKind;
-use peft_train::{Classification, HeadNeed, MultiLabel, NextToken, Objective, Regression, Truth};
+use peft_train::{
+    Classification, HeadNeed, MultiLabel, NextToken, Objective, Regression, TokenClassification,
+    Truth,
+};
 
 use crate::{RunConfig, RunError, TaskFile};
 
@@ -14,6 +17,7 @@ pub fn objective(task: Task, labels: usize) -> Box<dyn Objective> {
         Task::Classify => Box::new(Classification::new(labels)),
         Task::MultiLabel => Box::new(MultiLabel::new(labels)),
         Task::Regress => Box::new(Regression),
+        Task::TokenClassify => Box::new(TokenClassification::new(label_names(Vec::new(), labels))),
         Task::CausalLm => Box::new(NextToken),
     }
 }
@@ -39,7 +43,7 @@ pub(crate) fn trained_objective(
 /// Whether what is predicted are labels that have names.
 pub(crate) fn has_labels(task: Task) -> bool {
     match task {
-        Task::Classify | Task::MultiLabel => true,
+        Task::Classify | Task::MultiLabel | Task::TokenClassify => true,
         Task::Regress | Task::CausalLm => false,
     }
 }
@@ -49,8 +53,9 @@ pub(crate) const CAUSAL: Task = Task::CausalLm;
 
 /// The task of Hugging Face PEFT's `task_type`, if that tells it.
 pub(crate) fn task_of_type(task_type: Option<&str>) -> Option<Task> {
-    let causal = objective(CAUSAL, 0);
-    (task_type == Some(causal.task_type())).then_some(CAUSAL)
+    let known = [CAUSAL, Task::TokenClassify];
+    let is = |task: &Task| task_type == Some(objective(*task, 0).task_type());
+    known.into_iter().find(is)
 }
 
 /// The task that a head of so many outputs is most likely for, where nothing tells.
@@ -73,14 +78,23 @@ pub(crate) fn label_names(known: Vec<String>, outputs: usize) -> Vec<String> {
 pub(crate) fn head_kind(objective: &dyn Objective) -> HeadKind {
     match objective.head() {
         HeadNeed::Sequence { outputs } => HeadKind::Sequence { outputs },
+        HeadNeed::Tokens { outputs } => HeadKind::Tokens { outputs },
         HeadNeed::Language => HeadKind::Language,
     }
 }
 
-/// Outputs of a head that scores sequences; 0 for any other.
+/// The head that gives labels, of so many outputs: of words for the task of that, else of sequences.
+pub(crate) fn labelling(task: Option<Task>, outputs: usize) -> HeadKind {
+    match task {
+        Some(Task::TokenClassify) => HeadKind::Tokens { outputs },
+        _ => HeadKind::Sequence { outputs },
+    }
+}
+
+/// Outputs of a head that scores sequences or words; 0 for any other.
 pub(crate) fn outputs(head: HeadKind) -> usize {
     match head {
-        HeadKind::Sequence { outputs } => outputs,
+        HeadKind::Sequence { outputs } | HeadKind::Tokens { outputs } => outputs,
         HeadKind::Language => 0,
     }
 }
@@ -96,6 +110,17 @@ pub(crate) fn expect_variety(
         Task::Classify if labels.len() < 2 => (
             format!("all rows have the label `{}`", labels.join("")),
             "give rows of two labels or more, or name the column with `label_column`",
+        ),
+        Task::TokenClassify if labels.len() < 2 => (
+            format!("all words have the label `{}`", labels.join("")),
+            "give rows of two labels or more, or name the column with `label_column`",
+        ),
+        Task::TokenClassify if rows.targets() == 0 => (
+            format!(
+                "no word of `{}` that is learned from has a label: all are passed over, or beyond the longest sequence",
+                path.display()
+            ),
+            "give labels other than -100, or a larger `max_length`",
         ),
         Task::MultiLabel if no_label(rows) => (
             format!("no row of `{}` has a label", path.display()),
@@ -122,6 +147,11 @@ pub fn truth(batch: &Batch) -> Option<Truth<'_>> {
         Labels::MultiHot { values, width } => Some(Truth::MultiHot {
             values,
             width: *width,
+        }),
+        Labels::Words { classes, words } => Some(Truth::Words {
+            classes,
+            words,
+            starts: &batch.row_starts,
         }),
         Labels::Tokens { trained } => Some(Truth::Tokens {
             ids: &batch.ids,

@@ -32,7 +32,7 @@ pub struct RunConfig {
     /// Hugging Face model folder, GGUF file, or organisation/name of a model on the hub (organisation/name:Q4_K_M for a GGUF file there).
     #[schemars(extend("x-value" = "DIR"))]
     pub model: PathBuf,
-    /// Labelled rows to learn from: csv, tsv, jsonl or parquet.
+    /// Labelled rows to learn from: csv, tsv, jsonl, parquet or conll.
     #[schemars(extend("x-value" = "FILE"))]
     pub data: PathBuf,
     /// Labelled rows to report on; they do not influence training or the choice of the adapter.
@@ -93,7 +93,7 @@ pub struct RunConfig {
     #[schemars(extend("x-value" = "N"))]
     pub eval_steps: Option<u64>,
     /// Metric that chooses the adapter to keep, as the evaluations name it; of equal ones the lower loss does.
-    #[schemars(extend("x-value" = "NAME", "x-default" = "accuracy for classify, f1 for multi-label, else the loss"))]
+    #[schemars(extend("x-value" = "NAME", "x-default" = "accuracy for classify, f1 for multi-label and token-classify, else the loss"))]
     pub select_metric: Option<String>,
     /// Stop after this many evaluations in a row without improvement.
     #[schemars(extend("x-value" = "N"))]

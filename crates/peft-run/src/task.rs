@@ -4,7 +4,7 @@ use std::path::Path;
 
 use peft_data::{LabelMap, Task};
 use peft_models::HeadKind;
-use peft_train::Objective;
+use peft_train::{Objective, TokenClassification};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -22,7 +22,7 @@ pub(crate) const NAME: &str = "task.json";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TaskFile {
-    /// Classification, regression or several labels a row.
+    /// Classification, regression, several labels a row or one a word.
     pub task: Task,
     /// Names of the labels, by number; empty for a regression.
     #[serde(default)]
@@ -37,14 +37,17 @@ impl TaskFile {
         head_kind(self.objective().as_ref())
     }
 
-    /// Outputs of a head that scores sequences; 0 for any other.
+    /// Outputs of a head that scores sequences or words; 0 for any other.
     pub fn outputs(&self) -> usize {
         outputs(self.head())
     }
 
     /// What it means to the loop.
     pub fn objective(&self) -> Box<dyn Objective> {
-        objective(self.task, self.labels.len())
+        match self.task {
+            Task::TokenClassify => Box::new(TokenClassification::new(self.labels.clone())),
+            task => objective(task, self.labels.len()),
+        }
     }
 
     /// The labels as the data knows them.

@@ -38,8 +38,9 @@ pub use gradients::{GradientSet, gradients};
 pub use memory::{peak_memory, resident_anonymous};
 pub use metrics::{Metrics, classification, multi_label, regression};
 pub use objective::{
-    ClassFigures, Classification, Confusion, Evaluation, HeadNeed, MultiLabel, NextToken,
-    Objective, Prediction, Regression, Selector, Tally, Targets, Truth, less_is_better,
+    ClassFigures, Classification, Confusion, Entity, Evaluation, HeadNeed, MultiLabel, NextToken,
+    Objective, Prediction, Regression, Selector, Tally, Targets, TokenClassification, Truth,
+    entities, less_is_better,
 };
 pub use optimizer::{AdamW, AdamWState, ParameterStep};
 pub use parameters::{

@@ -44,7 +44,11 @@ const SHORTER: &[(&str, &str, &str)] = &[
         "MODEL",
         "Model folder, GGUF file, or organisation/name on the hub",
     ),
-    ("data", "FILE", "Labelled rows: csv, tsv, jsonl or parquet"),
+    (
+        "data",
+        "FILE",
+        "Labelled rows: csv, tsv, jsonl, parquet, conll",
+    ),
     ("eval-data", "FILE", "Labelled rows for a final report only"),
     (
         "rank",

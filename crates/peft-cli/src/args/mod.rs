@@ -400,7 +400,7 @@ pub struct EvalArgs {
     pub model: PathBuf,
     #[command(flatten)]
     pub adapters: AdapterArgs,
-    /// Labelled rows: csv, tsv, jsonl or parquet.
+    /// Labelled rows: csv, tsv, jsonl, parquet or conll.
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
     /// Task [default: the one the adapter was trained for].
@@ -436,7 +436,7 @@ pub struct PredictArgs {
     pub model: PathBuf,
     #[command(flatten)]
     pub adapters: AdapterArgs,
-    /// Texts: csv, tsv, jsonl or parquet; `-` reads JSON lines from standard input and answers each as it comes.
+    /// Texts: csv, tsv, jsonl, parquet or conll; `-` reads JSON lines from standard input and answers each as it comes.
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
     /// File to write: one JSON object per row, or csv if the name ends in .csv [default: standard output].
@@ -607,7 +607,7 @@ pub struct PreviewArgs {
     /// Hugging Face model folder, GGUF file, or name on the hub: its tokenizer is used.
     #[arg(long, value_name = "MODEL")]
     pub model: PathBuf,
-    /// Rows: csv, tsv, jsonl or parquet.
+    /// Rows: csv, tsv, jsonl, parquet or conll.
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
     /// Task.

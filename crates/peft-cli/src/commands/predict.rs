@@ -70,6 +70,7 @@ pub fn predict(args: PredictArgs) -> Result<ExitCode> {
         format: OutputFormat::of(args.output_format, args.output.as_deref()),
         labels: &adapted.task.labels,
         top: args.top_k,
+        in_chunks: objective.main_metric() == "f1",
         rows: 0,
     };
     let mut meter = Meter::new("rows", place.is_none() && io::stdout().is_terminal());

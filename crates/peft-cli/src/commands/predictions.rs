@@ -7,7 +7,7 @@ use std::{
 };
 
 use clap::ValueEnum;
-use peft_run::{Prediction, data::Value as Cell};
+use peft_run::{Prediction, data::Value as Cell, entities};
 use serde_json::{Map, Value, json};
 
 /// How predictions are written.
@@ -37,6 +37,8 @@ pub struct Predictions<'a> {
     pub labels: &'a [String],
     /// How many labels of a row are told, the most probable first; `None` for all, in the order of the labels.
     pub top: Option<usize>,
+    /// Whether labels of words mark entities.
+    pub in_chunks: bool,
     /// Rows written so far.
     pub rows: usize,
 }
@@ -91,6 +93,20 @@ impl Predictions<'_> {
         self.labels.get(class as usize).map(String::as_str)
     }
 
+    /// The label of each word of a row; none for words that no token begins with. Words beyond the longest sequence have no
+    /// place here.
+    fn tags(&self, prediction: &Prediction) -> Vec<Option<&str>> {
+        let (Prediction::Words { words, .. }, Some(classes)) = (prediction, prediction.classes())
+        else {
+            return Vec::new();
+        };
+        let mut tags = vec![None; words.iter().max().map_or(0, |last| *last as usize + 1)];
+        for (word, class) in words.iter().zip(classes) {
+            tags[*word as usize] = self.labels.get(class as usize).map(String::as_str);
+        }
+        tags
+    }
+
     fn object(&self, id: Option<&Cell>, prediction: &Prediction) -> Value {
         let mut object = Map::new();
         object.insert("index".into(), self.rows.into());
@@ -106,6 +122,13 @@ impl Predictions<'_> {
             Prediction::Tokens(costs) => {
                 object.insert("tokens".into(), costs.len().into());
                 object.insert("loss".into(), json!(mean(costs)));
+            }
+            Prediction::Words { .. } => {
+                let tags = self.tags(prediction);
+                if self.in_chunks {
+                    object.insert("entities".into(), entities_of(&tags));
+                }
+                object.insert("tags".into(), json!(tags));
             }
             Prediction::Number(value) => drop(object.insert("value".into(), json!(value))),
             Prediction::Labels { probabilities, .. } => {
@@ -126,6 +149,10 @@ impl Predictions<'_> {
         let several = match prediction {
             Prediction::Tokens(_) => {
                 heads.extend(["tokens".into(), "loss".into()]);
+                return heads;
+            }
+            Prediction::Words { .. } => {
+                heads.push("tags".into());
                 return heads;
             }
             Prediction::Number(_) => {
@@ -165,6 +192,12 @@ impl Predictions<'_> {
                 );
                 return cells;
             }
+            Prediction::Words { .. } => {
+                let tags = self.tags(prediction).into_iter();
+                let tags: Vec<&str> = tags.map(|tag| tag.unwrap_or_default()).collect();
+                cells.push(tags.join(" ").into());
+                return cells;
+            }
             Prediction::Number(value) => {
                 cells.push(value.to_string().into());
                 return cells;
@@ -184,6 +217,15 @@ impl Predictions<'_> {
         }
         cells
     }
+}
+
+/// Entities by their kind, first word, and the word behind the last, counted from 0.
+fn entities_of(tags: &[Option<&str>]) -> Value {
+    let tags: Vec<&str> = tags.iter().map(|tag| tag.unwrap_or("O")).collect();
+    let found = entities(&tags).into_iter();
+    found
+        .map(|entity| json!({"type": entity.kind, "start": entity.start, "end": entity.end}))
+        .collect()
 }
 
 /// Mean of the costs of tokens, if there are any.
@@ -231,6 +273,7 @@ mod tests {
             format,
             labels: &labels,
             top,
+            in_chunks: true,
             rows: 0,
         };
         let mut out = Vec::new();
@@ -265,6 +308,29 @@ mod tests {
             written(OutputFormat::Csv, None, Prediction::Number(1.5), &[]),
             "index,value\n0,1.5\n"
         );
+    }
+
+    #[test]
+    fn words_have_tags_and_entities() {
+        let labels = ["O", "B-PER", "I-PER"].map(String::from);
+        let mut all = Predictions {
+            format: OutputFormat::Jsonl,
+            labels: &labels,
+            top: None,
+            in_chunks: true,
+            rows: 0,
+        };
+        let score = |class: usize| (0..3).map(|i| f32::from(u8::from(i == class))).collect();
+        let words = Prediction::Words {
+            words: vec![0, 2, 3],
+            scores: vec![score(0), score(1), score(2)],
+        };
+        let mut out = Vec::new();
+        all.write(&mut out, &[], &[words]).unwrap();
+        let object: Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(object["tags"], json!(["O", null, "B-PER", "I-PER"]));
+        let entities = json!([{"type": "PER", "start": 2, "end": 4}]);
+        assert_eq!(object["entities"], entities);
     }
 
     #[test]

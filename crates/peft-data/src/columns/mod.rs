@@ -79,6 +79,9 @@ impl ColumnMap {
         require_label: bool,
         file: &str,
     ) -> Result<Columns, DataError> {
+        if task == Task::TokenClassify {
+            return self.resolve_words(names, require_label, file);
+        }
         let several = self.label.as_ref().filter(|label| {
             task == Task::MultiLabel && label.contains(',') && !names.contains(label)
         });
@@ -112,6 +115,79 @@ impl ColumnMap {
         Ok(match require_label {
             true => Columns { flags, ..columns },
             false => columns,
+        })
+    }
+
+    /// Columns of words and of their labels. Texts that are to be labelled may be whole.
+    fn resolve_words(
+        &self,
+        names: &[String],
+        require_label: bool,
+        file: &str,
+    ) -> Result<Columns, DataError> {
+        let error = |problem: String, settings| DataError::Columns {
+            file: file.to_owned(),
+            problem,
+            found: list(names),
+            settings,
+        };
+        let find = |wanted: &[&str], taken: Option<&String>| {
+            let fits = |wanted: &str| {
+                let mut names = names.iter().filter(|name| Some(*name) != taken);
+                names.find(|name| name.to_lowercase() == wanted).cloned()
+            };
+            wanted.iter().find_map(|wanted| fits(wanted))
+        };
+        let known = |name: &Option<String>, settings| match name {
+            Some(name) if !names.contains(name) => Err(error(
+                format!("there is no column `{}`", shorten(name)),
+                settings,
+            )),
+            name => Ok(name.clone()),
+        };
+        const WORDS_COLUMN: &str = "the setting `text_column`";
+        if let Some(pair) = &self.text_pair {
+            return Err(error(
+                format!("a second text, `{}`, has no labelled words", shorten(pair)),
+                WORDS_COLUMN,
+            ));
+        }
+        let label = match require_label {
+            true => known(&self.label, LABEL_COLUMN)?,
+            false => None,
+        };
+        let text = known(&self.text, WORDS_COLUMN)?.or_else(|| find(WORDS, label.as_ref()));
+        let whole = || find(TEXTS, label.as_ref()).filter(|_| !require_label);
+        let text = text.or_else(whole).ok_or_else(|| {
+            error(
+                "no column looks like lists of words".to_owned(),
+                WORDS_COLUMN,
+            )
+        })?;
+        let label = match require_label {
+            false => None,
+            true => Some(
+                label
+                    .or_else(|| find(WORD_LABELS, Some(&text)))
+                    .ok_or_else(|| {
+                        error(
+                            "no column looks like labels of words".to_owned(),
+                            LABEL_COLUMN,
+                        )
+                    })?,
+            ),
+        };
+        if label.as_ref() == Some(&text) {
+            return Err(error(
+                format!("column `{}` has two roles", shorten(&text)),
+                LABEL_COLUMN,
+            ));
+        }
+        Ok(Columns {
+            text,
+            text_pair: None,
+            label,
+            flags: Vec::new(),
         })
     }
 
@@ -164,7 +240,7 @@ impl ColumnMap {
                      {TOKEN_CLASSIFICATION}",
                     list(names)
                 ),
-                fix: "name a column of whole texts with the setting `text_column`",
+                fix: "use that task, or name a column of whole texts with the setting `text_column`",
             });
         }
         let text = text.ok_or_else(|| {

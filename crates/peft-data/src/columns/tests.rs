@@ -92,7 +92,7 @@ fn a_label_may_be_several_columns_where_rows_have_several_labels() {
 #[test]
 fn token_classification_is_told_apart() {
     let error = resolve(&ColumnMap::default(), &["id", "tokens", "ner_tags"]).unwrap_err();
-    assert!(error.to_string().contains("not supported yet"), "{error}");
+    assert!(error.to_string().contains("token-classify"), "{error}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Streaming rows from files and pipes, in constant memory.
 
+mod conll;
 mod delimited;
 mod dialect;
 mod jsonl;
@@ -194,6 +195,11 @@ impl RowReader {
                 record.map(|record| (record.line, texts(record)))
             }
             Format::Parquet => self.stored()?,
+            Format::Conll => {
+                let row = self.row;
+                self.lines()
+                    .map_or(Ok(None), |lines| conll::next_sentence(lines, row))?
+            }
         };
         let Some((line, values)) = found else {
             return Ok(None);

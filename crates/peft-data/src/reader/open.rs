@@ -197,6 +197,9 @@ impl RowReader {
             false => NONE,
         };
         let mut reader = Self::with(Source::Lines(lines), name, format);
+        if format == Format::Conll {
+            reader.names = super::conll::NAMES.map(str::to_owned).to_vec().into();
+        }
         reader.dialect = dialect;
         reader.header = options.header;
         if delimited {

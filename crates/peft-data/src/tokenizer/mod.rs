@@ -20,7 +20,9 @@ use files::{Config, REDOWNLOAD, bad};
 use guard::guarded;
 use special::Specials;
 use std::path::{Path, PathBuf};
-use tokenizers::{Encoding, ModelWrapper, PostProcessor, Tokenizer, TruncationDirection};
+use tokenizers::{
+    Encoding, ModelWrapper, PostProcessor, PreTokenizerWrapper, Tokenizer, TruncationDirection,
+};
 
 /// Fewer texts than this are tokenized on the calling thread.
 const PARALLEL_FROM: usize = 64;
@@ -69,8 +71,8 @@ impl std::fmt::Debug for TextTokenizer {
 impl TextTokenizer {
     /// Reads `tokenizer.json`; failing that, `vocab.txt` (BERT's WordPiece); failing that,
     /// `vocab.json` with `merges.txt` (RoBERTa's byte-level BPE); failing that, a SentencePiece model of ALBERT,
-    /// XLM-RoBERTa, CamemBERT, Llama and its kin, or Gemma (`tokenizer.model`, `spiece.model`,
-    /// `sentencepiece.bpe.model`). Settings come from
+    /// XLM-RoBERTa, CamemBERT, DeBERTa-v2, Llama and its kin, or Gemma (`tokenizer.model`, `spiece.model`,
+    /// `sentencepiece.bpe.model`, `spm.model`). Settings come from
     /// `tokenizer_config.json`, `special_tokens_map.json` and `added_tokens.json`, where present; they
     /// overrule `tokenizer.json` where Hugging Face's classes let them: lower case, accents and
     /// Chinese characters of BERT's, a space before the text of byte-level BPE, what stands around a
@@ -221,6 +223,71 @@ impl TextTokenizer {
         })
     }
 
+    /// Token ids of words that are separated already, and of each token which word begins with it:
+    /// [`Labels::IGNORED`](crate::Labels::IGNORED) for special tokens and those within a word. A word that is nothing to the
+    /// tokenizer begins nowhere.
+    ///
+    /// Byte-level vocabularies tell words by the blank before them: every word has one here, the first, too, as with Hugging
+    /// Face's `add_prefix_space`.
+    ///
+    /// # Errors
+    /// As [`TextTokenizer::encode`].
+    pub fn encode_words(
+        &self,
+        rows: &[Vec<String>],
+        max_length: usize,
+    ) -> Result<Vec<(Encoded, Vec<u32>)>, DataError> {
+        let special = self.special_tokens(false);
+        if max_length <= special {
+            return Err(DataError::MaxLength {
+                max_length,
+                special,
+            });
+        }
+        let blanks = match self.inner.get_pre_tokenizer() {
+            Some(pre_tokenizer) => lacks_blanks(pre_tokenizer),
+            None => false,
+        };
+        on_all_cores(rows, PARALLEL_FROM, |words| {
+            self.encode_row(words, blanks, max_length - special)
+        })
+    }
+
+    fn encode_row(
+        &self,
+        words: &[String],
+        blanks: bool,
+        room: usize,
+    ) -> Result<(Encoded, Vec<u32>), DataError> {
+        let words: Vec<String> = match blanks {
+            true => words.iter().map(|word| format!(" {word}")).collect(),
+            false => words.to_vec(),
+        };
+        let failed = |problem| DataError::Encode {
+            text: shorten(&words.join(" ")),
+            problem,
+        };
+        let encoded = guarded(|| self.inner.encode(words.clone(), false));
+        let mut encoded = encoded.map_err(failed)?;
+        let whole = encoded.len();
+        let keep = whole.min(room);
+        self.cut(&mut encoded, keep);
+        let done = guarded(|| self.inner.post_process(encoded, None, true)).map_err(failed)?;
+        let mut last = None;
+        let starts = done.get_word_ids().iter().map(|word| {
+            let begins = word.is_some() && *word != last;
+            last = *word;
+            word.filter(|_| begins).unwrap_or(crate::Labels::IGNORED)
+        });
+        let starts = starts.collect();
+        let encoded = Encoded {
+            ids: done.get_ids().to_vec(),
+            type_ids: done.get_type_ids().to_vec(),
+            truncated_tokens: whole - keep,
+        };
+        Ok((encoded, starts))
+    }
+
     /// As [`TextTokenizer::encode`] for many, on all cores; the result does not depend on how many.
     ///
     /// # Errors
@@ -302,6 +369,15 @@ impl TextTokenizer {
         encoding.truncate(keep, 0, self.direction);
         // The cut-off parts would go through post-processing as well.
         encoding.take_overflowing();
+    }
+}
+
+/// Whether words come without the blanks by which byte-level vocabularies tell them.
+fn lacks_blanks(pre_tokenizer: &PreTokenizerWrapper) -> bool {
+    match pre_tokenizer {
+        PreTokenizerWrapper::ByteLevel(bytes) => !bytes.add_prefix_space,
+        PreTokenizerWrapper::Sequence(all) => all.as_ref().iter().any(lacks_blanks),
+        _ => false,
     }
 }
 

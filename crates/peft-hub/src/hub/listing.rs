@@ -21,6 +21,7 @@ const SMALL: &[&str] = &[
     "tokenizer.model",
     "spiece.model",
     "sentencepiece.bpe.model",
+    "spm.model",
     "chat_template.jinja",
     "chat_template.json",
 ];

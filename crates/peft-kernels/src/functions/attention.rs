@@ -16,8 +16,8 @@ pub struct AttentionOptions {
     pub causal: bool,
     /// Dropout of the attention weights, in training.
     pub dropout: Option<Dropout>,
-    /// A sliding window: the query at position `i` of its sequence sees the key at `j` if `i − window < j ≤ i`. Only for causal
-    /// attention.
+    /// A sliding window: the query at position `i` of its sequence sees the key at `j` if `i − window < j ≤ i`, and where the
+    /// attention is not causal if `|i − j| < window`.
     pub window: Option<usize>,
     /// A bound `c` of the scores, as Gemma 2 has it: after the scale and before anything is hidden, a score `s` becomes
     /// `c · tanh(s / c)`.
@@ -50,8 +50,7 @@ impl AttentionOptions {
 /// Dropout follows [`attention_keep`](crate::attention_keep).
 ///
 /// # Panics
-/// If the shapes, head counts and rows disagree, the dropout probability is not in `[0, 1]`, the window is 0 or without
-/// `causal`, or the bound of the scores is not positive.
+/// If the shapes, head counts and rows disagree, the dropout probability is not in `[0, 1]`, the window is 0, or the bound of the scores is not positive.
 pub fn attention(
     q: Tensor<2>,
     k: Tensor<2>,
@@ -102,8 +101,7 @@ pub fn prefix_attention(
 /// keys. A prefix is before all keys, as in [`prefix_attention`].
 ///
 /// # Panics
-/// If the shapes, head counts, rows or layouts disagree, the dropout probability is not in `[0, 1]`, the window is 0 or
-/// without `causal`, or the bound of the scores is not positive.
+/// If the shapes, head counts, rows or layouts disagree, the dropout probability is not in `[0, 1]`, the window is 0, or the bound of the scores is not positive.
 pub fn cached_attention(
     q: Tensor<2>,
     k: Tensor<2>,
@@ -128,6 +126,28 @@ pub fn cached_attention(
     }
     check(&q, [&k, &v], prefix.as_ref(), [queries, keys], opts);
     attend(q, [k, v], prefix, [queries, keys], opts)
+}
+
+/// [`attention`] with numbers added to its scores: `softmax(q kᵀ · scale + bias) v` for each sequence and head.
+///
+/// `bias` makes them of queries and keys as heads of padded sequences, `[N, H, L, D]` for `N` sequences of `L` rows at most:
+/// `[N, H, L, L]`, or `[1, H, L, L]` if they are those of all sequences. Scores of padding count for nothing. A prefix is before
+/// all keys, as in [`prefix_attention`], and nothing is added to its scores. All scores exist at once, for they are made by
+/// Burn's operations.
+///
+/// # Panics
+/// As [`prefix_attention`] does, or if what `bias` gives is of another shape.
+pub fn biased_attention(
+    q: Tensor<2>,
+    k: Tensor<2>,
+    v: Tensor<2>,
+    prefix: Option<AttentionPrefix>,
+    rows: &RowLayout,
+    opts: &AttentionOptions,
+    bias: impl FnOnce(&Tensor<4>, &Tensor<4>) -> Tensor<4>,
+) -> Tensor<2> {
+    check(&q, [&k, &v], prefix.as_ref(), [rows, rows], opts);
+    portable::biased_attention(q, k, v, prefix, [rows, rows], opts, bias)
 }
 
 fn attend(
@@ -203,9 +223,8 @@ fn check(
         );
     }
     assert!(
-        o.window.is_none_or(|window| window > 0 && o.causal),
-        "attention: a window of {:?} needs causal attention, and one key at least",
-        o.window
+        o.window != Some(0),
+        "attention: a window has one key at least"
     );
     assert!(
         o.softcap.is_none_or(|cap| cap > 0.0 && cap.is_finite()),

@@ -26,7 +26,8 @@ mod updated;
 pub use activation::{Activation, GeluKind, bias_activation, gated, gelu, silu};
 pub use adamw::{AdamWStep, AdamWTensor, adamw};
 pub use attention::{
-    AttentionOptions, AttentionPrefix, attention, cached_attention, prefix_attention,
+    AttentionOptions, AttentionPrefix, attention, biased_attention, cached_attention,
+    prefix_attention,
 };
 pub use blocks::{block_matrix, block_type, decoded, has_blocks};
 pub use conv::{causal_conv1d, conv_state};

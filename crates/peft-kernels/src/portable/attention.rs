@@ -1,4 +1,4 @@
-use burn::tensor::{Bool, Int, Tensor, activation};
+use burn::tensor::{Bool, Int, Tensor};
 
 use super::dropout::mask_tensor;
 use crate::rows::indices;
@@ -39,6 +39,40 @@ pub fn cached_attention(
     keys: &RowLayout,
     opts: &AttentionOptions,
 ) -> Tensor<2> {
+    let rows = [queries, keys];
+    let softmax = super::softmax;
+    scored_attention(q, [k, v], prefix, rows, opts, softmax, |_, _, scores| {
+        scores
+    })
+}
+
+/// [`biased_attention`](crate::biased_attention).
+pub fn biased_attention(
+    q: Tensor<2>,
+    k: Tensor<2>,
+    v: Tensor<2>,
+    prefix: Option<AttentionPrefix>,
+    rows: [&RowLayout; 2],
+    opts: &AttentionOptions,
+    bias: impl FnOnce(&Tensor<4>, &Tensor<4>) -> Tensor<4>,
+) -> Tensor<2> {
+    // Burn's own softmax is another one with gradients than without: blocks that are computed again would have other bits.
+    let softmax = crate::softmax;
+    scored_attention(q, [k, v], prefix, rows, opts, softmax, |q, k, scores| {
+        scores + bias(q, k)
+    })
+}
+
+/// Attention whose scores, `[n, H, queries, keys]`, become others before anything is hidden.
+fn scored_attention(
+    q: Tensor<2>,
+    [k, v]: [Tensor<2>; 2],
+    prefix: Option<AttentionPrefix>,
+    [queries, keys]: [&RowLayout; 2],
+    opts: &AttentionOptions,
+    softmax: impl FnOnce(Tensor<4>) -> Tensor<4>,
+    scored: impl FnOnce(&Tensor<4>, &Tensor<4>, Tensor<4>) -> Tensor<4>,
+) -> Tensor<2> {
     let [t, width] = q.dims();
     if t == 0 {
         return q;
@@ -46,7 +80,11 @@ pub fn cached_attention(
     let (n, len, key_len) = (queries.len(), queries.max_len(), keys.max_len());
     let q = split(pad(q, queries), n, len, opts.heads);
     let [k, mut values] = [k, v].map(|x| heads(pad(x, keys), n, key_len, opts));
-    let scores = capped(q.clone().matmul(k.swap_dims(2, 3)) * opts.scale, opts);
+    let scores = capped(
+        q.clone().matmul(k.clone().swap_dims(2, 3)) * opts.scale,
+        opts,
+    );
+    let scores = scored(&q, &k, scores);
     let mut scores = if queries.starts() == keys.starts() && opts.window.is_none() {
         hide(scores, queries, opts.causal)
     } else {
@@ -64,7 +102,7 @@ pub fn cached_attention(
         scores = Tensor::cat(vec![seen, scores], 3);
         values = Tensor::cat(vec![prefix_values, values], 2);
     }
-    let mut weights = activation::softmax(scores, 3);
+    let mut weights = softmax(scores);
     if let Some(dropout) = opts.dropout {
         let shape = [n, opts.heads, len, before + key_len];
         let mask = weight_mask([queries, keys], opts.heads, before, dropout);
@@ -129,7 +167,10 @@ fn hidden(queries: &RowLayout, keys: &RowLayout, opts: &AttentionOptions) -> Ten
     if let Some(window) = opts.window {
         // No window is longer than the keys; a number of any size would not fit the type.
         let window = window.min(key_len) as i32;
-        hidden = hidden.bool_or(key.add_scalar(window).lower_equal(at));
+        hidden = hidden.bool_or(key.clone().add_scalar(window).lower_equal(at.clone()));
+        if !opts.causal {
+            hidden = hidden.bool_or(at.add_scalar(window).lower_equal(key));
+        }
     }
     hidden
 }

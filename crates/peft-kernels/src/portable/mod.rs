@@ -21,7 +21,7 @@ mod ssd;
 
 pub use activation::{activation, bias_activation, gated, gelu, silu, softmax};
 pub use adamw::{adamw, norms};
-pub use attention::{attention, cached_attention, prefix_attention};
+pub use attention::{attention, biased_attention, cached_attention, prefix_attention};
 pub use conv::{causal_conv1d, conv_state};
 pub use cross_entropy::{cross_entropy, head_cross_entropy};
 pub use dropout::dropout;

@@ -188,7 +188,11 @@ impl Case {
                 let kv = head / (self.heads / self.kv_heads);
                 for row in span[0]..span[1] {
                     let own = keys[1] - (span[1] - row);
-                    let last = if self.causal { own + 1 } else { keys[1] };
+                    let last = match self.window {
+                        _ if self.causal => own + 1,
+                        Some(window) => keys[1].min(own.saturating_add(window)),
+                        None => keys[1],
+                    };
                     let first = match self.window {
                         Some(window) => keys[0].max((own + 1).saturating_sub(window)),
                         None => keys[0],

@@ -1,13 +1,15 @@
 use peft_core::kernels::Activation;
 use serde_json::{Map, Value};
 
-use super::{Fault, RopeConfig, RopeScaling, families, fields::ConfigFields, labels};
+use super::{Fault, RopeConfig, RopeScaling, families, fields::ConfigFields, named};
 
 /// How rows are normalised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NormKind {
     /// Layer normalisation, with weight and bias.
     Layer,
+    /// Layer normalisation with a weight alone (ModernBERT).
+    LayerWithoutBias,
     /// By the root of the mean square, times the weight.
     Rms,
     /// By the root of the mean square, times one more than the weight (Gemma).
@@ -62,6 +64,10 @@ pub struct DecoderConfig {
     pub norm: NormKind,
     /// ε of the norms.
     pub norm_eps: f64,
+    /// Whether a token sees only those before it, as in every decoder; ModernBERT's blocks see both sides.
+    pub causal: bool,
+    /// Whether the first block has a norm before its attention; ModernBERT's has none.
+    pub first_norm: bool,
     /// Whether queries and keys of each head are normalised.
     pub head_norms: bool,
     /// Whether attention and feed-forward part end in a norm of their own (Gemma 2 and 3).
@@ -88,7 +94,7 @@ pub struct DecoderConfig {
     pub scale_by_depth: bool,
     /// Limit of the scores, `c · tanh(s / c)`.
     pub attention_softcap: Option<f64>,
-    /// Of each block, how many keys a query sees, its own among them; all before it where none is given.
+    /// Of each block, how many keys a query sees, its own among them, on each side that it sees; all where none is given.
     pub windows: Vec<Option<usize>>,
     /// Kinds of rotary positions.
     pub ropes: Vec<RopeConfig>,
@@ -132,15 +138,7 @@ impl DecoderConfig {
 
     pub(super) fn from_json(map: &Map<String, Value>) -> Result<Self, Fault> {
         let mut config = families::read(ConfigFields(map))?;
-        let names = map.get("id2label").filter(|names| !names.is_null());
-        let names = names.map(|names| serde_json::from_value(names.clone()));
-        let names = names.transpose().map_err(|error| {
-            (
-                format!("`id2label`: {error}"),
-                "correct the names of the labels",
-            )
-        })?;
-        config.labels = labels(names.unwrap_or_default());
+        config.labels = named(map)?;
         config.checked()
     }
 
@@ -187,6 +185,8 @@ impl DecoderConfig {
             max_positions: fields.needed(&["max_position_embeddings", "n_positions"])?,
             norm: NormKind::Rms,
             norm_eps: fields.positive("rms_norm_eps", sizes.norm_eps)?,
+            causal: true,
+            first_norm: true,
             head_norms: false,
             post_norms: false,
             parallel: false,
@@ -218,7 +218,7 @@ impl DecoderConfig {
         })
     }
 
-    fn checked(self) -> Result<Self, Fault> {
+    pub(super) fn checked(self) -> Result<Self, Fault> {
         let sizes = [self.kv_heads, self.head_width, self.intermediate_size];
         if sizes.contains(&0) {
             return Err((
@@ -256,6 +256,13 @@ impl DecoderConfig {
             ));
         }
         Ok(self)
+    }
+
+    /// Drop with this probability everywhere in training.
+    pub(super) fn set_dropout(&mut self, probability: f64) {
+        self.embedding_dropout = probability;
+        self.hidden_dropout = probability;
+        self.attention_dropout = probability;
     }
 
     /// Width of all queries, `H · D`.

@@ -3,7 +3,10 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{Fault, SUPPORTED, labels, words::translated};
+use super::{
+    DecoderConfig, Disentangled, Fault, RelativePositions, SUPPORTED, fields::ConfigFields, labels,
+    modernbert, words::translated,
+};
 
 /// A family of encoders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +21,12 @@ pub enum Family {
     Albert,
     /// ELECTRA's discriminator: BERT with narrower embeddings and a head without a pooler.
     Electra,
+    /// MPNet: RoBERTa with a number for each distance, added to the scores of all layers.
+    MpNet,
+    /// DeBERTa-v2 and -v3: BERT whose attention scores contents and distances apart.
+    DebertaV2,
+    /// ModernBERT: pre-norm blocks with rotary positions and windows.
+    ModernBert,
 }
 
 /// The nonlinearity between the two halves of a feed-forward block.
@@ -29,6 +38,36 @@ pub enum Activation {
     GeluTanh,
     /// The positive part.
     Relu,
+    /// The hyperbolic tangent.
+    Tanh,
+}
+
+impl Activation {
+    /// The one of a name.
+    pub(super) fn named(name: &str) -> Result<Self, Fault> {
+        Ok(match name {
+            "gelu" | "gelu_python" => Self::Gelu,
+            "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Self::GeluTanh,
+            "relu" => Self::Relu,
+            "tanh" => Self::Tanh,
+            other => {
+                let other = peft_format::shorten(other);
+                return Err((
+                    format!("activation `{other}` is not supported"),
+                    "supported are gelu, gelu_new, relu and tanh",
+                ));
+            }
+        })
+    }
+}
+
+/// Which row of a sequence its head reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pooling {
+    /// That of the first token.
+    First,
+    /// The mean of all.
+    Mean,
 }
 
 /// The architecture that a `config.json` describes, in one vocabulary for all families.
@@ -56,6 +95,10 @@ pub struct EncoderConfig {
     pub max_positions: usize,
     /// Position of the first token of a sequence.
     pub first_position: usize,
+    /// Whether positions have a table.
+    pub learned_positions: bool,
+    /// What the attention knows of the distances of tokens.
+    pub relative: Option<RelativePositions>,
     /// Segment types; 0 where there are none.
     pub type_vocab_size: usize,
     /// ε of the layer norms.
@@ -66,12 +109,22 @@ pub struct EncoderConfig {
     pub hidden_dropout: f64,
     /// Dropout of attention weights in training.
     pub attention_dropout: f64,
+    /// Dropout before the dense layer of a sequence's head in training, where it has one of its own (DeBERTa).
+    pub pooler_dropout: f64,
     /// Dropout before the task's head in training.
     pub head_dropout: f64,
+    /// The nonlinearity of a sequence's head.
+    pub head_activation: Activation,
+    /// Whether the dense layer of a sequence's head has a bias.
+    pub head_bias: bool,
+    /// What a sequence's head reads.
+    pub pooling: Pooling,
     /// Standard deviation of fresh weights.
     pub initializer_range: f64,
     /// Names of the labels, by number; empty where the file has none.
     pub labels: Vec<String>,
+    /// The blocks, where they are a decoder's that see both sides (ModernBERT).
+    pub blocks: Option<Box<DecoderConfig>>,
 }
 
 #[derive(Deserialize)]
@@ -96,6 +149,13 @@ struct Raw {
     position_embedding_type: Option<String>,
     is_decoder: Option<bool>,
     add_cross_attention: Option<bool>,
+    pooler_hidden_act: Option<String>,
+    pooler_dropout: Option<f64>,
+    cls_dropout: Option<f64>,
+    pooler_hidden_size: Option<usize>,
+    attention_head_size: Option<usize>,
+    position_biased_input: Option<bool>,
+    relative_attention_num_buckets: Option<usize>,
     id2label: Option<BTreeMap<String, String>>,
 }
 
@@ -108,6 +168,9 @@ impl EncoderConfig {
             "distilbert" => Family::DistilBert,
             "albert" => Family::Albert,
             "electra" => Family::Electra,
+            "mpnet" => Family::MpNet,
+            "deberta-v2" => Family::DebertaV2,
+            "modernbert" => return modernbert::read(map),
             other => {
                 let other = peft_format::shorten(other);
                 return Err((format!("model_type `{other}` is not supported"), SUPPORTED));
@@ -135,17 +198,7 @@ impl EncoderConfig {
                 ));
             }
         }
-        let activation = match raw.hidden_act.as_deref().unwrap_or("gelu") {
-            "gelu" | "gelu_python" => Activation::Gelu,
-            "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Activation::GeluTanh,
-            "relu" => Activation::Relu,
-            other => {
-                return Err((
-                    format!("activation `{other}` is not supported"),
-                    "supported are gelu, gelu_new and relu",
-                ));
-            }
-        };
+        let activation = Activation::named(raw.hidden_act.as_deref().unwrap_or("gelu"))?;
         if raw
             .position_embedding_type
             .as_deref()
@@ -197,18 +250,32 @@ impl EncoderConfig {
             Family::Albert => 0.0,
             _ => 0.1,
         });
-        let head_dropout = raw.classifier_dropout.unwrap_or(match family {
+        let own = match family {
+            Family::DebertaV2 => raw.cls_dropout,
+            Family::MpNet => None,
+            _ => raw.classifier_dropout,
+        };
+        let head_dropout = own.unwrap_or(match family {
             Family::DistilBert => 0.2,
             Family::Albert => 0.1,
             _ => hidden_dropout,
         });
+        let pooler_dropout = match family {
+            Family::DebertaV2 => raw.pooler_dropout.unwrap_or(0.0),
+            _ => 0.0,
+        };
         let attention_dropout = raw.attention_probs_dropout_prob.unwrap_or(match family {
             Family::Albert => 0.0,
             _ => 0.1,
         });
-        if [hidden_dropout, head_dropout, attention_dropout]
-            .iter()
-            .any(|p| !(0.0..1.0).contains(p))
+        if [
+            hidden_dropout,
+            head_dropout,
+            pooler_dropout,
+            attention_dropout,
+        ]
+        .iter()
+        .any(|p| !(0.0..1.0).contains(p))
         {
             return Err((
                 "a dropout is not in [0, 1)".into(),
@@ -217,6 +284,7 @@ impl EncoderConfig {
         }
         let first_position = match family {
             Family::Roberta => raw.pad_token_id.unwrap_or(1) + 1,
+            Family::MpNet => 2,
             _ => 0,
         };
         if raw
@@ -234,8 +302,66 @@ impl EncoderConfig {
                 "fetch the file again",
             ));
         }
+        let relative = match family {
+            Family::MpNet => Some(RelativePositions::Bias),
+            Family::DebertaV2 => {
+                let own = Disentangled::read(ConfigFields(map), raw.max_position_embeddings)?;
+                Some(RelativePositions::Disentangled(own))
+            }
+            _ => None,
+        };
+        let width = raw.hidden_size;
+        for (of, name, found, expected) in [
+            (
+                Family::MpNet,
+                "relative_attention_num_buckets",
+                raw.relative_attention_num_buckets,
+                32,
+            ),
+            (
+                Family::DebertaV2,
+                "embedding_size",
+                raw.embedding_size,
+                width,
+            ),
+            (
+                Family::DebertaV2,
+                "pooler_hidden_size",
+                raw.pooler_hidden_size,
+                width,
+            ),
+            (
+                Family::DebertaV2,
+                "attention_head_size",
+                raw.attention_head_size,
+                width / raw.num_attention_heads,
+            ),
+        ] {
+            if let Some(found) = found.filter(|found| of == family && *found != expected) {
+                return Err((
+                    format!("`{name}` is {found}: only {expected} is supported here"),
+                    "use another checkpoint of the family",
+                ));
+            }
+        }
+        let head_activation = match family {
+            Family::DistilBert => Activation::Relu,
+            Family::Electra => Activation::Gelu,
+            Family::DebertaV2 => {
+                Activation::named(raw.pooler_hidden_act.as_deref().unwrap_or("gelu"))?
+            }
+            _ => Activation::Tanh,
+        };
         Ok(Self {
             family,
+            relative,
+            learned_positions: family != Family::DebertaV2
+                || raw.position_biased_input.unwrap_or(true),
+            pooler_dropout,
+            head_activation,
+            head_bias: true,
+            pooling: Pooling::First,
+            blocks: None,
             vocab_size: raw.vocab_size,
             embedding_size: match family {
                 Family::Albert | Family::Electra => raw.embedding_size.unwrap_or(128),
@@ -249,10 +375,14 @@ impl EncoderConfig {
             max_positions: raw.max_position_embeddings,
             first_position,
             type_vocab_size: match family {
-                Family::DistilBert => 0,
+                Family::DistilBert | Family::MpNet => 0,
+                Family::DebertaV2 => raw.type_vocab_size.unwrap_or(0),
                 _ => raw.type_vocab_size.unwrap_or(2),
             },
-            layer_norm_eps: raw.layer_norm_eps.unwrap_or(1e-12),
+            layer_norm_eps: raw.layer_norm_eps.unwrap_or(match family {
+                Family::DebertaV2 => 1e-7,
+                _ => 1e-12,
+            }),
             activation,
             hidden_dropout,
             attention_dropout,

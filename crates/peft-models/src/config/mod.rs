@@ -5,6 +5,8 @@ mod encoder;
 mod families;
 mod fields;
 mod mamba;
+mod modernbert;
+mod relative;
 mod rope;
 mod words;
 
@@ -13,8 +15,9 @@ use std::{collections::BTreeMap, path::Path};
 use serde_json::{Map, Value};
 
 pub use decoder::{DecoderConfig, FeedForwardLayout, NormKind, QkvLayout};
-pub use encoder::{Activation, EncoderConfig, Family};
+pub use encoder::{Activation, EncoderConfig, Family, Pooling};
 pub use mamba::{MambaConfig, StateSpace};
+pub use relative::{Disentangled, RelativePositions};
 pub use rope::{RopeConfig, RopeScaling};
 
 use crate::ModelError;
@@ -24,7 +27,7 @@ const MAX_CONFIG_BYTES: u64 = 16 << 20;
 
 /// Every `model_type` that a model can be made of.
 const SUPPORTED: &str = "supported are bert, roberta, xlm-roberta, camembert, distilbert, albert, \
-                         electra, llama, mistral, qwen2, qwen3, gemma, gemma2, gemma3_text, phi3, gpt2, \
+                         electra, mpnet, deberta-v2, modernbert, llama, mistral, qwen2, qwen3, gemma, gemma2, gemma3_text, phi3, gpt2, \
                          gpt_neox, granite, smollm3, mamba, mamba2 and falcon_mamba";
 
 /// What is wrong, and what to do.
@@ -180,7 +183,7 @@ impl ModelConfig {
             Self::Encoder(config) => [
                 config.hidden_dropout,
                 config.attention_dropout,
-                config.head_dropout,
+                config.head_dropout.max(config.pooler_dropout),
             ],
             Self::Decoder(config) => [
                 config.embedding_dropout,
@@ -204,16 +207,29 @@ impl ModelConfig {
                 config.hidden_dropout = probability;
                 config.attention_dropout = probability;
                 config.head_dropout = probability;
+                config.pooler_dropout = probability;
+                if let Some(blocks) = &mut config.blocks {
+                    blocks.set_dropout(probability);
+                }
             }
-            Self::Decoder(config) => {
-                config.embedding_dropout = probability;
-                config.hidden_dropout = probability;
-                config.attention_dropout = probability;
-            }
+            Self::Decoder(config) => config.set_dropout(probability),
             // A state-space block drops nothing.
             Self::Mamba(_) => {}
         }
     }
+}
+
+/// The labels that a file names.
+fn named(map: &Map<String, Value>) -> Result<Vec<String>, Fault> {
+    let names = map.get("id2label").filter(|names| !names.is_null());
+    let names = names.map(|names| serde_json::from_value(names.clone()));
+    let names = names.transpose().map_err(|error| {
+        (
+            format!("`id2label`: {error}"),
+            "correct the names of the labels",
+        )
+    })?;
+    Ok(labels(names.unwrap_or_default()))
 }
 
 /// Names in the order of their numbers; none unless the numbers are 0, 1, 2 and so on.

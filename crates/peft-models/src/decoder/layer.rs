@@ -10,11 +10,12 @@ use crate::{
     parts::{Norm, Projection, RmsNorm, dropped},
 };
 
-/// One block: attention and feed-forward part, each after a norm and before the residual.
+/// One block: attention and feed-forward part, each after a norm and before the residual. ModernBERT's are the same, and see
+/// both sides.
 #[derive(Module, Debug)]
 pub struct DecoderLayer {
-    /// Norm before the attention.
-    pub attention_norm: Norm,
+    /// Norm before the attention; none in ModernBERT's first block, whose input is normalised already.
+    pub attention_norm: Option<Norm>,
     /// Queries, `[hidden, H · D]`.
     pub query: Option<Projection>,
     /// Keys, `[hidden, Hkv · D]`.
@@ -66,12 +67,13 @@ impl DecoderLayer {
     ) -> Result<Self, ModelError> {
         let plus_one = config.norm == NormKind::RmsPlusOne;
         let part = |name: &str| format!("{path}.{name}");
-        let norm = |loader: &mut Loader, path: &str| loader.norm(path, config.norm_eps, plus_one);
+        let norm =
+            |loader: &mut Loader, path: &str| loader.norm(path, config.norm_eps, config.norm);
         let head_norm =
             |loader: &mut Loader, path: &str| loader.rms_norm(path, config.norm_eps, plus_one);
         let linear = Loader::projection;
         Ok(Self {
-            attention_norm: norm(loader, &part("attention_norm"))?,
+            attention_norm: loader.optional(&part("attention_norm"), norm)?,
             query: loader.optional(&part("query"), linear)?,
             key: loader.optional(&part("key"), linear)?,
             value: loader.optional(&part("value"), linear)?,
@@ -142,7 +144,7 @@ impl DecoderLayer {
         depth: usize,
         context: &AdapterContext,
     ) -> Tensor<2> {
-        let x = self.attention_norm.forward(residual.clone(), context);
+        let x = through(&self.attention_norm, residual.clone(), context);
         let x = self
             .before_attention
             .through(x, residual, |x, _| x, context);
@@ -169,7 +171,7 @@ impl DecoderLayer {
             false => config.attention_scale,
         };
         let options = AttentionOptions {
-            causal: true,
+            causal: config.causal,
             dropout: context.dropout_of_depth(config.attention_dropout, depth as u64 * 8 + 1),
             window: config.windows[depth],
             softcap: config.attention_softcap,

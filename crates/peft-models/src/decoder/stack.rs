@@ -7,7 +7,7 @@ use peft_core::{AdapterContext, InputRows, Slot, nn::Embedding};
 
 use super::DecoderLayer;
 use crate::{
-    Before, DecoderConfig, ModelError, NormKind, PackedBatch,
+    Before, DecoderConfig, ModelError, PackedBatch,
     loader::Loader,
     parts::{Norm, dropped},
 };
@@ -38,7 +38,6 @@ pub struct Decoder {
 
 impl Decoder {
     pub(crate) fn load(loader: &mut Loader, config: &DecoderConfig) -> Result<Self, ModelError> {
-        let plus_one = config.norm == NormKind::RmsPlusOne;
         Ok(Self {
             embedding: loader.embedding("decoder.embedding")?,
             position: loader.optional("decoder.position", Loader::embedding)?,
@@ -46,7 +45,7 @@ impl Decoder {
                 .map(|index| DecoderLayer::load(loader, &format!("decoder.layers.{index}"), config))
                 .collect::<Result<_, _>>()?,
             prompt: Slot::new([config.hidden_size]),
-            norm: loader.norm("decoder.norm", config.norm_eps, plus_one)?,
+            norm: loader.norm("decoder.norm", config.norm_eps, config.norm)?,
             config: config.clone(),
             dtype: loader.dtype(),
         })

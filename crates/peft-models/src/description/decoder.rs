@@ -101,6 +101,16 @@ const GPT_NEOX: Names = Names {
     ..LLAMA
 };
 
+const MODERNBERT: Names = Names {
+    class: "ModernBert",
+    attention_norm: "attn_norm",
+    qkv: ["", "", "", "attn.Wqkv"],
+    output: "attn.Wo",
+    feed_forward_norm: "mlp_norm",
+    feed_forward: ["", "", "mlp.Wo", "mlp.Wi"],
+    ..LLAMA
+};
+
 fn names(model_type: &str) -> Names {
     let llama = |class| Names { class, ..LLAMA };
     match model_type {
@@ -119,11 +129,12 @@ fn names(model_type: &str) -> Names {
         "gpt_neox" => GPT_NEOX,
         "granite" => llama("Granite"),
         "smollm3" => llama("SmolLM3"),
+        "modernbert" => MODERNBERT,
         _ => LLAMA,
     }
 }
 
-pub fn describe(config: &DecoderConfig, head: HeadKind) -> Description {
+pub fn describe(config: &DecoderConfig, head: HeadKind) -> Result<Description, String> {
     let names = names(&config.model_type);
     let (hidden, vocabulary) = (config.hidden_size, config.vocab_size);
     let name = |part: &str| format!("{}{part}", names.prefix);
@@ -154,6 +165,12 @@ pub fn describe(config: &DecoderConfig, head: HeadKind) -> Description {
             after.push(score.of_head());
             head_modules = &["score"];
         }
+        HeadKind::Tokens { .. } => {
+            return Err(format!(
+                "`{}` is a decoder, whose tokens do not see what comes behind them: labels of words are for encoders here",
+                config.model_type
+            ));
+        }
         HeadKind::Language if !config.tied => {
             let widths = [hidden, vocabulary];
             after.push(Part::linear("head", "lm_head", Role::Head, widths, false));
@@ -161,11 +178,35 @@ pub fn describe(config: &DecoderConfig, head: HeadKind) -> Description {
         }
         HeadKind::Language => {}
     }
+    Ok(Description {
+        model_type: config.model_type.clone(),
+        class: names.class.into(),
+        classes: names.classes,
+        prefix: names.prefix.into(),
+        head,
+        input: config.into(),
+        hidden_size: hidden,
+        before,
+        blocks: blocks(config, "decoder.layers.{}"),
+        depth: config.layers,
+        prompt: InputSlot::new("decoder", names.prefix, hidden),
+        after,
+        embeddings: name(names.embedding),
+        head_modules,
+        aliases: names.aliases,
+        passed_over: PASSED_OVER,
+    })
+}
+
+/// The blocks, by their path within the model.
+pub(super) fn blocks(config: &DecoderConfig, path: &str) -> Vec<BlockDescription> {
+    let names = names(&config.model_type);
+    let hidden = config.hidden_size;
     let block = |index| BlockDescription {
         index,
-        path: "decoder.layers.{}".into(),
-        name: name(names.block),
-        parts: block(config, &names),
+        path: path.into(),
+        name: format!("{}{}", names.prefix, names.block),
+        parts: block(config, index, &names),
         slots: super::attention_slots(hidden, config.kv_width()),
         flow: Flow::Decoder(DecoderFlow {
             hidden,
@@ -177,31 +218,15 @@ pub fn describe(config: &DecoderConfig, head: HeadKind) -> Description {
             head_norms: config.head_norms,
             post_norms: config.post_norms,
             parallel: config.parallel,
+            causal: config.causal,
             window: config.windows[index],
         }),
     };
-    Description {
-        model_type: config.model_type.clone(),
-        class: names.class.into(),
-        classes: names.classes,
-        prefix: names.prefix.into(),
-        head,
-        input: config.into(),
-        hidden_size: hidden,
-        before,
-        blocks: (0..config.layers).map(block).collect(),
-        depth: config.layers,
-        prompt: InputSlot::new("decoder", names.prefix, hidden),
-        after,
-        embeddings: name(names.embedding),
-        head_modules,
-        aliases: names.aliases,
-        passed_over: PASSED_OVER,
-    }
+    (0..config.layers).map(block).collect()
 }
 
 /// Parts of a block, in its order.
-fn block(config: &DecoderConfig, names: &Names) -> Vec<Part> {
+fn block(config: &DecoderConfig, index: usize, names: &Names) -> Vec<Part> {
     let (hidden, wide) = (config.hidden_size, config.intermediate_size);
     let (query, key_value) = (config.query_width(), config.kv_width());
     let layer_norm = config.norm == NormKind::Layer;
@@ -212,7 +237,10 @@ fn block(config: &DecoderConfig, names: &Names) -> Vec<Part> {
         true => Part::transposed(path, name, role, [inputs, outputs], bias),
         false => Part::linear(path, name, role, [inputs, outputs], bias),
     };
-    let mut parts = vec![norm("attention_norm", names.attention_norm)];
+    let mut parts = Vec::new();
+    if config.first_norm || index > 0 {
+        parts.push(norm("attention_norm", names.attention_norm));
+    }
     let [q, k, v, fused] = names.qkv;
     match config.qkv {
         QkvLayout::Separate => {

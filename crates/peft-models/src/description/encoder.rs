@@ -1,10 +1,10 @@
 //! Encoders of the BERT family.
 
-use super::{BlockDescription, Description, Flow, HeadKind, InputSlot, Part, Role};
-use crate::{EncoderConfig, Family, work::EncoderFlow};
+use super::{BlockDescription, Description, Flow, HeadKind, InputSlot, Part, Role, modernbert};
+use crate::{EncoderConfig, Family, RelativePositions, work::EncoderFlow};
 
 /// Tensors that serve no classification model: other heads, tables that are computed, counters.
-const PASSED_OVER: &[&str] = &[
+pub(super) const PASSED_OVER: &[&str] = &[
     "position_ids",
     "cls.",
     "lm_head.",
@@ -13,6 +13,9 @@ const PASSED_OVER: &[&str] = &[
     "discriminator_predictions.",
     "generator_predictions.",
     "generator_lm_head.",
+    "mask_predictions.",
+    "lm_predictions.",
+    "decoder.",
     "vocab_",
 ];
 
@@ -26,6 +29,8 @@ const ALIASES: &[(&str, &str)] = &[
 struct Names {
     prefix: &'static str,
     projection: Option<&'static str>,
+    /// Table and norm of the distances of tokens.
+    relative: [&'static str; 2],
     block: &'static str,
     query: &'static str,
     key: &'static str,
@@ -43,6 +48,7 @@ struct Names {
 const BERT: Names = Names {
     prefix: "bert.",
     projection: None,
+    relative: ["", ""],
     block: "bert.encoder.layer.{}",
     query: "attention.self.query",
     key: "attention.self.key",
@@ -106,13 +112,44 @@ const ELECTRA: Names = Names {
     ..BERT
 };
 
+const MPNET: Names = Names {
+    prefix: "mpnet.",
+    relative: ["mpnet.encoder.relative_attention_bias", ""],
+    block: "mpnet.encoder.layer.{}",
+    query: "attention.attn.q",
+    key: "attention.attn.k",
+    value: "attention.attn.v",
+    output: "attention.attn.o",
+    attention_norm: "attention.LayerNorm",
+    dense: "classifier.dense",
+    classifier: "classifier.out_proj",
+    ..BERT
+};
+
+const DEBERTA_V2: Names = Names {
+    prefix: "deberta.",
+    relative: [
+        "deberta.encoder.rel_embeddings",
+        "deberta.encoder.LayerNorm",
+    ],
+    block: "deberta.encoder.layer.{}",
+    query: "attention.self.query_proj",
+    key: "attention.self.key_proj",
+    value: "attention.self.value_proj",
+    dense: "pooler.dense",
+    ..BERT
+};
+
 pub fn describe(config: &EncoderConfig, head: HeadKind) -> Result<Description, String> {
-    let HeadKind::Sequence { outputs } = head else {
+    let (HeadKind::Sequence { outputs } | HeadKind::Tokens { outputs }) = head else {
         return Err(format!(
             "`{}` is an encoder, which has no head that predicts the next token",
             config.model_type
         ));
     };
+    if let Some(blocks) = &config.blocks {
+        return Ok(modernbert::describe(config, blocks, head));
+    }
     let (names, class) = match (config.family, config.model_type.as_str()) {
         (Family::Bert, _) => (&BERT, "Bert"),
         (Family::Roberta, "xlm-roberta") => (&ROBERTA, "XLMRoberta"),
@@ -121,6 +158,8 @@ pub fn describe(config: &EncoderConfig, head: HeadKind) -> Result<Description, S
         (Family::DistilBert, _) => (&DISTILBERT, "DistilBert"),
         (Family::Albert, _) => (&ALBERT, "Albert"),
         (Family::Electra, _) => (&ELECTRA, "Electra"),
+        (Family::MpNet, _) => (&MPNET, "MPNet"),
+        (Family::DebertaV2 | Family::ModernBert, _) => (&DEBERTA_V2, "DebertaV2"),
     };
     let (hidden, wide, embedding) = (
         config.hidden_size,
@@ -136,20 +175,21 @@ pub fn describe(config: &EncoderConfig, head: HeadKind) -> Result<Description, S
             [entries, embedding],
         )
     };
-    let mut before = vec![
-        table(
-            "encoder.word",
-            "word_embeddings",
-            Role::Embedding,
-            config.vocab_size,
-        ),
-        table(
+    let mut before = vec![table(
+        "encoder.word",
+        "word_embeddings",
+        Role::Embedding,
+        config.vocab_size,
+    )];
+    if config.learned_positions {
+        let most = config.max_positions;
+        before.push(table(
             "encoder.position",
             "position_embeddings",
             Role::Position,
-            config.max_positions,
-        ),
-    ];
+            most,
+        ));
+    }
     if config.type_vocab_size > 0 {
         let types = config.type_vocab_size;
         before.push(table(
@@ -173,9 +213,27 @@ pub fn describe(config: &EncoderConfig, head: HeadKind) -> Result<Description, S
             true,
         ));
     }
+    if let Some(relative) = config.relative {
+        let (width, normed) = match relative {
+            RelativePositions::Bias => (config.heads, false),
+            RelativePositions::Disentangled(own) => (hidden, own.normed),
+        };
+        let [table, norm] = names.relative;
+        let shape = [relative.entries(), width];
+        before.push(Part::table(
+            "encoder.relative.table",
+            table,
+            Role::Position,
+            shape,
+        ));
+        if normed {
+            before.push(Part::norm("encoder.relative.norm", norm, width, true));
+        }
+    }
     let linear =
         |path: &str, name: &str, role, widths| Part::linear(path, name, role, widths, true);
     let square = [hidden, hidden];
+    let scores = |name: &str| linear("classifier", name, Role::Head, [hidden, outputs]).of_head();
     let block = |index| BlockDescription {
         index,
         path: "encoder.layers.{}".into(),
@@ -209,18 +267,18 @@ pub fn describe(config: &EncoderConfig, head: HeadKind) -> Result<Description, S
         blocks: (0..config.distinct_layers).map(block).collect(),
         depth: config.layers,
         prompt: InputSlot::new("encoder", names.prefix, embedding),
-        after: vec![
-            linear("dense", names.dense, Role::Pooler, square).of_head(),
-            linear(
-                "classifier",
-                names.classifier,
-                Role::Head,
-                [hidden, outputs],
-            )
-            .of_head(),
-        ],
+        after: match head {
+            HeadKind::Tokens { .. } => vec![scores("classifier")],
+            _ => vec![
+                linear("dense", names.dense, Role::Pooler, square).of_head(),
+                scores(names.classifier),
+            ],
+        },
         embeddings,
-        head_modules: names.head_modules,
+        head_modules: match head {
+            HeadKind::Tokens { .. } => BERT.head_modules,
+            _ => names.head_modules,
+        },
         aliases: ALIASES,
         passed_over: PASSED_OVER,
     })

@@ -13,7 +13,7 @@ const ALIASES: &[(&str, &str)] = &[("backbone.embeddings.weight", "backbone.embe
 
 pub fn describe(config: &MambaConfig, head: HeadKind) -> Result<Description, String> {
     let model_type = config.model_type();
-    if let HeadKind::Sequence { .. } = head {
+    if let HeadKind::Sequence { .. } | HeadKind::Tokens { .. } = head {
         return Err(format!(
             "`{model_type}` has no head that scores a sequence in transformers"
         ));

@@ -9,6 +9,7 @@ mod decoder;
 mod encoder;
 mod layout;
 mod mamba;
+mod modernbert;
 mod names;
 mod part;
 mod targets;
@@ -45,6 +46,11 @@ pub enum HeadKind {
     /// Scores of a sequence: HF's `…ForSequenceClassification`.
     Sequence {
         /// Number of outputs: labels, or 1 for a regression.
+        outputs: usize,
+    },
+    /// Scores of every token: HF's `…ForTokenClassification`.
+    Tokens {
+        /// Number of outputs: labels.
         outputs: usize,
     },
     /// Logits of the token after each: HF's `…ForCausalLM`.
@@ -99,7 +105,7 @@ impl Description {
     pub fn new(config: &ModelConfig, head: HeadKind) -> Result<Self, String> {
         match config {
             ModelConfig::Encoder(config) => encoder::describe(config, head),
-            ModelConfig::Decoder(config) => Ok(decoder::describe(config, head)),
+            ModelConfig::Decoder(config) => decoder::describe(config, head),
             ModelConfig::Mamba(config) => mamba::describe(config, head),
         }
     }
@@ -130,11 +136,11 @@ impl Description {
         heads.map(|part| part.name.as_str())
     }
 
-    /// Modules that are trained and saved in full with an adapter, as PEFT does for the task: those of a
-    /// sequence's head, and none where tokens are predicted.
+    /// Modules that are trained and saved in full with an adapter, as PEFT does for the task: those of the head
+    /// of a sequence or of its words, and none where tokens are predicted.
     pub fn modules_to_save(&self) -> &'static [&'static str] {
         match self.head {
-            HeadKind::Sequence { .. } => self.head_modules,
+            HeadKind::Sequence { .. } | HeadKind::Tokens { .. } => self.head_modules,
             HeadKind::Language => &[],
         }
     }

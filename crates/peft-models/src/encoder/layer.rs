@@ -1,14 +1,13 @@
-use burn::{Tensor, module::Module, tensor::activation::relu};
+use burn::{Tensor, module::Module};
 use peft_core::{
-    AdapterContext, Hidden, KeyValues, Prefixes, Slot,
-    kernels::{self, AttentionOptions, GeluKind, RowLayout},
-    nn::Linear,
+    AdapterContext, Hidden, KeyValues, Prefixes, Slot, kernels::AttentionOptions, nn::Linear,
 };
 
+use super::{Relative, relative::At};
 use crate::{
-    Activation, EncoderConfig, ModelError,
+    EncoderConfig, ModelError, PackedBatch, RelativePositions,
     loader::Loader,
-    parts::{LayerNorm, attend, dropped},
+    parts::{LayerNorm, activated, attend, dropped},
 };
 
 /// One block: attention and feed-forward, each followed by residual and norm.
@@ -75,7 +74,8 @@ impl Layer {
     pub fn forward(
         &self,
         x: Tensor<2>,
-        rows: &RowLayout,
+        batch: &PackedBatch,
+        relative: Option<&Relative>,
         config: &EncoderConfig,
         depth: usize,
         context: &AdapterContext,
@@ -83,7 +83,13 @@ impl Layer {
         // A layer that is applied repeatedly drops other values each time.
         let place = |what: u64| depth as u64 * 8 + what;
         let head_width = config.hidden_size / config.heads;
-        let scale = 1.0 / (head_width as f64).sqrt();
+        let scale = match config.relative {
+            // The reference takes this root in single precision.
+            Some(RelativePositions::Disentangled(own)) => {
+                1.0 / f64::from(((head_width * own.parts()) as f32).sqrt())
+            }
+            _ => 1.0 / (head_width as f64).sqrt(),
+        };
         let options = AttentionOptions {
             dropout: context.dropout_of_depth(config.attention_dropout, place(1)),
             ..AttentionOptions::new(config.heads, config.heads, scale)
@@ -100,7 +106,21 @@ impl Layer {
             values,
             prefix: Prefixes::None,
         };
-        let attended = attend(query, self.keys_values.pass(seen, context), rows, &options);
+        let seen = self.keys_values.pass(seen, context);
+        let attended = match relative {
+            None => attend(query, seen, &batch.rows, &options),
+            Some(relative) => relative.attend(
+                query,
+                seen,
+                &At {
+                    layer: self,
+                    batch,
+                    options,
+                    dropout: (config.hidden_dropout, place(4)),
+                    context,
+                },
+            ),
+        };
         let attended = self.output.forward(attended, context);
         let attended = dropped(attended, context, config.hidden_dropout, place(2));
         let norm = |x, residual| self.attention_norm.forward_residual(x, residual, context);
@@ -110,11 +130,7 @@ impl Layer {
             .before_feed_forward
             .through(x.clone(), &x, as_it_is, context);
         let up = self.up.forward(read.clone(), context);
-        let up = match config.activation {
-            Activation::Gelu => kernels::gelu(up, GeluKind::Erf),
-            Activation::GeluTanh => kernels::gelu(up, GeluKind::Tanh),
-            Activation::Relu => relu(up),
-        };
+        let up = activated(up, config.activation);
         let down = self.down.forward(up, context);
         let down = dropped(down, context, config.hidden_dropout, place(3));
         let norm = |x, residual| self.norm.forward_residual(x, residual, context);

@@ -4,7 +4,7 @@ use peft_core::{
     nn::{Embedding, Linear},
 };
 
-use super::Layer;
+use super::{EncoderLayer, Relative};
 use crate::{
     Before, EncoderConfig, ModelError, PackedBatch,
     loader::Loader,
@@ -20,17 +20,21 @@ pub struct Encoder {
     /// Vectors of the tokens.
     pub word: Embedding,
     /// Vectors of the positions.
-    pub position: Embedding,
+    pub position: Option<Embedding>,
     /// Vectors of the segments.
     pub token_type: Option<Embedding>,
     /// Norm of the embeddings.
     pub embedding_norm: LayerNorm,
     /// From the width of the embeddings to that of the model, where they differ (ALBERT, ELECTRA).
     pub projection: Option<Linear>,
+    /// The table of the distances of tokens (MPNet, DeBERTa).
+    pub relative: Option<Relative>,
     /// The distinct layers.
-    pub layers: Vec<Layer>,
+    pub layers: Vec<EncoderLayer>,
     /// Puts rows before the embedded tokens of every sequence.
     pub prompt: Slot<InputRows>,
+    /// Norm after the last layer (ModernBERT), which the head applies to the rows that it reads.
+    pub norm: Option<LayerNorm>,
     /// The architecture.
     #[module(skip)]
     pub config: EncoderConfig,
@@ -40,18 +44,20 @@ impl Encoder {
     pub(crate) fn load(loader: &mut Loader, config: &EncoderConfig) -> Result<Self, ModelError> {
         let eps = config.layer_norm_eps;
         let layer = |loader: &mut Loader, index: usize| {
-            Layer::load(loader, &format!("encoder.layers.{index}"), config)
+            EncoderLayer::load(loader, &format!("encoder.layers.{index}"), config)
         };
         Ok(Self {
             word: loader.embedding("encoder.word")?,
-            position: loader.embedding("encoder.position")?,
+            position: loader.optional("encoder.position", Loader::embedding)?,
             token_type: loader.optional("encoder.token_type", Loader::embedding)?,
             embedding_norm: loader.layer_norm("encoder.embedding_norm", eps)?,
             projection: loader.optional("encoder.projection", Loader::linear)?,
+            relative: Relative::load(loader, "encoder.relative", config)?,
             layers: (0..config.distinct_layers)
                 .map(|index| layer(loader, index))
                 .collect::<Result<_, _>>()?,
             prompt: Slot::new([config.embedding_size]),
+            norm: loader.optional("encoder.norm", |loader, path| loader.layer_norm(path, eps))?,
             config: config.clone(),
         })
     }
@@ -59,9 +65,22 @@ impl Encoder {
     /// The last hidden states of all tokens, `[rows, hidden]`.
     pub fn forward(&self, batch: &PackedBatch, context: &AdapterContext) -> Tensor<2> {
         let batch = &*batch.prepared(context, |context| self.before(context));
+        self.normed(self.rows(batch, context), &batch.of_tokens(context))
+    }
+
+    /// What the last block gives, `[rows, hidden]`.
+    pub(super) fn rows(&self, batch: &PackedBatch, context: &AdapterContext) -> Tensor<2> {
         (0..self.config.layers).fold(self.embed(batch, context), |x, depth| {
             self.block(depth, x, batch, context)
         })
+    }
+
+    /// The norm after the last layer, if there is one, of rows that go through the adapters of `context`.
+    pub(super) fn normed(&self, x: Tensor<2>, context: &AdapterContext) -> Tensor<2> {
+        match &self.norm {
+            Some(norm) => norm.forward(x, context),
+            None => x,
+        }
     }
 
     /// What adapters put before every sequence. Prefixes take no positions here: what sees the whole sequence at once has none
@@ -91,7 +110,9 @@ impl Encoder {
         });
         let x = self.embedding_norm.forward_embeddings(
             words,
-            lookup(&self.position, batch.positions.clone(), context),
+            self.position
+                .as_ref()
+                .map(|table| lookup(table, batch.positions.clone(), context)),
             token_type,
             context,
         );
@@ -114,6 +135,7 @@ impl Encoder {
         let layer = &self.layers[depth % self.layers.len()];
         let passes = depth / self.layers.len();
         let context = batch.of_tokens(context).after_passes(passes as u64);
-        layer.forward(x, &batch.rows, &self.config, depth, &context)
+        let relative = self.relative.as_ref();
+        layer.forward(x, batch, relative, &self.config, depth, &context)
     }
 }

@@ -22,7 +22,9 @@ pub struct DecoderFlow {
     pub post_norms: bool,
     /// Whether both read the block's input.
     pub parallel: bool,
-    /// How many keys a query sees at most.
+    /// Whether a query sees only keys up to its own.
+    pub causal: bool,
+    /// How many keys a query sees at most, on each side that it sees.
     pub window: Option<usize>,
 }
 
@@ -43,7 +45,7 @@ impl DecoderFlow {
             keeps_input: input,
             evaluated: 3 * wide + 3 * hidden,
             moved: self.moved(),
-            attention: Some(AttentionWork::new(query, true, self.window)),
+            attention: Some(AttentionWork::new(query, self.causal, self.window)),
             ..BlockWork::default()
         };
         let keeps = |group: &[LinearWork]| group.iter().any(|linear| linear.keeps_input);

@@ -88,7 +88,7 @@ pub struct AttentionWork {
     pub backward: f64,
     /// Whether a query sees only keys up to its own.
     pub causal: bool,
-    /// How many keys a query sees at most.
+    /// How many keys a query sees at most, on each side that it sees.
     pub window: Option<usize>,
 }
 
@@ -110,7 +110,11 @@ impl AttentionWork {
         } else {
             squares
         };
-        let window = self.window.map(|window| window as f64 * tokens);
+        let reach = |window: usize| match self.causal {
+            true => window as f64,
+            false => 2.0 * window as f64 - 1.0,
+        };
+        let window = self.window.map(|window| reach(window) * tokens);
         window.map_or(seen, |window| seen.min(window))
     }
 }

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use crate::{RunError, TaskFile, event::fault, occupied::expect_ours, sidecar::object, text};
 
 /// Files of a model folder that a merged folder needs, too.
-const COPIED: [&str; 12] = [
+const COPIED: [&str; 13] = [
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -23,6 +23,7 @@ const COPIED: [&str; 12] = [
     "vocab.json",
     "merges.txt",
     "sentencepiece.bpe.model",
+    "spm.model",
     "spiece.model",
     "tokenizer.model",
     "chat_template.jinja",
@@ -176,7 +177,7 @@ pub fn write_config(
         let objective = task.objective();
         let class = folder.description().class_name(objective.class_suffix());
         config.insert("architectures".into(), vec![class].into());
-        if let HeadNeed::Sequence { .. } = objective.head() {
+        if let HeadNeed::Sequence { .. } | HeadNeed::Tokens { .. } = objective.head() {
             set_labels(&mut config, task);
             if let (Some(kind), true) = (objective.problem_type(), declared) {
                 config.insert("problem_type".into(), kind.into());

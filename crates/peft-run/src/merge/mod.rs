@@ -21,6 +21,7 @@ pub(crate) use self::{
 };
 use crate::{
     BaseFile, RunError, TaskFile,
+    objective::{labelling, task_of_type},
     open::{fit_adapter, fit_tie, infer_task, read_with_method},
     sidecar,
 };
@@ -273,7 +274,9 @@ fn merged_task(
     loaded: &LoadedAdapter,
     stored: Option<&TaskFile>,
 ) -> Result<Option<TaskFile>, RunError> {
-    let headless = saved_outputs(folder, loaded).is_none() && folder.head() == HeadState::Absent;
+    let headless = saved_outputs(folder, loaded).is_none()
+        && folder.head_for(labelling(task_of_type(loaded.config.task_type()), 1))
+            == HeadState::Absent;
     let of_sequences = |task: &&TaskFile| task.outputs() > 0;
     if stored.filter(of_sequences).is_some() && headless {
         return Ok(None);

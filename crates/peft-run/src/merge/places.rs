@@ -14,7 +14,10 @@ use peft_format::Dtype;
 use peft_models::{HeadKind, HeadState, ModelFolder, ModelLayout};
 
 use super::change::Change;
-use crate::{RunError, TaskFile, blame, objective::task_of_type};
+use crate::{
+    RunError, TaskFile, blame,
+    objective::{CAUSAL, labelling, task_of_type},
+};
 
 /// Where the tensors of an adapter go in a checkpoint.
 pub struct Places<'a> {
@@ -86,7 +89,7 @@ impl<'a> Places<'a> {
                     return Err(RunError::setting(
                         "`adapter`",
                         format!(
-                            "{} inserts a module at `{path}`, which changes no weight: it can be neither merged nor written as LoRA",
+                            "{} inserts a module at `{path}`, which changes no weight: it cannot be merged, nor written as LoRA",
                             method.name()
                         ),
                         "keep the adapter beside its base",
@@ -242,25 +245,23 @@ pub fn head_of(
         return task.head();
     }
     let by_type = loaded.and_then(|loaded| task_of_type(loaded.config.task_type()));
-    if by_type.is_some() {
+    if by_type == Some(CAUSAL) {
         return HeadKind::Language;
     }
     match (
-        folder.head(),
+        folder.head_for(labelling(by_type, 1)),
         loaded.and_then(|loaded| saved_outputs(folder, loaded)),
     ) {
-        (_, Some(outputs)) | (HeadState::Present { outputs, .. }, _) => {
-            HeadKind::Sequence { outputs }
-        }
+        (_, Some(outputs)) | (HeadState::Present { outputs, .. }, _) => labelling(by_type, outputs),
         _ if folder.config().is_causal() => HeadKind::Language,
         // The number of outputs changes nothing.
-        _ => HeadKind::Sequence { outputs: 1 },
+        _ => labelling(by_type, 1),
     }
 }
 
 /// Outputs of the head that the adapter holds, if it does.
 pub fn saved_outputs(folder: &ModelFolder, loaded: &LoadedAdapter) -> Option<usize> {
-    let layout = folder.layout(HeadKind::Sequence { outputs: 1 });
+    let layout = folder.layout(labelling(task_of_type(loaded.config.task_type()), 1));
     let classifier = layout.ok()?.heads.pop()?;
     let weight = loaded.saved.get(&format!("{classifier}.weight"))?;
     weight.shape.first().copied()

@@ -10,12 +10,13 @@ use peft_core::{AttachReport, LoadedAdapter, Method, load_adapter, read_adapter}
 use peft_data::{Task, TextTokenizer};
 use peft_format::AdapterConfig;
 use peft_models::{HeadKind, HeadState, Model, ModelFolder, Network};
-use peft_train::HeadNeed;
 
 use crate::{
     BaseFile, BaseOptions, RunError, TaskFile,
     merge::saved_outputs,
-    objective::{CAUSAL, has_labels, head_kind, label_names, likely_task, objective, task_of_type},
+    objective::{
+        CAUSAL, has_labels, head_kind, label_names, labelling, likely_task, objective, task_of_type,
+    },
     prepared::taken,
     text::tokenizer,
 };
@@ -118,7 +119,9 @@ pub(crate) fn fit(folder: &mut ModelFolder, loaded: &mut LoadedAdapter) -> Resul
 /// Of an adapter with a head of other outputs than the checkpoint's own, that head counts.
 fn use_head_of(folder: &mut ModelFolder, adapter: Option<&LoadedAdapter>) {
     let saved = adapter.and_then(|loaded| saved_outputs(folder, loaded));
-    if let (HeadState::Present { outputs, .. }, Some(saved)) = (folder.head(), saved)
+    let task = adapter.and_then(|loaded| task_of_type(loaded.config.task_type()));
+    let own = folder.head_for(labelling(task, 1));
+    if let (HeadState::Present { outputs, .. }, Some(saved)) = (own, saved)
         && outputs != saved
     {
         folder.drop_head();
@@ -208,7 +211,9 @@ pub(crate) fn infer_task(
             max_length: max_length.min(CONTEXT),
         });
     }
-    let (outputs, labels) = match folder.head() {
+    let by_type = adapter.and_then(|loaded| task_of_type(loaded.config.task_type()));
+    let asked = asked.or(by_type.filter(|task| *task == Task::TokenClassify));
+    let (outputs, labels) = match folder.head_for(labelling(asked, 1)) {
         HeadState::Present { outputs, labels } => (outputs, labels),
         HeadState::Absent => match adapter.and_then(|loaded| saved_outputs(folder, loaded)) {
             Some(outputs) => (outputs, folder.config().labels().to_vec()),
@@ -235,7 +240,7 @@ pub(crate) fn infer_task(
         max_length,
     };
     let objective = inferred.objective();
-    if objective.head() != (HeadNeed::Sequence { outputs }) {
+    if head_kind(objective.as_ref()) != labelling(Some(task), outputs) {
         return Err(RunError::setting(
             "`task`",
             format!(

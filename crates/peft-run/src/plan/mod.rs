@@ -38,7 +38,7 @@ use self::{
 };
 use crate::{
     DeviceChoice, RunConfig, RunError, TaskFile,
-    objective::{has_labels, head_kind, objective, outputs},
+    objective::{has_labels, head_kind, labelling, objective, outputs},
     open::fit_run,
     prepared::longest,
     session::{Choice, Data, EVAL_BATCH, Source, resolve},
@@ -358,9 +358,9 @@ fn head(config: &RunConfig, folder: &ModelFolder) -> Result<HeadKind, RunError> 
     {
         return Ok(task.head());
     }
-    let outputs = match folder.head() {
+    let outputs = match folder.head_for(labelling(Some(config.task), 1)) {
         HeadState::Present { outputs, .. } => outputs,
         HeadState::Absent => 2,
     };
-    Ok(HeadKind::Sequence { outputs })
+    Ok(labelling(Some(config.task), outputs))
 }

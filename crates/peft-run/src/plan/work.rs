@@ -148,7 +148,7 @@ impl Work {
             rows: data.map_or(0, Data::resident),
             logits: match description.head {
                 HeadKind::Language => description.input.vocab_size,
-                HeadKind::Sequence { .. } => 0,
+                HeadKind::Sequence { .. } | HeadKind::Tokens { .. } => 0,
             },
             longest,
             selection_rows: data.map_or(usize::MAX, |data| data.select.len()),

@@ -216,8 +216,13 @@ impl RunFolder {
 
     pub(super) fn objective(&self) -> Option<Box<dyn Objective>> {
         let task = serde_json::from_value(self.settings.get("task")?.clone()).ok()?;
-        let labels = self.task.as_ref().map_or(2, |task| task.labels.len());
-        Some(crate::objective(task, labels))
+        match &self.task {
+            Some(own) if own.task == task => Some(own.objective()),
+            own => {
+                let labels = own.as_ref().map_or(2, |own| own.labels.len());
+                Some(crate::objective(task, labels))
+            }
+        }
     }
 }
 

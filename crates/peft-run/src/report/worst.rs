@@ -47,14 +47,25 @@ pub(crate) fn worst_rows(
     tokenizer: &TextTokenizer,
     most: usize,
 ) -> Vec<WorstRow> {
-    let truth = data.labels();
+    let all = data.labels();
+    // Labels of words are as many as a row has tokens.
+    let of_row = |row: usize| match &all {
+        Labels::Words { .. } => data.batch(&[row]).ok().map(|batch| batch.labels),
+        _ => None,
+    };
     let mut costs: Vec<(usize, f64)> = (predictions.iter().enumerate())
-        .filter_map(|(row, prediction)| Some((row, cost(prediction, &truth, row)?)))
+        .filter_map(|(row, prediction)| {
+            let own = of_row(row);
+            let truth = own.as_ref().unwrap_or(&all);
+            Some((row, cost(prediction, truth, row)?))
+        })
         .collect();
     costs.sort_by(|a, b| b.1.total_cmp(&a.1));
     costs.truncate(most);
     let of = |(row, loss): (usize, f64)| {
-        let (truth, prediction, probability) = words(&predictions[row], &truth, row, labels);
+        let own = of_row(row);
+        let truth = own.as_ref().unwrap_or(&all);
+        let (truth, prediction, probability) = words(&predictions[row], truth, row, labels);
         WorstRow {
             index: data.loaded_row(row).unwrap_or(row),
             split: split.to_owned(),
@@ -72,10 +83,7 @@ pub(crate) fn worst_rows(
 fn cost(prediction: &Prediction, truth: &Labels, row: usize) -> Option<f64> {
     match (prediction, truth) {
         (Prediction::Class { scores, .. }, Labels::Classes(classes)) => {
-            let scores: Vec<f64> = scores.iter().map(|score| f64::from(*score)).collect();
-            let most = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            let sum: f64 = scores.iter().map(|score| (score - most).exp()).sum();
-            Some(most + sum.ln() - scores.get(*classes.get(row)? as usize)?)
+            surprise(scores, *classes.get(row)?)
         }
         (Prediction::Number(value), Labels::Numbers(numbers)) => {
             Some((f64::from(*value) - f64::from(*numbers.get(row)?)).powi(2))
@@ -89,11 +97,34 @@ fn cost(prediction: &Prediction, truth: &Labels, row: usize) -> Option<f64> {
             });
             Some(each.sum::<f64>() / (*width).max(1) as f64)
         }
+        (Prediction::Words { scores, .. }, Labels::Words { classes, .. }) if !scores.is_empty() => {
+            let pairs = scores.iter().zip(word_classes(classes));
+            let costs: Option<Vec<f64>> = pairs
+                .map(|(scores, class)| surprise(scores, class))
+                .collect();
+            costs.map(|costs| costs.iter().sum::<f64>() / costs.len() as f64)
+        }
         (Prediction::Tokens(costs), _) if !costs.is_empty() => {
             Some(costs.iter().sum::<f64>() / costs.len() as f64)
         }
         _ => None,
     }
+}
+
+/// `−ln p` of a class, by the scores of all.
+fn surprise(scores: &[f32], class: u32) -> Option<f64> {
+    let scores: Vec<f64> = scores.iter().map(|score| f64::from(*score)).collect();
+    let most = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let sum: f64 = scores.iter().map(|score| (score - most).exp()).sum();
+    Some(most + sum.ln() - scores.get(class as usize)?)
+}
+
+/// Classes of the words among those of all tokens.
+fn word_classes(classes: &[u32]) -> impl Iterator<Item = u32> + '_ {
+    classes
+        .iter()
+        .copied()
+        .filter(|class| *class != Labels::IGNORED)
 }
 
 /// What a row is, what it is taken for, and how surely.
@@ -133,6 +164,20 @@ fn words(
                 .get(row * width..(row + 1) * width)
                 .unwrap_or_default();
             (list(truth), list(probabilities), None)
+        }
+        (Prediction::Words { .. }, Labels::Words { classes, .. }) => {
+            let all = |classes: &mut dyn Iterator<Item = u32>| {
+                classes
+                    .map(|class| name(class as usize))
+                    .collect::<Vec<_>>()
+                    .join(" ")
+            };
+            let predicted = prediction.classes().unwrap_or_default();
+            (
+                all(&mut word_classes(classes)),
+                all(&mut predicted.into_iter()),
+                None,
+            )
         }
         _ => Default::default(),
     }

@@ -10,7 +10,7 @@ use peft_models::{HeadState, ModelFolder};
 
 use crate::{
     RunConfig, RunError, TaskFile,
-    objective::{expect_variety, has_labels, label_names},
+    objective::{expect_variety, has_labels, label_names, labelling},
     text::chat_template,
 };
 
@@ -183,7 +183,7 @@ fn given_labels(config: &RunConfig, folder: &ModelFolder) -> Result<Option<Label
     {
         return task.label_map();
     }
-    match folder.head() {
+    match folder.head_for(labelling(Some(config.task), 1)) {
         HeadState::Absent => Ok(None),
         HeadState::Present { outputs, labels } => {
             Ok(Some(LabelMap::from_names(label_names(labels, outputs))?))

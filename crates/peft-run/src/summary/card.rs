@@ -157,6 +157,7 @@ fn usage(out: &mut String, run: &Summary, objective: &dyn Objective) {
     let class = format!("AutoModel{}", objective.class_suffix());
     let head = match objective.head() {
         HeadNeed::Language => String::new(),
+        HeadNeed::Tokens { outputs } => format!(", num_labels={outputs}"),
         HeadNeed::Sequence { outputs } => {
             // What transformers takes a head for unless it is told.
             let guess = match outputs {
@@ -170,7 +171,7 @@ fn usage(out: &mut String, run: &Summary, objective: &dyn Objective) {
     };
     let use_it = match objective.head() {
         HeadNeed::Language => "eval",
-        HeadNeed::Sequence { .. } => "predict",
+        HeadNeed::Sequence { .. } | HeadNeed::Tokens { .. } => "predict",
     };
     let shell = shell(&base);
     let merges = can_merge(run.method);

@@ -59,15 +59,17 @@ pub fn verify_watched(
     loaded.spread(method.as_ref(), &folder.description().layout().sites)?;
     let head = head_of(&folder, Some(&loaded), task.as_ref());
     let (layout, outputs) = (folder.layout(head)?, outputs(head));
-    folder.check(&layout).map_err(|error| match folder.head() {
-        // The adapter's labels, not the folder, disagree with the head.
-        HeadState::Present { outputs: own, .. } if own != outputs => RunError::setting(
-            "`model`",
-            format!("its head has {own} outputs, the adapter was trained for {outputs}"),
-            "give the base that the adapter was trained on",
-        ),
-        _ => error.into(),
-    })?;
+    folder
+        .check(&layout)
+        .map_err(|error| match folder.head_for(head) {
+            // The adapter's labels, not the folder, disagree with the head.
+            HeadState::Present { outputs: own, .. } if own != outputs => RunError::setting(
+                "`model`",
+                format!("its head has {own} outputs, the adapter was trained for {outputs}"),
+                "give the base that the adapter was trained on",
+            ),
+            _ => error.into(),
+        })?;
 
     let good = cover::modules(&folder, &layout, method.as_ref(), &loaded, &mut report)?;
     cover::saved(&folder, &layout, &loaded, &mut report);

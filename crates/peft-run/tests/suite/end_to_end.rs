@@ -316,3 +316,36 @@ fn a_run_counts_what_is_shared_once() {
     let file = std::fs::metadata(output.join("adapter_model.safetensors")).unwrap();
     assert_eq!(file.len(), expected.adapter_bytes);
 }
+
+/// Pairs of texts with a number, as STS-B has them.
+#[test]
+fn pairs_of_texts_have_a_similarity() {
+    let (dir, model, _) = workspace();
+    let [data, output] = ["pairs.csv", "out"].map(|name| dir.path().join(name));
+    let mut rows = "sentence1,sentence2,score\n".to_owned();
+    for i in 0..240 {
+        let word = |k: usize| format!("word{}", 7 + (i * 31 + k * 17) % 92);
+        let [first, second] = [["good", "good"], ["good", "bad"], ["bad", "bad"]][i % 3];
+        let score = if first == second { 5.0 } else { 1.5 };
+        rows += &format!("{} {first},{second} {},{score}\n", word(1), word(2));
+    }
+    std::fs::write(&data, rows).unwrap();
+    let mut config = config(&model, &data, &output);
+    config.task = Task::Regress;
+    config.epochs = 20.0;
+    let report = train(&config, &mut ()).unwrap();
+    let metrics = &report.selection.metrics;
+    assert!(
+        metrics["pearson"] >= 0.8 && metrics.contains_key("spearman"),
+        "{report:?}"
+    );
+    let saved = peft_run::core::format::AdapterConfig::read(&output).unwrap();
+    assert_eq!(saved.task_type(), Some("SEQ_CLS"));
+
+    // The second text is one of its own: segments tell it from the first, as transformers' pairs have them.
+    let tokenizer = peft_run::data::TextTokenizer::from_dir(&model).unwrap();
+    let load = LoadOptions::new(Task::Regress, 24);
+    let (set, _) = Dataset::load(&data, &load, &tokenizer).unwrap();
+    let first = set.batch(&[0]).unwrap();
+    assert_eq!(first.type_ids, [0, 0, 0, 0, 1, 1, 1]);
+}

@@ -23,6 +23,7 @@ mod sets_guide;
 mod several;
 mod sparse_runs;
 mod tiny;
+mod tokens;
 mod trace;
 
 #[path = "../../../../tests/shared/tiny.rs"]

@@ -7,7 +7,7 @@ use peft_run::{
         format::{TargetModules, TargetSpec},
     },
     methods,
-    models::{HeadSpec, Network, Output, SequenceModel},
+    models::{EncoderLayer, HeadSpec, Network, Output, SequenceModel},
 };
 use peft_train::{GradientSet, gradients};
 use serde_json::json;
@@ -82,11 +82,18 @@ fn recomputed_gradients_are_the_kept_ones() {
         ..TargetSpec::new(some.clone())
     };
     let some = TargetSpec::new(some);
+    let projections = TargetModules::List(vec!["query_proj".into(), "value_proj".into()]);
+    let projections = TargetSpec::new(projections);
     let cases = [
         ("bert", "lora", &all),
         ("roberta", "lora", &all),
         ("distilbert", "lora", &all),
         ("albert", "lora", &all),
+        ("mpnet", "lora", &all),
+        ("deberta_v3", "lora", &all),
+        ("deberta_plain", "adalora", &projections),
+        ("modernbert", "lora", &all),
+        ("modernbert_mean", "lora", &all),
         ("albert", "adalora", &all),
         ("bert", "adalora", &some),
         ("bert", "sdctft", &upper),
@@ -143,7 +150,10 @@ fn a_half_precision_base_computes_like_the_checkpoint_it_holds() {
     let context = AdapterContext::inference();
     let model = |base| adapted("bert_bf16", FloatDType::F32, base);
     let (wide, half) = (model(FloatDType::F32), model(FloatDType::BF16));
-    let weight = half.encoder.layers[0].query.weight.base();
+    let EncoderLayer::PostNorm(first) = &half.encoder.layers[0] else {
+        panic!("BERT's blocks end in norms")
+    };
+    let weight = first.query.weight.base();
     assert_eq!(weight.dtype(), DType::BF16);
     assert_eq!(half.classifier.weight.base().dtype(), DType::F32);
     let device = cpu().autodiff();

@@ -43,11 +43,16 @@ fn a_plan_counts_what_is_attached() {
         "distilbert",
         "albert",
         "xlm_roberta",
+        "mpnet",
+        "deberta_v3",
+        "deberta_plain",
+        "modernbert",
+        "modernbert_mean",
     ] {
         for chosen in [
             TargetModules::Unspecified,
             targets("all-linear"),
-            targets(".*(query|q_lin|up|lin1)"),
+            targets(".*(query|q_lin|up|lin1|q|query_proj|Wqkv)"),
         ] {
             let mut config = config(model);
             config.method_config = json!({ "r": 3 }).as_object().unwrap().clone();

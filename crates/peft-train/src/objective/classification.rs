@@ -206,7 +206,7 @@ impl Tally for Classes {
 }
 
 /// `ln Σ exp xᵢ − x_c`: a probability in `f32` would be rounded to nothing for a sure mistake.
-fn cost(scores: &[f32], class: usize) -> f64 {
+pub(super) fn cost(scores: &[f32], class: usize) -> f64 {
     let largest = scores
         .iter()
         .fold(f32::NEG_INFINITY, |most, x| most.max(*x));

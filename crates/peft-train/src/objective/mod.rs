@@ -1,11 +1,13 @@
 //! What is learned: targets, loss, predictions, how good they are, and what others call it.
 
 mod classification;
+mod entities;
 mod multi_label;
 mod next_token;
 mod prediction;
 mod regression;
 mod selector;
+mod token_classification;
 
 use std::fmt::Debug;
 
@@ -19,11 +21,13 @@ use peft_core::Output;
 use crate::TrainError;
 
 pub use classification::Classification;
+pub use entities::{Entity, entities};
 pub use multi_label::MultiLabel;
 pub use next_token::NextToken;
 pub use prediction::{ClassFigures, Confusion, Evaluation, Prediction, Tally};
 pub use regression::Regression;
 pub use selector::{Selector, less_is_better};
+pub use token_classification::TokenClassification;
 
 /// What the rows of a batch really are, on the host.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -48,6 +52,16 @@ pub enum Truth<'a> {
         /// One flag a token: whether it is to be predicted. The first of a row never is.
         trained: &'a [bool],
     },
+    /// Words of every row, labelled at their first tokens.
+    Words {
+        /// One a token: the class of the word that begins with it, [`u32::MAX`] for tokens that are not to be labelled, and
+        /// `u32::MAX − 1` for those that are, and whose class is not known.
+        classes: &'a [u32],
+        /// One a token: which word of its row begins with it.
+        words: &'a [u32],
+        /// Where each row starts, and the end of the last.
+        starts: &'a [usize],
+    },
 }
 
 impl Truth<'_> {
@@ -57,7 +71,9 @@ impl Truth<'_> {
             Self::Classes(classes) => classes.len(),
             Self::Numbers(numbers) => numbers.len(),
             Self::MultiHot { values, width } => values.len().checked_div(*width).unwrap_or(0),
-            Self::Tokens { starts, .. } => starts.len().saturating_sub(1),
+            Self::Tokens { starts, .. } | Self::Words { starts, .. } => {
+                starts.len().saturating_sub(1)
+            }
         }
     }
 
@@ -68,6 +84,7 @@ impl Truth<'_> {
             Self::Numbers(_) => "numbers",
             Self::MultiHot { .. } => "several labels a row",
             Self::Tokens { .. } => "tokens",
+            Self::Words { .. } => "labels of words",
         }
     }
 }
@@ -85,11 +102,11 @@ pub enum Targets {
     Numbers(Tensor<2>),
     /// 1 for the labels that a row has, else 0, `[rows, labels]`.
     Labels(Tensor<2>),
-    /// Tokens, `[targets]`.
+    /// Tokens, or classes of words, `[targets]`.
     Tokens {
-        /// The row of the model's output that each is predicted from: that of the token before it.
+        /// The row of the model's output that each is predicted from: that of the token before it, or of a word's first token.
         rows: Tensor<1, Int>,
-        /// The tokens.
+        /// The tokens, or classes.
         ids: Tensor<1, Int>,
     },
 }
@@ -102,6 +119,11 @@ pub enum HeadNeed {
         /// Scores a sequence.
         outputs: usize,
     },
+    /// Scores of every token.
+    Tokens {
+        /// Scores a token.
+        outputs: usize,
+    },
     /// Scores of the next token, at every token.
     Language,
 }
@@ -112,10 +134,10 @@ pub enum HeadNeed {
 /// its [weight](Self::weight) over the sum of all parts': then the parts add up to the mean over all
 /// targets of the batch, however they are cut.
 pub trait Objective: Debug + Send + Sync {
-    /// Its name: `classify`, `multi-label`, `regress`, `causal-lm`.
+    /// Its name: `classify`, `multi-label`, `regress`, `token-classify`, `causal-lm`.
     fn name(&self) -> &'static str;
 
-    /// What Hugging Face PEFT calls it, `task_type` in `adapter_config.json`: `SEQ_CLS`, `CAUSAL_LM`.
+    /// What Hugging Face PEFT calls it, `task_type` in `adapter_config.json`: `SEQ_CLS`, `TOKEN_CLS`, `CAUSAL_LM`.
     fn task_type(&self) -> &'static str;
 
     /// The end of the names of Hugging Face's classes of models for it: `ForSequenceClassification`,

@@ -26,6 +26,13 @@ pub enum Prediction {
     },
     /// `−ln p` of each token of the row that was to be predicted, in natural units.
     Tokens(Vec<f64>),
+    /// One class of several for each word.
+    Words {
+        /// Which words of the row these are.
+        words: Vec<u32>,
+        /// The model's scores of the classes of each.
+        scores: Vec<Vec<f32>>,
+    },
 }
 
 impl Prediction {
@@ -37,24 +44,38 @@ impl Prediction {
                 probabilities.iter().all(|p| p.is_finite())
             }
             Self::Tokens(costs) => costs.iter().all(|cost| cost.is_finite()),
+            Self::Words { scores, .. } => scores.iter().flatten().all(|score| score.is_finite()),
         }
     }
 
     /// The most probable class; the first of equals.
     pub fn class(&self) -> Option<u32> {
         match self {
-            Self::Class { probabilities, .. } => {
-                let mut best = 0;
-                for (index, p) in probabilities.iter().enumerate() {
-                    if *p > probabilities[best] {
-                        best = index;
-                    }
-                }
-                Some(best as u32)
-            }
-            Self::Number(_) | Self::Labels { .. } | Self::Tokens(_) => None,
+            Self::Class { probabilities, .. } => Some(largest(probabilities)),
+            _ => None,
         }
     }
+
+    /// The most probable class of every word.
+    pub fn classes(&self) -> Option<Vec<u32>> {
+        match self {
+            Self::Words { scores, .. } => {
+                Some(scores.iter().map(|scores| largest(scores)).collect())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The place of the largest value; the first of equals.
+fn largest(values: &[f32]) -> u32 {
+    let mut best = 0;
+    for (index, value) in values.iter().enumerate() {
+        if *value > values[best] {
+            best = index;
+        }
+    }
+    best as u32
 }
 
 /// An evaluation on rows whose truth is known.

@@ -29,7 +29,9 @@ fn cut<'a>(truth: &Truth<'a>, start: usize, end: usize) -> Truth<'a> {
             values: &values[start * width..end * width],
             width: *width,
         },
-        Truth::Tokens { .. } => unreachable!("their rows are cut where they are made"),
+        Truth::Tokens { .. } | Truth::Words { .. } => {
+            unreachable!("their rows are cut where they are made")
+        }
     }
 }
 

@@ -14,13 +14,16 @@ pub(super) enum Family {
     Albert,
     XlmRoberta,
     Camembert,
+    /// DeBERTa-v2's and -v3's.
+    DebertaV2,
     /// Mistral's and Phi-3's, too.
     Llama,
     Gemma,
 }
 
-const ALL: [Family; 5] = [
+const ALL: [Family; 6] = [
     Family::Albert,
+    Family::DebertaV2,
     Family::XlmRoberta,
     Family::Camembert,
     Family::Llama,
@@ -34,6 +37,15 @@ const ALBERT: [(&str, &str); 7] = [
     ("eos_token", "[SEP]"),
     ("unk_token", "<unk>"),
     ("pad_token", "<pad>"),
+    ("mask_token", "[MASK]"),
+];
+const DEBERTA: [(&str, &str); 7] = [
+    ("cls_token", "[CLS]"),
+    ("sep_token", "[SEP]"),
+    ("bos_token", "[CLS]"),
+    ("eos_token", "[SEP]"),
+    ("unk_token", "[UNK]"),
+    ("pad_token", "[PAD]"),
     ("mask_token", "[MASK]"),
 ];
 const ROBERTA: [(&str, &str); 7] = [
@@ -75,6 +87,7 @@ impl Family {
                 "albert" => Some(Self::Albert),
                 "xlm-roberta" => Some(Self::XlmRoberta),
                 "camembert" => Some(Self::Camembert),
+                "deberta-v2" => Some(Self::DebertaV2),
                 "llama" | "mistral" | "phi3" => Some(Self::Llama),
                 "gemma" | "gemma2" | "gemma3_text" => Some(Self::Gemma),
                 _ => None,
@@ -94,6 +107,7 @@ impl Family {
             Self::Albert => "AlbertTokenizer",
             Self::XlmRoberta => "XLMRobertaTokenizer",
             Self::Camembert => "CamembertTokenizer",
+            Self::DebertaV2 => "DebertaV2Tokenizer",
             Self::Llama => "LlamaTokenizer",
             Self::Gemma => "GemmaTokenizer",
         }
@@ -111,6 +125,7 @@ impl Family {
         match self {
             Self::Albert => &ALBERT,
             Self::XlmRoberta | Self::Camembert => &ROBERTA,
+            Self::DebertaV2 => &DEBERTA,
             Self::Llama => &LLAMA,
             Self::Gemma => &GEMMA,
         }
@@ -119,7 +134,7 @@ impl Family {
     /// The vocabulary with scores: fairseq's tokens come before the pieces, and one after them.
     pub fn pieces(self, config: &Config, model: &Model) -> Vec<(String, f64)> {
         let named = |role: &str| {
-            let usual = ROBERTA.iter().find(|(known, _)| *known == role);
+            let usual = self.roles().iter().find(|(known, _)| *known == role);
             let usual = usual.map_or("", |(_, token)| token);
             let token = config.special(role);
             token.map_or_else(|| usual.to_owned(), |token| token.content)
@@ -142,9 +157,13 @@ impl Family {
                 ];
                 (tokens, 1)
             }
+            Self::DebertaV2 => (Vec::new(), 0),
             _ => return own.collect(),
         };
         let mask = (named("mask_token"), 0.0);
+        if self == Self::DebertaV2 && model.pieces.iter().any(|piece| piece.text == mask.0) {
+            return own.collect();
+        }
         before
             .into_iter()
             .chain(own.skip(skipped))
@@ -155,7 +174,7 @@ impl Family {
     /// The roles of the tokens that begin and end a text.
     pub fn ends(self, config: &Config) -> [Option<&'static str>; 2] {
         match self {
-            Self::Albert => [Some("cls_token"), Some("sep_token")],
+            Self::Albert | Self::DebertaV2 => [Some("cls_token"), Some("sep_token")],
             Self::XlmRoberta | Self::Camembert => [Some("bos_token"), Some("eos_token")],
             Self::Llama | Self::Gemma => {
                 let [begins, ends] = ["add_bos_token", "add_eos_token"].map(|key| config.flag(key));
@@ -175,6 +194,20 @@ impl Family {
             Self::Llama => Value::Null,
             Self::Gemma => replace(" ", SPACE),
             Self::XlmRoberta | Self::Camembert => precompiled.unwrap_or_default(),
+            // Its class passes over the characters' map of the model.
+            Self::DebertaV2 => {
+                let mut all = Vec::new();
+                if config.flag("do_lower_case").unwrap_or(false) {
+                    all.push(json!({ "type": "Lowercase" }));
+                }
+                let spaces = json!({ "Regex": r"\s{2,}|[\n\r\t]" });
+                all.extend([
+                    json!({ "type": "Replace", "pattern": spaces, "content": " " }),
+                    json!({ "type": "NFC" }),
+                    json!({ "type": "Strip", "strip_left": false, "strip_right": true }),
+                ]);
+                json!({ "type": "Sequence", "normalizers": all })
+            }
             Self::Albert => {
                 let mut all = vec![replace("``", "\""), replace("''", "\"")];
                 if !config.flag("keep_accents").unwrap_or(false) {
@@ -192,6 +225,7 @@ impl Family {
     /// Whether a space is thought before a text, and before every part of it between special tokens.
     fn prefix(self, config: &Config) -> &'static str {
         match (config.flag("add_prefix_space").unwrap_or(true), self) {
+            (false, Self::DebertaV2) => "first",
             (false, _) => "never",
             (true, Self::Llama) if !config.flag("legacy").unwrap_or(false) => "first",
             (true, _) => "always",
@@ -207,6 +241,13 @@ impl Family {
         };
         match self {
             Self::Llama => spaces(false),
+            Self::DebertaV2 => {
+                let punctuation = json!({ "type": "Punctuation", "behavior": "Isolated" });
+                let splits = config.flag("split_by_punct").unwrap_or(false);
+                let all: Vec<Value> = splits.then_some(punctuation).into_iter().collect();
+                let all = [all, vec![spaces(true)]].concat();
+                json!({ "type": "Sequence", "pretokenizers": all })
+            }
             Self::Gemma => json!({
                 "type": "Split", "pattern": { "String": " " }, "behavior": "MergedWithPrevious",
                 "invert": false,
@@ -219,7 +260,7 @@ impl Family {
 
     pub fn decoder(self, config: &Config) -> Value {
         let prefix = self.prefix(config);
-        if let Self::Albert | Self::XlmRoberta | Self::Camembert = self {
+        if let Self::Albert | Self::XlmRoberta | Self::Camembert | Self::DebertaV2 = self {
             return json!({
                 "type": "Metaspace", "replacement": SPACE, "prepend_scheme": prefix, "split": true,
             });
@@ -246,7 +287,7 @@ impl Family {
             |id: &str, segment: u32| Some(json!({ "Sequence": { "id": id, "type_id": segment } }));
         let single = [special(begin, 0), text("A", 0), special(end, 0)];
         let second = match self {
-            Self::Albert => [None, text("B", 1), special(end, 1)],
+            Self::Albert | Self::DebertaV2 => [None, text("B", 1), special(end, 1)],
             Self::XlmRoberta | Self::Camembert => [special(end, 0), text("B", 0), special(end, 0)],
             Self::Llama | Self::Gemma => [special(begin, 1), text("B", 1), special(end, 1)],
         };

@@ -15,7 +15,12 @@ use serde_json::{Map, Value, json};
 use std::path::Path;
 
 /// What families call the file.
-const NAMES: [&str; 3] = ["tokenizer.model", "spiece.model", "sentencepiece.bpe.model"];
+const NAMES: [&str; 4] = [
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "spm.model",
+];
 
 /// What SentencePiece writes for a space.
 const SPACE: &str = "\u{2581}";

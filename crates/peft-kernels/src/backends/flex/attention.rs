@@ -31,11 +31,12 @@ pub fn block_of<T: Real>(scratch: &[T], rows: usize, cols: usize) -> Matrix<T> {
 
 /// Keys of the sequence, `keys` in all, that the query at a position sees.
 fn seen(plan: &AttentionPlan, position: usize, keys: usize) -> Range<usize> {
-    if !plan.causal {
-        return 0..keys;
-    }
     let end = position + 1;
-    end - plan.window.unwrap_or(end).min(end)..end
+    let window = plan.window.unwrap_or(keys);
+    match plan.causal {
+        true => end - window.min(end)..end,
+        false => end - window.min(end)..keys.min(position.saturating_add(window)),
+    }
 }
 
 /// The queries and keys of a sequence: their rows.

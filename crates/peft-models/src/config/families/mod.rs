@@ -85,7 +85,7 @@ fn rotate(
 }
 
 /// Windows of the blocks: as `layer_types` lists them, or by a rule.
-fn slide(
+pub fn slide(
     config: &mut DecoderConfig,
     fields: ConfigFields,
     window: Option<usize>,
@@ -117,7 +117,7 @@ fn slide(
     Ok(())
 }
 
-fn activation(
+pub fn activation(
     fields: ConfigFields,
     names: &[&str],
     absent: Activation,

@@ -90,6 +90,44 @@ fn rows_that_choose_their_adapters_get_the_logits_of_peft() {
     }
 }
 
+/// Projections that rows choose are those of the distances of their tokens, too; and blocks before norms mix rows as those behind do.
+#[test]
+fn rows_choose_their_adapters_in_every_kind_of_encoder() {
+    let (device, cases) = (cpu(), json("cases.json"));
+    for (base, folders) in [
+        ("mpnet", ["mpnet_qv", "mpnet_all_linear"]),
+        ("deberta_v3", ["deberta_v3_qv", "deberta_v3_all_linear"]),
+        ("modernbert", ["modernbert_qkv", "modernbert_all_linear"]),
+    ] {
+        let mut model = model(base, FloatDType::F64, &device);
+        let names = model.names();
+        for folder in folders {
+            let dir = goldens().join("adapters").join(folder);
+            let config = AdapterConfig::read(&dir).unwrap();
+            let method = methods::from_config(&config).unwrap();
+            let loaded = read_adapter(&dir, config, method.as_ref()).unwrap();
+            let method = method.as_ref();
+            model = load_adapter_as(model, folder, &loaded, method, &names, &device)
+                .unwrap()
+                .0;
+        }
+        let chosen = [folders[1], BASE, folders[0], folders[1], folders[0]];
+        let rows = rows(&cases, cases["models"][base]["inputs"].as_str().unwrap());
+        let batch = pack(model.config(), &rows, &device);
+        let roster = AdapterRoster::of(&model);
+        let batch = batch.with_adapters(&roster, &choices(&chosen)).unwrap();
+        let mixed = values(model.forward(&batch, &AdapterContext::inference()));
+        for (row, name) in chosen.iter().enumerate() {
+            let wanted = match *name {
+                BASE => flat(&cases["models"][base]["logits_f64"]),
+                name => flat(&json(&format!("adapters/{name}/expected.json"))["logits_f64"]),
+            };
+            let of_row = 3 * row..3 * (row + 1);
+            assert_close(name, &mixed[of_row.clone()], &wanted[of_row], 1e-11);
+        }
+    }
+}
+
 #[test]
 fn rows_choose_poolers_norms_and_heads() {
     let device = cpu();
