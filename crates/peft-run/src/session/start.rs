@@ -21,7 +21,7 @@ use super::{
     select::LAST,
 };
 use crate::{
-    Computing, Event, Plan, Prepared, Progress, RunConfig, RunError, RunReport,
+    Computing, Event, Plan, Prepared, Progress, RunConfig, RunError, RunFolder, RunReport,
     checkpoint::{
         self, CHECKPOINT, CheckpointFolder, Ending, FIRST, PhaseState, Resolved, RunState, TIES,
     },
@@ -29,7 +29,7 @@ use crate::{
     event::Recorder,
     objective::trained_objective,
     plan::machine,
-    release_freed_memory,
+    release_freed_memory, report,
 };
 
 /// What a run trains, or what that depends on.
@@ -179,6 +179,8 @@ impl<'a> Session<'a> {
                 checkpoint::compare(&before, &begun, &config.output)?;
                 if let Some(Ending::Finished(report)) = before.ending {
                     tidy(&config.output)?;
+                    // It comes after the ending, and whoever killed the run may have been faster.
+                    report::write(&RunFolder::parts(&config.output)?)?;
                     let output = config.output.display();
                     progress.notice(&format!(
                         "the run in {output} is finished: nothing is left to do"
