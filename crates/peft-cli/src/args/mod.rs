@@ -23,7 +23,7 @@ pub use help::{command, write_all};
 pub use search::{BeginArgs, Sampler, SearchArgs, SearchCommand, WorkerArgs};
 pub use settings::{SettingFlags, flag_names, is_flag};
 
-const TASKS: &str = "classify|regress|multi-label";
+const TASKS: &str = "classify|multi-label|regress|token-classify|causal-lm";
 
 /// Parameter-efficient fine-tuning of Hugging Face checkpoints.
 #[derive(Debug, Parser)]
@@ -96,6 +96,7 @@ impl Command {
             Self::Train(args) if args.run.help_all => Some("train"),
             Self::Plan(args) if args.run.help_all => Some("plan"),
             Self::Sweep(args) if args.run.help_all => Some("sweep"),
+            Self::Search(args) if args.begin.run.help_all => Some("search"),
             _ => None,
         }
     }
@@ -337,7 +338,7 @@ pub struct ColumnArgs {
     /// Character between several labels in one cell, with --task multi-label [default: a comma].
     #[arg(long, value_name = "CHAR", help_heading = "Data")]
     pub label_separator: Option<String>,
-    /// Format of the data: csv, tsv, jsonl, parquet or text [default: by the file name].
+    /// Format of the data: csv, tsv, jsonl, parquet, conll or text [default: by the file name].
     #[arg(long, value_name = "FORMAT", help_heading = "Data")]
     pub data_format: Option<Format>,
     /// Field separator of a csv or tsv file: a character, or tab, comma, semicolon or pipe

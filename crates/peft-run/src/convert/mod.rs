@@ -110,6 +110,9 @@ pub struct ConvertReport {
     pub errors: BTreeMap<String, f64>,
 }
 
+/// Writes the files of a format; the error of each module.
+type Writer = fn(&Conversion, &[Factors], &Path) -> Result<BTreeMap<String, f64>, RunError>;
+
 /// A conversion under way.
 struct Conversion<'a> {
     options: &'a ConvertOptions<'a>,
@@ -168,8 +171,14 @@ pub fn convert_watched(
     let layout = folder.layout(head_of(&folder, Some(&loaded), task.as_ref()))?;
     loaded.spread(method.as_ref(), &layout.sites)?;
     let staged = AtomicDir::create(options.output)?;
-    let report = match options.to {
-        AdapterFormat::AdapterHub => {
+    let of_factors: Option<Writer> = match options.to {
+        AdapterFormat::Lora => Some(lora::write),
+        AdapterFormat::Mlx => Some(mlx::write),
+        AdapterFormat::Gguf => Some(gguf::write),
+        AdapterFormat::AdapterHub => None,
+    };
+    let report = match of_factors {
+        None => {
             let base = adapterhub::Base {
                 folder: &folder,
                 layout: &layout,
@@ -177,7 +186,7 @@ pub fn convert_watched(
             };
             base.write(method.as_ref(), &loaded, staged.path())?
         }
-        _ => {
+        Some(writer) => {
             let places = Places::find(&folder, &layout, method.as_ref(), &loaded)?;
             let conversion = Conversion {
                 options,
@@ -187,7 +196,7 @@ pub fn convert_watched(
                 watch: RefCell::new(done),
                 done: Cell::new(0),
             };
-            conversion.write(method.as_ref(), staged.path())?
+            conversion.write(writer, method.as_ref(), staged.path())?
         }
     };
     if let Some(task) = task {
@@ -202,14 +211,15 @@ pub fn convert_watched(
 }
 
 impl Conversion<'_> {
-    /// Write the files of a format of LoRA.
-    fn write(&self, method: &dyn Method, folder: &Path) -> Result<ConvertReport, RunError> {
+    /// Write the files of a format of factors.
+    fn write(
+        &self,
+        writer: Writer,
+        method: &dyn Method,
+        folder: &Path,
+    ) -> Result<ConvertReport, RunError> {
         let all = factors::all(self, method)?;
-        let errors = match self.options.to {
-            AdapterFormat::Mlx => mlx::write(self, &all, folder)?,
-            AdapterFormat::Gguf => gguf::write(self, &all, folder)?,
-            AdapterFormat::Lora | AdapterFormat::AdapterHub => lora::write(self, &all, folder)?,
-        };
+        let errors = writer(self, &all, folder)?;
         let values = |factors: &Factors| factors.a.len() + factors.b.len();
         Ok(ConvertReport {
             modules: all.len(),
