@@ -20,12 +20,14 @@ pub fn stop_generating() -> Result<Arc<AtomicBool>> {
 
 /// For verbs that have nothing to go on from: Ctrl-C removes what is half written, and ends the program.
 pub fn discard() -> Result<()> {
-    ctrlc::set_handler(|| {
-        discard_unfinished();
-        tell!("peft: interrupted");
-        std::process::exit(2);
-    })
-    .context("watching for Ctrl-C")
+    ctrlc::set_handler(|| end()).context("watching for Ctrl-C")
+}
+
+/// Removes what is half written, and ends the program.
+fn end() -> ! {
+    discard_unfinished();
+    tell!("peft: interrupted");
+    std::process::exit(2)
 }
 
 /// A flag that the first signal sets, after which `told` runs; a second one ends the program.
@@ -34,7 +36,7 @@ fn flag(told: impl Fn() + Send + 'static) -> Result<Arc<AtomicBool>> {
     let seen = stop.clone();
     ctrlc::set_handler(move || {
         if seen.swap(true, Ordering::SeqCst) {
-            std::process::exit(2);
+            end();
         }
         told();
     })
@@ -59,7 +61,7 @@ impl Answering {
         let (stop, on_its_way) = (all.stop.clone(), all.on_its_way.clone());
         ctrlc::set_handler(move || {
             if !on_its_way.load(Ordering::SeqCst) || stop.swap(true, Ordering::SeqCst) {
-                std::process::exit(2);
+                end();
             }
         })
         .context("watching for Ctrl-C")?;

@@ -25,6 +25,7 @@ fn help_is_short_and_all_of_it_is_there_on_request() {
         }
         assert!(!short.contains("--n-frequency") && all.contains("--n-frequency"));
     }
+    assert!(done(&["search", "--help-all"]).contains("--n-frequency"));
     assert!(done(&["completions", "bash"]).contains("fourierft"));
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::str::FromStr;
 
 pub(crate) const TOKEN_CLASSIFICATION: &str =
-    "one label a word is the setting `task` token-classify";
+    "for one label a word, use the setting `task` token-classify";
 
 /// The kind of prediction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]

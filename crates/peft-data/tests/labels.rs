@@ -158,7 +158,7 @@ fn lists_under_other_tasks_are_explained() {
     let tokens = "{\"tokens\":[\"a\",\"b\"],\"ner_tags\":[0,1]}\n";
     let error = message(tokens, Format::Jsonl, &classify);
     assert!(
-        error.contains("one label a word is the setting `task` token-classify"),
+        error.contains("for one label a word, use the setting `task` token-classify"),
         "{error}"
     );
     let words = "{\"text\":[\"a\",\"b\"],\"label\":1}\n{\"text\":[\"a\"],\"label\":0}\n";
@@ -339,8 +339,8 @@ fn words_and_labels_that_do_not_fit_are_refused() {
             Format::Jsonl,
             "labels of words",
         ),
-        ("a O\nb\n", Format::Conll, "as the lines before"),
-        ("a\nb O\n", Format::Conll, "as the lines before"),
+        ("a O\nb\n", Format::Conll, "others have none"),
+        ("a\nb O\n", Format::Conll, "others have none"),
         ("a\nb\n", Format::Conll, "expected a list of labels"),
         ("", Format::Conll, "no data rows"),
     ] {

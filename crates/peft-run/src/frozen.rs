@@ -127,7 +127,11 @@ impl Scale {
             .collect();
         let deviation = |at: usize| {
             let squares: f64 = column(at).map(|value| (value - means[at]).powi(2)).sum();
-            (squares / count).sqrt().max(1e-12)
+            // What is the same everywhere tells nothing, and must not come to tell much elsewhere.
+            match (squares / count).sqrt() {
+                deviation if deviation > 1e-12 => deviation,
+                _ => 1.0,
+            }
         };
         Self {
             deviations: (0..columns).map(deviation).collect(),

@@ -156,7 +156,7 @@ pub struct RunConfig {
     /// Tokens that count in the loss of a language model: all, assistant, last or completion.
     #[schemars(extend("x-value" = "WHICH", "x-default" = "by the kind of rows"))]
     pub loss: Option<LossOn>,
-    /// Format of the data: csv, tsv, jsonl, parquet or text.
+    /// Format of the data: csv, tsv, jsonl, parquet, conll or text.
     #[schemars(extend("x-value" = "FORMAT", "x-default" = "by the file's ending"))]
     pub data_format: Option<Format>,
     /// Field separator of a csv or tsv file: a character, or tab, comma, semicolon or pipe.

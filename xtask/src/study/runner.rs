@@ -121,6 +121,8 @@ impl Tools {
         let folder = self.work.join(run.folder());
         let result = folder.join("result.json");
         let machine = Machine::look();
+        // Of a run that was trained before and is only scored now, the machine that trained it counts, if it is known.
+        let trained = Outcome::read(&result).is_ok_and(|one| one.check_is_of(run).is_ok());
         match run.arm.engine {
             Engine::Peft => ours::execute(run, self, &folder, report)?.write(&result)?,
             Engine::HfPeft => {
@@ -133,8 +135,9 @@ impl Tools {
         outcome
             .check_is_of(run)
             .with_context(|| format!("{} is not of this run", result.display()))?;
-        // Of a run that was trained before and is only scored now, the machine that trained it counts.
-        outcome.machine.get_or_insert(machine);
+        if !trained {
+            outcome.machine.get_or_insert(machine);
+        }
         outcome.write(&result)?;
         self.finished(run)?
             .with_context(|| format!("{} did not count", result.display()))

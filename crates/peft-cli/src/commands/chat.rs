@@ -5,7 +5,7 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use peft_run::{Chat, Finish, Generator, GeneratorModel, OpenGenerator, blame};
 
 use super::{compute_as, generate::template, opened::expect_folder};
@@ -51,7 +51,7 @@ pub fn chat(args: &ChatArgs) -> Result<ExitCode> {
     };
     ask();
     for line in input.lines() {
-        let line = line?;
+        let line = line.context("standard input")?;
         if !line.trim().is_empty() {
             let mut fault = None;
             let mut show =

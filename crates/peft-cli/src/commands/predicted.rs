@@ -93,7 +93,11 @@ fn are_predictions(path: &Path) -> bool {
     let heads = line.trim_end().split(',').collect::<Vec<_>>();
     let table = matches!(
         heads[..],
-        ["index", "id" | "label" | "labels" | "value", ..]
+        [
+            "index",
+            "id" | "label" | "labels" | "value" | "tags" | "tokens",
+            ..
+        ]
     );
     read.is_ok() && (object || table)
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use peft_run::{
     chat_template,
-    data::{CausalOptions, LoadOptions, Preview},
+    data::{CausalOptions, LoadOptions, Preview, Task},
     tokenizer,
 };
 
@@ -45,13 +45,13 @@ pub fn preview(args: &PreviewArgs) -> Result<ExitCode> {
     if args.json {
         writeln!(out, "{}", serde_json::to_string(&preview)?)?;
     } else {
-        text(&mut out, &preview)?;
+        text(&mut out, &preview, args.task)?;
     }
     out.flush()?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn text(out: &mut impl Write, preview: &Preview) -> io::Result<()> {
+fn text(out: &mut impl Write, preview: &Preview, task: Task) -> io::Result<()> {
     writeln!(out, "file       {}", preview.file)?;
     match preview.complete {
         true => writeln!(out, "rows       {}", preview.rows)?,
@@ -72,9 +72,14 @@ fn text(out: &mut impl Write, preview: &Preview) -> io::Result<()> {
         (None, []) => writeln!(out, "label      none found")?,
         (None, flags) => writeln!(out, "labels     {}", flags.join(", "))?,
     }
-    for (label, rows) in &preview.label_counts {
-        let share = 100.0 * *rows as f64 / preview.rows as f64;
-        writeln!(out, "           {label}: {rows} ({share:.1} %)")?;
+    // Labels of words are counted by words.
+    let all = match task {
+        Task::TokenClassify => preview.label_counts.iter().map(|(_, count)| count).sum(),
+        _ => preview.rows,
+    };
+    for (label, count) in &preview.label_counts {
+        let share = 100.0 * *count as f64 / all.max(1) as f64;
+        writeln!(out, "           {label}: {count} ({share:.1} %)")?;
     }
     if let Some(t) = &preview.targets {
         writeln!(

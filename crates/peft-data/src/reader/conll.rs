@@ -48,12 +48,18 @@ pub(super) fn next_sentence(
         } else if tag.is_some() == tags.is_empty() {
             return Err(DataError::Malformed {
                 at: at(),
-                problem: "expected a word and its label, as the lines before have them or not"
-                    .to_owned(),
+                problem: "some lines of the sentence have a label, and others have none".to_owned(),
                 fix: "write all lines of a sentence alike, and a blank line behind it",
             });
         }
-        if words.len() == MAX_LIST || bytes > MAX_ROW_BYTES {
+        if words.len() == MAX_LIST {
+            return Err(DataError::Malformed {
+                at: at(),
+                problem: format!("a sentence of more than {MAX_LIST} words"),
+                fix: "write a blank line behind every sentence",
+            });
+        }
+        if bytes > MAX_ROW_BYTES {
             return Err(DataError::TooLarge {
                 at: at(),
                 what: "the sentence",

@@ -79,7 +79,7 @@ impl RowReader {
             let format = options.format.ok_or_else(|| DataError::Format {
                 file: "<stdin>".to_owned(),
                 problem: "the format of standard input is not known".to_owned(),
-                fix: "give it: csv, tsv, jsonl or text (the setting `data_format`)",
+                fix: "give it: csv, tsv, jsonl, conll or text (the setting `data_format`)",
             })?;
             let io = |source| DataError::Io {
                 path: "<stdin>".into(),

@@ -152,14 +152,13 @@ impl AdapterHubFolder {
         config
     }
 
-    /// The library divides the width by it and rounds down.
+    /// The library takes the floor of the width over it, of the exact quotient, as Python's `//` does.
     fn reduction_factor(&self) -> f64 {
-        let width = self.hidden_size as f64;
-        let factor = width / self.size as f64;
-        match (width / factor).floor() == self.size as f64 {
-            true => factor,
-            // The quotient's rounding went the other way.
-            false => width / (self.size as f64 + 0.5),
+        let (width, size) = (self.hidden_size as f64, self.size as f64);
+        match self.hidden_size.is_multiple_of(self.size) {
+            true => width / size,
+            // In the middle of what gives this size, so that no rounding leads out of it.
+            false => width / (size + 0.5),
         }
     }
 
@@ -182,4 +181,36 @@ impl AdapterHubFolder {
 fn write_json(path: &Path, fields: &Map<String, Value>) -> Result<()> {
     let text = format!("{:#}\n", Value::from(fields.clone()));
     write_atomic_bytes(path, text.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn factors_give_the_size_that_is_meant() {
+        for width in [5, 32, 96, 384, 576, 768, 1024, 4096] {
+            for size in 1..=width {
+                let folder = AdapterHubFolder {
+                    model_type: "bert".into(),
+                    model_class: "BertModel".into(),
+                    model_name: None,
+                    hidden_size: width,
+                    norm_follows: true,
+                    parallel: false,
+                    normed: false,
+                    non_linearity: "relu".into(),
+                    scaling: 1.0,
+                    size,
+                    modules: BTreeMap::new(),
+                    head: None,
+                };
+                let (factor, width) = (folder.reduction_factor(), width as f64);
+                // Python's `width // factor`.
+                let floor = ((width - width % factor) / factor).round();
+                assert_eq!(floor, size as f64, "{width} over {factor}");
+                assert_eq!((width / factor).floor(), size as f64, "ours of {width}");
+            }
+        }
+    }
 }

@@ -4,7 +4,7 @@ use super::scan::softplus;
 use crate::rows::indices;
 use crate::{RowLayout, StateSpaceDual};
 
-/// Rows of a chunk, at most.
+/// Rows of a chunk of the dual form's scan, at most.
 const CHUNK: usize = 64;
 
 /// How rows are cut: every sequence into equally many chunks, the last ones padded.

@@ -287,12 +287,10 @@ impl EncoderConfig {
             Family::MpNet => 2,
             _ => 0,
         };
-        if raw
-            .embedding_size
-            .is_some_and(|size| size == 0 || size >= 1 << 28)
-        {
+        let impossible = |size: &usize| *size == 0 || *size >= 1 << 28;
+        if let Some(size) = raw.embedding_size.filter(impossible) {
             return Err((
-                format!("`embedding_size` {:?} makes no table", raw.embedding_size),
+                format!("`embedding_size` is {size}, which makes no table"),
                 "fetch the file again",
             ));
         }

@@ -207,7 +207,10 @@ impl ModelConfig {
                 config.hidden_dropout = probability;
                 config.attention_dropout = probability;
                 config.head_dropout = probability;
-                config.pooler_dropout = probability;
+                // Others have none of their own there.
+                if config.family == Family::DebertaV2 {
+                    config.pooler_dropout = probability;
+                }
                 if let Some(blocks) = &mut config.blocks {
                     blocks.set_dropout(probability);
                 }

@@ -159,7 +159,8 @@ pub fn describe(config: &EncoderConfig, head: HeadKind) -> Result<Description, S
         (Family::Albert, _) => (&ALBERT, "Albert"),
         (Family::Electra, _) => (&ELECTRA, "Electra"),
         (Family::MpNet, _) => (&MPNET, "MPNet"),
-        (Family::DebertaV2 | Family::ModernBert, _) => (&DEBERTA_V2, "DebertaV2"),
+        (Family::DebertaV2, _) => (&DEBERTA_V2, "DebertaV2"),
+        (Family::ModernBert, _) => unreachable!("described above, by its blocks"),
     };
     let (hidden, wide, embedding) = (
         config.hidden_size,

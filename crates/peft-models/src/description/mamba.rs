@@ -15,7 +15,7 @@ pub fn describe(config: &MambaConfig, head: HeadKind) -> Result<Description, Str
     let model_type = config.model_type();
     if let HeadKind::Sequence { .. } | HeadKind::Tokens { .. } = head {
         return Err(format!(
-            "`{model_type}` has no head that scores a sequence in transformers"
+            "`{model_type}` has no head that scores sequences or words in transformers"
         ));
     }
     let hidden = config.hidden_size;

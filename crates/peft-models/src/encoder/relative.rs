@@ -164,10 +164,12 @@ impl Relative {
 
 /// Rows of the table for each query and, within, each key of sequences of a length.
 fn buckets(kind: RelativePositions, length: usize) -> impl Iterator<Item = usize> {
-    (0..length * length).map(move |at| {
-        let (query, key) = ((at / length) as i64, (at % length) as i64);
-        kind.bucket(query - key)
-    })
+    // There are few distances, and a bucket may take a logarithm.
+    let farthest = length as i64 - 1;
+    let rows: Vec<usize> = (-farthest..=farthest)
+        .map(|distance| kind.bucket(distance))
+        .collect();
+    (0..length * length).map(move |at| rows[at / length + length - 1 - at % length])
 }
 
 /// What each sequence has of what contexts made, `[1, …]` each: one for all where there is one.

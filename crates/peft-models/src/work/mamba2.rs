@@ -64,5 +64,5 @@ impl Mamba2Flow {
     }
 }
 
-/// Rows of a chunk of the scan.
+/// Rows of a chunk of the scan, as the kernels cut it (`portable/ssd.rs`).
 const CHUNK: usize = 64;

@@ -132,5 +132,5 @@ fn mamba_scores_no_sequences() {
     let (_temp, folder) = folder(&config(true), HeadKind::Language, FloatDType::F32);
     let head = HeadKind::Sequence { outputs: 2 };
     let error = Model::load(&folder, head, 0, &Device::flex()).unwrap_err();
-    assert!(error.to_string().contains("scores a sequence"), "{error}");
+    assert!(error.to_string().contains("scores sequences"), "{error}");
 }

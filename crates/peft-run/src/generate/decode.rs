@@ -20,7 +20,6 @@ impl Generator<'_> {
         sequences: &mut [&mut Sequence<'_>],
         show: &mut dyn FnMut(usize, &str) -> ControlFlow<()>,
     ) -> Result<(), RunError> {
-        let longest = self.longest();
         let mut room = ROWS;
         let (mut ids, mut starts, mut caches) = (Vec::new(), vec![0], Vec::new());
         // Sequences of which this pass reads the last token.
@@ -71,7 +70,7 @@ impl Generator<'_> {
                 continue;
             }
             let id = self.choose(sequence, &mut row)?;
-            let text = sequence.push(id, &self.config, longest)?;
+            let text = sequence.push(id, &self.config)?;
             if show(sequence.number, &text).is_break() {
                 broken = true;
                 break;

@@ -209,7 +209,7 @@ impl<'a> Generator<'a> {
             return Err(fault(problem, "use the tokenizer of this model"));
         }
         let stream = self.tokenizer.decode_stream(true);
-        Sequence::new(number, ids, cache, stream, &self.config)
+        Sequence::new(number, ids, cache, longest, stream, &self.config)
     }
 }
 

@@ -20,6 +20,8 @@ pub struct Sequence<'a> {
     /// Why it has ended.
     pub finish: Option<Finish>,
     prompt: usize,
+    /// The most tokens that the model has positions for.
+    longest: usize,
     stream: Option<DecodeStream<'a>>,
     stops: StopStrings,
     text: String,
@@ -31,6 +33,7 @@ impl<'a> Sequence<'a> {
         number: usize,
         ids: Vec<u32>,
         cache: SequenceCache,
+        longest: usize,
         mut stream: DecodeStream<'a>,
         config: &GenerationConfig,
     ) -> Result<Self, RunError> {
@@ -42,6 +45,7 @@ impl<'a> Sequence<'a> {
             number,
             choice: None,
             prompt: ids.len(),
+            longest,
             ids,
             cache,
             finish: None,
@@ -62,12 +66,7 @@ impl<'a> Sequence<'a> {
     }
 
     /// Append a token; the text that can be shown with it.
-    pub fn push(
-        &mut self,
-        id: u32,
-        config: &GenerationConfig,
-        longest: usize,
-    ) -> Result<String, RunError> {
+    pub fn push(&mut self, id: u32, config: &GenerationConfig) -> Result<String, RunError> {
         self.ids.push(id);
         let mut shown = String::new();
         if config.eos_token_ids.contains(&id) {
@@ -82,7 +81,7 @@ impl<'a> Sequence<'a> {
                 self.finish = Some(Finish::StopString);
             } else if self.generated() >= config.max_tokens {
                 self.finish = Some(Finish::MaxTokens);
-            } else if self.ids.len() > longest {
+            } else if self.ids.len() > self.longest {
                 self.finish = Some(Finish::Context);
             }
         }

@@ -107,7 +107,7 @@ pub fn merge(options: &MergeOptions) -> Result<MergeReport, RunError> {
     merge_watched(options, &mut |_, _| ())
 }
 
-/// As [`merge`]; `done` is told after every tensor how many bytes of how many are written.
+/// As [`merge`]; `done` is told before every tensor, and at the end, how many bytes of how many are written.
 ///
 /// # Errors
 /// As [`merge`].
@@ -145,7 +145,7 @@ pub fn merge_watched(
         let values: usize = spec.shape.iter().product();
         (values * spec.dtype.bitsize() / 8) as u64
     };
-    let (mut written, all) = (0, specs.iter().map(size).sum());
+    let (mut written, all): (u64, u64) = (0, specs.iter().map(size).sum());
     let mut writer = ModelWriter::create(
         staged.path(),
         specs,
@@ -234,6 +234,7 @@ pub fn merge_watched(
         writer.write(&name, &bytes)?;
     }
     writer.finish()?;
+    done(all, all);
     if let Some((name, dtype, share)) = worst {
         let overall = total.lost_share();
         if share.max(overall) > LOSS_LIMIT && !options.allow_loss {

@@ -102,11 +102,12 @@ pub struct Given {
 impl Given {
     /// As a journal's description keeps it: without what says where and how, which may be otherwise another time.
     pub fn context(&self) -> Map<String, Value> {
-        let elsewhere = |name: &str| ["threads", "output"].contains(&name);
-        let flags = self.flags.iter().filter(|flag| !elsewhere(&flag.name));
+        let elsewhere = ["threads", "output"];
+        let here = |flag: &&Flag| !elsewhere.contains(&flag.name.as_str());
+        let flags = self.flags.iter().filter(here);
         let flags = flags.map(|flag| Value::from(vec![flag.name.clone(), flag.text.clone()]));
         let arguments = self.arguments.iter();
-        let arguments = arguments.filter(|one| !one.split('=').next().is_some_and(elsewhere));
+        let arguments = arguments.filter(|one| !elsewhere.iter().any(|name| is_of(one, name)));
         let config = self.config.as_ref().map(|(path, text)| {
             Value::from(vec![path.to_string_lossy().into_owned(), text.clone()])
         });
@@ -156,6 +157,12 @@ impl Given {
     }
 }
 
+/// Whether an argument `KEY=VALUE` is about a setting, which its key may write with `_` and its flag with `-`.
+fn is_of(argument: &str, name: &str) -> bool {
+    let plain = |name: &str| name.trim().replace('_', "-");
+    argument.split('=').next().map(plain) == Some(plain(name))
+}
+
 /// The grid.
 #[derive(Debug, Clone)]
 pub struct Grid {
@@ -179,10 +186,7 @@ impl Grid {
                 "--over {name}: it is given twice; give all its values at once"
             );
             let fixed = given.flags.iter().any(|flag| flag.name == *name)
-                || given
-                    .arguments
-                    .iter()
-                    .any(|one| one.split('=').next() == Some(name));
+                || given.arguments.iter().any(|one| is_of(one, name));
             ensure!(
                 !fixed,
                 "--over {name}: it has a value of its own already; leave --{name} out"
@@ -277,7 +281,7 @@ impl Grid {
             }
         }
         flags.retain(|flag| flag.name != "output");
-        arguments.retain(|one| one.split('=').next() != Some("output"));
+        arguments.retain(|one| !is_of(one, "output"));
         flags.push(Flag {
             name: "output".to_owned(),
             text: self

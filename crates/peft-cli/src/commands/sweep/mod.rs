@@ -5,6 +5,7 @@ mod place;
 mod results;
 
 use std::{
+    collections::HashSet,
     io::{self, BufWriter, IsTerminal, Write},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -52,6 +53,7 @@ pub fn sweep(args: &SweepArgs, offline: bool) -> Result<ExitCode> {
     let configs = grid.configurations().zip(0..);
     let configs = configs.map(|(configuration, trial)| grid.config(trial, &configuration));
     let configs = configs.collect::<Result<Vec<RunConfig>>>()?;
+    expect_different(&configs)?;
     let selector = selector(&configs)?;
     let threads = args
         .run
@@ -167,6 +169,22 @@ fn resumed(args: &SweepArgs, folder: &Path) -> Result<Given> {
         );
     }
     Ok(before)
+}
+
+/// Refuse combinations that are one run: a setting by another of its names may have overruled an axis.
+fn expect_different(configs: &[RunConfig]) -> Result<()> {
+    let mut seen = HashSet::new();
+    for config in configs {
+        let alone = RunConfig {
+            output: PathBuf::new(),
+            ..config.clone()
+        };
+        ensure!(
+            seen.insert(serde_json::to_string(&alone)?),
+            "--over: two combinations are the same run; leave out the setting that overrules one of them"
+        );
+    }
+    Ok(())
 }
 
 /// What makes one run better than another: the same for all.

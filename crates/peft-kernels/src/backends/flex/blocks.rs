@@ -24,8 +24,8 @@ pub const CHUNK: usize = 256;
 
 /// Bytes that memory is read by.
 const CACHE_LINE: usize = 64;
-/// How far ahead, in bytes, blocks are fetched: beyond the page where the processor's own fetching ends.
-const AHEAD: usize = 2048;
+/// How far ahead, in bytes, blocks are fetched: half a page, so mostly beyond the one where the processor's own fetching ends.
+pub(super) const AHEAD: usize = 2048;
 
 /// Where chunks are decoded. Made once for many of them, for making it writes it; whole cache lines, for a vector that lies
 /// on two costs twice.

@@ -105,8 +105,11 @@ pub fn slide(
                 Some("sliding_attention") => true,
                 Some("full_attention") => false,
                 other => {
+                    let other = other.map_or("nothing".to_owned(), |other| {
+                        format!("`{}`", peft_format::shorten(other))
+                    });
                     return Err((
-                        format!("`layer_types` says {other:?} of layer {layer}"),
+                        format!("`layer_types` says {other} of layer {layer}"),
                         "supported are full_attention and sliding_attention, one a layer",
                     ));
                 }

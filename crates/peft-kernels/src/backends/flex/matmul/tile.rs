@@ -223,17 +223,8 @@ pub unsafe fn tile<V: Vector, const ROWS: usize, const WIDTH: usize>(
             unsafe { sum.store(line.as_mut_ptr().add(j * V::LANES)) };
         }
         for (j, &sum) in line[..sink.cols].iter().enumerate() {
-            let (i, j) = (i as isize, j as isize);
             // SAFETY: (i, j) lies inside the sink, and its start if there is one.
-            unsafe {
-                let sum = if sink.start.is_null() {
-                    sum
-                } else {
-                    let at = i * sink.start_row_stride + j * sink.start_col_stride;
-                    *sink.start.offset(at) + sum
-                };
-                *sink.to.offset(i * sink.row_stride + j * sink.col_stride) = sum;
-            }
+            unsafe { sink.put(i, j, sum) };
         }
     }
 }

@@ -25,11 +25,13 @@ pub trait Kind {
     unsafe fn pair<U: Unit>(span: *const u8, pair: usize, both: bool) -> U::Codes;
 }
 
-/// Whether a type has such codes.
-pub fn is_known(kind: BlockType) -> bool {
-    use BlockType::{Q4_0, Q4_1, Q4K, Q8_0};
-    matches!(kind, Q4_0 | Q4_1 | Q4K | Q8_0)
-}
+/// The types that have such codes.
+pub const KNOWN: [BlockType; 4] = [
+    BlockType::Q4_0,
+    BlockType::Q4_1,
+    BlockType::Q8_0,
+    BlockType::Q4K,
+];
 
 /// Where the codes of a pair of runs begin, in blocks of a run each that have so many bytes before them.
 #[inline(always)]

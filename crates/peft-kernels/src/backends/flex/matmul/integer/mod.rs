@@ -38,7 +38,7 @@ pub fn weight<T>(term: &Term<T>) -> Option<Blocks> {
         return None;
     };
     let suits = blocks.upright && term.a.col_stride == 1;
-    (suits && kinds::is_known(blocks.kind())).then_some(blocks)
+    (suits && kinds::KNOWN.contains(&blocks.kind())).then_some(blocks)
 }
 
 /// Columns of the output that one task computes.

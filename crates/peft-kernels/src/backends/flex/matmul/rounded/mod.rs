@@ -266,12 +266,7 @@ unsafe fn put<V: Vector<Elem = f32>>(out: *const f32, scale: f32, sink: &Sink<f3
                 sum.store(to.add(j));
             }
             for j in whole..sink.cols {
-                let scaled = *from.add(j) * scale;
-                let sum = match sink.start.is_null() {
-                    true => scaled,
-                    false => *start.offset(j as isize * sink.start_col_stride) + scaled,
-                };
-                *to.offset(j as isize * sink.col_stride) = sum;
+                sink.put(i, j, *from.add(j) * scale);
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use core::arch::x86_64::*;
 
+use super::super::super::super::blocks::AHEAD;
 use super::super::super::Matrix;
 use super::super::{Rounded, SPAN, Task, run};
 use super::{Unit, Units};
@@ -13,9 +14,6 @@ pub const UNITS: Units = Units {
     round,
     task,
 };
-
-/// How far ahead, in bytes, blocks are fetched: beyond the page where the processor's own fetching ends.
-const AHEAD: usize = 2048;
 
 /// Whether the processor has the instructions.
 pub fn is_there() -> bool {
