@@ -6,7 +6,6 @@
 //! - [`SerialParallelMethod`]: AutoPEFT's serial and parallel modules together
 //!   ([2301.12132](https://arxiv.org/abs/2301.12132)).
 //! - [`BitFitMethod`]: an offset on every bias ([2106.10199](https://arxiv.org/abs/2106.10199)).
-//!
 //! - [`Ia3Method`]: factors on keys, values and the feed-forward part's inner activation
 //!   ([2205.05638](https://arxiv.org/abs/2205.05638)).
 //! - [`NormTuningMethod`]: the norms' own parameters ([2312.11420](https://arxiv.org/abs/2312.11420)).

@@ -27,7 +27,10 @@ const SIZES: [&[(&str, Course)]; 8] = [
     &[("reduction_factor", Course::Divisor)],
     &[("block_size", Course::WholeDivisor)],
     &[("num_virtual_tokens", Course::Count)],
-    &[("prefix_length", Course::Count)],
+    &[
+        ("serial_size", Course::Count),
+        ("parallel_size", Course::Count),
+    ],
 ];
 
 /// What is divided by the rank, and so keeps its ratio to it.

@@ -110,7 +110,9 @@ impl Method for PrefixMethod {
             prefix_projection: false,
             ..self.config.clone()
         };
-        Some(Box::new(Self { config }))
+        self.config
+            .prefix_projection
+            .then(|| Box::new(Self { config }) as Box<dyn Method>)
     }
 
     fn positions_before(&self) -> usize {

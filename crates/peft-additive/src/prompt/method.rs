@@ -288,10 +288,11 @@ impl Method for PTuningMethod {
     one_tensor!();
 
     fn of_files(&self) -> Option<Box<dyn Method>> {
-        Some(Box::new(Self {
+        let flat = || Self {
             flat: true,
             ..self.clone()
-        }))
+        };
+        (!self.flat).then(|| Box::new(flat()) as Box<dyn Method>)
     }
 
     fn init(&self, target: &Target, start: &InitContext) -> Result<DynAdapter, AdapterError> {

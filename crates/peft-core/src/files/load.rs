@@ -59,9 +59,15 @@ fn load_at<M: Module>(
         site.path = names.to_hf(&site.path);
     }
     sites.retain(|site| method.site_kinds().contains(&site.kind));
-    let mut adapter = adapter.clone();
-    adapter.spread(method, &sites)?;
-    let adapter = &adapter;
+    let mut spread;
+    let adapter = match adapter.whole.is_empty() {
+        true => adapter,
+        false => {
+            spread = adapter.clone();
+            spread.spread(method, &sites)?;
+            &spread
+        }
+    };
     let mut parameters = hf_parameters(&model, names);
     for (name, tensor) in &adapter.saved {
         let Some(original) = names.original_of(name) else {

@@ -95,12 +95,16 @@ impl SeveralMethod {
 
     /// The part that a target is in.
     fn of(&self, target: &Target) -> Result<&Part, AdapterError> {
-        let found = self.parts.iter().find(|part| part.has(target));
-        found.ok_or_else(|| AdapterError::Config {
-            method: Self::NAME.into(),
-            problem: format!("no part adapts `{}`", target.path),
-            fix: "name it among the targets of a part".into(),
-        })
+        let mut parts = self.parts.iter().filter(|part| part.has(target));
+        // The parameter itself is nearer than its norm.
+        let named = parts.clone().find(|part| part.answers_to(&target.path));
+        named
+            .or_else(|| parts.next())
+            .ok_or_else(|| AdapterError::Config {
+                method: Self::NAME.into(),
+                problem: format!("no part adapts `{}`", target.path),
+                fix: "name it among the targets of a part".into(),
+            })
     }
 
     fn configs(&self, each: impl FnMut(&Part) -> Value) -> Map<String, Value> {
@@ -214,9 +218,19 @@ impl Method for SeveralMethod {
     ) -> Result<Option<Vec<String>>, AdapterError> {
         let mut owners: BTreeMap<String, &str> = BTreeMap::new();
         for part in &self.parts {
-            let mut paths = part.sites(sites, heads)?;
-            paths.extend(part.method.also_adapts(sites)?);
-            for path in paths {
+            if let Some(path) = part.method.also_adapts(sites)?.first() {
+                return Err(AdapterError::Config {
+                    method: Self::NAME.into(),
+                    problem: format!(
+                        "{} adapts `{path}` beside its targets, which a part cannot",
+                        part.name
+                    ),
+                    fix:
+                        "turn the setting off that asks for it (`norms` of ssf), or train it alone"
+                            .into(),
+                });
+            }
+            for path in part.sites(sites, heads)? {
                 if let Some(other) = owners.insert(path.clone(), part.name) {
                     return Err(AdapterError::Config {
                         method: Self::NAME.into(),
@@ -256,7 +270,7 @@ impl Method for SeveralMethod {
         {
             return None;
         }
-        let mut again = Self::from_json(&self.config()).ok()?;
+        let mut again = Self::from_json(&self.config()).expect("its own settings make it");
         for part in &mut again.parts {
             if let Some(method) = part.method.of_files() {
                 part.replace(method);

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Mutex};
 
 use peft_core::{
-    AdapterError, DefaultTargets, Method, PhaseSpec, Site, Target,
+    AdapterError, DefaultTargets, Method, PhaseSpec, Site, SiteKind, Target,
     format::{TargetModules, TargetSpec, targets::Exclude},
 };
 use serde_json::{Map, Value};
@@ -33,8 +33,10 @@ pub struct Part {
     /// Factor on the run's learning rate.
     pub rate: f64,
     spec: TargetSpec,
-    /// As it was given, for files.
+    /// As files have it.
     given: Map<String, Value>,
+    /// As it was asked for: with settings that only concern how its adapters start.
+    asked: Map<String, Value>,
 }
 
 impl Part {
@@ -117,6 +119,7 @@ impl Part {
             rate,
             spec,
             given: told,
+            asked: given.clone(),
         })
     }
 
@@ -140,9 +143,12 @@ impl Part {
         Value::Object(config)
     }
 
-    /// Its configuration, with what it adapts where it names nothing.
+    /// What it was asked for, and what it adapts where it names nothing.
     pub fn with_targets(&self, targets: &dyn Fn(DefaultTargets) -> TargetModules) -> Value {
         let mut config = self.given.clone();
+        for (key, value) in &self.asked {
+            config.entry(key).or_insert_with(|| value.clone());
+        }
         if self.spec.modules == TargetModules::Unspecified {
             let targets = match targets(self.method.default_targets()) {
                 TargetModules::List(names) => names.into(),
@@ -172,9 +178,14 @@ impl Part {
         Ok(found.matched)
     }
 
-    /// Whether it adapts a target.
+    /// Whether it adapts a target, by its own path or, of a norm's parameters, by the norm's.
     pub fn has(&self, target: &Target) -> bool {
-        self.method.site_kinds().contains(&target.kind) && self.answers_to(&target.path)
+        let holder = match target.kind {
+            SiteKind::Parameter => target.path.rsplit_once('.').map(|(holder, _)| holder),
+            _ => None,
+        };
+        self.method.site_kinds().contains(&target.kind)
+            && (self.answers_to(&target.path) || holder.is_some_and(|one| self.answers_to(one)))
     }
 
     /// Whether its targets mean a path.

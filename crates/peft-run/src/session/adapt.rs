@@ -40,10 +40,10 @@ pub fn resolve(config: &RunConfig, folder: &ModelFolder, entry: &Entry) -> RunCo
             let layout = folder.description().layout();
             let named = |what| default_targets(folder.description(), what);
             for (key, value) in method.config_of_model(&layout.sites, &named) {
-                let given = config.method_config.get(&key);
-                if given.is_none_or(Value::is_null) {
-                    config.method_config.insert(key, value);
-                }
+                fill(
+                    config.method_config.entry(key).or_insert(Value::Null),
+                    value,
+                );
             }
         }
         // What follows from the model may say what is adapted.
@@ -52,6 +52,25 @@ pub fn resolve(config: &RunConfig, folder: &ModelFolder, entry: &Entry) -> RunCo
         }
     }
     config
+}
+
+/// Put a method's own value where nothing is given, also inside of what is given: parts of several methods are a list of settings.
+fn fill(given: &mut Value, own: Value) {
+    match (given, own) {
+        (given @ Value::Null, own) => *given = own,
+        (Value::Object(given), Value::Object(own)) => {
+            for (key, value) in own {
+                fill(given.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (Value::Array(given), Value::Array(own)) if given.len() == own.len() => {
+            given
+                .iter_mut()
+                .zip(own)
+                .for_each(|(given, own)| fill(given, own));
+        }
+        _ => {}
+    }
 }
 
 /// Where nothing is said, the targets that a method adapts by itself.

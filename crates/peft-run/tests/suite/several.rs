@@ -120,6 +120,43 @@ fn what_can_be_merged_is() {
 }
 
 #[test]
+fn parts_keep_how_they_start_and_what_follows_from_the_model() {
+    let (dir, model, data) = workspace();
+    let output = dir.path().join("out");
+    let parts = json!([
+        { "method": "ia3", "layers": [1] },
+        { "method": "ln_tuning" },
+        { "method": "ssf", "norms": false, "target_modules": ["query"], "layers": [0] },
+        { "method": "prompt", "num_virtual_tokens": 2, "prompt_tuning_init": "RANDOM" },
+        {
+            "method": "lora", "r": 2, "init_lora_weights": "gaussian",
+            "target_modules": ["attention.output.dense"], "layers": [0],
+        },
+    ]);
+    let mut run = several(&model, &data, &output, parts);
+    run.steps = Some(3);
+    train(&run, &mut ()).unwrap();
+    let settings = std::fs::read_to_string(output.join("run.toml")).unwrap();
+    for asked in ["RANDOM", "gaussian"] {
+        assert!(settings.contains(asked), "{settings}");
+    }
+    let text = std::fs::read_to_string(output.join("adapter_config.json")).unwrap();
+    let saved: Value = serde_json::from_str(&text).unwrap();
+    // Without them the factors of a feed-forward layer would be on what it gives.
+    let inner = &saved["parts"][0]["feedforward_modules"];
+    assert_eq!(inner, &json!(["intermediate.dense"]), "{saved}");
+    let opened = open(&OpenOptions {
+        model: &model,
+        adapter: Some(&output),
+        any_base: false,
+        task: None,
+        base: Default::default(),
+        device: &cpu(),
+    });
+    assert!(opened.is_ok());
+}
+
+#[test]
 fn parts_that_cannot_be_together_are_refused() {
     let (dir, model, data) = workspace();
     let refused = |parts: Value| {
@@ -147,6 +184,10 @@ fn parts_that_cannot_be_together_are_refused() {
             "qery",
         ),
         (json!([{ "method": "several", "parts": [] }]), "no `parts`"),
+        (
+            json!([{ "method": "ssf", "target_modules": ["query"] }]),
+            "beside its targets",
+        ),
     ] {
         let error = refused(parts.clone());
         assert!(error.contains(told), "{parts}: {error}");
