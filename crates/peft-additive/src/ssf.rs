@@ -178,6 +178,10 @@ impl Method for SsfMethod {
             .collect())
     }
 
+    fn targets_only(&self) -> Map<String, Value> {
+        SsfConfig { norms: false }.to_json()
+    }
+
     fn init(&self, target: &Target, start: &InitContext) -> Result<DynAdapter, AdapterError> {
         let (count, device) = (outputs(target)?, start.weight.device());
         Ok(DynAdapter::new(ScaleShift {

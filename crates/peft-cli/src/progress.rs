@@ -10,7 +10,7 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
-use peft_run::{Event, Plan, Progress};
+use peft_run::{Event, Plan, Progress, duration};
 use serde_json::json;
 
 use crate::{args::LogFormat, commands::megabytes, flags::settings_in_flags, meter::left};
@@ -242,14 +242,6 @@ pub fn times(plan: &Plan) -> String {
         text += &format!(", {} in all", duration(run));
     }
     text
-}
-
-fn duration(seconds: f64) -> String {
-    match seconds {
-        s if s < 1.0 => format!("{:.0} ms", 1e3 * s),
-        s if s < 120.0 => format!("{s:.1} s"),
-        s => format!("{:.0} min", s / 60.0),
-    }
 }
 
 fn list(metrics: &peft_run::Metrics) -> String {

@@ -135,10 +135,10 @@ pub trait Method: Debug + Send + Sync {
     }
 
     /// Keys of the configuration that name what the parts of it adapt where they say nothing; `targets` tells what that
-    /// means on the base.
+    /// means on the base, in the layers that a part names (none: in all).
     fn config_of_targets(
         &self,
-        _targets: &dyn Fn(DefaultTargets) -> TargetModules,
+        _targets: &dyn Fn(DefaultTargets, &[usize]) -> TargetModules,
     ) -> Map<String, Value> {
         Map::new()
     }
@@ -234,6 +234,11 @@ pub trait Method: Debug + Send + Sync {
         _gradients: Option<&WeightGradients>,
     ) -> Result<Option<BTreeMap<String, usize>>, AdapterError> {
         Ok(None)
+    }
+
+    /// Settings with which it adapts its targets and [nothing beside them](Self::also_adapts).
+    fn targets_only(&self) -> Map<String, Value> {
+        Map::new()
     }
 
     /// Whether how many values a target gets is known only from gradients, which [`allot`](Self::allot) compares over the

@@ -126,6 +126,11 @@ impl Site {
         self.len() == 0
     }
 
+    /// The number of its layer: the first part of its path that is a number, as for `layers_to_transform`.
+    pub fn layer(&self) -> Option<usize> {
+        self.path.split('.').find_map(|part| part.parse().ok())
+    }
+
     /// The target at this site, by the checkpoint's name `path`, trained in single precision.
     pub fn target(&self, path: String) -> Target {
         let [in_features, out_features] = self.matrix();

@@ -205,43 +205,12 @@ pub fn evaluate_parts(
     batch_size: usize,
     device: &Device,
 ) -> Result<Evaluation, RunError> {
-    evaluate_each(model, parts, objective, batch_size, device, &mut |_, _| ())
-}
-
-/// As [`evaluate_parts`], and tell every part's predictions, with the number of its first row.
-///
-/// # Errors
-/// As [`evaluate_parts`].
-pub fn evaluate_each(
-    model: &impl Network,
-    parts: impl Iterator<Item = Result<Dataset, DataError>>,
-    objective: &dyn Objective,
-    batch_size: usize,
-    device: &Device,
-    each: &mut dyn FnMut(usize, &[Prediction]),
-) -> Result<Evaluation, RunError> {
     let predict = |part: &Dataset| predict(model, part, objective, batch_size, device);
-    evaluate_with(parts, objective, predict, each)
-}
-
-/// As [`evaluate_parts`], of rows that choose their adapters: see [`predict_by_rows`].
-///
-/// # Errors
-/// As [`evaluate_parts`] and [`predict_by_rows`].
-pub fn evaluate_parts_by_rows(
-    model: &impl Network,
-    roster: &AdapterRoster,
-    parts: impl Iterator<Item = Result<Dataset, DataError>>,
-    objective: &dyn Objective,
-    batch_size: usize,
-    device: &Device,
-) -> Result<Evaluation, RunError> {
-    let predict =
-        |part: &Dataset| predict_by_rows(model, roster, part, objective, batch_size, device);
     evaluate_with(parts, objective, predict, &mut |_, _| ())
 }
 
-/// As [`evaluate_each`], with predictions of the caller's own making: one a row of each part.
+/// As [`evaluate_parts`], with predictions of the caller's own making, one a row of each part; `each` is told them, with the number
+/// of the part's first row.
 ///
 /// # Errors
 /// Those of the parts and of `predict`, and if the rows have no labels.

@@ -54,8 +54,7 @@ pub use device::{DeviceChoice, SelectedDevice};
 pub use dtype::{BaseDtype, BaseOptions, ComputeType, Computing, GenerationCompute, Quantize};
 pub use error::RunError;
 pub use evaluate::{
-    evaluate, evaluate_each, evaluate_parts, evaluate_parts_by_rows, evaluate_with, predict,
-    predict_by_rows, predict_watched,
+    evaluate, evaluate_parts, evaluate_with, predict, predict_by_rows, predict_watched,
 };
 pub use event::{Event, Progress};
 pub use frozen::frozen_classes;

@@ -22,32 +22,6 @@ use crate::{
 
 pub use search::Metric;
 
-/// The settings that decide what is prepared. Runs may differ in all others.
-const FIXED: [&str; 22] = [
-    "model",
-    "data",
-    "eval_data",
-    "select_data",
-    "task",
-    "adapter",
-    "new_head",
-    "text_column",
-    "pair_column",
-    "label_column",
-    "label_separator",
-    "loss",
-    "data_format",
-    "delimiter",
-    "no_header",
-    "max_length",
-    "model_dropout",
-    "base_dtype",
-    "quantize",
-    "compute",
-    "seed",
-    "device",
-];
-
 /// A base and its data, opened, hashed, tokenised, split and loaded once, for any number of runs.
 ///
 /// A run on it ([`train_prepared`](crate::train_prepared)) ends in the bits in which it would have ended by
@@ -77,6 +51,32 @@ pub struct Prepared {
 }
 
 impl Prepared {
+    /// The settings that decide what is prepared. Runs may differ in all others.
+    pub const FIXED: [&str; 22] = [
+        "model",
+        "data",
+        "eval_data",
+        "select_data",
+        "task",
+        "adapter",
+        "new_head",
+        "text_column",
+        "pair_column",
+        "label_column",
+        "label_separator",
+        "loss",
+        "data_format",
+        "delimiter",
+        "no_header",
+        "max_length",
+        "model_dropout",
+        "base_dtype",
+        "quantize",
+        "compute",
+        "seed",
+        "device",
+    ];
+
     /// Prepare what the settings of a run name. The folder to write need not be given.
     ///
     /// # Errors
@@ -143,7 +143,7 @@ impl Prepared {
         if config.device == self.choice {
             asked.insert("device".into(), self.fixed["device"].clone());
         }
-        for key in FIXED {
+        for key in Self::FIXED {
             if self.fixed.get(key) != asked.get(key) {
                 let shown = |value: Option<&Value>| match value {
                     None | Some(Value::Null) => "nothing".to_owned(),
@@ -218,7 +218,7 @@ fn fixed(config: &RunConfig, max_length: usize) -> Map<String, Value> {
             all.get(*key).cloned().unwrap_or_default(),
         )
     };
-    let mut fixed: Map<String, Value> = FIXED.iter().map(of).collect();
+    let mut fixed: Map<String, Value> = Prepared::FIXED.iter().map(of).collect();
     fixed.insert("max_length".into(), max_length.into());
     fixed
 }

@@ -6,6 +6,7 @@ mod settings;
 
 use std::path::{Path, PathBuf};
 
+use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use peft_run::{
@@ -230,15 +231,9 @@ impl RunArgs {
     /// The settings of the run that is gone on with: those that it recorded in its folder, unless a file, or a
     /// model or data, say that everything is given again.
     pub fn resolve_resumed(&self) -> Result<RunConfig, RunError> {
-        let given = |key: &str| {
-            let argument = |one: &&String| one.split('=').next().map(str::trim) == Some(key);
-            let flag = self.flags.0.iter().rev().find(|flag| flag.name == key);
-            let argument = self.arguments.iter().rev().find(argument);
-            let argument = argument.and_then(|one| Some(one.split_once('=')?.1));
-            argument.or(flag.map(|flag| flag.text.as_str()))
-        };
-        let again = self.config.is_some() || given("model").is_some() || given("data").is_some();
-        match given("output").filter(|_| !again) {
+        let given = |key| self.given(key).is_some();
+        let again = self.config.is_some() || given("model") || given("data");
+        match self.given("output").filter(|_| !again) {
             Some(output) => {
                 let record = recorded(Path::new(output))?;
                 RunConfig::resolve(&Sources {
@@ -250,15 +245,22 @@ impl RunArgs {
         }
     }
 
-    /// The number of threads, if a flag gives one.
-    pub fn threads(&self) -> Option<usize> {
-        let flag = self
-            .flags
-            .0
-            .iter()
-            .rev()
-            .find(|flag| flag.name == "threads");
-        flag.and_then(|flag| flag.text.parse().ok())
+    /// What was given for a setting last: by `KEY=VALUE`, which overrules flags, or by a flag.
+    pub fn given(&self, key: &str) -> Option<&str> {
+        let argument = |one: &&String| one.split('=').next().map(str::trim) == Some(key);
+        let flag = self.flags.0.iter().rev().find(|flag| flag.name == key);
+        let argument = self.arguments.iter().rev().find(argument);
+        let argument = argument.and_then(|one| Some(one.split_once('=')?.1));
+        argument.or(flag.map(|flag| flag.text.as_str()))
+    }
+
+    /// The number of threads, if one is given.
+    pub fn threads(&self) -> Result<Option<usize>> {
+        let number = |text: &str| {
+            let number = text.trim().parse();
+            number.with_context(|| format!("--threads {text}: expected a whole number"))
+        };
+        self.given("threads").map(number).transpose()
     }
 
     /// The same for a plan, which needs neither data nor an output.

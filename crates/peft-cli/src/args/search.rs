@@ -74,7 +74,7 @@ pub struct WorkerArgs {
 #[derive(Debug, Args)]
 pub struct BeginArgs {
     /// What to search: workspace (every method that fits the model, with its size, modules, layers and learning
-    /// rate), or a TOML or YAML file of parameters.
+    /// rate), autopeft (the space of AutoPEFT's paper), or a TOML or YAML file of parameters.
     #[arg(
         long,
         value_name = "NAME|FILE",

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{
     class_report, columns, compute_as, evaluation_object, label_separator, opened::Opened,
-    part_rows, read_options, say, table::TextTable,
+    part_rows, predictions::mean, read_options, say, table::TextTable,
 };
 use crate::{
     args::EvalArgs,
@@ -161,8 +161,8 @@ fn tables(
 fn print_rows(first: usize, predictions: &[Prediction]) -> io::Result<()> {
     for (row, prediction) in predictions.iter().enumerate() {
         if let Prediction::Tokens(costs) = prediction {
-            let loss = costs.iter().sum::<f64>() / costs.len().max(1) as f64;
-            let object = json!({ "index": first + row, "tokens": costs.len(), "loss": loss });
+            let object =
+                json!({ "index": first + row, "tokens": costs.len(), "loss": mean(costs) });
             say(&object.to_string())?;
         }
     }

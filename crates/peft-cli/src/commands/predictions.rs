@@ -229,7 +229,7 @@ fn entities_of(tags: &[Option<&str>]) -> Value {
 }
 
 /// Mean of the costs of tokens, if there are any.
-fn mean(costs: &[f64]) -> Option<f64> {
+pub(super) fn mean(costs: &[f64]) -> Option<f64> {
     let sum: f64 = costs.iter().sum();
     (!costs.is_empty()).then(|| sum / costs.len() as f64)
 }

@@ -176,7 +176,7 @@ impl Method for SeveralMethod {
 
     fn config_of_targets(
         &self,
-        targets: &dyn Fn(DefaultTargets) -> TargetModules,
+        targets: &dyn Fn(DefaultTargets, &[usize]) -> TargetModules,
     ) -> Map<String, Value> {
         self.configs(|part| part.with_targets(targets))
     }

@@ -144,13 +144,17 @@ impl Part {
     }
 
     /// What it was asked for, and what it adapts where it names nothing.
-    pub fn with_targets(&self, targets: &dyn Fn(DefaultTargets) -> TargetModules) -> Value {
+    pub fn with_targets(
+        &self,
+        targets: &dyn Fn(DefaultTargets, &[usize]) -> TargetModules,
+    ) -> Value {
         let mut config = self.given.clone();
         for (key, value) in &self.asked {
             config.entry(key).or_insert_with(|| value.clone());
         }
         if self.spec.modules == TargetModules::Unspecified {
-            let targets = match targets(self.method.default_targets()) {
+            let layers = self.spec.layers_to_transform.as_deref().unwrap_or_default();
+            let targets = match targets(self.method.default_targets(), layers) {
                 TargetModules::List(names) => names.into(),
                 TargetModules::Regex(regex) => format!("regex:{regex}").into(),
                 TargetModules::AllLinear => "all-linear".into(),
@@ -174,6 +178,18 @@ impl Part {
                 ),
                 fix: "correct the name, or leave it out".into(),
             });
+        }
+        // A whole name is a target whatever the layers, so the numbers are looked at.
+        for &layer in self.spec.layers_to_transform.iter().flatten() {
+            let inside =
+                |site: &Site| site.layer() == Some(layer) && found.matched.contains(&site.path);
+            if !sites.iter().any(inside) {
+                return Err(AdapterError::Config {
+                    method: SeveralMethod::NAME.into(),
+                    problem: format!("nothing that {} adapts is in layer {layer}", self.name),
+                    fix: "correct the number (they are counted from 0), or leave it out".into(),
+                });
+            }
         }
         Ok(found.matched)
     }

@@ -57,6 +57,16 @@ impl Footprint {
         let entry = peft_methods::by_name(&config.method)?;
         let config = resolve(config, folder, entry);
         let choice = Choice::of(&config, folder, head, created)?;
+        if choice.method.counts_need_gradients() {
+            return Err(RunError::setting(
+                "`method`",
+                format!(
+                    "how many values {} trains is known only after a look at the data",
+                    choice.method.name()
+                ),
+                "choose another method",
+            ));
+        }
         let layout = folder.layout(head)?;
         let (matched, _) = targets(folder, &layout, &choice)?;
         let adapted: Vec<_> = (layout.sites.iter())
@@ -73,7 +83,7 @@ impl Footprint {
             let spec = choice.method.describe(&site.target(site.path.clone()))?;
             sites.push(SiteValues {
                 path: site.path.clone(),
-                layer: layer(&site.path),
+                layer: site.layer(),
                 values: values(&spec.tensors),
             });
         }
@@ -83,9 +93,4 @@ impl Footprint {
             shared: values(&shared),
         })
     }
-}
-
-/// The number of a layer in a path: its first part that is a number, as for `layers_to_transform`.
-fn layer(path: &str) -> Option<usize> {
-    path.split('.').find_map(|part| part.parse().ok())
 }

@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, path::Path};
 
 use peft_core::{
-    AttachOptions, AttachReport, DefaultTargets, LoadedAdapter, Method, NameMap, PhaseSpec, attach,
-    is_saved, load_adapter, matched_modules, saved_with_biases,
+    AttachOptions, AttachReport, DefaultTargets, LoadedAdapter, Method, NameMap, PhaseSpec, Site,
+    SiteKind, attach, is_saved, load_adapter, matched_modules, resolve_sites, saved_with_biases,
 };
 use peft_format::{AdapterConfig, TargetModules, TargetSpec, targets::Exclude};
 use peft_methods::Entry;
@@ -30,8 +30,7 @@ pub fn resolve(config: &RunConfig, folder: &ModelFolder, entry: &Entry) -> RunCo
         config.method_config = settings;
         // Settings that make no method are refused where it is made.
         if let Ok(method) = (entry.build)(&config.method_config) {
-            let description = folder.description();
-            let targets = |default| default_targets(description, default);
+            let targets = |default, layers: &[usize]| targets_in(folder, default, layers);
             config
                 .method_config
                 .extend(method.config_of_targets(&targets));
@@ -76,14 +75,45 @@ fn fill(given: &mut Value, own: Value) {
 /// Where nothing is said, the targets that a method adapts by itself.
 pub fn resolve_targets(config: &mut RunConfig, folder: &ModelFolder, method: &dyn Method) {
     if method.adapts_weights() && config.target_modules == TargetModules::Unspecified {
-        let description = folder.description();
+        let sites = &folder.description().layout().sites;
         // What is wrong with its own targets is told where adapters are made.
-        let own = method.own_targets(&description.layout().sites, folder.head_modules());
+        let own = method.own_targets(sites, folder.head_modules());
+        // Layers by a pattern are no plain numbers.
+        let layers = match config.layers_pattern.as_slice() {
+            [] => config.layers.as_slice(),
+            _ => &[],
+        };
         config.target_modules = match own {
             Ok(Some(paths)) => TargetModules::List(paths),
-            _ => default_targets(description, method.default_targets()),
+            _ => targets_in(folder, method.default_targets(), layers),
         };
     }
+}
+
+/// What a method adapts by itself in some layers (none named: in all). Beside a regular expression and beside `all-linear` PEFT
+/// allows no layers, so there the modules of these layers are listed by their whole names.
+fn targets_in(folder: &ModelFolder, targets: DefaultTargets, layers: &[usize]) -> TargetModules {
+    let modules = default_targets(folder.description(), targets);
+    let by_name = matches!(modules, TargetModules::List(_) | TargetModules::Unspecified);
+    if layers.is_empty() || by_name {
+        return modules;
+    }
+    let sites = folder.description().layout().sites;
+    let spec = TargetSpec::new(modules.clone());
+    let heads = folder.head_modules();
+    let Ok(mut found) = resolve_sites(sites.clone(), &spec, SiteKind::LINEAR, heads) else {
+        return modules;
+    };
+    let inside = |path: &String| {
+        let site = sites.iter().find(|site| &site.path == path);
+        let layer = site.and_then(Site::layer);
+        layer.is_some_and(|layer| layers.contains(&layer))
+    };
+    // Where none is inside, the layers are refused where the names are checked.
+    if found.matched.iter().any(inside) {
+        found.matched.retain(inside);
+    }
+    TargetModules::List(found.matched)
 }
 
 /// What a family calls the targets that a method adapts by itself.

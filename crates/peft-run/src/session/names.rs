@@ -66,7 +66,15 @@ pub fn expect_matches(
             ));
         }
     }
-    expect_layers(spec, &|wanted| is_nothing(&find(sites().collect(), wanted)))?;
+    expect_layers(spec, &|wanted, layer| {
+        let found = find(sites().collect(), wanted);
+        // A whole name is a target whatever the layers, so the numbers are looked at.
+        let elsewhere = |paths: &[String]| {
+            let inside = |site: &&Site| site.layer() == layer && paths.contains(&site.path);
+            layer.is_some() && layout.sites.iter().find(inside).is_none()
+        };
+        is_nothing(&found) || found.is_ok_and(|found| elsewhere(&found.matched))
+    })?;
     // Targets that match nothing have errors of their own.
     let Ok(resolved) = find(sites().collect(), spec) else {
         return Ok(());
@@ -91,10 +99,11 @@ pub fn expect_matches(
     Ok(())
 }
 
-/// Each layer, and each name before its number, must be that of a target.
+/// Each layer, and each name before its number, must be that of a target. `is_nothing` tells whether targets match nothing,
+/// or nothing in a layer.
 fn expect_layers(
     spec: &TargetSpec,
-    is_nothing: &dyn Fn(&TargetSpec) -> bool,
+    is_nothing: &dyn Fn(&TargetSpec, Option<usize>) -> bool,
 ) -> Result<(), RunError> {
     let Some(layers) = &spec.layers_to_transform else {
         return Ok(());
@@ -107,7 +116,8 @@ fn expect_layers(
             exclude: None,
             ..spec.clone()
         };
-        if is_nothing(&alone) {
+        let number = spec.layers_pattern.is_none().then_some(layer);
+        if is_nothing(&alone, number) {
             return Err(RunError::setting(
                 "`layers`",
                 format!("no target is in layer {layer}; they are counted from 0"),
@@ -121,7 +131,7 @@ fn expect_layers(
             exclude: None,
             ..spec.clone()
         };
-        if is_nothing(&alone) {
+        if is_nothing(&alone, None) {
             return Err(RunError::setting(
                 "`layers_pattern`",
                 format!("no target has `{name}` before the number of its layer"),

@@ -46,15 +46,32 @@ impl Folders {
         }
     }
 
-    /// All folders of a trial.
+    /// All folders of a trial, by attempt. Attempts that went on in the folder of one before have none.
     fn of(&self, trial: u64) -> Vec<PathBuf> {
-        let first = self.path(trial, 0);
-        let more = (1..).map(|attempt| self.path(trial, attempt));
-        let more = more.take_while(|path| path.exists());
-        std::iter::once(first)
-            .chain(more)
-            .filter(|path| path.exists())
-            .collect()
+        let first = format!("{trial:06}");
+        let entries = fs::read_dir(&self.root).into_iter().flatten().flatten();
+        let attempt = |name: &str| match name.strip_prefix(&first)? {
+            "" => Some(0),
+            rest => rest.strip_prefix('-')?.parse::<u32>().ok(),
+        };
+        let mut found: Vec<(u32, PathBuf)> = entries
+            .filter_map(|entry| Some((attempt(entry.file_name().to_str()?)?, entry.path())))
+            .collect();
+        found.sort();
+        found.into_iter().map(|(_, path)| path).collect()
+    }
+
+    /// A folder of a trial that is not there yet.
+    pub fn fresh(&self, trial: u64) -> PathBuf {
+        let mut attempts = (0..).map(|attempt| self.path(trial, attempt));
+        attempts
+            .find(|path| !path.exists())
+            .unwrap_or_else(|| self.path(trial, 0))
+    }
+
+    /// Whether a folder has something that training can go on from.
+    pub fn has_work(&self, folder: &Path) -> bool {
+        folder.join(HEAVY[2]).exists()
     }
 
     /// The folder of a trial's finished run, where its adapter is still kept.

@@ -192,8 +192,7 @@ impl Scorer<'_> {
             "trial {} is on the front, and its adapter is not here: it is trained again",
             trial.number
         ));
-        let output = self.folders.claim(trial.number, 0);
-        self.folders.clear(&output)?;
+        let output = self.folders.fresh(trial.number);
         let config = RunConfig {
             output,
             ..config.clone()

@@ -82,6 +82,9 @@ impl Runner<'_, '_> {
         if config.resume
             && progress.stopped.is_none()
             && matches!(&result, Err(error) if is_of_folder(error))
+            // A full disk, or another process there, is told of the folder, too, and leaves what was done.
+            && !(matches!(&result, Err(RunError::Output { .. }))
+                && self.folders.has_work(&config.output))
         {
             if let Err(error) = self.folders.clear(&config.output) {
                 return Err(self.give_up(error));
@@ -105,6 +108,7 @@ impl Runner<'_, '_> {
                 | RunError::Adapter(_)
                 | RunError::Setting { .. }
                 | RunError::Settings(_)
+                | RunError::NotPrepared { .. }
                 | RunError::NothingToLearn { .. } => Err(Stopped::Failed(error.to_string())),
                 other => Err(self.give_up(other.into())),
             },

@@ -216,6 +216,8 @@ fn compare(
         for name in names {
             let below = match path {
                 // What it is about, which its settings stand in.
+                "" if name == "seed" => "the seed of the search".to_owned(),
+                "context" if name == "contents" => "the model's or the data's contents".to_owned(),
                 "" | "context" | "run" => name.clone(),
                 path => format!("{path}.{name}"),
             };

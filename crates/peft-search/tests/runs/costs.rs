@@ -72,6 +72,11 @@ fn known_values_are_those_that_files_hold() {
                 ("size", Value::Number(2.0)),
                 ("place", choice("both")),
             ],
+            vec![
+                own.clone(),
+                ("place", choice("attention")),
+                ("layer_0", Value::Flag(false)),
+            ],
         ];
         for (variant, values) in variants.iter().enumerate() {
             let Some(configuration) = configuration(space.space(), values) else {

@@ -18,7 +18,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use peft_run::{
-    Evaluation, Flag, Prepared, RunConfig, RunError, Selector, Sources, duration, objective,
+    Evaluation, Prepared, RunConfig, RunError, Selector, Sources, duration, objective,
     train_prepared,
 };
 use peft_search::{
@@ -57,7 +57,7 @@ pub fn sweep(args: &SweepArgs, offline: bool) -> Result<ExitCode> {
     let selector = selector(&configs)?;
     let threads = args
         .run
-        .threads()
+        .threads()?
         .or(configs.first().and_then(|config| config.threads));
     set_threads(threads)?;
     place.clear(&folder)?;
@@ -353,18 +353,7 @@ impl From<RunError> for Fault {
 impl SweepArgs {
     /// The folder to write, wherever it is said.
     fn output(&self) -> Result<PathBuf> {
-        let flag = |flag: &&Flag| flag.name == "output";
-        let argument = |one: &String| Some(one.strip_prefix("output=")?.to_owned());
-        let found = self.run.arguments.iter().rev().find_map(argument);
-        let found = found.or(self
-            .run
-            .flags
-            .0
-            .iter()
-            .rev()
-            .find(flag)
-            .map(|flag| flag.text.clone()));
-        match (found, &self.run.config) {
+        match (self.run.given("output"), &self.run.config) {
             (Some(folder), _) => Ok(folder.into()),
             (None, Some(file)) => {
                 let sources = Sources {

@@ -16,9 +16,6 @@ pub const USUAL: usize = 3;
 /// Places, by the parts of the blocks that they are in.
 pub const PLACES: [&str; 4] = ["default", "attention", "feed-forward", "both"];
 
-/// The setting of methods that adapt norms beside their targets.
-const NORMS: &str = "norms";
-
 /// The slots after the parts of a block, in the order of attention and feed-forward.
 const SLOTS: [&str; 2] = ["after_attention", "after_feed_forward"];
 
@@ -38,6 +35,8 @@ pub struct Candidate {
     /// Settings by level of size; none where the method has no such size.
     sized: Vec<Option<Map<String, Value>>>,
     places: Vec<Option<Place>>,
+    /// Settings with which it adapts its targets alone.
+    targets_only: Map<String, Value>,
 }
 
 /// Where the adapters of a method go.
@@ -65,11 +64,6 @@ impl Candidate {
         sized[USUAL] = Some(Map::new());
         let method =
             (entry.build)(&(entry.defaults)()).map_err(|error| left_out(error.to_string()))?;
-        if method.counts_need_gradients() {
-            return Err(left_out(
-                "how many values it trains is known only after a look at the data".into(),
-            ));
-        }
         let mut places = Vec::with_capacity(PLACES.len());
         let mut known: Vec<Vec<String>> = Vec::new();
         for level in 0..PLACES.len() {
@@ -94,6 +88,7 @@ impl Candidate {
             entry,
             sized,
             places,
+            targets_only: method.targets_only(),
         };
         candidate.drop_idle_sizes();
         Ok(candidate)
@@ -176,10 +171,8 @@ impl Candidate {
                     inside.filter(|site| site.layer.is_some_and(|at| layers.contains(&at)));
                 let paths = inside.map(|site| site.path.clone()).collect();
                 config.target_modules = TargetModules::List(paths);
-                // Norms are among the paths: those of these layers, where the method by itself takes all.
-                if self.entry.keys.contains(&NORMS) {
-                    config.method_config.insert(NORMS.into(), false.into());
-                }
+                // What it adapts beside them in these layers is among the paths.
+                config.method_config.extend(self.targets_only.clone());
             }
         }
         if rate != 1.0 {
@@ -218,14 +211,16 @@ impl Place {
         let Some(first) = first else {
             return Err("it adapts nothing in the layers of this model".to_owned());
         };
-        // Beside a regular expression, and beside `all-linear`, layers cannot be named.
+        // Beside a regular expression, and beside `all-linear`, layers cannot be named; and what a method adapts beside its
+        // targets is in all layers whichever are.
         let named = of(&Map::new(), vec![first]);
+        let inside = |one: &Footprint| one.sites.iter().all(|site| site.layer == Some(first));
         let footprints = sized.iter().map(|settings| {
             let footprint = of(settings.as_ref()?, Vec::new()).ok()?;
             Some(footprint)
         });
         Ok(Self {
-            names: named.is_ok().then(|| targets.clone()),
+            names: named.is_ok_and(|one| inside(&one)).then(|| targets.clone()),
             footprints: footprints.collect(),
         })
     }

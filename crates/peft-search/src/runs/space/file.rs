@@ -5,10 +5,25 @@ use std::{collections::HashMap, path::Path, sync::Mutex};
 use peft_config::{Document, Kind, Problem};
 use peft_run::{Prepared, RunConfig};
 use serde::Deserialize;
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Number, Value as Json};
 
 use super::{RunSpace, RunsError};
 use crate::{Condition, Configuration, Domain, Parameter, SearchError, Space, Value};
+
+/// Settings that the study has for all of its trials.
+const OF_THE_STUDY: [&str; 11] = [
+    "output",
+    "resume",
+    "overwrite",
+    "threads",
+    "worst_rows",
+    "save_steps",
+    "epochs",
+    "steps",
+    "select_epochs",
+    "eval_steps",
+    "select_metric",
+];
 
 /// What stands before a setting of the method's own.
 const OF_METHOD: &str = "method_config";
@@ -18,7 +33,7 @@ const OF_METHOD: &str = "method_config";
 ///
 /// * `choices`: words or numbers without an order; of a setting that is a list, words such as `query,value`;
 /// * `values`: numbers in an order;
-/// * `low` and `high`, with `log` and `levels`: numbers between;
+/// * `low` and `high`, with `log` and `levels`: whole numbers between where both are written so (`1`, `64`), else any (`1.0`, `64.0`);
 /// * nothing: off or on.
 ///
 /// `when = { method = ["lora"] }` lets it count only where another parameter, which comes earlier, has one of these
@@ -39,8 +54,8 @@ struct Given {
     name: String,
     choices: Option<Vec<Json>>,
     values: Option<Vec<f64>>,
-    low: Option<f64>,
-    high: Option<f64>,
+    low: Option<Number>,
+    high: Option<Number>,
     #[serde(default)]
     log: bool,
     levels: Option<u32>,
@@ -130,7 +145,7 @@ impl Given {
             Json::String(text) => text.clone(),
             other => other.to_string(),
         };
-        match (&self.choices, &self.values, self.low, self.high) {
+        match (&self.choices, &self.values, &self.low, &self.high) {
             (Some(choices), None, None, None) => Ok(Domain::Categorical {
                 choices: choices.iter().map(text).collect(),
             }),
@@ -139,16 +154,18 @@ impl Given {
                 absent: None,
             }),
             (None, None, Some(low), Some(high)) => {
-                let is_whole = |number: f64| number.fract() == 0.0 && number.abs() < 1e9;
-                match self.levels {
-                    None if is_whole(low) && is_whole(high) => Ok(Domain::Integer {
-                        low: low as i64,
-                        high: high as i64,
-                        log: self.log,
-                    }),
-                    levels => Ok(Domain::Real {
+                let whole =
+                    |number: &Number| number.as_i64().filter(|one| one.abs() < 1_000_000_000);
+                let any = |number: &Number| number.as_f64().unwrap_or(f64::NAN);
+                match (whole(low), whole(high), self.levels) {
+                    (Some(low), Some(high), None) => Ok(Domain::Integer {
                         low,
                         high,
+                        log: self.log,
+                    }),
+                    (_, _, levels) => Ok(Domain::Real {
+                        low: any(low),
+                        high: any(high),
                         log: self.log,
                         levels: levels.unwrap_or(1 << 16),
                     }),
@@ -209,7 +226,7 @@ fn expect_setting(name: &str) -> Result<(), RunsError> {
         Some(own) => peft_run::methods::selectable().any(|entry| entry.keys.contains(&own)),
         None => RunConfig::settings().iter().any(|one| one.key == name),
     };
-    if known && !["model", "data", "output", "eval_data", "select_data"].contains(&name) {
+    if known && !Prepared::FIXED.contains(&name) && !OF_THE_STUDY.contains(&name) {
         return Ok(());
     }
     Err(RunsError::setting(
@@ -249,7 +266,10 @@ impl RunSpace for FileSpace {
     ) -> Result<RunConfig, RunsError> {
         self.space.check(configuration)?;
         let mut config = shared.clone();
-        for (name, value) in self.space.values(configuration) {
+        let mut values = self.space.values(configuration);
+        // How a method's own settings are written is known once the method is.
+        values.sort_by_key(|(name, _)| name.starts_with(OF_METHOD));
+        for (name, value) in values {
             let value = match value {
                 Value::Flag(flag) => Json::from(flag),
                 Value::Integer(whole) => Json::from(whole),
@@ -321,5 +341,72 @@ impl RunSpace for FileSpace {
 
     fn starts(&self) -> Vec<Configuration> {
         Vec::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn given(extension: &str, text: &str) -> Given {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(format!("space.{extension}"));
+        std::fs::write(&path, text).unwrap();
+        let read = FileSpace::read(&path).unwrap();
+        serde_json::from_value(read["parameters"][0].clone()).unwrap()
+    }
+
+    #[test]
+    fn bounds_are_whole_where_they_are_written_so() {
+        let toml = |bounds: &str| given("toml", &format!("[[parameters]]\nname = \"x\"\n{bounds}"));
+        let yaml = |bounds: &str| given("yaml", &format!("parameters:\n- name: x\n{bounds}"));
+        for whole in [toml("low = 1\nhigh = 64"), yaml("  low: 1\n  high: 64\n")] {
+            let domain = whole.domain().unwrap();
+            assert!(
+                matches!(
+                    domain,
+                    Domain::Integer {
+                        low: 1,
+                        high: 64,
+                        ..
+                    }
+                ),
+                "{domain:?}"
+            );
+        }
+        for any in [
+            toml("low = 0.0\nhigh = 1.0"),
+            yaml("  low: 0.0\n  high: 1.0\n"),
+        ] {
+            let domain = any.domain().unwrap();
+            assert!(
+                matches!(
+                    domain,
+                    Domain::Real {
+                        low: 0.0,
+                        high: 1.0,
+                        ..
+                    }
+                ),
+                "{domain:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_the_study_has_is_no_parameter() {
+        for name in [
+            "max_length",
+            "seed",
+            "quantize",
+            "epochs",
+            "output",
+            "nothing",
+        ] {
+            assert!(expect_setting(name).is_err(), "{name}");
+        }
+        for name in ["learning_rate", "weight_decay", "method", "method_config.r"] {
+            assert!(expect_setting(name).is_ok(), "{name}");
+        }
     }
 }
