@@ -157,7 +157,7 @@ pub enum RunError {
     },
     /// The run was asked to stop, and did after saving.
     #[error(
-        "interrupted after step {step} of {total}: give the same command with `resume` to go on; \
+        "interrupted after step {step} of {total}: give the same command with `resume` to continue; \
          the adapter so far is in {}", output.join("last").display()
     )]
     Interrupted {
@@ -171,7 +171,7 @@ pub enum RunError {
     /// The run was asked to stop before its own adapters were made, and did after saving.
     #[error(
         "interrupted in the {phase} after step {step} of {total}: give the same command with `resume` to \
-         go on in {}", output.display()
+         continue in {}", output.display()
     )]
     InterruptedBefore {
         /// The phase.

@@ -272,7 +272,7 @@ impl Problem {
         if self.known.is_some() && self.known(configuration)? != recorded {
             return Err(SearchError::Objectives {
                 reason: format!(
-                    "the known values of {:?} are {recorded:?} in the journal, but {:?} now: go on with \
+                    "the known values of {:?} are {recorded:?} in the journal, but {:?} now: continue with \
                      the model and the settings that the study began with",
                     configuration.0,
                     self.known(configuration)?

@@ -75,7 +75,7 @@ impl Study {
             if !differences.is_empty() {
                 return Err(SearchError::Study {
                     reason: format!(
-                        "`{}` holds another one: {}; go on with the settings it was begun with, or choose another \
+                        "`{}` holds another one: {}; continue with the settings it was begun with, or choose another \
                          folder",
                         folder.display(),
                         differences.join("; ")
@@ -132,7 +132,7 @@ impl Study {
                 .is_none_or(|given| *given == *description.reference);
         if !same {
             return Err(SearchError::Study {
-                reason: "its space, objectives or reference are not those that it was begun with: go on with the \
+                reason: "its space, objectives or reference are not those that it was begun with: continue with the \
                          settings it was begun with"
                     .into(),
             });

@@ -101,7 +101,7 @@ pub fn template(model: &Path, opened: &GeneratorModel) -> Result<ChatTemplate> {
         format!(
             "{}: this model has no chat template (chat_template.jinja, or `chat_template` in \
              tokenizer_config.json), so there is no telling how to write a conversation for it; \
-             `peft generate` without --chat goes on with plain text",
+             `peft generate` without --chat continues plain text",
             model.display()
         )
     })

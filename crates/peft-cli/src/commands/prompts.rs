@@ -92,7 +92,7 @@ fn column<'a>(row: &'a Row, file: &str, adapter: Option<&str>) -> Result<&'a str
     match others.as_slice() {
         [one] => Ok(one),
         _ => bail!(
-            "{}: there is no column `prompt` or `text` among `{}`; name the one to go on with: --text-column",
+            "{}: there is no column `prompt` or `text` among `{}`; name the one to continue: --text-column",
             row.location(file),
             names.join("`, `")
         ),

@@ -136,7 +136,7 @@ fn guessed(
                 problem: format!(
                     "a field begins with a quote, and the next line has not {expected} fields"
                 ),
-                fix: "close the quote if the field goes on there, or give every row as many fields as \
+                fix: "close the quote if the field continues there, or give every row as many fields as \
                       the first line has",
             });
         }

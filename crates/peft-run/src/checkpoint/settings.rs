@@ -306,7 +306,7 @@ pub fn compare(before: &RunState, now: &RunState, output: &Path) -> Result<(), R
         Some(rule) => Err(RunError::Output {
             folder: output.to_owned(),
             problem: format!(
-                "its run was begun by a version that {}, and this one would go on to something else",
+                "its run was begun by a version that {}, and this one would come to something else",
                 rule.before
             ),
             fix: "start the run afresh in another `output`".into(),

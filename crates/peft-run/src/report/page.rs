@@ -16,7 +16,7 @@ pub fn page(run: &RunFolder) -> Page {
         RunStatus::Finished => None,
         RunStatus::Running => Some(format!("The run is at work: step {step} of {total}.")),
         RunStatus::Interrupted => Some(format!(
-            "The run was interrupted after step {step} of {total}; `peft train --config {} --resume` goes on with it.",
+            "The run was interrupted after step {step} of {total}; `peft train --config {} --resume` continues it.",
             crate::summary::shell(&run.path.join(crate::config::RECORD).to_string_lossy())
         )),
         RunStatus::BrokeDown(reason) => Some(format!("Training broke down: {reason}")),

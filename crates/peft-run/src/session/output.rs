@@ -216,7 +216,7 @@ impl Start {
                         "it holds an interrupted run, saved after step {} of {}",
                         state.step, state.total_steps
                     ),
-                    "add `resume` to go on with it, choose another `output`, or remove its folder \
+                    "add `resume` to continue it, choose another `output`, or remove its folder \
                      `checkpoint` to start afresh",
                 ),
             },

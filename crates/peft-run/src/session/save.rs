@@ -125,7 +125,7 @@ impl Session<'_> {
         };
         let kept = match self.files.read() {
             Ok(Some(state)) => format!(
-                "; the checkpoint of step {} is whole, and the same command with `resume` goes on from it",
+                "; the checkpoint of step {} is whole, and the same command with `resume` continues from it",
                 state.step
             ),
             _ => String::new(),

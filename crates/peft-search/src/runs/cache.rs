@@ -47,8 +47,7 @@ impl TrialCache {
     /// What a trial came to; none where it was not run, or its file is broken, for it can be run again.
     pub(crate) fn get(&self, digest: &str) -> Option<Cached> {
         let path = self.path(digest);
-        let small = fs::metadata(&path).is_ok_and(|m| m.is_file() && m.len() <= LARGEST);
-        let text = small.then(|| fs::read(&path).ok()).flatten()?;
+        let text = peft_format::bounded::read(&path, "cache of trials", LARGEST).ok()?;
         let cached: Cached = serde_json::from_slice(&text).ok()?;
         let finite = |values: &Vec<f64>| values.iter().all(|value| value.is_finite());
         (finite(&cached.measured) && cached.reports.values().all(finite)).then_some(cached)

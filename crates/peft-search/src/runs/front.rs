@@ -32,6 +32,9 @@ pub struct FrontEntry {
     /// Loss and metrics on the rows that only report, where there are some.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report: Option<Map<String, Value>>,
+    /// A digest of the contents of the model and of all rows that the report is of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report_of: Option<String>,
     /// Its configuration in words.
     pub configuration: String,
     /// Its settings, but for those that all trials share.
@@ -132,27 +135,25 @@ impl Scorer<'_> {
                 .total_cmp(&b.known[0])
                 .then(a.number.cmp(&b.number))
         });
-        let mut with_rows: Option<Prepared> = None;
+        let with_rows = match self.rows {
+            None => None,
+            Some(rows) => Some(Prepared::new(&RunConfig {
+                eval_data: Some(rows.to_owned()),
+                ..self.shared.clone()
+            })?),
+        };
+        let report_of = with_rows.as_ref().map(Prepared::contents);
         let mut entries = Vec::with_capacity(trials.len());
         for trial in trials {
             let config = self.space.settings(self.shared, &trial.configuration)?;
             let adapter = self.adapter(trial, &config, view)?;
-            let known = before.iter().find(|one| one.trial == trial.number);
-            let report = match (self.rows, known.and_then(|one| one.report.clone())) {
+            // What was scored before holds as long as the rows are those.
+            let same = |one: &&FrontEntry| one.trial == trial.number && one.report_of == report_of;
+            let known = before.iter().find(same);
+            let report = match (&with_rows, known.and_then(|one| one.report.clone())) {
                 (None, _) => None,
                 (Some(_), Some(known)) => Some(known),
-                (Some(rows), None) => {
-                    if with_rows.is_none() {
-                        with_rows = Some(Prepared::new(&RunConfig {
-                            eval_data: Some(rows.to_owned()),
-                            ..self.shared.clone()
-                        })?);
-                    }
-                    let Some(all) = &with_rows else {
-                        continue;
-                    };
-                    all.report(&adapter)?.as_ref().map(figures)
-                }
+                (Some(all), None) => all.report(&adapter)?.as_ref().map(figures),
             };
             let selection = match &trial.outcome {
                 Some(Outcome::Complete { measured }) => measured[0],
@@ -163,6 +164,7 @@ impl Scorer<'_> {
                 values: trial.known[0],
                 selection,
                 report,
+                report_of: report_of.clone(),
                 configuration: words(problem.space(), &trial.configuration),
                 settings: own_settings(&config, self.shared),
                 adapter: adapter

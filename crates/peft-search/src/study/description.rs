@@ -117,7 +117,7 @@ impl Description {
         let refuse = |reason: String| Err(SearchError::Study { reason });
         if self.version != VERSION {
             return refuse(format!(
-                "it has form {}, this version reads form {VERSION}: go on with the version that began it",
+                "it has form {}, this version reads form {VERSION}: continue with the version that began it",
                 self.version
             ));
         }

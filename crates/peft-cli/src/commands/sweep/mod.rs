@@ -92,7 +92,7 @@ pub fn sweep(args: &SweepArgs, offline: bool) -> Result<ExitCode> {
             format!("{why}: the sweep stopped")
         });
         bail!(
-            "{why} after {} of {} runs; `peft sweep --output {} --resume` goes on",
+            "{why} after {} of {} runs; `peft sweep --output {} --resume` continues",
             ended(&study),
             grid.len(),
             folder.display()
@@ -147,7 +147,7 @@ fn resumed(args: &SweepArgs, folder: &Path) -> Result<Given> {
         let now = given(args)?;
         ensure!(
             now.context() == before.context(),
-            "--output {shown}: it holds a sweep of other settings; `peft sweep --output {shown} --resume` goes on with \
+            "--output {shown}: it holds a sweep of other settings; `peft sweep --output {shown} --resume` continues \
              that one, or choose another folder"
         );
         return Ok(now);

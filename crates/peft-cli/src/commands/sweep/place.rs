@@ -63,7 +63,7 @@ impl Place {
         let all = study.description().budget.trials.unwrap_or(u64::MAX);
         ensure!(
             ended >= all,
-            "--output {shown}: it holds a sweep of which {ended} of {all} runs are done; add --resume to go on with \
+            "--output {shown}: it holds a sweep of which {ended} of {all} runs are done; add --resume to continue \
              it, or choose another folder"
         );
         ensure!(

@@ -379,7 +379,7 @@ impl<'a> Results<'a> {
             subtitle: folder.display().to_string(),
             warning: (done < self.grid.len()).then(|| {
                 format!(
-                    "{done} of {} runs have ended; `peft sweep --output {} --resume` goes on.",
+                    "{done} of {} runs have ended; `peft sweep --output {} --resume` continues.",
                     self.grid.len(),
                     folder.display()
                 )

@@ -152,7 +152,7 @@ fn answers(place: &Place, adapted: &Adapted, template: &ChatTemplate) -> Result<
 fn expect_going(place: &Place) -> Result<()> {
     ensure!(
         !place.stop.load(Ordering::SeqCst),
-        "interrupted; the same command with --resume goes on"
+        "interrupted; the same command with --resume continues"
     );
     Ok(())
 }
