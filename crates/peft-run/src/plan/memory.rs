@@ -4,7 +4,8 @@
 //! of it; the backward pass of the largest batch; an evaluation. What the
 //! blocks keep follows from which of their products carry adapters; a handful of constants were
 //! fitted to measured peaks of encoders. `cargo xtask plan-check` holds estimates against measurements, of decoders and
-//! Mamba, too (`docs/runs/plan-memory.md`).
+//! Mamba, too (`docs/runs/plan-memory.md`). The score matrices of MPNet and DeBERTa, which grow with the square of the
+//! length, are not counted: of batches with long rows the estimates are too low there.
 
 use serde::Serialize;
 
