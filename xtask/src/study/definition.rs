@@ -79,6 +79,7 @@ pub struct Training {
     pub batch_size: u32,
     /// Where there are no samples, which have their own.
     pub epochs: Option<u32>,
+    /// Where an arm has none of its own.
     pub head_learning_rate: f64,
     pub schedule: String,
     /// Share of the steps that warm up.
@@ -100,6 +101,9 @@ pub struct Arm {
     /// Rates of the sweep, the default among them.
     #[serde(default)]
     pub learning_rates: Vec<f64>,
+    /// Learning rate of the head, instead of the study's.
+    #[serde(default)]
+    pub head_learning_rate: Option<f64>,
     /// The model is made so many times as wide, its function unchanged.
     #[serde(default = "once")]
     pub widen: usize,
@@ -211,7 +215,7 @@ impl Study {
                     arm.name
                 );
             }
-            for rate in self.rates_of(arm) {
+            for rate in self.rates_of(arm).into_iter().chain(arm.head_learning_rate) {
                 ensure!(
                     rate > 0.0 && rate.is_finite(),
                     "arm {}: {rate} is no learning rate",

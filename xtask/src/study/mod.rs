@@ -142,7 +142,9 @@ fn tools(arguments: &Arguments, study: &Study, docs: PathBuf) -> Result<Tools> {
     };
     let data = match (&arguments.data, idle) {
         (Some(path), _) => path.clone(),
-        (None, false) => fetch::everything()?,
+        (None, false) => fetch::of_folders(|folder| {
+            [&study.model, &study.data].iter().any(|one| *one == folder)
+        })?,
         (None, true) => workspace::cache()?,
     };
     let work = match &arguments.work {

@@ -94,7 +94,7 @@ fn train(run: &Run, tools: &Tools, folder: &Path) -> Result<Outcome> {
         engine: run.arm.engine.name().to_owned(),
         seed: run.seed,
         learning_rate: run.learning_rate,
-        head_learning_rate: run.study.training.head_learning_rate,
+        head_learning_rate: run.head_learning_rate(),
         trainable_parameters: metrics.trainable_parameters,
         head_parameters: metrics.head_parameters,
         adapter_bytes: adapter_bytes.with_context(|| format!("no {}", weights.display()))?,

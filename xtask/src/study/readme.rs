@@ -92,7 +92,7 @@ fn protocol(text: &mut String, study: &Study) {
     let _ = write!(
         text,
         "## Protocol\n\n- Data `{}`, {size}; the report split chooses nothing.\n- Model `{}`, at most \
-         {} tokens, batches of {}, {length}, seeds {}, {} threads.\n- AdamW, head at {:e}, weight \
+         {} tokens, batches of {}, {length}, seeds {}, {} threads.\n- AdamW, head at {}, weight \
          decay {}, {} schedule, warm-up over {} of the steps, gradient norm at most {}; {rates}.\n- \
          Settings in full: [study.toml](study.toml); raw results: [runs](runs).\n",
         study.data,
@@ -101,12 +101,32 @@ fn protocol(text: &mut String, study: &Study) {
         training.batch_size,
         seeds.join(", "),
         training.threads,
-        training.head_learning_rate,
+        heads(study),
         training.weight_decay,
         training.schedule,
         training.warmup,
         training.clip,
     );
+}
+
+/// The rates of the head: the study's, and those of arms with their own.
+fn heads(study: &Study) -> String {
+    let mut rates: Vec<f64> = Vec::new();
+    for arm in &study.arms {
+        let rate = arm
+            .head_learning_rate
+            .unwrap_or(study.training.head_learning_rate);
+        if !rates.contains(&rate) {
+            rates.push(rate);
+        }
+    }
+    match rates.as_slice() {
+        [one] => format!("{one:e}"),
+        _ => {
+            let rates: Vec<String> = rates.iter().map(|rate| format!("{rate:e}")).collect();
+            format!("{} (by arm)", rates.join(", "))
+        }
+    }
 }
 
 fn table(text: &mut String, study: &Study, arms: &[ArmSummary]) {

@@ -23,6 +23,12 @@ impl Run<'_> {
         folder(&self.arm.name, self.learning_rate, self.seed)
     }
 
+    /// Learning rate of the head.
+    pub fn head_learning_rate(&self) -> f64 {
+        let own = self.arm.head_learning_rate;
+        own.unwrap_or(self.study.training.head_learning_rate)
+    }
+
     /// File name of the rows that are fitted.
     pub fn fit(&self) -> String {
         match &self.arm.drawn {
@@ -54,7 +60,7 @@ impl Run<'_> {
             Engine::HfPeft => ("lr", "head-lr"),
         };
         flags.insert(rate.to_owned(), self.learning_rate.to_string());
-        flags.insert(head.to_owned(), training.head_learning_rate.to_string());
+        flags.insert(head.to_owned(), self.head_learning_rate().to_string());
         if let Some(sample) = sample {
             let every = sample.select_epochs.to_string();
             flags.insert("select-epochs".to_owned(), every);
