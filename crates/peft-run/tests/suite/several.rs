@@ -144,7 +144,12 @@ fn parts_keep_how_they_start_and_what_follows_from_the_model() {
     let saved: Value = serde_json::from_str(&text).unwrap();
     // Without them the factors of a feed-forward layer would be on what it gives.
     let inner = &saved["parts"][0]["feedforward_modules"];
-    assert_eq!(inner, &json!(["intermediate.dense"]), "{saved}");
+    assert_eq!(inner, &json!(r".*\.layer\.\d+\.output\.dense"), "{saved}");
+    // Layers cannot stand beside such a pattern, so those that are named are listed.
+    let listed = &saved["parts"][0]["target_modules"];
+    let of_layer = |name: &str| format!("bert.encoder.layer.1.{name}");
+    let names = ["attention.self.key", "attention.self.value", "output.dense"];
+    assert_eq!(listed, &json!(names.map(of_layer)), "{saved}");
     let opened = open(&OpenOptions {
         model: &model,
         adapter: Some(&output),
