@@ -92,7 +92,7 @@ fn protocol(text: &mut String, study: &Study) {
     let _ = write!(
         text,
         "## Protocol\n\n- Data `{}`, {size}; the report split chooses nothing.\n- Model `{}`, at most \
-         {} tokens, batches of {}, {length}, seeds {}, {} threads.\n- AdamW, head at {}, weight \
+         {} tokens, batches of {}, {length}, seeds {}, {} {}.\n- AdamW, head at {}, weight \
          decay {}, {} schedule, warm-up over {} of the steps, gradient norm at most {}; {rates}.\n- \
          Settings in full: [study.toml](study.toml); raw results: [runs](runs).\n",
         study.data,
@@ -101,6 +101,11 @@ fn protocol(text: &mut String, study: &Study) {
         training.batch_size,
         seeds.join(", "),
         training.threads,
+        if training.threads == 1 {
+            "thread"
+        } else {
+            "threads"
+        },
         heads(study),
         training.weight_decay,
         training.schedule,

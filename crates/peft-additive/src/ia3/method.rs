@@ -93,20 +93,18 @@ impl Method for Ia3Method {
         Map::from_iter([(FEED_FORWARD.to_owned(), modules)])
     }
 
-    /// None, but a list or pattern of feed-forward modules that nothing answers to is refused: their factors would silently be
-    /// on what they give.
-    fn also_adapts(&self, sites: &[Site]) -> Result<Vec<String>, AdapterError> {
+    /// A list or pattern of feed-forward modules that nothing answers to is refused: their factors would silently be on what
+    /// they give.
+    fn fits(&self, sites: &[Site]) -> Result<(), AdapterError> {
         let named = match &self.config.feedforward_modules {
-            None => return Ok(Vec::new()),
-            Some(FeedForwardModules::Endings(endings)) if endings.is_empty() => {
-                return Ok(Vec::new());
-            }
+            None => return Ok(()),
+            Some(FeedForwardModules::Endings(endings)) if endings.is_empty() => return Ok(()),
             Some(FeedForwardModules::Endings(endings)) => endings.join("`, `"),
             Some(FeedForwardModules::Pattern(pattern)) => pattern.clone(),
         };
         for site in sites.iter().filter(|site| site.kind.is_linear()) {
             if self.config.is_feed_forward(&site.path)? {
-                return Ok(Vec::new());
+                return Ok(());
             }
         }
         Err(AdapterError::Config {

@@ -28,10 +28,6 @@ const USUAL: &[&str] = &[
     "batch-size",
     "learning-rate",
     "max-length",
-    "early-stopping",
-    "quantize",
-    "device",
-    "config",
     "resume",
     "help",
     "help-all",
@@ -51,6 +47,21 @@ const SHORTER: &[(&str, &str, &str)] = &[
     ),
     ("eval-data", "FILE", "Labelled rows for a final report only"),
     (
+        "task",
+        "TASK",
+        "classify [default], regress, multi-label, token-classify, causal-lm",
+    ),
+    (
+        "method",
+        "METHOD",
+        "Fine-tuning method, one of those below [default: lora]",
+    ),
+    (
+        "resume",
+        "",
+        "Continue the interrupted work in --output, to the same bits",
+    ),
+    (
         "rank",
         "N",
         "Rank of low-rank methods [default: the method's]",
@@ -58,7 +69,7 @@ const SHORTER: &[(&str, &str, &str)] = &[
     (
         "target-modules",
         "WHICH",
-        "Names, a regular expression or all-linear [default: queries and values]",
+        "Modules: names, a regular expression or all-linear",
     ),
     ("epochs", "N", "Passes over the data [default: 3]"),
     ("batch-size", "N", "Rows per batch [default: 32]"),
@@ -71,16 +82,6 @@ const SHORTER: &[(&str, &str, &str)] = &[
         "max-length",
         "N",
         "Longest sequence in tokens [default: 128]",
-    ),
-    (
-        "early-stopping",
-        "N",
-        "Stop after N evaluations in a row without improvement",
-    ),
-    (
-        "quantize",
-        "TYPE",
-        "Quantise the frozen layers to nf4, int8 or int4 (QLoRA)",
     ),
     (
         "device",
@@ -126,11 +127,8 @@ const SHORT: &[Short] = &[
         flags: USUAL,
         examples: "\
 Examples:
-  peft train --model MODEL --data reviews.csv --output out
-  peft train --model MODEL --data reviews.csv --method dora --rank 16 --epochs 5 --output out
-  peft train --model LLM --data chats.jsonl --task causal-lm --quantize nf4 --output out
-  peft train --output out --resume
-`peft plan` with the same flags estimates memory and time; `peft data preview` shows how your rows are read.",
+  peft train --model MODEL --data reviews.csv --method dora --rank 16 --output out
+  peft train --model LLM --data chats.jsonl --task causal-lm --quantize nf4 --output out",
     },
     Short {
         verb: "sweep",
@@ -168,17 +166,28 @@ fn shorten(verb: Command, short: &Short) -> Command {
             let arg = arg.help_heading(None::<&str>).display_order(place);
             let flag = arg.get_long().unwrap_or_default();
             match SHORTER.iter().find(|(name, ..)| *name == flag) {
-                Some((_, value, text)) => arg
-                    .value_name(*value)
-                    .help(*text)
-                    .hide_possible_values(true)
-                    .hide_default_value(true),
+                Some((_, value, text)) => {
+                    let arg = match value.is_empty() {
+                        true => arg,
+                        false => arg.value_name(*value),
+                    };
+                    arg.help(*text)
+                        .hide_possible_values(true)
+                        .hide_default_value(true)
+                }
                 None => arg,
             }
         }
         None => arg.hide(true),
     })
-    .after_help(short.examples)
+    .after_help(format!("{}\nMethods: {}", short.examples, methods()))
+}
+
+fn methods() -> String {
+    let names: Vec<&str> = peft_run::methods::selectable()
+        .map(|entry| entry.name)
+        .collect();
+    names.join(", ")
 }
 
 /// Everything about a verb, as its `--help-all` shows it.

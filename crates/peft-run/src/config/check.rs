@@ -51,7 +51,7 @@ impl RunConfig {
         }
         let rates = [
             ("learning_rate", self.learning_rate.unwrap_or(1.0)),
-            ("head_learning_rate", self.head_learning_rate),
+            ("head_learning_rate", self.head_learning_rate.unwrap_or(1.0)),
         ];
         for (key, rate) in rates {
             if !rate.is_finite() || rate <= 0.0 {

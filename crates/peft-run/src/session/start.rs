@@ -30,6 +30,7 @@ use crate::{
     objective::trained_objective,
     plan::machine,
     release_freed_memory, report,
+    run::head_rate,
 };
 
 /// What a run trains, or what that depends on.
@@ -104,6 +105,8 @@ impl<'a> Session<'a> {
         resolved.device = choice;
         resolved.max_length = max_length;
         resolved.learning_rate = Some(rate);
+        let head_rate = head_rate(data.task.task, data.task.labels.len());
+        resolved.head_learning_rate = Some(config.head_learning_rate.unwrap_or(head_rate));
         let config = resolved;
         let (names, head) = (model.description().names(), data.task.head());
         let (objective, class_weights) = trained_objective(&config, &data.task, &data.fit)?;

@@ -133,7 +133,7 @@ fn training_continues_from_an_adapter() {
     config.adapter = Some(first.clone());
     config.steps = Some(2);
     config.learning_rate = Some(1e-6);
-    config.head_learning_rate = 1e-6;
+    config.head_learning_rate = Some(1e-6);
     let report = train(&config, &mut ()).unwrap();
     // Had it started afresh, two steps at this rate would have learned nothing.
     assert!(report.selection.metrics["accuracy"] >= 0.9, "{report:?}");
@@ -244,6 +244,33 @@ fn layers_without_targets_restrict_the_default_targets() {
 }
 
 #[test]
+fn the_rate_of_a_head_depends_on_the_number_of_classes() {
+    let (dir, model, data) = workspace();
+    let many = dir.path().join("many.csv");
+    let rows = (0..24).map(|i| format!("good word{i},class {}\n", i % 3));
+    let text = format!("text,label\n{}", rows.collect::<String>());
+    std::fs::write(&many, text).unwrap();
+    for (data, given, told) in [
+        (&data, None, "2e-3"),
+        (&many, None, "2e-2"),
+        (&many, Some(5e-3), "5e-3"),
+    ] {
+        let output = dir.path().join("out");
+        let mut config = config(&model, data, &output);
+        config.head_learning_rate = given;
+        (config.steps, config.overwrite) = (Some(1), true);
+        train(&config, &mut ()).unwrap();
+        let record = std::fs::read_to_string(output.join("run.toml")).unwrap();
+        let line = record
+            .lines()
+            .find(|line| line.starts_with("head_learning_rate = "))
+            .unwrap();
+        let rate: f64 = line.rsplit(' ').next().unwrap().parse().unwrap();
+        assert_eq!(rate, told.parse::<f64>().unwrap(), "{line}");
+    }
+}
+
+#[test]
 fn an_interrupted_run_saves_what_it_has() {
     struct StopAt(u64);
     impl Progress for StopAt {
@@ -298,7 +325,10 @@ fn mistakes_are_errors_that_say_what_to_do() {
     std::fs::write(&one, "text,label\ngood,praise\nword9,praise\n").unwrap();
     fails(&|c| c.data = one.clone(), "one");
     // A rate that breaks training down is named, not saved.
-    fails(&|c| (c.head_learning_rate, c.clip) = (1e38, 0.0), "finite");
+    fails(
+        &|c| (c.head_learning_rate, c.clip) = (Some(1e38), 0.0),
+        "finite",
+    );
 }
 
 #[test]

@@ -71,7 +71,7 @@ fn a_run_may_select_by_steps_and_stop_early() {
         config.eval_data = Some(data.clone());
         // So large a rate that the loss soon rises again.
         config.learning_rate = Some(0.1);
-        config.head_learning_rate = 0.1;
+        config.head_learning_rate = Some(0.1);
         config
     };
     let whole = settings("whole");
@@ -130,7 +130,7 @@ fn rare_classes_may_weigh_more_and_one_answer_for_all_is_told() {
     let go = |name: &str, weights: Option<&str>| {
         let mut config = config(&model, &data, &dir.path().join(name));
         config.steps = Some(1);
-        config.head_learning_rate = 0.5;
+        config.head_learning_rate = Some(0.5);
         config.select_data = Some(data.clone());
         config.class_weights = weights.map(|text| text.to_owned().into());
         let mut stop = Stop::default();

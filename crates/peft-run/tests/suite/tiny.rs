@@ -20,7 +20,7 @@ pub fn config(model: &Path, data: &Path, output: &Path) -> RunConfig {
     config.epochs = 4.0;
     config.batch_size = 16;
     config.learning_rate = Some(1e-2);
-    config.head_learning_rate = 1e-2;
+    config.head_learning_rate = Some(1e-2);
     config.max_length = 24;
     config
 }

@@ -37,7 +37,7 @@ impl Work {
             epochs: 2.0,
             batch_size: 16,
             max_length: 24,
-            head_learning_rate: 1e-2,
+            head_learning_rate: Some(1e-2),
             ..RunConfig::new(&model, &data, Task::Classify, "lora", &output)
         }
     }

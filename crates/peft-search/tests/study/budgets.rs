@@ -127,5 +127,8 @@ fn a_study_can_be_prolonged_and_nothing_else() {
         ..description(6)
     };
     let error = begin(folder.path(), other).err().unwrap().to_string();
-    assert!(error.contains("the seed of the search was 5, is 6"), "{error}");
+    assert!(
+        error.contains("the seed of the search was 5, is 6"),
+        "{error}"
+    );
 }

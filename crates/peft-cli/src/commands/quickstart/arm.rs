@@ -63,7 +63,7 @@ impl Arm {
         config.epochs = EPOCHS;
         config.steps = job.steps;
         config.max_length = MAX_LENGTH;
-        config.head_learning_rate = self.head_learning_rate;
+        config.head_learning_rate = Some(self.head_learning_rate);
         config.seed = job.seed;
         config.device = job.device;
         // The arm that was interrupted goes on; one that was not reached yet starts.
