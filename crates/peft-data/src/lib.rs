@@ -36,6 +36,7 @@ mod store;
 mod stream;
 mod targets;
 mod task;
+mod threads;
 mod tokenizer;
 mod words;
 

@@ -11,7 +11,8 @@ use crate::error::{DataError, Location};
 use crate::load::LoadOptions;
 use crate::reader::RowReader;
 use crate::report::{LengthCounts, LoadReport};
-use crate::tokenizer::{TextTokenizer, on_all_cores};
+use crate::threads::on_all_cores;
+use crate::tokenizer::TextTokenizer;
 
 /// Examples tokenized at a time.
 const CHUNK_EXAMPLES: usize = 1024;

@@ -2,6 +2,7 @@
 
 mod assemble;
 mod decode;
+mod fast;
 mod files;
 mod guard;
 mod sentencepiece;
@@ -13,8 +14,10 @@ mod tests;
 mod truncate;
 
 use crate::error::{DataError, Location, shorten};
+use crate::threads::on_all_cores;
 use assemble::Assembled;
 pub use decode::DecodeStream;
+use fast::Fast;
 pub(crate) use files::read;
 use files::{Config, REDOWNLOAD, bad};
 use guard::guarded;
@@ -47,6 +50,8 @@ pub struct Encoded {
 /// batches here have no padding.
 pub struct TextTokenizer {
     inner: Tokenizer,
+    /// The way around the library, where there is one.
+    fast: Option<Fast>,
     direction: TruncationDirection,
     /// Special tokens added to a text, and to a pair.
     special: [usize; 2],
@@ -169,6 +174,7 @@ impl TextTokenizer {
             _ => TruncationDirection::Right,
         };
         Ok(Self {
+            fast: Fast::of(&inner),
             inner,
             direction,
             special,
@@ -358,11 +364,19 @@ impl TextTokenizer {
     }
 
     fn encode_part(&self, text: &str) -> Result<Encoding, DataError> {
-        let encoded = guarded(|| self.inner.encode_fast(text, false));
+        let encoded = guarded(|| match self.fast_ids(text) {
+            Some(ids) => self.inner.post_process(placeless(ids), None, false),
+            None => self.inner.encode_fast(text, false),
+        });
         encoded.map_err(|problem| DataError::Encode {
             text: shorten(text),
             problem,
         })
+    }
+
+    /// Ids before post-processing; `None` for what only the library can do.
+    fn fast_ids(&self, text: &str) -> Option<Vec<u32>> {
+        self.fast.as_ref()?.ids(&self.inner, text)
     }
 
     fn cut(&self, encoding: &mut Encoding, keep: usize) {
@@ -372,6 +386,14 @@ impl TextTokenizer {
     }
 }
 
+/// What the library's `encode_fast` makes of ids.
+fn placeless(ids: Vec<u32>) -> Encoding {
+    let tokens = ids
+        .into_iter()
+        .map(|id| (id, String::new(), (0, 0), None, 0));
+    tokens.collect()
+}
+
 /// Whether words come without the blanks by which byte-level vocabularies tell them.
 fn lacks_blanks(pre_tokenizer: &PreTokenizerWrapper) -> bool {
     match pre_tokenizer {
@@ -379,34 +401,4 @@ fn lacks_blanks(pre_tokenizer: &PreTokenizerWrapper) -> bool {
         PreTokenizerWrapper::Sequence(all) => all.as_ref().iter().any(lacks_blanks),
         _ => false,
     }
-}
-
-/// Maps items in order on all cores; fewer than `from` of them on the calling thread.
-pub(crate) fn on_all_cores<T: Sync, U: Send>(
-    items: &[T],
-    from: usize,
-    map: impl Fn(&T) -> Result<U, DataError> + Sync,
-) -> Result<Vec<U>, DataError> {
-    let run = |part: &[T]| -> Result<Vec<U>, DataError> { part.iter().map(&map).collect() };
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    if threads == 1 || items.len() < from.max(1) {
-        return run(items);
-    }
-    let run = &run;
-    let parts = std::thread::scope(|scope| {
-        let running: Vec<_> = items
-            .chunks(items.len().div_ceil(threads))
-            .map(|part| scope.spawn(move || run(part)))
-            .collect();
-        running
-            .into_iter()
-            .map(|handle| handle.join())
-            .collect::<Vec<_>>()
-    });
-    let mut all = Vec::with_capacity(items.len());
-    for part in parts {
-        // A panic of the tokenizer library is passed on as it is.
-        all.extend(part.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
-    }
-    Ok(all)
 }

@@ -1,7 +1,7 @@
 //! Tokens together with their places in the text.
 
-use super::TextTokenizer;
 use super::guard::guarded;
+use super::{TextTokenizer, placeless};
 use crate::error::{DataError, shorten};
 use std::ops::Range;
 
@@ -20,13 +20,18 @@ impl TextTokenizer {
     /// # Errors
     /// [`DataError::Encode`] if the tokenizer fails.
     pub fn encode_whole(&self, text: &str, special: bool) -> Result<Vec<u32>, DataError> {
-        let encoding = guarded(|| self.inner.encode_fast(text, special));
-        encoding
-            .map(|encoding| encoding.get_ids().to_vec())
-            .map_err(|problem| DataError::Encode {
-                text: shorten(text),
-                problem,
-            })
+        let ids = guarded(|| {
+            let encoding = match self.fast_ids(text) {
+                Some(ids) if self.inner.get_post_processor().is_none() => return Ok(ids),
+                Some(ids) => self.inner.post_process(placeless(ids), None, special),
+                None => self.inner.encode_fast(text, special),
+            };
+            encoding.map(|encoding| encoding.get_ids().to_vec())
+        });
+        ids.map_err(|problem| DataError::Encode {
+            text: shorten(text),
+            problem,
+        })
     }
 
     /// As [`TextTokenizer::encode_whole`], with places.
