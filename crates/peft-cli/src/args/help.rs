@@ -166,15 +166,13 @@ fn shorten(verb: Command, short: &Short) -> Command {
             let arg = arg.help_heading(None::<&str>).display_order(place);
             let flag = arg.get_long().unwrap_or_default();
             match SHORTER.iter().find(|(name, ..)| *name == flag) {
-                Some((_, value, text)) => {
-                    let arg = match value.is_empty() {
-                        true => arg,
-                        false => arg.value_name(*value),
-                    };
-                    arg.help(*text)
-                        .hide_possible_values(true)
-                        .hide_default_value(true)
-                }
+                // What takes no value is only told otherwise.
+                Some((_, "", text)) => arg.help(*text),
+                Some((_, value, text)) => arg
+                    .value_name(*value)
+                    .help(*text)
+                    .hide_possible_values(true)
+                    .hide_default_value(true),
                 None => arg,
             }
         }
