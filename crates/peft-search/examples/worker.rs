@@ -1,18 +1,18 @@
-//! A worker of a study in a folder, on SynthPEFT's learning curves: `worker FOLDER TRIALS [WAIT]`, with so many
-//! milliseconds an epoch. As many of them as you like, in one folder; kill them as you like.
+//! A worker of a study on SynthPEFT's learning curves: `worker PLACE TRIALS [WAIT]`, with so many milliseconds an epoch.
+//! The place is a folder or, with the feature `postgres`, the URL of a database. As many of them as you like, at one
+//! place; kill them as you like.
 
-use std::path::Path;
 use std::time::Duration;
 
 use peft_search::problems::SynthPeft;
-use peft_search::study::{Assignment, Budget, Description, Stopped, Study, Watch};
+use peft_search::study::{Assignment, Budget, Description, Place, Stopped, Watch};
 use peft_search::{Asha, Bayes, Scale, SearchError, Settings};
 
 const EPOCHS: u32 = 9;
 
 fn main() -> Result<(), SearchError> {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let folder = words.first().map_or("study", String::as_str);
+    let place: Place = words.first().map_or("study", String::as_str).parse()?;
     let number = |index: usize| words.get(index).and_then(|word| word.parse().ok());
     let (trials, wait) = (number(1).unwrap_or(30), number(2).unwrap_or(20));
     let problem = SynthPeft::SPACE.problem(Scale::Log10, [40.0, SynthPeft::ACCURACY])?;
@@ -34,7 +34,7 @@ fn main() -> Result<(), SearchError> {
         },
         ..Description::new("SynthPEFT", &problem, Settings::Bayes(bayes), 1)?
     };
-    let mut study = Study::begin(Path::new(folder), description, problem)?;
+    let mut study = place.begin(description, problem)?;
     let mut train = |assignment: &Assignment, watch: &mut Watch<'_>| -> Result<Vec<f64>, Stopped> {
         let mut accuracy = 0.0;
         for epoch in 1..=EPOCHS {

@@ -71,6 +71,16 @@ pub enum SearchError {
         /// What the system said.
         reason: String,
     },
+    /// The database that keeps a study cannot be reached, or refuses.
+    #[error("`{place}`: cannot {action}: {reason}")]
+    Database {
+        /// Where it is and the study's name in it, without a password.
+        place: String,
+        /// What was tried.
+        action: &'static str,
+        /// What the server or the system said, and what to do.
+        reason: String,
+    },
     /// A line of a journal, or a study's description, is not what a study writes.
     #[error("`{path}`, line {line}: {reason}")]
     Journal {

@@ -1,18 +1,24 @@
 //! A study: a search that outlives its process, and that several workers share.
 //!
 //! * [`Description`]: what it was begun with. [`Entry`]: a line of its journal, which is all of its state.
-//! * [`Store`]: where the journal is kept, alone for one at a time; [`FolderStore`] keeps it in a folder.
+//! * [`Store`]: where the journal is kept, alone for one at a time: [`FolderStore`] keeps it in a folder, and, with the
+//!   feature `postgres`, `PostgresStore` in a database. A [`Place`] is either, as a user writes it.
 //! * [`Study`]: ask, report, tell. A worker killed at any point leaves a journal from which the next one goes on: the
 //!   same proposals in the same order, so that with one worker and a deterministic objective the run is the same. The
 //!   trials of lost workers are given to others; each has exactly one result.
 //! * [`Study::work`]: the loop of a worker around an [`Evaluate`].
 
 mod assignment;
+mod beat;
 mod budget;
 mod description;
 mod folder;
 mod journal;
 mod ledger;
+mod names;
+mod place;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod report;
 mod status;
 mod store;
@@ -26,9 +32,12 @@ pub use description::{DESCRIPTION, Description};
 pub use folder::{FolderStore, JOURNAL};
 pub use journal::{Entry, Lease, Record};
 pub use ledger::Timing;
+pub use place::Place;
+#[cfg(feature = "postgres")]
+pub use postgres::{Address, PostgresStore};
 pub use report::{Columns, words};
 pub use status::{Bound, Running, Status};
-pub use store::{Change, Presence, Store};
+pub use store::{Change, Describe, Made, Presence, Store};
 pub use work::{Evaluate, Stopped, Watch, Worked};
 
 use self::ledger::Ledger;
@@ -44,6 +53,19 @@ pub struct Study {
     /// Whether the ledger holds what the store does not: everything is read again then.
     stale: bool,
 }
+
+/// The description of a study that must be there.
+fn described(store: &mut dyn Store) -> Result<Description, SearchError> {
+    store.description()?.ok_or_else(|| SearchError::Study {
+        reason: format!(
+            "there is none at `{}`: look at the name, or begin one there",
+            store.place()
+        ),
+    })
+}
+
+/// How often a change is made again that others overtook while the way to the store was lost.
+const AGAIN: usize = 8;
 
 /// Seconds since 1970.
 fn now() -> f64 {
@@ -64,31 +86,39 @@ impl Study {
         problem: Problem,
     ) -> Result<Self, SearchError> {
         description.check()?;
-        let mut store = FolderStore::new(folder)?;
-        store.alone(&mut |_, _| {
-            if !folder.join(DESCRIPTION).exists() {
-                description.write(folder)?;
-                return Ok(Vec::new());
-            }
-            let there = Description::read(folder)?;
+        let store = FolderStore::new(folder)?;
+        Self::begin_in(Box::new(store), description, problem)
+    }
+
+    /// As [`begin`](Self::begin), in any store.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`begin`](Self::begin), and the store's.
+    pub fn begin_in(
+        mut store: Box<dyn Store>,
+        description: Description,
+        problem: Problem,
+    ) -> Result<Self, SearchError> {
+        description.check()?;
+        let place = store.place();
+        store.describe(&mut |there| {
+            let Some(there) = there else {
+                return Ok(Some(description.clone()));
+            };
             let differences = there.differences(&description);
             if !differences.is_empty() {
                 return Err(SearchError::Study {
                     reason: format!(
-                        "`{}` holds another one: {}; continue with the settings it was begun with, or choose another \
-                         folder",
-                        folder.display(),
+                        "`{place}` holds another one: {}; continue with the settings it was begun with, or choose another \
+                         place",
                         differences.join("; ")
                     ),
                 });
             }
-            if there.budget != description.budget {
-                description.write(folder)?;
-            }
-            Ok(Vec::new())
+            Ok((there.budget != description.budget).then(|| description.clone()))
         })?;
-        store.rewind();
-        Self::new(description, problem, Box::new(store))
+        Self::new(description, problem, store)
     }
 
     /// A study that is there, with the function of its known objectives: what a worker opens.
@@ -101,6 +131,16 @@ impl Study {
         Self::new(description, problem, Box::new(FolderStore::new(folder)?))
     }
 
+    /// As [`open`](Self::open), in any store.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](Self::open), and the store's.
+    pub fn open_in(mut store: Box<dyn Store>, problem: Problem) -> Result<Self, SearchError> {
+        let description = described(&mut *store)?;
+        Self::new(description, problem, store)
+    }
+
     /// A study that is there, to look at: known values are those of the journal, and nothing new can be proposed where
     /// there are known objectives.
     ///
@@ -108,9 +148,19 @@ impl Study {
     ///
     /// Those of [`open`](Self::open).
     pub fn look(folder: &Path) -> Result<Self, SearchError> {
-        let description = Description::read(folder)?;
+        let problem = Description::read(folder)?.problem()?;
+        Self::open(folder, problem)
+    }
+
+    /// As [`look`](Self::look), in any store.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`look`](Self::look), and the store's.
+    pub fn look_in(mut store: Box<dyn Store>) -> Result<Self, SearchError> {
+        let description = described(&mut *store)?;
         let problem = description.problem()?;
-        Self::new(description, problem, Box::new(FolderStore::new(folder)?))
+        Self::new(description, problem, store)
     }
 
     /// A study in any store.
@@ -215,20 +265,63 @@ impl Study {
         &mut self,
         mut change: impl FnMut(&mut Ledger, &dyn Presence, f64) -> Result<T, SearchError>,
     ) -> Result<T, SearchError> {
-        self.renew();
-        let (ledger, at) = (&mut self.ledger, (self.clock)());
-        let mut result = None;
-        let done = self.store.alone(&mut |entries, presence| {
-            ledger.take(entries)?;
-            result = Some(change(ledger, presence, at)?);
-            Ok(ledger.added())
-        });
-        // What was applied but not written must not stay.
-        self.stale = done.is_err();
-        done?;
-        result.ok_or_else(|| SearchError::Study {
-            reason: "its store did not make the change".into(),
+        for _ in 0..AGAIN {
+            self.renew();
+            let (ledger, at) = (&mut self.ledger, (self.clock)());
+            let mut result = None;
+            let done = self.store.alone(&mut |entries, presence| {
+                ledger.take(entries)?;
+                result = Some(change(ledger, presence, at)?);
+                Ok(ledger.added())
+            });
+            // What was applied but not written must not stay.
+            self.stale = !matches!(done, Ok(Made::Appended));
+            if done? == Made::Appended {
+                return result.ok_or_else(|| SearchError::Study {
+                    reason: "its store did not make the change".into(),
+                });
+            }
+        }
+        Err(SearchError::Study {
+            reason: format!(
+                "the way to `{}` was lost {AGAIN} times in a row, and others wrote meanwhile: start this worker \
+                 again where the connection is stable",
+                self.store.place()
+            ),
         })
+    }
+
+    /// Copies the study, as it is in its store now, to a store that has none: description and journal, entry by entry.
+    /// Returns how many entries those are.
+    ///
+    /// # Errors
+    ///
+    /// [`SearchError::Study`] where the other store has a study with trials, or another one; the stores'.
+    pub fn copy_to(&mut self, other: &mut dyn Store) -> Result<usize, SearchError> {
+        let description = described(&mut *self.store)?;
+        self.store.rewind();
+        // What is read here is not applied: the next call reads it once more.
+        self.stale = true;
+        let entries = self.store.read()?;
+        let place = other.place();
+        let occupied = || SearchError::Study {
+            reason: format!("`{place}` holds one already: copy to another place"),
+        };
+        other.rewind();
+        other.describe(&mut |there| match there {
+            None => Ok(Some(description.clone())),
+            // A copy that was killed under way.
+            Some(there) if there == description => Ok(None),
+            Some(_) => Err(occupied()),
+        })?;
+        let made = other.alone(&mut |there, _| match there.is_empty() {
+            true => Ok(entries.clone()),
+            false => Err(occupied()),
+        })?;
+        match made {
+            Made::Appended => Ok(entries.len()),
+            Made::Overtaken => Err(occupied()),
+        }
     }
 
     /// Puts a configuration in the queue: it is the next one tried.

@@ -4,6 +4,7 @@ mod backends;
 #[cfg(test)]
 mod guide_tests;
 mod packages;
+mod postgres;
 mod real_model;
 mod steps;
 mod tally;
@@ -17,7 +18,7 @@ use self::tally::Tally;
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Also docs, the other backends, a cuda check and a short run on a real model
+    /// Also docs, the other backends, a database, a cuda check and a short run on a real model
     #[arg(long)]
     all: bool,
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::tally::Tally;
-use super::{backends, packages, real_model};
+use super::{backends, packages, postgres, real_model};
 use crate::{process, python, workspace};
 
 pub struct Step {
@@ -31,6 +31,8 @@ pub fn all() -> Vec<Step> {
                     "clippy",
                     "--workspace",
                     "--all-targets",
+                    "--features",
+                    "peft-search/postgres",
                     "--",
                     "-D",
                     "warnings",
@@ -51,6 +53,7 @@ pub fn all() -> Vec<Step> {
         step("package", false, packages::package),
         step("hub", false, packages::hub),
         step("ndarray", false, backends::ndarray),
+        step("postgres", false, postgres::run),
         step("peft", false, peft),
         step("real model", false, real_model::run),
         step("wgpu", false, backends::wgpu),

@@ -17,12 +17,12 @@ pub struct SearchArgs {
 
 #[derive(Debug, Subcommand)]
 pub enum SearchCommand {
-    /// Join a search as one more worker, on this machine or on another that shares the folder.
+    /// Join a search as one more worker, on this machine or on another that shares the folder or the database.
     Worker(WorkerArgs),
     /// Show the progress of a search: text on a terminal, one JSON object otherwise.
     Status {
-        /// Folder of the search.
-        #[arg(value_name = "DIR")]
+        /// Folder of the search, or the URL of its database.
+        #[arg(value_name = "DIR|URL")]
         folder: PathBuf,
         /// Print JSON even on a terminal.
         #[arg(long)]
@@ -30,8 +30,8 @@ pub enum SearchCommand {
     },
     /// Print the best trial as a JSON object; exit code 1 if there is none.
     Best {
-        /// Folder of the search.
-        #[arg(value_name = "DIR")]
+        /// Folder of the search, or the URL of its database.
+        #[arg(value_name = "DIR|URL")]
         folder: PathBuf,
         /// Largest number of adapter parameters allowed, without the head.
         #[arg(long, value_name = "N")]
@@ -39,14 +39,26 @@ pub enum SearchCommand {
     },
     /// Write the HTML report of a search into its folder.
     Report {
-        /// Folder of the search.
-        #[arg(value_name = "DIR")]
+        /// Folder of the search, or the URL of its database.
+        #[arg(value_name = "DIR|URL")]
         folder: PathBuf,
+        /// Folder to write to [default: that of the search; a database has none].
+        #[arg(long, value_name = "DIR")]
+        output: Option<PathBuf>,
+    },
+    /// Copy the journal of a search from a folder to a database, or back; the adapters stay where they are.
+    Copy {
+        /// Folder of the search, or the URL of its database.
+        #[arg(value_name = "FROM")]
+        from: PathBuf,
+        /// Folder or URL that holds no search yet.
+        #[arg(value_name = "TO")]
+        to: PathBuf,
     },
     /// Queue a configuration to be tried next.
     Enqueue {
-        /// Folder of the search.
-        #[arg(value_name = "DIR")]
+        /// Folder of the search, or the URL of its database.
+        #[arg(value_name = "DIR|URL")]
         folder: PathBuf,
         /// Values of the searched parameters, such as method=lora or layer_0=off. Parameters that are not named:
         /// flags are on, factors are 1, all others have their first value.
@@ -57,9 +69,12 @@ pub enum SearchCommand {
 
 #[derive(Debug, Args)]
 pub struct WorkerArgs {
-    /// Folder of the search.
-    #[arg(long, value_name = "DIR")]
+    /// Folder of the search, or the URL of its database.
+    #[arg(long, value_name = "DIR|URL")]
     pub study: PathBuf,
+    /// Folder for the trials of a search in a database; workers may share one.
+    #[arg(long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
     /// Number of threads [default: all cores].
     #[arg(long)]
     pub threads: Option<usize>,
@@ -73,6 +88,10 @@ pub struct WorkerArgs {
 
 #[derive(Debug, Args)]
 pub struct BeginArgs {
+    /// Keep the search in a PostgreSQL database, postgres://USER@HOST/DATABASE?study=NAME, for workers on any number of
+    /// machines; --output has the trials and the front.
+    #[arg(long, value_name = "URL", help_heading = "Search")]
+    pub study: Option<String>,
     /// What to search: workspace (every method that fits the model, with its size, modules, layers and learning
     /// rate), autopeft (the space of AutoPEFT's paper), or a TOML or YAML file of parameters.
     #[arg(

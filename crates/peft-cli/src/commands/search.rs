@@ -13,7 +13,7 @@ use peft_run::RunError;
 use peft_search::{
     Bayes, Motpe, Nsga2, Outcome, Settings,
     runs::{FrontEntry, RunStudy, RunsError, SearchConfig, SpaceChoice, View, Worked},
-    study::{Bound, Budget, Ending, Limit, Status, Study, words},
+    study::{Bound, Budget, Ending, Limit, Place, Status, words},
 };
 use serde_json::{Value, json};
 
@@ -37,14 +37,31 @@ pub fn search(args: &SearchArgs, offline: bool) -> Result<ExitCode> {
             folder,
             max_parameters,
         }) => best(folder, *max_parameters),
-        Some(SearchCommand::Report { folder }) => {
-            let path =
-                FrontEntry::write_report(folder, &mut Study::look(folder)?).map_err(told_as)?;
+        Some(SearchCommand::Report { folder, output }) => {
+            let place = place(folder)?;
+            let Some(output) = output.as_deref().or(place.folder()) else {
+                bail!("a search in a database has no folder: give --output");
+            };
+            let path = FrontEntry::write_report(output, &mut place.look()?).map_err(told_as)?;
             say(&path.display().to_string())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(SearchCommand::Copy { from, to }) => {
+            let (mut study, to) = (place(from)?.look()?, place(to)?);
+            let entries = study.copy_to(&mut *to.store()?)?;
+            say(&json!({ "study": to.to_string(), "entries": entries }).to_string())?;
             Ok(ExitCode::SUCCESS)
         }
         Some(SearchCommand::Enqueue { folder, values }) => enqueue(folder, values),
     }
+}
+
+/// The place of a search as it was given: the URL of a database, or a folder.
+fn place(given: &Path) -> Result<Place> {
+    Ok(match given.to_str() {
+        Some(text) => text.parse()?,
+        None => Place::from(given),
+    })
 }
 
 /// An error with what the command line makes of one of a run.
@@ -88,6 +105,13 @@ fn expect_free(args: &BeginArgs, space: &SpaceChoice) -> Result<()> {
 }
 
 fn begin(args: &BeginArgs, offline: bool) -> Result<ExitCode> {
+    let elsewhere = match &args.study {
+        Some(url) if Place::is_database(url) => Some(url.parse::<Place>()?),
+        Some(_) => bail!(
+            "--study: expected postgres://USER@HOST/DATABASE?study=NAME; a search in a folder takes --output"
+        ),
+        None => None,
+    };
     let space = SpaceChoice::read(&args.space, &args.methods).map_err(told_as)?;
     expect_free(args, &space)?;
     let mut run = args.run.resolve()?;
@@ -118,7 +142,9 @@ fn begin(args: &BeginArgs, offline: bool) -> Result<ExitCode> {
         Sampler::Random => Settings::Random,
     };
     let output = run.output.clone();
+    let place = elsewhere.clone().unwrap_or(Place::from(&*output));
     let config = SearchConfig {
+        study: elsewhere,
         sampler,
         seed: args.search_seed,
         budget,
@@ -131,20 +157,32 @@ fn begin(args: &BeginArgs, offline: bool) -> Result<ExitCode> {
     let stop = interrupt::watch()?;
     let mut view = Terminal::new(args.log_format, stop);
     let study = RunStudy::begin(&config, &mut view).map_err(told_as)?;
-    work(study, &mut view, &output)
+    work(study, &mut view, &output, &place, true)
 }
 
 fn worker(args: &WorkerArgs) -> Result<ExitCode> {
     set_threads(args.threads)?;
     let stop = interrupt::watch()?;
     let mut view = Terminal::new(args.log_format, stop);
-    let study =
-        RunStudy::join(&args.study, args.trial_cache.as_deref(), &mut view).map_err(told_as)?;
-    work(study, &mut view, &args.study)
+    let place = place(&args.study)?;
+    let Some(folder) = args.output.as_deref().or(place.folder()) else {
+        bail!("a search in a database has no folder: give --output, for the trials of this worker");
+    };
+    // The front of a database is made by who began it, from the adapters in one folder.
+    let has_front = place.folder() == Some(folder);
+    let study = RunStudy::join_at(&place, folder, args.trial_cache.as_deref(), &mut view)
+        .map_err(told_as)?;
+    work(study, &mut view, folder, &place, has_front)
 }
 
-/// The worker's loop, then the front, unless others are still at work.
-fn work(mut study: RunStudy, view: &mut Terminal, folder: &Path) -> Result<ExitCode> {
+/// The worker's loop, then the front, where this worker makes it.
+fn work(
+    mut study: RunStudy,
+    view: &mut Terminal,
+    folder: &Path,
+    place: &Place,
+    has_front: bool,
+) -> Result<ExitCode> {
     view.stands(&study.study().standing()?);
     let worked = study.work(view).map_err(told_as)?;
     let status = study.study().standing()?;
@@ -154,8 +192,11 @@ fn work(mut study: RunStudy, view: &mut Terminal, folder: &Path) -> Result<ExitC
             let begun = status.spent.trials;
             bail!(
                 "interrupted in the search's trial {begun}: the same command continues it, and so does `peft search worker \
-                 --study {}`",
-                folder.display()
+                 --study {place}`{}",
+                match place.folder() {
+                    Some(_) => "",
+                    None => " with an --output",
+                }
             );
         }
         Worked::Ended(ending) => ending,
@@ -164,15 +205,16 @@ fn work(mut study: RunStudy, view: &mut Terminal, folder: &Path) -> Result<ExitC
         bail!("trial {trial} ended without values, and the study halts then: {reason}");
     }
     view.notice(&format!("the search is at its end: {}", told(&ending)));
-    let front = study.score(view).map_err(told_as)?;
-    view.finish();
-    let result = json!({
+    let mut result = json!({
         "output": folder,
         "trials": status.spent.trials,
         "hypervolume": status.hypervolume,
-        "front": front,
-        "report": folder.join("report.html"),
     });
+    if has_front {
+        result["front"] = json!(study.score(view).map_err(told_as)?);
+        result["report"] = json!(folder.join("report.html"));
+    }
+    view.finish();
     say(&result.to_string())?;
     Ok(ExitCode::SUCCESS)
 }
@@ -189,7 +231,7 @@ fn told(ending: &Ending) -> &'static str {
 }
 
 fn status(folder: &Path, json: bool) -> Result<ExitCode> {
-    let mut study = Study::look(folder)?;
+    let mut study = place(folder)?.look()?;
     let status = study.status()?;
     if json || !stdout().is_terminal() {
         say(&serde_json::to_string(&status)?)?;
@@ -215,7 +257,8 @@ fn status(folder: &Path, json: bool) -> Result<ExitCode> {
 }
 
 fn best(folder: &Path, most: Option<u64>) -> Result<ExitCode> {
-    let study = Study::look(folder)?;
+    let place = place(folder)?;
+    let study = place.look()?;
     let problem = study.problem();
     let values = problem.objectives().iter().position(|one| one.known);
     let bounds: Vec<Bound> = values
@@ -234,7 +277,8 @@ fn best(folder: &Path, most: Option<u64>) -> Result<ExitCode> {
         );
         return Ok(ExitCode::from(1));
     };
-    let known = FrontEntry::read(folder).map_err(told_as)?;
+    let known = place.folder().map(FrontEntry::read).transpose();
+    let known = known.map_err(told_as)?.unwrap_or_default();
     let known = known.into_iter().find(|entry| entry.trial == trial.number);
     let object = match known {
         Some(entry) => {
@@ -258,7 +302,7 @@ fn best(folder: &Path, most: Option<u64>) -> Result<ExitCode> {
 }
 
 fn enqueue(folder: &Path, values: &[String]) -> Result<ExitCode> {
-    let mut study = Study::look(folder)?;
+    let mut study = place(folder)?.look()?;
     let space = study.problem().space().clone();
     let mut given = Vec::with_capacity(values.len());
     for text in values {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::{FileSpace, RunsError};
 use crate::Settings;
-use crate::study::{Budget, Description};
+use crate::study::{Budget, Description, Place};
 
 /// Which space is searched.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -97,6 +97,8 @@ pub struct SearchConfig {
     /// The settings that trials share; its output is the study's folder. The rows of `eval_data` choose nothing: they
     /// are opened when the front is scored.
     pub run: RunConfig,
+    /// Where the study is kept, if not in its output folder; that has the trials and the front then.
+    pub study: Option<Place>,
     /// The space.
     pub space: SpaceChoice,
     /// What chooses the trials.
@@ -121,6 +123,7 @@ impl SearchConfig {
     pub fn new(run: RunConfig, space: SpaceChoice) -> Self {
         Self {
             run,
+            study: None,
             space,
             sampler: Settings::default(),
             seed: 0,

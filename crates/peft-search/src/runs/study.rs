@@ -16,8 +16,11 @@ use super::{
     AutoPeftSpace, FileSpace, FrontEntry, RunSpace, RunsError, SearchConfig, SpaceChoice,
     TrialCache, View, Workspace, folders::Folders, front::Scorer, trial::Runner, view::Told,
 };
-use crate::study::{DESCRIPTION, Description, Ending, Study, Worked as Done};
-use crate::{Asha, Configuration, Goal, Objective, Problem, Scale};
+use crate::study::{DESCRIPTION, Description, Ending, Place, Study, Worked as Done};
+use crate::{Asha, Configuration, Goal, Objective, Problem, Scale, SearchError};
+
+/// The file in a folder of trials that says which study's they are, where that is kept elsewhere.
+const TRIALS_OF: &str = "trials-of.json";
 
 /// How often a worker that waits for others looks what they have done.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -48,7 +51,7 @@ pub enum Worked {
     Interrupted,
 }
 
-/// A study of runs in a folder, as one of its workers sees it.
+/// A study of runs, as one of its workers sees it, with the folder of its trials.
 pub struct RunStudy {
     folder: PathBuf,
     study: Study,
@@ -61,8 +64,8 @@ pub struct RunStudy {
 }
 
 impl RunStudy {
-    /// Begin a study in the output folder of the settings, or go on with the one that is there. Its budget may be
-    /// another one than before; nothing else may.
+    /// Begin a study in the output folder of the settings, or where they keep it, or go on with the one that is there.
+    /// Its budget may be another one than before; nothing else may.
     ///
     /// # Errors
     /// If a setting, the base or the data makes no sense, or the folder holds something else.
@@ -75,7 +78,9 @@ impl RunStudy {
                 "give a folder to write",
             ));
         }
-        expect_vacant(&folder)?;
+        if config.study.is_none() {
+            expect_vacant(&folder)?;
+        }
         let shared = config.shared();
         let prepared = Prepared::new(&shared)?;
         let metric = prepared.metric(&shared)?;
@@ -117,11 +122,18 @@ impl RunStudy {
             },
             ..Description::new(name, &problem, config.sampler.clone(), config.seed)?
         };
-        let mut study = Study::begin(&folder, description, problem)?;
+        let mut study = match &config.study {
+            None => Study::begin(&folder, description, problem)?,
+            Some(place) => {
+                let study = place.begin(description, problem)?;
+                expect_own(&folder, study.description())?;
+                study
+            }
+        };
         for start in space.starts() {
             let history = study.history();
             if history.trials().is_empty() && !history.has(&start) {
-                study.enqueue(start)?;
+                enqueue(&mut study, start)?;
             }
         }
         Ok(Self {
@@ -136,7 +148,7 @@ impl RunStudy {
         })
     }
 
-    /// Join a study that was begun, as a worker. Model and data are read from where they were then.
+    /// Join a study that was begun in a folder, as a worker. Model and data are read from where they were then.
     ///
     /// # Errors
     /// If there is no study of runs in the folder, or model or data are others by now.
@@ -145,20 +157,37 @@ impl RunStudy {
         cache: Option<&Path>,
         view: &mut dyn View,
     ) -> Result<Self, RunsError> {
-        let description = Description::read(folder)?;
+        Self::join_at(&Place::from(folder), folder, cache, view)
+    }
+
+    /// Join a study that was begun, as a worker whose trials are in `folder`. Model and data are read from where they
+    /// were then.
+    ///
+    /// # Errors
+    /// If there is no study of runs at the place, model or data are others by now, or the folder holds something else.
+    pub fn join_at(
+        place: &Place,
+        folder: &Path,
+        cache: Option<&Path>,
+        view: &mut dyn View,
+    ) -> Result<Self, RunsError> {
+        let description = place.description()?;
+        if place.folder() != Some(folder) {
+            expect_own(folder, &description)?;
+        }
         let context = Value::Object(description.context.clone());
         let context: Context = serde_json::from_value(context).map_err(|error| {
             RunsError::setting(
-                folder.display().to_string(),
+                place.to_string(),
                 format!("its study is not one of runs: {error}"),
-                "give the folder that `peft search` wrote",
+                "give the one that `peft search` began",
             )
         })?;
         let shared = context.run;
         let prepared = Prepared::new(&shared)?;
         if prepared.contents() != context.contents {
             return Err(RunsError::setting(
-                folder.display().to_string(),
+                place.to_string(),
                 "its study was begun with other contents of the model or the data",
                 "put back what was there, or begin another study",
             ));
@@ -168,7 +197,7 @@ impl RunStudy {
         let worst = description.reference.get(1).copied().unwrap_or(f64::NAN);
         let problem = problem(&space, &metric, [space.most(), worst])?;
         Ok(Self {
-            study: Study::open(folder, problem)?,
+            study: place.open(problem)?,
             folder: folder.to_owned(),
             prepared,
             space,
@@ -277,6 +306,48 @@ fn expect_vacant(folder: &Path) -> Result<(), RunsError> {
         "it holds something else than a study",
         "choose another `output`",
     ))
+}
+
+/// Refuse a folder that holds something else than trials of this study.
+fn expect_own(folder: &Path, description: &Description) -> Result<(), RunsError> {
+    let path = folder.join(TRIALS_OF);
+    let refuse = |problem: String| {
+        let folder = folder.display().to_string();
+        Err(RunsError::setting(
+            folder,
+            problem,
+            "choose another `output`",
+        ))
+    };
+    // Looked at first: another worker may make the file at this moment.
+    let holds = std::fs::read_dir(folder).is_ok_and(|mut inside| inside.next().is_some());
+    if path.exists() {
+        let differences = Description::read_file(&path)?.differences(description);
+        return match differences.is_empty() {
+            true => Ok(()),
+            false => refuse(format!(
+                "it holds trials of another study: {}",
+                differences.join("; ")
+            )),
+        };
+    }
+    if holds {
+        return refuse("it holds something else than trials of this study".to_owned());
+    }
+    std::fs::create_dir_all(folder).map_err(SearchError::file(folder, "make"))?;
+    Ok(description.write_file(&path)?)
+}
+
+/// Put a start in the queue, unless another worker that begins the study at the same moment does.
+fn enqueue(study: &mut Study, start: Configuration) -> Result<(), SearchError> {
+    let done = study.enqueue(start.clone());
+    if done.is_err() {
+        study.refresh()?;
+    }
+    match study.history().has(&start) {
+        true => Ok(()),
+        false => done,
+    }
 }
 
 fn space(

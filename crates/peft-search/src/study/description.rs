@@ -12,7 +12,7 @@ pub const DESCRIPTION: &str = "study.json";
 /// The form of descriptions and journals that this version reads and writes.
 const VERSION: u32 = 1;
 /// Largest description that is read.
-const LARGEST: u64 = 16 << 20;
+pub(super) const LARGEST: u64 = 16 << 20;
 
 /// What a study is: everything that its proposals depend on, besides its journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -146,14 +146,23 @@ impl Description {
     ///
     /// [`SearchError::Study`] where there is none or it is no description.
     pub fn read(folder: &Path) -> Result<Self, SearchError> {
-        let path = folder.join(DESCRIPTION);
-        let bytes = peft_format::bounded::read(&path, "description of a study", LARGEST).map_err(
+        Self::read_file(&folder.join(DESCRIPTION))
+    }
+
+    /// Reads the description in a file.
+    pub(crate) fn read_file(path: &Path) -> Result<Self, SearchError> {
+        let bytes = peft_format::bounded::read(path, "description of a study", LARGEST).map_err(
             |error| SearchError::Study {
                 reason: format!("{error}: is this the folder of a study?"),
             },
         )?;
-        let read: Self = serde_json::from_slice(&bytes).map_err(|error| SearchError::Journal {
-            path: path.display().to_string(),
+        Self::parse(&bytes, &path.display().to_string())
+    }
+
+    /// The description in the text that `place` holds.
+    pub(super) fn parse(text: &[u8], place: &str) -> Result<Self, SearchError> {
+        let read: Self = serde_json::from_slice(text).map_err(|error| SearchError::Journal {
+            path: place.to_owned(),
             line: error.line() as u64,
             reason: error.to_string(),
         })?;
@@ -161,22 +170,31 @@ impl Description {
         Ok(read)
     }
 
-    /// Writes it, whole or not at all.
+    /// Its text.
+    pub(super) fn text(&self) -> Result<String, SearchError> {
+        let text = serde_json::to_string_pretty(self).map_err(|error| SearchError::Study {
+            reason: error.to_string(),
+        })?;
+        Ok(text + "\n")
+    }
+
+    /// Writes it to a file, whole or not at all.
     ///
     /// # Errors
     ///
     /// [`SearchError::Study`] where it cannot be written.
-    pub(super) fn write(&self, folder: &Path) -> Result<(), SearchError> {
-        let fault = |reason: String| SearchError::Study { reason };
-        let mut bytes = serde_json::to_vec_pretty(self).map_err(|e| fault(e.to_string()))?;
-        bytes.push(b'\n');
-        peft_format::atomic::write_atomic_bytes(&folder.join(DESCRIPTION), &bytes)
-            .map_err(|error| fault(error.to_string()))
+    pub(crate) fn write_file(&self, path: &Path) -> Result<(), SearchError> {
+        let text = self.text()?;
+        peft_format::atomic::write_atomic_bytes(path, text.as_bytes()).map_err(|error| {
+            SearchError::Study {
+                reason: error.to_string(),
+            }
+        })
     }
 
     /// What another description, with which the study was to be opened, has otherwise. The budget may change: a study
     /// is prolonged so.
-    pub(super) fn differences(&self, other: &Self) -> Vec<String> {
+    pub(crate) fn differences(&self, other: &Self) -> Vec<String> {
         // Studies of two kinds differ in everything, and the name says it all.
         if self.name != other.name {
             return vec![format!("it is `{}`, not `{}`", self.name, other.name)];

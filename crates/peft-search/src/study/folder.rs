@@ -1,16 +1,15 @@
 //! A study in a folder: of one machine, or of a disk that several share and that has locks.
 
-mod beat;
-
 use std::fs::{File, TryLockError};
-use std::io::Write;
+use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use self::beat::Beat;
+use super::beat::{Beat, Sign};
+use super::description::{DESCRIPTION, Description};
 use super::journal::{Entry, Journal};
-use super::store::{Change, Presence, Store};
+use super::names;
+use super::store::{Change, Describe, Made, Presence, Store};
 use crate::SearchError;
 
 /// The journal's name in the folder.
@@ -72,40 +71,54 @@ impl FolderStore {
     }
 }
 
-/// Whether a name is one that [`FolderStore::join`] gives: no path, and not long.
-fn is_name(name: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-    (1..=128).contains(&name.len()) && name.bytes().all(allowed)
+/// The locked file of a worker.
+struct Locked {
+    path: PathBuf,
+    file: File,
+    count: u64,
 }
 
-/// A name that no other worker has: machine, process and count.
-fn own_name() -> String {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let machine: String = machine
-        .trim()
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
-        .take(64)
-        .collect();
-    let machine = if machine.is_empty() {
-        "machine"
-    } else {
-        &machine
-    };
-    // A process number may come again, on this machine after a while and on another at any time.
-    let since = std::time::UNIX_EPOCH.elapsed().map_or(0, |t| t.as_nanos());
-    let stamp = (since as u64) ^ ((since >> 64) as u64);
-    let count = NEXT.fetch_add(1, Ordering::Relaxed);
-    format!("{machine}-{}-{stamp:x}-{count}", std::process::id())
+impl Sign for Locked {
+    fn give(&mut self) {
+        self.count += 1;
+        let _ = self
+            .file
+            .rewind()
+            .and_then(|()| writeln!(self.file, "{}", self.count))
+            .and_then(|()| self.file.flush());
+    }
+
+    fn end(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
 }
 
 impl Store for FolderStore {
-    fn alone(&mut self, change: &mut Change<'_>) -> Result<(), SearchError> {
+    fn place(&self) -> String {
+        self.folder.display().to_string()
+    }
+
+    fn description(&mut self) -> Result<Option<Description>, SearchError> {
+        if !self.folder.join(DESCRIPTION).exists() {
+            return Ok(None);
+        }
+        Description::read(&self.folder).map(Some)
+    }
+
+    fn describe(&mut self, describe: &mut Describe<'_>) -> Result<(), SearchError> {
+        let _lock = self.lock()?;
+        match describe(self.description()?)? {
+            Some(description) => description.write_file(&self.folder.join(DESCRIPTION)),
+            None => Ok(()),
+        }
+    }
+
+    fn alone(&mut self, change: &mut Change<'_>) -> Result<Made, SearchError> {
         let _lock = self.lock()?;
         let entries = self.journal.read()?;
         let added = change(entries, &*self)?;
-        self.journal.append(&added)
+        self.journal.append(&added)?;
+        Ok(Made::Appended)
     }
 
     fn read(&mut self) -> Result<Vec<Entry>, SearchError> {
@@ -120,7 +133,7 @@ impl Store for FolderStore {
         if let Some(beat) = &self.beat {
             return Ok(beat.name().to_owned());
         }
-        let name = own_name();
+        let name = names::own();
         let path = self.worker(&name);
         let mut file = File::options()
             .create_new(true)
@@ -130,22 +143,16 @@ impl Store for FolderStore {
         file.lock().map_err(SearchError::file(&path, "lock"))?;
         file.write_all(b"0\n")
             .map_err(SearchError::file(&path, "write"))?;
-        self.beat = Some(Beat::start(name.clone(), path, file, self.patience / 4));
+        let count = 0;
+        let sign = Locked { path, file, count };
+        self.beat = Some(Beat::start(name.clone(), sign, self.patience / 4));
         Ok(name)
     }
 }
 
 impl Presence for FolderStore {
     fn at_work(&self, worker: &str) -> Result<bool, SearchError> {
-        if !is_name(worker) {
-            return Err(SearchError::Journal {
-                path: self.journal.path().display().to_string(),
-                line: 0,
-                reason: format!(
-                    "{worker:?} is no worker's name: expected letters, digits and dashes"
-                ),
-            });
-        }
+        names::check(worker, &self.journal.path().display().to_string())?;
         let path = self.worker(worker);
         let file = match File::options().read(true).write(true).open(&path) {
             Ok(file) => file,
@@ -162,7 +169,7 @@ impl Presence for FolderStore {
             let probe = self
                 .folder
                 .join(WORKERS)
-                .join(format!(".now-{}", own_name()));
+                .join(format!(".now-{}", names::own()));
             let written =
                 std::fs::write(&probe, b"now").and_then(|()| std::fs::metadata(&probe)?.modified());
             let _ = std::fs::remove_file(&probe);

@@ -41,9 +41,30 @@ pub struct Entry {
 }
 
 /// Longest line that is read: a configuration of tens of thousands of parameters.
-const LONGEST: u64 = 1 << 20;
+pub(super) const LONGEST: u64 = 1 << 20;
 /// Longest journal that is read.
-const LARGEST: u64 = 1 << 30;
+pub(super) const LARGEST: u64 = 1 << 30;
+
+impl Entry {
+    /// The entry that a line holds, or why it holds none.
+    pub(super) fn parse(line: &[u8]) -> Result<Self, String> {
+        let entry = serde_json::from_slice::<Self>(line).map_err(|error| {
+            format!(
+                "{error}; expected what a study of this version writes: if it was edited or damaged, cut the journal \
+                 off before this line, and what came before is kept"
+            )
+        })?;
+        if !(entry.at.is_finite() && entry.at >= 0.0) {
+            return Err("its time is not a number of seconds since 1970".into());
+        }
+        Ok(entry)
+    }
+
+    /// The line that holds it, without an end.
+    pub(super) fn line(&self) -> Result<String, String> {
+        serde_json::to_string(self).map_err(|error| error.to_string())
+    }
+}
 
 /// A journal in a file, with the place up to which it has been read.
 #[derive(Debug)]
@@ -114,15 +135,7 @@ impl Journal {
                 }
                 return Ok(entries);
             }
-            let entry = serde_json::from_slice::<Entry>(&line).map_err(|error| {
-                self.refuse(&format!(
-                    "{error}; expected what a study of this version writes: if the file was edited or damaged, \
-                     cut it off before this line, and what came before is kept"
-                ))
-            })?;
-            if !(entry.at.is_finite() && entry.at >= 0.0) {
-                return Err(self.refuse("its time is not a number of seconds since 1970"));
-            }
+            let entry = Entry::parse(&line).map_err(|reason| self.refuse(&reason))?;
             entries.push(entry);
             self.position += read as u64;
             self.lines += 1;
@@ -149,11 +162,12 @@ impl Journal {
         }
         let mut bytes = Vec::new();
         for entry in entries {
-            serde_json::to_writer(&mut bytes, entry).map_err(|error| SearchError::File {
+            let line = entry.line().map_err(|reason| SearchError::File {
                 path: self.path.display().to_string(),
                 action: "write",
-                reason: error.to_string(),
+                reason,
             })?;
+            bytes.extend_from_slice(line.as_bytes());
             bytes.push(b'\n');
         }
         let fault = |error| SearchError::file(&self.path, "write")(error);

@@ -1,5 +1,6 @@
 //! Where the entries of a study are kept.
 
+use super::description::Description;
 use super::journal::Entry;
 use crate::SearchError;
 
@@ -16,18 +17,51 @@ pub trait Presence {
 /// What a change of a study wants appended, given what others appended since the last call, and who is at work.
 pub type Change<'a> = dyn FnMut(Vec<Entry>, &dyn Presence) -> Result<Vec<Entry>, SearchError> + 'a;
 
-/// A shared, ordered, append-only list of entries, and who is at work on it.
+/// What a study's description is to be from now on, given the one that is there; none to leave that as it is.
+pub type Describe<'a> =
+    dyn FnMut(Option<Description>) -> Result<Option<Description>, SearchError> + 'a;
+
+/// What became of a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Made {
+    /// Its entries are in the journal, durably.
+    Appended,
+    /// None of them is: the way to the store was lost, and others appended meanwhile. The change has to be made again,
+    /// on a state that is made anew from the first entry.
+    Overtaken,
+}
+
+/// A study's description, with a shared, ordered, append-only list of entries, and who is at work on it.
 ///
 /// A store remembers what its owner has read. Several owners, in as many threads, processes or machines as the store
 /// can serve, see the same entries in the same order.
 pub trait Store: Presence + Send {
+    /// What messages call it; what is secret is left out.
+    fn place(&self) -> String;
+
+    /// What the study was begun with; none where none was.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store, and of what is no description.
+    fn description(&mut self) -> Result<Option<Description>, SearchError>;
+
+    /// Alone among all owners: keeps what `describe` makes of the description. It may be called more than once, and
+    /// the last call counts.
+    ///
+    /// # Errors
+    ///
+    /// Those of `describe`, after which nothing has changed, and those of the store.
+    fn describe(&mut self, describe: &mut Describe<'_>) -> Result<(), SearchError>;
+
     /// Alone among all owners: hands over the entries since the last call, and appends what `change` returns, all or
     /// nothing of each entry, durable when the call returns.
     ///
     /// # Errors
     ///
-    /// Those of `change`, after which nothing is appended, and those of the store.
-    fn alone(&mut self, change: &mut Change<'_>) -> Result<(), SearchError>;
+    /// Those of `change`, after which nothing is appended, and those of the store, after which it may have been.
+    fn alone(&mut self, change: &mut Change<'_>) -> Result<Made, SearchError>;
 
     /// The entries since the last call, without waiting for anybody.
     ///
