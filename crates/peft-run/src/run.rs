@@ -110,7 +110,7 @@ pub struct RunConfig {
     #[schemars(extend("x-default" = "the method's"))]
     pub learning_rate: Option<f64>,
     /// Learning rate of the head.
-    #[schemars(extend("x-default" = "2e-3, or 2e-2 for more than two classes"))]
+    #[schemars(extend("x-default" = "2e-3, or 2e-2 for a new one of more than two classes behind an encoder"))]
     pub head_learning_rate: Option<f64>,
     /// Schedule of the learning rates.
     pub schedule: ScheduleKind,
@@ -258,14 +258,18 @@ impl Default for RunConfig {
 /// Learning rate of heads, and of other modules that are trained in full, where none is given.
 const HEAD_RATE: f64 = 2e-3;
 
-/// The same of a classifier of more than two classes. A row has something to say about each of them, and is rarely theirs, so at
-/// the rate of two classes a short run ends long before the head has learned (`docs/studies/head-rate-8`, `-20`, `-41`).
+/// The same of a new classifier of more than two classes that is one layer behind an encoder. A row has something to say about each
+/// class, and is rarely its, so at the rate of two classes a short run ends long before the head has learned
+/// (`docs/studies/head-rate-8`, `-20`, `-41`).
 const RATE_OF_MANY: f64 = 2e-2;
 
-/// Learning rate of a head where none is given.
-pub(crate) fn head_rate(task: Task, classes: usize) -> f64 {
-    match task {
-        Task::Classify if classes > 2 => RATE_OF_MANY,
+/// Learning rate of a head where none is given. `new` are its layers that the base lacks. The higher rate was found for a
+/// head alone, so it is for none that has learned already, nor where other modules are trained at it.
+pub(crate) fn head_rate(config: &RunConfig, classes: usize, new: &[String], encoder: bool) -> f64 {
+    let alone = config.modules_to_save.is_empty() && config.bias == "none";
+    let fresh = config.adapter.is_none() && new.len() == 1;
+    match config.task {
+        Task::Classify if classes > 2 && encoder && fresh && alone => RATE_OF_MANY,
         _ => HEAD_RATE,
     }
 }

@@ -105,7 +105,8 @@ impl<'a> Session<'a> {
         resolved.device = choice;
         resolved.max_length = max_length;
         resolved.learning_rate = Some(rate);
-        let head_rate = head_rate(data.task.task, data.task.labels.len());
+        let encoder = matches!(model, Model::Encoder(_));
+        let head_rate = head_rate(config, data.task.labels.len(), &created, encoder);
         resolved.head_learning_rate = Some(config.head_learning_rate.unwrap_or(head_rate));
         let config = resolved;
         let (names, head) = (model.description().names(), data.task.head());

@@ -250,14 +250,17 @@ fn the_rate_of_a_head_depends_on_the_number_of_classes() {
     let rows = (0..24).map(|i| format!("good word{i},class {}\n", i % 3));
     let text = format!("text,label\n{}", rows.collect::<String>());
     std::fs::write(&many, text).unwrap();
-    for (data, given, told) in [
-        (&data, None, "2e-3"),
-        (&many, None, "2e-2"),
-        (&many, Some(5e-3), "5e-3"),
+    for (data, given, saved, told) in [
+        (&data, None, vec![], "2e-3"),
+        (&many, None, vec![], "2e-2"),
+        (&many, Some(5e-3), vec![], "5e-3"),
+        // What is trained beside the head would take its rate.
+        (&many, None, vec!["pooler".to_owned()], "2e-3"),
     ] {
         let output = dir.path().join("out");
         let mut config = config(&model, data, &output);
         config.head_learning_rate = given;
+        config.modules_to_save = saved;
         (config.steps, config.overwrite) = (Some(1), true);
         train(&config, &mut ()).unwrap();
         let record = std::fs::read_to_string(output.join("run.toml")).unwrap();
@@ -268,6 +271,14 @@ fn the_rate_of_a_head_depends_on_the_number_of_classes() {
         let rate: f64 = line.rsplit(' ').next().unwrap().parse().unwrap();
         assert_eq!(rate, told.parse::<f64>().unwrap(), "{line}");
     }
+    // A head that has learned already is no new one.
+    let mut again = config(&model, &many, &dir.path().join("again"));
+    (again.head_learning_rate, again.steps) = (None, Some(1));
+    again.learning_rate = Some(1e-3);
+    again.adapter = Some(dir.path().join("out"));
+    train(&again, &mut ()).unwrap();
+    let record = std::fs::read_to_string(again.output.join("run.toml")).unwrap();
+    assert!(record.contains("head_learning_rate = 0.002"), "{record}");
 }
 
 #[test]
