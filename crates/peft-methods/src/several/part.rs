@@ -152,9 +152,14 @@ impl Part {
         for (key, value) in &self.asked {
             config.entry(key).or_insert_with(|| value.clone());
         }
-        if self.spec.modules == TargetModules::Unspecified {
+        let asked = match self.spec.modules {
+            TargetModules::Unspecified => Some(self.method.default_targets()),
+            TargetModules::AllLinear => Some(DefaultTargets::AllLinear),
+            TargetModules::List(_) | TargetModules::Regex(_) => None,
+        };
+        if let Some(asked) = asked {
             let layers = self.spec.layers_to_transform.as_deref().unwrap_or_default();
-            let targets = match targets(self.method.default_targets(), layers) {
+            let targets = match targets(asked, layers) {
                 TargetModules::List(names) => names.into(),
                 TargetModules::Regex(regex) => format!("regex:{regex}").into(),
                 TargetModules::AllLinear => "all-linear".into(),

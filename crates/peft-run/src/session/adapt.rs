@@ -72,12 +72,20 @@ fn fill(given: &mut Value, own: Value) {
     }
 }
 
-/// Where nothing is said, the targets that a method adapts by itself.
+/// Where nothing is said, the targets that a method adapts by itself; of `all-linear`, those in the layers that are named.
 pub fn resolve_targets(config: &mut RunConfig, folder: &ModelFolder, method: &dyn Method) {
-    if method.adapts_weights() && config.target_modules == TargetModules::Unspecified {
+    let asked = match config.target_modules {
+        TargetModules::Unspecified => method.default_targets(),
+        TargetModules::AllLinear => DefaultTargets::AllLinear,
+        TargetModules::List(_) | TargetModules::Regex(_) => return,
+    };
+    if method.adapts_weights() {
         let sites = &folder.description().layout().sites;
         // What is wrong with its own targets is told where adapters are made.
-        let own = method.own_targets(sites, folder.head_modules());
+        let own = match config.target_modules {
+            TargetModules::Unspecified => method.own_targets(sites, folder.head_modules()),
+            _ => Ok(None),
+        };
         // Layers by a pattern are no plain numbers.
         let layers = match config.layers_pattern.as_slice() {
             [] => config.layers.as_slice(),
@@ -85,7 +93,7 @@ pub fn resolve_targets(config: &mut RunConfig, folder: &ModelFolder, method: &dy
         };
         config.target_modules = match own {
             Ok(Some(paths)) => TargetModules::List(paths),
-            _ => targets_in(folder, method.default_targets(), layers),
+            _ => targets_in(folder, asked, layers),
         };
     }
 }

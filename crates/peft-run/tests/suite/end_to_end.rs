@@ -241,6 +241,16 @@ fn layers_without_targets_restrict_the_default_targets() {
     let adapted = adapter.tensors.keys().filter(|key| key.contains("lora_A"));
     let layers: Vec<bool> = adapted.map(|key| key.contains("layer.1.")).collect();
     assert_eq!(layers, [true, true]);
+    // So do they restrict all linear layers, beside which PEFT's files cannot name any.
+    config.output = dir.path().join("all");
+    config.target_modules = peft_run::core::format::TargetModules::AllLinear;
+    train(&config, &mut ()).unwrap();
+    let adapter = AdapterFile::read(&config.output).unwrap();
+    let adapted: Vec<&String> = (adapter.tensors.keys())
+        .filter(|key| key.contains("lora_A"))
+        .collect();
+    assert_eq!(adapted.len(), 6, "{adapted:?}");
+    assert!(adapted.iter().all(|key| key.contains("layer.1.")));
 }
 
 #[test]

@@ -117,6 +117,9 @@ impl FromStr for Place {
     fn from_str(text: &str) -> Result<Self, SearchError> {
         match Self::is_database(text) {
             true => database(text).map(Self),
+            false if text.contains("://") => Err(SearchError::Study {
+                reason: "of URLs only postgres://USER@HOST/DATABASE?study=NAME is known: correct it, or give a folder".into(),
+            }),
             false => Ok(Self::from(Path::new(text))),
         }
     }
