@@ -55,6 +55,20 @@ trait Columns<T>: Copy {
         count: usize,
         room: &mut Room<T>,
     ) -> *const T;
+
+    /// The chains of the products of a whole column with rows, where they need no chunks.
+    ///
+    /// # Safety
+    /// The rows must be as long.
+    #[inline(always)]
+    unsafe fn at_once<V: Vector<Elem = T>, const N: usize>(
+        self,
+        column: usize,
+        rows: [*const T; N],
+    ) -> Option<[[V; N]; CHAINS]> {
+        let _ = (column, rows);
+        None
+    }
 }
 
 impl<T: Real> Columns<T> for Matrix<T> {
@@ -111,6 +125,16 @@ impl<T: Real> Columns<T> for Blocks {
         // SAFETY: lines are columns, by `suits`; the rest by the caller's promise.
         unsafe { self.decode_chunk::<V, CHUNK>(column, from, count, room) };
         room.wide.as_ptr()
+    }
+
+    #[inline(always)]
+    unsafe fn at_once<V: Vector<Elem = T>, const N: usize>(
+        self,
+        column: usize,
+        rows: [*const T; N],
+    ) -> Option<[[V; N]; CHAINS]> {
+        // SAFETY: the caller's promise; lines are columns.
+        unsafe { V::block_dots(self.kind(), self.line(column), self.rows, rows) }
     }
 }
 
@@ -177,6 +201,14 @@ impl<T: Real> Task<'_, T> {
         room: &mut Room<T>,
     ) -> [T; N] {
         let a = self.term.a;
+        let mut rows = [a.start; N];
+        for (i, row) in rows.iter_mut().enumerate() {
+            *row = a.start.wrapping_offset(i as isize * a.row_stride);
+        }
+        // SAFETY: the caller's promise.
+        if let Some(chains) = unsafe { b.at_once::<V, N>(column, rows) } {
+            return sums_of(chains, [T::ZERO; N]);
+        }
         let mut chains = [[V::splat(T::ZERO); N]; CHAINS];
         let mut rest = [T::ZERO; N];
         for from in (0..a.cols).step_by(CHUNK) {
@@ -184,9 +216,9 @@ impl<T: Real> Task<'_, T> {
             // SAFETY: inside the operands, whose rows and columns are contiguous, by `suits`.
             unsafe {
                 let weights = b.chunk::<V>(column, from, count, room);
-                let mut rows = [a.start; N];
-                for (i, row) in rows.iter_mut().enumerate() {
-                    *row = a.start.offset(i as isize * a.row_stride).add(from);
+                let mut rows = rows;
+                for row in &mut rows {
+                    *row = row.add(from);
                 }
                 let (run, whole) = (CHAINS * V::LANES, count / V::LANES * V::LANES);
                 let runs = count / run * run;
@@ -205,14 +237,23 @@ impl<T: Real> Task<'_, T> {
                 }
             }
         }
-        let [first, second, third, fourth] = chains;
-        for (i, rest) in rest.iter_mut().enumerate() {
-            let pairs = (first[i].plus(second[i]), third[i].plus(fourth[i]));
-            // SAFETY: a vector has at most so many numbers.
-            *rest += unsafe { total(pairs.0.plus(pairs.1)) };
-        }
-        rest
+        sums_of(chains, rest)
     }
+}
+
+/// The chains' sums, and what is added last.
+#[inline(always)]
+fn sums_of<V: Vector, const N: usize>(
+    chains: [[V; N]; CHAINS],
+    mut rest: [V::Elem; N],
+) -> [V::Elem; N] {
+    let [first, second, third, fourth] = chains;
+    for (i, rest) in rest.iter_mut().enumerate() {
+        let pairs = (first[i].plus(second[i]), third[i].plus(fourth[i]));
+        // SAFETY: a vector has at most so many numbers.
+        *rest += unsafe { total(pairs.0.plus(pairs.1)) };
+    }
+    rest
 }
 
 /// Adds the products of a vector of weights with each row.

@@ -51,6 +51,22 @@ pub trait Vector: Copy {
         Self::Elem::decode(kind, bytes, narrow, to);
     }
 
+    /// The products of the `count` numbers of a line of whole blocks with rows, summed up: number `k` in lane `k mod LANES` of sum
+    /// `k / LANES mod 4`. `None`, and nothing done, where this is no faster than to decode them first.
+    ///
+    /// # Safety
+    /// The line must have so many numbers, and so the rows.
+    #[inline(always)]
+    unsafe fn block_dots<const ROWS: usize>(
+        kind: BlockType,
+        line: &[u8],
+        count: usize,
+        rows: [*const Self::Elem; ROWS],
+    ) -> Option<[[Self; ROWS]; 4]> {
+        let _ = (kind, line, count, rows);
+        None
+    }
+
     /// Transposes `LANES × LANES` numbers.
     ///
     /// # Safety
@@ -184,6 +200,24 @@ mod x86 {
             if !unsafe { lookup::decode(kind, bytes, to) } {
                 f32::decode(kind, bytes, narrow, to);
             }
+        }
+        #[inline(always)]
+        unsafe fn block_dots<const ROWS: usize>(
+            kind: BlockType,
+            line: &[u8],
+            count: usize,
+            rows: [*const f32; ROWS],
+        ) -> Option<[[Self; ROWS]; 4]> {
+            // SAFETY: the caller's promise, and as for `decode`.
+            let sums = unsafe { lookup::dots(kind, line, count, rows) }?;
+            // No closures: as below.
+            let mut own = [[Self(sums[0][0]); ROWS]; 4];
+            for (own, sums) in own.iter_mut().zip(sums) {
+                for (own, sum) in own.iter_mut().zip(sums) {
+                    own.0 = sum;
+                }
+            }
+            Some(own)
         }
         #[inline(always)]
         unsafe fn transpose(from: *const f32, stride: isize, to: *mut f32, to_stride: usize) {
