@@ -1,28 +1,47 @@
-//! What the codes of a type mean, span by span.
+//! What the codes of a type mean, group by group.
 
 use peft_blocks::{BlockType, floats::half, scale_and_min};
 
-use super::SPAN;
+use super::GROUP;
 use super::units::Unit;
 
 /// A type of blocks: `w = s c + m` in each run, with codes that have no sign.
 pub trait Kind {
-    /// Runs of a block.
-    const RUNS: usize;
-    /// Bytes of a block.
-    const BYTES: usize;
+    /// How the codes of a group lie.
+    const LAYOUT: Layout;
 
-    /// `s` and `m` of so many runs of a span, the first of which begins a block; zeros behind them.
+    /// Of so many runs of a group of a line `s` and `m`, in turns, and the codes; zeros, times which nothing counts, for the other
+    /// runs.
     ///
     /// # Safety
-    /// The blocks must be readable, and the instructions be there; so below.
-    unsafe fn scales<U: Unit>(span: *const u8, count: usize) -> (U::Floats, U::Floats);
+    /// The line must have the group, and the instructions of `U` be there.
+    unsafe fn read<U: Unit>(
+        line: *const u8,
+        group: usize,
+        count: usize,
+    ) -> (U::Pairs, [U::Codes; 2]);
+}
 
-    /// The codes of a pair of runs of a span; twice those of the first where the second is not there.
-    ///
-    /// # Safety
-    /// As above.
-    unsafe fn pair<U: Unit>(span: *const u8, pair: usize, both: bool) -> U::Codes;
+/// In which of the two registers of codes, and where, the halves of each run of a group lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// The first halves of all four, then the second ones.
+    Together,
+    /// Runs 0 and 1, then 2 and 3.
+    InTurn,
+    /// Runs 0 and 2, then 1 and 3.
+    Crossed,
+}
+
+impl Layout {
+    /// The halves of runs in the order of the codes: half `h` of run `r` is `2 r + h`.
+    pub const fn halves(self) -> [usize; 2 * GROUP] {
+        match self {
+            Self::Together => [0, 2, 4, 6, 1, 3, 5, 7],
+            Self::InTurn => [0, 1, 2, 3, 4, 5, 6, 7],
+            Self::Crossed => [0, 1, 4, 5, 2, 3, 6, 7],
+        }
+    }
 }
 
 /// The types that have such codes.
@@ -33,38 +52,31 @@ pub const KNOWN: [BlockType; 4] = [
     BlockType::Q4K,
 ];
 
-/// Where the codes of a pair of runs begin, in blocks of a run each that have so many bytes before them.
-#[inline(always)]
-fn codes<K: Kind>(span: *const u8, pair: usize, both: bool, before: usize) -> [*const u8; 2] {
-    let first = span.wrapping_add(2 * pair * K::BYTES + before);
-    [
-        first,
-        if both {
-            first.wrapping_add(K::BYTES)
-        } else {
-            first
-        },
-    ]
+/// How the codes of such a type lie.
+pub fn layout(kind: BlockType) -> Layout {
+    match kind {
+        BlockType::Q4_0 => Q40::LAYOUT,
+        BlockType::Q4_1 => Q41::LAYOUT,
+        BlockType::Q8_0 => Q80::LAYOUT,
+        BlockType::Q4K => Q4K::LAYOUT,
+        _ => unreachable!("a type without such codes"),
+    }
 }
 
 /// 32 codes of 4 bits around 8.
 pub struct Q40;
 
 impl Kind for Q40 {
-    const RUNS: usize = 1;
-    const BYTES: usize = 18;
+    const LAYOUT: Layout = Layout::Together;
 
     #[inline(always)]
-    unsafe fn scales<U: Unit>(span: *const u8, count: usize) -> (U::Floats, U::Floats) {
-        // SAFETY: the caller's promise.
-        let (scales, _) = unsafe { U::halves::<{ Self::BYTES }>(span, count) };
-        (scales, U::times(scales, U::splat(-8.0)))
-    }
-
-    #[inline(always)]
-    unsafe fn pair<U: Unit>(span: *const u8, pair: usize, both: bool) -> U::Codes {
-        // SAFETY: the caller's promise.
-        unsafe { U::nibbles(codes::<Self>(span, pair, both, 2)) }
+    unsafe fn read<U: Unit>(
+        line: *const u8,
+        group: usize,
+        count: usize,
+    ) -> (U::Pairs, [U::Codes; 2]) {
+        // SAFETY: the caller's promise; so below.
+        unsafe { U::q4_0(line.add(group * GROUP * 18), count) }
     }
 }
 
@@ -72,19 +84,16 @@ impl Kind for Q40 {
 pub struct Q41;
 
 impl Kind for Q41 {
-    const RUNS: usize = 1;
-    const BYTES: usize = 20;
+    const LAYOUT: Layout = Layout::Together;
 
     #[inline(always)]
-    unsafe fn scales<U: Unit>(span: *const u8, count: usize) -> (U::Floats, U::Floats) {
-        // SAFETY: the caller's promise.
-        unsafe { U::halves::<{ Self::BYTES }>(span, count) }
-    }
-
-    #[inline(always)]
-    unsafe fn pair<U: Unit>(span: *const u8, pair: usize, both: bool) -> U::Codes {
-        // SAFETY: the caller's promise.
-        unsafe { U::nibbles(codes::<Self>(span, pair, both, 4)) }
+    unsafe fn read<U: Unit>(
+        line: *const u8,
+        group: usize,
+        count: usize,
+    ) -> (U::Pairs, [U::Codes; 2]) {
+        // SAFETY: as above.
+        unsafe { U::q4_1(line.add(group * GROUP * 20), count) }
     }
 }
 
@@ -92,57 +101,41 @@ impl Kind for Q41 {
 pub struct Q80;
 
 impl Kind for Q80 {
-    const RUNS: usize = 1;
-    const BYTES: usize = 34;
+    const LAYOUT: Layout = Layout::InTurn;
 
     #[inline(always)]
-    unsafe fn scales<U: Unit>(span: *const u8, count: usize) -> (U::Floats, U::Floats) {
-        // SAFETY: the caller's promise.
-        let (scales, _) = unsafe { U::halves::<{ Self::BYTES }>(span, count) };
-        (scales, U::times(scales, U::splat(-128.0)))
-    }
-
-    #[inline(always)]
-    unsafe fn pair<U: Unit>(span: *const u8, pair: usize, both: bool) -> U::Codes {
-        // SAFETY: the caller's promise.
-        unsafe { U::bytes(codes::<Self>(span, pair, both, 2)) }
+    unsafe fn read<U: Unit>(
+        line: *const u8,
+        group: usize,
+        count: usize,
+    ) -> (U::Pairs, [U::Codes; 2]) {
+        // SAFETY: as above.
+        unsafe { U::q8_0(line.add(group * GROUP * 34), count) }
     }
 }
 
-/// 256 codes of 4 bits, a scale and a least value for each 32 of them.
+/// 256 codes of 4 bits, a scale and a least value for each 32 of them: two groups.
 pub struct Q4K;
 
 impl Kind for Q4K {
-    const RUNS: usize = 8;
-    const BYTES: usize = 144;
+    const LAYOUT: Layout = Layout::Crossed;
 
     #[inline(always)]
-    unsafe fn scales<U: Unit>(span: *const u8, count: usize) -> (U::Floats, U::Floats) {
-        let (mut scales, mut least) = ([0.0; SPAN], [0.0; SPAN]);
-        // SAFETY: the caller's promise; a span is two blocks.
+    unsafe fn read<U: Unit>(line: *const u8, group: usize, _: usize) -> (U::Pairs, [U::Codes; 2]) {
+        // SAFETY: as above; blocks are whole, and a block two groups.
         unsafe {
-            for first in (0..count).step_by(Self::RUNS) {
-                let block = &*span
-                    .add(first / Self::RUNS * Self::BYTES)
-                    .cast::<[u8; 16]>();
-                let [_, _, _, _, packed @ ..] = block;
-                let d = half(u16::from_le_bytes([block[0], block[1]]));
-                let dmin = half(u16::from_le_bytes([block[2], block[3]]));
-                for run in 0..Self::RUNS {
-                    let (scale, min) = scale_and_min(packed, run);
-                    scales[first + run] = d * scale;
-                    least[first + run] = -dmin * min;
-                }
+            let block = &*line.add(group / 2 * 144).cast::<[u8; 144]>();
+            let [_, _, _, _, packed @ ..] = block.first_chunk::<16>().expect("scales");
+            let d = half(u16::from_le_bytes([block[0], block[1]]));
+            let dmin = half(u16::from_le_bytes([block[2], block[3]]));
+            let mut pairs = [0.0; 2 * GROUP];
+            for run in 0..GROUP {
+                let (scale, min) = scale_and_min(packed, group % 2 * GROUP + run);
+                pairs[2 * run] = d * scale;
+                pairs[2 * run + 1] = -dmin * min;
             }
-            (U::load(scales.as_ptr()), U::load(least.as_ptr()))
+            let codes = U::split(block.as_ptr().add(16 + group % 2 * 64));
+            (U::load(pairs.as_ptr()), codes)
         }
-    }
-
-    /// Pairs share 32 bytes: the first has the low halves, the second the high ones.
-    #[inline(always)]
-    unsafe fn pair<U: Unit>(span: *const u8, pair: usize, _: bool) -> U::Codes {
-        let pairs = Self::RUNS / 2;
-        // SAFETY: the caller's promise.
-        unsafe { U::split(span.add(pair / pairs * Self::BYTES + 16 + pair % pairs * 32)) }
     }
 }

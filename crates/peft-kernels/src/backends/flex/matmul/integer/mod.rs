@@ -14,9 +14,9 @@ mod tests;
 
 use peft_blocks::BlockType;
 
-use self::kinds::{Kind, Q4K, Q40, Q41, Q80};
+use self::kinds::{Kind, Layout, Q4K, Q40, Q41, Q80};
 use self::round::Rounded;
-use self::units::Unit;
+use self::units::{Spread, Unit};
 pub use self::units::{Units, best};
 use super::super::blocks::Blocks;
 use super::dots::in_columns;
@@ -25,12 +25,12 @@ use super::{Operand, Term, Threads};
 
 /// Numbers of a run.
 const RUN: usize = 32;
-/// Runs whose scales are read together.
-const SPAN: usize = 16;
+/// Runs that are multiplied together.
+const GROUP: usize = 4;
+/// Numbers of them.
+const NUMBERS: usize = GROUP * RUN;
 /// Rows that share what is read of the weight.
 const ROWS: usize = 4;
-/// Sums of pairs of runs that do not wait for each other.
-const CHAINS: usize = 4;
 
 /// The weight of a product whose type has codes that are multiplied as they are, and whose blocks lie along `k`, as the rows do.
 pub fn weight<T>(term: &Term<T>) -> Option<Blocks> {
@@ -62,7 +62,7 @@ pub unsafe fn multiply(
     threads: Threads,
 ) {
     // SAFETY: the caller's promise.
-    let rows = unsafe { (units.round)(term.a) };
+    let rows = unsafe { (units.round)(term.a, kinds::layout(weight.kind())) };
     in_columns(term, sink.cols, threads, |first, cols| {
         let task = Task {
             weight,
@@ -125,74 +125,82 @@ impl Task<'_> {
         }
     }
 
-    /// The products of a line of the weight with `N` rows from one on. Pair `p` of the runs of a whole span belongs to chain
-    /// `p mod CHAINS`, those of a shorter one to the first; chains and lanes are added in pairs, what the minima give comes last.
+    /// The products of a line of the weight with `N` rows from one on.
+    ///
+    /// Lanes are added in pairs, what the minima give comes last.
     #[inline(always)]
     unsafe fn column<U: Unit, K: Kind, const N: usize>(&self, line: &[u8], row: usize) -> [f32; N] {
         let rows = self.rows;
-        let mut chains = [[U::splat(0.0); N]; CHAINS];
-        let mut minima = [U::splat(0.0); N];
-        // SAFETY: a line has as many runs as the rows, which are whole blocks, and the rows whole spans.
+        let (mut first, mut second) = ([U::ZERO; N], [U::ZERO; N]);
+        let mut minima = [U::NO_PAIRS; N];
+        // SAFETY: a line has as many runs as the rows, which are whole blocks, and the rows whole groups.
         unsafe {
-            for from in (0..rows.runs).step_by(SPAN) {
-                let count = SPAN.min(rows.runs - from);
-                let span = line.as_ptr().add(from / K::RUNS * K::BYTES);
-                let (scales, least) = K::scales::<U>(span, count);
-                // No closures: they are functions that may not use the instructions, until all is one function.
-                let (mut at, mut factors) = ([0; N], [scales; N]);
-                for i in 0..N {
-                    at[i] = (row + i) * rows.stride + from;
-                    let own = U::load(rows.scales.as_ptr().add(at[i]));
-                    factors[i] = U::times(scales, own);
-                    let sums = U::load(rows.sums.as_ptr().add(at[i]));
-                    minima[i] = U::add_product(least, sums, minima[i]);
-                }
-                let mut with = [rows.codes.as_ptr(); N];
-                for (with, at) in with.iter_mut().zip(at) {
-                    *with = with.add(at * RUN);
-                }
-                // Counts that are known, so that the sums stay in registers.
-                if count == SPAN {
-                    for first in (0..SPAN / 2).step_by(CHAINS) {
-                        for (chain, sums) in chains.iter_mut().enumerate() {
-                            let pair = first + chain;
-                            let codes = K::pair::<U>(span, pair, true);
-                            add::<U, N>(codes, &with, pair, &factors, sums);
-                        }
-                    }
-                } else {
-                    for pair in 0..count.div_ceil(2) {
-                        let codes = K::pair::<U>(span, pair, 2 * pair + 1 < count);
-                        add::<U, N>(codes, &with, pair, &factors, &mut chains[0]);
-                    }
-                }
+            // A count that is known, but for the last.
+            for group in 0..rows.runs / GROUP {
+                let read = K::read::<U>(line.as_ptr(), group, GROUP);
+                add::<U, K, N>(rows, row, group, read, &mut first, &mut second, &mut minima);
+            }
+            let rest = rows.runs % GROUP;
+            if rest > 0 {
+                let group = rows.runs / GROUP;
+                let read = K::read::<U>(line.as_ptr(), group, rest);
+                add::<U, K, N>(rows, row, group, read, &mut first, &mut second, &mut minima);
             }
         }
-        let [first, second, third, fourth] = chains;
         let mut sums = [0.0; N];
         for i in 0..N {
-            let pairs = (U::plus(first[i], second[i]), U::plus(third[i], fourth[i]));
-            sums[i] = U::total(U::plus(pairs.0, pairs.1)) + U::total(minima[i]);
+            let [_, a, _, b, _, c, _, d] = U::pairs(minima[i]);
+            sums[i] = U::total(U::plus(first[i], second[i])) + ((a + b) + (c + d));
         }
         sums
     }
 }
 
-/// Adds what the codes of a pair of runs give with `N` rows.
+/// Adds what a group of runs gives with `N` rows.
 ///
 /// # Safety
-/// Its instructions must be there, and the rows have the pair.
+/// The instructions of `U` must be there, and the rows have the group.
 #[inline(always)]
-unsafe fn add<U: Unit, const N: usize>(
-    codes: U::Codes,
-    with: &[*const i8; N],
-    pair: usize,
-    factors: &[U::Floats; N],
-    sums: &mut [U::Floats; N],
+unsafe fn add<U: Unit, K: Kind, const N: usize>(
+    rows: &Rounded,
+    row: usize,
+    group: usize,
+    (pairs, codes): (U::Pairs, [U::Codes; 2]),
+    first: &mut [U::Floats; N],
+    second: &mut [U::Floats; N],
+    minima: &mut [U::Pairs; N],
 ) {
     for i in 0..N {
+        let at = (row + i) * rows.groups + group;
         // SAFETY: the caller's promise.
-        let products = unsafe { U::dot(codes, with[i].add(2 * pair * RUN)) };
-        sums[i] = U::add_product(products, U::spread(factors[i], pair), sums[i]);
+        unsafe {
+            let own = U::load(rows.pairs.as_ptr().add(at * 2 * GROUP));
+            let pairs = U::times(pairs, own);
+            minima[i] = U::add(minima[i], pairs);
+            let with = rows.codes.as_ptr().add(at * NUMBERS);
+            match K::LAYOUT {
+                Layout::Together => {
+                    let products = U::dot_both(codes, with);
+                    let factors = U::spread::<{ Spread::FOURS }>(pairs);
+                    first[i] = U::add_product(products, factors, first[i]);
+                }
+                Layout::InTurn => {
+                    let products = U::dot(codes[0], with);
+                    let factors = U::spread::<{ Spread::FIRST }>(pairs);
+                    first[i] = U::add_product(products, factors, first[i]);
+                    let products = U::dot(codes[1], with.add(NUMBERS / 2));
+                    let factors = U::spread::<{ Spread::SECOND }>(pairs);
+                    second[i] = U::add_product(products, factors, second[i]);
+                }
+                Layout::Crossed => {
+                    let products = U::dot(codes[0], with);
+                    let factors = U::spread::<{ Spread::EVEN }>(pairs);
+                    first[i] = U::add_product(products, factors, first[i]);
+                    let products = U::dot(codes[1], with.add(NUMBERS / 2));
+                    let factors = U::spread::<{ Spread::ODD }>(pairs);
+                    second[i] = U::add_product(products, factors, second[i]);
+                }
+            }
+        }
     }
 }

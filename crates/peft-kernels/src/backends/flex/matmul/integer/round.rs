@@ -1,26 +1,25 @@
 //! Rows, rounded.
 
 use super::super::Matrix;
-use super::{RUN, SPAN};
+use super::kinds::Layout;
+use super::{GROUP, NUMBERS, RUN};
 
 /// The largest of the whole numbers.
 const MOST: f32 = 127.0;
 /// Numbers that are looked at together.
 const LANES: usize = 8;
 
-/// Rows of numbers as whole numbers of 8 bits, a run after the other and a row after the other; each row is filled up with zeros to
-/// whole spans.
+/// Rows of numbers as whole numbers of 8 bits, a group of runs after the other and a row after the other; each row is filled up
+/// with zeros to whole groups.
 pub struct Rounded {
     /// Runs of a row.
     pub runs: usize,
-    /// Runs from a row to the next.
-    pub stride: usize,
-    /// The whole numbers.
+    /// Groups of a row.
+    pub groups: usize,
+    /// The whole numbers, in each group as the codes of a weight lie.
     pub codes: Vec<i8>,
-    /// What a whole number of a run means.
-    pub scales: Vec<f32>,
-    /// The sum of a run, as what it means.
-    pub sums: Vec<f32>,
+    /// Of each run what a whole number means, and the sum of the run.
+    pub pairs: Vec<f32>,
 }
 
 impl Rounded {
@@ -31,30 +30,38 @@ impl Rounded {
     /// # Safety
     /// The matrix must be readable.
     #[inline(always)]
-    pub unsafe fn of(a: Matrix<f32>) -> Self {
+    pub unsafe fn of(a: Matrix<f32>, layout: Layout) -> Self {
         let runs = a.cols / RUN;
-        let stride = runs.next_multiple_of(SPAN);
-        let all = a.rows * stride;
+        let groups = runs.div_ceil(GROUP);
         let mut rounded = Self {
             runs,
-            stride,
-            codes: vec![0; all * RUN],
-            scales: vec![0.0; all],
-            sums: vec![0.0; all],
+            groups,
+            codes: vec![0; a.rows * groups * NUMBERS],
+            pairs: vec![0.0; a.rows * groups * 2 * GROUP],
         };
-        let codes = rounded.codes.as_chunks_mut::<RUN>().0;
-        for i in 0..a.rows {
-            for j in 0..runs {
+        let mut places = [0; 2 * GROUP];
+        for (place, half) in layout.halves().into_iter().enumerate() {
+            places[half] = place;
+        }
+        let all = rounded.codes.as_chunks_mut::<NUMBERS>().0.iter_mut();
+        let all = all.zip(rounded.pairs.as_chunks_mut::<{ 2 * GROUP }>().0);
+        for (at, (codes, pairs)) in all.enumerate() {
+            let (i, first) = (at / groups, at % groups * GROUP);
+            let halves = codes.as_chunks_mut::<{ RUN / 2 }>().0;
+            for j in first..runs.min(first + GROUP) {
                 // SAFETY: inside of the matrix, whose rows are contiguous.
                 let run = unsafe {
                     let row = a.start.offset(i as isize * a.row_stride);
                     &*row.add(j * RUN).cast::<[f32; RUN]>()
                 };
-                let at = i * stride + j;
-                let scale = of_run(run, &mut codes[at]);
-                let total: i32 = codes[at].iter().map(|code| i32::from(*code)).sum();
-                rounded.scales[at] = scale;
-                rounded.sums[at] = scale * total as f32;
+                let mut whole = [0; RUN];
+                let scale = of_run(run, &mut whole);
+                let total: i32 = whole.iter().map(|code| i32::from(*code)).sum();
+                for (h, half) in whole.as_chunks::<{ RUN / 2 }>().0.iter().enumerate() {
+                    halves[places[2 * (j - first) + h]] = *half;
+                }
+                pairs[2 * (j - first)] = scale;
+                pairs[2 * (j - first) + 1] = scale * total as f32;
             }
         }
         rounded

@@ -7,7 +7,8 @@ mod vnni;
 use std::sync::OnceLock;
 
 use super::super::Matrix;
-use super::{Rounded, SPAN, Task};
+use super::kinds::Layout;
+use super::{GROUP, Rounded, Task};
 
 /// The instructions for such products.
 #[derive(Clone, Copy)]
@@ -16,11 +17,40 @@ pub struct Units {
     pub name: &'static str,
     /// Whether the processor has them: else the same products are made of others, which may be slower than `f32`.
     pub native: bool,
-    pub(super) round: unsafe fn(Matrix<f32>) -> Rounded,
+    pub(super) round: unsafe fn(Matrix<f32>, Layout) -> Rounded,
     pub(super) task: unsafe fn(&Task<'_>),
 }
 
-/// What a kind of units does with the codes of two runs, 64 numbers without a sign, and with sixteen floats.
+/// Sixteen numbers are sums of products.
+pub const LANES: usize = 16;
+
+/// Which of the four scales among eight numbers, that are at even places, each of [`LANES`] lanes takes.
+pub struct Spread;
+
+impl Spread {
+    /// Each for four lanes.
+    pub const FOURS: usize = 0;
+    /// The first and the second, for eight lanes each.
+    pub const FIRST: usize = 1;
+    /// The third and the fourth.
+    pub const SECOND: usize = 2;
+    /// The first and the third.
+    pub const EVEN: usize = 3;
+    /// The second and the fourth.
+    pub const ODD: usize = 4;
+
+    /// The places of the scales.
+    pub const PLACES: [[i32; LANES]; 5] = [
+        [0, 0, 0, 0, 2, 2, 2, 2, 4, 4, 4, 4, 6, 6, 6, 6],
+        [0, 0, 0, 0, 0, 0, 0, 0, 2, 2, 2, 2, 2, 2, 2, 2],
+        [4, 4, 4, 4, 4, 4, 4, 4, 6, 6, 6, 6, 6, 6, 6, 6],
+        [0, 0, 0, 0, 0, 0, 0, 0, 4, 4, 4, 4, 4, 4, 4, 4],
+        [2, 2, 2, 2, 2, 2, 2, 2, 6, 6, 6, 6, 6, 6, 6, 6],
+    ];
+}
+
+/// What a kind of units does with codes, 64 numbers without a sign, with sixteen floats, and with four pairs of them: a scale and a
+/// least value each.
 ///
 /// Every method must end up inlined into a function compiled for its instructions, which the machine must have.
 pub trait Unit {
@@ -28,54 +58,66 @@ pub trait Unit {
     type Codes: Copy;
     /// Sixteen numbers.
     type Floats: Copy;
+    /// Four pairs of numbers.
+    type Pairs: Copy;
+    /// Sixteen zeros.
+    const ZERO: Self::Floats;
+    /// Pairs of zeros.
+    const NO_PAIRS: Self::Pairs;
 
-    /// Of each of two places the low halves of 16 bytes, then the high ones.
+    /// So many blocks of Q4_0, of four: their pairs, the low halves of all bytes, and the high ones.
     ///
     /// # Safety
     /// What is pointed to must be there; so below.
-    unsafe fn nibbles(from: [*const u8; 2]) -> Self::Codes;
+    unsafe fn q4_0(from: *const u8, count: usize) -> (Self::Pairs, [Self::Codes; 2]);
 
-    /// The low halves of 32 bytes, then the high ones.
+    /// The same of Q4_1.
     ///
     /// # Safety
     /// As above.
-    unsafe fn split(from: *const u8) -> Self::Codes;
+    unsafe fn q4_1(from: *const u8, count: usize) -> (Self::Pairs, [Self::Codes; 2]);
 
-    /// Of each of two places 32 bytes with a sign, 128 more than they are.
+    /// So many blocks of Q8_0, of four: their pairs, and bytes of two blocks each, 128 more than they are.
     ///
     /// # Safety
     /// As above.
-    unsafe fn bytes(from: [*const u8; 2]) -> Self::Codes;
+    unsafe fn q8_0(from: *const u8, count: usize) -> (Self::Pairs, [Self::Codes; 2]);
 
-    /// Sums of four products each: eight of the first run, then eight of the second.
+    /// The low halves of 64 bytes, and the high ones.
+    ///
+    /// # Safety
+    /// As above.
+    unsafe fn split(from: *const u8) -> [Self::Codes; 2];
+
+    /// Sums of four products each.
     ///
     /// # Safety
     /// As above.
     unsafe fn dot(codes: Self::Codes, with: *const i8) -> Self::Floats;
 
-    /// The two half floats that each of so many blocks, `BYTES` apart, begins with; zeros behind them.
+    /// Sums of four products of the first codes and as many of the second.
     ///
     /// # Safety
     /// As above.
-    unsafe fn halves<const BYTES: usize>(
-        from: *const u8,
-        count: usize,
-    ) -> (Self::Floats, Self::Floats);
+    unsafe fn dot_both(codes: [Self::Codes; 2], with: *const i8) -> Self::Floats;
 
-    /// Sixteen numbers.
+    /// Four pairs.
     ///
     /// # Safety
     /// As above.
-    unsafe fn load(from: *const f32) -> Self::Floats;
+    unsafe fn load(from: *const f32) -> Self::Pairs;
 
-    /// The same number sixteen times.
-    fn splat(value: f32) -> Self::Floats;
-
-    /// Of sixteen numbers a pair, the first eight times and then the second.
-    fn spread(of: Self::Floats, pair: usize) -> Self::Floats;
+    /// Scales to lanes, by one of the ways of [`Spread`].
+    fn spread<const WAY: usize>(of: Self::Pairs) -> Self::Floats;
 
     /// `a b`
-    fn times(a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    fn times(a: Self::Pairs, b: Self::Pairs) -> Self::Pairs;
+
+    /// `a + b`
+    fn add(a: Self::Pairs, b: Self::Pairs) -> Self::Pairs;
+
+    /// The four pairs.
+    fn pairs(of: Self::Pairs) -> [f32; 2 * GROUP];
 
     /// `a b + c`
     fn add_product(a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats;
@@ -84,13 +126,13 @@ pub trait Unit {
     fn plus(a: Self::Floats, b: Self::Floats) -> Self::Floats;
 
     /// The sixteen numbers.
-    fn lanes(of: Self::Floats) -> [f32; SPAN];
+    fn lanes(of: Self::Floats) -> [f32; LANES];
 
     /// Their sum, in pairs.
     #[inline(always)]
     fn total(of: Self::Floats) -> f32 {
         let mut lanes = Self::lanes(of);
-        let mut width = SPAN / 2;
+        let mut width = LANES / 2;
         while width > 0 {
             for i in 0..width {
                 lanes[i] += lanes[i + width];

@@ -3,8 +3,9 @@
 use peft_blocks::floats::half;
 
 use super::super::super::Matrix;
-use super::super::{RUN, Rounded, SPAN, Task, run};
-use super::{Unit, Units};
+use super::super::kinds::Layout;
+use super::super::{GROUP, RUN, Rounded, Task, run};
+use super::{LANES, Spread, Unit, Units};
 
 /// Without units.
 pub const UNITS: Units = Units {
@@ -16,102 +17,150 @@ pub const UNITS: Units = Units {
 
 /// Codes of two runs.
 type Codes = [u8; 2 * RUN];
+/// Four pairs.
+type Pairs = [f32; 2 * GROUP];
 /// Neighbours whose products are one sum.
-const FOUR: usize = 2 * RUN / SPAN;
+const FOUR: usize = 2 * RUN / LANES;
 
 struct Plain;
 
+/// The pairs of so many blocks of 32 numbers, which `pair` makes of their first four bytes, and their codes: their last bytes.
+#[inline(always)]
+unsafe fn blocks<const BYTES: usize, const CODES: usize>(
+    from: *const u8,
+    count: usize,
+    pair: impl Fn(f32, f32) -> [f32; 2],
+) -> (Pairs, [[u8; CODES]; GROUP]) {
+    let mut pairs = [0.0; 2 * GROUP];
+    let mut codes = [[0; CODES]; GROUP];
+    for block in 0..count {
+        // SAFETY: the caller's promise.
+        let block_bytes = unsafe { &*from.add(block * BYTES).cast::<[u8; BYTES]>() };
+        let [a, b, c, d] = *block_bytes.first_chunk().expect("so many bytes");
+        let of = pair(
+            half(u16::from_le_bytes([a, b])),
+            half(u16::from_le_bytes([c, d])),
+        );
+        pairs[2 * block..][..2].copy_from_slice(&of);
+        codes[block].copy_from_slice(&block_bytes[BYTES - CODES..]);
+    }
+    (pairs, codes)
+}
+
+/// The low halves of bytes, and the high ones.
+#[inline(always)]
+fn nibbles(bytes: Codes) -> [Codes; 2] {
+    [bytes.map(|byte| byte & 15), bytes.map(|byte| byte >> 4)]
+}
+
+#[inline(always)]
+fn joined<const N: usize>(parts: &[[u8; N]]) -> Codes {
+    core::array::from_fn(|i| parts[i / N][i % N])
+}
+
+#[inline(always)]
+fn products(codes: &Codes, with: &[i8], lane: usize) -> i32 {
+    let four = lane * FOUR..(lane + 1) * FOUR;
+    four.map(|i| i32::from(codes[i]) * i32::from(with[i])).sum()
+}
+
 impl Unit for Plain {
     type Codes = Codes;
-    type Floats = [f32; SPAN];
+    type Floats = [f32; LANES];
+    type Pairs = Pairs;
+    const ZERO: [f32; LANES] = [0.0; LANES];
+    const NO_PAIRS: Pairs = [0.0; 2 * GROUP];
 
     #[inline(always)]
-    unsafe fn nibbles(from: [*const u8; 2]) -> Codes {
-        // SAFETY: the caller's promise.
-        let bytes = from.map(|from| unsafe { from.cast::<[u8; RUN / 2]>().read() });
-        core::array::from_fn(|i| bytes[i / RUN][i % 16] >> (i % RUN / 16 * 4) & 15)
+    unsafe fn q4_0(from: *const u8, count: usize) -> (Pairs, [Codes; 2]) {
+        // SAFETY: the caller's promise; so below.
+        let (pairs, codes) = unsafe { blocks::<18, 16>(from, count, |d, _| [d, d * -8.0]) };
+        (pairs, nibbles(joined(&codes)))
     }
 
     #[inline(always)]
-    unsafe fn split(from: *const u8) -> Codes {
-        // SAFETY: the caller's promise.
-        let bytes = unsafe { from.cast::<[u8; RUN]>().read() };
-        core::array::from_fn(|i| bytes[i % RUN] >> (i / RUN * 4) & 15)
+    unsafe fn q4_1(from: *const u8, count: usize) -> (Pairs, [Codes; 2]) {
+        // SAFETY: as above.
+        let (pairs, codes) = unsafe { blocks::<20, 16>(from, count, |d, m| [d, m]) };
+        (pairs, nibbles(joined(&codes)))
     }
 
     #[inline(always)]
-    unsafe fn bytes(from: [*const u8; 2]) -> Codes {
-        // SAFETY: the caller's promise.
-        let bytes = from.map(|from| unsafe { from.cast::<[u8; RUN]>().read() });
-        core::array::from_fn(|i| bytes[i / RUN][i % RUN] ^ 0x80)
+    unsafe fn q8_0(from: *const u8, count: usize) -> (Pairs, [Codes; 2]) {
+        // SAFETY: as above.
+        let (pairs, codes) = unsafe { blocks::<34, 32>(from, count, |d, _| [d, d * -128.0]) };
+        let codes = [joined(&codes[..2]), joined(&codes[2..])];
+        (pairs, codes.map(|codes| codes.map(|byte| byte ^ 0x80)))
     }
 
     #[inline(always)]
-    unsafe fn dot(codes: Codes, with: *const i8) -> [f32; SPAN] {
-        // SAFETY: the caller's promise.
+    unsafe fn split(from: *const u8) -> [Codes; 2] {
+        // SAFETY: as above.
+        nibbles(unsafe { from.cast::<Codes>().read() })
+    }
+
+    #[inline(always)]
+    unsafe fn dot(codes: Codes, with: *const i8) -> [f32; LANES] {
+        // SAFETY: as above.
         let with = unsafe { with.cast::<[i8; 2 * RUN]>().read() };
+        core::array::from_fn(|lane| products(&codes, &with, lane) as f32)
+    }
+
+    #[inline(always)]
+    unsafe fn dot_both(codes: [Codes; 2], with: *const i8) -> [f32; LANES] {
+        // SAFETY: as above.
+        let with = unsafe { with.cast::<[[i8; 2 * RUN]; 2]>().read() };
         core::array::from_fn(|lane| {
-            let four = lane * FOUR..(lane + 1) * FOUR;
-            let products = four.map(|i| i32::from(codes[i]) * i32::from(with[i]));
-            products.sum::<i32>() as f32
+            let both = [0, 1].map(|i| products(&codes[i], &with[i], lane));
+            (both[0] + both[1]) as f32
         })
     }
 
     #[inline(always)]
-    unsafe fn halves<const BYTES: usize>(
-        from: *const u8,
-        count: usize,
-    ) -> ([f32; SPAN], [f32; SPAN]) {
-        let (mut first, mut second) = ([0.0; SPAN], [0.0; SPAN]);
-        for i in 0..count {
-            // SAFETY: the caller's promise.
-            let [a, b, c, d] = unsafe { from.add(i * BYTES).cast::<[u8; 4]>().read() };
-            first[i] = half(u16::from_le_bytes([a, b]));
-            second[i] = half(u16::from_le_bytes([c, d]));
-        }
-        (first, second)
+    unsafe fn load(from: *const f32) -> Pairs {
+        // SAFETY: as above.
+        unsafe { from.cast::<Pairs>().read() }
     }
 
     #[inline(always)]
-    unsafe fn load(from: *const f32) -> [f32; SPAN] {
-        // SAFETY: the caller's promise.
-        unsafe { from.cast::<[f32; SPAN]>().read() }
+    fn spread<const WAY: usize>(of: Pairs) -> [f32; LANES] {
+        Spread::PLACES[WAY].map(|place| of[place as usize])
     }
 
     #[inline(always)]
-    fn splat(value: f32) -> [f32; SPAN] {
-        [value; SPAN]
-    }
-
-    #[inline(always)]
-    fn spread(of: [f32; SPAN], pair: usize) -> [f32; SPAN] {
-        core::array::from_fn(|i| of[2 * pair + i / (SPAN / 2)])
-    }
-
-    #[inline(always)]
-    fn times(a: [f32; SPAN], b: [f32; SPAN]) -> [f32; SPAN] {
+    fn times(a: Pairs, b: Pairs) -> Pairs {
         core::array::from_fn(|i| a[i] * b[i])
     }
 
     #[inline(always)]
-    fn add_product(a: [f32; SPAN], b: [f32; SPAN], c: [f32; SPAN]) -> [f32; SPAN] {
-        core::array::from_fn(|i| a[i] * b[i] + c[i])
-    }
-
-    #[inline(always)]
-    fn plus(a: [f32; SPAN], b: [f32; SPAN]) -> [f32; SPAN] {
+    fn add(a: Pairs, b: Pairs) -> Pairs {
         core::array::from_fn(|i| a[i] + b[i])
     }
 
     #[inline(always)]
-    fn lanes(of: [f32; SPAN]) -> [f32; SPAN] {
+    fn pairs(of: Pairs) -> Pairs {
+        of
+    }
+
+    #[inline(always)]
+    fn add_product(a: [f32; LANES], b: [f32; LANES], c: [f32; LANES]) -> [f32; LANES] {
+        core::array::from_fn(|i| a[i] * b[i] + c[i])
+    }
+
+    #[inline(always)]
+    fn plus(a: [f32; LANES], b: [f32; LANES]) -> [f32; LANES] {
+        core::array::from_fn(|i| a[i] + b[i])
+    }
+
+    #[inline(always)]
+    fn lanes(of: [f32; LANES]) -> [f32; LANES] {
         of
     }
 }
 
-unsafe fn round(a: Matrix<f32>) -> Rounded {
+unsafe fn round(a: Matrix<f32>, layout: Layout) -> Rounded {
     // SAFETY: the caller's promise.
-    unsafe { Rounded::of(a) }
+    unsafe { Rounded::of(a, layout) }
 }
 
 unsafe fn task(task: &Task<'_>) {
