@@ -72,8 +72,8 @@ pub use step::{AdamWConfig, AdapterStep, AfterStep, FieldChange, FieldStep, Valu
 pub use target::Target;
 pub use tensors::HostTensorExt;
 pub use walk::{
-    ParamSite, TiedParameter, field_methods, learning_rate_factors, mean_penalty, tied_parameters,
-    trainable_parameters,
+    ParamSite, TiedParameter, adapted_places, field_methods, learning_rate_factors, mean_penalty,
+    tied_parameters, trainable_parameters,
 };
 
 pub use peft_format as format;

@@ -101,6 +101,12 @@ fn fields_of(adapter: &DynAdapter) -> Vec<(String, usize)> {
     visitor.fields
 }
 
+/// The paths of the parameters, slots and whole modules that have adapters, trained or not, in the model's order.
+pub fn adapted_places<M: Module>(model: &M) -> Vec<String> {
+    let adapters = adapters(model).into_iter();
+    adapters.map(|(path, _)| adapted(&path)).collect()
+}
+
 /// The factors that adapters put on the learning rates of their fields, by parameter path.
 ///
 /// Fields that are not listed have factor 1.

@@ -221,6 +221,11 @@ impl PackedBatch {
         }
     }
 
+    /// Where it is.
+    pub fn device(&self) -> Device {
+        self.ids.device()
+    }
+
     /// The same batch for a model without gradients.
     pub(crate) fn without_autodiff(&self) -> Self {
         Self {

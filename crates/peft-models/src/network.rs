@@ -70,6 +70,35 @@ pub trait Network: Module {
         self.output(hidden, batch, context)
     }
 
+    /// The depth of the first block that has adapters or trained parameters: 0 if what comes before the blocks has some, too, and
+    /// the number of blocks if only the head has. What the block there reads depends on no adapter.
+    fn first_adapted(&self) -> usize {
+        recompute::first_adapted(self)
+    }
+
+    /// What the block at a depth reads, or at the end the head, `[rows, hidden]`, without gradients.
+    fn hidden(&self, depth: usize, batch: &PackedBatch, context: &AdapterContext) -> Tensor<2> {
+        let (plain, batch) = (self.valid(), batch.without_autodiff());
+        let batch = &*plain.prepared(&batch, context);
+        (0..depth).fold(plain.embed(batch, context), |x, depth| {
+            plain.block(depth, x, batch, context)
+        })
+    }
+
+    /// The pass from the block at a depth on, which reads `hidden`: [`run`](Self::run) without what comes before.
+    fn run_from(
+        &self,
+        depth: usize,
+        hidden: Tensor<2>,
+        batch: &PackedBatch,
+        context: &AdapterContext,
+    ) -> Output {
+        let batch = &*self.prepared(batch, context);
+        let hidden =
+            (depth..self.depth()).fold(hidden, |x, depth| self.block(depth, x, batch, context));
+        self.output(hidden, batch, context)
+    }
+
     /// A forward and a backward pass that keep only the input of every block, and compute each block a
     /// second time when its gradients are due.
     ///

@@ -1,7 +1,7 @@
 //! Backward passes that keep little.
 
 use burn::{Tensor, tensor::Gradients};
-use peft_core::{AdapterContext, trainable_parameters};
+use peft_core::{AdapterContext, adapted_places, trainable_parameters};
 
 use crate::{Network, Output, PackedBatch};
 
@@ -90,22 +90,55 @@ impl Input {
 /// The first depth at whose input gradients arrive; that of the head is the number of blocks. More than that
 /// where nothing before the head is trained.
 fn first_tracked<N: Network>(model: &N) -> usize {
-    let (description, depth) = (model.description(), model.depth());
-    let trained = trainable_parameters(model);
+    let trained = trainable_parameters(model).into_iter();
+    let trained: Vec<String> = trained.map(|site| site.path).collect();
+    match first_of(model, &trained) {
+        First::Before => 0,
+        First::Block(depth) => depth + 1,
+        First::Behind => model.depth() + 1,
+    }
+}
+
+/// See [`Network::first_adapted`].
+pub fn first_adapted<N: Network>(model: &N) -> usize {
+    let trained = trainable_parameters(model).into_iter();
+    let mut places: Vec<String> = trained.map(|site| site.path).collect();
+    places.extend(adapted_places(model));
+    match first_of(model, &places) {
+        First::Before => 0,
+        First::Block(depth) => depth,
+        First::Behind => model.depth(),
+    }
+}
+
+/// Where the first of some places is.
+enum First {
+    /// In the embeddings, or before them.
+    Before,
+    /// In the block at a depth.
+    Block(usize),
+    /// In the head, or nowhere.
+    Behind,
+}
+
+fn first_of<N: Network>(model: &N, places: &[String]) -> First {
+    let description = model.description();
     let within = |module: &str| {
         let inside = |rest: &str| rest.is_empty() || rest.starts_with('.');
-        let mut paths = trained.iter().map(|site| site.path.as_str());
+        let mut paths = places.iter();
         paths.any(|path| path.strip_prefix(module).is_some_and(inside))
     };
     let before = description.before.iter().map(|part| part.path.as_str());
     if before.chain([description.prompt.path.as_str()]).any(within) {
-        return 0;
+        return First::Before;
     }
     let own = |depth: &usize| {
         let block = description.block(*depth);
         within(&block.path.replace("{}", &block.index.to_string()))
     };
-    (0..depth).find(own).map_or(depth + 1, |first| first + 1)
+    (0..model.depth())
+        .find(own)
+        .map_or(First::Behind, First::Block)
 }
 
 /// The backward pass from a gradient to `y`; none where nothing behind `y` wants one.

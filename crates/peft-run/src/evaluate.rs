@@ -6,7 +6,9 @@ use peft_data::{BatchPlan, DataError, Dataset};
 use peft_models::{Network, PackedBatch};
 use peft_train::{Evaluation, Objective, Prediction, Tally};
 
-use crate::{RunError, batch::pack, objective::truth, report::worst::Evaluated};
+use crate::{
+    RunError, batch::pack, features::FeaturesOf, objective::truth, report::worst::Evaluated,
+};
 
 /// Rows whose truth is held in memory at a time beside their predictions.
 const COMPARED: usize = 4096;
@@ -28,7 +30,7 @@ pub fn predict(
         objective,
         batch_size,
         device,
-        None,
+        Passes::default(),
         &mut |_| (),
     )
 }
@@ -54,7 +56,10 @@ pub fn predict_watched(
         objective,
         batch_size,
         device,
-        chosen.as_ref(),
+        Passes {
+            chosen: chosen.as_ref(),
+            features: None,
+        },
         done,
     )
 }
@@ -126,14 +131,23 @@ impl<'a> Chosen<'a> {
     }
 }
 
-/// Predict every row, by what it chooses if rows do.
+/// How rows pass through the model.
+#[derive(Clone, Copy, Default)]
+struct Passes<'a> {
+    /// By what they choose, if they do.
+    chosen: Option<&'a Chosen<'a>>,
+    /// From the first adapted block on, where what it reads is kept.
+    features: Option<FeaturesOf<'a>>,
+}
+
+/// Predict every row.
 fn predict_each(
     model: &impl Network,
     data: &Dataset,
     objective: &dyn Objective,
     batch_size: usize,
     device: &Device,
-    chosen: Option<&Chosen>,
+    passes: Passes<'_>,
     done: &mut dyn FnMut(usize),
 ) -> Result<Vec<Prediction>, RunError> {
     let mut count = 0;
@@ -142,12 +156,17 @@ fn predict_each(
     for rows in plan.iter_from(0) {
         let batch = data.batch(rows)?;
         let packed = pack(model, &batch, device)?;
-        let packed = match chosen {
+        let packed = match passes.chosen {
             Some(chosen) => chosen.on(packed, &batch.indices)?,
             None => packed,
         };
         let context = AdapterContext::inference();
-        let output = model.run(&packed, &context);
+        let kept = passes.features;
+        let kept = kept.and_then(|features| features.hidden(model, &batch, &packed));
+        let output = match kept {
+            Some((depth, hidden)) => model.run_from(depth, hidden, &packed, &context),
+            None => model.run(&packed, &context),
+        };
         let found = objective.predict(output, truth(&batch).as_ref())?;
         let broken = found.iter().position(|prediction| !prediction.is_finite());
         if let Some(at) = broken {
@@ -176,18 +195,31 @@ pub fn evaluate(
     batch_size: usize,
     device: &Device,
 ) -> Result<Evaluation, RunError> {
-    Ok(evaluate_rows(model, data, objective, batch_size, device)?.0)
+    Ok(evaluate_rows(model, data, objective, batch_size, device, None)?.0)
 }
 
-/// As [`evaluate`], with the prediction of every row.
+/// As [`evaluate`], with the prediction of every row, from what is kept of the rows if something is.
 pub(crate) fn evaluate_rows(
     model: &impl Network,
     data: &Dataset,
     objective: &dyn Objective,
     batch_size: usize,
     device: &Device,
+    features: Option<FeaturesOf<'_>>,
 ) -> Result<Evaluated, RunError> {
-    let predictions = predict(model, data, objective, batch_size, device)?;
+    let passes = Passes {
+        chosen: None,
+        features,
+    };
+    let predictions = predict_each(
+        model,
+        data,
+        objective,
+        batch_size,
+        device,
+        passes,
+        &mut |_| (),
+    )?;
     let mut tally = objective.tally();
     compare(tally.as_mut(), data, &predictions)?;
     Ok((tally.finish()?, predictions))

@@ -23,6 +23,7 @@ mod dtype;
 mod error;
 mod evaluate;
 mod event;
+mod features;
 mod frozen;
 mod generate;
 mod loss;

@@ -1,6 +1,9 @@
 //! The loss of a batch, and its gradients.
 
-use burn::{Tensor, tensor::Device};
+use burn::{
+    Tensor,
+    tensor::{Device, Gradients},
+};
 use peft_core::AdapterContext;
 use peft_data::Dataset;
 use peft_models::{Network, PackedBatch};
@@ -40,9 +43,27 @@ pub fn differentiate(
         let grads = value.backward();
         (value, vec![grads])
     };
+    (value, sum_of(model, passes))
+}
+
+/// [`differentiate`] from the block at a depth on, which reads `hidden`; nothing before it is trained.
+pub(crate) fn differentiate_from(
+    model: &impl Network,
+    (depth, hidden): (usize, Tensor<2>),
+    batch: &PackedBatch,
+    context: &AdapterContext,
+    loss: impl FnOnce(Output) -> Tensor<1>,
+) -> (Tensor<1>, GradientSet) {
+    let value = loss(model.run_from(depth, hidden, batch, context));
+    let grads = value.backward();
+    (value, sum_of(model, vec![grads]))
+}
+
+/// The gradients of all passes.
+fn sum_of(model: &impl Network, passes: Vec<Gradients>) -> GradientSet {
     let mut total = GradientSet::default();
     for mut grads in passes {
         total.add(gradients(model, &mut grads));
     }
-    (value, total)
+    total
 }

@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 use crate::{
     BaseFile, DeviceChoice, RunConfig, RunError, SelectedDevice, TaskFile,
     checkpoint::{Fingerprint, inputs},
+    features::Features,
     open::{fit_run, parts_head},
     session::Data,
     text::tokenizer,
@@ -48,6 +49,8 @@ pub struct Prepared {
     pub(crate) tokenizer: Arc<TextTokenizer>,
     /// The files behind it, by the settings that name them.
     pub(crate) inputs: BTreeMap<String, Fingerprint>,
+    /// What the first adapted block reads of the rows, where that is kept.
+    pub(crate) features: Option<Arc<Features>>,
 }
 
 impl Prepared {
@@ -129,7 +132,26 @@ impl Prepared {
             overruled: tokenizer.is_overruled(),
             tokenizer: Arc::new(tokenizer),
             inputs,
+            features: None,
         })
+    }
+
+    /// Keep what the frozen blocks below the first adapted one come to, in up to so many bytes of memory: later passes over the
+    /// data, and later runs that adapt no block below, do not compute it again. The runs' bits stay the same.
+    ///
+    /// In training this helps where the model itself has no dropout ([`model_dropout`](RunConfig::model_dropout) 0), else in
+    /// evaluation only; with products in another type than f32 nothing is kept.
+    #[must_use]
+    pub fn keeping_hidden_states(self, bytes: usize) -> Self {
+        let features = (bytes > 0).then(|| Arc::new(Features::new(bytes)));
+        Self { features, ..self }
+    }
+
+    /// Bytes of hidden states that are kept by now.
+    pub fn hidden_state_bytes(&self) -> usize {
+        self.features
+            .as_ref()
+            .map_or(0, |features| features.bytes())
     }
 
     /// Refuse a run whose settings ask for something else than what is prepared.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use peft_run::ByteSize;
 
 use super::{LogFormat, RunArgs};
 
@@ -81,6 +82,10 @@ pub struct WorkerArgs {
     /// Folder with the results of trials, shared between searches: equal trials run only once.
     #[arg(long, value_name = "DIR")]
     pub trial_cache: Option<PathBuf>,
+    /// Memory for the hidden states below a trial's first adapted layer, which later trials read instead of computing them again;
+    /// 0 keeps none. In training this needs --model-dropout 0.
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = room)]
+    pub hidden_states: usize,
     /// Format of progress messages: auto (a bar on a terminal, lines elsewhere), plain or json.
     #[arg(long, value_enum, default_value = "auto")]
     pub log_format: LogFormat,
@@ -154,6 +159,10 @@ pub struct BeginArgs {
     /// Folder with the results of trials, shared between searches: equal trials run only once.
     #[arg(long, value_name = "DIR", help_heading = "Search")]
     pub trial_cache: Option<PathBuf>,
+    /// Memory for the hidden states below a trial's first adapted layer, which later trials read instead of computing them again;
+    /// 0 keeps none. In training this needs --model-dropout 0.
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = room, help_heading = "Search")]
+    pub hidden_states: usize,
     #[command(flatten)]
     pub run: RunArgs,
     /// Format of progress messages: auto (a bar on a terminal, lines elsewhere), plain or json.
@@ -173,6 +182,15 @@ pub enum Sampler {
     Motpe,
     /// Uniform draws.
     Random,
+}
+
+/// Bytes of a text such as 500MB or 2GiB, or 0.
+fn room(text: &str) -> Result<usize, String> {
+    if text.trim() == "0" {
+        return Ok(0);
+    }
+    let bytes = text.parse::<ByteSize>()?.bytes();
+    usize::try_from(bytes).map_err(|_| format!("`{text}` is more than this machine can address"))
 }
 
 /// Seconds of a text such as 90s, 30min or 2h.

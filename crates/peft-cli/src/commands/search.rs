@@ -157,6 +157,7 @@ fn begin(args: &BeginArgs, offline: bool) -> Result<ExitCode> {
     let stop = interrupt::watch()?;
     let mut view = Terminal::new(args.log_format, stop);
     let study = RunStudy::begin(&config, &mut view).map_err(told_as)?;
+    let study = study.keeping_hidden_states(args.hidden_states);
     work(study, &mut view, &output, &place, true)
 }
 
@@ -172,6 +173,7 @@ fn worker(args: &WorkerArgs) -> Result<ExitCode> {
     let has_front = place.folder() == Some(folder);
     let study = RunStudy::join_at(&place, folder, args.trial_cache.as_deref(), &mut view)
         .map_err(told_as)?;
+    let study = study.keeping_hidden_states(args.hidden_states);
     work(study, &mut view, folder, &place, has_front)
 }
 

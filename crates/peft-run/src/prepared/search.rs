@@ -81,7 +81,7 @@ impl Prepared {
         let device = self.device.clone().inner();
         let (objective, data) = (self.data.task.objective(), &self.data.select);
         let model = self.model.valid();
-        Ok(evaluate_rows(&model, data, objective.as_ref(), EVAL_BATCH, &device)?.0)
+        Ok(evaluate_rows(&model, data, objective.as_ref(), EVAL_BATCH, &device, None)?.0)
     }
 
     /// The share of the most frequent class among the rows to learn from; none where rows have no classes.
@@ -113,7 +113,7 @@ impl Prepared {
         let (model, _) = load_adapter(model, &loaded, method.as_ref(), &names, &device)?;
         let objective = self.data.task.objective();
         Ok(Some(
-            evaluate_rows(&model, rows, objective.as_ref(), EVAL_BATCH, &device)?.0,
+            evaluate_rows(&model, rows, objective.as_ref(), EVAL_BATCH, &device, None)?.0,
         ))
     }
 

@@ -20,7 +20,7 @@ use burn::{Tensor, tensor::Device};
 use peft_core::{Method, NameMap, WarmUpChoice};
 use peft_data::{Batch, Cursor, Dataset, TextTokenizer};
 use peft_format::AdapterConfig;
-use peft_models::Model;
+use peft_models::{Model, Network};
 use peft_train::{GradientSet, Objective, Selector, StepReport, Trainer, peak_memory};
 
 use self::{phases::Before, probe::Probe};
@@ -31,6 +31,8 @@ use crate::{
     checkpoint::{CheckpointFolder, RunState},
     differentiate,
     event::{Event, Recorder},
+    features::{Features, Split},
+    loss::differentiate_from,
     objective::expect_truth,
 };
 
@@ -60,6 +62,10 @@ pub(crate) struct Session<'a> {
     select: Dataset,
     report: Option<Dataset>,
     tokenizer: Arc<TextTokenizer>,
+    /// What the first adapted block reads of the rows, where that is kept.
+    features: Option<Arc<Features>>,
+    /// Whether the frozen part computes other numbers in training than in evaluation.
+    drops: bool,
     trainer: Trainer,
     /// Learning rate of adapters.
     rate: f64,
@@ -198,6 +204,13 @@ impl Session<'_> {
         })
     }
 
+    /// The depth of the first adapted block, where what it reads may be kept.
+    fn first_adapted(&self) -> usize {
+        self.features
+            .as_ref()
+            .map_or(0, |_| self.model.first_adapted())
+    }
+
     /// A step of the phase's trainer, with tokens a second and seconds.
     fn optimise(
         &mut self,
@@ -221,6 +234,11 @@ impl Session<'_> {
             });
         }
         let tokens: usize = batches.iter().map(Batch::tokens).sum();
+        let depth = self.first_adapted();
+        let features = self
+            .features
+            .as_deref()
+            .filter(|_| !self.drops && !recompute);
         let (model, report) = self.trainer.step_with(
             self.model.clone(),
             self.method.as_ref(),
@@ -237,7 +255,13 @@ impl Session<'_> {
                     1.0 => objective.loss(output, targets),
                     _ => objective.loss(output, targets).mul_scalar(share),
                 };
-                Ok(differentiate(model, &packed, context, recompute, value))
+                let kept = features.and_then(|features| {
+                    features.hidden(model, depth, Split::Fit, &batches[part], &packed)
+                });
+                Ok(match kept {
+                    Some(kept) => differentiate_from(model, (depth, kept), &packed, context, value),
+                    None => differentiate(model, &packed, context, recompute, value),
+                })
             },
         )?;
         let probe = Probe {

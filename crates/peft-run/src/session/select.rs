@@ -12,6 +12,7 @@ use crate::{
     checkpoint::Best,
     evaluate::evaluate_rows,
     event::{Event, fault},
+    features::{FeaturesOf, Split},
     report::worst::{self, Evaluated, worst_rows},
 };
 
@@ -101,7 +102,19 @@ impl Session<'_> {
     ) -> Result<Evaluated, RunError> {
         let device = self.device.clone().inner();
         let objective = self.objective.as_ref();
-        let module = match evaluate_rows(model, data, objective, EVAL_BATCH, &device) {
+        // Of the model with gradients: this one tells no more what is trained.
+        let depth = self.first_adapted();
+        let of = match split {
+            "report" => Split::Report,
+            _ => Split::Select,
+        };
+        let features = self.features.as_deref().map(|features| FeaturesOf {
+            features,
+            depth,
+            split: of,
+        });
+        let evaluated = evaluate_rows(model, data, objective, EVAL_BATCH, &device, features);
+        let module = match evaluated {
             Ok(evaluated) if evaluated.0.loss.is_finite() => return Ok(evaluated),
             Ok(_) => None,
             Err(RunError::NotFinite { module, .. }) => module,

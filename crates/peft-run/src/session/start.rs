@@ -21,7 +21,8 @@ use super::{
     select::LAST,
 };
 use crate::{
-    Computing, Event, Plan, Prepared, Progress, RunConfig, RunError, RunFolder, RunReport,
+    ComputeType, Computing, Event, Plan, Prepared, Progress, RunConfig, RunError, RunFolder,
+    RunReport,
     checkpoint::{
         self, CHECKPOINT, CheckpointFolder, Ending, FIRST, PhaseState, Resolved, RunState, TIES,
     },
@@ -58,6 +59,8 @@ impl<'a> Session<'a> {
         progress: &'a mut dyn Progress,
     ) -> Result<Started<'a>, RunError> {
         let computing = Computing::begin(config.compute);
+        // Other products may depend on how many rows there are.
+        let plain_products = config.compute == ComputeType::F32;
         let Claim { log, start } = claim;
         let Prepared {
             folder,
@@ -73,6 +76,7 @@ impl<'a> Session<'a> {
             overruled,
             tokenizer,
             mut inputs,
+            features,
             ..
         } = prepared;
         inputs.extend(checkpoint::adapter_inputs(config)?);
@@ -259,6 +263,8 @@ impl<'a> Session<'a> {
             select: data.select,
             report: data.report,
             tokenizer,
+            features: features.filter(|_| plain_products),
+            drops: folder.config().drops(),
             state,
             saved: Instant::now(),
             save_took: Duration::ZERO,

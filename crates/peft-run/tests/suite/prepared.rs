@@ -49,6 +49,48 @@ fn runs_on_one_base_are_those_by_themselves() {
     }
 }
 
+/// What is kept of the frozen blocks changes no bit, in runs of any method and of the same data, with room for all or for some of
+/// it; and it is used where a run adapts no block below, with dropout in evaluation alone.
+#[test]
+fn hidden_states_that_are_kept_change_no_bit() {
+    let (dir, model, data) = workspace();
+    for (dropout, room) in [(0.0, 1 << 30), (0.0, 20_000), (0.5, 1 << 30)] {
+        let mut base = variant(&model, &data, Path::new(""), "lora");
+        base.model_dropout = Some(dropout);
+        let prepared = Prepared::new(&base).unwrap().keeping_hidden_states(room);
+        let mut kept = 0;
+        // Where it is the first whose first adapted block is that one.
+        for (method, layers, is_first) in [
+            ("lora", vec![1], true),
+            ("bottleneck", vec![1], false),
+            ("lora", vec![0, 1], false),
+            ("bitfit", Vec::new(), false),
+            ("head", Vec::new(), true),
+        ] {
+            let output = |name: &str| dir.path().join(name);
+            let run = |name: &str| RunConfig {
+                model_dropout: Some(dropout),
+                layers: layers.clone(),
+                ..variant(&model, &data, &output(name), method)
+            };
+            let (alone, shared) = (run("alone"), run("shared"));
+            for one in [&alone.output, &shared.output] {
+                let _ = std::fs::remove_dir_all(one);
+            }
+            let first = train(&alone, &mut ()).unwrap();
+            let second = train_prepared(&prepared, &shared, &mut ()).unwrap();
+            assert_eq!(first, second, "{method}");
+            assert_same(&content(&alone.output), &content(&shared.output));
+            let bytes = prepared.hidden_state_bytes();
+            match room {
+                20_000 => assert!((1..=room).contains(&bytes)),
+                _ => assert_eq!(bytes > kept, is_first, "{method} {layers:?}"),
+            }
+            kept = bytes;
+        }
+    }
+}
+
 #[test]
 fn runs_that_ask_for_something_else_are_refused() {
     let (dir, model, data) = workspace();

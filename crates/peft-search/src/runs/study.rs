@@ -208,6 +208,16 @@ impl RunStudy {
         })
     }
 
+    /// Keep what the frozen blocks below a trial's first adapted one come to, for later trials: see
+    /// [`Prepared::keeping_hidden_states`].
+    #[must_use]
+    pub fn keeping_hidden_states(self, bytes: usize) -> Self {
+        Self {
+            prepared: self.prepared.keeping_hidden_states(bytes),
+            ..self
+        }
+    }
+
     /// The study.
     pub fn study(&self) -> &Study {
         &self.study
