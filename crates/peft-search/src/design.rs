@@ -13,6 +13,9 @@ pub(crate) mod purpose {
     pub const EVOLUTION: u32 = 6;
     pub const DENSITY: u32 = 7;
     pub const RUNG: u32 = 8;
+    /// Configurations by which known costs are judged.
+    #[cfg(feature = "runs")]
+    pub const COSTS: u32 = 9;
 }
 
 /// A configuration for trial `number` that nobody has: uniform by rejection, or, where 1000 draws are all taken, the

@@ -13,6 +13,7 @@
 
 mod cache;
 mod config;
+mod cost;
 mod error;
 mod folders;
 mod front;
@@ -23,6 +24,7 @@ mod view;
 
 pub use cache::TrialCache;
 pub use config::{SearchConfig, SpaceChoice};
+pub use cost::Cost;
 pub use error::RunsError;
 pub use front::{FRONT, FrontEntry};
 pub use space::{AutoPeftSpace, FileSpace, LeftOut, RunSpace, Workspace};

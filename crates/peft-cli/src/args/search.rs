@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use peft_run::ByteSize;
+use peft_search::runs::Cost;
 
 use super::{LogFormat, RunArgs};
 
@@ -156,6 +157,10 @@ pub struct BeginArgs {
         help_heading = "Search"
     )]
     pub reference: Option<f64>,
+    /// Third objective beside values and metric, to be made small: trained-values (with those that are not saved), memory (planned
+    /// peak of training) or step-time (measured).
+    #[arg(long, value_name = "COST", help_heading = "Search")]
+    pub minimize: Option<Cost>,
     /// Folder with the results of trials, shared between searches: equal trials run only once.
     #[arg(long, value_name = "DIR", help_heading = "Search")]
     pub trial_cache: Option<PathBuf>,

@@ -151,6 +151,7 @@ fn begin(args: &BeginArgs, offline: bool) -> Result<ExitCode> {
         pruning: !args.no_pruning,
         attempts: args.attempts,
         reference: args.reference,
+        cost: args.minimize,
         cache: args.trial_cache.clone(),
         ..SearchConfig::new(run, space)
     };

@@ -9,12 +9,12 @@ use peft_models::{Description, ModelFolder, Network, Role};
 use peft_train::Selector;
 
 use crate::{
-    Evaluation, Footprint, Prepared, RunConfig, RunError,
+    Evaluation, Footprint, Plan, Prepared, RunConfig, RunError,
     checkpoint::hash,
     evaluate::evaluate_rows,
     objective::trained_objective,
     open::{fit_adapter, read_with_method},
-    session::EVAL_BATCH,
+    session::{Choice, EVAL_BATCH, resolve},
 };
 
 /// What makes one run better than another.
@@ -58,6 +58,18 @@ impl Prepared {
     /// Those that the run would end with before its adapters are made.
     pub fn footprint(&self, config: &RunConfig) -> Result<Footprint, RunError> {
         Footprint::of(config, &self.folder, self.data.task.head(), &self.created)
+    }
+
+    /// What a run would train, and an estimate of what it costs: [`plan`](crate::plan) on this base and these rows.
+    ///
+    /// # Errors
+    /// Those that the run would end with before its adapters are made.
+    pub fn plan(&self, config: &RunConfig) -> Result<Plan, RunError> {
+        let entry = peft_methods::by_name(&config.method)?;
+        let config = &resolve(config, &self.folder, entry);
+        let head = self.data.task.head();
+        let choice = Choice::of(config, &self.folder, head, &self.created)?;
+        Plan::of(config, &self.folder, &choice, head, Some(&self.data))
     }
 
     /// The figure by which a run keeps one adapter and not another.

@@ -6,7 +6,7 @@ use peft_run::RunConfig;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{FileSpace, RunsError};
+use super::{Cost, FileSpace, RunsError};
 use crate::Settings;
 use crate::study::{Budget, Description, Place};
 
@@ -114,6 +114,8 @@ pub struct SearchConfig {
     /// The worst value of the metric that counts for anything; where none is given, what the most frequent class scores,
     /// or, of a loss, the base as it is.
     pub reference: Option<f64>,
+    /// A third objective.
+    pub cost: Option<Cost>,
     /// Trials of other studies.
     pub cache: Option<PathBuf>,
 }
@@ -131,6 +133,7 @@ impl SearchConfig {
             pruning: true,
             attempts: Description::ATTEMPTS,
             reference: None,
+            cost: None,
             cache: None,
         }
     }

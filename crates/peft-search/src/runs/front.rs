@@ -70,11 +70,9 @@ impl FrontEntry {
     /// If the study cannot be read, or the report not be written.
     pub fn write_report(folder: &Path, study: &mut Study) -> Result<PathBuf, RunsError> {
         let front = Self::read(folder)?;
-        let metric = study
-            .problem()
-            .objectives()
-            .last()
-            .map(|one| one.name.clone());
+        let problem = study.problem();
+        let metric = problem.measured().first().copied();
+        let metric = metric.map(|index| problem.objectives()[index].name.clone());
         let metric = metric.unwrap_or_default();
         let known = front.iter().filter_map(|entry| {
             let figure = entry.report.as_ref()?.get(&metric)?.as_f64()?;

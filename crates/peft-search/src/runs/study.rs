@@ -13,8 +13,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
-    AutoPeftSpace, FileSpace, FrontEntry, RunSpace, RunsError, SearchConfig, SpaceChoice,
-    TrialCache, View, Workspace, folders::Folders, front::Scorer, trial::Runner, view::Told,
+    AutoPeftSpace, Cost, FileSpace, FrontEntry, RunSpace, RunsError, SearchConfig, SpaceChoice,
+    TrialCache, View, Workspace,
+    cost::{KnownCost, slowest_step},
+    folders::Folders,
+    front::Scorer,
+    trial::Runner,
+    view::Told,
 };
 use crate::study::{DESCRIPTION, Description, Ending, Place, Study, Worked as Done};
 use crate::{Asha, Configuration, Goal, Objective, Problem, Scale, SearchError};
@@ -38,6 +43,9 @@ struct Context {
     space: SpaceChoice,
     /// The metric.
     metric: String,
+    /// A third objective.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cost: Option<Cost>,
     /// A digest of the contents of model and data.
     contents: String,
 }
@@ -60,6 +68,7 @@ pub struct RunStudy {
     shared: RunConfig,
     report_rows: Option<PathBuf>,
     metric: Metric,
+    cost: Option<Cost>,
     cache: Option<TrialCache>,
 }
 
@@ -97,12 +106,13 @@ impl RunStudy {
             Some(worst) => worst,
             None => reference(&prepared, &metric)?,
         };
-        let problem = problem(&space, &metric, [space.most(), worst])?;
+        let problem = problem(&space, &metric, worst, config.cost, &shared, &prepared)?;
         let context = Context {
             run: shared.clone(),
             report_rows: config.report_rows(),
             space: config.space.clone(),
             metric: metric.name.clone(),
+            cost: config.cost,
             contents: prepared.contents(),
         };
         let name = name(&shared, &config.space);
@@ -144,6 +154,7 @@ impl RunStudy {
             shared,
             report_rows: context.report_rows,
             metric,
+            cost: config.cost,
             cache: config.cache.as_deref().map(TrialCache::new),
         })
     }
@@ -195,7 +206,7 @@ impl RunStudy {
         let metric = prepared.metric(&shared)?;
         let space = space(&context.space, &prepared, &shared, view)?;
         let worst = description.reference.get(1).copied().unwrap_or(f64::NAN);
-        let problem = problem(&space, &metric, [space.most(), worst])?;
+        let problem = problem(&space, &metric, worst, context.cost, &shared, &prepared)?;
         Ok(Self {
             study: place.open(problem)?,
             folder: folder.to_owned(),
@@ -204,6 +215,7 @@ impl RunStudy {
             shared,
             report_rows: context.report_rows,
             metric,
+            cost: context.cost,
             cache: cache.map(TrialCache::new),
         })
     }
@@ -252,6 +264,7 @@ impl RunStudy {
             shared: &self.shared,
             folders: &folders,
             metric: &self.metric,
+            measures_time: self.cost.is_some_and(Cost::is_measured),
             cache: self.cache.as_ref(),
             epochs: self.study.description().full,
             view: &view,
@@ -386,22 +399,40 @@ fn space(
 fn problem(
     space: &Arc<dyn RunSpace>,
     metric: &Metric,
-    reference: [f64; 2],
+    worst: f64,
+    cost: Option<Cost>,
+    shared: &RunConfig,
+    prepared: &Prepared,
 ) -> Result<Problem, RunsError> {
     let goal = match metric.less_is_better {
         true => Goal::Minimise,
         false => Goal::Maximise,
     };
-    let objectives = vec![
+    let mut objectives = vec![
         Objective::known("values", Goal::Minimise, Scale::Log10),
         Objective::measured(&metric.name, goal),
     ];
-    let known = space.clone();
+    objectives.extend(cost.map(Cost::objective));
+    let known_cost = cost
+        .filter(|cost| !cost.is_measured())
+        .map(|cost| KnownCost::new(cost, space, shared, prepared))
+        .transpose()?;
+    let mut reference = vec![space.most(), worst];
+    reference.extend(match (&known_cost, cost) {
+        (Some(known), _) => Some(known.most()),
+        (None, Some(_)) => Some(slowest_step(space, shared, prepared)?),
+        (None, None) => None,
+    });
+    let space = space.clone();
     Ok(Problem::new(
         space.space().clone(),
         objectives,
-        Some(reference.to_vec()),
-        move |configuration| vec![known.values(configuration)],
+        Some(reference),
+        move |configuration| {
+            let mut known = vec![space.values(configuration)];
+            known.extend(known_cost.as_ref().map(|cost| cost.of(configuration)));
+            known
+        },
     )?)
 }
 

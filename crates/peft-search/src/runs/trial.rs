@@ -16,6 +16,8 @@ pub struct Runner<'a, 'v> {
     pub shared: &'a RunConfig,
     pub folders: &'a Folders,
     pub metric: &'a Metric,
+    /// Whether the seconds of a step are measured, too.
+    pub measures_time: bool,
     pub cache: Option<&'a TrialCache>,
     /// Passes of a full trial, where it reports after each.
     pub epochs: Option<u32>,
@@ -35,7 +37,10 @@ impl Evaluate for Runner<'_, '_> {
         let config = self.space.settings(self.shared, &assignment.configuration);
         let mut config = config.map_err(|error| Stopped::Failed(error.to_string()))?;
         let digest = self.prepared.digest(&config);
-        if let Some(cached) = self.cache.and_then(|cache| cache.get(&digest)) {
+        let all = 1 + usize::from(self.measures_time);
+        let cached = self.cache.and_then(|cache| cache.get(&digest));
+        // A study that measures more may have put it there, or one that measures less.
+        if let Some(cached) = cached.filter(|cached| cached.measured.len() == all) {
             for (epoch, measured) in &cached.reports {
                 watch.report(*epoch, measured)?;
             }
@@ -72,6 +77,7 @@ impl Runner<'_, '_> {
         let mut progress = Reporter {
             watch,
             metric: self.metric,
+            seconds: self.measures_time.then(Vec::new),
             epochs: self.epochs,
             view: self.view,
             stopped: None,
@@ -93,16 +99,21 @@ impl Runner<'_, '_> {
             result = train_prepared(self.prepared, &config, &mut progress);
         }
         let stopped = progress.stopped.take();
+        let time = progress.step_time();
+        let diverged = || [f64::NAN].into_iter().chain(time);
         match (result, stopped) {
             (_, Some(stopped)) => Err(stopped),
-            (Ok(report), None) => Ok(vec![self.metric.of(&report.selection)]),
+            (Ok(report), None) => Ok([self.metric.of(&report.selection)]
+                .into_iter()
+                .chain(time)
+                .collect()),
             (Err(error), None) => match error {
                 RunError::Interrupted { .. } | RunError::InterruptedBefore { .. } => {
                     Err(Stopped::Interrupted)
                 }
                 // A value that is none says that training diverged.
                 RunError::Train(TrainError::NotFinite { .. }) | RunError::NotFinite { .. } => {
-                    Ok(vec![f64::NAN])
+                    Ok(diverged().collect())
                 }
                 RunError::Train(_)
                 | RunError::Adapter(_)
@@ -137,6 +148,8 @@ fn is_of_folder(error: &RunError) -> bool {
 struct Reporter<'a, 'w, 'v> {
     watch: &'a mut Watch<'w>,
     metric: &'a Metric,
+    /// Of each step of this process, where they are measured.
+    seconds: Option<Vec<f64>>,
     epochs: Option<u32>,
     view: &'a RefCell<&'v mut dyn View>,
     stopped: Option<Stopped>,
@@ -144,6 +157,17 @@ struct Reporter<'a, 'w, 'v> {
 }
 
 impl Reporter<'_, '_, '_> {
+    /// The median of the steps' seconds, where they are measured: of a trial that was at its end before, the last that was reported.
+    fn step_time(&self) -> Option<f64> {
+        let seconds = self.seconds.as_ref()?;
+        let mut sorted = seconds.clone();
+        sorted.sort_by(f64::total_cmp);
+        let reported = self.reports.values().next_back();
+        let reported = reported.and_then(|measured| measured.get(1)).copied();
+        let median = sorted.get(sorted.len() / 2).copied();
+        Some(median.or(reported).unwrap_or(f64::NAN))
+    }
+
     /// The best of this and earlier values: what would be kept if the trial ended here.
     fn best(&self, epoch: u32, value: f64) -> f64 {
         let earlier = self
@@ -161,6 +185,9 @@ impl Reporter<'_, '_, '_> {
 impl Progress for Reporter<'_, '_, '_> {
     fn event(&mut self, event: &Event) {
         self.view.borrow_mut().event(event);
+        if let (Event::Step { step_time_s, .. }, Some(seconds)) = (event, &mut self.seconds) {
+            seconds.push(*step_time_s);
+        }
         let Event::Eval {
             epoch,
             split: "selection",
@@ -182,7 +209,10 @@ impl Progress for Reporter<'_, '_, '_> {
         if epoch == 0 {
             return;
         }
-        let measured = vec![self.best(epoch, value)];
+        let measured: Vec<f64> = [self.best(epoch, value)]
+            .into_iter()
+            .chain(self.step_time())
+            .collect();
         self.reports.insert(epoch, measured.clone());
         if let Err(stopped) = self.watch.report(epoch, &measured) {
             self.stopped = Some(stopped);

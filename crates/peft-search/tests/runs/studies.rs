@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use peft_run::{Event, RunConfig};
 use peft_search::{
     Bayes, Outcome, Settings,
-    runs::{Ended, FrontEntry, RunStudy, RunsError, SearchConfig, SpaceChoice, View, Worked},
+    runs::{Cost, Ended, FrontEntry, RunStudy, RunsError, SearchConfig, SpaceChoice, View, Worked},
     study::{Budget, Ending, Limit, Study},
 };
 
@@ -107,6 +107,43 @@ fn a_study_ends_with_a_front_scored_on_rows_that_chose_nothing() {
     assert!(page.contains("accuracy (report rows)"), "{page}");
     for link in ["src=\"http", "href=\"http", "url(http"] {
         assert!(!page.contains(link), "{link}");
+    }
+}
+
+#[test]
+fn a_third_objective_is_planned_or_measured() {
+    let work = Work::new();
+    for cost in Cost::ALL {
+        let asked = SearchConfig {
+            cost: Some(cost),
+            ..config(work.run(&format!("study-{cost}")), 6)
+        };
+        let (study, front) = finish(&asked);
+        assert!(!front.is_empty());
+        let problem = study.study().problem();
+        assert_eq!(problem.objectives().len(), 3);
+        for trial in study.study().history().trials() {
+            let values = trial.known[0];
+            let measured = match &trial.outcome {
+                Some(Outcome::Complete { measured }) => measured.clone(),
+                _ => continue,
+            };
+            match cost {
+                // With the head.
+                Cost::TrainedValues => assert!(trial.known[1] > values),
+                Cost::Memory => assert!(trial.known[1] > 1e6, "{:?}", trial.known),
+                Cost::StepTime => assert!(measured[1] > 0.0 && measured[1] < 60.0),
+            }
+            assert_eq!(
+                measured.len() + trial.known.len(),
+                3,
+                "{cost}: {measured:?} {:?}",
+                trial.known
+            );
+        }
+        // The same command goes on, and a worker joins.
+        RunStudy::begin(&asked, &mut ()).unwrap();
+        RunStudy::join(&work.path(&format!("study-{cost}")), None, &mut ()).unwrap();
     }
 }
 
