@@ -1,11 +1,13 @@
-//! A training step of a model of BERT-base's size with random weights, on random tokens: time and
-//! memory need no checkpoint.
+//! A training step of a model of BERT-base's size with random weights, or of a folder's encoder, on random
+//! tokens: time and memory need no checkpoint.
 
 use anyhow::{Result, ensure};
 use burn::{module::Param, tensor::Device};
 use peft_run::{
     core::{Slot, kernels::uniform},
-    models::{Embedding, Encoder, EncoderConfig, EncoderLayer, SequenceModel},
+    models::{
+        Embedding, Encoder, EncoderConfig, EncoderLayer, HeadSpec, ModelFolder, SequenceModel,
+    },
 };
 use peft_train::Truth;
 
@@ -40,7 +42,11 @@ impl BaseCase {
             head_dropout: dropout,
             ..config()
         };
-        let words = config.vocab_size as f32;
+        let model = match setup.model.as_os_str().is_empty() {
+            true => random_model(config, &device),
+            false => stored_model(setup, &device)?,
+        };
+        let words = model.config().vocab_size as f32;
         let tokens = uniform(setup.seed, setup.batch * setup.seq);
         let ids: Vec<u32> = tokens.iter().map(|u| (u * words) as u32).collect();
         let starts: Vec<usize> = (0..=setup.batch).map(|row| row * setup.seq).collect();
@@ -52,7 +58,7 @@ impl BaseCase {
             truth: Truth::Classes(&labels),
         };
         Ok(Self {
-            training: Training::new(random_model(config, &device), setup, &device, &inputs)?,
+            training: Training::new(model, setup, &device, &inputs)?,
             ids,
             starts,
             labels,
@@ -73,6 +79,22 @@ impl Case for BaseCase {
             truth: Truth::Classes(&self.labels),
         })
     }
+}
+
+/// The model of a folder, in place of one of random weights.
+fn stored_model(setup: &Setup, device: &Device) -> Result<SequenceModel> {
+    let mut folder = ModelFolder::open(&setup.model)?;
+    if !setup.dropout {
+        folder.set_dropout(0.0);
+    }
+    if let Some(dtype) = setup.base_dtype {
+        folder.set_base_dtype(dtype.into());
+    }
+    let head = HeadSpec {
+        outputs: 2,
+        seed: setup.seed,
+    };
+    Ok(SequenceModel::load(&folder, &head, device)?.0)
 }
 
 fn random_model(config: EncoderConfig, device: &Device) -> SequenceModel {

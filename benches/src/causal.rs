@@ -35,7 +35,10 @@ pub struct CausalCase {
 
 /// The model of a setup, with a head that predicts the next token.
 pub fn load(setup: &Setup, device: &Device) -> Result<Model> {
-    let folder = ModelFolder::open(&setup.model)?;
+    let mut folder = ModelFolder::open(&setup.model)?;
+    if let Some(dtype) = setup.base_dtype {
+        folder.set_base_dtype(dtype.into());
+    }
     Ok(Model::load(&folder, HeadKind::Language, setup.seed, device)?.0)
 }
 

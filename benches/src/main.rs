@@ -6,8 +6,10 @@ mod base;
 mod causal;
 mod concentration;
 mod decode;
+mod device;
 mod energy;
 mod layer;
+mod logits;
 mod memory;
 mod probe;
 mod protocol;
@@ -54,11 +56,19 @@ fn main() -> Result<()> {
     peft_run::keep_freed_memory();
     let device = std::env::var("PEFT_BENCH_DEVICE").unwrap_or_else(|_| "cpu".into());
     let device: DeviceChoice = device.parse().map_err(anyhow::Error::msg)?;
-    let selected = device.select()?;
+    let selected = match device.select() {
+        Ok(selected) => selected,
+        Err(error) => {
+            // A driver reads why, and goes on with its other devices.
+            say(&json!({ "ready": false, "error": error.to_string() }))?;
+            return Err(error.into());
+        }
+    };
     let mut slots: BTreeMap<String, Slot> = BTreeMap::new();
     say(&json!({
         "ready": true,
         "versions": { "peft": env!("CARGO_PKG_VERSION"), "device": selected.reason },
+        "device": device::described(&selected),
         "pid": std::process::id(),
     }))?;
     for line in stdin().lock().lines() {
@@ -76,12 +86,19 @@ fn main() -> Result<()> {
             Ok(Command::Concentration(command)) => {
                 concentration::concentration(&command, &selected.device)
             }
+            Ok(Command::Logits(command)) => logits::logits(&command, &selected.device),
             Ok(Command::Setup(setup)) => set_up(*setup, &selected.device, &mut slots),
             Ok(Command::Run {
                 name,
                 iterations,
                 sample_memory,
-            }) => run(&mut slots, &name, iterations, sample_memory),
+            }) => run(
+                &mut slots,
+                &selected.device,
+                &name,
+                iterations,
+                sample_memory,
+            ),
             Err(error) => Err(error),
         };
         say(&answer.unwrap_or_else(|error| json!({ "ok": false, "error": format!("{error:#}") })))?;
@@ -140,6 +157,7 @@ fn set_up(
 
 fn run(
     slots: &mut BTreeMap<String, Slot>,
+    device: &burn::tensor::Device,
     name: &str,
     iterations: usize,
     sample_memory: bool,
@@ -153,12 +171,19 @@ fn run(
     let (mut times, mut tokens, mut losses) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..iterations {
         let start = Instant::now();
-        let measured = slot.threads.install(|| slot.case.run())?;
+        let measured = slot.threads.install(|| {
+            let measured = slot.case.run()?;
+            // What a device computes lazily must be done inside of the time.
+            device.sync()?;
+            anyhow::Ok(measured)
+        })?;
         times.push(start.elapsed().as_secs_f64());
         tokens.push(measured.tokens);
         losses.extend(measured.loss);
     }
     let peak = sampler.map(Sampler::stop);
+    // Reading them makes the device wait, so only where memory is what is asked for.
+    let pools = sample_memory.then(|| device.memory_pool_usage()).flatten();
     let mut answer = json!({
         "ok": true,
         "name": name,
@@ -169,6 +194,8 @@ fn run(
         "rss_anon_peak_bytes": peak.as_ref().map(|peak| peak.resident).or_else(resident_anonymous),
         "allocated_peak_bytes": peak.as_ref().map(|peak| peak.allocated),
         "rss_anon_before_bytes": before,
+        "device_reserved_bytes": pools.as_ref().map(|pools| pools.bytes_reserved),
+        "device_used_bytes": pools.as_ref().map(|pools| pools.bytes_in_use),
     });
     if !losses.is_empty() {
         answer["losses"] = losses.into();

@@ -1,6 +1,6 @@
 //! The commands of a driver.
 
-use peft_run::GenerationCompute;
+use peft_run::{BaseDtype, GenerationCompute};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -21,6 +21,7 @@ pub enum Command {
     },
     Energy(Box<Energy>),
     Concentration(Box<Energy>),
+    Logits(Logits),
     Quit,
 }
 
@@ -43,6 +44,13 @@ pub struct Energy {
     pub targets: Vec<String>,
 }
 
+/// A language model's logits behind each of some tokens.
+#[derive(Deserialize)]
+pub struct Logits {
+    pub model: std::path::PathBuf,
+    pub ids: Vec<u32>,
+}
+
 #[derive(Clone, Deserialize)]
 pub struct Setup {
     #[serde(default = "default_name")]
@@ -53,6 +61,8 @@ pub struct Setup {
     /// Type in which products are computed.
     #[serde(default)]
     pub compute: GenerationCompute,
+    /// Type in which the frozen matrices of a model from a folder are kept.
+    pub base_dtype: Option<BaseDtype>,
     #[serde(default)]
     pub batch: usize,
     #[serde(default)]

@@ -31,11 +31,14 @@ At start it prints {"ready":true,"versions":{…},"pid":N,"cpu_capability":"AVX5
 {"op":"setup","name":S?,"case":"tokenise","model":DIR,"data":CSV,"max_length":256,"threads":2}
     The texts of the CSV by the folder's tokenizer.json, Tokenizer.encode_batch on that many threads, and nothing else; reading the CSV
     is not timed. Threads are the process's own and start once: a process has one number of them.
-In every case "autocast":true computes the forward pass under torch.autocast("cpu", dtype=torch.bfloat16), and "adapter" may also be another method of PEFT by its peft_type in lower case, with "settings" for its configuration.
+bert_base_step and smollm2_step also know "device":"cpu"?|"cuda" and "dtype":"f32"?|"bf16", the type of the model's weights, and
+bert_base_step "model":DIR?, a Hugging Face folder in place of random weights.
+In every case "autocast":true computes the forward pass under torch.autocast(device, dtype=torch.bfloat16), and "adapter" may also be another method of PEFT by its peft_type in lower case, with "settings" for its configuration.
 {"op":"run","name":S?,"iterations":N,"sample_memory":true?}
     -> {"ok":true,"name":S,"times_s":[…],"real_tokens":[…],"padded_tokens":[…],"losses":[…]?,"rss_anon_peak_bytes":N,
         "rss_anon_before_bytes":N}      peak = RssAnon of /proc/self/status, sampled every 2 ms during the run
-        by a thread; with "sample_memory":false only before and after, so that nothing disturbs the times
+        by a thread; with "sample_memory":false only before and after, so that nothing disturbs the times. On a GPU also
+        "device_peak_bytes" (allocated) and "device_reserved_bytes" (by PyTorch's allocator, kept for reuse included).
 {"op":"drop","name":S?} -> {"ok":true}          {"op":"quit"} -> exit 0 (as at end of input)
 Any failure -> {"ok":false,"error":"…"}; the process goes on. Warm-up is the driver's: run some iterations and drop their times.
 """
@@ -206,15 +209,20 @@ class BertBaseStepCase:
     def __init__(self, command):
         torch.manual_seed(command.get("seed", 0))
         extra = {} if command.get("dropout", True) else {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-        config = hf.BertConfig(num_hidden_layers=command.get("layers", 12), num_labels=2,
-                               attn_implementation=command.get("attention", "sdpa"), **extra)
-        model = hf.BertForSequenceClassification(config)
+        extra = {"num_labels": 2, "attn_implementation": command.get("attention", "sdpa"), **extra}
+        if command.get("model"):
+            model = hf.BertForSequenceClassification.from_pretrained(Path(command["model"]), dtype=dtype_of(command), **extra)
+        else:
+            config = hf.BertConfig(num_hidden_layers=command.get("layers", 12), **extra)
+            model = hf.BertForSequenceClassification(config).to(dtype_of(command))
+        model, config = model.to(command.get("device", "cpu")), model.config
         if command.get("recompute", False):
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         self.model = adapt(model, command.get("adapter", "lora"), command, "SEQ_CLS").train()
         shape = (command["batch"], command["seq"])
-        self.batch = {"input_ids": torch.randint(config.vocab_size, shape), "attention_mask": torch.ones(shape, dtype=torch.long),
-                      "labels": torch.arange(command["batch"]) % 2}
+        batch = {"input_ids": torch.randint(config.vocab_size, shape), "attention_mask": torch.ones(shape, dtype=torch.long),
+                 "labels": torch.arange(command["batch"]) % 2}
+        self.batch = {name: tensor.to(command.get("device", "cpu")) for name, tensor in batch.items()}
         self.trained = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(self.trained, lr=2e-3, weight_decay=0.0)
 
@@ -227,12 +235,13 @@ class Smollm2StepCase:
     def __init__(self, command):
         torch.manual_seed(command.get("seed", 0))
         model = hf.AutoModelForCausalLM.from_pretrained(
-            Path(command["model"]), dtype=torch.float32, attn_implementation=command.get("attention", "sdpa"))
+            Path(command["model"]), dtype=dtype_of(command), attn_implementation=command.get("attention", "sdpa"))
+        model = model.to(command.get("device", "cpu"))
         model.config.use_cache = False
         if command.get("recompute", False):
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         self.model = adapt(model, command["adapter"], command, "CAUSAL_LM").train()
-        ids = torch.randint(model.config.vocab_size, (command["batch"], command["seq"]))
+        ids = torch.randint(model.config.vocab_size, (command["batch"], command["seq"])).to(command.get("device", "cpu"))
         self.batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": ids}
         self.trained = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(self.trained, lr=2e-3, weight_decay=0.0)
@@ -260,7 +269,12 @@ class TokeniseCase:
 
 def autocast():
     """What the forward pass of the case at hand computes in."""
-    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocasts)
+    return torch.autocast(computes_on, dtype=torch.bfloat16, enabled=autocasts)
+
+
+def dtype_of(command):
+    """The type of a model's weights."""
+    return {"f32": torch.float32, "bf16": torch.bfloat16}[command.get("dtype", "f32")]
 
 
 def step(model, batch, trained, optimizer):
@@ -276,9 +290,11 @@ def step(model, batch, trained, optimizer):
 
 CASES = {"bert_layer": BertLayerCase, "linear": LinearCase, "minilm_step": MinilmStepCase, "bert_base_step": BertBaseStepCase,
          "smollm2_step": Smollm2StepCase, "tokenise": TokeniseCase}
+# Those that compute elsewhere than on the processor, too, and in other types than float32.
+ANYWHERE = ("bert_base_step", "smollm2_step")
 slots = {}
-# Whether the case at hand computes in bfloat16.
-autocasts = False
+# Whether the case at hand computes in bfloat16, and on what.
+autocasts, computes_on = False, "cpu"
 
 
 def setup(command):
@@ -291,9 +307,14 @@ def setup(command):
         raise ValueError(f"unknown case {command['case']!r}; known: {', '.join(CASES)}")
     if command.get("mode", "train") not in ("forward", "train"):
         raise ValueError(f"unknown mode {command['mode']!r}; known: forward, train")
+    device, dtype = command.get("device", "cpu"), command.get("dtype", "f32")
+    if device not in ("cpu", "cuda") or dtype not in ("f32", "bf16"):
+        raise ValueError(f"unknown device {device!r} or dtype {dtype!r}; known: cpu, cuda; f32, bf16")
+    if (device, dtype) != ("cpu", "f32") and command["case"] not in ANYWHERE:
+        raise ValueError(f"{command['case']} computes on the cpu in f32; others: {', '.join(ANYWHERE)}")
     torch.set_num_threads(threads)
     case = CASES[command["case"]](command)
-    slots[name] = (case, threads, command.get("autocast", False))
+    slots[name] = (case, threads, command.get("autocast", False), device)
     trained = sum(p.numel() for p in case.model.parameters() if p.requires_grad)
     return {"ok": True, "name": name, "trainable_parameters": trained, "rss_anon_bytes": rss_anon(),
             "setup_s": time.perf_counter() - began}
@@ -303,8 +324,10 @@ def run(command):
     name = command.get("name", "default")
     if name not in slots:
         raise ValueError(f"nothing is set up under the name {name!r}; send a setup first")
-    global autocasts
-    case, threads, autocasts = slots[name]
+    global autocasts, computes_on
+    case, threads, autocasts, computes_on = slots[name]
+    if computes_on == "cuda":
+        torch.cuda.reset_peak_memory_stats()
     torch.set_num_threads(threads)
     times, real, padded, losses = [], [], [], []
     before = rss_anon()
@@ -318,6 +341,9 @@ def run(command):
             losses.append(loss)
     reply = {"ok": True, "name": name, "times_s": times, "real_tokens": real, "padded_tokens": padded,
              "rss_anon_peak_bytes": sampler.peak, "rss_anon_before_bytes": before}
+    if computes_on == "cuda":
+        reply["device_peak_bytes"] = torch.cuda.max_memory_allocated()
+        reply["device_reserved_bytes"] = torch.cuda.max_memory_reserved()
     if losses and losses[0] is not None:
         reply["losses"] = losses
     return reply

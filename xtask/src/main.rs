@@ -6,6 +6,7 @@
 mod bench;
 mod check;
 mod demo;
+mod device_kit;
 mod fetch;
 mod files;
 mod footprint;
@@ -47,6 +48,8 @@ enum Task {
     Study(study::Arguments),
     /// Measure speed and memory, alone or in alternation with PyTorch
     Bench(bench::Arguments),
+    /// Assemble a folder that checks and measures on a machine with a GPU and PyTorch, without Rust or a network
+    DeviceKit(device_kit::Arguments),
     /// Compare the memory of the quickstart's job with Hugging Face PEFT's
     Footprint(footprint::Arguments),
     /// Kill training runs at random moments, resume them, and compare with one left alone
@@ -70,6 +73,7 @@ fn main() -> anyhow::Result<()> {
         Task::Python(arguments) => python::run(&arguments),
         Task::Study(arguments) => study::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
+        Task::DeviceKit(arguments) => device_kit::run(&arguments),
         Task::Footprint(arguments) => footprint::run(&arguments),
         Task::Kills(arguments) => kills::run(&arguments),
         Task::Test(arguments) => check::run(&arguments),

@@ -41,8 +41,29 @@ pub fn build(binary: &str, release: bool) -> Result<PathBuf> {
         status.success(),
         "`cargo build --workspace --bin {binary}` failed: see its messages above"
     );
-    let profile = if release { "release" } else { "debug" };
-    let path = target()
+    built(&target(), if release { "release" } else { "debug" }, binary)
+}
+
+/// Builds a package's binary with more features, optimised, in a build folder that they give its name to: Burn's
+/// features differ, and in one folder they would rebuild each other.
+pub fn build_with(package: &str, binary: &str, features: &[&str]) -> Result<PathBuf> {
+    let folder = target().join(features.join("-"));
+    let features = features.join(",");
+    let mut command = cargo();
+    command
+        .args(["build", "--release", "--package", package, "--bin", binary])
+        .args(["--features", &features])
+        .env("CARGO_TARGET_DIR", &folder);
+    let status = command.status().context("cannot start cargo")?;
+    ensure!(
+        status.success(),
+        "`cargo build --release --package {package} --bin {binary} --features {features}` failed: see its messages above"
+    );
+    built(&folder, "release", binary)
+}
+
+fn built(target: &Path, profile: &str, binary: &str) -> Result<PathBuf> {
+    let path = target
         .join(profile)
         .join(format!("{binary}{}", env::consts::EXE_SUFFIX));
     ensure!(

@@ -30,7 +30,7 @@ fn device() -> Device {
         #[cfg(feature = "wgpu")]
         Ok("wgpu") => Device::wgpu(burn::tensor::DeviceKind::DefaultDevice),
         #[cfg(feature = "cuda")]
-        Ok("cuda") => Device::cuda(burn::tensor::DeviceKind::DefaultDevice),
+        Ok("cuda") => Device::cuda(0usize),
         other => panic!("PEFT_TEST_DEVICE={other:?} is not compiled in"),
     }
 }

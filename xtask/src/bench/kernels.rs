@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::machine::Machine;
 use super::program;
+use crate::workspace;
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -19,7 +20,7 @@ pub struct Arguments {
     /// The `ops` benchmark of peft-kernels, instead of building it
     #[arg(long, value_name = "PATH")]
     bench_binary: Option<PathBuf>,
-    /// Folder for the result, instead of docs/benchmarks
+    /// Folder for the result, instead of that of the processor's class in docs/benchmarks/kernels
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
@@ -65,10 +66,29 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         &[Some("--json"), arguments.quick.then_some("--quick")],
     )?;
     let report = Report { machine, figures };
-    let out = program::folder(arguments.out.as_deref(), arguments.quick);
+    let out = match (&arguments.out, arguments.quick) {
+        (None, false) => workspace::root()
+            .join("docs/benchmarks/kernels")
+            .join(report.machine.class()),
+        (out, quick) => program::folder(out.as_deref(), quick),
+    };
     let path = program::write(&out, "kernels", &report, &markdown(&report))?;
     println!("{}", path.display());
     Ok(())
+}
+
+/// What the products in bf16 reach of the units' rate.
+fn shares(kernels: &[Figure]) -> String {
+    let products = kernels.iter().filter(|f| f.unit.ends_with("in bf16"));
+    let shares: Vec<f64> = products.map(|f| 100.0 * f.of_limit).collect();
+    let least = shares.iter().copied().reduce(f64::min);
+    let most = shares.iter().copied().reduce(f64::max);
+    match (least, most) {
+        (Some(least), Some(most)) => {
+            format!(", of which products in bf16 reach {least:.0} to {most:.0} %")
+        }
+        _ => String::new(),
+    }
 }
 
 fn markdown(report: &Report) -> String {
@@ -76,8 +96,8 @@ fn markdown(report: &Report) -> String {
     let mut text = format!(
         "# The kernels against the machine\n\n<!-- Written by `cargo xtask bench kernels`; changes by hand \
          are lost. -->\n\n{}\n\
-         On all threads a copy moves {:.1} GB/s, a matrix product computes {:.1} GFLOP/s, and {} {:.1} in bf16 of what is in \
-         registers. Raw figures: [kernels.json](kernels.json).\n",
+         On all threads a copy moves {:.1} GB/s, a matrix product computes {:.1} GFLOP/s in f32, and {} {:.1} in bf16 of what is in \
+         registers{}. Raw figures: [kernels.json](kernels.json).\n",
         machine.line(figures.threads),
         figures.copy_gb_s,
         figures.product_gflop_s,
@@ -86,6 +106,7 @@ fn markdown(report: &Report) -> String {
             .as_deref()
             .unwrap_or("the processor, which has no units for it,"),
         figures.bf16_gflop_s,
+        shares(&figures.kernels),
     );
     if figures.quick {
         text.push_str("\n**A quick run on small tensors: nothing to conclude from.**\n");
@@ -140,6 +161,16 @@ mod tests {
             bf16_gflop_s: 90.0,
             kernels: vec![figure(Some(1.0)), figure(None)],
         };
+        assert_eq!(shares(&figures.kernels), "");
+        let of = |of_limit| Figure {
+            unit: "GFLOP/s in bf16".into(),
+            of_limit,
+            ..figure(None)
+        };
+        assert_eq!(
+            shares(&[of(0.8), figure(None), of(0.5)]),
+            ", of which products in bf16 reach 50 to 80 %"
+        );
         let machine = Machine::look();
         let text = markdown(&Report { machine, figures });
         assert!(

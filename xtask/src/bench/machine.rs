@@ -56,10 +56,19 @@ impl Machine {
             architecture: std::env::consts::ARCH.to_owned(),
             system: std::env::consts::OS.to_owned(),
             cores: thread::available_parallelism().map_or(1, usize::from),
-            vector_units: (["avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16"].into_iter())
-                .filter(has)
-                .map(str::to_owned)
-                .collect(),
+            vector_units: [
+                "avx2",
+                "fma",
+                "avx512f",
+                "avx512_vnni",
+                "avx512_bf16",
+                "amx_bf16",
+                "amx_int8",
+            ]
+            .into_iter()
+            .filter(has)
+            .map(str::to_owned)
+            .collect(),
             processor,
             memory_gib: kilobytes.map(|count| (count + (1 << 19)) >> 20),
             load_before: load.split(' ').next().and_then(|word| word.parse().ok()),
@@ -87,6 +96,35 @@ impl Machine {
         )
     }
 
+    /// The name of the processor's class, for a folder of reports: `amd-zen4`; by family and model where the class has no
+    /// name here, and by the architecture where there are none.
+    pub fn class(&self) -> String {
+        let words: Vec<&str> = self.processor.split(' ').collect();
+        let [vendor, "family", family, "model", model] = words[..] else {
+            return self.architecture.clone();
+        };
+        let (Ok(family), Ok(model)) = (family.parse::<u32>(), model.parse::<u32>()) else {
+            return self.architecture.clone();
+        };
+        let (vendor, name) = match (vendor, family, model) {
+            ("AuthenticAMD", 25, 16..=31 | 96..=175) => ("amd", Some("zen4")),
+            ("AuthenticAMD", 25, _) => ("amd", Some("zen3")),
+            ("AuthenticAMD", 26, _) => ("amd", Some("zen5")),
+            ("AuthenticAMD", ..) => ("amd", None),
+            ("GenuineIntel", 6, 85) => ("intel", Some("skylake-server")),
+            ("GenuineIntel", 6, 106 | 108) => ("intel", Some("ice-lake-server")),
+            ("GenuineIntel", 6, 143) => ("intel", Some("sapphire-rapids")),
+            ("GenuineIntel", 6, 207) => ("intel", Some("emerald-rapids")),
+            ("GenuineIntel", 6, 173 | 174) => ("intel", Some("granite-rapids")),
+            ("GenuineIntel", ..) => ("intel", None),
+            (other, ..) => (other, None),
+        };
+        match name {
+            Some(name) => format!("{vendor}-{name}"),
+            None => format!("{}-family{family}-model{model}", vendor.to_lowercase()),
+        }
+    }
+
     /// The load before the run, as a report tells it.
     pub fn load(&self) -> String {
         self.load_before
@@ -104,5 +142,27 @@ fn said(program: &str, arguments: &[&str]) -> String {
             String::from_utf8_lossy(&output.stdout).trim().to_owned()
         }
         _ => "unknown".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processors_have_classes() {
+        let mut machine = Machine::look();
+        for (processor, class) in [
+            ("AuthenticAMD family 25 model 17", "amd-zen4"),
+            ("AuthenticAMD family 25 model 1", "amd-zen3"),
+            ("GenuineIntel family 6 model 143", "intel-sapphire-rapids"),
+            ("GenuineIntel family 6 model 79", "intel-family6-model79"),
+            ("unknown family unknown model unknown", "x86_64"),
+            ("", "x86_64"),
+        ] {
+            machine.architecture = "x86_64".into();
+            machine.processor = processor.into();
+            assert_eq!(machine.class(), class);
+        }
     }
 }

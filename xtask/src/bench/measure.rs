@@ -11,7 +11,7 @@ use super::server::{Loaded, Server, Turn};
 use crate::study::{median, quantile};
 
 /// Turns before the first that counts: allocators, caches and thread pools settle.
-const WARM_UP: usize = 2;
+pub(super) const WARM_UP: usize = 2;
 
 #[derive(Clone, Copy)]
 pub struct Budget {
@@ -72,7 +72,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    fn of(values: &[f64]) -> Self {
+    pub(super) fn of(values: &[f64]) -> Self {
         let [p10, p90] = [0.1, 0.9].map(|share| quantile(values, share));
         Self {
             median: median(values),
@@ -83,7 +83,7 @@ impl Spread {
 }
 
 /// A turn after a pause: a pool of threads that just worked spins for a while, and would slow the other side.
-fn turn(server: &mut Server, slot: &str, iterations: u32) -> Result<Turn> {
+pub(super) fn turn(server: &mut Server, slot: &str, iterations: u32) -> Result<Turn> {
     thread::sleep(Duration::from_millis(20));
     // Memory is sampled in a turn of its own, so that nothing disturbs the times.
     server.run(slot, iterations, false)
@@ -132,7 +132,7 @@ fn beyond_loaded(sides: &[Side]) -> Option<f64> {
     }
 }
 
-fn each(left: &[Turn], right: &[Turn], figure: fn(&Turn, &Turn) -> f64) -> Spread {
+pub(super) fn each(left: &[Turn], right: &[Turn], figure: fn(&Turn, &Turn) -> f64) -> Spread {
     let values: Vec<f64> = left.iter().zip(right).map(|(a, b)| figure(a, b)).collect();
     Spread::of(&values)
 }

@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: speed and memory, ours and PyTorch's, in alternation within one run.
 
+mod backends;
 mod cases;
 mod completion;
 mod compute_cases;
@@ -24,6 +25,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 
+pub use self::backends::Backend;
 use self::cases::{Case, Kind, Places};
 pub use self::machine::Machine;
 use self::measure::{Budget, Measurement};
@@ -55,6 +57,14 @@ pub struct Arguments {
     /// Also run PyTorch and Hugging Face PEFT, in alternation with ours
     #[arg(long)]
     against_torch: bool,
+    /// The same cases on these backends, each against flex, which must be one of them; it needs no data
+    #[arg(
+        long,
+        value_name = "NAMES",
+        value_delimiter = ',',
+        conflicts_with_all = ["against_torch", "data", "peft", "python"]
+    )]
+    backend: Vec<backends::Backend>,
     /// Few pairs, to see that it runs; the result goes to the build folder, not to docs
     #[arg(long)]
     quick: bool,
@@ -69,9 +79,9 @@ pub struct Arguments {
     pairs: u32,
     #[arg(long, default_value_t = 2)]
     threads: u32,
-    /// The `peft-bench` binary, instead of building it
+    /// The `peft-bench` binary, instead of building it; with --backend also BACKEND=PATH, again for each backend
     #[arg(long, value_name = "PATH")]
-    bench_binary: Option<PathBuf>,
+    bench_binary: Vec<backends::Binary>,
     /// The `peft` binary whose start is timed, instead of building it
     #[arg(long, value_name = "PATH")]
     peft: Option<PathBuf>,
@@ -84,6 +94,15 @@ pub struct Arguments {
     /// Folder for the result, instead of docs/benchmarks
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+}
+
+impl Arguments {
+    fn budget(&self) -> Budget {
+        let pairs = if self.quick { 3 } else { self.pairs };
+        Budget {
+            pairs: pairs as usize,
+        }
+    }
 }
 
 /// Programs of the two sides.
@@ -119,6 +138,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         Some(Part::SpectralRoutes(arguments)) => return routes::run(arguments),
         None => {}
     }
+    if !arguments.backend.is_empty() {
+        return backends::run(arguments);
+    }
+    let given = backends::only(&arguments.bench_binary)?;
     let wanted = |case: &Case| {
         (arguments.against_torch || !case.needs_torch())
             && (arguments.case.is_empty()
@@ -146,7 +169,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         quick: arguments.quick,
     };
     let peft = binary(arguments.peft.as_ref(), "peft")?;
-    let ours = binary(arguments.bench_binary.as_ref(), "peft-bench")?;
+    let ours = binary(given, "peft-bench")?;
     let python = arguments
         .against_torch
         .then(|| python::interpreter(arguments.python.as_ref()));
@@ -154,13 +177,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         ours,
         python: python.transpose()?,
     };
-    let budget = Budget {
-        pairs: if arguments.quick {
-            3
-        } else {
-            arguments.pairs as usize
-        },
-    };
+    let budget = arguments.budget();
 
     let mut report = Report::new(arguments.threads, arguments.quick);
     report.start_up_s = start_up(&peft, if arguments.quick { 5 } else { 21 })?;

@@ -49,7 +49,7 @@ pub fn line(measurement: &Measurement) -> String {
     text.join("; ")
 }
 
-fn spread(values: Spread, digits: usize) -> String {
+pub(super) fn spread(values: Spread, digits: usize) -> String {
     let Spread { median, p10, p90 } = values;
     format!("{median:.digits$} ({p10:.digits$}–{p90:.digits$})")
 }

@@ -31,6 +31,8 @@ pub struct Turn {
     pub peak_anonymous: Option<u64>,
     /// Counted by the allocator; PyTorch tells none.
     pub peak_allocated: Option<u64>,
+    /// What the pools of a device hold, used or kept for reuse: they grow and do not shrink by themselves.
+    pub device_bytes: Option<u64>,
 }
 
 impl Turn {
@@ -129,6 +131,7 @@ impl Server {
             real_tokens,
             peak_anonymous: answer["rss_anon_peak_bytes"].as_u64(),
             peak_allocated: answer["allocated_peak_bytes"].as_u64(),
+            device_bytes: answer["device_reserved_bytes"].as_u64(),
         })
     }
 

@@ -52,11 +52,7 @@ pub fn wgpu(tally: &mut Tally) -> Result<()> {
 
 /// Type checks of all that runs on a GPU, with cuda and with wgpu; running cuda needs one.
 pub fn cuda(tally: &mut Tally) -> Result<()> {
-    ensure!(
-        llvm_laid_out()?,
-        "Burn's cuda feature needs an LLVM bundle that is not there: run xtask/llvm-for-cuda.sh as \
-         root once"
-    );
+    expect_llvm()?;
     let mut command = build("check", "cuda,wgpu", &[&PACKAGES[..], &CALLERS].concat());
     // Nothing of it runs but macros and build scripts.
     unoptimised(&mut command);
@@ -101,6 +97,16 @@ fn vulkan_driver() -> bool {
     ];
     let holds = |folder: &&str| fs::read_dir(folder).is_ok_and(|mut files| files.next().is_some());
     named || folders.iter().any(holds)
+}
+
+/// Fails where what Burn's cuda feature is built with is missing.
+pub fn expect_llvm() -> Result<()> {
+    ensure!(
+        llvm_laid_out()?,
+        "Burn's cuda feature needs an LLVM bundle that is not there: run xtask/llvm-for-cuda.sh as \
+         root once"
+    );
+    Ok(())
 }
 
 fn llvm_laid_out() -> Result<bool> {

@@ -1,6 +1,6 @@
 //! `cargo xtask test`: what a change must pass; with `--all`, what CI runs. It needs no root.
 
-mod backends;
+pub mod backends;
 #[cfg(test)]
 mod guide_tests;
 mod packages;

@@ -9,7 +9,7 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use peft_kernels::normal;
 pub use scan::ScanCase;
 
-/// The device named by `PEFT_TEST_DEVICE`: flex (the default), ndarray or wgpu.
+/// The device named by `PEFT_TEST_DEVICE`: flex (the default), ndarray, wgpu or cuda.
 pub fn device() -> Device {
     let name = std::env::var("PEFT_TEST_DEVICE").unwrap_or_else(|_| "flex".into());
     match name.as_str() {
@@ -20,6 +20,8 @@ pub fn device() -> Device {
         "ndarray" => Device::ndarray(),
         #[cfg(feature = "wgpu")]
         "wgpu" => Device::wgpu(burn::tensor::DeviceKind::DefaultDevice),
+        #[cfg(feature = "cuda")]
+        "cuda" => Device::cuda(0usize),
         other => panic!("PEFT_TEST_DEVICE={other}: unknown, or its feature is not enabled"),
     }
 }

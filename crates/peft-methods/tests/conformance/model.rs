@@ -31,6 +31,8 @@ pub fn device() -> Device {
         }
         #[cfg(feature = "wgpu")]
         "wgpu" => Device::wgpu(burn::tensor::DeviceKind::DefaultDevice),
+        #[cfg(feature = "cuda")]
+        "cuda" => Device::cuda(0usize),
         other => panic!("PEFT_TEST_DEVICE={other} is not compiled in"),
     }
 }
