@@ -1,12 +1,16 @@
 //! Measures searches on problems with known answers, and says which gates they pass.
 //!
 //! ```text
-//! gates continuous [PROBLEM] [SEEDS]     log10 of the hypervolume missing, mean [least, largest] over seeds
-//! gates noisy [SEEDS]                    Branin-Currin with noise, four at a time, 86 evaluations
-//! gates synth SAMPLER [SEEDS] [TRIALS]   share of SynthPEFT's largest hypervolume, four at a time
-//! gates pruning [SEEDS]                  epochs saved on SynthPEFT's learning curves
-//! gates enumerate                        the exact front of SynthPEFT
+//! gates continuous [PROBLEM] [SEEDS] [SURROGATE]   log10 of the hypervolume missing, mean [least, largest] over seeds
+//! gates noisy [SEEDS] [SURROGATE]                  Branin-Currin with noise, four at a time, 86 evaluations
+//! gates synth SAMPLER [SEEDS] [TRIALS]             share of SynthPEFT's largest hypervolume, four at a time
+//! gates fit [TRIALS] [SEEDS]                       seconds of one fit of each surrogate to SynthPEFT
+//! gates pruning [SEEDS]                            epochs saved on SynthPEFT's learning curves
+//! gates enumerate                                  the exact front of SynthPEFT
 //! ```
+//!
+//! Surrogates are `ard`, `saas` and, built with `--features nuts`, `saas-nuts`, which the samplers `nuts` and
+//! `autopeft-nuts` have, too.
 
 use std::time::Instant;
 
@@ -31,16 +35,29 @@ fn main() -> Result<(), Failure> {
                 ("dtlz2-three", Continuous::Dtlz2Three, 100, f64::NAN),
             ] {
                 if chosen(name) {
-                    continuous(name, problem, at, gate, number(2, 5))?;
+                    continuous(name, problem, at, gate, number(2, 5), surrogate(word(3))?)?;
                 }
             }
             Ok(())
         }
-        "noisy" => noisy(number(1, 5)),
+        "noisy" => noisy(number(1, 5), surrogate(word(2))?),
         "synth" => synth(word(1), number(2, 10), number(3, 200) as usize),
+        "fit" => fits(number(1, 50) as usize, number(2, 5)),
         "pruning" => pruning(number(1, 5)),
         "enumerate" => enumerate(),
-        _ => Err("name what to measure: continuous, noisy, synth, pruning or enumerate".into()),
+        _ => {
+            Err("name what to measure: continuous, noisy, synth, fit, pruning or enumerate".into())
+        }
+    }
+}
+
+/// A surrogate by name.
+fn surrogate(name: &str) -> Result<Surrogate, Failure> {
+    match name {
+        "" | "ard" => Ok(Surrogate::Ard),
+        "saas" => Ok(Surrogate::Saas),
+        "saas-nuts" => Ok(Surrogate::SaasNuts),
+        _ => Err("name a surrogate: ard, saas or saas-nuts".into()),
     }
 }
 
@@ -58,6 +75,7 @@ fn continuous(
     count: usize,
     gate: f64,
     seeds: u64,
+    surrogate: Surrogate,
 ) -> Result<(), Failure> {
     let initial = 2 * (problem.inputs() as u64 + 1);
     let mut gaps = Vec::new();
@@ -67,6 +85,7 @@ fn continuous(
         let bayes = Bayes {
             initial,
             noisy: false,
+            surrogate,
             ..Bayes::default()
         };
         for (model, gaps) in [(true, &mut gaps), (false, &mut uniform)] {
@@ -108,7 +127,7 @@ fn continuous(
     Ok(())
 }
 
-fn noisy(seeds: u64) -> Result<(), Failure> {
+fn noisy(seeds: u64, surrogate: Surrogate) -> Result<(), Failure> {
     let problem = Continuous::BraninCurrin;
     let mut volumes = Vec::new();
     let begun = Instant::now();
@@ -116,6 +135,7 @@ fn noisy(seeds: u64) -> Result<(), Failure> {
         let bayes = Bayes {
             initial: 6,
             samples: 32,
+            surrogate,
             ..Bayes::default()
         };
         let mut search = Search::new(problem.problem()?, bayes, seed);
@@ -168,6 +188,12 @@ fn named(name: &str) -> Result<(Box<dyn Sampler>, bool), Failure> {
             samples: 8,
             ..own
         }),
+        // As many draws over all members as of `saas`.
+        "nuts" => Box::new(Bayes {
+            surrogate: Surrogate::SaasNuts,
+            samples: 2,
+            ..own
+        }),
         "modelled" => Box::new(Bayes {
             knowledge: Knowledge::Modelled,
             ..own
@@ -177,11 +203,12 @@ fn named(name: &str) -> Result<(Box<dyn Sampler>, bool), Failure> {
             ..own
         }),
         "autopeft" => Box::new(Bayes::autopeft()),
+        "autopeft-nuts" => Box::new(Bayes::autopeft_nuts()),
         "autopeft-published" => Box::new(Bayes::autopeft_published()),
         _ => {
             return Err(
-                "name a sampler: random, nsga2, motpe, own, warm, plug-in, saas, modelled, \
-                        copula, autopeft or autopeft-published"
+                "name a sampler: random, nsga2, motpe, own, warm, plug-in, saas, nuts, modelled, \
+                        copula, autopeft, autopeft-nuts or autopeft-published"
                     .into(),
             );
         }
@@ -247,6 +274,36 @@ fn synth(name: &str, seeds: u64, trials: usize) -> Result<(), Failure> {
         "{name}: {:.1} s for {seeds} seeds",
         begun.elapsed().as_secs_f64()
     );
+    Ok(())
+}
+
+/// One fit of each surrogate to random configurations of SynthPEFT.
+fn fits(trials: usize, seeds: u64) -> Result<(), Failure> {
+    for surrogate in [Surrogate::Ard, Surrogate::Saas, Surrogate::SaasNuts] {
+        if let Err(error) = surrogate.check() {
+            println!("{error}");
+            continue;
+        }
+        let mut seconds = Vec::new();
+        for seed in 0..seeds {
+            let problem = SynthPeft::SPACE.problem(Scale::Log10, [40.0, SynthPeft::ACCURACY])?;
+            let mut search = Search::new(problem, Random, seed);
+            for proposal in search.ask(trials)? {
+                let noise = 0.004 * Counter::new(seed, 1001, proposal.trial).normal();
+                let accuracy = SynthPeft::default().accuracy(&proposal.configuration);
+                let measured = vec![accuracy + noise];
+                search.tell(proposal.trial, Outcome::Complete { measured })?;
+            }
+            let bayes = Bayes {
+                surrogate,
+                ..Bayes::default()
+            };
+            let begun = Instant::now();
+            bayes.importance(search.problem(), search.history(), seed)?;
+            seconds.push(begun.elapsed().as_secs_f64());
+        }
+        println!("{surrogate:?} of {trials} trials: {} s", summary(&seconds));
+    }
     Ok(())
 }
 

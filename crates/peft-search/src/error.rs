@@ -61,6 +61,21 @@ pub enum SearchError {
         /// What it must be.
         expected: &'static str,
     },
+    /// A setting that this build was made without.
+    #[error(
+        "{setting} is {value}, for which this build has no code: build peft-search with the feature `{feature}`, or \
+         choose {instead}"
+    )]
+    Feature {
+        /// The setting's name.
+        setting: &'static str,
+        /// Its value.
+        value: &'static str,
+        /// The feature of the package that is needed.
+        feature: &'static str,
+        /// What can be chosen without it.
+        instead: &'static str,
+    },
     /// A file of a study could not be read or written.
     #[error("`{path}`: cannot {action}: {reason}")]
     File {

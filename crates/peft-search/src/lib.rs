@@ -10,6 +10,7 @@
 //! * [`Bayes`]: Gaussian processes ([`gp`]) and noisy expected hypervolume improvement with exact known objectives
 //!   ([`acquisition`]), maximised by steepest ascent; baselines [`Random`], [`Nsga2`] and [`Motpe`].
 //! * [`study`]: a search that outlives its process and that workers share: journal, leases, budgets, reports.
+//! * `nuts`, a feature: SAAS surrogates whose hyper-parameters are drawn by Hamiltonian Monte Carlo.
 //! * `runs`, a feature: studies whose trials are runs of `peft-run`, and the spaces of their settings.
 //! * [`Asha`]: early stopping that compares accuracy among trials of like cost.
 //! * [`hypervolume`] and [`pareto`]: sweep, WFG, box decomposition.

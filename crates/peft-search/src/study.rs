@@ -79,13 +79,15 @@ impl Study {
     ///
     /// # Errors
     ///
-    /// [`SearchError::Study`] where the one that is there differs in more than its budget; its journal's errors.
+    /// [`SearchError::Study`] where the one that is there differs in more than its budget; [`SearchError::Feature`] where
+    /// this build has not all that its settings name; its journal's errors.
     pub fn begin(
         folder: &Path,
         description: Description,
         problem: Problem,
     ) -> Result<Self, SearchError> {
         description.check()?;
+        description.settings.check()?;
         let store = FolderStore::new(folder)?;
         Self::begin_in(Box::new(store), description, problem)
     }
@@ -101,6 +103,7 @@ impl Study {
         problem: Problem,
     ) -> Result<Self, SearchError> {
         description.check()?;
+        description.settings.check()?;
         let place = store.place();
         store.describe(&mut |there| {
             let Some(there) = there else {

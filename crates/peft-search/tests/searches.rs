@@ -129,3 +129,65 @@ fn three_objectives_of_which_two_are_known() {
     let random = volume(Box::new(move || Search::new(b.clone(), Random, 1)));
     assert!(own > 1.05 * random, "{own} {random}");
 }
+
+/// Two searches of SynthPEFT with drawn surrogates, of which the first 8 trials are uniform.
+#[cfg(feature = "nuts")]
+#[test]
+fn drawn_surrogates_choose_and_choose_the_same_again() {
+    for knowledge in [Knowledge::Exact, Knowledge::Modelled] {
+        let run = || {
+            let problem = SynthPeft::SPACE
+                .problem(Scale::Log10, [40.0, SynthPeft::ACCURACY])
+                .unwrap();
+            let bayes = Bayes {
+                initial: 8,
+                samples: 2,
+                knowledge,
+                ..Bayes::autopeft_nuts()
+            };
+            let mut search = Search::new(problem, bayes, 3);
+            let mut tried = Vec::new();
+            for _ in 0..3 {
+                for proposal in search.ask(4).unwrap() {
+                    let measured = vec![SynthPeft::default().accuracy(&proposal.configuration)];
+                    search
+                        .tell(proposal.trial, Outcome::Complete { measured })
+                        .unwrap();
+                    tried.push((proposal.configuration, proposal.origin));
+                }
+            }
+            tried
+        };
+        let first = run();
+        let modelled = first.iter().filter(|(_, origin)| *origin == Origin::Model);
+        assert_eq!(modelled.count(), 4);
+        assert_eq!(first, run());
+    }
+}
+
+#[cfg(not(feature = "nuts"))]
+#[test]
+fn drawn_surrogates_are_refused_before_the_first_trial_where_there_are_none() {
+    use peft_search::study::{Description, Study};
+
+    let problem = SynthPeft::SPACE
+        .problem(Scale::Log10, [40.0, SynthPeft::ACCURACY])
+        .unwrap();
+    let bayes = Bayes::autopeft_nuts();
+    let mut search = Search::new(problem.clone(), bayes.clone(), 1);
+    let error = search.ask(1).unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.contains("saas-nuts") && text.contains("feature `nuts`"),
+        "{text}"
+    );
+
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().join("study");
+    let description = Description::new("synth", &problem, Settings::Bayes(bayes), 1).unwrap();
+    assert_eq!(
+        Study::begin(&folder, description, problem).err(),
+        Some(error)
+    );
+    assert!(!folder.exists());
+}

@@ -4,8 +4,8 @@ pub mod backends;
 #[cfg(test)]
 mod guide_tests;
 mod packages;
-mod postgres;
 mod real_model;
+mod search;
 mod steps;
 mod tally;
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::tally::Tally;
-use super::{backends, packages, postgres, real_model};
+use super::{backends, packages, real_model, search};
 use crate::{process, python, workspace};
 
 pub struct Step {
@@ -32,7 +32,7 @@ pub fn all() -> Vec<Step> {
                     "--workspace",
                     "--all-targets",
                     "--features",
-                    "peft-search/postgres",
+                    "peft-search/postgres,peft-search/nuts",
                     "--",
                     "-D",
                     "warnings",
@@ -53,7 +53,8 @@ pub fn all() -> Vec<Step> {
         step("package", false, packages::package),
         step("hub", false, packages::hub),
         step("ndarray", false, backends::ndarray),
-        step("postgres", false, postgres::run),
+        step("nuts", false, search::nuts),
+        step("postgres", false, search::postgres),
         step("peft", false, peft),
         step("real model", false, real_model::run),
         step("wgpu", false, backends::wgpu),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use peft_run::ByteSize;
-use peft_search::runs::Cost;
+use peft_search::{Surrogate, runs::Cost};
 
 use super::{LogFormat, RunArgs};
 
@@ -130,6 +130,10 @@ pub struct BeginArgs {
     /// Algorithm that chooses the trials.
     #[arg(long, value_enum, default_value = "bayes", help_heading = "Search")]
     pub sampler: Sampler,
+    /// Model of --sampler bayes or autopeft: ard, one Gaussian process; saas, an ensemble of sparse ones; or saas-nuts, sparse ones by
+    /// Hamiltonian Monte Carlo, in a peft built with --features nuts [default: ard; of autopeft saas].
+    #[arg(long, value_enum, value_name = "NAME", help_heading = "Search")]
+    pub surrogate: Option<SurrogateName>,
     /// Trials before the model of --sampler bayes takes over [default: 20].
     #[arg(long, value_name = "N", help_heading = "Search")]
     pub initial: Option<u64>,
@@ -187,6 +191,27 @@ pub enum Sampler {
     Motpe,
     /// Uniform draws.
     Random,
+}
+
+/// What models the metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SurrogateName {
+    /// One Gaussian process.
+    Ard,
+    /// An ensemble of sparse Gaussian processes.
+    Saas,
+    /// Sparse Gaussian processes by Hamiltonian Monte Carlo.
+    SaasNuts,
+}
+
+impl From<SurrogateName> for Surrogate {
+    fn from(name: SurrogateName) -> Self {
+        match name {
+            SurrogateName::Ard => Self::Ard,
+            SurrogateName::Saas => Self::Saas,
+            SurrogateName::SaasNuts => Self::SaasNuts,
+        }
+    }
 }
 
 /// Bytes of a text such as 500MB or 2GiB, or 0.

@@ -131,16 +131,7 @@ fn begin(args: &BeginArgs, offline: bool) -> Result<ExitCode> {
         seconds: args.time,
         idle: args.idle,
     };
-    let sampler = match args.sampler {
-        Sampler::Bayes => Settings::Bayes(Bayes {
-            initial: args.initial.unwrap_or(Bayes::default().initial),
-            ..Bayes::default()
-        }),
-        Sampler::Autopeft => Settings::Bayes(Bayes::autopeft()),
-        Sampler::Nsga2 => Settings::Nsga2(Nsga2::default()),
-        Sampler::Motpe => Settings::Motpe(Motpe::default()),
-        Sampler::Random => Settings::Random,
-    };
+    let sampler = sampler(args)?;
     let output = run.output.clone();
     let place = elsewhere.clone().unwrap_or(Place::from(&*output));
     let config = SearchConfig {
@@ -160,6 +151,31 @@ fn begin(args: &BeginArgs, offline: bool) -> Result<ExitCode> {
     let study = RunStudy::begin(&config, &mut view).map_err(told_as)?;
     let study = study.keeping_hidden_states(args.hidden_states);
     work(study, &mut view, &output, &place, true)
+}
+
+/// What chooses the trials.
+fn sampler(args: &BeginArgs) -> Result<Settings> {
+    let modelled = |bayes: Bayes| {
+        Settings::Bayes(Bayes {
+            surrogate: args.surrogate.map_or(bayes.surrogate, Into::into),
+            ..bayes
+        })
+    };
+    Ok(match args.sampler {
+        Sampler::Bayes => modelled(Bayes {
+            initial: args.initial.unwrap_or(Bayes::default().initial),
+            ..Bayes::default()
+        }),
+        Sampler::Autopeft => modelled(Bayes::autopeft()),
+        _ if args.surrogate.is_some() => {
+            bail!(
+                "--surrogate: this --sampler has no model; leave it out, or choose bayes or autopeft"
+            )
+        }
+        Sampler::Nsga2 => Settings::Nsga2(Nsga2::default()),
+        Sampler::Motpe => Settings::Motpe(Motpe::default()),
+        Sampler::Random => Settings::Random,
+    })
 }
 
 fn worker(args: &WorkerArgs) -> Result<ExitCode> {

@@ -7,7 +7,8 @@ use super::prior::{Prior, SAAS_SHRINKAGES};
 use super::target::Target;
 use crate::{Counter, SearchError};
 
-/// A mixture of Gaussian processes with equal weights: one of a single fit, or the members of a SAAS ensemble.
+/// A mixture of Gaussian processes with equal weights: one of a single fit, the members of a SAAS ensemble, or draws of
+/// a SAAS model's hyper-parameters.
 #[derive(Debug, Clone)]
 pub struct Ensemble {
     members: Vec<Gp>,
@@ -42,6 +43,32 @@ impl Ensemble {
         SAAS_SHRINKAGES
             .map(|shrinkage| Prior::Saas { shrinkage })
             .to_vec()
+    }
+
+    /// A member for each draw of [`SaasDensity::sample`](super::SaasDensity::sample).
+    ///
+    /// # Errors
+    ///
+    /// Those of the draws, and [`SearchError::Fit`] of the first whose covariance has no Cholesky factor.
+    #[cfg(feature = "nuts")]
+    pub fn sample(
+        rows: &Rows,
+        outputs: &[f64],
+        groups: &[usize],
+        floor: f64,
+        settings: &super::NutsSettings,
+        counter: &mut Counter,
+    ) -> Result<Self, SearchError> {
+        let density = super::SaasDensity::new(rows, outputs, groups, floor);
+        let draws = density.sample(settings, counter)?;
+        let member = |point: &Vec<f64>| density.process(point);
+        let members = draws.points.iter().map(member).collect::<Option<_>>();
+        let members = members.ok_or_else(|| SearchError::Fit {
+            rows: outputs.len(),
+            reason: "its covariance has no Cholesky factor at a draw of its hyper-parameters"
+                .into(),
+        })?;
+        Ok(Self { members })
     }
 
     /// The members.

@@ -73,7 +73,8 @@ impl Gp {
         &self.theta
     }
 
-    /// The log-posterior of the hyper-parameters, up to a constant of the prior.
+    /// The log-posterior of the hyper-parameters, up to a constant of the prior: without the Jacobian of the logarithms
+    /// where they were fitted, with it where they were drawn.
     pub fn ln_posterior(&self) -> f64 {
         self.ln_posterior
     }

@@ -103,8 +103,14 @@ impl<'a> Target<'a> {
     /// The log-posterior up to a constant, and its gradient by `theta`'s values; none where the covariance has no
     /// Cholesky factor.
     pub fn evaluate(&self, theta: &Theta, gradient: &mut [f64]) -> Option<f64> {
+        let fit = self.ln_likelihood(&theta.values, gradient)?;
+        let total = fit + self.prior.ln_density(&theta.values, gradient);
+        total.is_finite().then_some(total)
+    }
+
+    /// `ln p(y | X, θ)` and its gradient; none where the covariance has no Cholesky factor.
+    pub(super) fn ln_likelihood(&self, values: &[f64], gradient: &mut [f64]) -> Option<f64> {
         let count = self.rows.len();
-        let values = &theta.values;
         let (signal, noise) = (values[1].exp(), values[2].exp());
         let precisions: Vec<f64> = values[3..].iter().map(|value| value.exp()).collect();
         let mut covariance = Mat::<f64>::zeros(count, count);
@@ -143,7 +149,6 @@ impl<'a> Target<'a> {
                 }
             }
         }
-        let total = fit + self.prior.ln_density(values, gradient);
-        total.is_finite().then_some(total)
+        Some(fit)
     }
 }

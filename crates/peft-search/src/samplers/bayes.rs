@@ -2,25 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Surrogate;
 use super::outputs::{Fitted, Observed, Transform};
 use crate::acquisition::{Evidence, Improvement};
 use crate::ascent::{Starts, published, steepest};
 use crate::design::{fresh, initial, purpose};
-use crate::gp::{Ensemble, FitSettings, Prior, Rows};
+use crate::gp::{Ensemble, Rows};
 use crate::hypervolume::infer_reference;
 use crate::{
     Configuration, Counter, Encoding, History, Origin, Problem, Sampler, SearchError, pareto,
 };
-
-/// The surrogate of a modelled objective.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Surrogate {
-    /// One Gaussian process under [`Prior::DimensionScaled`].
-    Ard,
-    /// The ensemble of [`Prior::Saas`].
-    Saas,
-}
 
 /// The configurations before there is a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,7 +86,8 @@ impl Default for Bayes {
 impl Bayes {
     /// AutoPEFT's loop as the paper describes it (arXiv 2301.12132): 100 uniform configurations, then SAAS surrogates
     /// of both objectives on Gaussian copulas, noisy expected hypervolume improvement with 128 samples, and its
-    /// local search. The surrogate is the maximum-a-posteriori ensemble in place of its Hamiltonian Monte Carlo.
+    /// local search. The surrogate is the maximum-a-posteriori ensemble in place of its Hamiltonian Monte Carlo, which
+    /// [`autopeft_nuts`](Self::autopeft_nuts) has.
     pub fn autopeft() -> Self {
         Self {
             initial: 100,
@@ -109,18 +101,20 @@ impl Bayes {
         }
     }
 
+    /// [`autopeft`](Self::autopeft) with the paper's surrogate, SAAS by Hamiltonian Monte Carlo: needs the feature
+    /// `nuts`.
+    pub fn autopeft_nuts() -> Self {
+        Self {
+            surrogate: Surrogate::SaasNuts,
+            ..Self::autopeft()
+        }
+    }
+
     /// [`autopeft`](Self::autopeft) with the published code's error.
     pub fn autopeft_published() -> Self {
         Self {
             acquisition: Acquisition::RandomNeighboursStart,
             ..Self::autopeft()
-        }
-    }
-
-    fn priors(&self) -> Vec<Prior> {
-        match self.surrogate {
-            Surrogate::Ard => vec![Prior::DimensionScaled],
-            Surrogate::Saas => Ensemble::saas(),
         }
     }
 
@@ -181,15 +175,12 @@ impl Bayes {
         for &objective in &modelled {
             let outputs: Vec<f64> = scores.iter().map(|row| row[objective]).collect();
             let index = history.trials().len() as u64 * objectives as u64 + objective as u64;
-            surrogates.push(Ensemble::fit(
-                &rows,
-                &outputs,
-                encoding.groups(),
-                &self.priors(),
-                floor,
-                &FitSettings::default(),
-                &mut Counter::new(seed, purpose::FIT, index),
-            )?);
+            let mut counter = Counter::new(seed, purpose::FIT, index);
+            let groups = encoding.groups();
+            surrogates.push(
+                self.surrogate
+                    .fit(&rows, &outputs, groups, floor, &mut counter)?,
+            );
         }
         let reference = scale(&reference);
         let good = pareto::front(&observed.scores)
@@ -214,7 +205,7 @@ impl Bayes {
     ///
     /// # Errors
     ///
-    /// [`SearchError::Fit`] where a surrogate cannot be fitted.
+    /// [`SearchError::Fit`] where a surrogate cannot be fitted, [`SearchError::Feature`] where this build has none.
     pub fn importance(
         &self,
         problem: &Problem,
@@ -286,6 +277,8 @@ impl Sampler for Bayes {
         seed: u64,
         count: usize,
     ) -> Result<Vec<(Configuration, Origin)>, SearchError> {
+        // Before the first trial, and not only when the model takes over.
+        self.surrogate.check()?;
         let space = problem.space();
         let first = history.trials().len() as u64;
         let mut chosen: Vec<Configuration> = Vec::with_capacity(count);

@@ -34,6 +34,18 @@ impl Settings {
         }
     }
 
+    /// Checks that this build has what they name.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Surrogate::check`](super::Surrogate::check).
+    pub fn check(&self) -> Result<(), SearchError> {
+        match self {
+            Self::Bayes(bayes) => bayes.surrogate.check(),
+            _ => Ok(()),
+        }
+    }
+
     fn sampler(&self) -> &dyn Sampler {
         match self {
             Self::Bayes(bayes) => bayes,

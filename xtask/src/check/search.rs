@@ -1,4 +1,5 @@
-//! Studies in a database, on a PostgreSQL server that this step starts and ends.
+//! What searches have behind features: surrogates by Hamiltonian Monte Carlo, and studies in a database, on a PostgreSQL server
+//! that the step starts and ends.
 
 use std::env;
 use std::fs;
@@ -17,16 +18,27 @@ const LIMIT: Duration = Duration::from_secs(15 * 60);
 /// The server's user where the step runs as root, whom the server refuses; Debian's package makes it.
 const USER: &str = "postgres";
 
-pub fn run(tally: &mut Tally) -> Result<()> {
+/// Tests of the package with both features: by itself it needs no tensor library, and with the workspace's features all of that
+/// would be built again.
+fn tests(arguments: &[&str]) -> Command {
+    let mut command = workspace::cargo();
+    command.args(["test", "-p", "peft-search", "--features", "postgres,nuts"]);
+    command.args(arguments);
+    command
+}
+
+pub fn nuts(tally: &mut Tally) -> Result<()> {
+    let command = tests(&["--lib", "--test", "searches", "--", "nuts", "drawn"]);
+    steps::run(command, Some(LIMIT), tally)
+}
+
+pub fn postgres(tally: &mut Tally) -> Result<()> {
     let Some(programs) = programs() else {
         println!("skipped: there is no PostgreSQL server; on Debian `apt-get install postgresql`");
         return Ok(());
     };
     let server = Server::start(programs)?;
-    let mut command = workspace::cargo();
-    // By itself the package needs no tensor library; with the workspace's features all of that would be built again.
-    command.args(["test", "-p", "peft-search", "--features", "postgres"]);
-    command.args(["--test", "study", "--", "--include-ignored", "postgres"]);
+    let mut command = tests(&["--test", "study", "--", "--include-ignored", "postgres"]);
     command.env("PEFT_TEST_POSTGRES", server.url());
     steps::run(command, Some(LIMIT), tally)
 }
