@@ -33,7 +33,7 @@ At start it prints {"ready":true,"versions":{…},"pid":N,"cpu_capability":"AVX5
     is not timed. Threads are the process's own and start once: a process has one number of them.
 bert_base_step and smollm2_step also know "device":"cpu"?|"cuda" and "dtype":"f32"?|"bf16", the type of the model's weights, and
 bert_base_step "model":DIR?, a Hugging Face folder in place of random weights.
-In every case "autocast":true computes the forward pass under torch.autocast(device, dtype=torch.bfloat16), and "adapter" may also be another method of PEFT by its peft_type in lower case, with "settings" for its configuration.
+In every case "autocast":true computes the forward pass under torch.autocast(device, dtype=torch.bfloat16), "compiled":true by torch.compile, and "adapter" may also be another method of PEFT by its peft_type in lower case, with "settings" for its configuration.
 {"op":"run","name":S?,"iterations":N,"sample_memory":true?}
     -> {"ok":true,"name":S,"times_s":[…],"real_tokens":[…],"padded_tokens":[…],"losses":[…]?,"rss_anon_peak_bytes":N,
         "rss_anon_before_bytes":N}      peak = RssAnon of /proc/self/status, sampled every 2 ms during the run
@@ -314,6 +314,9 @@ def setup(command):
         raise ValueError(f"{command['case']} computes on the cpu in f32; others: {', '.join(ANYWHERE)}")
     torch.set_num_threads(threads)
     case = CASES[command["case"]](command)
+    if command.get("compiled"):
+        # The first steps compile; those that warm up are not counted.
+        case.model = torch.compile(case.model)
     slots[name] = (case, threads, command.get("autocast", False), device)
     trained = sum(p.numel() for p in case.model.parameters() if p.requires_grad)
     return {"ok": True, "name": name, "trainable_parameters": trained, "rss_anon_bytes": rss_anon(),

@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 
 use crate::fetch::smollm2;
 
+/// The key of a setup of ours during whose case one core is kept busy.
+pub const BUSY: &str = "one_core_taken";
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kind {
     /// Ours, nothing beside it.
@@ -167,6 +170,12 @@ pub fn all() -> Vec<Case> {
             8,
         );
     }
+    // A program takes one of the cores meanwhile; PyTorch comes to a crawl, so a step is a turn.
+    let mut hindered = minilm("grouped");
+    hindered[BUSY] = true.into();
+    let name = "minilm-step-vs-torch-one-core-taken".to_owned();
+    let theirs = Some(minilm("grouped"));
+    add(name, Kind::AgainstTorch, hindered, theirs, 1);
     // Beside `minilm-step`: less memory for a second forward pass.
     let mut recomputing = minilm("grouped");
     recomputing["recompute"] = true.into();

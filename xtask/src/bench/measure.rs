@@ -1,5 +1,7 @@
 //! Turns in alternation, and the figures they give.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -7,6 +9,7 @@ use anyhow::Result;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::cases::BUSY;
 use super::server::{Loaded, Server, Turn};
 use crate::study::{median, quantile};
 
@@ -163,6 +166,28 @@ pub fn alone(
     })
 }
 
+/// Keeps a core busy while it lives.
+struct Busy(Arc<AtomicBool>);
+
+impl Busy {
+    fn start() -> Self {
+        let goes_on = Arc::new(AtomicBool::new(true));
+        let seen = goes_on.clone();
+        thread::spawn(move || {
+            while seen.load(Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+        });
+        Self(goes_on)
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
 /// Two processes, ABAB….
 pub fn pairs(
     case: &str,
@@ -171,6 +196,10 @@ pub fn pairs(
     budget: Budget,
 ) -> Result<Measurement> {
     let [(left, left_setup), (right, right_setup)] = sides;
+    let _busy = left_setup[BUSY]
+        .as_bool()
+        .unwrap_or(false)
+        .then(Busy::start);
     let loaded = [
         left.set_up("default", left_setup)?,
         right.set_up("default", right_setup)?,

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::Serialize;
 
+use super::compute_cases::AGAINST;
 use super::machine::Machine;
 use super::measure::{Measurement, Spread};
 use crate::files;
@@ -107,6 +108,7 @@ impl Report {
             found.ratio.is_none() && found.added.is_none()
         });
         self.added(&mut text);
+        self.best_modes(&mut text);
         text.push_str(
             "\nEach figure is a median, with the 10th to 90th percentile in parentheses. A ratio is the \
              median over pairs of turns, first line over second, by seconds a real token (padding is not \
@@ -116,6 +118,36 @@ impl Report {
              bytes where both sides are ours, else of resident ones, ours being no less than what is counted.\n",
         );
         text
+    }
+
+    /// Ours against the best of the modes of PyTorch's that were measured, of each step.
+    fn best_modes(&self, text: &mut String) {
+        let mut steps: BTreeMap<&str, Vec<(&str, Spread)>> = BTreeMap::new();
+        for found in &self.measurements {
+            if let (Some((step, mode)), Some(ratio)) = (found.case.split_once(AGAINST), found.ratio)
+            {
+                steps.entry(step).or_default().push((mode, ratio));
+            }
+        }
+        if steps.is_empty() {
+            return;
+        }
+        text.push_str(
+            "\n## Against PyTorch's best mode\n\n| step, ours in bf16 | PyTorch's modes that were measured | the best | ratio |\n\
+             |---|---|---|--:|\n",
+        );
+        for (step, modes) in steps {
+            // The faster PyTorch is, the more is ours of its time.
+            let best = modes
+                .iter()
+                .max_by(|a, b| a.1.median.total_cmp(&b.1.median));
+            let Some((mode, ratio)) = best else {
+                continue;
+            };
+            let names: Vec<&str> = modes.iter().map(|(mode, _)| *mode).collect();
+            let (names, ratio) = (names.join(", "), spread(*ratio, 2));
+            let _ = writeln!(text, "| {step} | {names} | {mode} | {ratio} |");
+        }
     }
 
     /// Adapters against each other by what they add to the frozen model.

@@ -18,7 +18,7 @@ use self::tally::Tally;
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Also docs, the other backends, a database, a cuda check and a short run on a real model
+    /// Also docs, the other backends, a database, checks for cuda and ARM, and a short run on a real model
     #[arg(long)]
     all: bool,
 }

@@ -1,6 +1,9 @@
 //! The crates as others would get them.
 
-use anyhow::Result;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
 
 use super::steps;
 use super::tally::Tally;
@@ -25,4 +28,30 @@ pub fn hub(tally: &mut Tally) -> Result<()> {
     command.args(["--config", "profile.dev.package.\"*\".opt-level=0"]);
     command.env("CARGO_TARGET_DIR", workspace::target().join("hub"));
     steps::run(command, None, tally)
+}
+
+const ARM: &str = "aarch64-unknown-linux-gnu";
+
+/// Type checks of the whole workspace for 64-bit ARM; nothing of it is linked or run.
+pub fn arm(tally: &mut Tally) -> Result<()> {
+    if !has_target(ARM)? {
+        println!("skipped: `rustup target add {ARM}` installs what it needs");
+        return Ok(());
+    }
+    let mut command = workspace::cargo();
+    command.args(["check", "--workspace", "--target", ARM]);
+    // Nothing of it runs but macros and build scripts.
+    command.args(["--config", "profile.dev.package.\"*\".opt-level=0"]);
+    command.env("CARGO_TARGET_DIR", workspace::target().join("arm"));
+    steps::run(command, None, tally)
+}
+
+/// Whether the standard library of a target is there.
+fn has_target(target: &str) -> Result<bool> {
+    let mut command = Command::new("rustc");
+    command.args(["--print", "target-libdir", "--target", target]);
+    let told = command.output().context("cannot start rustc")?;
+    ensure!(told.status.success(), "rustc knows no target {target}");
+    let folder = String::from_utf8_lossy(&told.stdout);
+    Ok(Path::new(folder.trim()).is_dir())
 }

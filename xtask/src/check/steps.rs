@@ -52,6 +52,7 @@ pub fn all() -> Vec<Step> {
         }),
         step("package", false, packages::package),
         step("hub", false, packages::hub),
+        step("arm check", false, packages::arm),
         step("ndarray", false, backends::ndarray),
         step("nuts", false, search::nuts),
         step("postgres", false, search::postgres),

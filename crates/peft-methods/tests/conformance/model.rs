@@ -9,7 +9,7 @@ use peft_core::{
     AdapterContext, AttachOptions, DynAdapter, Method, NameMap, ParamPath, Target, WeightGradients,
     attach,
     format::{TargetModules, TargetSpec},
-    kernels::{key_of, normal},
+    kernels::{Compute, compute, key_of, normal},
     nn::Linear,
 };
 use peft_methods::Entry;
@@ -85,9 +85,9 @@ impl Case {
         }
     }
 
-    /// f64 where the backend has it.
+    /// f64 where the backend has it, and products are not rounded.
     pub fn dtype(&self) -> FloatDType {
-        if backend() == "wgpu" {
+        if backend() == "wgpu" || compute() != Compute::F32 {
             FloatDType::F32
         } else {
             FloatDType::F64
@@ -98,6 +98,8 @@ impl Case {
     pub fn tolerance(&self) -> f64 {
         match self.dtype() {
             FloatDType::F64 => 1e-12,
+            // Factors have eight bits.
+            _ if compute() == Compute::Bf16 => 2e-2,
             _ => 1e-5,
         }
     }
