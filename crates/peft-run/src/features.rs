@@ -27,6 +27,17 @@ pub(crate) enum Split {
     Report,
 }
 
+impl Split {
+    /// What events and errors call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fit => "training",
+            Self::Select => "selection",
+            Self::Report => "report",
+        }
+    }
+}
+
 /// Hidden states of the rows of a run, by depth: what the blocks below the first adapted one come to, which training does not
 /// change. A row has the same bits whatever batch it comes in, so runs have, too.
 #[derive(Debug)]
@@ -55,39 +66,6 @@ impl Features {
     pub fn bytes(&self) -> usize {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.bytes
-    }
-
-    /// What the block at a depth, the first that is [adapted](Network::first_adapted), reads of a batch; none where that depends on
-    /// more than the batch's rows, or is read at once.
-    pub fn hidden(
-        &self,
-        model: &impl Network,
-        depth: usize,
-        split: Split,
-        batch: &Batch,
-        packed: &PackedBatch,
-    ) -> Option<Tensor<2>> {
-        let context = AdapterContext::inference();
-        let tokens = batch.tokens();
-        if depth == 0 || tokens <= FEW || model.before(&context) != Before::default() {
-            return None;
-        }
-        let device = packed.device();
-        if let Some(values) = self.find(depth, split, batch) {
-            let width = values.len() / tokens;
-            return Some(Tensor::from_data(
-                TensorData::new(values, [tokens, width]),
-                &device,
-            ));
-        }
-        let hidden = model.hidden(depth, packed, &context);
-        if hidden.dtype() == DType::F32 {
-            self.keep(depth, split, batch, hidden.clone().into_data());
-        }
-        Some(match device.is_autodiff() {
-            true => Tensor::from_inner(hidden),
-            false => hidden,
-        })
     }
 
     /// The rows of a batch, if all of them are there.
@@ -127,22 +105,54 @@ impl Features {
 /// The hidden states of one of the splits of a run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FeaturesOf<'a> {
-    pub features: &'a Features,
+    features: &'a Features,
     /// The depth of the first adapted block.
-    pub depth: usize,
-    pub split: Split,
+    depth: usize,
+    split: Split,
 }
 
-impl FeaturesOf<'_> {
-    /// What [`Features::hidden`] gives, with its depth.
+impl<'a> FeaturesOf<'a> {
+    /// Those below the first adapted block of a model, which must still tell what is trained.
+    pub fn new(features: &'a Features, model: &impl Network, split: Split) -> Self {
+        Self {
+            features,
+            depth: model.first_adapted(),
+            split,
+        }
+    }
+
+    /// What the first [adapted](Network::first_adapted) block reads of a batch, with its depth; none where that depends on more than
+    /// the batch's rows, or is read at once.
     pub fn hidden(
         self,
         model: &impl Network,
         batch: &Batch,
         packed: &PackedBatch,
     ) -> Option<(usize, Tensor<2>)> {
-        let (depth, split) = (self.depth, self.split);
-        let hidden = self.features.hidden(model, depth, split, batch, packed)?;
+        let Self {
+            features,
+            depth,
+            split,
+        } = self;
+        let context = AdapterContext::inference();
+        let tokens = batch.tokens();
+        if depth == 0 || tokens <= FEW || model.before(&context) != Before::default() {
+            return None;
+        }
+        let device = packed.device();
+        if let Some(values) = features.find(depth, split, batch) {
+            let width = values.len() / tokens;
+            let values = TensorData::new(values, [tokens, width]);
+            return Some((depth, Tensor::from_data(values, &device)));
+        }
+        let hidden = model.hidden(depth, packed, &context);
+        if hidden.dtype() == DType::F32 {
+            features.keep(depth, split, batch, hidden.clone().into_data());
+        }
+        let hidden = match device.is_autodiff() {
+            true => Tensor::from_inner(hidden),
+            false => hidden,
+        };
         Some((depth, hidden))
     }
 }

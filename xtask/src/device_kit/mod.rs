@@ -144,6 +144,15 @@ fn assemble(output: &Path, parts: &Parts<'_>) -> Result<PathBuf> {
         "{} holds something else than a kit: choose another folder, or remove it",
         output.display()
     );
+    let programs = [Some(parts.bench), parts.peft].into_iter().flatten();
+    // Before a kit that is there goes.
+    for program in programs.chain(parts.tests.iter().map(PathBuf::as_path)) {
+        ensure!(
+            program.is_file(),
+            "there is no program {}",
+            program.display()
+        );
+    }
     files::remove_folder(output)?;
 
     let kit = workspace::root().join("xtask/kit");

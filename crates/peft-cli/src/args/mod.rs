@@ -21,7 +21,7 @@ pub use help::{command, write_all};
 pub use parts::{BaseArgs, ColumnArgs, ComputeArgs, ProductArgs};
 pub use rows::{EvalArgs, PredictArgs};
 pub use run::{PlanArgs, RunArgs, SweepArgs, TrainArgs};
-pub use search::{BeginArgs, Sampler, SearchArgs, SearchCommand, WorkerArgs};
+pub use search::{BeginArgs, Sampler, SearchArgs, SearchCommand, SurrogateName, WorkerArgs};
 pub use settings::{SettingFlags, flag_names, is_flag};
 
 const TASKS: &str = "classify|multi-label|regress|token-classify|causal-lm";

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use self::view::Terminal;
 use super::{say, set_threads};
 use crate::{
-    args::{BeginArgs, Sampler, SearchArgs, SearchCommand, WorkerArgs},
+    args::{BeginArgs, Sampler, SearchArgs, SearchCommand, SurrogateName, WorkerArgs},
     interrupt, model,
 };
 
@@ -155,6 +155,10 @@ fn begin(args: &BeginArgs, offline: bool) -> Result<ExitCode> {
 
 /// What chooses the trials.
 fn sampler(args: &BeginArgs) -> Result<Settings> {
+    ensure!(
+        args.surrogate != Some(SurrogateName::SaasNuts) || cfg!(feature = "nuts"),
+        "--surrogate saas-nuts: this peft was built without it; build it with --features nuts, or choose saas"
+    );
     let modelled = |bayes: Bayes| {
         Settings::Bayes(Bayes {
             surrogate: args.surrogate.map_or(bayes.surrogate, Into::into),

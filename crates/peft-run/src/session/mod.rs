@@ -20,7 +20,7 @@ use burn::{Tensor, tensor::Device};
 use peft_core::{Method, NameMap, WarmUpChoice};
 use peft_data::{Batch, Cursor, Dataset, TextTokenizer};
 use peft_format::AdapterConfig;
-use peft_models::{Model, Network};
+use peft_models::Model;
 use peft_train::{GradientSet, Objective, Selector, StepReport, Trainer, peak_memory};
 
 use self::{phases::Before, probe::Probe};
@@ -31,7 +31,7 @@ use crate::{
     checkpoint::{CheckpointFolder, RunState},
     differentiate,
     event::{Event, Recorder},
-    features::{Features, Split},
+    features::{Features, FeaturesOf, Split},
     loss::differentiate_from,
     objective::expect_truth,
 };
@@ -204,13 +204,6 @@ impl Session<'_> {
         })
     }
 
-    /// The depth of the first adapted block, where what it reads may be kept.
-    fn first_adapted(&self) -> usize {
-        self.features
-            .as_ref()
-            .map_or(0, |_| self.model.first_adapted())
-    }
-
     /// A step of the phase's trainer, with tokens a second and seconds.
     fn optimise(
         &mut self,
@@ -234,11 +227,9 @@ impl Session<'_> {
             });
         }
         let tokens: usize = batches.iter().map(Batch::tokens).sum();
-        let depth = self.first_adapted();
-        let features = self
-            .features
-            .as_deref()
-            .filter(|_| !self.drops && !recompute);
+        let features = self.features.as_deref();
+        let features = features.filter(|_| !self.drops && !recompute);
+        let features = features.map(|features| FeaturesOf::new(features, &self.model, Split::Fit));
         let (model, report) = self.trainer.step_with(
             self.model.clone(),
             self.method.as_ref(),
@@ -255,11 +246,10 @@ impl Session<'_> {
                     1.0 => objective.loss(output, targets),
                     _ => objective.loss(output, targets).mul_scalar(share),
                 };
-                let kept = features.and_then(|features| {
-                    features.hidden(model, depth, Split::Fit, &batches[part], &packed)
-                });
+                let kept =
+                    features.and_then(|features| features.hidden(model, &batches[part], &packed));
                 Ok(match kept {
-                    Some(kept) => differentiate_from(model, (depth, kept), &packed, context, value),
+                    Some(kept) => differentiate_from(model, kept, &packed, context, value),
                     None => differentiate(model, &packed, context, recompute, value),
                 })
             },

@@ -33,13 +33,13 @@ impl Session<'_> {
             return Ok(best.clone());
         }
         let model = self.model.valid();
-        let (selection, mut predictions) = self.evaluate(&model, &self.select, "selection")?;
+        let (selection, mut predictions) = self.evaluate(&model, &self.select, Split::Select)?;
         self.evaluated(step, epoch, "selection", &selection)?;
         self.warn_of_one_class(&selection);
         // The rows that only report choose nothing; their curve is of the whole run.
         let report = match &self.report {
             Some(data) => {
-                let (report, of_rows) = self.evaluate(&model, data, "report")?;
+                let (report, of_rows) = self.evaluate(&model, data, Split::Report)?;
                 predictions = of_rows;
                 Some(report)
             }
@@ -94,25 +94,12 @@ impl Session<'_> {
         self.recorder.progress.notice(&text);
     }
 
-    fn evaluate(
-        &self,
-        model: &Model,
-        data: &Dataset,
-        split: &'static str,
-    ) -> Result<Evaluated, RunError> {
+    fn evaluate(&self, model: &Model, data: &Dataset, split: Split) -> Result<Evaluated, RunError> {
         let device = self.device.clone().inner();
         let objective = self.objective.as_ref();
         // Of the model with gradients: this one tells no more what is trained.
-        let depth = self.first_adapted();
-        let of = match split {
-            "report" => Split::Report,
-            _ => Split::Select,
-        };
-        let features = self.features.as_deref().map(|features| FeaturesOf {
-            features,
-            depth,
-            split: of,
-        });
+        let features = self.features.as_deref();
+        let features = features.map(|features| FeaturesOf::new(features, &self.model, split));
         let evaluated = evaluate_rows(model, data, objective, EVAL_BATCH, &device, features);
         let module = match evaluated {
             Ok(evaluated) if evaluated.0.loss.is_finite() => return Ok(evaluated),
@@ -123,7 +110,7 @@ impl Session<'_> {
         let parameter = first_not_finite(model).map(BadTensor::Parameter);
         let module = module.map(BadTensor::Output);
         let what = parameter.or(module);
-        let what = what.unwrap_or(BadTensor::Evaluation(split));
+        let what = what.unwrap_or(BadTensor::Evaluation(split.name()));
         let error = TrainError::NotFinite {
             step: self.state.step,
             what,

@@ -152,13 +152,15 @@ impl KnownCost {
         let plan = self.prepared.plan(&config).ok()?;
         let cost = match self.cost {
             Cost::Memory => plan.memory.peak,
-            _ => plan.trainable_parameters + plan.head_parameters,
+            Cost::TrainedValues | Cost::StepTime => {
+                plan.trainable_parameters + plan.head_parameters
+            }
         };
         Some(cost as f64).filter(|cost| *cost > 0.0)
     }
 }
 
-/// Multiplications and additions a second below which a step counts for nothing: few processors have so little.
+/// Multiplications and additions a second below which a step counts for nothing.
 const SLOWEST: f64 = 1e10;
 
 /// Seconds of a step that count for nothing.

@@ -3,7 +3,7 @@
 use std::{cell::RefCell, collections::BTreeMap};
 
 use peft_run::{
-    Event, Metric, Prepared, Progress, RunConfig, RunError, TrainError, train_prepared,
+    Event, Metric, Prepared, Progress, RunConfig, RunError, RunFolder, TrainError, train_prepared,
 };
 
 use super::{RunSpace, RunsError, TrialCache, View, cache::Cached, folders::Folders};
@@ -99,21 +99,25 @@ impl Runner<'_, '_> {
             result = train_prepared(self.prepared, &config, &mut progress);
         }
         let stopped = progress.stopped.take();
-        let time = progress.step_time();
-        let diverged = || [f64::NAN].into_iter().chain(time);
+        let mut time = progress.step_time();
+        // A run that a killed worker had brought to its end makes no more steps, but has the time of those it made.
+        if let (Some(time), Ok(report)) = (&mut time, &result)
+            && time.is_nan()
+            && let Ok(run) = RunFolder::read(&config.output)
+        {
+            *time = run.train_time_s() / report.steps.max(1) as f64;
+        }
+        let measured = |value: f64| [value].into_iter().chain(time).collect();
         match (result, stopped) {
             (_, Some(stopped)) => Err(stopped),
-            (Ok(report), None) => Ok([self.metric.of(&report.selection)]
-                .into_iter()
-                .chain(time)
-                .collect()),
+            (Ok(report), None) => Ok(measured(self.metric.of(&report.selection))),
             (Err(error), None) => match error {
                 RunError::Interrupted { .. } | RunError::InterruptedBefore { .. } => {
                     Err(Stopped::Interrupted)
                 }
                 // A value that is none says that training diverged.
                 RunError::Train(TrainError::NotFinite { .. }) | RunError::NotFinite { .. } => {
-                    Ok(diverged().collect())
+                    Ok(measured(f64::NAN))
                 }
                 RunError::Train(_)
                 | RunError::Adapter(_)

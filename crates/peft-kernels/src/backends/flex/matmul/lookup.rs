@@ -76,8 +76,8 @@ pub unsafe fn decode(kind: BlockType, bytes: &[u8], to: &mut [f32]) -> bool {
     unsafe { walk(kind, bytes, to.len(), &mut Store(to.as_mut_ptr())) }
 }
 
-/// Adds the products of the `count` numbers of a line with those of rows: numbers 64 `i` + 16 `j` and the 15 behind it to the sums
-/// `j`. False, and nothing done, for a type that is not looked up.
+/// The products of the `count` numbers of a line with those of rows, summed up: numbers 64 `i` + 16 `j` and the 15 behind it in the
+/// sums `j`. None for a type that is not looked up.
 ///
 /// # Safety
 /// As for [`decode`]; the rows must be readable.
