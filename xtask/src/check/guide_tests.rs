@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::workspace;
 
@@ -189,4 +190,28 @@ fn links_and_includes_lead_to_files() {
         }
     }
     assert!(followed > 10, "{followed} links were found");
+}
+
+/// A shell reads a script to its end only while running it: one that does not parse would fail on a machine of CI.
+#[test]
+fn shell_scripts_parse() {
+    let root = workspace::root();
+    let scripts = [
+        ".ci/run",
+        "fuzz/run",
+        "xtask/kit/run.sh",
+        "xtask/llvm-for-cuda.sh",
+    ];
+    for script in scripts {
+        let parsed = Command::new("bash")
+            .arg("-n")
+            .arg(root.join(script))
+            .output();
+        let parsed = parsed.unwrap();
+        assert!(
+            parsed.status.success() && parsed.stderr.is_empty(),
+            "{script}: {}",
+            String::from_utf8_lossy(&parsed.stderr)
+        );
+    }
 }
