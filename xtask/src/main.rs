@@ -19,6 +19,8 @@ mod study;
 mod templates;
 mod workspace;
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
@@ -64,8 +66,18 @@ enum Task {
     Mint(mint::Arguments),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Arguments::parse().task {
+fn main() -> ExitCode {
+    match run(Arguments::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(task: Task) -> anyhow::Result<()> {
+    match task {
         Task::Fetch(arguments) => fetch::run(&arguments),
         Task::Tweets(arguments) => fetch::tweets::run(&arguments),
         Task::WordProblems(arguments) => fetch::problems::run(&arguments),

@@ -103,6 +103,21 @@ impl Arguments {
             pairs: pairs as usize,
         }
     }
+
+    /// Those of some cases that the arguments name; `None` where they were only to be listed, which is done.
+    fn choose<C>(&self, mut cases: Vec<C>, name: fn(&C) -> &str) -> Result<Option<Vec<C>>> {
+        let named = |case: &C| self.case.iter().any(|part| name(case).contains(part));
+        cases.retain(|case| self.case.is_empty() || named(case));
+        if self.list {
+            cases.iter().for_each(|case| println!("{}", name(case)));
+            return Ok(None);
+        }
+        ensure!(
+            !cases.is_empty(),
+            "no case has that name; the same with --list prints the names"
+        );
+        Ok(Some(cases))
+    }
 }
 
 /// Programs of the two sides.
@@ -142,20 +157,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         return backends::run(arguments);
     }
     let given = backends::only(&arguments.bench_binary)?;
-    let wanted = |case: &Case| {
-        (arguments.against_torch || !case.needs_torch())
-            && (arguments.case.is_empty()
-                || arguments.case.iter().any(|part| case.name.contains(part)))
-    };
-    let cases: Vec<Case> = cases::all().into_iter().filter(wanted).collect();
-    if arguments.list {
-        cases.iter().for_each(|case| println!("{}", case.name));
+    let mut cases = cases::all();
+    cases.retain(|case| arguments.against_torch || !case.needs_torch());
+    let Some(cases) = arguments.choose(cases, |case| &case.name)? else {
         return Ok(());
-    }
-    ensure!(
-        !cases.is_empty(),
-        "no case has that name; `cargo xtask bench --list` prints them"
-    );
+    };
     let data = match &arguments.data {
         Some(path) => path.clone(),
         None => fetch::everything()?,

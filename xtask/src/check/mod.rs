@@ -12,8 +12,9 @@ mod tally;
 use std::process;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
+use self::steps::Step;
 use self::tally::Tally;
 
 #[derive(clap::Args)]
@@ -21,6 +22,10 @@ pub struct Arguments {
     /// Also docs, the other backends, a database, checks for cuda and ARM, and a short run on a real model
     #[arg(long)]
     all: bool,
+
+    /// Run this step alone, by its name in the table that a run ends with; may be repeated
+    #[arg(long, value_name = "STEP", conflicts_with = "all")]
+    only: Vec<String>,
 }
 
 /// How one step went.
@@ -34,10 +39,20 @@ struct Report {
 
 pub fn run(arguments: &Arguments) -> Result<()> {
     let mut reports = Vec::new();
-    for step in steps::all()
-        .into_iter()
-        .filter(|step| arguments.all || step.always)
-    {
+    let steps = steps::all();
+    for name in &arguments.only {
+        let names = || steps.iter().map(|step| step.name).collect::<Vec<_>>();
+        ensure!(
+            names().contains(&name.as_str()),
+            "there is no step `{name}`; expected one of {}",
+            names().join(", ")
+        );
+    }
+    let chosen = |step: &Step| match arguments.only.is_empty() {
+        true => arguments.all || step.always,
+        false => arguments.only.iter().any(|name| name == step.name),
+    };
+    for step in steps.into_iter().filter(chosen) {
         println!("\n== {} ==", step.name);
         let (started, mut tally) = (Instant::now(), Tally::default());
         // A failed step does not hide what the later ones would say.

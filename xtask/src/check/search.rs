@@ -3,17 +3,23 @@
 
 use std::env;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
 use super::steps;
 use super::tally::Tally;
 use crate::{files, workspace};
 
 const LIMIT: Duration = Duration::from_secs(15 * 60);
+
+/// The certificate of who signed the server's, and that of somebody else, in the server's folder: tests look for both.
+const AUTHORITY: &str = "authority.pem";
+const STRANGER: &str = "stranger.pem";
 
 /// The server's user where the step runs as root, whom the server refuses; Debian's package makes it.
 const USER: &str = "postgres";
@@ -40,6 +46,7 @@ pub fn postgres(tally: &mut Tally) -> Result<()> {
     let server = Server::start(programs)?;
     let mut command = tests(&["--test", "study", "--", "--include-ignored", "postgres"]);
     command.env("PEFT_TEST_POSTGRES", server.url());
+    command.env("PEFT_TEST_POSTGRES_TLS", server.encrypted_url());
     steps::run(command, Some(LIMIT), tally)
 }
 
@@ -65,7 +72,7 @@ fn programs() -> Option<PathBuf> {
     folders.into_iter().find(complete)
 }
 
-/// A server that only a socket in its own folder reaches; ended and removed when dropped.
+/// A server that a socket in its own folder reaches, and this machine alone; ended and removed when dropped.
 struct Server {
     programs: PathBuf,
     folder: PathBuf,
@@ -98,15 +105,51 @@ impl Server {
         ]);
         init.args(["--locale", "C", "--no-sync"]);
         server.do_it(init)?;
+        let authority = server.authority(AUTHORITY)?;
+        server.authority(STRANGER)?;
+        let key = KeyPair::generate()?;
+        let certificate =
+            CertificateParams::new(["localhost".to_owned()])?.signed_by(&key, &authority)?;
+        let certificate = server.put("server.pem", &certificate.pem())?;
+        let key = server.put("server.key", &key.serialize_pem())?;
         let options = format!(
-            "-k {} -p {} -c listen_addresses= -c fsync=off",
+            "-k {} -p {} -c listen_addresses=localhost -c fsync=off -c ssl=on -c ssl_cert_file={} -c ssl_key_file={}",
             server.folder.display(),
-            Self::PORT
+            Self::PORT,
+            certificate.display(),
+            key.display()
         );
         let mut start = server.control(&data);
         start.args(["--wait", "--options", &options, "start"]);
         server.do_it(start)?;
         Ok(server)
+    }
+
+    /// Somebody who signs certificates, whose own is in a file of this name.
+    fn authority(&self, name: &str) -> Result<Issuer<'static, KeyPair>> {
+        let mut own = CertificateParams::new(Vec::new())?;
+        own.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate()?;
+        self.put(name, &own.self_signed(&key)?.pem())?;
+        Ok(Issuer::new(own, key))
+    }
+
+    /// Writes a file that the server's user alone can read.
+    fn put(&self, name: &str, text: &str) -> Result<PathBuf> {
+        let path = self.folder.join(name);
+        let mut write = as_server("sh");
+        write
+            .args(["-c", "umask 077 && cat > \"$1\"", "sh"])
+            .arg(&path);
+        let mut writing = write
+            .stdin(Stdio::piped())
+            .spawn()
+            .context("cannot start sh")?;
+        let mut input = writing.stdin.take().context("sh reads nothing")?;
+        input.write_all(text.as_bytes())?;
+        drop(input);
+        ensure!(writing.wait()?.success(), "cannot write {}", path.display());
+        Ok(path)
     }
 
     fn control(&self, data: &Path) -> Command {
@@ -129,6 +172,15 @@ impl Server {
     fn url(&self) -> String {
         let folder = self.folder.display().to_string().replace('/', "%2F");
         format!("postgres://peft@{folder}:{}/postgres", Self::PORT)
+    }
+
+    /// The same server over an encrypted connection.
+    fn encrypted_url(&self) -> String {
+        format!(
+            "postgres://peft@localhost:{}/postgres?sslmode=verify-full&sslrootcert={}",
+            Self::PORT,
+            self.folder.join(AUTHORITY).display()
+        )
     }
 }
 

@@ -1,6 +1,7 @@
 //! A study in a PostgreSQL database: of any number of machines.
 
 mod address;
+mod encryption;
 mod link;
 mod tables;
 
@@ -30,7 +31,7 @@ use crate::SearchError;
 /// made; it gives up after [`patience`](Self::with_patience), when others take it for lost anyway. Times are the
 /// server's, so that clocks of machines need not agree.
 ///
-/// The connection is not encrypted.
+/// The connection is encrypted where the address says so.
 pub struct PostgresStore {
     address: Address,
     place: String,

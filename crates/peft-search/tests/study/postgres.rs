@@ -1,8 +1,11 @@
 //! Studies in a database: the same as in a folder, whatever is killed or cut. `PEFT_TEST_POSTGRES` is the URL of a server
-//! in whose database tables may be made, without a study's name.
+//! in whose database tables may be made, without a study's name; `PEFT_TEST_POSTGRES_TLS` one of the same server with
+//! `sslmode=verify-full` and `sslrootcert=…/authority.pem`, beside which is `stranger.pem`, the certificate of somebody who did
+//! not sign the server's.
 
 mod addresses;
 mod cuts;
+mod encryption;
 mod hostile;
 mod workers;
 

@@ -65,20 +65,11 @@ struct Side<'a> {
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let wanted = |case: &Case| {
-        (!arguments.quick || case.tiny)
-            && (arguments.case.is_empty()
-                || arguments.case.iter().any(|part| case.name.contains(part)))
-    };
-    let cases: Vec<Case> = cases::all().into_iter().filter(wanted).collect();
-    if arguments.list {
-        cases.iter().for_each(|case| println!("{}", case.name));
+    let mut cases = cases::all();
+    cases.retain(|case| !arguments.quick || case.tiny);
+    let Some(cases) = arguments.choose(cases, |case| case.name)? else {
         return Ok(());
-    }
-    ensure!(
-        !cases.is_empty(),
-        "no case has that name; `cargo xtask bench --backend flex --list` prints them"
-    );
+    };
     ensure!(
         arguments.backend.contains(&Backend::Flex),
         "the others are held against flex: name it, too"

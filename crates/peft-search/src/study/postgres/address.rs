@@ -7,6 +7,7 @@ use std::time::Duration;
 use ::postgres::Config;
 use ::postgres::config::SslMode;
 
+use super::encryption::{Encryption, Tls};
 use crate::SearchError;
 
 /// The parameter of the URL that names the study.
@@ -19,10 +20,15 @@ const FORM: &str = "postgres://USER:PASSWORD@HOST:PORT/DATABASE?study=NAME";
 /// Where a study is in a database: `postgres://USER:PASSWORD@HOST:PORT/DATABASE?study=NAME`, with further parameters as
 /// PostgreSQL has them. The password may come from the environment instead, `PGPASSWORD`.
 ///
+/// Connections are encrypted with `sslmode=verify-full`, or `require`, which is the same here: the server's certificate must be
+/// for its host, and be signed by an authority that this machine trusts, or by one of the file that `sslrootcert` or the
+/// environment's `PGSSLROOTCERT` names. Without, or with `disable`, they are not encrypted.
+///
 /// Written out, it has no password.
 #[derive(Clone)]
 pub struct Address {
     pub(super) config: Config,
+    pub(super) tls: Option<Tls>,
     study: String,
     shown: String,
 }
@@ -71,11 +77,23 @@ impl FromStr for Address {
         };
         let (server, parameters) = rest.split_once('?').unwrap_or((rest, ""));
         let (mut study, mut kept, mut shown) = (None, Vec::new(), Vec::new());
+        let mut encryption = Encryption::default();
         for parameter in parameters.split('&').filter(|one| !one.is_empty()) {
             match parameter.split_once('=') {
                 Some((STUDY, name)) if study.is_none() => study = Some(name),
                 Some((STUDY, _)) => return Err(refuse("names two studies")),
                 Some(("password", _)) => kept.push(parameter),
+                Some(("sslmode", mode)) => {
+                    encryption
+                        .set_mode(mode)
+                        .map_err(|reason| refuse(&reason))?;
+                    shown.push(parameter);
+                }
+                Some(("sslrootcert", file)) => {
+                    let file = decode(file).ok_or_else(|| refuse("names a file in no UTF-8"))?;
+                    encryption.set_authorities(file.into());
+                    shown.push(parameter);
+                }
                 _ => {
                     kept.push(parameter);
                     shown.push(parameter);
@@ -100,11 +118,9 @@ impl FromStr for Address {
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
             return Err(refuse("has no host"));
         }
-        if config.get_ssl_mode() == SslMode::Require {
-            return Err(refuse(
-                "asks for TLS, which this program has not: use a private network or a tunnel",
-            ));
-        }
+        let tls = encryption
+            .tls()
+            .map_err(|reason| SearchError::Study { reason })?;
         if config.get_password().is_none()
             && let Some(password) = std::env::var_os("PGPASSWORD")
         {
@@ -112,7 +128,10 @@ impl FromStr for Address {
         }
         // A server that is gone must be noticed before others take this worker for lost.
         config
-            .ssl_mode(SslMode::Disable)
+            .ssl_mode(match tls {
+                Some(_) => SslMode::Require,
+                None => SslMode::Disable,
+            })
             .keepalives_idle(Duration::from_secs(15))
             .keepalives_interval(Duration::from_secs(5))
             .keepalives_retries(3)
@@ -126,6 +145,7 @@ impl FromStr for Address {
         shown.push("study=");
         Ok(Self {
             config,
+            tls,
             study,
             shown: format!("{scheme}://{user}{server}?{}{encoded}", shown.join("&")),
         })

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use ::postgres::error::SqlState;
 use ::postgres::{Client, Error, NoTls};
 
-use super::{Address, tables};
+use super::{Address, encryption, tables};
 use crate::SearchError;
 
 /// Why an attempt came to nothing.
@@ -36,7 +36,7 @@ impl From<Error> for Fault {
                     ]
                     .contains(code)
             }
-            None => error.is_closed() || is_of_the_way(&error),
+            None => !encryption::refused(&error) && (error.is_closed() || is_of_the_way(&error)),
         };
         match passing {
             true => Self::Lost(words),
@@ -76,12 +76,13 @@ fn words(error: &Error) -> String {
             text = format!("{text}: {inner}");
             cause = inner.source();
         }
-        return text;
+        return text + encryption::advice(error);
     };
     let code = error.code().code();
     let advice = match code {
         "28000" | "28P01" => {
-            "; give a user and a password that the server lets in, the latter in the URL or PGPASSWORD"
+            "; give a user and a password that the server lets in, the latter in the URL or PGPASSWORD, and \
+             sslmode=verify-full in the URL where the server wants encryption"
         }
         "3D000" => "; make the database with `createdb`, or name another",
         "42501" => "; grant it to the user, or have the owner of the database begin the study",
@@ -183,7 +184,10 @@ impl Link {
 
 /// Connects, and sets what the study's durability and its locks depend on.
 fn open(address: &Address) -> Result<Client, Fault> {
-    let mut client = address.config.connect(NoTls)?;
+    let mut client = match &address.tls {
+        Some(tls) => address.config.connect(tls.0.clone())?,
+        None => address.config.connect(NoTls)?,
+    };
     // A machine that vanishes in the middle of a change holds up the others for seconds, one that hangs for minutes.
     client.batch_execute(
         "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'; \

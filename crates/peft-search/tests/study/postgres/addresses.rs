@@ -25,7 +25,8 @@ fn a_url_has_a_server_and_a_study() {
         "postgres://base:secret/search?study=a",
         "postgres://me:sec@ret@base/search?study=a",
         "postgres://base/search?secret=1&study=a",
-        "postgres://base/search?sslmode=require&study=a",
+        "postgres://base/search?sslmode=prefer&study=a",
+        "postgres://base/search?sslmode=secret&study=a",
         "secret",
     ] {
         let error = wrong.parse::<Address>().unwrap_err().to_string();
