@@ -49,7 +49,7 @@
 //! Results of the CPU bodies do not depend on the number of threads: work is split over rows, or
 //! over (sequence, head) pairs, and no sum is ever split.
 
-#[cfg(any(feature = "flex", feature = "cubecl"))]
+#[cfg(any(feature = "flex", feature = "ndarray", feature = "cubecl"))]
 mod backends;
 mod compute;
 mod functions;

@@ -4,7 +4,9 @@
 mod autodiff;
 #[cfg(feature = "cubecl")]
 pub mod cubecl;
+pub mod dual;
 #[cfg(feature = "flex")]
 pub mod flex;
+mod second;
 #[cfg(feature = "flex")]
 mod sine;

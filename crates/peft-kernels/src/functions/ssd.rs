@@ -38,14 +38,22 @@ pub struct StateSpaceDual {
 /// y_t = h_t C_t + skip · x_t
 /// ```
 ///
-/// By Burn's operations on every backend, in chunks of 64 rows: within a chunk as products of matrices, from chunk to
-/// chunk as a recurrence. Everything is differentiable, the initial states, and the states that are returned, too. A step
-/// of decoding is a call over sequences of one row each, from the states that the call before returned.
+/// In chunks of 64 rows: within a chunk as products of matrices, from chunk to chunk as a recurrence. Everything is
+/// differentiable, the initial states, and the states that are returned, too. For the backward pass the inputs are kept and the
+/// states between chunks, from which the products are computed anew, on every backend. On flex a task has some heads of a
+/// sequence, and works in the cache; elsewhere both passes are Burn's operations. Products are of the type of the inputs on
+/// flex, whatever [`set_compute`](crate::set_compute) chose.
+///
+/// A step of decoding is a call over sequences of one row each, from the states that the call before returned.
 ///
 /// # Panics
 /// If the shapes, groups and rows disagree.
 pub fn ssd(inputs: StateSpaceDual, rows: &RowLayout) -> (Tensor<2>, Tensor<4>) {
     check(&inputs, rows);
+    #[cfg(feature = "flex")]
+    if crate::route::is_fast(&inputs.x) {
+        return crate::backends::dual::routed(inputs, rows, true);
+    }
     portable::ssd(inputs, rows)
 }
 

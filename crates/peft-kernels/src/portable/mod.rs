@@ -18,6 +18,8 @@ mod rope;
 mod scan;
 mod sine;
 mod ssd;
+#[cfg(any(feature = "flex", feature = "ndarray", feature = "cubecl"))]
+mod ssd_grad;
 
 pub use activation::{activation, bias_activation, gated, gelu, silu, softmax};
 pub use adamw::{adamw, norms};
@@ -32,4 +34,8 @@ pub use rescale::{rescale, squared_column_norms};
 pub use rope::rope;
 pub use scan::selective_scan;
 pub use sine::linear_sine;
+#[cfg(any(feature = "flex", feature = "ndarray", feature = "cubecl"))]
+pub(crate) use ssd::scanned;
 pub use ssd::ssd;
+#[cfg(any(feature = "flex", feature = "ndarray", feature = "cubecl"))]
+pub(crate) use ssd_grad::{SsdGrads, ssd_grads};

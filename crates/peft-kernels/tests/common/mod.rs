@@ -3,11 +3,13 @@
 
 mod attention;
 mod scan;
+mod ssd;
 
 pub use attention::Case;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use peft_kernels::normal;
 pub use scan::ScanCase;
+pub use ssd::DualCase;
 
 /// The device named by `PEFT_TEST_DEVICE`: flex (the default), ndarray, wgpu or cuda.
 pub fn device() -> Device {

@@ -21,6 +21,7 @@ mod scan;
 mod sine;
 mod softmax;
 mod sparse;
+mod ssd;
 mod top_gradient;
 
 use burn::tensor::{DType, Tensor};
@@ -82,7 +83,7 @@ fn sensitivity(portable: Op<'_>, inputs: &[Vec<f64>], i: usize, want: &[f64]) ->
     (0..8).map(moved).fold(0.0, f64::max)
 }
 
-/// Asserts that 1, 2 and 4 threads give the same bits, forward and backward.
+/// Asserts that 1, 2, 4 and 5 threads give the same bits, forward and backward.
 #[track_caller]
 fn same_for_any_threads(
     name: &str,
@@ -101,7 +102,7 @@ fn same_for_any_threads(
             .collect()
     };
     let one = with(1);
-    for threads in [2, 4] {
+    for threads in [2, 4, 5] {
         assert!(
             one == with(threads),
             "{name}: {threads} threads gave other bits than 1"

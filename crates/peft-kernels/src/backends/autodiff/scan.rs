@@ -1,8 +1,4 @@
-use std::sync::{Arc, Mutex, PoisonError};
-
-use burn::backend::TensorMetadata;
-use burn::backend::tensor::{Device, FloatTensor};
-use burn::tensor::{FloatDType, Shape};
+use burn::backend::tensor::FloatTensor;
 use burn_autodiff::NodeId;
 use burn_autodiff::checkpoint::base::Checkpointer;
 use burn_autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -10,11 +6,8 @@ use burn_autodiff::grads::Gradients;
 use burn_autodiff::ops::{Backward, Ops, OpsKind};
 
 use super::F;
+use crate::backends::second::{Like, Mailbox, second_output};
 use crate::ops::{KernelGrads, ScanPlan};
-
-/// The gradient to the last states, on its way from their node of the graph to that of the scan: a node has one output,
-/// and the scan has two.
-type Mailbox<B> = Arc<Mutex<Option<FloatTensor<B>>>>;
 
 #[derive(Debug)]
 struct Scan;
@@ -33,36 +26,13 @@ impl<B: KernelGrads> Backward<B, 9> for Scan {
         let inputs: [FloatTensor<B>; 9] = inputs.map(|id| checkpointer.retrieve_node_output(id));
         let nodes = ops.parents.map(|p| p.map(|n| n.id));
         let grad = grads.consume::<B>(&ops.node);
-        let last = mailbox
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let last = mailbox.take();
         let wanted = nodes.map(|n| n.is_some());
         let found = B::selective_scan_grads(inputs, saved, grad, last, plan, wanted);
         for (node, grad) in nodes.into_iter().zip(found) {
             if let (Some(node), Some(grad)) = (node, grad) {
                 grads.register::<B>(node, grad);
             }
-        }
-    }
-}
-
-/// The node of the last states, a child of the scan's.
-#[derive(Debug)]
-struct Last;
-
-impl<B: KernelGrads> Backward<B, 1> for Last {
-    /// What a gradient to the scan's output would be.
-    type State = (Shape, Device<B>, FloatDType, Mailbox<B>);
-
-    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let (shape, device, dtype, mailbox) = ops.state;
-        let grad = grads.consume::<B>(&ops.node);
-        *mailbox.lock().unwrap_or_else(PoisonError::into_inner) = Some(grad);
-        let [scan] = ops.parents;
-        if let Some(scan) = scan {
-            // The scan's own turn needs a gradient of its output, which may not be used.
-            grads.register::<B>(scan.id, B::float_zeros(shape, &device, dtype));
         }
     }
 }
@@ -79,13 +49,9 @@ pub fn scan<B: KernelGrads, C: CheckpointStrategy>(
             let inputs = inputs.map(F::<B, C>::into_primitive);
             let (y, last, saved) = B::selective_scan_saving(inputs, plan.clone());
             let mailbox = Mailbox::<B>::default();
-            let like = (y.shape(), y.device(), y.dtype().into());
+            let like = Like::of(&y);
             let y = prep.finish((kept, saved, plan, mailbox.clone()), y);
-            let state = (like.0, like.1, like.2, mailbox);
-            let last = match Last.prepare::<C>([y.node()]).compute_bound().stateful() {
-                OpsKind::Tracked(prep) => prep.finish(state, last),
-                OpsKind::UnTracked(prep) => prep.finish(last),
-            };
+            let last = second_output::<B, C>(&y, like, last, mailbox);
             (y, last)
         }
         OpsKind::UnTracked(prep) => {

@@ -28,6 +28,7 @@ mod rope;
 mod scan;
 mod scan_grad;
 mod softmax;
+mod ssd;
 mod stacked;
 mod top_gradient;
 mod updated;
@@ -54,6 +55,8 @@ macro_rules! by_type {
         }
     };
 }
+
+use by_type;
 
 use activation::{activation, activation_grad};
 pub use adamw::adamw;

@@ -283,7 +283,7 @@ pub fn selective_scan_grads<T: Real>(
 }
 
 /// Sums over the tasks, in their order.
-fn summed<T: Real>(parts: &[T], len: usize) -> Vec<T> {
+pub fn summed<T: Real>(parts: &[T], len: usize) -> Vec<T> {
     let mut all = vec![T::ZERO; len];
     over_rows(&mut all, 1, |at, piece| {
         for part in parts.chunks_exact(len) {

@@ -199,6 +199,20 @@ pub unsafe fn multiply<T: Real>(
     }
 }
 
+/// [`multiply`] in the type of the sums, whatever was [chosen](crate::set_compute).
+///
+/// # Safety
+/// As for [`multiply`].
+pub unsafe fn multiply_unrounded<T: Real>(
+    out: Output<T>,
+    start: Start<T>,
+    terms: &[Term<T>],
+    threads: Threads,
+) {
+    // SAFETY: the caller's promise; the set is this machine's.
+    unsafe { multiply_by(sets::best(), out, start, terms, threads) }
+}
+
 /// What the units for products in bfloat16 could do at most: products of registers alone, on the calling thread. Returns the
 /// multiplications and additions of a round.
 pub fn bf16_spin(rounds: usize) -> usize {
