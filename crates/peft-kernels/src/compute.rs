@@ -38,7 +38,7 @@ pub fn compute() -> Compute {
     }
 }
 
-/// The processor's units for products in bfloat16: `AMX` or `AVX-512 BF16`; `None` where the same products are made of
+/// The processor's units for products in bfloat16: `AMX`, `AVX-512 BF16` or `BFMMLA`; `None` where the same products are made of
 /// other instructions, which is slower than `f32`. AVX-512 BF16 is not faster than `f32` on every processor.
 pub fn bf16_units() -> Option<&'static str> {
     #[cfg(feature = "flex")]

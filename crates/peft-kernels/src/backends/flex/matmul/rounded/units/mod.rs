@@ -4,6 +4,8 @@
 mod amx;
 #[cfg(target_arch = "x86_64")]
 mod dot;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod plain;
 
 use std::sync::OnceLock;
@@ -90,6 +92,10 @@ pub fn all() -> &'static [Units] {
                 all.push(amx::UNITS);
             }
             all.push(dot::UNITS);
+        }
+        #[cfg(target_arch = "aarch64")]
+        if neon::is_there() {
+            all.push(neon::UNITS);
         }
         all.push(plain::UNITS);
         all
