@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Mints fixtures of Mamba-2 and FalconMamba with Hugging Face transformers. Deterministic, on the CPU, its path without kernels.
+"""Mints fixtures of Mamba-2, FalconMamba and Jamba with Hugging Face transformers. Deterministic, on the CPU, its path without kernels.
 
     mint_ssm_families.py --out tests/goldens
 
@@ -7,12 +7,15 @@ OUT/mamba2_tiny/               HF folder (float32): 2 layers, width 16, 4 heads 
                                steps, a head of its own, vocabulary 32
 OUT/mamba2_plain/              the same with 1 group, unbounded steps and a tied head
 OUT/falcon_mamba_tiny/         HF folder (float32) of the sizes of mamba_tiny, with norms of steps, B and C
+OUT/jamba_tiny/                HF folder (float32): 4 layers by turns with a state space and with attention (4 heads, 2 of keys and values), without
+                               experts, otherwise of the sizes of mamba_tiny, a feed-forward width of 24, a head of its own
 OUT/ssm/families.json          sequences with their losses, by model; one is longer than a chunk of either implementation
-OUT/ssm/<model>.safetensors    logits_f64, logits_f32 and, of every parameter, gradient_f64.<name>
+OUT/ssm/<model>.safetensors    logits_f64, logits_f32 and, of every parameter, gradient_f64.<name>; of jamba_tiny score.weight, too, and with that as
+                               its head the sequences' scores_f64
 
 Numbers: as mint_ssm.py has them. The forward pass written out below from the equations, token by token, is asserted to give
 transformers' logits; so is its own prefill in two parts followed by single steps, for Mamba-2 with unbounded steps (its single step
-does not bound them).
+does not bound them), and one prefill followed by single steps for Jamba, whose state spaces forget in a second part what was before.
 """
 
 import argparse
@@ -49,6 +52,11 @@ MODELS = {
         num_heads=4, head_dim=8, n_groups=1, chunk_size=8, tie_word_embeddings=True, **SIZES)),
     "falcon_mamba_tiny": (hf.FalconMambaForCausalLM, lambda: hf.FalconMambaConfig(
         time_step_rank=2, mixer_rms_eps=1e-4, tie_word_embeddings=False, **SIZES)),
+    "jamba_tiny": (hf.JambaForCausalLM, lambda: hf.JambaConfig(
+        vocab_size=32, hidden_size=16, intermediate_size=24, num_hidden_layers=4, num_attention_heads=4, num_key_value_heads=2,
+        attn_layer_period=2, attn_layer_offset=1, num_experts=1, num_experts_per_tok=1, mamba_d_state=STATES, mamba_d_conv=4,
+        mamba_expand=2, mamba_dt_rank=2, rms_norm_eps=1e-5, max_position_embeddings=128, tie_word_embeddings=False, pad_token_id=None,
+        bos_token_id=0, eos_token_id=0)),
 }
 
 
@@ -93,9 +101,14 @@ def convolved(x, w):
 
 
 def falcon(w, n, config):
+    return selective(w, n, config.time_step_rank, lambda part, _: rms(part, config.mixer_rms_eps))
+
+
+def selective(w, n, rank, norm):
     x, z = (n @ w["in_proj.weight"].T).chunk(2, -1)
     x = convolved(x, w)
-    step, b, c = (rms(part, config.mixer_rms_eps) for part in (x @ w["x_proj.weight"].T).split([config.time_step_rank, STATES, STATES], -1))
+    parts = (x @ w["x_proj.weight"].T).split([rank, STATES, STATES], -1)
+    step, b, c = (norm(part, name) for part, name in zip(parts, ("dt", "b", "c")))
     step = F.softplus(step @ w["dt_proj.weight"].T + w["dt_proj.bias"])
     s, rows = torch.zeros(x.shape[1], STATES, dtype=x.dtype), []
     for t in range(len(n)):
@@ -121,8 +134,42 @@ def mamba2(w, n, config):
     return rms(y.view(len(n), groups, -1), config.layer_norm_epsilon).reshape(len(n), -1) * w["norm.weight"]
 
 
+def attention(w, n, config):
+    """Without positions, softmax(q kᵀ / √width) v of each head."""
+    heads, kv, length = config.num_attention_heads, config.num_key_value_heads, len(n)
+    q, k, v = ((n @ w[f"{part}_proj.weight"].T).view(length, count, -1).transpose(0, 1) for part, count in (("q", heads), ("k", kv), ("v", kv)))
+    k, v = (part.repeat_interleave(heads // kv, 0) for part in (k, v))
+    scores = q @ k.transpose(1, 2) / q.shape[-1] ** 0.5
+    scores = scores.masked_fill(torch.ones(length, length).triu(1).bool(), -torch.inf)
+    return (scores.softmax(-1) @ v).transpose(0, 1).reshape(length, -1)
+
+
+def jamba(state, config):
+    """The whole model from the equations, as `written_out`."""
+    eps, outputs = config.rms_norm_eps, []
+    for ids in SEQUENCES:
+        h = state["model.embed_tokens.weight"][torch.tensor(ids)]
+        for layer in range(config.num_hidden_layers):
+            w = {k.removeprefix(f"model.layers.{layer}."): v for k, v in state.items() if k.startswith(f"model.layers.{layer}.")}
+            of = lambda part: {k.removeprefix(part): v for k, v in w.items() if k.startswith(part)}
+            n = rms(h, eps, w["input_layernorm.weight"])
+            if layer % 2:
+                y = attention(of("self_attn."), n, config) @ w["self_attn.o_proj.weight"].T
+            else:
+                own = of("mamba.")
+                norm = lambda part, name: rms(part, eps, own[f"{name}_layernorm.weight"])
+                y = selective(own, n, config.mamba_dt_rank, norm) @ own["out_proj.weight"].T
+            h = h + y
+            n, wide = rms(h, eps, w["pre_ff_layernorm.weight"]), of("feed_forward.")
+            h = h + (F.silu(n @ wide["gate_proj.weight"].T) * (n @ wide["up_proj.weight"].T)) @ wide["down_proj.weight"].T
+        outputs.append(rms(h, eps, state["model.final_layernorm.weight"]) @ state["lm_head.weight"].T)
+    return torch.cat(outputs)
+
+
 def written_out(state, config):
     """The whole model from the equations, token by token, in the type of its tensors."""
+    if config.model_type == "jamba":
+        return jamba(state, config)
     block, outputs = mamba2 if config.model_type == "mamba2" else falcon, []
     for ids in SEQUENCES:
         h = state["backbone.embeddings.weight"][torch.tensor(ids)]
@@ -142,18 +189,30 @@ def gap(a, b, most):
     return found
 
 
-def in_parts(model):
-    """The last sequence in two parts and then token by token, beside the whole."""
+def in_parts(model, parts):
+    """The last sequence in parts and then token by token, beside the whole."""
     ids = torch.tensor(SEQUENCES[-1:])
     with torch.no_grad():
         whole = model(ids, use_cache=False).logits[0]
-        output = model(ids[:, :3], use_cache=True)
-        output = model(ids[:, 3:6], cache=output.cache, use_cache=True)
+        output = model(ids[:, : parts[0]], use_cache=True)
         rows = [output.logits[0]]
-        for at in range(6, ids.shape[1]):
+        for start, end in zip(parts, parts[1:]):
+            output = model(ids[:, start:end], cache=output.cache, use_cache=True)
+            rows.append(output.logits[0])
+        for at in range(parts[-1], ids.shape[1]):
             output = model(ids[:, at : at + 1], cache=output.cache, use_cache=True)
             rows.append(output.logits[0])
-    return gap(torch.cat(rows), whole[3:], 1e-12)
+    return gap(torch.cat(rows), whole, 1e-12)
+
+
+def scores(out):
+    """A head of three scores on jamba_tiny, and what it gives."""
+    model = hf.JambaForSequenceClassification.from_pretrained(out / "jamba_tiny", num_labels=3, dtype=torch.float32).eval()
+    weight = torch.from_numpy(generator("jamba_tiny/score").standard_normal((3, 16)).astype("float32"))
+    with torch.no_grad(), Double():
+        model.score.weight.copy_(weight)
+        model = double(model)
+        return {"score.weight": weight, "scores_f64": torch.cat([model(torch.tensor([ids]), use_cache=False).logits for ids in SEQUENCES])}
 
 
 def mint(out, name):
@@ -174,11 +233,13 @@ def mint(out, name):
             if tag == "f64":
                 torch.cat(nll(rows)).mean().backward()
                 tensors |= {f"gradient_f64.{n}": p.grad for n, p in model.named_parameters()}
-                if name == "mamba2_plain":
-                    print(f"{name}: {in_parts(model):.1e} in parts")
+                if parts := {"mamba2_plain": [3, 6], "jamba_tiny": [3]}.get(name):
+                    print(f"{name}: {in_parts(model, parts):.1e} in parts")
         tensors[f"logits_{tag}"] = rows.detach().contiguous()
         entry[f"losses_{tag}"] = [p.mean().item() for p in nll(rows)]
         entry[f"loss_{tag}"] = torch.cat(nll(rows)).mean().item()
+    if name == "jamba_tiny":
+        tensors |= scores(out)
     assert all(t.abs().max() > 1e-7 for t in tensors.values())
     save_file({k: v.contiguous() for k, v in tensors.items()}, out / f"ssm/{name}.safetensors")
     print(f"{name}: loss {entry['loss_f64']:.9f}, {apart:.1e} beside the equations in float32")

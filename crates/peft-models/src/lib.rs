@@ -5,8 +5,8 @@
 //! - Encoders of the BERT family (BERT and MiniLM, RoBERTa, XLM-RoBERTa, CamemBERT, DistilBERT, ALBERT,
 //!   ELECTRA, MPNet, DeBERTa-v2 and -v3, ModernBERT), decoders
 //!   of pre-norm blocks (Llama, Mistral, Qwen 2 and 3, Gemma 1 to 3, Phi-3, GPT-2, GPT-NeoX, Granite,
-//!   SmolLM3) and state-space models (Mamba, Mamba-2, FalconMamba), each kind one implementation over rows packed
-//!   without padding.
+//!   SmolLM3), state-space models (Mamba, Mamba-2, FalconMamba) and a hybrid of both (Jamba without experts), each kind one
+//!   implementation over rows packed without padding.
 //! - [`Description`]: what an architecture is made of: names, shapes, roles, blocks. Loading, layouts,
 //!   default targets and estimates read it; a family is its description and a few switches.
 //! - [`Network`]: a model as a chain of blocks, which is what passes over it are written against.
@@ -40,9 +40,9 @@ pub use cache::SequenceCache;
 pub use config::{
     Activation, DecoderConfig, Disentangled, EncoderConfig, Family, FeedForwardLayout, MambaConfig,
     ModelConfig, NormKind, Pooling, QkvLayout, RelativePositions, RopeConfig, RopeScaling,
-    StateSpace,
+    SpaceBlocks, StateSpace,
 };
-pub use decoder::{Decoder, DecoderLayer, DecoderModel};
+pub use decoder::{Decoder, DecoderBlock, DecoderLayer, DecoderModel, SpaceLayer};
 pub use description::{
     BlockDescription, Description, Flow, HeadKind, ModelLayout, Part, PartKind, Role, SlotPart,
 };
@@ -60,4 +60,5 @@ pub use peft_core::{
 };
 pub use work::{
     AttentionWork, BlockWork, DecoderFlow, EncoderFlow, LinearWork, Mamba2Flow, MambaFlow,
+    SpaceFlow,
 };

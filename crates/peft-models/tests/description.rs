@@ -114,6 +114,21 @@ fn targets_follow_roles() {
         "num_hidden_layers": 2});
     let found = describe(&mamba, HeadKind::Language).default_targets();
     assert_eq!(found, list(&["in_proj", "x_proj", "dt_proj", "out_proj"]));
+    let description = describe(&jamba(), HeadKind::Language);
+    let both = list(&[
+        "in_proj", "x_proj", "dt_proj", "out_proj", "q_proj", "v_proj",
+    ]);
+    assert_eq!(description.default_targets(), both);
+    let feed_forward = description.targets(Role::FEED_FORWARD);
+    assert_eq!(feed_forward, list(&["gate_proj", "up_proj", "down_proj"]));
+}
+
+/// Attention in the second block of two.
+fn jamba() -> Value {
+    json!({"model_type": "jamba", "vocab_size": 32, "hidden_size": 16, "intermediate_size": 24,
+        "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+        "attn_layer_period": 2, "attn_layer_offset": 1, "num_experts": 1,
+        "max_position_embeddings": 64})
 }
 
 #[test]
@@ -133,7 +148,11 @@ fn names_go_both_ways() {
         cases.push(describe(&decoder(kind), HeadKind::Language));
         cases.push(describe(&decoder(kind), SCORES));
     }
-    for description in cases {
+    let last = cases.len();
+    for head in [HeadKind::Language, SCORES] {
+        cases.push(describe(&jamba(), head));
+    }
+    for (case, description) in cases.into_iter().enumerate() {
         let names = description.names();
         for (_, part) in description.parts() {
             for (leaf, _) in part.parameters() {
@@ -147,8 +166,12 @@ fn names_go_both_ways() {
         }
         // What a slot holds is named within its block.
         let block = &description.blocks[0];
-        let slot = format!("{}.after_attention.down", block.path.replace("{}", "0"));
-        let name = format!("{}.after_attention.down", block.full_name());
+        let field = match case < last {
+            true => "after_attention",
+            false => "mamba.after_state",
+        };
+        let slot = format!("{}.{field}.down", block.path.replace("{}", "0"));
+        let name = format!("{}.{field}.down", block.full_name());
         assert_eq!(names.to_hf(&slot), name);
         assert_eq!(names.to_burn(&name), slot);
     }
@@ -226,6 +249,41 @@ fn what_is_not_supported_is_named() {
         let known = key == "head_dim" && error.contains("heads of 2 channels");
         assert!(error.contains(key) || known, "{error}");
     }
+    for (key, value, words) in [
+        (
+            "num_experts",
+            json!(16),
+            ["`num_experts` is 16", "layer 1,"],
+        ),
+        (
+            "num_experts",
+            Value::Null,
+            ["`num_experts` is 16", "layer 1,"],
+        ),
+        (
+            "attn_layer_period",
+            json!(1),
+            ["`attn_layer_offset` is 1", "`attn_layer_period` = 1"],
+        ),
+        ("attn_layer_period", json!(0), ["attn_layer_period", "= 0"]),
+        ("hidden_act", json!("gelu"), ["gelu", "silu"]),
+        ("mamba_d_state", json!(0), ["sizes", "no model"]),
+        ("mamba_dt_rank", json!("most"), ["mamba_dt_rank", "most"]),
+        ("num_key_value_heads", json!(3), ["3 key heads", "divide"]),
+    ] {
+        let mut config = jamba();
+        config[key] = value;
+        let error = open(config);
+        for word in words {
+            assert!(error.contains(word), "{error}");
+        }
+    }
+    // Experts on layers that there are not.
+    let mut none = jamba();
+    none["num_experts"] = json!(16);
+    none["expert_layer_period"] = json!(8);
+    none["expert_layer_offset"] = json!(2);
+    assert_eq!(describe(&none, HeadKind::Language).blocks.len(), 2);
     let (_temp, bert) = folder(&encoder("bert"), SCORES, FloatDType::F32);
     let error = bert.describe(HeadKind::Language).unwrap_err().to_string();
     assert!(error.contains("next token"), "{error}");

@@ -9,7 +9,10 @@ use burn::{
     module::{Module, ModuleVisitor, Param},
     tensor::{Device, FloatDType, Gradients, Int},
 };
-use peft_core::{AdapterContext, ParamPath, format::Checkpoint};
+use peft_core::{
+    AdapterContext, ParamPath,
+    format::{Checkpoint, Dtype, SafetensorsWriter, TensorSpec},
+};
 use peft_models::{
     Disentangled, HeadKind, Model, ModelFolder, Network, Output, PartKind, RelativePositions,
 };
@@ -189,7 +192,7 @@ fn mamba_trains_as_in_transformers() {
 
 /// One sequence is longer than the chunks of either implementation of Mamba-2.
 #[test]
-fn mamba2_and_falcon_mamba_train_as_in_transformers() {
+fn mamba2_falcon_mamba_and_jamba_train_as_in_transformers() {
     let path = goldens().join("ssm/families.json");
     let cases: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     let ids: Vec<Vec<u32>> = serde_json::from_value(cases["sequences"].clone()).unwrap();
@@ -197,9 +200,67 @@ fn mamba2_and_falcon_mamba_train_as_in_transformers() {
         .iter()
         .flat_map(|ids| (0..ids.len()).map(|i| i > 0))
         .collect();
-    for name in ["mamba2_tiny", "mamba2_plain", "falcon_mamba_tiny"] {
+    for name in [
+        "mamba2_tiny",
+        "mamba2_plain",
+        "falcon_mamba_tiny",
+        "jamba_tiny",
+    ] {
         let loss = cases[name]["loss_f64"].as_f64().unwrap();
         check(name, "ssm", &ids, &trained, loss);
+    }
+}
+
+#[test]
+fn jamba_scores_sequences_as_in_transformers() {
+    let cases: Value =
+        serde_json::from_slice(&std::fs::read(goldens().join("ssm/families.json")).unwrap())
+            .unwrap();
+    let ids: Vec<Vec<u32>> = serde_json::from_value(cases["sequences"].clone()).unwrap();
+    let reference = Checkpoint::open(&goldens().join("ssm/jamba_tiny.safetensors")).unwrap();
+    let base = Checkpoint::open(&goldens().join("jamba_tiny")).unwrap();
+    let temp = tempfile::tempdir().unwrap();
+    let config = goldens().join("jamba_tiny/config.json");
+    std::fs::copy(config, temp.path().join("config.json")).unwrap();
+    let of = |name: &str| match name {
+        "score.weight" => &reference,
+        _ => &base,
+    };
+    let names = base.names().filter(|name| *name != "lm_head.weight");
+    let names: Vec<String> = names.chain(["score.weight"]).map(str::to_owned).collect();
+    let spec =
+        |name: &String| TensorSpec::new(name, Dtype::F32, of(name).info(name).unwrap().shape);
+    let file = temp.path().join("model.safetensors");
+    let specs = names.iter().map(spec).collect();
+    let mut writer = SafetensorsWriter::create(&file, specs, &Default::default()).unwrap();
+    let order: Vec<String> = writer.order().map(|spec| spec.name.clone()).collect();
+    for name in order {
+        let values = of(&name).to_f32(&name).unwrap();
+        let bytes: Vec<u8> = values.into_iter().flat_map(f32::to_le_bytes).collect();
+        writer.write(&name, &bytes).unwrap();
+    }
+    writer.finish().unwrap();
+
+    let device = Device::flex();
+    let mut folder = ModelFolder::open(temp.path()).unwrap();
+    folder.set_dtype(FloatDType::F64);
+    let head = HeadKind::Sequence { outputs: 3 };
+    let (model, report) = Model::load(&folder, head, 0, &device).unwrap();
+    assert!(
+        report.created.is_empty() && report.unused.is_empty(),
+        "{report:?}"
+    );
+    let sequences: Vec<&[u32]> = ids.iter().map(Vec::as_slice).collect();
+    let batch = batch(&model, &sequences, &device);
+    let scores = model.run(&batch, &AdapterContext::inference());
+    let scores = scores.scores().unwrap().into_data();
+    let expected = reference.to_f32("scores_f64").unwrap();
+    assert_eq!(scores.num_elements(), expected.len());
+    for (found, expected) in scores.iter::<f64>().zip(expected) {
+        assert!(
+            (found - f64::from(expected)).abs() < 1e-6,
+            "{found} for {expected}"
+        );
     }
 }
 

@@ -8,6 +8,7 @@ use peft_format::gguf::{GgufTensorSpec, GgufValue, GgufWriter};
 pub type Metadata = Vec<(&'static str, GgufValue)>;
 
 /// A tensor of a test: its values are encoded where the type has an encoder.
+#[derive(Clone)]
 pub struct Tensor {
     pub name: String,
     pub kind: BlockType,

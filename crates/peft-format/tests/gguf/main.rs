@@ -7,4 +7,5 @@ mod lora;
 mod models;
 mod mutate;
 mod real;
+mod state_spaces;
 mod tokenizers;

@@ -6,19 +6,19 @@ use serde_json::{Value as Json, json};
 
 use crate::build::{Metadata, Tensor, llama_metadata, llama_tensors, write};
 
-fn open(metadata: &Metadata, tensors: &[Tensor]) -> Result<GgufModel, String> {
+pub fn open(metadata: &Metadata, tensors: &[Tensor]) -> Result<GgufModel, String> {
     let dir = tempfile::tempdir().unwrap();
     GgufModel::open(&write(dir.path(), metadata, tensors)).map_err(|e| e.to_string())
 }
 
-fn refused(metadata: &Metadata, tensors: &[Tensor], words: &[&str]) {
+pub fn refused(metadata: &Metadata, tensors: &[Tensor], words: &[&str]) {
     let message = open(metadata, tensors).unwrap_err();
     for word in [&["test.gguf"], words].concat() {
         assert!(message.contains(word), "{word} is not in: {message}");
     }
 }
 
-fn set(metadata: &mut Metadata, key: &'static str, value: GgufValue) {
+pub fn set(metadata: &mut Metadata, key: &'static str, value: GgufValue) {
     match metadata.iter_mut().find(|entry| entry.0 == key) {
         Some(entry) => entry.1 = value,
         None => metadata.push((key, value)),
@@ -26,7 +26,7 @@ fn set(metadata: &mut Metadata, key: &'static str, value: GgufValue) {
 }
 
 /// Metadata of another architecture: the Llama's under its name, and more.
-fn metadata(architecture: &'static str, more: Metadata) -> Metadata {
+pub fn metadata(architecture: &'static str, more: Metadata) -> Metadata {
     let mut all: Metadata = vec![("general.architecture", architecture.into())];
     for (key, value) in llama_metadata().into_iter().skip(1) {
         let key = match key.strip_prefix("llama.") {
@@ -41,7 +41,7 @@ fn metadata(architecture: &'static str, more: Metadata) -> Metadata {
     all
 }
 
-fn config(model: &GgufModel, expected: Json) {
+pub fn config(model: &GgufModel, expected: Json) {
     for (key, value) in expected.as_object().unwrap() {
         assert_eq!(
             model.config().get(key).unwrap_or(&Json::Null),
@@ -437,62 +437,6 @@ fn gpt2_matrices_are_transposed_back() {
     }
     assert!(model.names().any(|name| name == "transformer.ln_f.bias"));
     assert!(!model.stored("transformer.wpe.weight").unwrap().transposed);
-}
-
-#[test]
-fn mamba_gets_its_logarithm_back() {
-    use BlockType::F32;
-    let a_log: Vec<f32> = (0..16 * 4).map(|i| (1.0 + (i % 4) as f32).ln()).collect();
-    let stored = a_log.iter().map(|v| -v.exp()).collect();
-    let tensors = [
-        Tensor::counted("token_embd.weight", F32, &[12, 8]),
-        Tensor::counted("blk.0.attn_norm.weight", F32, &[8]),
-        Tensor::counted("blk.0.ssm_in.weight", F32, &[32, 8]),
-        Tensor::counted("blk.0.ssm_conv1d.weight", F32, &[16, 4]),
-        Tensor::counted("blk.0.ssm_conv1d.bias", F32, &[16]),
-        Tensor::counted("blk.0.ssm_dt.bias", F32, &[16]),
-        Tensor::new("blk.0.ssm_a", F32, &[16, 4], stored),
-        Tensor::counted("blk.0.ssm_d", F32, &[16]),
-    ];
-    let more = vec![
-        ("mamba.attention.head_count", GgufValue::U32(0)),
-        ("mamba.ssm.conv_kernel", GgufValue::U32(4)),
-        ("mamba.ssm.inner_size", GgufValue::U32(16)),
-        ("mamba.ssm.state_size", GgufValue::U32(4)),
-        ("mamba.ssm.time_step_rank", GgufValue::U32(1)),
-    ];
-    let model = open(&metadata("mamba", more.clone()), &tensors).unwrap();
-    config(
-        &model,
-        json!({
-            "model_type": "mamba", "hidden_size": 8, "intermediate_size": 16, "expand": 2,
-            "conv_kernel": 4, "state_size": 4, "time_step_rank": 1, "use_conv_bias": true,
-            "use_bias": false, "layer_norm_epsilon": 1e-5,
-        }),
-    );
-    let found = model.to_f32("backbone.layers.0.mixer.A_log").unwrap();
-    for (found, expected) in found.iter().zip(&a_log) {
-        assert!((found - expected).abs() < 1e-6, "{found} {expected}");
-    }
-    let conv = "backbone.layers.0.mixer.conv1d.weight";
-    assert_eq!(model.stored(conv).unwrap().shape, [16, 1, 4]);
-    assert!(
-        model
-            .names()
-            .any(|name| name == "backbone.layers.0.mixer.D")
-    );
-    assert!(
-        model
-            .names()
-            .any(|name| name == "backbone.layers.0.mixer.dt_proj.bias")
-    );
-    let mut falcon = metadata("mamba", more);
-    falcon.push(("mamba.ssm.dt_b_c_rms", GgufValue::Bool(true)));
-    let falcon = open(&falcon, &tensors).unwrap();
-    config(
-        &falcon,
-        json!({"model_type": "falcon_mamba", "architectures": ["FalconMambaForCausalLM"], "state_size": 4}),
-    );
 }
 
 #[test]

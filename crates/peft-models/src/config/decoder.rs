@@ -1,7 +1,7 @@
 use peft_core::kernels::Activation;
 use serde_json::{Map, Value};
 
-use super::{Fault, RopeConfig, RopeScaling, families, fields::ConfigFields, named};
+use super::{Fault, MambaConfig, RopeConfig, RopeScaling, families, fields::ConfigFields, named};
 
 /// How rows are normalised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +36,15 @@ pub enum FeedForwardLayout {
     Gated,
     /// Gate and first half in one matrix: the gate first (Phi-3).
     GatedFused,
+}
+
+/// State spaces in place of attention in some blocks (Jamba).
+#[derive(Debug, Clone, PartialEq)]
+pub struct SpaceBlocks {
+    /// What they are; sizes of the model are those of the decoder.
+    pub config: MambaConfig,
+    /// Of each block, whether it has one.
+    pub of: Vec<bool>,
 }
 
 /// A decoder of pre-norm attention blocks: what a `config.json` says of it, in one vocabulary for all
@@ -100,6 +109,8 @@ pub struct DecoderConfig {
     pub ropes: Vec<RopeConfig>,
     /// Of each block, its kind among `ropes`; none for a block without positions.
     pub rope_of: Vec<Option<usize>>,
+    /// Which blocks have state spaces in place of attention; none of them in most families.
+    pub spaces: Option<Box<SpaceBlocks>>,
     /// Whether positions have a table (GPT-2).
     pub learned_positions: bool,
     /// Factor of the embedded tokens.
@@ -203,6 +214,7 @@ impl DecoderConfig {
             windows: vec![None; layers],
             ropes: Vec::new(),
             rope_of: vec![None; layers],
+            spaces: None,
             learned_positions: false,
             embedding_scale: 1.0,
             residual_scale: 1.0,
@@ -263,6 +275,12 @@ impl DecoderConfig {
         self.embedding_dropout = probability;
         self.hidden_dropout = probability;
         self.attention_dropout = probability;
+    }
+
+    /// The state space of the block at a depth, where it has one.
+    pub fn space_of(&self, depth: usize) -> Option<&MambaConfig> {
+        let spaces = self.spaces.as_ref()?;
+        spaces.of[depth].then_some(&spaces.config)
     }
 
     /// Width of all queries, `H · D`.

@@ -14,7 +14,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use serde_json::{Map, Value};
 
-pub use decoder::{DecoderConfig, FeedForwardLayout, NormKind, QkvLayout};
+pub use decoder::{DecoderConfig, FeedForwardLayout, NormKind, QkvLayout, SpaceBlocks};
 pub use encoder::{Activation, EncoderConfig, Family, Pooling};
 pub use mamba::{MambaConfig, StateSpace};
 pub use relative::{Disentangled, RelativePositions};
@@ -28,7 +28,7 @@ const MAX_CONFIG_BYTES: u64 = 16 << 20;
 /// Every `model_type` that a model can be made of.
 const SUPPORTED: &str = "supported are bert, roberta, xlm-roberta, camembert, distilbert, albert, \
                          electra, mpnet, deberta-v2, modernbert, llama, mistral, qwen2, qwen3, gemma, gemma2, gemma3_text, phi3, gpt2, \
-                         gpt_neox, granite, smollm3, mamba, mamba2 and falcon_mamba";
+                         gpt_neox, granite, smollm3, jamba, mamba, mamba2 and falcon_mamba";
 
 /// What is wrong, and what to do.
 type Fault = (String, &'static str);
@@ -38,7 +38,7 @@ type Fault = (String, &'static str);
 pub enum ModelConfig {
     /// An encoder of the BERT family.
     Encoder(EncoderConfig),
-    /// A decoder of pre-norm attention blocks.
+    /// A decoder of pre-norm blocks of attention, or of attention and state spaces.
     Decoder(DecoderConfig),
     /// A stack of selective state spaces.
     Mamba(MambaConfig),

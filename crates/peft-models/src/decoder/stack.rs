@@ -5,7 +5,7 @@ use burn::{
 };
 use peft_core::{AdapterContext, InputRows, Slot, nn::Embedding};
 
-use super::DecoderLayer;
+use super::DecoderBlock;
 use crate::{
     Before, DecoderConfig, ModelError, PackedBatch,
     loader::Loader,
@@ -23,7 +23,7 @@ pub struct Decoder {
     /// Vectors of the positions (GPT-2).
     pub position: Option<Embedding>,
     /// The layers.
-    pub layers: Vec<DecoderLayer>,
+    pub layers: Vec<DecoderBlock>,
     /// Puts rows before the embedded tokens of every sequence.
     pub prompt: Slot<InputRows>,
     /// Norm after the last layer.
@@ -42,7 +42,7 @@ impl Decoder {
             embedding: loader.embedding("decoder.embedding")?,
             position: loader.optional("decoder.position", Loader::embedding)?,
             layers: (0..config.layers)
-                .map(|index| DecoderLayer::load(loader, &format!("decoder.layers.{index}"), config))
+                .map(|depth| DecoderBlock::load(loader, depth, config))
                 .collect::<Result<_, _>>()?,
             prompt: Slot::new([config.hidden_size]),
             norm: loader.norm("decoder.norm", config.norm_eps, config.norm)?,
@@ -53,7 +53,10 @@ impl Decoder {
 
     /// What adapters put before every sequence.
     pub fn before(&self, context: &AdapterContext) -> Before {
-        let attentions = self.layers.iter().map(|layer| &layer.keys_values);
+        let attentions = self.layers.iter().filter_map(|layer| match layer {
+            DecoderBlock::Attention(layer) => Some(&layer.keys_values),
+            DecoderBlock::Space(_) => None,
+        });
         Before::of(&self.prompt, attentions, context)
     }
 

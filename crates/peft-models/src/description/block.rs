@@ -1,5 +1,7 @@
 use super::{Part, Role};
-use crate::work::{BlockWork, DecoderFlow, EncoderFlow, LinearWork, Mamba2Flow, MambaFlow};
+use crate::work::{
+    BlockWork, DecoderFlow, EncoderFlow, LinearWork, Mamba2Flow, MambaFlow, SpaceFlow,
+};
 
 /// How values flow through a block, for estimates of what it computes and keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,15 +14,26 @@ pub enum Flow {
     Mamba(MambaFlow),
     /// A state space in its dual form, after a norm and before the residual.
     Mamba2(Mamba2Flow),
+    /// A selective state space and a feed-forward part, each after a norm and before the residual.
+    Space(SpaceFlow),
 }
 
 /// A field of a block that takes inserted modules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SlotPart {
     /// The field.
-    pub name: &'static str,
+    pub name: String,
     /// Widths of what passes.
     pub widths: Vec<usize>,
+}
+
+impl SlotPart {
+    pub(super) fn new(name: &str, widths: &[usize]) -> Self {
+        Self {
+            name: name.to_owned(),
+            widths: widths.to_vec(),
+        }
+    }
 }
 
 /// The slot that puts rows before the embedded tokens of every sequence.
@@ -99,6 +112,7 @@ impl BlockDescription {
             Flow::Decoder(flow) => flow.work(&linears, input_tracked),
             Flow::Mamba(flow) => flow.work(&linears, input_tracked),
             Flow::Mamba2(flow) => flow.work(&linears, input_tracked),
+            Flow::Space(flow) => flow.work(&linears, input_tracked),
         }
     }
 }

@@ -1,7 +1,12 @@
-//! Decoders of pre-norm attention blocks.
+//! Decoders of pre-norm blocks, of attention or of state spaces.
 
-use super::{BlockDescription, Description, Flow, HeadKind, InputSlot, Part, Role};
-use crate::{DecoderConfig, FeedForwardLayout, NormKind, QkvLayout, work::DecoderFlow};
+use super::{
+    BlockDescription, Description, Flow, HeadKind, InputSlot, Part, Role, SlotPart, mamba,
+};
+use crate::{
+    DecoderConfig, FeedForwardLayout, MambaConfig, NormKind, QkvLayout,
+    work::{DecoderFlow, SpaceFlow},
+};
 
 /// Tables that are computed, and heads of other tasks.
 const PASSED_OVER: &[&str] = &[
@@ -101,6 +106,19 @@ const GPT_NEOX: Names = Names {
     ..LLAMA
 };
 
+const JAMBA: Names = Names {
+    class: "Jamba",
+    feed_forward_norm: "pre_ff_layernorm",
+    feed_forward: [
+        "feed_forward.gate_proj",
+        "feed_forward.up_proj",
+        "feed_forward.down_proj",
+        "",
+    ],
+    norm: "final_layernorm",
+    ..LLAMA
+};
+
 const MODERNBERT: Names = Names {
     class: "ModernBert",
     attention_norm: "attn_norm",
@@ -129,6 +147,7 @@ fn names(model_type: &str) -> Names {
         "gpt_neox" => GPT_NEOX,
         "granite" => llama("Granite"),
         "smollm3" => llama("SmolLM3"),
+        "jamba" => JAMBA,
         "modernbert" => MODERNBERT,
         _ => LLAMA,
     }
@@ -202,13 +221,16 @@ pub fn describe(config: &DecoderConfig, head: HeadKind) -> Result<Description, S
 pub(super) fn blocks(config: &DecoderConfig, path: &str) -> Vec<BlockDescription> {
     let names = names(&config.model_type);
     let hidden = config.hidden_size;
-    let block = |index| BlockDescription {
-        index,
-        path: path.into(),
-        name: format!("{}{}", names.prefix, names.block),
-        parts: block(config, index, &names),
-        slots: super::attention_slots(hidden, config.kv_width()),
-        flow: Flow::Decoder(DecoderFlow {
+    let own = |index: usize| {
+        if let Some(space) = config.space_of(index) {
+            let (parts, slots) = space_block(config, space, &names);
+            let flow = SpaceFlow {
+                space: mamba::selective(space, true),
+                wide: config.intermediate_size,
+            };
+            return (parts, slots, Flow::Space(flow));
+        }
+        let flow = DecoderFlow {
             hidden,
             query: config.query_width(),
             key_value: config.kv_width(),
@@ -220,9 +242,43 @@ pub(super) fn blocks(config: &DecoderConfig, path: &str) -> Vec<BlockDescription
             parallel: config.parallel,
             causal: config.causal,
             window: config.windows[index],
-        }),
+        };
+        let slots = super::attention_slots(hidden, config.kv_width());
+        (block(config, index, &names), slots, Flow::Decoder(flow))
+    };
+    let block = |index| {
+        let (parts, slots, flow) = own(index);
+        BlockDescription {
+            index,
+            path: path.into(),
+            name: format!("{}{}", names.prefix, names.block),
+            parts,
+            slots,
+            flow,
+        }
     };
     (0..config.layers).map(block).collect()
+}
+
+/// Parts and slots of a block with a state space, in its order.
+fn space_block(
+    config: &DecoderConfig,
+    space: &MambaConfig,
+    names: &Names,
+) -> (Vec<Part>, Vec<SlotPart>) {
+    let (hidden, wide) = (config.hidden_size, config.intermediate_size);
+    let [gate, up, down, _] = names.feed_forward;
+    let mut parts = vec![
+        Part::norm("attention_norm", names.attention_norm, hidden, false),
+        Part::norm("feed_forward_norm", names.feed_forward_norm, hidden, false),
+        Part::linear("gate", gate, Role::Gate, [hidden, wide], false),
+        Part::linear("up", up, Role::Up, [hidden, wide], false),
+        Part::linear("down", down, Role::Down, [wide, hidden], false),
+    ];
+    parts.extend(mamba::mixer(space, ["mamba.", "mamba."], true));
+    let mut slots = mamba::slots(space, "mamba.");
+    slots.extend(super::feed_forward_slots(hidden));
+    (parts, slots)
 }
 
 /// Parts of a block, in its order.

@@ -33,7 +33,7 @@ pub fn describe(config: &MambaConfig, head: HeadKind) -> Result<Description, Str
         (head_modules, passed_over) = (&["lm_head"], &[]);
     }
     let parts = parts(config);
-    let slots = slots(config);
+    let slots = slots(config, "");
     let block = |index| BlockDescription {
         index,
         path: "backbone.layers.{}".into(),
@@ -74,22 +74,44 @@ pub fn describe(config: &MambaConfig, head: HeadKind) -> Result<Description, Str
 
 /// The parts of a block, in the order of its fields.
 fn parts(config: &MambaConfig) -> Vec<Part> {
+    let mut parts = vec![Part::norm("norm", "norm", config.hidden_size, false)];
+    parts.extend(mixer(config, ["", "mixer."], false));
+    parts
+}
+
+/// The parts behind the norm, in the order of a block's fields, by what comes before their paths and names. Step widths, `B` and
+/// `C` may have norms with weights.
+pub(super) fn mixer(
+    config: &MambaConfig,
+    [before_path, before_name]: [&str; 2],
+    norms: bool,
+) -> Vec<Part> {
     let (hidden, channels, states) = (config.hidden_size, config.channels, config.states);
+    let whole =
+        |path: &str, name: &str| [before_path.to_owned() + path, before_name.to_owned() + name];
+    let part = |path: &str, name: &str, role, kind, shape: &[usize], bias| {
+        let [path, name] = whole(path, name);
+        Part::new(&path, &name, role, kind, shape, bias)
+    };
+    let linear = |name: &str, role, [inputs, outputs]: [usize; 2], bias| {
+        part(name, name, role, PartKind::Linear, &[outputs, inputs], bias)
+    };
+    let norm = |path: &str, name: &str, width: usize| {
+        part(path, name, Role::Norm, PartKind::Norm, &[width], false)
+    };
     let parameter = |path: &str, name: &str, role, shape: &[usize]| {
-        Part::new(path, name, role, PartKind::Parameter, shape, false)
+        part(path, name, role, PartKind::Parameter, shape, false)
     };
     let mut parts = vec![
-        Part::norm("norm", "norm", hidden, false),
-        Part::linear(
+        linear(
             "in_proj",
-            "mixer.in_proj",
             Role::SsmIn,
             [hidden, config.in_width()],
             config.bias,
         ),
-        Part::new(
+        part(
             "conv",
-            "mixer.conv1d",
+            "conv1d",
             Role::SsmConv,
             PartKind::Conv1d,
             &[config.conv_channels(), 1, config.kernel],
@@ -97,34 +119,31 @@ fn parts(config: &MambaConfig) -> Vec<Part> {
         ),
     ];
     match config.space {
-        StateSpace::Selective { step_rank, .. } => parts.extend([
-            Part::linear(
-                "x_proj",
-                "mixer.x_proj",
-                Role::SsmX,
-                [channels, step_rank + 2 * states],
-                false,
-            ),
-            Part::linear(
-                "dt_proj",
-                "mixer.dt_proj",
-                Role::SsmDt,
-                [step_rank, channels],
-                true,
-            ),
-            parameter("a_log", "mixer.A_log", Role::SsmA, &[channels, states]),
-            parameter("d", "mixer.D", Role::SsmD, &[channels]),
-        ]),
+        StateSpace::Selective { step_rank, .. } => {
+            let narrow = step_rank + 2 * states;
+            parts.push(linear("x_proj", Role::SsmX, [channels, narrow], false));
+            if norms {
+                parts.extend([
+                    norm("step_norm", "dt_layernorm", step_rank),
+                    norm("b_norm", "b_layernorm", states),
+                    norm("c_norm", "c_layernorm", states),
+                ]);
+            }
+            parts.extend([
+                linear("dt_proj", Role::SsmDt, [step_rank, channels], true),
+                parameter("a_log", "A_log", Role::SsmA, &[channels, states]),
+                parameter("d", "D", Role::SsmD, &[channels]),
+            ]);
+        }
         StateSpace::Dual { heads, .. } => parts.extend([
-            parameter("dt_bias", "mixer.dt_bias", Role::SsmStep, &[heads]),
-            parameter("a_log", "mixer.A_log", Role::SsmA, &[heads]),
-            parameter("d", "mixer.D", Role::SsmD, &[heads]),
-            Part::norm("gated_norm", "mixer.norm", channels, false),
+            parameter("dt_bias", "dt_bias", Role::SsmStep, &[heads]),
+            parameter("a_log", "A_log", Role::SsmA, &[heads]),
+            parameter("d", "D", Role::SsmD, &[heads]),
+            norm("gated_norm", "norm", channels),
         ]),
     }
-    parts.push(Part::linear(
+    parts.push(linear(
         "out_proj",
-        "mixer.out_proj",
         Role::SsmOut,
         [channels, hidden],
         config.bias,
@@ -132,13 +151,11 @@ fn parts(config: &MambaConfig) -> Vec<Part> {
     parts
 }
 
-/// The slots of a block. More states can be put beside the block's where every channel and state has a decay of its own.
-fn slots(config: &MambaConfig) -> Vec<SlotPart> {
+/// The slots of a block, by what comes before their names. More states can be put beside the block's where every channel and
+/// state has a decay of its own.
+pub(super) fn slots(config: &MambaConfig, before: &str) -> Vec<SlotPart> {
     let (hidden, channels, states) = (config.hidden_size, config.channels, config.states);
-    let slot = |name, widths: &[usize]| SlotPart {
-        name,
-        widths: widths.to_vec(),
-    };
+    let slot = |name: &str, widths: &[usize]| SlotPart::new(&format!("{before}{name}"), widths);
     let mut slots = vec![
         slot("before_state", &[hidden]),
         slot("state_start", &[channels, states]),
@@ -159,22 +176,31 @@ fn slots(config: &MambaConfig) -> Vec<SlotPart> {
 }
 
 fn flow(config: &MambaConfig) -> Flow {
-    let (hidden, channels, states) = (config.hidden_size, config.channels, config.states);
     match config.space {
-        StateSpace::Selective { step_rank, .. } => Flow::Mamba(MambaFlow {
-            hidden,
-            channels,
-            states,
-            rank: step_rank,
-            kernel: config.kernel,
-        }),
+        StateSpace::Selective { norms, .. } => Flow::Mamba(selective(config, norms.is_some())),
         StateSpace::Dual { heads, groups, .. } => Flow::Mamba2(Mamba2Flow {
-            hidden,
-            channels,
-            states,
+            hidden: config.hidden_size,
+            channels: config.channels,
+            states: config.states,
             heads,
             groups,
             kernel: config.kernel,
         }),
+    }
+}
+
+/// How values flow through a selective state space, maybe with norms of step widths, `B` and `C`.
+pub(super) fn selective(config: &MambaConfig, norms: bool) -> MambaFlow {
+    let rank = match config.space {
+        StateSpace::Selective { step_rank, .. } => step_rank,
+        StateSpace::Dual { .. } => 0,
+    };
+    MambaFlow {
+        hidden: config.hidden_size,
+        channels: config.channels,
+        states: config.states,
+        rank,
+        kernel: config.kernel,
+        norms,
     }
 }

@@ -25,19 +25,21 @@ pub(crate) const LANGUAGE_HEAD: &str = "lm_head";
 
 /// Slots of a block of attention and feed-forward part.
 fn attention_slots(hidden: usize, key_value: usize) -> Vec<SlotPart> {
-    let slot = |(name, width)| SlotPart {
-        name,
-        widths: vec![width],
-    };
     let slots = [
         ("before_attention", hidden),
         ("keys_values", key_value),
         ("after_attention", hidden),
-        ("before_feed_forward", hidden),
-        ("beside_feed_forward", hidden),
-        ("after_feed_forward", hidden),
     ];
-    slots.map(slot).into()
+    let slots = slots
+        .into_iter()
+        .map(|(name, width)| SlotPart::new(name, &[width]));
+    slots.chain(feed_forward_slots(hidden)).collect()
+}
+
+/// Slots of a feed-forward part.
+fn feed_forward_slots(hidden: usize) -> [SlotPart; 3] {
+    ["before", "beside", "after"]
+        .map(|place| SlotPart::new(&format!("{place}_feed_forward"), &[hidden]))
 }
 
 /// The head that a task asks for.

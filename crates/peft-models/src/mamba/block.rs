@@ -17,14 +17,20 @@ use crate::{MambaConfig, ModelError, PackedBatch, StateSpace, loader::Loader, pa
 /// One block: a selective state space after a norm and before the residual.
 #[derive(Module, Debug)]
 pub struct MambaBlock {
-    /// Norm before the block.
-    pub norm: RmsNorm,
+    /// Norm before the block; none in Jamba, whose layers have it.
+    pub norm: Option<RmsNorm>,
     /// Channels and their gates, `[hidden, 2 · D]`.
     pub in_proj: Linear,
     /// Over the last rows of every channel.
     pub conv: Conv1d,
     /// Low-rank step widths, input and output matrices, `[D, R + 2 · N]`.
     pub x_proj: Linear,
+    /// Norm of the low-rank step widths (Jamba).
+    pub step_norm: Option<RmsNorm>,
+    /// Norm of the input matrices (Jamba).
+    pub b_norm: Option<RmsNorm>,
+    /// Norm of the output matrices (Jamba).
+    pub c_norm: Option<RmsNorm>,
     /// Step widths of all channels, `[R, D]`.
     pub dt_proj: Linear,
     /// Logarithms of the decay rates, `[D, N]`.
@@ -59,15 +65,19 @@ impl MambaBlock {
         config: &MambaConfig,
     ) -> Result<Self, ModelError> {
         let part = |name: &str| format!("{path}.{name}");
+        let norm = |loader: &mut Loader, path: &str| loader.rms_norm(path, config.norm_eps, false);
         let (weight, bias) = loader.tensors(&part("conv"))?;
         Ok(Self {
-            norm: loader.rms_norm(&part("norm"), config.norm_eps, false)?,
+            norm: loader.optional(&part("norm"), norm)?,
             in_proj: loader.linear(&part("in_proj"))?,
             conv: Conv1d {
                 weight: Param::from_tensor(weight),
                 bias: bias.map(Param::from_tensor),
             },
             x_proj: loader.linear(&part("x_proj"))?,
+            step_norm: loader.optional(&part("step_norm"), norm)?,
+            b_norm: loader.optional(&part("b_norm"), norm)?,
+            c_norm: loader.optional(&part("c_norm"), norm)?,
             dt_proj: loader.linear(&part("dt_proj"))?,
             a_log: loader.parameter(&part("a_log"))?,
             d: loader.parameter(&part("d"))?,
@@ -93,10 +103,27 @@ impl MambaBlock {
         depth: usize,
         context: &AdapterContext,
     ) -> Tensor<2> {
-        let channels = config.channels;
+        let read = match &self.norm {
+            Some(norm) => norm.forward(x.clone(), context),
+            None => x.clone(),
+        };
+        let y = self.mixed(read, &x, batch, config, depth, context);
+        x + y
+    }
+
+    /// What is added to the residual, of rows behind the norm.
+    pub(crate) fn mixed(
+        &self,
+        read: Tensor<2>,
+        residual: &Tensor<2>,
+        batch: &PackedBatch,
+        config: &MambaConfig,
+        depth: usize,
+        context: &AdapterContext,
+    ) -> Tensor<2> {
+        let (x, channels) = (residual, config.channels);
         let as_it_is = |x: Tensor<2>, _: Tensor<2>| x;
-        let read = self.norm.forward(x.clone(), context);
-        let read = self.before_state.through(read, &x, as_it_is, context);
+        let read = self.before_state.through(read, x, as_it_is, context);
         let both = self.in_proj.forward(read, context);
         let inner = both.clone().narrow(1, 0, channels);
         let gate = both.narrow(1, channels, channels);
@@ -125,8 +152,7 @@ impl MambaBlock {
         let y = self
             .out_proj
             .forward(kernels::gated(gate, y, Activation::Silu), context);
-        let y = self.after_state.through(y, &x, as_it_is, context);
-        x + y
+        self.after_state.through(y, x, as_it_is, context)
     }
 
     /// Convolution and scan of rows of channels `[rows, D]`, from earlier inputs and states on.
@@ -142,15 +168,21 @@ impl MambaBlock {
         let inner = kernels::silu(self.conv.forward(inner, before, rows, context));
         let chosen = self.x_proj.forward(inner.clone(), context);
         let rank = chosen.dims()[1] - 2 * states;
-        let part =
-            |from: usize, width: usize| normed(chosen.clone().narrow(1, from, width), config);
-        let steps = self.dt_proj.forward(part(0, rank), context);
+        let part = |from: usize, width: usize, norm: &Option<RmsNorm>| {
+            let part = chosen.clone().narrow(1, from, width);
+            match norm {
+                Some(norm) => norm.forward(part, context),
+                None => normed(part, config),
+            }
+        };
+        let steps = part(0, rank, &self.step_norm);
+        let steps = self.dt_proj.forward(steps, context);
         let ScannedStates { a_log, b, c, .. } = self.more_states.pass(
             ScannedStates {
                 x: inner.clone(),
                 a_log: parameter(&self.a_log, context),
-                b: part(rank, states),
-                c: part(rank + states, states),
+                b: part(rank, states, &self.b_norm),
+                c: part(rank + states, states, &self.c_norm),
             },
             context,
         );
@@ -187,7 +219,7 @@ impl MambaBlock {
     }
 }
 
-/// Step widths, `B` or `C` behind the norm that the family has there: `x / √(mean(x²) + ε)`. Step widths are normalised
+/// Step widths, `B` or `C` behind the norm without weights that the family has there: `x / √(mean(x²) + ε)`. Step widths are normalised
 /// before their projection, as in transformers' passes without gradients and in llama.cpp; its fused kernel for training
 /// normalises them behind it.
 fn normed(x: Tensor<2>, config: &MambaConfig) -> Tensor<2> {

@@ -14,6 +14,8 @@ pub struct MambaFlow {
     pub rank: usize,
     /// Width of the convolution.
     pub kernel: usize,
+    /// Whether step widths, input and output matrices are normalised.
+    pub norms: bool,
 }
 
 impl MambaFlow {
@@ -23,6 +25,8 @@ impl MambaFlow {
         let [into, x, dt, out] = [Role::SsmIn, Role::SsmX, Role::SsmDt, Role::SsmOut]
             .map(|role| linears(role).unwrap_or_default());
         let state = channels * self.states;
+        // Reading and writing.
+        let norms = if self.norms { 2 } else { 0 };
         let mut block = BlockWork {
             width: hidden,
             keeps_input: input,
@@ -30,7 +34,7 @@ impl MambaFlow {
             // nonlinearity, step widths and the scan's output: the scan's states never leave the cache.
             evaluated: 7 * channels + 3 * hidden,
             // The scan reads and writes the states at every token.
-            moved: 8 * hidden + 16 * channels + 3 * narrow + 8 * state,
+            moved: 8 * hidden + 16 * channels + (3 + norms) * narrow + 8 * state,
             ..BlockWork::default()
         };
         block.keep(into.keeps_input, hidden);
@@ -39,6 +43,7 @@ impl MambaFlow {
         block.keep(entered, 2 * channels);
         let spread = entered || x.trained();
         block.keep(spread || x.keeps_input, channels);
+        block.keep(spread && self.norms, narrow);
         block.keep(dt.keeps_input, self.rank);
         let stepped = spread || dt.trained();
         // The scan keeps step widths, input and output matrices, and some of the states.

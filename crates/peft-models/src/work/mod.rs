@@ -4,6 +4,7 @@ mod decoder;
 mod encoder;
 mod mamba;
 mod mamba2;
+mod space;
 
 use peft_core::{AdapterSpec, Cost};
 
@@ -11,6 +12,7 @@ pub use decoder::DecoderFlow;
 pub use encoder::EncoderFlow;
 pub use mamba::MambaFlow;
 pub use mamba2::Mamba2Flow;
+pub use space::SpaceFlow;
 
 /// What a linear layer of a block carries.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]

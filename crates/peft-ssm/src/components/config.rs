@@ -78,6 +78,13 @@ pub(super) fn is(path: &str, name: &str) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
+/// What the weight of a norm is called among components: families have names of their own.
+fn norm(path: &str) -> Option<String> {
+    let module = path.strip_suffix(".weight")?;
+    let leaf = module.rsplit('.').next()?;
+    leaf.contains("norm").then(|| format!("{leaf}.weight"))
+}
+
 impl ComponentsConfig {
     /// Keys of `adapter_config.json` that this configuration understands.
     pub const KEYS: &'static [&'static str] = &[
@@ -254,7 +261,15 @@ pub(super) fn of_model(config: &ComponentsConfig, sites: &[Site]) -> Map<String,
     }
     let mut all = Map::from_iter([("pieces".to_owned(), Value::Object(pieces))]);
     if config.full.is_empty() && config.lora.is_empty() {
-        let [full, lora] = config.chosen(decays.len() == 1);
+        let [mut full, lora] = config.chosen(decays.len() == 1);
+        if config.preset == ComponentPreset::Norms {
+            full = vec!["D".to_owned()];
+            for name in sites.iter().filter_map(|site| norm(&site.path)) {
+                if !full.contains(&name) {
+                    full.push(name);
+                }
+            }
+        }
         for (key, names) in [("full", full), ("lora", lora)] {
             if !names.is_empty() {
                 all.insert(key.to_owned(), names.into());

@@ -22,6 +22,8 @@ pub enum Architecture {
     Gpt2,
     /// Mamba, and FalconMamba.
     Mamba,
+    /// Mamba-2.
+    Mamba2,
     /// Granite, the dense models. Of this architecture adapters alone are read and written.
     Granite,
     /// SmolLM3, likewise.
@@ -108,10 +110,20 @@ const MAMBA_BLOCK: Names = &[
     ("ssm_d", "mixer.D"),
     ("ssm_out", "mixer.out_proj"),
 ];
+const MAMBA2_BLOCK: Names = &[
+    ("attn_norm", "norm"),
+    ("ssm_in", "mixer.in_proj"),
+    ("ssm_conv1d", "mixer.conv1d"),
+    ("ssm_dt", "mixer.dt_bias"),
+    ("ssm_a", "mixer.A_log"),
+    ("ssm_d", "mixer.D"),
+    ("ssm_norm", "mixer.norm"),
+    ("ssm_out", "mixer.out_proj"),
+];
 
 impl Architecture {
     /// Every architecture.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Llama,
         Self::Qwen2,
         Self::Qwen3,
@@ -121,6 +133,7 @@ impl Architecture {
         Self::Phi3,
         Self::Gpt2,
         Self::Mamba,
+        Self::Mamba2,
         Self::Granite,
         Self::SmolLm3,
         Self::GptNeoX,
@@ -145,6 +158,7 @@ impl Architecture {
             Self::Phi3 => "phi3",
             Self::Gpt2 => "gpt2",
             Self::Mamba => "mamba",
+            Self::Mamba2 => "mamba2",
             Self::Granite => "granite",
             Self::SmolLm3 => "smollm3",
             Self::GptNeoX => "gptneox",
@@ -169,6 +183,11 @@ impl Architecture {
         }
     }
 
+    /// True for the Mambas, which have no attention.
+    pub(super) fn is_state_space(self) -> bool {
+        matches!(self, Self::Mamba | Self::Mamba2)
+    }
+
     /// True for the Gemmas, whose norms multiply by `1 + w`.
     pub(super) fn is_gemma(self) -> bool {
         matches!(self, Self::Gemma | Self::Gemma2 | Self::Gemma3)
@@ -177,7 +196,7 @@ impl Architecture {
     fn top(self) -> Names {
         match self {
             Self::Gpt2 => GPT2_TOP,
-            Self::Mamba => MAMBA_TOP,
+            Self::Mamba | Self::Mamba2 => MAMBA_TOP,
             Self::GptNeoX => NEOX_TOP,
             _ => TOP,
         }
@@ -194,6 +213,7 @@ impl Architecture {
             Self::Phi3 => [PHI3_BLOCK, &[], &[]],
             Self::Gpt2 => [GPT2_BLOCK, &[], &[]],
             Self::Mamba => [MAMBA_BLOCK, &[], &[]],
+            Self::Mamba2 => [MAMBA2_BLOCK, &[], &[]],
             Self::GptNeoX => [NEOX_BLOCK, &[], &[]],
         }
     }
@@ -201,7 +221,7 @@ impl Architecture {
     fn layers(self) -> &'static str {
         match self {
             Self::Gpt2 => "transformer.h.",
-            Self::Mamba => "backbone.layers.",
+            Self::Mamba | Self::Mamba2 => "backbone.layers.",
             Self::GptNeoX => "gpt_neox.layers.",
             _ => "model.layers.",
         }

@@ -17,7 +17,12 @@ pub(super) enum Change {
     /// A matrix of `[in, out]` stored as `[out, in]`.
     Transposed,
     /// `A_log` stored as `-exp(A_log)`.
-    NegativeExponential,
+    NegativeExponential {
+        /// Whether a list of numbers, one a head, is stored as a column.
+        column: bool,
+    },
+    /// A list of numbers stored as a matrix.
+    Folded,
     /// A depthwise kernel `[channels, 1, width]` without its middle dimension.
     Squeezed,
 }
@@ -25,7 +30,7 @@ pub(super) enum Change {
 impl Change {
     /// True if every value is stored as it is, wherever.
     pub fn keeps_values(self) -> bool {
-        !matches!(self, Self::PlusOne | Self::NegativeExponential)
+        !matches!(self, Self::PlusOne | Self::NegativeExponential { .. })
     }
 
     /// Hugging Face's shape of a tensor that the file has in `shape`.
@@ -33,6 +38,9 @@ impl Change {
         match (self, shape) {
             (Self::Transposed, _) => shape.iter().rev().copied().collect(),
             (Self::Squeezed, [channels, width]) => vec![*channels, 1, *width],
+            (Self::Folded | Self::NegativeExponential { column: true }, _) => {
+                vec![shape.iter().product()]
+            }
             _ => shape.to_vec(),
         }
     }

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value as Json, json};
 
 use super::architecture::layer_and_rest;
-use super::families::{gemma, gpt2, mamba};
+use super::families::{gemma, gpt2, mamba, mamba2};
 use super::{Architecture, GgufFile, HeadCounts, rope};
 use crate::error::{FormatError, Result, shorten};
 
@@ -79,9 +79,9 @@ impl Builder<'_> {
     }
 }
 
-/// The head counts; 0 for Mamba, which has none.
+/// The head counts; 0 for the Mambas, which have none.
 pub(super) fn heads(file: &GgufFile, architecture: Architecture) -> Result<HeadCounts> {
-    if architecture == Architecture::Mamba {
+    if architecture.is_state_space() {
         return Ok(HeadCounts {
             query: 0,
             key_value: 0,
@@ -130,6 +130,7 @@ pub(super) fn build(file: &GgufFile, architecture: Architecture) -> Result<Map<S
         Architecture::Phi3 => ("phi3", "Phi3ForCausalLM"),
         Architecture::Gpt2 => ("gpt2", "GPT2LMHeadModel"),
         Architecture::Mamba => ("mamba", "MambaForCausalLM"),
+        Architecture::Mamba2 => ("mamba2", "Mamba2ForCausalLM"),
         Architecture::Granite | Architecture::SmolLm3 | Architecture::GptNeoX => {
             return Err(super::not_read(file, architecture.name()));
         }
@@ -143,6 +144,7 @@ pub(super) fn build(file: &GgufFile, architecture: Architecture) -> Result<Map<S
     match architecture {
         Architecture::Gpt2 => gpt2(&mut b, layers)?,
         Architecture::Mamba => mamba(&mut b, layers)?,
+        Architecture::Mamba2 => mamba2(&mut b, layers)?,
         _ => decoder(&mut b, layers)?,
     }
     for (key, id) in [
@@ -201,7 +203,7 @@ fn vocabulary(b: &Builder) -> Result<u64> {
     Ok(rows as u64)
 }
 
-/// Everything but GPT-2 and Mamba.
+/// Everything but GPT-2 and the Mambas.
 fn decoder(b: &mut Builder, layers: u64) -> Result<()> {
     let heads = heads(b.file, b.architecture)?;
     let width = b.size("embedding_length")?;

@@ -4,7 +4,7 @@ use serde_json::Value as Json;
 
 use super::Architecture;
 use super::config::{Builder, decimal};
-use crate::error::{Result, shorten};
+use crate::error::{FormatError, Result, shorten};
 
 /// The Gemmas' activation, query scale, caps and windows.
 pub(super) fn gemma(
@@ -85,6 +85,53 @@ pub(super) fn mamba(b: &mut Builder, layers: u64) -> Result<()> {
             serde_json::json!(["FalconMambaForCausalLM"]),
         );
     }
+    state_space(b, layers)?;
+    b.set("time_step_rank", b.size("ssm.time_step_rank")?);
+    Ok(())
+}
+
+/// Bounds of the step widths are in no file, so that there are none, as in llama.cpp.
+pub(super) fn mamba2(b: &mut Builder, layers: u64) -> Result<()> {
+    let inner = state_space(b, layers)?;
+    let (heads, groups) = (b.size("ssm.time_step_rank")?, b.size("ssm.group_count")?);
+    for (name, number, divided, what) in [
+        ("ssm.time_step_rank", heads, inner, "channels"),
+        ("ssm.group_count", groups, heads, "heads"),
+    ] {
+        if !divided.is_multiple_of(number) {
+            let expected = format!("a divisor of the {divided} {what}");
+            return Err(b.file.field(&b.key(name), expected, number.to_string()));
+        }
+    }
+    b.set("num_heads", heads);
+    b.set("head_dim", inner / heads);
+    b.set("n_groups", groups);
+    for (name, tensor) in b.file.tensors() {
+        let shape: Vec<u64> = tensor.shape.iter().map(|&size| size as u64).collect();
+        let rows = match name.rsplit_once("ssm_").map(|(_, part)| part) {
+            Some("a" | "d") => [heads, 1],
+            Some("norm.weight") => [groups, inner / groups],
+            _ => continue,
+        };
+        // ggml leaves out outer dimensions of 1.
+        let short = rows.contains(&1) && shape == [rows[0] * rows[1]];
+        if shape != rows && !short {
+            return Err(FormatError::Tensor {
+                path: b.file.path().to_owned(),
+                tensor: shorten(name),
+                expected: format!(
+                    "{rows:?}, for {heads} heads in {groups} groups over {inner} channels"
+                ),
+                found: format!("{:?}", tensor.shape),
+                fix: "download the file again, or convert the model again",
+            });
+        }
+    }
+    Ok(())
+}
+
+/// What the Mambas have in common; the channels of a block.
+fn state_space(b: &mut Builder, layers: u64) -> Result<u64> {
     let (width, inner) = (b.size("embedding_length")?, b.size("ssm.inner_size")?);
     if !inner.is_multiple_of(width) {
         let key = b.key("ssm.inner_size");
@@ -97,9 +144,9 @@ pub(super) fn mamba(b: &mut Builder, layers: u64) -> Result<()> {
     b.set("num_hidden_layers", layers);
     b.set("conv_kernel", b.size("ssm.conv_kernel")?);
     b.set("state_size", b.size("ssm.state_size")?);
-    b.set("time_step_rank", b.size("ssm.time_step_rank")?);
     b.set("hidden_act", "silu");
     b.set("use_bias", b.biased(&["ssm_in", "ssm_out"])?);
     b.set("use_conv_bias", b.biased(&["ssm_conv1d"])?);
-    b.epsilon("layer_norm_epsilon", "attention.layer_norm_rms_epsilon")
+    b.epsilon("layer_norm_epsilon", "attention.layer_norm_rms_epsilon")?;
+    Ok(inner)
 }

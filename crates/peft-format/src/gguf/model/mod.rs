@@ -47,7 +47,7 @@ pub struct HeadCounts {
 /// What llama.cpp's conversion does to values is undone: the rows of `q` and `k` of the Llama
 /// architecture get back their order, without requantising, for rows are whole blocks; the norms of
 /// the Gemmas lose the 1 that was added; GPT-2's matrices are \[in, out\] again; Mamba's `A_log` is
-/// the logarithm of what was stored.
+/// the logarithm of what was stored, and Mamba-2's numbers of heads are lists again.
 #[derive(Debug)]
 pub struct GgufModel {
     file: GgufFile,
@@ -167,7 +167,12 @@ impl GgufModel {
     pub(crate) fn bytes(&self, name: &str) -> Option<Cow<'_, [u8]>> {
         let place = self.tensors.get(name)?;
         let kind = self.file.tensor(&place.name).ok()?.kind;
-        if kind.is_float() && matches!(place.change, Change::None | Change::Squeezed) {
+        if kind.is_float()
+            && matches!(
+                place.change,
+                Change::None | Change::Squeezed | Change::Folded
+            )
+        {
             return self.file.slice(&place.name).map(Cow::Borrowed);
         }
         if kind.is_float() && matches!(place.change, Change::Interleaved { .. }) {
@@ -195,7 +200,7 @@ impl GgufModel {
     pub(crate) fn kind(&self, name: &str) -> Option<BlockType> {
         let place = self.tensors.get(name)?;
         match place.change {
-            Change::PlusOne | Change::NegativeExponential => Some(BlockType::F32),
+            Change::PlusOne | Change::NegativeExponential { .. } => Some(BlockType::F32),
             _ => Some(self.file.tensor(&place.name).ok()?.kind),
         }
     }
@@ -218,14 +223,16 @@ impl GgufModel {
             (BlockType::F32, bytes.into())
         };
         let (kind, bytes) = match place.change {
-            Change::None | Change::Transposed | Change::Squeezed => (tensor.kind, bytes),
+            Change::None | Change::Transposed | Change::Squeezed | Change::Folded => {
+                (tensor.kind, bytes)
+            }
             Change::Interleaved { heads } => {
                 let row_bytes = bytes.len() / tensor.shape[0];
                 let rows = change::undo_interleaving(&bytes, heads, row_bytes);
                 (tensor.kind, rows.into())
             }
             Change::PlusOne => computed(&|v| v - 1.0),
-            Change::NegativeExponential => computed(&|v| (-v).ln()),
+            Change::NegativeExponential { .. } => computed(&|v| (-v).ln()),
         };
         let transposed = place.change == Change::Transposed;
         let shape = match transposed {

@@ -27,9 +27,12 @@ pub(super) fn find(
     };
     let part = module.rsplit('.').next().unwrap_or_default();
     let bare = matches!(part, "ssm_a" | "ssm_d");
+    let dual = architecture == Architecture::Mamba2;
+    // The bias of the steps belongs to no module of Hugging Face's Mamba-2, and there is no weight beside it.
+    let steps = dual && part == "ssm_dt";
     let known = architecture
         .hf_module(module)
-        .filter(|_| bare == suffix.is_empty());
+        .filter(|_| bare == suffix.is_empty() && (!steps || suffix == ".bias"));
     let Some(module) = known else {
         return Err(refuse(
             format!("a tensor of the architecture `{}`", architecture.name()),
@@ -68,9 +71,10 @@ pub(super) fn find(
             }
             Change::Transposed
         }
-        "ssm_a" => Change::NegativeExponential,
+        "ssm_a" => Change::NegativeExponential { column: dual },
+        "ssm_d" | "ssm_norm" if dual => Change::Folded,
         "ssm_conv1d" if suffix == ".weight" => Change::Squeezed,
         _ => Change::None,
     };
-    Ok((module + suffix, change))
+    Ok((if steps { module } else { module + suffix }, change))
 }

@@ -2,6 +2,7 @@
 
 mod gemma;
 mod gpt;
+mod jamba;
 mod llama;
 
 use peft_core::kernels::{Activation, GeluKind};
@@ -22,6 +23,7 @@ const FAMILIES: &[&str] = &[
     "gpt_neox",
     "granite",
     "smollm3",
+    "jamba",
 ];
 
 /// Whether this `model_type` is one of the decoders.
@@ -44,6 +46,7 @@ pub fn read(fields: ConfigFields) -> Result<DecoderConfig, Fault> {
         "gpt_neox" => gpt::gpt_neox(fields),
         "granite" => llama::granite(fields),
         "smollm3" => llama::smollm3(fields),
+        "jamba" => jamba::jamba(fields),
         other => Err((format!("model_type `{other}` is not supported"), SUPPORTED)),
     }
 }

@@ -4,7 +4,7 @@ mod original;
 
 use serde_json::{Map, Value};
 
-use super::{Fault, fields::ConfigFields};
+use super::{DecoderConfig, Fault, fields::ConfigFields};
 
 /// What a block computes between its projections.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -109,6 +109,32 @@ impl MambaConfig {
             step_limit: step_limit(fields, "time_step_limit")?,
         };
         Ok(Self { space, ..base })
+    }
+
+    /// The state spaces in blocks of a decoder (Jamba).
+    pub(super) fn within(fields: ConfigFields, decoder: &DecoderConfig) -> Result<Self, Fault> {
+        let size = |name: &str, usual| -> Result<usize, Fault> {
+            Ok(fields.size(&[name])?.unwrap_or(usual))
+        };
+        let hidden_size = decoder.hidden_size;
+        let config = Self {
+            vocab_size: decoder.vocab_size,
+            hidden_size,
+            channels: size("mamba_expand", 2)?.saturating_mul(hidden_size),
+            states: size("mamba_d_state", 16)?,
+            kernel: size("mamba_d_conv", 4)?,
+            space: StateSpace::Selective {
+                step_rank: step_rank(fields, "mamba_dt_rank", hidden_size)?,
+                norms: None,
+            },
+            layers: decoder.layers,
+            norm_eps: decoder.norm_eps,
+            bias: fields.flag("mamba_proj_bias", false)?,
+            conv_bias: fields.flag("mamba_conv_bias", true)?,
+            tied: decoder.tied,
+            initializer_range: decoder.initializer_range,
+        };
+        config.checked()
     }
 
     /// What Hugging Face's families have in common; the state space is to be replaced.

@@ -3,6 +3,7 @@
 mod additive_runs;
 mod causal;
 mod gguf;
+mod hybrid;
 mod interop;
 mod mamba;
 mod modules;

@@ -32,7 +32,12 @@ fn losses_are_transformers() {
     let cases = golden("ssm/families.json");
     let texts = Texts::of(cases["sequences"].as_array().unwrap());
     let device = cpu();
-    for name in ["mamba2_tiny", "mamba2_plain", "falcon_mamba_tiny"] {
+    for name in [
+        "mamba2_tiny",
+        "mamba2_plain",
+        "falcon_mamba_tiny",
+        "jamba_tiny",
+    ] {
         for (dtype, tolerance) in [(FloatDType::F64, 1e-9), (FloatDType::F32, 1e-5)] {
             let model = load(&goldens().join(name), dtype, &device);
             let found = texts.loss(&model, &device);
@@ -43,7 +48,7 @@ fn losses_are_transformers() {
 }
 
 /// What a method does on a model: its own targets, trained, planned, merged or not.
-fn check(model: &str, method: &str, own: serde_json::Value, targets: Option<&[&str]>) {
+pub fn check(model: &str, method: &str, own: serde_json::Value, targets: Option<&[&str]>) {
     let (dir, folder, data) = workspace(model);
     let output = dir.path().join(method);
     let mut settings = settings(&folder, &data, &output, method);
@@ -210,8 +215,14 @@ fn pieces_change_their_outputs_only_and_presets_are_saved_as_what_they_are() {
     );
 }
 
-/// The file of llama.cpp's conversion: `A_log` as `-exp`, the convolution without its middle dimension.
-fn gguf(from: &Path, path: &Path, falcon: bool) {
+/// The file of llama.cpp's conversion: `A_log` as `-exp`, the convolution without its middle dimension, and of Mamba-2 one number
+/// a head as a column and the norm of the gated channels by groups.
+fn gguf(from: &Path, path: &Path) {
+    let config = std::fs::read_to_string(from.join("config.json")).unwrap();
+    let config: serde_json::Value = serde_json::from_str(&config).unwrap();
+    let kind = config["model_type"].as_str().unwrap();
+    let dual = kind == "mamba2";
+    let size = |field: &str| config[field].as_u64().unwrap() as usize;
     let checkpoint = Checkpoint::open(from).unwrap();
     let own = |name: &str| -> String {
         let name = name
@@ -224,6 +235,8 @@ fn gguf(from: &Path, path: &Path, falcon: bool) {
             ("mixer.conv1d", "ssm_conv1d"),
             ("mixer.x_proj", "ssm_x"),
             ("mixer.dt_proj", "ssm_dt"),
+            ("mixer.dt_bias", "ssm_dt.bias"),
+            ("mixer.norm", "ssm_norm"),
             ("mixer.out_proj", "ssm_out"),
             ("mixer.A_log", "ssm_a"),
             ("mixer.D", "ssm_d"),
@@ -242,6 +255,11 @@ fn gguf(from: &Path, path: &Path, falcon: bool) {
         if name.ends_with("A_log") {
             values.iter_mut().for_each(|value| *value = -value.exp());
         }
+        match name.rsplit_once("mixer.").map(|(_, part)| part) {
+            Some("A_log" | "D") if dual => shape.push(1),
+            Some("norm.weight") => shape = vec![size("n_groups"), shape[0] / size("n_groups")],
+            _ => {}
+        }
         tensors.push((own(name), shape, values));
     }
     let number = |value: u32| GgufValue::U32(value);
@@ -251,21 +269,33 @@ fn gguf(from: &Path, path: &Path, falcon: bool) {
     let tokens = tokens.chain([".".into(), "th".into()]).collect();
     let mut types = vec![1; 32];
     types[..3].fill(3);
+    let architecture = if dual { "mamba2" } else { "mamba" };
+    let mut own = vec![
+        ("block_count", number(2)),
+        ("context_length", number(1 << 20)),
+        ("embedding_length", number(16)),
+        ("feed_forward_length", number(0)),
+        ("attention.head_count", number(0)),
+        ("ssm.conv_kernel", number(4)),
+        ("ssm.inner_size", number(32)),
+        ("ssm.state_size", number(4)),
+        ("attention.layer_norm_rms_epsilon", GgufValue::F32(1e-5)),
+    ];
+    if dual {
+        own.push(("ssm.time_step_rank", number(size("num_heads") as u32)));
+        own.push(("ssm.group_count", number(size("n_groups") as u32)));
+    } else {
+        own.push(("ssm.time_step_rank", number(2)));
+    }
+    if kind == "falcon_mamba" {
+        own.push(("ssm.dt_b_c_rms", GgufValue::Bool(true)));
+    }
+    let own: Vec<(String, GgufValue)> = own
+        .into_iter()
+        .map(|(key, value)| (format!("{architecture}.{key}"), value))
+        .collect();
     let mut metadata: Vec<(&str, GgufValue)> = vec![
-        ("general.architecture", "mamba".into()),
-        ("mamba.block_count", number(2)),
-        ("mamba.context_length", number(1 << 20)),
-        ("mamba.embedding_length", number(16)),
-        ("mamba.feed_forward_length", number(0)),
-        ("mamba.attention.head_count", number(0)),
-        ("mamba.ssm.conv_kernel", number(4)),
-        ("mamba.ssm.inner_size", number(32)),
-        ("mamba.ssm.state_size", number(4)),
-        ("mamba.ssm.time_step_rank", number(2)),
-        (
-            "mamba.attention.layer_norm_rms_epsilon",
-            GgufValue::F32(1e-5),
-        ),
+        ("general.architecture", architecture.into()),
         ("tokenizer.ggml.model", "gpt2".into()),
         ("tokenizer.ggml.pre", "gpt-2".into()),
         ("tokenizer.ggml.tokens", GgufValue::Strings(tokens)),
@@ -278,9 +308,7 @@ fn gguf(from: &Path, path: &Path, falcon: bool) {
         ("tokenizer.ggml.eos_token_id", number(2)),
         ("tokenizer.ggml.unknown_token_id", number(0)),
     ];
-    if falcon {
-        metadata.push(("mamba.ssm.dt_b_c_rms", GgufValue::Bool(true)));
-    }
+    metadata.extend(own.iter().map(|(key, value)| (key.as_str(), value.clone())));
     let specs = tensors.iter().map(|(name, shape, _)| GgufTensorSpec {
         name: name.clone(),
         kind: BlockType::F32,
@@ -301,7 +329,7 @@ fn a_mamba_in_a_gguf_file_is_that_of_its_folder_and_can_be_trained_and_merged() 
     let texts = Texts::of(cases["sequences"].as_array().unwrap());
     let device = cpu();
     let file: PathBuf = dir.path().join("mamba.gguf");
-    gguf(&goldens().join("mamba_tiny"), &file, false);
+    gguf(&goldens().join("mamba_tiny"), &file);
     let model = load(&file, FloatDType::F64, &device);
     let wanted = flat(&cases["mamba_tiny"]["loss_f64"]);
     // Logarithms come back from single precision.
@@ -333,7 +361,7 @@ fn a_falcon_mamba_in_a_gguf_file_is_one() {
     let dir = tempfile::tempdir().unwrap();
     let from = goldens().join("falcon_mamba_tiny");
     let file = dir.path().join("falcon.gguf");
-    gguf(&from, &file, true);
+    gguf(&from, &file);
     let device = cpu();
     let cases = golden("ssm/families.json");
     let texts = Texts::of(cases["sequences"].as_array().unwrap());
@@ -342,4 +370,42 @@ fn a_falcon_mamba_in_a_gguf_file_is_one() {
     let wanted = flat(&cases["falcon_mamba_tiny"]["loss_f64"]);
     assert_close("loss", &[found], &wanted, 1e-2);
     assert!((found - wanted[0]).abs() > 1e-7);
+}
+
+#[test]
+fn a_mamba2_in_a_gguf_file_is_that_of_its_folder_and_can_be_trained_and_merged() {
+    let device = cpu();
+    let cases = golden("ssm/families.json");
+    let texts = Texts::of(cases["sequences"].as_array().unwrap());
+    for name in ["mamba2_plain", "mamba2_tiny"] {
+        let (dir, folder, data) = workspace(name);
+        // Bounds of the step widths are in no file.
+        let path = folder.join("config.json");
+        let mut config: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        config
+            .as_object_mut()
+            .unwrap()
+            .remove("time_step_limit")
+            .unwrap();
+        std::fs::write(&path, config.to_string()).unwrap();
+        let file = dir.path().join("mamba2.gguf");
+        gguf(&folder, &file);
+        let [found, wanted] = [&file, &folder]
+            .map(|path| texts.logits(&load(path, FloatDType::F64, &device), &device));
+        // Logarithms come back from single precision.
+        assert_close(name, &found, &wanted, 1e-6);
+        let output = dir.path().join("out");
+        let mut run = settings(&file, &data, &output, "lora");
+        run.method_config.insert("r".into(), json!(2));
+        train(&run, &mut ()).unwrap();
+        let (_, before) = measured(&file, None, &data);
+        let (_, after) = measured(&file, Some(&output), &data);
+        assert!(after.loss < before.loss, "{after:?} {before:?}");
+        let merged = dir.path().join("merged");
+        merge(&MergeOptions::new(&file, &output, &merged, &device)).unwrap();
+        let (_, whole) = measured(&merged, None, &data);
+        let off = (whole.loss - after.loss).abs();
+        assert!(off < 1e-5, "{whole:?} {after:?}");
+    }
 }
