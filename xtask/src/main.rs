@@ -13,6 +13,7 @@ mod footprint;
 mod kills;
 mod mint;
 mod plan_check;
+mod pretrain;
 mod process;
 mod python;
 mod study;
@@ -48,6 +49,8 @@ enum Task {
     Python(python::Arguments),
     /// Run a study: arms × learning rates × seeds, then its table, claims and plots
     Study(study::Arguments),
+    /// Train a small Mamba or Mamba-2 from random weights, for tests and studies; a run that was cut off goes on
+    Pretrain(pretrain::Arguments),
     /// Measure speed and memory, alone or in alternation with PyTorch
     Bench(bench::Arguments),
     /// Assemble a folder that checks and measures on a machine with a GPU and PyTorch, without Rust or a network
@@ -84,6 +87,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Demo(arguments) => demo::run(&arguments),
         Task::Python(arguments) => python::run(&arguments),
         Task::Study(arguments) => study::run(&arguments),
+        Task::Pretrain(arguments) => pretrain::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
         Task::DeviceKit(arguments) => device_kit::run(&arguments),
         Task::Footprint(arguments) => footprint::run(&arguments),

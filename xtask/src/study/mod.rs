@@ -31,7 +31,9 @@ use self::definition::{Engine, Study};
 use self::runner::{Progress, Tools, progress};
 use crate::{fetch, files, python, workspace};
 
-pub use self::statistics::{Random, median, quantile};
+pub use self::causal::RowLosses;
+pub use self::ours::version;
+pub use self::statistics::{Random, mean, median, quantile};
 
 #[derive(clap::Args)]
 pub struct Arguments {

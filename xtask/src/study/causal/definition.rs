@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
+use super::material::{Data, Pretrained};
 use crate::study::definition::{Engine, Rates, check_folder, distinct};
 
 /// What `task` says of such a study.
@@ -22,6 +23,12 @@ pub struct Study {
     /// What a reader has to know of the results, Markdown; written by hand.
     #[serde(default)]
     pub remarks: String,
+    /// A model that was pretrained here; SmolLM2 if absent.
+    #[serde(default)]
+    pub model: Option<Pretrained>,
+    /// The rows; word problems if absent.
+    #[serde(default)]
+    pub data: Data,
     /// Blocks of SmolLM2, from the first; all 30 if absent.
     #[serde(default)]
     pub blocks: Option<usize>,
@@ -85,6 +92,8 @@ pub enum ClaimKind {
     Better,
     /// The losses of all steps are the same within 0.01.
     Curve,
+    /// More rows have the right answer.
+    Accurate,
 }
 
 impl Study {
@@ -131,6 +140,10 @@ impl Study {
             );
         }
         for claim in &self.claims {
+            ensure!(
+                claim.kind != ClaimKind::Accurate || self.data == Data::FileTypes,
+                "a claim is about accuracy, and the rows have no answers to choose from"
+            );
             for name in [&claim.arm, &claim.against] {
                 self.arm(name)
                     .with_context(|| format!("a claim is about {name:?}, which is no arm"))?;
@@ -155,11 +168,6 @@ impl Study {
     /// batches.
     pub fn is_against_reference(&self) -> bool {
         self.arms.iter().any(|arm| arm.engine == Engine::HfPeft)
-    }
-
-    /// Name of the model's folder in the cache.
-    pub fn model(&self) -> String {
-        crate::fetch::smollm2::folder_name(self.blocks)
     }
 }
 
@@ -211,7 +219,7 @@ mod tests {
     #[test]
     fn every_arm_has_the_same_budget_and_its_default() {
         let study = Study::parse(EXAMPLE).unwrap();
-        assert_eq!(study.model(), "smollm2-f32-8-blocks");
+        assert_eq!(study.model_name().unwrap(), "smollm2-f32-8-blocks");
         assert!(!study.is_against_reference());
         let refused = |from: &str, to: &str| {
             let error = Study::parse(&EXAMPLE.replacen(from, to, 1)).unwrap_err();
@@ -223,5 +231,9 @@ mod tests {
         assert!(said.contains("arm lora"), "{said}");
         assert!(refused("against = \"lora\"", "against = \"dora\"").contains("dora"));
         assert!(refused("seeds = [0, 1]", "seeds = [0, 0]").contains("seed"));
+        assert!(refused("kind = \"better\"", "kind = \"accurate\"").contains("answers"));
+        let text = EXAMPLE.replacen("blocks = 8", "data = \"file-types\"", 1);
+        let text = text.replacen("kind = \"better\"", "kind = \"accurate\"", 1);
+        assert_eq!(Study::parse(&text).unwrap().data, Data::FileTypes);
     }
 }

@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 
 use super::definition::ClaimKind;
 use super::outcome::{Outcome, RowLosses};
-use crate::study::statistics::{RESAMPLES, Random, quantile};
+use crate::study::statistics::{RESAMPLES, Random, Resampled, quantile};
 use crate::study::verdict;
 
 /// Half the width that "equal" allows: 2 %.
@@ -86,10 +86,40 @@ impl Ratios {
     /// Probabilities that the claim, and that its contrary, were concluded by chance.
     pub fn chances(&self, kind: ClaimKind) -> [f64; 2] {
         match kind {
-            ClaimKind::Better | ClaimKind::Curve => verdict::below(&self.drawn, 1.0),
+            ClaimKind::Better | ClaimKind::Curve | ClaimKind::Accurate => {
+                verdict::below(&self.drawn, 1.0)
+            }
             ClaimKind::Equal => verdict::within(&self.drawn, EQUAL),
         }
     }
+}
+
+/// The difference of two arms' shares of right answers, and the chances of the claim that it is above 0; seeds and rows are
+/// drawn as for [`Ratios`].
+pub fn accuracies(arm: &[&RowLosses], against: &[&RowLosses]) -> Result<(Estimate, [f64; 2])> {
+    let rows = arm.first().map_or(0, |rows| rows.right.len());
+    let mut all = arm.iter().chain(against);
+    ensure!(
+        rows > 0 && arm.len() == against.len() && all.all(|run| run.right.len() == rows),
+        "the two arms did not answer the same rows"
+    );
+    let differences: Vec<Vec<i8>> = arm
+        .iter()
+        .zip(against)
+        .map(|(left, right)| {
+            let pairs = left.right.iter().zip(&right.right);
+            pairs
+                .map(|(left, right)| i8::from(*left) - i8::from(*right))
+                .collect()
+        })
+        .collect();
+    let Resampled { interval, means } = Resampled::new(&differences);
+    let estimate = Estimate {
+        value: interval.mean,
+        low: interval.low,
+        high: interval.high,
+    };
+    Ok((estimate, verdict::above(&means, 0.0)))
 }
 
 /// The largest difference of two runs' losses of a step, over pairs of runs with the same seed.
@@ -117,6 +147,7 @@ mod tests {
                 .map(|row| 1.0 + 0.1 * f64::from(row % 7) + shift)
                 .collect(),
             tokens: (0..50).map(|row| 10 + row % 3).collect(),
+            right: (0..50).map(|row| row % 2 == 0 || shift < 0.0).collect(),
         }
     }
 
@@ -130,6 +161,10 @@ mod tests {
         }
         assert!(ratios.chances(ClaimKind::Better)[0] < 1e-3);
         assert!(ratios.chances(ClaimKind::Equal)[1] < 1e-3);
+        let (difference, chances) = accuracies(&[&arm, &arm], &[&against, &against]).unwrap();
+        assert!((difference.value - 0.5).abs() < 1e-12 && difference.low > 0.3);
+        assert!(chances[0] < 1e-3);
+        assert!(accuracies(&[&arm], &[&RowLosses::default()]).is_err());
         let same = Ratios::new(&[&against], &[&against]).unwrap();
         assert!(same.chances(ClaimKind::Equal)[0] < 1e-3);
         assert!(
@@ -149,6 +184,7 @@ mod tests {
                 .map(|row| 2.0 + sign * if row % 2 == 0 { 0.05 } else { -0.05 })
                 .collect(),
             tokens: vec![10; 400],
+            right: Vec::new(),
         };
         let (arm, against) = (row(1.0), row(-1.0));
         let found = Ratios::new(&[&arm], &[&against]).unwrap().estimate;

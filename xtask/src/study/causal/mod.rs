@@ -1,8 +1,10 @@
-//! Studies of language models: perplexities of adapters on SmolLM2, or on its first blocks.
+//! Studies of language models: perplexities of adapters on SmolLM2, on its first blocks, or on a
+//! model that was pretrained here.
 
 mod batches;
 mod definition;
 mod judge;
+mod material;
 mod outcome;
 mod report;
 mod rows;
@@ -13,10 +15,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 
 use self::definition::{Arm, Study};
-use self::outcome::{Outcome, RowLosses};
+use self::outcome::Outcome;
+pub use self::outcome::RowLosses;
 use self::run::{Run, Tools};
 use super::Arguments;
-use crate::{fetch, files, python, workspace};
+use crate::{files, python, workspace};
 
 /// Whether a `study.toml` is of a language model.
 pub fn is_one(text: &str) -> bool {
@@ -100,15 +103,12 @@ fn tools(arguments: &Arguments, study: &Study, docs: PathBuf) -> Result<Tools> {
         None => workspace::cache()?.join("studies"),
     };
     let work = work.join(&study.name);
-    let model = match idle {
-        true => cache.join(study.model()),
-        false => fetch::smollm2::folder(&cache, study.blocks)?,
-    };
     Ok(Tools {
         peft,
         python,
-        model,
-        rows: rows::write(&work)?,
+        model: study.model_folder(&cache, !idle)?,
+        model_name: study.model_name()?,
+        rows: rows::write(study.data, &work, &cache)?,
         work,
         docs,
         contended: arguments.contended,

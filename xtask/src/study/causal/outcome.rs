@@ -50,6 +50,9 @@ pub struct RowLosses {
     /// Mean over the row's tokens.
     pub loss: Vec<f64>,
     pub tokens: Vec<u32>,
+    /// Whether the right answer had the lowest loss, where there are several to choose from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub right: Vec<bool>,
 }
 
 impl RowLosses {
@@ -75,6 +78,33 @@ impl RowLosses {
         }
         ensure!(!rows.loss.is_empty(), "there are no rows");
         Ok(rows)
+    }
+
+    /// Of rows with all their answers one behind the other, the losses of the right ones and whether they are the lowest; a loss
+    /// that ties with the right one's counts against it.
+    pub fn answered(&self, count: usize, right: &[usize]) -> Result<Self> {
+        ensure!(
+            self.loss.len() == count * right.len(),
+            "{} rows, and {} with {count} answers each are wanted",
+            self.loss.len(),
+            right.len()
+        );
+        let nats = self.nats();
+        let mut rows = Self::default();
+        for (row, &right) in right.iter().enumerate() {
+            let from = row * count;
+            let lowest = |place: usize| place == right || nats[from + place] > nats[from + right];
+            rows.right.push((0..count).all(lowest));
+            rows.loss.push(self.loss[from + right]);
+            rows.tokens.push(self.tokens[from + right]);
+        }
+        Ok(rows)
+    }
+
+    /// Share of the rows that are answered rightly; `None` where there is nothing to choose from.
+    pub fn accuracy(&self) -> Option<f64> {
+        let right = self.right.iter().filter(|right| **right).count();
+        (!self.right.is_empty()).then(|| right as f64 / self.right.len() as f64)
     }
 
     /// Sum of `−ln p` of each row's tokens.
@@ -122,8 +152,26 @@ mod tests {
         let rows = RowLosses::parse(text).unwrap();
         assert_eq!(rows.nats(), [2.0, 18.0]);
         assert!((rows.perplexity() - 2.5f64.exp()).abs() < 1e-12);
+        assert_eq!(rows.accuracy(), None);
         let second = text.lines().nth(1).unwrap();
         assert!(RowLosses::parse(second).is_err());
         assert!(RowLosses::parse("{\"rows\":2}").is_err());
+    }
+
+    #[test]
+    fn the_lowest_loss_is_the_answer() {
+        let rows = RowLosses {
+            loss: vec![1.0, 2.0, 3.0, 4.0, 5.0, 5.0],
+            tokens: vec![1, 1, 2, 1, 1, 1],
+            right: Vec::new(),
+        };
+        let answered = rows.answered(2, &[0, 0, 1]).unwrap();
+        // Six nats against four, and a tie.
+        assert_eq!(answered.right, [true, false, false]);
+        assert_eq!(
+            (answered.loss, answered.tokens),
+            (vec![1.0, 3.0, 5.0], vec![1, 2, 1])
+        );
+        assert!(rows.answered(4, &[0]).is_err());
     }
 }

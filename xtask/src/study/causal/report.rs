@@ -9,6 +9,7 @@ use peft_plot::{Across, Anchor, COLOURS, Chart, Drawing, FAINT, INK, Look, Scale
 use super::Standing;
 use super::definition::{ClaimKind, Study};
 use super::judge::{self, CURVE, EQUAL, Estimate, Ratios};
+use super::material::Data;
 use super::outcome::{Outcome, RowLosses};
 use crate::files;
 use crate::study::definition::{Engine, Rates};
@@ -18,7 +19,10 @@ use crate::study::statistics::{RESAMPLES, deviation, mean, median};
 use crate::study::verdict::{Verdict, holm};
 
 /// An arm's report rows, seed by seed, with those of the arm that it is held against.
-fn ratios(arm: &Standing, against: &Standing) -> Result<Option<Ratios>> {
+fn pairs<'a>(
+    arm: &'a Standing,
+    against: &'a Standing,
+) -> Option<(Vec<&'a RowLosses>, Vec<&'a RowLosses>)> {
     let pairs: Vec<(&RowLosses, &RowLosses)> = arm
         .outcomes
         .iter()
@@ -30,11 +34,14 @@ fn ratios(arm: &Standing, against: &Standing) -> Result<Option<Ratios>> {
             Some((left.report.as_ref()?, right.report.as_ref()?))
         })
         .collect();
-    if pairs.is_empty() {
-        return Ok(None);
-    }
-    let (left, right): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
-    Ratios::new(&left, &right).map(Some)
+    (!pairs.is_empty()).then(|| pairs.into_iter().unzip())
+}
+
+fn ratios(arm: &Standing, against: &Standing) -> Result<Option<Ratios>> {
+    let pairs = pairs(arm, against);
+    pairs
+        .map(|(left, right)| Ratios::new(&left, &right))
+        .transpose()
 }
 
 pub fn write(
@@ -91,15 +98,12 @@ fn incomplete(text: &mut String, study: &Study, arms: &[Standing]) {
 
 fn protocol(text: &mut String, study: &Study) {
     let training = &study.training;
-    let blocks = match study.blocks {
-        Some(blocks) => format!("the first {blocks} of 30 blocks of SmolLM2-135M-Instruct"),
-        None => "SmolLM2-135M-Instruct".to_owned(),
-    };
     let rates = match study.rates {
-        Rates::Sweep => {
-            "each arm's learning rate is chosen by the loss of 80 selection rows with the first seed"
-        }
-        Rates::Fixed => "the learning rate of each arm is fixed beforehand",
+        Rates::Sweep => format!(
+            "each arm's learning rate is chosen by the loss of {} selection rows with the first seed",
+            study.data.selection()
+        ),
+        Rates::Fixed => "the learning rate of each arm is fixed beforehand".to_owned(),
     };
     let shared = match study.is_against_reference() {
         true => {
@@ -111,12 +115,13 @@ fn protocol(text: &mut String, study: &Study) {
     let seeds: Vec<String> = study.seeds.iter().map(u64::to_string).collect();
     let _ = write!(
         text,
-        "## Protocol\n\n- Model: {blocks}, decoded from its Q4_1 file into f32 and frozen.\n- Data: word problems \
-         of `peft quickstart --causal`, as prompts with completions; 400 to fit, 80 to select, 200 of another part to \
-         report, which choose nothing. Loss and perplexity are those of the completions' tokens.\n- {} steps of \
+        "## Protocol\n\n- Model: {}.\n- Data: {}. Loss and \
+         perplexity are those of the completions' tokens.\n- {} steps of \
          {} rows, at most {} tokens a row, seeds {}.\n- AdamW, weight decay {}, {} schedule, warm-up over {} of the \
          steps, gradient norm at most {}; {rates}.{shared}\n- Settings in full: [study.toml](study.toml); raw results: \
          [runs](runs).\n",
+        study.model_words(),
+        study.data.words(),
         training.steps,
         training.batch_size,
         training.max_length,
@@ -142,6 +147,19 @@ fn perplexity(outcomes: &[Outcome]) -> Option<String> {
     })
 }
 
+/// Accuracies behind a perplexity, in points.
+fn accuracy(outcomes: &[Outcome]) -> Option<String> {
+    let values: Option<Vec<f64>> = outcomes
+        .iter()
+        .map(|outcome| Some(100.0 * outcome.report.as_ref()?.accuracy()?))
+        .collect();
+    let values = values.filter(|values| !values.is_empty())?;
+    Some(match deviation(&values) {
+        Some(deviation) => format!("{:.1} ± {deviation:.1}", mean(&values)),
+        None => format!("{:.1}", mean(&values)),
+    })
+}
+
 fn ratio_words(estimate: Option<Estimate>) -> String {
     estimate.map_or_else(
         || "–".to_owned(),
@@ -157,24 +175,28 @@ fn table(
     unadapted: Option<&RowLosses>,
 ) {
     let first = &arms[0].arm.name;
+    let chosen = study.data == Data::FileTypes;
     let _ = write!(
         text,
         "\n## Results\n\n| arm | engine, method | runs | trained | bytes | rate | selection loss | report perplexity \
-         | by {first}'s (95 %) | step, ms |\n|---|---|--:|--:|--:|--:|--:|--:|--:|--:|\n",
+         | by {first}'s (95 %) | step, ms |{}\n|---|---|--:|--:|--:|--:|--:|--:|--:|--:|{}\n",
+        if chosen { " right, % |" } else { "" },
+        if chosen { "--:|" } else { "" },
     );
     if let Some(rows) = unadapted {
         let _ = writeln!(
             text,
-            "| the model as it is | – | – | 0 | – | – | – | {:.3} | – | – |",
-            rows.perplexity()
+            "| the model as it is | – | – | 0 | – | – | – | {:.3} | – | – |{}",
+            rows.perplexity(),
+            rows.accuracy()
+                .map_or_else(String::new, |share| format!(" {:.1} |", 100.0 * share))
         );
     }
     for (arm, estimate) in arms.iter().zip(estimates) {
         let Some(run) = arm.outcomes.first().or_else(|| arm.swept.first()) else {
             continue;
         };
-        let chosen = arm.outcomes.first();
-        let selection = chosen.and_then(|run| run.selection_loss);
+        let selection = arm.outcomes.first().and_then(|run| run.selection_loss);
         let times: Vec<f64> = arm.outcomes.iter().map(|run| run.step_time_s).collect();
         let contended = arm.outcomes.iter().any(|run| run.contended);
         let time = match times.is_empty() || contended {
@@ -183,7 +205,7 @@ fn table(
         };
         let _ = writeln!(
             text,
-            "| {} | {}, {} | {} of {} | {} | {} | {} | {} | {} | {} | {time} |",
+            "| {} | {}, {} | {} of {} | {} | {} | {} | {} | {} | {} | {time} |{}",
             arm.arm.name,
             arm.arm.engine.name(),
             arm.arm.method,
@@ -196,6 +218,13 @@ fn table(
             selection.map_or_else(|| "–".to_owned(), |loss| format!("{loss:.4}")),
             perplexity(&arm.outcomes).unwrap_or_else(|| "–".to_owned()),
             ratio_words(*estimate),
+            match chosen {
+                true => format!(
+                    " {} |",
+                    accuracy(&arm.outcomes).unwrap_or_else(|| "–".into())
+                ),
+                false => String::new(),
+            },
         );
     }
     text.push_str(
@@ -238,11 +267,17 @@ fn claims(text: &mut String, study: &Study, arms: &[Standing]) -> Result<()> {
         return Ok(());
     }
     let [low, high] = EQUAL;
+    let accurate = match study.data {
+        Data::FileTypes => {
+            "*more accurate*: the difference of the shares of right answers is above 0; "
+        }
+        Data::WordProblems => "",
+    };
     let _ = write!(
         text,
         "\n## Claims\n\nPaired bootstrap over rows and seeds, {} resamples, with Holm's correction over the {} claims \
          (one about curves is a bound and needs none). *Equal*: the ratio of perplexities lies within {low} to {high}; \
-         *better*: below 1; *the same curve*: the losses of each step differ by at most {CURVE}, at every seed. A claim is \
+         *better*: below 1; {accurate}*the same curve*: the losses of each step differ by at most {CURVE}, at every seed. A claim is \
          judged when all its runs are there.\n\n| claim | found | 95 % interval | verdict |\n|---|--:|--:|---|\n",
         grouped(RESAMPLES as u64),
         study.claims.len(),
@@ -256,6 +291,14 @@ fn claims(text: &mut String, study: &Study, arms: &[Standing]) -> Result<()> {
     for claim in &study.claims {
         let pair = find(&claim.arm).zip(find(&claim.against));
         let curve = claim.kind == ClaimKind::Curve;
+        if claim.kind == ClaimKind::Accurate {
+            let rows = pair.and_then(|(arm, against)| pairs(arm, against));
+            let judged = rows.map(|(left, right)| judge::accuracies(&left, &right));
+            let (estimate, chance) = judged.transpose()?.unzip();
+            chances.push(chance);
+            found.push((estimate, None));
+            continue;
+        }
         let ratios = match pair {
             Some((arm, against)) if !curve => ratios(arm, against)?,
             _ => None,
@@ -273,6 +316,7 @@ fn claims(text: &mut String, study: &Study, arms: &[Standing]) -> Result<()> {
             ClaimKind::Equal => "equal to",
             ClaimKind::Better => "better than",
             ClaimKind::Curve => "has the same curve as",
+            ClaimKind::Accurate => "more accurate than",
         };
         let row = match (estimate, largest, verdict) {
             (Some(Estimate { value, low, high }), _, Some(verdict)) => {

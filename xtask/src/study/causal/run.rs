@@ -27,6 +27,8 @@ pub struct Tools {
     pub peft: PathBuf,
     pub python: PathBuf,
     pub model: PathBuf,
+    /// What results call it.
+    pub model_name: String,
     pub rows: Files,
     /// Logs and adapters, outside the repository.
     pub work: PathBuf,
@@ -79,6 +81,11 @@ impl Run<'_> {
             ]
             .map(|(name, value)| (name.to_owned(), value)),
         );
+        if self.arm.method == "head" {
+            // It has no adapters: what it trains goes at the head's rate.
+            let rate = self.learning_rate.to_string();
+            flags.insert("head-learning-rate".to_owned(), rate);
+        }
         add_flags(&mut flags, &self.arm.name, &self.arm.flags)?;
         Ok(flags)
     }
@@ -86,7 +93,7 @@ impl Run<'_> {
     /// What a result of this run records.
     pub fn settings(&self, tools: &Tools) -> Result<Settings> {
         Ok(Settings {
-            model: self.study.model(),
+            model: tools.model_name.clone(),
             rows: tools.rows.sha256.clone(),
             flags: self.flags()?,
         })
@@ -293,7 +300,11 @@ pub fn measure(tools: &Tools, adapter: Option<&Path>) -> Result<RowLosses> {
         output.status,
         String::from_utf8_lossy(&output.stderr).trim()
     );
-    RowLosses::parse(&String::from_utf8_lossy(&output.stdout))
+    let rows = RowLosses::parse(&String::from_utf8_lossy(&output.stdout))?;
+    match &tools.rows.answers {
+        Some(answers) => rows.answered(answers.count, &answers.right),
+        None => Ok(rows),
+    }
 }
 
 /// What is taken from `metrics.jsonl`, which both engines write.
@@ -320,7 +331,9 @@ impl Log {
             };
             match event["event"].as_str() {
                 Some("plan") => {
-                    log.trainable = number("trainable_parameters")? as u64;
+                    // What is trained whole counts as a head.
+                    let whole = event["head_parameters"].as_u64().unwrap_or(0);
+                    log.trainable = number("trainable_parameters")? as u64 + whole;
                     let versions = event["versions"].as_object().into_iter().flatten();
                     let text = |(name, value): (&String, &Value)| {
                         Some((name.clone(), value.as_str()?.to_owned()))
@@ -384,7 +397,7 @@ mod tests {
 
     #[test]
     fn a_log_has_losses_and_the_last_selection() {
-        let text = r#"{"event":"plan","trainable_parameters":10}
+        let text = r#"{"event":"plan","trainable_parameters":7,"head_parameters":3}
 {"event":"step","step":1,"loss":3.0,"step_time_s":0.1,"peak_memory":7}
 {"event":"eval","step":1,"split":"selection","loss":2.5}
 {"event":"step","step":2,"loss":2.0,"step_time_s":0.3,"peak_memory":9}
