@@ -16,6 +16,7 @@ mod plan_check;
 mod pretrain;
 mod process;
 mod python;
+mod search_speed;
 mod study;
 mod templates;
 mod workspace;
@@ -63,6 +64,8 @@ enum Task {
     Test(check::Arguments),
     /// Hold the memory that `peft plan` estimates against that of real runs
     PlanCheck(plan_check::Arguments),
+    /// Trials an hour of a search, against separate training runs
+    SearchSpeed(search_speed::Arguments),
     /// Render the chat templates of two packages with ours and with transformers, and compare
     Templates(templates::Arguments),
     /// Make the golden files anew with the reference Python
@@ -94,6 +97,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Kills(arguments) => kills::run(&arguments),
         Task::Test(arguments) => check::run(&arguments),
         Task::PlanCheck(arguments) => plan_check::run(&arguments),
+        Task::SearchSpeed(arguments) => search_speed::run(&arguments),
         Task::Templates(arguments) => templates::run(&arguments),
         Task::Mint(arguments) => mint::run(&arguments),
     }

@@ -79,6 +79,18 @@ pub fn memory(pid: u32) -> (Option<u64>, Option<u64>) {
     (field("VmHWM:"), field("RssAnon:"))
 }
 
+/// User and system time of all children that were waited for, in steps of the kernel's hundredths of a second.
+pub fn children_time() -> Result<Duration> {
+    let text = fs::read_to_string("/proc/self/stat")
+        .context("cannot read /proc/self/stat, which tells the processor's time of children")?;
+    // The name in the second field may hold blanks and parentheses.
+    let fields = text.rsplit(')').next().unwrap_or_default();
+    let ticks = fields.split_whitespace().skip(13).take(2);
+    let ticks: Vec<u64> = ticks.filter_map(|field| field.parse().ok()).collect();
+    ensure!(ticks.len() == 2, "/proc/self/stat has too few fields");
+    Ok(Duration::from_millis(10 * ticks.iter().sum::<u64>()))
+}
+
 /// The last lines of a text file, for messages.
 pub fn tail(path: &Path, lines: usize) -> String {
     let bytes = fs::read(path).unwrap_or_default();
@@ -112,5 +124,20 @@ pub fn wait_until(child: &mut Child, deadline: Option<Instant>) -> Result<Option
             return Ok(None);
         }
         thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_of_children_grows_by_what_they_worked() {
+        let before = children_time().unwrap();
+        let work = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done";
+        let status = Command::new("sh").args(["-c", work]).status().unwrap();
+        assert!(status.success());
+        let time = children_time().unwrap().saturating_sub(before);
+        assert!(time >= Duration::from_millis(10), "{time:?}");
     }
 }

@@ -104,7 +104,8 @@ fn committed_studies_are_valid_and_named_after_their_folders() {
             continue;
         }
         let text = std::fs::read_to_string(path.join("study.toml")).unwrap();
-        let name = match super::causal::name_of(&text) {
+        let other = super::causal::name_of(&text).or_else(|| super::search::name_of(&text));
+        let name = match other {
             Some(name) => name.unwrap(),
             None => Study::parse(&text).unwrap().name,
         };

@@ -15,6 +15,7 @@ mod runner;
 #[cfg(test)]
 mod runner_tests;
 mod sample;
+mod search;
 mod selectors;
 mod settings;
 mod statistics;
@@ -33,6 +34,7 @@ use crate::{fetch, files, python, workspace};
 
 pub use self::causal::RowLosses;
 pub use self::ours::version;
+pub use self::sample::first_rows;
 pub use self::statistics::{Random, mean, median, quantile};
 
 #[derive(clap::Args)]
@@ -78,6 +80,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     let path = docs.join("study.toml");
     let text = files::read(&path)?;
+    if search::is_one(&text) {
+        return search::run(arguments, &text, docs)
+            .with_context(|| format!("the study {}", path.display()));
+    }
     if causal::is_one(&text) {
         return causal::run(arguments, &text, docs)
             .with_context(|| format!("the study {}", path.display()));

@@ -35,7 +35,17 @@ pub fn train_arguments(run: &Run, tools: &Tools, output: &Path) -> Result<Vec<St
     ] {
         arguments.extend([flag.to_owned(), path(&value)]);
     }
+    let own = arguments.len();
     arguments.extend(run.arguments()?);
+    // A configuration file is identified by its name, so that results mean the same on every machine; it lies with the runs.
+    let mut after = arguments[own..].iter_mut();
+    while let Some(argument) = after.next() {
+        if argument == "--config"
+            && let Some(file) = after.next()
+        {
+            *file = path(&tools.work.join(&*file));
+        }
+    }
     Ok(arguments)
 }
 

@@ -129,6 +129,26 @@ pub fn draw(sample: &Sample, seed: u64, all: &Path, folder: &Path) -> Result<Pat
     Ok(path)
 }
 
+/// Writes the first rows of a file into another.
+pub fn first_rows(all: &Path, count: usize, path: &Path) -> Result<()> {
+    let mut reader =
+        csv::Reader::from_path(all).with_context(|| format!("cannot read {}", all.display()))?;
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(reader.headers()?)?;
+    let mut written = 0;
+    for row in reader.records().take(count) {
+        writer.write_record(&row?)?;
+        written += 1;
+    }
+    ensure!(
+        written == count,
+        "{} has {written} rows, not {count}",
+        all.display()
+    );
+    let bytes = writer.into_inner().context("cannot write rows")?;
+    files::write_atomic(path, &bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;

@@ -115,6 +115,20 @@ pub fn find(study: &Study, arms: &[Progress], claim: &Claim) -> Result<Option<Fi
     if arm.outcomes.len() < study.seeds.len() || against.outcomes.len() < study.seeds.len() {
         return Ok(None);
     }
+    let judge = |means: &[f64]| match claim.kind {
+        ClaimKind::Equal => verdict::within(means, [-EQUAL_WITHIN, EQUAL_WITHIN]),
+        ClaimKind::Better => verdict::above(means, 0.0),
+    };
+    found_between(arm, against, claim.checkpoint, judge).map(Some)
+}
+
+/// The difference between two arms with runs on the same seeds, with what `judge` makes of its resampled means.
+pub fn found_between(
+    arm: &Progress,
+    against: &Progress,
+    checkpoint: Checkpoint,
+    judge: impl Fn(&[f64]) -> [f64; 2],
+) -> Result<Finding> {
     let mut differences = Vec::new();
     let reports = |progress: &'_ Progress| -> Vec<ReportMarks> {
         let reports = progress
@@ -124,24 +138,18 @@ pub fn find(study: &Study, arms: &[Progress], claim: &Claim) -> Result<Option<Fi
         reports.collect()
     };
     for (left, right) in reports(arm).iter().zip(&reports(against)) {
-        let (left, right) = (
-            answers(left, claim.checkpoint),
-            answers(right, claim.checkpoint),
-        );
+        let (left, right) = (answers(left, checkpoint), answers(right, checkpoint));
         ensure!(
             left.len() == right.len(),
             "{} and {} were scored on different numbers of rows",
-            claim.arm,
-            claim.against
+            arm.arm.name,
+            against.arm.name
         );
         differences.push(left.iter().zip(&right).map(|(a, b)| a - b).collect());
     }
     let Resampled { interval, means } = Resampled::new(&differences);
-    Ok(Some(Finding {
+    Ok(Finding {
         difference: interval,
-        chances: match claim.kind {
-            ClaimKind::Equal => verdict::within(&means, [-EQUAL_WITHIN, EQUAL_WITHIN]),
-            ClaimKind::Better => verdict::above(&means, 0.0),
-        },
-    }))
+        chances: judge(&means),
+    })
 }
