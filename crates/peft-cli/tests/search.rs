@@ -162,3 +162,47 @@ fn what_a_search_chooses_is_not_given() {
     assert!(told.contains("study"), "{told}");
     assert!(!folder.exists());
 }
+
+/// `--initial` is the sampler's that has it, and an error for one that has not: it changes what a search tries.
+#[test]
+fn a_sampler_takes_its_settings_or_refuses_them() {
+    let work = Workspace::new();
+    for (sampler, place, usual) in [
+        ("bayes", "initial", 20),
+        ("autopeft", "initial", 100),
+        ("motpe", "initial", 20),
+        ("nsga2", "population", 50),
+    ] {
+        for (given, expected) in [(None, usual), (Some("4"), 4)] {
+            let folder = PathBuf::from(work.path(&format!("{sampler}-{expected}")));
+            let mut words: Vec<String> = arguments(&work, &folder, 0);
+            let at = words.iter().position(|word| word == "--initial").unwrap();
+            words.drain(at..at + 2);
+            words.extend(["--sampler", sampler].map(str::to_owned));
+            words.extend(
+                given
+                    .iter()
+                    .flat_map(|n| ["--initial".to_owned(), (*n).to_owned()]),
+            );
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            done(&words);
+            let study = fs::read_to_string(folder.join("study.json")).unwrap();
+            let study: Value = serde_json::from_str(&study).unwrap();
+            assert_eq!(study["settings"][place], expected, "{sampler}: {study}");
+        }
+    }
+    for (sampler, initial, said) in [
+        ("random", "4", "learns from no trial"),
+        ("nsga2", "1", "at least 2"),
+    ] {
+        let folder = PathBuf::from(work.path("refused"));
+        let mut words = arguments(&work, &folder, 1);
+        words.extend(["--sampler", sampler, "--initial", initial].map(str::to_owned));
+        let at = words.iter().position(|word| word == "--initial").unwrap();
+        words.drain(at..at + 2);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let told = refused(&words);
+        assert!(told.contains("--initial") && told.contains(said), "{told}");
+        assert!(!folder.exists());
+    }
+}

@@ -134,7 +134,8 @@ pub struct BeginArgs {
     /// Hamiltonian Monte Carlo, in a peft built with --features nuts [default: ard; of autopeft saas].
     #[arg(long, value_enum, value_name = "NAME", help_heading = "Search")]
     pub surrogate: Option<SurrogateName>,
-    /// Trials before the model of --sampler bayes takes over [default: 20].
+    /// Trials drawn before --sampler learns from them; of nsga2 the size of its population, too [default: 20; of nsga2 50, of
+    /// autopeft 100].
     #[arg(long, value_name = "N", help_heading = "Search")]
     pub initial: Option<u64>,
     /// Random seed of the choice of trials; --seed is that of the runs.

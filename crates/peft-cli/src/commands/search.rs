@@ -159,26 +159,47 @@ fn sampler(args: &BeginArgs) -> Result<Settings> {
         args.surrogate != Some(SurrogateName::SaasNuts) || cfg!(feature = "nuts"),
         "--surrogate saas-nuts: this peft was built without it; build it with --features nuts, or choose saas"
     );
+    let first = |usual: u64| args.initial.unwrap_or(usual);
     let modelled = |bayes: Bayes| {
         Settings::Bayes(Bayes {
             surrogate: args.surrogate.map_or(bayes.surrogate, Into::into),
+            initial: first(bayes.initial),
             ..bayes
         })
     };
     Ok(match args.sampler {
-        Sampler::Bayes => modelled(Bayes {
-            initial: args.initial.unwrap_or(Bayes::default().initial),
-            ..Bayes::default()
-        }),
+        Sampler::Bayes => modelled(Bayes::default()),
         Sampler::Autopeft => modelled(Bayes::autopeft()),
         _ if args.surrogate.is_some() => {
             bail!(
                 "--surrogate: this --sampler has no model; leave it out, or choose bayes or autopeft"
             )
         }
-        Sampler::Nsga2 => Settings::Nsga2(Nsga2::default()),
-        Sampler::Motpe => Settings::Motpe(Motpe::default()),
-        Sampler::Random => Settings::Random,
+        Sampler::Nsga2 => {
+            let usual = Nsga2::default();
+            ensure!(
+                args.initial.is_none_or(|population| population >= 2),
+                "--initial: the population of --sampler nsga2 is of at least 2"
+            );
+            Settings::Nsga2(Nsga2 {
+                population: first(usual.population),
+                ..usual
+            })
+        }
+        Sampler::Motpe => {
+            let usual = Motpe::default();
+            Settings::Motpe(Motpe {
+                initial: first(usual.initial),
+                ..usual
+            })
+        }
+        Sampler::Random => {
+            ensure!(
+                args.initial.is_none(),
+                "--initial: --sampler random learns from no trial; leave it out, or choose another"
+            );
+            Settings::Random
+        }
     })
 }
 
@@ -214,7 +235,7 @@ fn work(
             view.finish();
             let begun = status.spent.trials;
             bail!(
-                "interrupted in the search's trial {begun}: the same command continues it, and so does `peft search worker \
+                "interrupted; trials begun so far: {begun}. The same command continues it, and so does `peft search worker \
                  --study {place}`{}",
                 match place.folder() {
                     Some(_) => "",
