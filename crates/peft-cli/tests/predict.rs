@@ -33,7 +33,7 @@ fn rows_come_as_csv_with_their_ids() {
         .collect();
     std::fs::write(work.path("ids.csv"), format!("key,text\n{rows}")).unwrap();
     let [model, out, data, csv] =
-        ["model", "out", "ids.csv", "labels.csv"].map(|name| work.path(name));
+        ["model", "out", "ids.csv", "new/folder/labels.csv"].map(|name| work.path(name));
     let used = [
         "predict",
         "--model",

@@ -140,6 +140,16 @@ fn a_search_is_asked_for_what_it_found() {
     let last = events(&folder);
     let last = last.iter().rfind(|line| line["event"] == "asked").unwrap();
     assert_eq!(last["origin"], "enqueued");
+    // A folder for the report need not be there.
+    let reports = folder.join("reports/new");
+    done(&[
+        "search",
+        "report",
+        &path,
+        "--output",
+        reports.to_str().unwrap(),
+    ]);
+    assert!(reports.join("report.html").is_file());
     // There is nothing left for a worker but to say so.
     done(&["search", "worker", "--study", &path, "--threads", "1"]);
 }

@@ -53,11 +53,15 @@ impl Place {
         }
     }
 
-    /// Writes with `fill`; a file is there as a whole or not at all.
+    /// Writes with `fill`, in a folder that need not be there; a file is there as a whole or not at all.
     pub fn write(&self, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
         let (Self::File(path) | Self::Stream(path)) = self;
         let written = match self {
-            Self::File(path) => write_atomic(path, fill).map_err(anyhow::Error::from),
+            Self::File(path) => path
+                .parent()
+                .map_or(Ok(()), std::fs::create_dir_all)
+                .map_err(anyhow::Error::from)
+                .and_then(|()| Ok(write_atomic(path, fill)?)),
             Self::Stream(path) => {
                 let open = OpenOptions::new().write(true).open(path);
                 let stream = open.and_then(|stream| fill(&mut BufWriter::new(stream)));

@@ -88,6 +88,7 @@ impl FrontEntry {
         };
         let path = folder.join(REPORT);
         let page = study.to_html_with(&columns)?;
+        std::fs::create_dir_all(folder).map_err(SearchError::file(folder, "make"))?;
         peft_format::atomic::write_atomic_bytes(&path, page.as_bytes())
             .map_err(peft_run::RunError::from)?;
         Ok(path)
