@@ -69,9 +69,9 @@ pub fn write(family: Family, trained: &Trained) -> String {
     let _ = write!(
         text,
         "\n## The held-out text\n\n\
-         - Rounded to bfloat16, as it is here, in windows of 1,024 tokens: loss {:.4} over {predicted} tokens, perplexity {:.3}, \
-         **{bits:.3} bits a byte**.\n\
-         - Before rounding, in windows of {LENGTH} tokens: loss {:.4}, perplexity {:.3}.\n",
+         In windows of {LENGTH} tokens, {predicted} tokens in all:\n\n\
+         - rounded to bfloat16, as it is here: loss {:.4}, perplexity {:.3}, **{bits:.3} bits a byte**;\n\
+         - before rounding: loss {:.4}, perplexity {:.3}.\n",
         rounded.perplexity().ln(),
         rounded.perplexity(),
         trained.held_out,

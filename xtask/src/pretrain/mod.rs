@@ -4,6 +4,8 @@
 mod card;
 pub mod corpus;
 mod start;
+#[cfg(test)]
+mod tests;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -250,8 +252,8 @@ fn read(
             (Some("eval"), Some("selection")) => {
                 selection.extend(event["step"].as_u64().zip(loss));
             }
-            (Some("final"), Some("selection")) => seconds = event["train_time_s"].as_f64(),
-            (Some("final" | "eval"), _) => report = loss,
+            (Some("eval"), Some("report")) => report = loss,
+            (Some("final"), _) => seconds = event["train_time_s"].as_f64(),
             _ => {}
         }
     }
