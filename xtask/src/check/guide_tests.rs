@@ -196,22 +196,27 @@ fn links_and_includes_lead_to_files() {
 #[test]
 fn shell_scripts_parse() {
     let root = workspace::root();
-    let scripts = [
-        ".ci/run",
-        "fuzz/run",
-        "xtask/kit/run.sh",
-        "xtask/llvm-for-cuda.sh",
-    ];
-    for script in scripts {
-        let parsed = Command::new("bash")
-            .arg("-n")
-            .arg(root.join(script))
-            .output();
-        let parsed = parsed.unwrap();
+    let folders = [".ci", "benches", "crates", "xtask"];
+    let mut paths = vec![root.join("fuzz/run")];
+    paths.extend(folders.iter().flat_map(|name| files(&root.join(name), "")));
+    let mut parsed = 0;
+    for path in paths {
+        let first = fs::read(&path).unwrap_or_default();
+        let first = first
+            .split(|byte| *byte == b'\n')
+            .next()
+            .unwrap_or_default();
+        if !first.starts_with(b"#!") || !first.ends_with(b"sh") {
+            continue;
+        }
+        let told = Command::new("bash").arg("-n").arg(&path).output().unwrap();
         assert!(
-            parsed.status.success() && parsed.stderr.is_empty(),
-            "{script}: {}",
-            String::from_utf8_lossy(&parsed.stderr)
+            told.status.success() && told.stderr.is_empty(),
+            "{}: {}",
+            path.display(),
+            String::from_utf8_lossy(&told.stderr)
         );
+        parsed += 1;
     }
+    assert!(parsed >= 4, "{parsed} scripts were parsed");
 }
