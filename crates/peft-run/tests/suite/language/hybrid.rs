@@ -4,8 +4,8 @@ use peft_run::core::format::AdapterFile;
 use serde_json::json;
 
 use super::{
-    runs::{config, workspace},
-    state_families::check,
+    runs::{config, measured, workspace},
+    state_families::{check, settings},
 };
 
 const MODEL: &str = "jamba_tiny";
@@ -50,6 +50,29 @@ fn methods_of_parts_train_on_the_blocks_that_have_them() {
     check(MODEL, "state_offset", json!({}), None);
     check(MODEL, "additional_scan", json!({ "extra_states": 2 }), None);
     check(MODEL, "affix", json!({}), None);
+    check(MODEL, "sdlora", json!({}), None);
+    check(MODEL, "parallel", json!({}), None);
+    for preset in ["ssm", "projections", "all", "ssm_full", "norms"] {
+        check(MODEL, "ssm_components", json!({ "preset": preset }), None);
+    }
+}
+
+/// A prefix begins at random, away from the base: what it gains shows against its own start.
+#[test]
+fn a_prefix_learns_in_the_blocks_that_attend() {
+    let (dir, folder, data) = workspace(MODEL);
+    let loss_after = |steps| {
+        let output = dir.path().join(format!("prefix-{steps}"));
+        let mut settings = settings(&folder, &data, &output, "prefix");
+        settings
+            .method_config
+            .insert("num_virtual_tokens".into(), json!(4));
+        settings.steps = Some(steps);
+        peft_run::train(&settings, &mut ()).unwrap();
+        measured(&folder, Some(&output), &data).1.loss
+    };
+    let (first, last) = (loss_after(1), loss_after(40));
+    assert!(last < first, "{first} {last}");
 }
 
 /// Eleven layers in four blocks, seven in each, both factors of each.

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::common::{assert_close, cpu, flat, goldens, json as golden};
 
-fn settings(model: &Path, data: &Path, output: &Path, method: &str) -> RunConfig {
+pub fn settings(model: &Path, data: &Path, output: &Path, method: &str) -> RunConfig {
     let mut settings = config(model, data, output, method);
     settings.target_modules = TargetModules::Unspecified;
     settings.steps = Some(6);
@@ -65,7 +65,10 @@ pub fn check(model: &str, method: &str, own: serde_json::Value, targets: Option<
     let bytes = adapter_bytes(&output).len() as u64;
     assert_eq!(planned.adapter_bytes, bytes, "{model}, {method}");
     let (_, after) = measured(&folder, Some(&output), &data);
-    assert!(after.loss < before.loss, "{model}, {method}: {after:?}");
+    assert!(
+        after.loss < before.loss,
+        "{model}, {method}: {before:?} {after:?}"
+    );
     let device = cpu();
     let checked = verify(&folder, &output, &device).unwrap();
     assert!(checked.problems.is_empty(), "{:?}", checked.problems);
@@ -76,16 +79,22 @@ pub fn check(model: &str, method: &str, own: serde_json::Value, targets: Option<
         }
     }
     let merged = dir.path().join("merged");
+    let inserted = [
+        "initial_state",
+        "state_offset",
+        "affix",
+        "additional_scan",
+        "parallel",
+        "prefix",
+    ];
     match merge(&MergeOptions::new(&folder, &output, &merged, &device)) {
         Ok(_) => {
+            assert!(!inserted.contains(&method), "{model}, {method} merged");
             let (_, whole) = measured(&merged, None, &data);
             let off = (whole.loss - after.loss).abs();
             assert!(off < 1e-5, "{model}, {method}: {whole:?} {after:?}");
         }
-        Err(error) => {
-            let slots = ["initial_state", "state_offset", "affix", "additional_scan"];
-            assert!(slots.contains(&method), "{model}, {method}: {error}");
-        }
+        Err(error) => assert!(inserted.contains(&method), "{model}, {method}: {error}"),
     }
 }
 
