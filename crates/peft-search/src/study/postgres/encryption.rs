@@ -1,9 +1,7 @@
 //! Whether and how a connection is encrypted.
 
 use std::error::Error as _;
-use std::fs::File;
-use std::io::{BufReader, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ::postgres::Error;
@@ -63,8 +61,7 @@ impl Encryption {
             .authorities
             .or_else(|| std::env::var_os("PGSSLROOTCERT").map(PathBuf::from));
         let roots = match named {
-            Some(file) => read(&file)
-                .map_err(|reason| format!("the certificates of `{}`: {reason}", file.display()))?,
+            Some(file) => read(&file)?,
             None => of_the_system()?,
         };
         let config =
@@ -78,27 +75,22 @@ impl Encryption {
 }
 
 /// Certificates of a PEM file.
-fn read(file: &PathBuf) -> Result<RootCertStore, String> {
-    let opened = File::open(file).map_err(|error| error.to_string())?;
-    let mut bytes = Vec::new();
-    BufReader::new(opened.take(LARGEST + 1))
-        .read_to_end(&mut bytes)
+fn read(file: &Path) -> Result<RootCertStore, String> {
+    let bytes = peft_format::bounded::read(file, "the certificates of authorities", LARGEST)
         .map_err(|error| error.to_string())?;
-    if bytes.len() as u64 > LARGEST {
-        return Err(format!("expected at most {} MiB of PEM", LARGEST >> 20));
-    }
+    let wrong = |reason: String| format!("the certificates of `{}`: {reason}", file.display());
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(&bytes) {
-        let certificate = certificate.map_err(|error| format!("expected PEM: {error}"))?;
+        let certificate = certificate.map_err(|error| wrong(format!("expected PEM: {error}")))?;
         let number = roots.len() + 1;
         roots
             .add(certificate)
-            .map_err(|error| format!("certificate {number}: {error}"))?;
+            .map_err(|error| wrong(format!("certificate {number}: {error}")))?;
     }
     match roots.is_empty() {
-        true => {
-            Err("there is none: expected PEM, a block that begins with BEGIN CERTIFICATE".into())
-        }
+        true => Err(wrong(
+            "there is none: expected PEM, a block that begins with BEGIN CERTIFICATE".into(),
+        )),
         false => Ok(roots),
     }
 }
