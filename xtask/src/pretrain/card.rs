@@ -10,15 +10,13 @@ use crate::study::mean;
 /// Markdown that says how the model was made and what it is worth.
 pub fn write(family: Family, trained: &Trained) -> String {
     let name = family.name();
-    let (title, shape) = match family {
-        Family::Mamba => (
-            "A small Mamba",
-            "2,890,496 values: 6 blocks, width 256, 512 channels of 16 states, step rank 16",
-        ),
-        Family::Mamba2 => (
-            "A small Mamba-2",
-            "2,866,976 values: 6 blocks, width 256, 16 heads of 32 channels, 64 states, one group",
-        ),
+    let shape = match family {
+        Family::Mamba => {
+            "2,890,496 values: 6 blocks, width 256, 512 channels of 16 states, step rank 16"
+        }
+        Family::Mamba2 => {
+            "2,866,976 values: 6 blocks, width 256, 16 heads of 32 channels, 64 states, one group"
+        }
     };
     let machine = &trained.begun.machine;
     let tokens = u64::from(trained.begun.steps) * u64::from(ROWS * LENGTH);
@@ -30,11 +28,12 @@ pub fn write(family: Family, trained: &Trained) -> String {
         false => format!("it took {:.0} minutes", trained.seconds / 60.0),
     };
     let mut text = format!(
-        "# {title}\n\n\
+        "# A small {}\n\n\
          <!-- Written by `cargo xtask pretrain {name}`; changes by hand are lost. -->\n\n\
          {shape}, a convolution of 4, {VOCABULARY} tokens, the head tied to them; bfloat16, for the tests and studies of this \
          repository. It knows a Bible and the sources of two packages, and is of no other use.\n\n\
-         ## Text\n\n| text | licence |\n|---|---|\n"
+         ## Text\n\n| text | licence |\n|---|---|\n",
+        family.title()
     );
     for (origin, licence) in corpus::ORIGINS {
         let _ = writeln!(text, "| {origin} | {licence} |");

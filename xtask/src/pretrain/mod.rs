@@ -41,7 +41,8 @@ pub struct Arguments {
     contended: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
 pub enum Family {
     Mamba,
     Mamba2,
@@ -56,15 +57,18 @@ impl Family {
         }
     }
 
+    /// Name of the architecture.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Mamba => "Mamba",
+            Self::Mamba2 => "Mamba-2",
+        }
+    }
+
     /// The folder in the repository.
     pub fn folder(self) -> PathBuf {
-        folder(self.name())
+        workspace::root().join("tests/pretrained").join(self.name())
     }
-}
-
-/// The folder in the repository of the pretrained model of this name.
-pub fn folder(name: &str) -> PathBuf {
-    workspace::root().join("tests/pretrained").join(name)
 }
 
 const STEPS: u32 = 6000;

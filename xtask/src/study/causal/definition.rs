@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
-use super::material::{Data, Pretrained};
+use super::material::Data;
+use crate::pretrain::Family;
 use crate::study::definition::{Engine, Rates, check_folder, distinct};
 
 /// What `task` says of such a study.
@@ -25,7 +26,7 @@ pub struct Study {
     pub remarks: String,
     /// A model that was pretrained here; SmolLM2 if absent.
     #[serde(default)]
-    pub model: Option<Pretrained>,
+    pub model: Option<Family>,
     /// The rows; word problems if absent.
     #[serde(default)]
     pub data: Data,

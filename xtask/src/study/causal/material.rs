@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
 use super::definition::Study;
-use crate::{fetch, pretrain};
+use crate::fetch;
 
 /// Rows of a study.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq)]
@@ -44,30 +44,13 @@ impl Data {
     }
 }
 
-/// A model that was pretrained here.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
-#[serde(rename_all = "lowercase")]
-pub enum Pretrained {
-    Mamba,
-    Mamba2,
-}
-
-impl Pretrained {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Mamba => "mamba",
-            Self::Mamba2 => "mamba2",
-        }
-    }
-}
-
 impl Study {
     /// What results call the model: two with the same name have the same weights.
     pub fn model_name(&self) -> Result<String> {
         let Some(pretrained) = self.model else {
             return Ok(fetch::smollm2::folder_name(self.blocks));
         };
-        let weights = pretrain::folder(pretrained.name()).join("model.safetensors");
+        let weights = pretrained.folder().join("model.safetensors");
         let digest = peft_hub::sha256_of(&weights)?.with_context(|| {
             let name = pretrained.name();
             format!(
@@ -86,7 +69,7 @@ impl Study {
                     self.blocks.is_none(),
                     "`blocks` are of SmolLM2, not of `model`"
                 );
-                Ok(pretrain::folder(pretrained.name()))
+                Ok(pretrained.folder())
             }
             None if made => fetch::smollm2::folder(cache, self.blocks),
             None => Ok(cache.join(fetch::smollm2::folder_name(self.blocks))),
@@ -98,10 +81,7 @@ impl Study {
         match (self.model, self.blocks) {
             (Some(pretrained), _) => format!(
                 "the [pretrained {}](../../../tests/pretrained/{}/README.md) of this repository, in f32",
-                match pretrained {
-                    Pretrained::Mamba => "Mamba",
-                    Pretrained::Mamba2 => "Mamba-2",
-                },
+                pretrained.title(),
                 pretrained.name()
             ),
             (None, Some(blocks)) => format!(
