@@ -31,8 +31,8 @@ impl fmt::Display for NearMisses {
         }
         if self.linear_leaves.is_empty() {
             return f.write_str(
-                "; this model has no linear layers that the method could adapt: choose another \
-                 method or other targets",
+                "; this model has none of the modules that the method works on (a state-space model, for one, has \
+                 no attention): choose another method",
             );
         }
         const SHOWN: usize = 24;
