@@ -68,7 +68,7 @@ fn no_match_lists_what_there_is() {
         .resolve(&[], Default::default())
         .unwrap_err()
         .to_string();
-    assert!(empty.contains("no linear layers"), "{empty}");
+    assert!(empty.contains("none of the modules"), "{empty}");
 }
 
 #[test]
