@@ -37,13 +37,6 @@ pub struct ConvPlan {
     pub starts: Arc<Vec<usize>>,
 }
 
-/// Which rows a scan goes through one after the other.
-#[derive(Clone, Debug)]
-pub struct ScanPlan {
-    /// First row of each sequence and, last, the number of rows.
-    pub starts: Arc<Vec<usize>>,
-}
-
 /// How a language head makes logits of what its weight gives.
 #[derive(Clone, Copy, Debug)]
 pub struct HeadPlan {
@@ -186,21 +179,6 @@ pub trait KernelOps: Backend {
         state: FloatTensor<Self>,
         plan: ConvPlan,
     ) -> FloatTensor<Self>;
-
-    /// See [`selective_scan`](crate::selective_scan). An empty gate, bias or initial state is none.
-    #[allow(clippy::too_many_arguments)] // The routing takes tensors one by one.
-    fn selective_scan(
-        u: FloatTensor<Self>,
-        delta: FloatTensor<Self>,
-        a_log: FloatTensor<Self>,
-        b: FloatTensor<Self>,
-        c: FloatTensor<Self>,
-        skip: FloatTensor<Self>,
-        gate: FloatTensor<Self>,
-        bias: FloatTensor<Self>,
-        initial: FloatTensor<Self>,
-        plan: ScanPlan,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>);
 
     /// See [`embedding`](crate::embedding).
     fn gathered_rows(table: FloatTensor<Self>, ids: IntTensor<Self>) -> FloatTensor<Self>;
@@ -417,23 +395,6 @@ pub trait KernelGrads: KernelOps {
         plan: ConvPlan,
         wanted: [bool; 4],
     ) -> [Option<FloatTensor<Self>>; 4];
-
-    /// The scan that also returns what its gradients need, third.
-    fn selective_scan_saving(
-        inputs: [FloatTensor<Self>; 9],
-        plan: ScanPlan,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
-
-    /// Gradients of the scan to its inputs, those asked for, from the gradient to its output and that to the last states, if
-    /// there is one.
-    fn selective_scan_grads(
-        inputs: [FloatTensor<Self>; 9],
-        saved: FloatTensor<Self>,
-        grad: FloatTensor<Self>,
-        last: Option<FloatTensor<Self>>,
-        plan: ScanPlan,
-        wanted: [bool; 9],
-    ) -> [Option<FloatTensor<Self>>; 9];
 
     /// The rotation of [`rotated`](KernelOps::rotated) by the opposite angles.
     fn rotated_back(

@@ -19,6 +19,8 @@ struct Shared {
     max_len: usize,
     device: Device,
     padding: OnceLock<Padding>,
+    #[cfg(feature = "cubecl")]
+    scan_table: OnceLock<Tensor<1, Int>>,
 }
 
 /// Device tensors that carry packed rows to padded ones and back. Built on first use, for the CPU
@@ -59,6 +61,8 @@ impl RowLayout {
             max_len,
             device: device.clone().without_autodiff(),
             padding: OnceLock::new(),
+            #[cfg(feature = "cubecl")]
+            scan_table: OnceLock::new(),
         };
         Self {
             shared: Arc::new(shared),
@@ -106,6 +110,22 @@ impl RowLayout {
             self.starts()[..self.len()].iter().copied(),
             &self.shared.device,
         )
+    }
+
+    /// First row of every sequence and the number of rows; behind them, the first chunk of every sequence of a scan on a GPU.
+    #[cfg(feature = "cubecl")]
+    pub(crate) fn scan_table(&self) -> &Tensor<1, Int> {
+        self.shared.scan_table.get_or_init(|| {
+            let chunks = self.starts().windows(2).scan(0, |first, span| {
+                let own = *first;
+                *first += (span[1] - span[0]).div_ceil(crate::backends::cubecl::SCAN_CHUNK);
+                Some(own)
+            });
+            indices(
+                self.starts().iter().copied().chain(chunks),
+                &self.shared.device,
+            )
+        })
     }
 
     #[cfg(feature = "flex")]

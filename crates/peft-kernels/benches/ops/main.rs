@@ -1,5 +1,5 @@
-//! Times of the operations on flex at the sizes of one BERT-base layer, next to what the machine
-//! can do.
+//! Times of the operations on flex at the sizes of one BERT-base layer, and of scans at those of a
+//! Mamba of 130 million values, next to what the machine can do.
 //!
 //! `cargo bench -p peft-kernels`; `cargo xtask bench kernels` makes a report of it. Each figure is
 //! the least of many repetitions, the one that other users of the machine disturbed least, for both
@@ -14,6 +14,7 @@ mod elementwise;
 mod machine;
 mod norms;
 mod products;
+mod scans;
 mod training;
 
 use bench::Bench;
@@ -28,6 +29,7 @@ fn main() {
     norms::run(&mut bench);
     attention::run(&mut bench);
     products::run(&mut bench);
+    scans::run(&mut bench);
     training::run(&mut bench);
     if asked("--json") {
         println!("{}", bench.json());

@@ -8,5 +8,6 @@ pub mod dual;
 #[cfg(feature = "flex")]
 pub mod flex;
 mod second;
+pub mod selective;
 #[cfg(feature = "flex")]
 mod sine;

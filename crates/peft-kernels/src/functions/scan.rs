@@ -1,5 +1,6 @@
 use burn::tensor::Tensor;
 
+use crate::backends::selective;
 use crate::{RowLayout, portable};
 
 /// The inputs of [`selective_scan`], over `T` rows of `D` channels with `N` states each.
@@ -37,8 +38,9 @@ pub struct SelectiveScan {
 /// ```
 ///
 /// Everything is differentiable, the initial states, and the states that are returned, too. On flex the states of some
-/// channels go through time in the cache; for the backward pass the inputs are kept and every 32nd state, from which those
-/// between are computed anew. Elsewhere it is a loop over the rows of the longest sequence, which Burn differentiates.
+/// channels go through time in the cache, on GPUs (in `f32`, up to 48 states) those of one channel in a unit's registers; for the
+/// backward pass the inputs are kept and every 32nd state (every 16th), from which those between are computed anew. Elsewhere it
+/// is a loop over the rows of the longest sequence, which Burn differentiates.
 ///
 /// A step of decoding is a call over sequences of one row each, from the states that the call before returned.
 ///
@@ -46,31 +48,8 @@ pub struct SelectiveScan {
 /// If the shapes and rows disagree.
 pub fn selective_scan(inputs: SelectiveScan, rows: &RowLayout) -> (Tensor<2>, Tensor<3>) {
     check(&inputs, rows);
-    #[cfg(feature = "flex")]
-    if crate::route::is_fast(&inputs.u) {
-        use burn::backend::Dispatch;
-        let none = (&inputs.u.device(), inputs.u.dtype());
-        let (y, last) = <Dispatch as crate::ops::KernelOps>::selective_scan(
-            inputs.u.into_dispatch(),
-            inputs.delta.into_dispatch(),
-            inputs.a_log.into_dispatch(),
-            inputs.b.into_dispatch(),
-            inputs.c.into_dispatch(),
-            inputs.skip.into_dispatch(),
-            (inputs.gate)
-                .unwrap_or_else(|| Tensor::empty([0, 0], none))
-                .into_dispatch(),
-            (inputs.delta_bias)
-                .unwrap_or_else(|| Tensor::empty([0], none))
-                .into_dispatch(),
-            (inputs.initial)
-                .unwrap_or_else(|| Tensor::empty([0, 0, 0], none))
-                .into_dispatch(),
-            crate::ops::ScanPlan {
-                starts: rows.shared_starts(),
-            },
-        );
-        return (Tensor::from_dispatch(y), Tensor::from_dispatch(last));
+    if selective::is_known(&inputs) {
+        return selective::routed(inputs, rows);
     }
     portable::selective_scan(inputs, rows)
 }

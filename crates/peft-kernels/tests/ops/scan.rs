@@ -133,3 +133,31 @@ fn initial_states_are_of_every_sequence() {
     x.initial = Some(Tensor::zeros([1, 3, 2], &device));
     selective_scan(x, &RowLayout::new(case.starts(), &device));
 }
+
+/// In the precision that GPUs compute in.
+#[test]
+fn gradients_in_single_precision_are_those_of_the_composition() {
+    let cases = [
+        CASES[1],
+        CASES[2],
+        CASES[3],
+        CASES[4],
+        CASES[5],
+        // More states than a GPU's units hold.
+        ScanCase::new(&[20, 3], 3, 49, true),
+        ScanCase::new(&[40], 33, 16, false),
+    ];
+    for case in cases {
+        let inputs = case.inputs();
+        let fast = case.op(selective_scan, device());
+        let composed = case.op(portable::selective_scan, device());
+        let (got, grads) = run(&fast, &inputs, DType::F32);
+        let (want, wanted) = run(&composed, &inputs, DType::F32);
+        assert_close(&format!("{case:?}: output"), &got, &want, 1e-5);
+        for (at, (grad, want)) in grads.iter().zip(&wanted).enumerate() {
+            assert_close(&format!("{case:?}: gradient {at}"), grad, want, 1e-5);
+        }
+        let (again, grads_again) = run(&fast, &inputs, DType::F32);
+        assert!(got == again && grads == grads_again, "{case:?}: other bits");
+    }
+}

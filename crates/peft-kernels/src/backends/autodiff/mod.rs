@@ -19,7 +19,6 @@ mod product;
 mod rescale;
 mod rms_norm;
 mod rope;
-mod scan;
 mod sine;
 mod softmax;
 mod top_gradient;
@@ -30,7 +29,7 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn_autodiff::Autodiff;
 use burn_autodiff::checkpoint::strategy::CheckpointStrategy;
 
-use crate::ops::{AttentionPlan, ConvPlan, HeadPlan, KernelGrads, KernelOps, ScanPlan};
+use crate::ops::{AttentionPlan, ConvPlan, HeadPlan, KernelGrads, KernelOps};
 use crate::{Activation, Dropout, RowUpdate, TopGradient};
 
 type F<B, C> = FloatTensor<Autodiff<B, C>>;
@@ -162,21 +161,6 @@ impl<B: Backend + KernelGrads, C: CheckpointStrategy> KernelOps for Autodiff<B, 
         plan: ConvPlan,
     ) -> F<B, C> {
         conv::packed_conv::<B, C>(x, weight, bias, state, plan)
-    }
-
-    fn selective_scan(
-        u: F<B, C>,
-        delta: F<B, C>,
-        a_log: F<B, C>,
-        b: F<B, C>,
-        c: F<B, C>,
-        skip: F<B, C>,
-        gate: F<B, C>,
-        bias: F<B, C>,
-        initial: F<B, C>,
-        plan: ScanPlan,
-    ) -> (F<B, C>, F<B, C>) {
-        scan::scan::<B, C>([u, delta, a_log, b, c, skip, gate, bias, initial], plan)
     }
 
     fn gathered_rows(table: F<B, C>, ids: IntTensor<Self>) -> F<B, C> {

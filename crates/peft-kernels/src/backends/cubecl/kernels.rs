@@ -17,7 +17,7 @@ const ROWS: usize = 4;
 const VALUES: u32 = 8;
 const LANES: u32 = 32;
 /// Cubes along an axis that every backend allows.
-const MOST_CUBES: usize = 65_535;
+pub const MOST_CUBES: usize = 65_535;
 
 /// `z = x Kᵀ`, a unit an output of [`ROWS`] rows.
 ///
@@ -140,7 +140,7 @@ fn value_grads_kernel(
 }
 
 /// The widest addresses that one of the tensors needs.
-fn addresses(tensors: [&CubeTensor; 4]) -> AddressType {
+pub fn widest(tensors: [&CubeTensor; 4]) -> AddressType {
     let widths = tensors.map(CubeTensor::required_address_type);
     widths.into_iter().fold(AddressType::default(), Ord::max)
 }
@@ -150,7 +150,8 @@ fn entries_of(table: &CubeTensor, lists: usize) -> usize {
     (table.meta.shape()[0] - lists - 1) / 2
 }
 
-fn empty(like: &CubeTensor, shape: Shape) -> CubeTensor {
+/// A tensor of unset numbers on the device of another.
+pub fn empty(like: &CubeTensor, shape: Shape) -> CubeTensor {
     let (client, device) = (like.client.clone(), like.device.clone());
     empty_device_contiguous_dtype(client, device, shape, like.dtype)
 }
@@ -172,7 +173,7 @@ pub fn product(
     let blocks = rows.div_ceil(ROWS * HEIGHT as usize).min(MOST_CUBES);
     let count = CubeCount::Static((shape.outputs as u32).div_ceil(WIDTH), blocks as u32, 1);
     let client = x.client.clone();
-    let addresses = addresses([&x, &values, &table, &z]);
+    let addresses = widest([&x, &values, &table, &z]);
     // SAFETY: `x` is [rows, inputs] and `z` [rows, outputs], contiguous; a `SparseCore`'s table names
     // only inputs, outputs and values that there are.
     unsafe {
@@ -209,7 +210,7 @@ pub fn value_grads(
     let client = x.client.clone();
     let size = CubeDim::new_2d(VALUES, LANES);
     let count = cubecl::calculate_cube_count_elemwise(&client, shape.values * LANES as usize, size);
-    let addresses = addresses([&x, &dz, &table, &dv]);
+    let addresses = widest([&x, &dz, &table, &dv]);
     // SAFETY: `x` is [rows, inputs] and `dz` [rows, outputs], contiguous; a `SparseCore`'s table names
     // only inputs, outputs and values that there are.
     unsafe {

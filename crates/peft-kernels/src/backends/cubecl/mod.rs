@@ -4,11 +4,13 @@ mod autodiff;
 mod fusion;
 mod kernels;
 mod ops;
+mod scan;
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn_cubecl::CubeBackend;
 
 pub use ops::{CoreOps, CoreShape};
+pub use scan::{MOST_STATES, SCAN_CHUNK};
 
 use ops::CoreKernels;
 

@@ -40,9 +40,7 @@ use burn_flex::Flex;
 use peft_simd as simd;
 
 use crate::backends::sine::Sine;
-use crate::ops::{
-    AttentionPlan, AttentionSaved, ConvPlan, HeadPlan, KernelGrads, KernelOps, ScanPlan,
-};
+use crate::ops::{AttentionPlan, AttentionSaved, ConvPlan, HeadPlan, KernelGrads, KernelOps};
 use crate::{Activation, Dropout, RowUpdate, TopGradient};
 
 /// Runs a generic body for the element type of a tensor.
@@ -81,8 +79,6 @@ pub use rescale::{holds, squared_column_norms};
 use rescale::{rescaled, rescaled_grads};
 use rms_norm::{add_rms_norm, rms_norm, rms_norm_gamma_grad, rms_norm_grad};
 use rope::rotated;
-use scan::selective_scan;
-use scan_grad::selective_scan_grads;
 use softmax::{softmax, softmax_grad};
 use top_gradient::largest_only;
 use updated::{updated_product, updated_product_grads};
@@ -171,16 +167,6 @@ impl KernelOps for Flex {
 
     fn packed_conv(x: F, weight: F, bias: F, state: F, plan: ConvPlan) -> F {
         by_type!(x, packed_conv(&x, &weight, [&bias, &state], &plan))
-    }
-
-    #[rustfmt::skip]
-    fn selective_scan(
-        u: F, delta: F, a_log: F, b: F, c: F, skip: F, gate: F, bias: F, initial: F,
-        plan: ScanPlan,
-    ) -> (F, F) {
-        let inputs = [&u, &delta, &a_log, &b, &c, &skip, &gate, &bias, &initial];
-        let scanned = by_type!(u, selective_scan(inputs, &plan, false));
-        (scanned.y, scanned.last)
     }
 
     fn gathered_rows(table: F, ids: I) -> F {
@@ -337,26 +323,6 @@ impl KernelGrads for Flex {
         by_type!(
             grad,
             packed_conv_grads([&x, &weight, &state], &grad, &plan, wanted)
-        )
-    }
-
-    fn selective_scan_saving(inputs: [F; 9], plan: ScanPlan) -> (F, F, F) {
-        let scanned = by_type!(inputs[0], selective_scan(inputs.each_ref(), &plan, true));
-        (scanned.y, scanned.last, scanned.saved.expect("asked for"))
-    }
-
-    fn selective_scan_grads(
-        inputs: [F; 9],
-        saved: F,
-        grad: F,
-        last: Option<F>,
-        plan: ScanPlan,
-        wanted: [bool; 9],
-    ) -> [Option<F>; 9] {
-        let inputs = inputs.each_ref();
-        by_type!(
-            grad,
-            selective_scan_grads(inputs, &saved, &grad, last.as_ref(), &plan, wanted)
         )
     }
 

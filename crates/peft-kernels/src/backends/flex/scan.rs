@@ -3,20 +3,56 @@
 //! A task has [`LANES`] channels and all rows: it goes through time with the states of its channels in the first-level
 //! cache, a vector of channels for each state. Nothing of the size rows × channels × states ever exists.
 
-use burn::tensor::Shape;
-use burn_flex::FlexTensor;
+use burn::tensor::{DType, Shape};
+use burn_flex::{Flex, FlexTensor};
 use rayon::prelude::*;
 
 use super::gate::{Gate, Logistic};
 use super::real::Real;
+use super::scan_grad::selective_scan_grads;
 use super::simd::{Kernel, dispatch};
 use super::view::{Matrix, Target, contiguous, elements, with_lines, wrap};
-use crate::ops::ScanPlan;
+use super::{F, I, by_type};
+use crate::backends::selective::{Inputs, Saving, ScanGrads, ScanOps, ScanPlan};
 
 /// Channels of a task.
 pub const LANES: usize = 64;
 /// Rows between states that are kept for the backward pass.
 pub const CHUNK: usize = 32;
+
+impl ScanOps for Flex {
+    #[rustfmt::skip]
+    fn selective_scan(
+        u: F, delta: F, a_log: F, b: F, c: F, skip: F, gate: F, bias: F, initial: F, _: I, plan: ScanPlan,
+    ) -> (F, F) {
+        let inputs = [&u, &delta, &a_log, &b, &c, &skip, &gate, &bias, &initial];
+        let scanned = by_type!(u, selective_scan(inputs, &plan, false));
+        (scanned.y, scanned.last)
+    }
+}
+
+impl ScanGrads for Flex {
+    fn selective_scan_saving(inputs: Inputs<Self>, _: I, plan: &ScanPlan) -> Saving<Self> {
+        let scanned = by_type!(inputs[0], selective_scan(inputs.each_ref(), plan, true));
+        (scanned.y, scanned.last, scanned.saved.expect("asked for"))
+    }
+
+    fn selective_scan_grads(
+        inputs: Inputs<Self>,
+        saved: F,
+        grad: F,
+        last: Option<F>,
+        _: I,
+        plan: &ScanPlan,
+        wanted: [bool; 9],
+    ) -> [Option<F>; 9] {
+        let inputs = inputs.each_ref();
+        by_type!(
+            grad,
+            selective_scan_grads(inputs, &saved, &grad, last.as_ref(), plan, wanted)
+        )
+    }
+}
 
 /// Numbers of the channels of a task; zeros behind the last channel.
 pub type Lanes<T> = [T; LANES];
@@ -67,7 +103,7 @@ impl Held {
             skip: elements::<T>(&self.skip),
             bias: elements::<T>(&self.bias),
             initial: elements::<T>(&self.initial),
-            starts: &plan.starts,
+            starts: plan.rows.starts(),
         }
     }
 }

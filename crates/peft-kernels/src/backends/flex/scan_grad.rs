@@ -15,7 +15,7 @@ use super::real::Real;
 use super::scan::{CHUNK, Held, LANES, Lanes, Row, Scan, lanes, put};
 use super::simd::{Kernel, dispatch};
 use super::view::{Target, contiguous, elements, wrap};
-use crate::ops::ScanPlan;
+use crate::backends::selective::ScanPlan;
 
 /// Where the gradients go, those that are wanted, in the order of the inputs. Those of `B` and `C` are sums over channels:
 /// every task has its own, `[tasks, T, N]`.
