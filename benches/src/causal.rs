@@ -53,7 +53,7 @@ impl CausalCase {
     pub fn new(setup: &Setup, device: &Device) -> Result<Self> {
         ensure!(
             setup.trains() && setup.batch > 0 && setup.seq > 1,
-            "smollm2_step trains on one row or more of two tokens or more"
+            "language_step trains on one row or more of two tokens or more"
         );
         let device = device.clone().autodiff();
         let model = load(setup, &device)?;

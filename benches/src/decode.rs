@@ -30,7 +30,7 @@ impl GenerateCase {
     pub fn new(setup: &Setup, device: &Device) -> Result<Self> {
         ensure!(
             setup.seq > 0 && setup.batch > 0,
-            "smollm2_generate needs tokens to begin with and to generate"
+            "language_generate needs tokens to begin with and to generate"
         );
         let model = causal::load(setup, device)?;
         Ok(Self {

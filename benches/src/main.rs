@@ -3,6 +3,7 @@
 
 mod adapter;
 mod base;
+mod block;
 mod causal;
 mod concentration;
 mod decode;
@@ -13,6 +14,7 @@ mod logits;
 mod memory;
 mod probe;
 mod protocol;
+mod scan;
 mod single;
 mod step;
 mod tokenise;
@@ -124,15 +126,17 @@ fn set_up(
         "minilm_step" => Ok(Box::new(step::StepCase::new(&setup, device)?) as _),
         "bert_base_step" => Ok(Box::new(base::BaseCase::new(&setup, device)?) as _),
         "minilm_probe" => Ok(Box::new(probe::ProbeCase::new(&setup, device)?) as _),
-        "smollm2_step" => Ok(Box::new(causal::CausalCase::new(&setup, device)?) as _),
-        "smollm2_generate" => Ok(Box::new(decode::GenerateCase::new(&setup, device)?) as _),
+        "language_step" => Ok(Box::new(causal::CausalCase::new(&setup, device)?) as _),
+        "language_generate" => Ok(Box::new(decode::GenerateCase::new(&setup, device)?) as _),
+        "mamba_block" => Ok(Box::new(block::BlockCase::new(&setup, device)?) as _),
+        "scan" => Ok(Box::new(scan::ScanCase::new(&setup, device)?) as _),
         "stream_read" => Ok(Box::new(decode::ReadCase::new(&setup)?) as _),
         "tokenise" => Ok(Box::new(tokenise::TokeniseCase::new(&setup)?) as _),
         "linear" => Ok(Box::new(single::LinearCase::new(&setup, device)?) as _),
         "merge" => Ok(Box::new(single::MergeCase::new(&setup, device)?) as _),
         other => bail!(
             "unknown case `{other}`; known: bert_layer, minilm_step, minilm_probe, bert_base_step, \
-             smollm2_step, smollm2_generate, stream_read, tokenise, linear, merge"
+             language_step, language_generate, mamba_block, scan, stream_read, tokenise, linear, merge"
         ),
     })?;
     peft_run::release_freed_memory();

@@ -80,6 +80,9 @@ pub struct Setup {
     /// Inputs of a single layer, and outputs where there is no other number of them.
     #[serde(default)]
     pub features: usize,
+    /// States of a channel of a scan.
+    #[serde(default)]
+    pub states: usize,
     /// Outputs of a single layer.
     pub outputs: Option<usize>,
     /// Whether a single layer takes AdamW's step, too.

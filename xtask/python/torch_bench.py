@@ -25,13 +25,19 @@ At start it prints {"ready":true,"versions":{…},"pid":N,"cpu_capability":"AVX5
     transformers' gradient checkpointing, which keeps the inputs of the layers and computes the layers a second time.
 {"op":"setup","name":S?,"case":"linear","features":D,"batch":B,"seq":S,"adapter":…,"settings":{…}?,"threads":2}
     One frozen Linear of D inputs and D outputs in the middle of a stack: forward, loss = mean(output * probe), backward.
-{"op":"setup","name":S?,"case":"smollm2_step","model":DIR,"batch":8,"seq":256,"adapter":"lora"|"all-linear","rank":8,"alpha":16?,
+{"op":"setup","name":S?,"case":"language_step","model":DIR,"batch":8,"seq":256,"adapter":"lora"|"all-linear","rank":8,"alpha":16?,
  "targets":["q_proj","v_proj"]?,"recompute":false?,"attention":"sdpa"?,"threads":2}
-    The whole step of AutoModelForCausalLM of a Hugging Face folder on one batch of random tokens, all of which are labels.
+    The whole step of AutoModelForCausalLM of a Hugging Face folder on one batch of random tokens, all of which are labels. "full"
+    trains every parameter.
+{"op":"setup","name":S?,"case":"language_generate","model":DIR,"batch":4,"seq":128,"threads":2}
+    "seq" tokens behind a prompt of "batch" random ones, with the cache of AutoModelForCausalLM, the likeliest token each.
+{"op":"setup","name":S?,"case":"scan","form":"c"|"tensors"|"transformers","batch":1?,"seq":512,"features":1536,"states":16,"threads":2}
+    The selective scan with gate, direct path and softplus, forward: a loop in C (scan.c, compiled by cc with -Ofast; one thread), the
+    loop over tokens of whole tensors whose decays and inputs were made at once, or transformers' function without its kernels.
 {"op":"setup","name":S?,"case":"tokenise","model":DIR,"data":CSV,"max_length":256,"threads":2}
     The texts of the CSV by the folder's tokenizer.json, Tokenizer.encode_batch on that many threads, and nothing else; reading the CSV
     is not timed. Threads are the process's own and start once: a process has one number of them.
-bert_base_step and smollm2_step also know "device":"cpu"?|"cuda" and "dtype":"f32"?|"bf16", the type of the model's weights, and
+bert_base_step and language_step also know "device":"cpu"?|"cuda" and "dtype":"f32"?|"bf16", the type of the model's weights, and
 bert_base_step "model":DIR?, a Hugging Face folder in place of random weights.
 In every case "autocast":true computes the forward pass under torch.autocast(device, dtype=torch.bfloat16), "compiled":true by torch.compile, and "adapter" may also be another method of PEFT by its peft_type in lower case, with "settings" for its configuration.
 {"op":"run","name":S?,"iterations":N,"sample_memory":true?}
@@ -43,10 +49,13 @@ In every case "autocast":true computes the forward pass under torch.autocast(dev
 Any failure -> {"ok":false,"error":"…"}; the process goes on. Warm-up is the driver's: run some iterations and drop their times.
 """
 
+import ctypes
 import gc
 import json
 import os
+import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -231,11 +240,12 @@ class BertBaseStepCase:
         return tokens, tokens, step(self.model, self.batch, self.trained, self.optimizer)
 
 
-class Smollm2StepCase:
+class LanguageStepCase:
     def __init__(self, command):
         torch.manual_seed(command.get("seed", 0))
-        model = hf.AutoModelForCausalLM.from_pretrained(
-            Path(command["model"]), dtype=dtype_of(command), attn_implementation=command.get("attention", "sdpa"))
+        # By itself transformers takes sdpa where a model has attention.
+        chosen = {"attn_implementation": command["attention"]} if "attention" in command else {}
+        model = hf.AutoModelForCausalLM.from_pretrained(Path(command["model"]), dtype=dtype_of(command), **chosen)
         model = model.to(command.get("device", "cpu"))
         model.config.use_cache = False
         if command.get("recompute", False):
@@ -249,6 +259,86 @@ class Smollm2StepCase:
     def iteration(self):
         tokens = self.batch["input_ids"].numel()
         return tokens, tokens, step(self.model, self.batch, self.trained, self.optimizer)
+
+
+class LanguageGenerateCase:
+    def __init__(self, command):
+        torch.manual_seed(command.get("seed", 0))
+        self.model = hf.AutoModelForCausalLM.from_pretrained(Path(command["model"]), dtype=dtype_of(command)).eval()
+        self.prompt = torch.randint(self.model.config.vocab_size, (1, command["batch"]))
+        count = command["seq"]
+        # No token ends it: every turn generates as many.
+        self.settings = {"max_new_tokens": count, "min_new_tokens": count, "do_sample": False, "use_cache": True,
+                         "attention_mask": torch.ones_like(self.prompt)}
+
+    def iteration(self):
+        with torch.no_grad():
+            made = self.model.generate(self.prompt, **self.settings)
+        tokens = made.shape[1] - self.prompt.shape[1]
+        return tokens, tokens, None
+
+
+class ScanCase:
+    model = torch.nn.Module()
+
+    def __init__(self, command):
+        torch.manual_seed(0)
+        self.batch, self.seq = command.get("batch", 1), command["seq"]
+        self.channels, self.states = command["features"], command["states"]
+        wide, narrow = (self.batch, self.seq, self.channels), (self.batch, self.seq, self.states)
+        self.u, self.delta, self.gate = torch.randn(wide), torch.randn(wide), torch.randn(wide)
+        self.b, self.c = torch.randn(narrow), torch.randn(narrow)
+        self.a = -torch.arange(1.0, self.states + 1).repeat(self.channels, 1)
+        self.skip, self.bias = torch.randn(self.channels), torch.randn(self.channels)
+        forms = {"c": self.loop_in_c, "tensors": self.loop_of_tensors, "transformers": self.transformers}
+        self.form = forms[command["form"]]
+        if command["form"] == "c":
+            if command.get("threads", 2) != 1 or self.channels % 16:
+                raise ValueError("the loop in C has one thread, and channels in sixteens")
+            self.compile()
+        # All forms compute the same.
+        with torch.no_grad():
+            error = (self.form() - self.transformers()).abs().max().item()
+        if not error < 1e-3:
+            raise ValueError(f"the form {command['form']} is {error} away from transformers' scan")
+
+    def compile(self):
+        library = Path(tempfile.mkdtemp()) / "scan.so"
+        source = Path(__file__).with_name("scan.c")
+        subprocess.run(["cc", "-Ofast", "-march=native", "-fopenmp-simd", "-shared", "-fPIC", "-o", library, source, "-lm"], check=True)
+        self.library = ctypes.CDLL(str(library))
+        self.out = torch.empty(self.batch, self.seq, self.channels)
+
+    def loop_in_c(self):
+        pointers = [ctypes.c_void_p(x.data_ptr()) for x in
+                    (self.u, self.delta, self.gate, self.b, self.c, self.a, self.skip, self.bias, self.out)]
+        self.library.selective_scan(*pointers, self.batch, self.seq, self.channels, self.states)
+        return self.out
+
+    def loop_of_tensors(self):
+        delta = torch.nn.functional.softplus(self.delta + self.bias)
+        # Token before sequence: what a step reads lies together.
+        wide = [x.transpose(0, 1).contiguous() for x in (delta, delta * self.u)]
+        decays = torch.exp(wide[0].unsqueeze(-1) * self.a)
+        states = wide[1].unsqueeze(-1) * self.b.transpose(0, 1).unsqueeze(2)
+        for place in range(1, self.seq):
+            states[place].addcmul_(decays[place], states[place - 1])
+        y = torch.matmul(states, self.c.transpose(0, 1).unsqueeze(-1)).squeeze(-1).transpose(0, 1)
+        return (y + self.skip * self.u) * torch.nn.functional.silu(self.gate)
+
+    def transformers(self):
+        from transformers.models.mamba.modeling_mamba import mamba_selective_scan
+
+        turned = [x.transpose(1, 2) for x in (self.u, self.delta, self.b, self.c, self.gate)]
+        u, delta, b, c, gate = turned
+        y = mamba_selective_scan(u, delta, self.a, b, c, D=self.skip, z=gate, delta_bias=self.bias, delta_softplus=True)
+        return y.transpose(1, 2)
+
+    def iteration(self):
+        with torch.no_grad():
+            self.form()
+        tokens = self.batch * self.seq
+        return tokens, tokens, None
 
 
 class TokeniseCase:
@@ -289,9 +379,9 @@ def step(model, batch, trained, optimizer):
 
 
 CASES = {"bert_layer": BertLayerCase, "linear": LinearCase, "minilm_step": MinilmStepCase, "bert_base_step": BertBaseStepCase,
-         "smollm2_step": Smollm2StepCase, "tokenise": TokeniseCase}
+         "language_step": LanguageStepCase, "language_generate": LanguageGenerateCase, "scan": ScanCase, "tokenise": TokeniseCase}
 # Those that compute elsewhere than on the processor, too, and in other types than float32.
-ANYWHERE = ("bert_base_step", "smollm2_step")
+ANYWHERE = ("bert_base_step", "language_step")
 slots = {}
 # Whether the case at hand computes in bfloat16, and on what.
 autocasts, computes_on = False, "cpu"

@@ -132,7 +132,7 @@ def logits(kit, deadline):
             golden = tensor(kit.goldens / folder / f"{name}.safetensors", "logits_f64")
             entry["of_golden"] = farthest(found, golden) / largest
         kind = json.loads((kit.goldens / name / "config.json").read_text())["model_type"]
-        setup = {"case": "smollm2_step", "model": model, "batch": 2, "seq": 16, "adapter": "lora", "rank": 4,
+        setup = {"case": "language_step", "model": model, "batch": 2, "seq": 16, "adapter": "lora", "rank": 4,
                  "targets": TARGETS[kind]}
         expected = run(both.side("cpu"), setup, 3)["losses"]
         entry["losses"] = farthest(run(both.side(), setup, 3)["losses"], expected) / max(map(abs, expected))

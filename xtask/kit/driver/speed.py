@@ -16,7 +16,7 @@ def kernels(kit, deadline):
     mamba = kit.python("random_model.py", ["mamba", "large" if kit.gpu else "small", kit.work / "mamba"], deadline)["folder"]
     cases = [("LoRA", {**linear, "adapter": "lora", "rank": 8}),
              ("sDCTFT", {**linear, "adapter": "sdctft", "settings": {"n_frequency": 1000}}),
-             ("scan", {"case": "smollm2_step", "model": mamba, "batch": 4 if kit.gpu else 2, "seq": 256 if kit.gpu else 16,
+             ("scan", {"case": "language_step", "model": mamba, "batch": 4 if kit.gpu else 2, "seq": 256 if kit.gpu else 16,
                        "adapter": "lora", "rank": 8, "targets": ["in_proj", "out_proj"]})]
     with kit.ours(deadline) as side:
         tuned = side.ready.get("device", {}).get("autotune", False)
@@ -49,7 +49,7 @@ def bert(kit, deadline):
 def llama(kit, deadline):
     """A training step of a model of the shape of Llama 3.2 1B with LoRA."""
     size, batch, seq = ("large", 4, 512) if kit.gpu else ("small", 2, 16)
-    return against_torch(kit, deadline, "llama", size, {"case": "smollm2_step", "batch": batch, "seq": seq,
+    return against_torch(kit, deadline, "llama", size, {"case": "language_step", "batch": batch, "seq": seq,
                                                         "targets": ["q_proj", "v_proj"]})
 
 

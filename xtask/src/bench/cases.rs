@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
+use super::space_cases;
 use crate::fetch::smollm2;
 
 /// The key of a setup of ours during whose case one core is kept busy.
@@ -69,9 +70,12 @@ impl Places {
             setup["data"] = path("rotten_tomatoes/fit.csv");
         }
         let case = setup["case"].as_str().unwrap_or_default().to_owned();
-        if case.starts_with("smollm2") || case == "tokenise" {
+        if case.starts_with("language") || case == "tokenise" {
             let base = match setup["base"].as_str() {
                 Some("q4_1") => self.data.join(smollm2::FILE),
+                Some(kind) if space_cases::SHAPES.contains(&kind) => {
+                    self.data.join(space_cases::folder_name(kind, self.quick))
+                }
                 _ => self.data.join(smollm2::folder_name(None)),
             };
             setup["model"] = base.to_string_lossy().into_owned().into();
@@ -80,7 +84,7 @@ impl Places {
             let data = self.data.join("rotten_tomatoes/train.csv");
             setup["data"] = data.to_string_lossy().into_owned().into();
         }
-        if self.quick && case.starts_with("smollm2") {
+        if self.quick && (case.starts_with("language") || case == "scan" || case == "mamba_block") {
             for (size, small) in [("batch", 2), ("seq", 8)] {
                 setup[size] = small.into();
             }
@@ -262,6 +266,7 @@ pub fn all() -> Vec<Case> {
     add("merge-sdctft-4096".into(), Kind::Alone, merge, None, 1);
     cases.extend(super::sparse_cases::all());
     cases.extend(super::language_cases::all());
+    cases.extend(space_cases::all());
     cases.extend(super::compute_cases::all(&[
         ("layer-train-lora", layer("train", "lora"), 3),
         ("minilm-step", minilm("grouped"), 8),

@@ -12,13 +12,13 @@ const WEIGHTS_Q4_1: u64 = 98_362_432 - 1_785_664;
 /// A whole training step of 8 rows of 256 tokens with LoRA of rank 8, on queries and values or on all linear
 /// layers; `base` is f32 or q4_1.
 pub fn step(adapter: &str, base: &str, recompute: bool) -> Value {
-    json!({"case": "smollm2_step", "batch": 8, "seq": 256, "mode": "train", "adapter": adapter, "rank": 8,
+    json!({"case": "language_step", "batch": 8, "seq": 256, "mode": "train", "adapter": adapter, "rank": 8,
         "alpha": 16, "targets": ["q_proj", "v_proj"], "base": base, "recompute": recompute})
 }
 
 /// 128 tokens behind 4: reading the prompt counts little.
-fn generate(base: &str) -> Value {
-    json!({"case": "smollm2_generate", "batch": 4, "seq": 128, "base": base, "label": format!("generates, {base}")})
+pub fn generate(base: &str) -> Value {
+    json!({"case": "language_generate", "batch": 4, "seq": 128, "base": base, "label": format!("generates, {base}")})
 }
 
 fn read(weights: u64) -> Value {

@@ -43,8 +43,8 @@ pub struct Measurement {
 pub struct Added {
     /// Milliseconds a step beyond the frozen model, of each side.
     pub time_ms: [Spread; 2],
-    /// Median of the first's over median of the second's.
-    pub time_ratio: f64,
+    /// Median of the first's over median of the second's, where both are above zero: less is noise.
+    pub time_ratio: Option<f64>,
     /// Resident bytes at the peak beyond the frozen model's peak, of each side.
     pub memory_bytes: [Option<i64>; 2],
     /// Allocated bytes at the peak beyond the frozen model's, where they are counted.
@@ -343,13 +343,18 @@ pub fn added(
         difference_ms: None,
         added: Some(Added {
             time_ms,
-            time_ratio: time_ms[0].median / time_ms[1].median,
+            time_ratio: time_ratio(time_ms),
             memory_bytes,
             allocated_bytes,
             memory_ratio: memory_ratio(memory_bytes, allocated_bytes),
         }),
     };
     Ok((found, versions))
+}
+
+fn time_ratio([first, second]: [Spread; 2]) -> Option<f64> {
+    let seen = first.median > 0.0 && second.median > 0.0;
+    seen.then(|| first.median / second.median)
 }
 
 /// Of allocated bytes where both sides count them. Else of resident ones, and ours are no less than what we

@@ -17,6 +17,7 @@ pub mod program;
 mod report;
 mod routes;
 mod server;
+mod space_cases;
 mod sparse_cases;
 
 use std::path::{Path, PathBuf};
@@ -169,6 +170,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if cases.iter().any(|case| case.name.contains("smollm2")) {
         fetch::smollm2::folder(&data, None)?;
     }
+    space_cases::folders(&cases, &data, arguments.quick, arguments.python.as_ref())?;
     let places = Places {
         data,
         threads: arguments.threads,

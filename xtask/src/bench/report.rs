@@ -45,7 +45,9 @@ pub fn line(measurement: &Measurement) -> String {
         let memory = added.memory_ratio;
         let memory = memory.map(|ratio| format!(", of memory {ratio:.3}"));
         let memory = memory.unwrap_or_default();
-        format!("added ratio {:.3}{memory}", added.time_ratio)
+        let time = added.time_ratio.map(|ratio| format!("{ratio:.3}"));
+        let time = time.unwrap_or_else(|| "lost in noise".into());
+        format!("added ratio {time}{memory}")
     }));
     text.join("; ")
 }
@@ -183,7 +185,7 @@ impl Report {
                     side.trained_parameters,
                     spread(side.step_ms, 1),
                     spread(added.time_ms[place], 2),
-                    once(Some(added.time_ratio)),
+                    once(added.time_ratio),
                     once(added.memory_ratio),
                 );
             }

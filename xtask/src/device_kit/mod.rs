@@ -37,8 +37,9 @@ const FIXTURES: [&str; 14] = [
 ];
 
 /// PyTorch's side of the benchmarks.
-const SCRIPTS: [&str; 5] = [
+const SCRIPTS: [&str; 6] = [
     "torch_bench.py",
+    "random_model.py",
     "rss.py",
     "textdata.py",
     "versions.py",
