@@ -2,7 +2,7 @@
 #![cfg(feature = "flex")]
 
 #[path = "../common/mod.rs"]
-#[allow(dead_code, unused_imports)] // What other tests use.
+#[allow(unused_imports)] // What other tests use.
 mod common;
 
 use std::alloc::{GlobalAlloc, Layout, System};
