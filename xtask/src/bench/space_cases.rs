@@ -67,8 +67,8 @@ fn on_one_thread(mut setup: Value) -> Value {
     setup
 }
 
-/// A step of a row of 128 tokens, with LoRA of rank 8 on what Hugging Face PEFT adapts of such a model. Of longer
-/// rows a step takes PyTorch minutes: the gradient of every token that it reads of a scan is a tensor of the whole.
+/// A step of a row of 128 tokens, with LoRA of rank 8 on what Hugging Face PEFT adapts of such a model. PyTorch's
+/// step takes time by the square of the length: the gradient of every token that it reads of a scan is a tensor of the whole.
 fn model_step(shape: &str, targets: &[&str]) -> Value {
     let mut setup = step("lora", shape, false);
     setup["batch"] = 1.into();
