@@ -293,8 +293,8 @@ class ScanCase:
         forms = {"c": self.loop_in_c, "tensors": self.loop_of_tensors, "transformers": self.transformers}
         self.form = forms[command["form"]]
         if command["form"] == "c":
-            if command.get("threads", 2) != 1 or self.channels % 16:
-                raise ValueError("the loop in C has one thread, and channels in sixteens")
+            if command.get("threads", 2) != 1 or self.channels % 16 or self.states > 64:
+                raise ValueError("the loop in C has one thread, channels in sixteens, and at most 64 states")
             self.compile()
         # All forms compute the same.
         with torch.no_grad():

@@ -15,8 +15,11 @@ pub const SHAPES: [&str; 2] = ["mamba-130m", "mamba2-130m"];
 
 /// Name of the folder of a model of random weights.
 pub fn folder_name(shape: &str, quick: bool) -> String {
-    let size = if quick { "small" } else { "large" };
-    format!("random-{shape}-{size}")
+    format!("random-{shape}-{}", size(quick))
+}
+
+fn size(quick: bool) -> &'static str {
+    if quick { "small" } else { "large" }
 }
 
 /// Makes the models of the cases that are not there, in f32, with SmolLM2's tokenizer.
@@ -26,10 +29,9 @@ pub fn folders(cases: &[Case], data: &Path, quick: bool, given: Option<&PathBuf>
             continue;
         }
         let folder = data.join(folder_name(shape, quick));
-        let size = if quick { "small" } else { "large" };
         let output = std::process::Command::new(python::interpreter(given)?)
             .arg(python::scripts().join("random_model.py"))
-            .args([shape, size])
+            .args([shape, size(quick)])
             .arg(&folder)
             .arg("f32")
             .output()
@@ -132,7 +134,7 @@ pub fn all() -> Vec<Case> {
             setup,
         );
     }
-    // Both train 18,688 values: LoRA of rank 2 on all four projections, and LoRA of rank 8 on one with 7 channels of 4 states.
+    // They train 18,688 and 18,684 values: LoRA of rank 2 on all four projections, and LoRA of rank 8 on one with 7 channels of 4 states.
     let everywhere = block(
         "lora",
         &["in_proj", "x_proj", "dt_proj", "out_proj"],

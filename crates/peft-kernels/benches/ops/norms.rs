@@ -5,7 +5,7 @@ use crate::Bench;
 use crate::bench::{Work::Bytes, random};
 
 /// Frozen vectors, as in a model with adapters, on the device of an input.
-fn frozen<const N: usize>(vectors: [&Tensor<1>; N], x: &Tensor<2>) -> [Tensor<1>; N] {
+pub fn frozen<const N: usize>(vectors: [&Tensor<1>; N], x: &Tensor<2>) -> [Tensor<1>; N] {
     vectors.map(|v| Tensor::from_data(v.to_data(), &x.device()))
 }
 

@@ -3,6 +3,7 @@ use peft_kernels::*;
 
 use crate::Bench;
 use crate::bench::{Work::Bytes, random};
+use crate::norms::frozen;
 
 /// One sequence of the width of a Mamba of 130 million values.
 struct Sizes {
@@ -12,11 +13,6 @@ struct Sizes {
     states: usize,
     /// Of a head of 64 channels, in Mamba-2.
     head_states: usize,
-}
-
-/// A row on the device of an input, as a vector.
-fn vector(values: &Tensor<1>, like: &Tensor<2>) -> Tensor<1> {
-    Tensor::from_data(values.to_data(), &like.device())
 }
 
 pub fn run(bench: &mut Bench) {
@@ -51,8 +47,9 @@ fn selective(bench: &mut Bench, sizes: &Sizes) {
     let inputs = |mut x: Vec<Tensor<2>>| {
         let mut next = || x.remove(0);
         let (u, delta, a_log, b, c, gate) = (next(), next(), next(), next(), next(), next());
+        let [skip] = frozen([&skip], &u);
         SelectiveScan {
-            skip: vector(&skip, &u),
+            skip,
             u,
             delta,
             a_log,
@@ -97,7 +94,7 @@ fn dual(bench: &mut Bench, sizes: &Sizes) {
     let inputs = |mut x: Vec<Tensor<2>>| {
         let mut next = || x.remove(0);
         let (x, dt, b, c) = (next(), next(), next(), next());
-        let [a_log, skip] = vectors.each_ref().map(|values| vector(values, &x));
+        let [a_log, skip] = frozen([&vectors[0], &vectors[1]], &x);
         StateSpaceDual {
             x,
             dt,

@@ -252,8 +252,10 @@ pub fn backward(
         ..
     } = sizes;
     let [gate, bias] = [gate, bias].map(|x| optional(x, &u));
-    let nothing = || empty(&u, Shape::new([0]));
-    let last = optional(last.unwrap_or_else(nothing), &u);
+    let last = match last {
+        Some(last) => (true, into_contiguous(last)),
+        None => (false, empty(&u, Shape::new([1]))),
+    };
     let has = Has {
         gate: gate.0,
         bias: bias.0,
