@@ -26,7 +26,6 @@ mod rescale;
 mod rms_norm;
 mod rope;
 mod scan;
-mod scan_grad;
 mod softmax;
 mod ssd;
 mod stacked;

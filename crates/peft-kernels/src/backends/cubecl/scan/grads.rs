@@ -25,7 +25,7 @@ struct Has {
 }
 
 /// A unit has a channel, and goes back through every so manieth sequence chunk by chunk, the states of a chunk computed anew from
-/// those before it. The equations are those of `flex/scan_grad.rs`.
+/// those before it. The equations are those of `flex/scan/grad.rs`.
 ///
 /// Gradients of `B` and `C` are sums over channels, of which every cube has its own, `[cubes, rows, states]`; what belongs to
 /// channels is summed over rows, and every sequence has its own sum.

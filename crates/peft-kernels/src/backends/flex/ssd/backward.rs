@@ -19,7 +19,7 @@ use crate::backends::dual::DualPlan;
 use crate::backends::flex::lanes::sum2;
 use crate::backends::flex::matmul::Start;
 use crate::backends::flex::real::Real;
-use crate::backends::flex::scan_grad::summed;
+use crate::backends::flex::scan::grad::summed;
 use crate::backends::flex::simd::{Kernel, dispatch};
 use crate::backends::flex::view::{Matrix, Target, contiguous, elements, wrap};
 

@@ -3,13 +3,16 @@
 //! A task has [`LANES`] channels and all rows: it goes through time with the states of its channels in the first-level
 //! cache, a vector of channels for each state. Nothing of the size rows × channels × states ever exists.
 
+mod chunk;
+pub mod grad;
+
 use burn::tensor::{DType, Shape};
 use burn_flex::{Flex, FlexTensor};
 use rayon::prelude::*;
 
+use self::grad::selective_scan_grads;
 use super::gate::{Gate, Logistic};
 use super::real::Real;
-use super::scan_grad::selective_scan_grads;
 use super::simd::{Kernel, dispatch};
 use super::view::{Matrix, Target, contiguous, elements, with_lines, wrap};
 use super::{F, I, by_type};
@@ -53,9 +56,6 @@ impl ScanGrads for Flex {
         )
     }
 }
-
-/// Numbers of the channels of a task; zeros behind the last channel.
-pub type Lanes<T> = [T; LANES];
 
 /// The inputs, made readable: `u`, `Δ`, `A_log`, `B`, `C`, `D`, the gate, the bias of `Δ`, the initial states.
 pub struct Held {
@@ -133,37 +133,38 @@ pub struct Scan<'a, T> {
     pub starts: &'a [usize],
 }
 
-/// Numbers of a row for the channels of a task.
-pub struct Row<T> {
+/// Numbers of a row for `W` channels; zeros behind the last channel.
+pub struct Row<T, const W: usize> {
     /// Input.
-    pub u: Lanes<T>,
+    pub u: [T; W],
     /// Step, `softplus` applied.
-    pub delta: Lanes<T>,
+    pub delta: [T; W],
     /// Slope of the softplus.
-    pub slope: Lanes<T>,
+    pub slope: [T; W],
     /// `delta ∘ u`.
-    pub drive: Lanes<T>,
+    pub drive: [T; W],
 }
 
-/// The channels of a line from one on.
+/// `W` channels of a line from one on; zeros behind the last.
 #[inline(always)]
-pub fn lanes<T: Real>(line: &[T], from: usize) -> Lanes<T> {
-    match line[from..].first_chunk::<LANES>() {
+pub fn lanes<T: Real, const W: usize>(line: &[T], from: usize) -> [T; W] {
+    match line[from..].first_chunk::<W>() {
         Some(all) => *all,
         None => {
-            let mut some = [T::ZERO; LANES];
+            let mut some = [T::ZERO; W];
             some[..line.len() - from].copy_from_slice(&line[from..]);
             some
         }
     }
 }
 
-/// Writes the first channels of a task.
+/// Writes the first of some channels.
 ///
 /// # Safety
 /// The places must be inside of the target and the task's own.
 #[inline(always)]
-pub unsafe fn put<T: Copy>(to: Target<T>, at: usize, from: &Lanes<T>, width: usize) {
+pub unsafe fn put<T: Copy, const W: usize>(to: Target<T>, at: usize, from: &[T; W], width: usize) {
+    debug_assert!(width <= W, "{width} of {W}");
     // SAFETY: the caller's promise.
     unsafe { core::ptr::copy_nonoverlapping(from.as_ptr(), to.at(at), width) };
 }
@@ -184,34 +185,39 @@ impl<T: Real> Scan<'_, T> {
         self.channels().div_ceil(LANES)
     }
 
-    /// Channels of a task.
-    pub fn width(&self, from: usize) -> usize {
-        LANES.min(self.channels() - from)
+    /// How many of `W` channels there are.
+    pub fn width<const W: usize>(&self, from: usize) -> usize {
+        W.min(self.channels() - from)
     }
 
-    /// `A` for the channels of a task, a vector for each state.
-    pub fn rates_of(&self, from: usize) -> Vec<Lanes<T>> {
+    /// `A` for `W` channels, a vector for each state.
+    pub fn rates_of<const W: usize>(&self, from: usize) -> Vec<[T; W]> {
         let lines = self.rates.chunks_exact(self.channels());
         lines.map(|line| lanes(line, from)).collect()
     }
 
-    /// The bias of the step for the channels of a task.
-    pub fn bias_of(&self, from: usize) -> Lanes<T> {
+    /// The bias of the step for `W` channels.
+    pub fn bias_of<const W: usize>(&self, from: usize) -> [T; W] {
         match self.bias {
-            [] => [T::ZERO; LANES],
+            [] => [T::ZERO; W],
             bias => lanes(bias, from),
         }
     }
 
     /// Numbers of a row.
     #[inline(always)]
-    pub fn row<const FMA: bool>(&self, row: usize, from: usize, bias: &Lanes<T>) -> Row<T> {
+    pub fn row<const FMA: bool, const W: usize>(
+        &self,
+        row: usize,
+        from: usize,
+        bias: &[T; W],
+    ) -> Row<T, W> {
         // SAFETY: the matrices are made with lines, and have that row.
         let (u, raw) = unsafe { (self.u.line(row), self.delta.line(row)) };
-        let (u, raw) = (lanes(u, from), lanes(raw, from));
-        let zero = [T::ZERO; LANES];
+        let (u, raw): ([T; W], [T; W]) = (lanes(u, from), lanes(raw, from));
+        let zero = [T::ZERO; W];
         let (mut delta, mut slope, mut drive) = (zero, zero, zero);
-        for l in 0..LANES {
+        for l in 0..W {
             (delta[l], slope[l]) = (raw[l] + bias[l]).soft_plus::<FMA>();
             drive[l] = delta[l] * u[l];
         }
@@ -223,11 +229,17 @@ impl<T: Real> Scan<'_, T> {
         }
     }
 
-    /// Reads states `[sequences, D, N]` of the channels of a task; nothing is zeros.
-    pub fn load(&self, all: &[T], sequence: usize, from: usize, states: &mut [Lanes<T>]) {
-        let (width, n) = (self.width(from), self.states());
+    /// Reads states `[sequences, D, N]` of `W` channels; nothing is zeros.
+    pub fn load<const W: usize>(
+        &self,
+        all: &[T],
+        sequence: usize,
+        from: usize,
+        states: &mut [[T; W]],
+    ) {
+        let (width, n) = (self.width::<W>(from), self.states());
         for (i, lanes) in states.iter_mut().enumerate() {
-            *lanes = [T::ZERO; LANES];
+            *lanes = [T::ZERO; W];
             if all.is_empty() {
                 continue;
             }
@@ -237,12 +249,18 @@ impl<T: Real> Scan<'_, T> {
         }
     }
 
-    /// Writes states `[sequences, D, N]` of the channels of a task.
+    /// Writes states `[sequences, D, N]` of `W` channels.
     ///
     /// # Safety
     /// The target must be of that size, and the task the only one of these channels.
-    pub unsafe fn store(&self, to: Target<T>, sequence: usize, from: usize, states: &[Lanes<T>]) {
-        let (width, n) = (self.width(from), self.states());
+    pub unsafe fn store<const W: usize>(
+        &self,
+        to: Target<T>,
+        sequence: usize,
+        from: usize,
+        states: &[[T; W]],
+    ) {
+        let (width, n) = (self.width::<W>(from), self.states());
         for (i, lanes) in states.iter().enumerate() {
             for (l, &lane) in lanes[..width].iter().enumerate() {
                 // SAFETY: the caller's promise.
@@ -274,8 +292,8 @@ impl<T: Real> Kernel for Forward<'_, T> {
     #[inline(always)]
     fn run<const FMA: bool>(self) {
         let (scan, from) = (self.scan, self.from);
-        let (d, width) = (scan.channels(), scan.width(from));
-        let (rates, bias, skip) = (
+        let (d, width) = (scan.channels(), scan.width::<LANES>(from));
+        let (rates, bias, skip): (Vec<[T; LANES]>, [T; LANES], [T; LANES]) = (
             scan.rates_of(from),
             scan.bias_of(from),
             lanes(scan.skip, from),
@@ -295,7 +313,7 @@ impl<T: Real> Kernel for Forward<'_, T> {
                     }
                     chunk += 1;
                 }
-                let x = scan.row::<FMA>(row, from, &bias);
+                let x = scan.row::<FMA, LANES>(row, from, &bias);
                 // SAFETY: the matrices are made with lines, and have that row.
                 let (b, c) = unsafe { (scan.b.line(row), scan.c.line(row)) };
                 let mut y = [T::ZERO; LANES];
@@ -311,7 +329,7 @@ impl<T: Real> Kernel for Forward<'_, T> {
                 }
                 if let Some(gate) = scan.gate {
                     // SAFETY: as above.
-                    let z = lanes(unsafe { gate.line(row) }, from);
+                    let z: [T; LANES] = lanes(unsafe { gate.line(row) }, from);
                     for l in 0..LANES {
                         y[l] = y[l] * z[l] * Logistic::gate::<T, FMA>(z[l]).0;
                     }
