@@ -77,7 +77,7 @@ impl Default for Bayes {
             transform: Transform::Standardise,
             knowledge: Knowledge::Exact,
             noisy: true,
-            samples: 16,
+            samples: 32,
             acquisition: Acquisition::Steepest,
         }
     }
