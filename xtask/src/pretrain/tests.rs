@@ -6,12 +6,7 @@ use super::Family;
 
 #[test]
 fn committed_models_are_whole_and_small() {
-    let mut found = 0;
     for family in [Family::Mamba, Family::Mamba2] {
-        if !family.folder().is_dir() {
-            continue;
-        }
-        found += 1;
         let folder = family.folder();
         let weights = folder.join("model.safetensors");
         assert!(std::fs::metadata(&weights).unwrap().len() <= 8_000_000);
@@ -33,5 +28,4 @@ fn committed_models_are_whole_and_small() {
         let shared = std::fs::read(folder.join("../tokenizer.json")).unwrap();
         assert_eq!(own, shared);
     }
-    assert!(found > 0, "no model is committed");
 }
