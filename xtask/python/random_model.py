@@ -2,8 +2,8 @@
 parameters.
 
 KIND is bert (the shape of BERT-base), llama (of Llama 3.2 1B), mamba (four layers of mamba-130m), mamba-130m or mamba2-130m (the
-shapes of those, with SmolLM2's vocabulary); SIZE is large, those shapes, or small, to see that it runs. A checkpoint that is there
-already is used again.
+shapes of those, with SmolLM2's vocabulary); SIZE is large, those shapes, or small, to see that it runs. A checkpoint of that shape
+that is there already is used again.
 """
 
 import json
@@ -41,7 +41,9 @@ def main():
     if size == "small":
         shape = {**shape, **SMALL[kind]}
     note = folder / "made.json"
-    if not note.is_file():
+    wanted = {"kind": kind, "size": size, "dtype": str(dtype), "shape": shape}
+    # A model of another shape is of an older list above.
+    if not note.is_file() or json.loads(note.read_text()).get("made") != wanted:
         torch.manual_seed(0)
         # On the GPU a billion random numbers take no time.
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -49,7 +51,8 @@ def main():
         with torch.device(device):
             made = model(config(**shape))
         made.save_pretrained(folder)
-        note.write_text(json.dumps({"folder": str(folder), "parameters": sum(p.numel() for p in made.parameters())}))
+        note.write_text(json.dumps({"folder": str(folder), "parameters": sum(p.numel() for p in made.parameters()),
+                                    "made": wanted}))
     print(note.read_text())
 
 

@@ -109,14 +109,14 @@ impl Arguments {
     fn choose<C>(&self, mut cases: Vec<C>, name: fn(&C) -> &str) -> Result<Option<Vec<C>>> {
         let named = |case: &C| self.case.iter().any(|part| name(case).contains(part));
         cases.retain(|case| self.case.is_empty() || named(case));
+        ensure!(
+            !cases.is_empty(),
+            "no case has that name; --list alone prints the names"
+        );
         if self.list {
             cases.iter().for_each(|case| println!("{}", name(case)));
             return Ok(None);
         }
-        ensure!(
-            !cases.is_empty(),
-            "no case has that name; the same with --list prints the names"
-        );
         Ok(Some(cases))
     }
 }

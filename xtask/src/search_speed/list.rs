@@ -27,20 +27,45 @@ const fn of(
     }
 }
 
-/// Two for each layer that adaptation can begin at. The first is what a search tries first by itself.
-pub const CONFIGURATIONS: [Configuration; 12] = [
+/// Six for each layer that adaptation can begin at, in an order in which layers and methods take turns. The first is what a search
+/// tries first by itself.
+pub const CONFIGURATIONS: [Configuration; 36] = [
     of("lora", "1", "default", 0),
-    of("bottleneck", "0.5", "default", 5),
-    of("sdctft", "1", "default", 1),
-    of("lora", "0.5", "both", 4),
-    of("vera", "1", "default", 2),
-    of("lora", "2", "attention", 3),
+    of("lora", "0.5", "both", 1),
+    of("sdctft", "1", "default", 2),
+    of("bottleneck", "0.5", "default", 3),
+    of("vera", "1", "default", 4),
+    of("sdctft", "0.25", "attention", 5),
+    of("lora", "1", "default", 1),
+    of("lora", "0.5", "both", 2),
+    of("sdctft", "1", "default", 3),
+    of("bottleneck", "0.5", "default", 4),
+    of("vera", "1", "default", 5),
     of("bitfit", "", "", 0),
-    of("ssf", "", "default", 5),
-    of("bottleneck", "1", "default", 1),
-    of("ia3", "", "default", 4),
-    of("parallel", "1", "default", 2),
-    of("bottleneck", "0.25", "both", 3),
+    of("lora", "1", "default", 2),
+    of("lora", "0.5", "both", 3),
+    of("sdctft", "1", "default", 4),
+    of("bottleneck", "0.5", "default", 5),
+    of("vera", "1", "default", 0),
+    of("ssf", "", "default", 1),
+    of("lora", "1", "default", 3),
+    of("lora", "0.5", "both", 4),
+    of("sdctft", "1", "default", 5),
+    of("bottleneck", "0.5", "default", 0),
+    of("vera", "1", "default", 1),
+    of("ia3", "", "default", 2),
+    of("lora", "1", "default", 4),
+    of("lora", "0.5", "both", 5),
+    of("sdctft", "1", "default", 0),
+    of("bottleneck", "0.5", "default", 1),
+    of("vera", "1", "default", 2),
+    of("parallel", "0.25", "default", 3),
+    of("lora", "1", "default", 5),
+    of("lora", "0.5", "both", 0),
+    of("sdctft", "1", "default", 1),
+    of("bottleneck", "0.5", "default", 2),
+    of("vera", "1", "default", 3),
+    of("lora", "2", "attention", 4),
 ];
 
 impl Configuration {
@@ -76,23 +101,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_list_begins_at_each_layer_twice_and_repeats_nothing() {
+    fn the_list_begins_at_each_layer_equally_often_and_repeats_nothing() {
         for layer in 0..LAYERS {
             let count = CONFIGURATIONS.iter().filter(|one| one.from == layer);
-            assert_eq!(count.count(), 2, "layer {layer}");
+            assert_eq!(count.count(), 6, "layer {layer}");
         }
         let all: BTreeSet<String> = CONFIGURATIONS.iter().map(Configuration::words).collect();
         assert_eq!(all.len(), CONFIGURATIONS.len());
+        let from_three = of("lora", "0.5", "both", 3);
         assert_eq!(
-            CONFIGURATIONS[3].values(),
+            from_three.values(),
             [
                 "method=lora",
                 "size=0.5",
                 "place=both",
                 "layer_0=off",
                 "layer_1=off",
-                "layer_2=off",
-                "layer_3=off"
+                "layer_2=off"
             ]
         );
     }

@@ -38,7 +38,7 @@ pub struct Arguments {
     #[arg(long, default_value_t = 64)]
     select: usize,
     /// Passes over the rows
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 9)]
     epochs: u32,
     /// Threads
     #[arg(long, default_value_t = 1)]
@@ -54,6 +54,9 @@ pub struct Arguments {
 /// Rows of a batch, and tokens of a row at most.
 const BATCH: usize = 16;
 const LENGTH: usize = 48;
+
+/// Trials that could be computed in one batch.
+const SIDE_BY_SIDE: usize = 4;
 
 /// What a way took and came to.
 #[derive(Debug, Serialize, Deserialize)]
@@ -87,6 +90,8 @@ struct Report {
     epochs: u32,
     threads: u32,
     ways: Vec<Measured>,
+    /// The first configuration with [`SIDE_BY_SIDE`] times the rows a batch: its time by that of as many epochs of ordinary batches.
+    batched: f64,
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
@@ -127,6 +132,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     // Their settings are those that the search has written for its trials.
     ways.insert(0, bench.separate()?);
     check_equal(&ways)?;
+    let batched = bench.batched(arguments.contended)?;
     let report = Report {
         machine,
         contended: arguments.contended,
@@ -139,6 +145,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         epochs: arguments.epochs,
         threads: arguments.threads,
         ways,
+        batched,
     };
     let folder = workspace::root().join(&arguments.report);
     let mut json = serde_json::to_string_pretty(&report).context("cannot write the report")?;
@@ -230,27 +237,36 @@ impl Bench {
         Ok(Measured::new(way, usage, processor_s, trials))
     }
 
+    /// `peft train` with the settings of a trial, into a folder: its time, the processor's, and where its log is.
+    fn train(
+        &self,
+        place: usize,
+        batch: usize,
+        name: &str,
+    ) -> Result<(process::Usage, f64, PathBuf)> {
+        let settings = self
+            .work
+            .join(format!("{}/trials/{place:06}/run.toml", Way::Shared.name()));
+        let output = self.work.join(format!("{name}/{place:06}"));
+        let mut command = self.command(&["train", "--offline", "--config"]);
+        command.arg(&settings);
+        let (threads, batch) = (self.threads.to_string(), batch.to_string());
+        command.args(["--threads", &threads, "--batch-size", &batch, "--output"]);
+        command.arg(&output);
+        let log = self.work.join(format!("{name}-{place:06}.log"));
+        let (usage, processor_s) = timed(&mut command, &log)?;
+        Ok((usage, processor_s, output.join("metrics.jsonl")))
+    }
+
     /// Every configuration as a process of its own.
     fn separate(&self) -> Result<Measured> {
         let mut all = Measured::new(Way::Separate, process::Usage::default(), 0.0, Vec::new());
         for (place, configuration) in CONFIGURATIONS.iter().enumerate() {
-            let settings = self
-                .work
-                .join(format!("{}/trials/{place:06}/run.toml", Way::Shared.name()));
-            let output = self.work.join(format!("separate/{place:06}"));
-            let mut command = self.command(&["train", "--offline", "--config"]);
-            command.arg(&settings);
-            command.args(["--threads", &self.threads.to_string(), "--output"]);
-            command.arg(&output);
-            let log = self.work.join(format!("separate-{place:06}.log"));
-            let (usage, processor_s) = timed(&mut command, &log)?;
+            let (usage, processor_s, log) = self.train(place, BATCH, Way::Separate.name())?;
             all.wall_s += usage.wall.as_secs_f64();
             all.processor_s += processor_s;
             all.peak_bytes = all.peak_bytes.max(usage.peak_rss_anon_bytes);
-            all.trials.push(Trial::read(
-                &configuration.words(),
-                &output.join("metrics.jsonl"),
-            )?);
+            all.trials.push(Trial::read(&configuration.words(), &log)?);
         }
         eprintln!(
             "{}: {:.1} s of the processor",
@@ -258,6 +274,23 @@ impl Bench {
             all.processor_s
         );
         Ok(all)
+    }
+
+    /// What a batch of several trials could gain at most, by one with as many rows: the least of three alternating runs each.
+    fn batched(&self, contended: bool) -> Result<f64> {
+        let mut least = [f64::INFINITY; 2];
+        for round in 0..3 {
+            for (least, times) in least.iter_mut().zip([1, SIDE_BY_SIDE]) {
+                let name = format!("batched-{round}-{times}");
+                let (usage, processor_s, _) = self.train(0, times * BATCH, &name)?;
+                let seconds = match contended {
+                    true => processor_s,
+                    false => usage.wall.as_secs_f64(),
+                };
+                *least = least.min(seconds);
+            }
+        }
+        Ok(least[1] / least[0])
     }
 }
 
