@@ -134,7 +134,6 @@ fn noisy(seeds: u64, surrogate: Surrogate) -> Result<(), Failure> {
     for seed in 0..seeds {
         let bayes = Bayes {
             initial: 6,
-            samples: 32,
             surrogate,
             ..Bayes::default()
         };
@@ -188,6 +187,7 @@ fn named(name: &str) -> Result<(Box<dyn Sampler>, bool), Failure> {
             samples: 8,
             ..own
         }),
+        "own-16" => Box::new(Bayes { samples: 16, ..own }),
         // As many draws over all members as of `saas`.
         "nuts" => Box::new(Bayes {
             surrogate: Surrogate::SaasNuts,
@@ -207,7 +207,7 @@ fn named(name: &str) -> Result<(Box<dyn Sampler>, bool), Failure> {
         "autopeft-published" => Box::new(Bayes::autopeft_published()),
         _ => {
             return Err(
-                "name a sampler: random, nsga2, motpe, own, warm, plug-in, saas, nuts, modelled, \
+                "name a sampler: random, nsga2, motpe, own, own-16, warm, plug-in, saas, nuts, modelled, \
                         copula, autopeft, autopeft-nuts or autopeft-published"
                     .into(),
             );
