@@ -152,10 +152,7 @@ impl Chart {
     ) {
         let colour = colour(series);
         let places: Vec<(f64, f64)> = points.iter().copied().map(&place).collect();
-        match series.look {
-            Look::Pale => drawing.path(&places, colour, 1.0, 0.3),
-            Look::Line | Look::Dots => drawing.path(&places, colour, 2.0, 1.0),
-        }
+        series.path(drawing, &places);
         // A line of one point cannot be seen.
         if series.look == Look::Dots || places.len() == 1 {
             for (point, at) in points.iter().zip(places) {
@@ -208,7 +205,8 @@ struct Entry<'a> {
 impl Entry<'_> {
     fn draw(&self, drawing: &mut Drawing) {
         let (x, y, colour) = (self.x, self.y, colour(self.series));
-        drawing.line((x, y - 4.0), (x + 22.0, y - 4.0), colour, 2.0);
+        self.series
+            .path(drawing, &[(x, y - 4.0), (x + 22.0, y - 4.0)]);
         if self.series.look == Look::Dots {
             drawing.dot((x + 11.0, y - 4.0), colour, true);
         }
@@ -237,6 +235,22 @@ fn shortened(name: &str) -> String {
 
 fn colour(series: &Series) -> &'static str {
     COLOURS[series.colour % COLOURS.len()]
+}
+
+/// Curves that have the same colour, because there are more than colours, differ by their dashes.
+fn dashes(series: &Series) -> &'static str {
+    const DASHES: [&str; 4] = ["", "7 3", "2 3", "9 3 2 3"];
+    DASHES[series.colour / COLOURS.len() % DASHES.len()]
+}
+
+impl Series {
+    fn path(&self, drawing: &mut Drawing, places: &[(f64, f64)]) {
+        let (width, opacity) = match self.look {
+            Look::Pale => (1.0, 0.3),
+            Look::Line | Look::Dots => (2.0, 1.0),
+        };
+        drawing.dashed_path(places, colour(self), width, opacity, dashes(self));
+    }
 }
 
 /// A tick with the digits that its distance to the next one asks for.
@@ -351,6 +365,26 @@ mod tests {
             svg.contains("rank = 7") && !svg.contains(r#"height="420""#),
             "{svg}"
         );
+    }
+
+    #[test]
+    fn curves_of_the_same_colour_have_other_dashes() {
+        let mut chart = chart(&[(1.0, 0.5), (2.0, 0.4)]);
+        chart.mark = None;
+        let series = chart.series[0].clone();
+        let all: Vec<usize> = (0..3 * COLOURS.len()).collect();
+        let strokes = all.iter().map(|&colour| {
+            let series = Series {
+                colour,
+                ..series.clone()
+            };
+            (super::colour(&series), dashes(&series))
+        });
+        let different: std::collections::BTreeSet<_> = strokes.collect();
+        assert_eq!(different.len(), all.len());
+        chart.series[0].colour = COLOURS.len();
+        // The curve, and its name in the legend.
+        assert_eq!(chart.svg().matches("stroke-dasharray").count(), 2);
     }
 
     #[test]

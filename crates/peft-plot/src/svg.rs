@@ -112,13 +112,29 @@ impl Drawing {
 
     /// Lines from place to place; `opacity` is 1 for solid ones.
     pub fn path(&mut self, places: &[(f64, f64)], colour: &str, width: f64, opacity: f64) {
+        self.dashed_path(places, colour, width, opacity, "");
+    }
+
+    /// The same, with lengths of dashes and gaps as SVG's `stroke-dasharray` has them; none are an unbroken line.
+    pub fn dashed_path(
+        &mut self,
+        places: &[(f64, f64)],
+        colour: &str,
+        width: f64,
+        opacity: f64,
+        dashes: &str,
+    ) {
         let points: Vec<String> = places
             .iter()
             .map(|(x, y)| format!("{x:.1},{y:.1}"))
             .collect();
+        let dashes = match dashes {
+            "" => String::new(),
+            dashes => format!(r#" stroke-dasharray="{dashes}""#),
+        };
         let _ = writeln!(
             self.body,
-            r#"<polyline points="{}" fill="none" stroke="{colour}" stroke-width="{width}" stroke-opacity="{opacity}" stroke-linejoin="round"/>"#,
+            r#"<polyline points="{}" fill="none" stroke="{colour}" stroke-width="{width}" stroke-opacity="{opacity}"{dashes} stroke-linejoin="round"/>"#,
             points.join(" ")
         );
     }
