@@ -279,7 +279,8 @@ impl Runner<'_> {
             .map(|(name, value)| format!("{name} {value}"))
             .collect();
         let mut head = format!(
-            "\nrun {} of {}: {}",
+            "\nrun {} ({} of {}): {}",
+            assignment.trial,
             assignment.trial + 1,
             self.grid.len(),
             words.join(", ")

@@ -147,7 +147,8 @@ impl<'a> Results<'a> {
         let metric = |evaluation: Option<&Evaluation>| {
             evaluation.map_or_else(none, |one| figure(self.selector.value(one)))
         };
-        let mut cells = vec![(row.trial + 1).to_string()];
+        // As its folder is called.
+        let mut cells = vec![row.trial.to_string()];
         cells.extend(row.values.iter().map(|(_, value)| value.clone()));
         cells.push(row.status().to_owned());
         cells.push(metric(row.selection.as_ref()));
@@ -173,7 +174,7 @@ impl<'a> Results<'a> {
         table.write(out)?;
         for row in &self.rows {
             if let Some(reason) = row.reason() {
-                writeln!(out, "run {} {}: {reason}", row.trial + 1, row.status())?;
+                writeln!(out, "run {} {}: {reason}", row.trial, row.status())?;
             }
         }
         if let Some(best) = self.best() {
@@ -358,7 +359,7 @@ impl<'a> Results<'a> {
             .filter_map(|row| {
                 Some(Block::Warning(format!(
                     "Run {}: {}",
-                    row.trial + 1,
+                    row.trial,
                     row.reason()?
                 )))
             })
