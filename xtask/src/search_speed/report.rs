@@ -80,8 +80,8 @@ impl Report {
         );
         let _ = writeln!(
             text,
-            "\nSeveral trials are not computed in one batch, for that has little to gain on a processor: LoRA with {SIDE_BY_SIDE} times \
-             the rows a batch took {:.2} of the time for as many epochs (the least of three runs each, {clock}).",
+            "\nSeveral trials are not computed in one batch. What that could gain on this machine shows LoRA with {SIDE_BY_SIDE} times the \
+             rows a batch: it took {:.2} of the time for as many epochs (the least of three runs each).",
             self.batched
         );
         if let Some(together) = self.ways.iter().find(|way| way.way == Way::Together) {

@@ -3,10 +3,14 @@
 use super::super::real::Real;
 use super::{CHUNK, Scan, lanes};
 
-/// Channels that are worked on together: of a chunk, what one state needs of so many stays in a first-level cache of 32 KiB.
+/// Channels that are worked on together: what one state needs of the rows of a chunk is 32 KiB in single precision, about a
+/// first-level cache.
 pub const GROUP: usize = 32;
 /// Half of a group.
 pub const HALF: usize = GROUP / 2;
+
+// `totals` is made for these, and chunks are whole blocks of its rows.
+const _: () = assert!(HALF == 16 && CHUNK.is_multiple_of(HALF));
 
 pub type Part<T> = [T; GROUP];
 

@@ -172,6 +172,7 @@ impl<T: Real> Backward<'_, T> {
                     rows.for_c[at / HALF][at % HALF][l] = for_c[l] + for_c[l + HALF];
                 }
             }
+            // Of a short chunk the rows behind its last are old ones, whose sums nobody reads.
             for (parts, sums) in [
                 (&rows.for_b, &mut mixing.to_b[i]),
                 (&rows.for_c, &mut mixing.to_c[i]),
