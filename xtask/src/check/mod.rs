@@ -77,41 +77,70 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Prints the table and the closing line; returns the number of failed steps.
+impl Report {
+    /// What the table says of it.
+    fn result(&self) -> String {
+        match (&self.failure, &self.tally.skipped) {
+            (Some(failure), _) => failure.lines().next().unwrap_or_default().to_owned(),
+            (None, Some(why)) => format!("skipped: {why}"),
+            (None, None) => "ok".to_owned(),
+        }
+    }
+}
+
+/// Prints the table and the closing lines; returns the number of failed steps.
 fn print(reports: &[Report]) -> usize {
     println!(
         "\n{:<24} {:>8} {:>8} {:>8}  result",
         "step", "time", "passed", "failed"
     );
-    let mut sum = Tally::default();
-    let mut wall = Duration::ZERO;
     for report in reports {
         let seconds = report.wall.as_secs();
         let time = format!("{}:{:02}", seconds / 60, seconds % 60);
-        let first = |text: &String| text.lines().next().unwrap_or_default().to_owned();
-        let result = report
-            .failure
-            .as_ref()
-            .map_or_else(|| "ok".to_owned(), first);
-        let Tally { passed, failed } = report.tally;
+        let Tally { passed, failed, .. } = report.tally;
         println!(
-            "{:<24} {time:>8} {passed:>8} {failed:>8}  {result}",
-            report.name
+            "{:<24} {time:>8} {passed:>8} {failed:>8}  {}",
+            report.name,
+            report.result()
         );
-        sum.passed += passed;
-        sum.failed += failed;
-        wall += report.wall;
     }
-    let failed = reports
-        .iter()
-        .filter(|report| report.failure.is_some())
+    let failed = (reports.iter().filter(|report| report.failure.is_some())).count();
+    let skipped = (reports.iter())
+        .filter(|report| report.failure.is_none() && report.tally.skipped.is_some())
         .count();
+    let wall: Duration = reports.iter().map(|report| report.wall).sum();
     println!(
-        "\n{} of {} steps passed in {} minutes",
-        reports.len() - failed,
+        "\n{} of {} steps passed, {skipped} skipped, in {} minutes",
+        reports.len() - failed - skipped,
         reports.len(),
         wall.as_secs().div_ceil(60)
     );
-    println!("{} passed, {} failed", sum.passed, sum.failed);
+    let sum =
+        |of: fn(&Tally) -> u64| -> u64 { reports.iter().map(|report| of(&report.tally)).sum() };
+    println!(
+        "{} passed, {} failed",
+        sum(|tally| tally.passed),
+        sum(|tally| tally.failed)
+    );
     failed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_skipped_step_is_not_called_ok() {
+        let mut tally = Tally::default();
+        tally.skip("no server");
+        let mut report = Report {
+            name: "postgres",
+            wall: Duration::ZERO,
+            tally,
+            failure: None,
+        };
+        assert_eq!(report.result(), "skipped: no server");
+        report.failure = Some("it ended with 101\nand more".to_owned());
+        assert_eq!(report.result(), "it ended with 101");
+    }
 }

@@ -40,7 +40,7 @@ pub fn nuts(tally: &mut Tally) -> Result<()> {
 
 pub fn postgres(tally: &mut Tally) -> Result<()> {
     let Some(programs) = programs() else {
-        println!("skipped: there is no PostgreSQL server; on Debian `apt-get install postgresql`");
+        tally.skip("there is no PostgreSQL server; on Debian `apt-get install postgresql`");
         return Ok(());
     };
     let server = Server::start(programs)?;

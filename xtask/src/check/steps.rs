@@ -155,7 +155,8 @@ mod tests {
             tally,
             Tally {
                 passed: 2,
-                failed: 1
+                failed: 1,
+                skipped: None
             }
         );
     }

@@ -1,12 +1,21 @@
 //! Counting test functions by libtest's closing lines.
 
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Debug, Default, PartialEq)]
 pub struct Tally {
     pub passed: u64,
     pub failed: u64,
+    /// Why the step was not run at all.
+    pub skipped: Option<String>,
 }
 
 impl Tally {
+    /// Says that this machine lacks what the step needs.
+    pub fn skip(&mut self, why: impl Into<String>) {
+        let why = why.into();
+        println!("skipped: {why}");
+        self.skipped = Some(why);
+    }
+
     /// Adds `test result: ok. 5 passed; 0 failed; …`; other lines are nothing to it.
     pub fn read(&mut self, line: &str) {
         let Some(rest) = line.strip_prefix("test result: ") else {
@@ -41,7 +50,8 @@ mod tests {
             tally,
             Tally {
                 passed: 15,
-                failed: 2
+                failed: 2,
+                skipped: None
             }
         );
     }
