@@ -57,6 +57,8 @@ struct Figure {
 pub struct Bench {
     pub sizes: Sizes,
     quick: bool,
+    /// What the names of the operations contain that are timed; all without it.
+    only: Option<String>,
     /// Bytes a second of a copy, multiplications and additions a second of a product, and of the units for bfloat16.
     pub limits: [f64; 3],
     figures: Vec<Figure>,
@@ -70,7 +72,7 @@ pub fn random<const N: usize>(shape: [usize; N], device: &Device) -> Tensor<N> {
 }
 
 impl Bench {
-    pub fn new(quick: bool) -> Self {
+    pub fn new(quick: bool, only: Option<String>) -> Self {
         let sizes = match quick {
             true => Sizes {
                 batch: 2,
@@ -90,6 +92,7 @@ impl Bench {
         Self {
             sizes,
             quick,
+            only,
             limits: [f64::NAN; 3],
             figures: Vec::new(),
         }
@@ -98,6 +101,11 @@ impl Bench {
     /// Whether only to see that it runs.
     pub fn quick(&self) -> bool {
         self.quick
+    }
+
+    /// Whether an operation of that name is to be timed.
+    pub fn times(&self, kernel: &str) -> bool {
+        (self.only.as_ref()).is_none_or(|only| kernel.contains(only.as_str()))
     }
 
     /// Least seconds of one call.
@@ -154,6 +162,9 @@ impl Bench {
         inputs: &[[usize; 2]],
         work: [Work; 2],
     ) {
+        if !self.times(kernel) {
+            return;
+        }
         let device = Device::flex();
         let tensors: Vec<_> = inputs.iter().map(|&s| random(s, &device)).collect();
         let forward = |op: Op<'_>| self.seconds(|| drop(black_box(op(tensors.clone()))));

@@ -6,7 +6,7 @@
 //! bodies alike; bytes count each tensor once, read or written; "burn" is the portable body.
 //! Freed memory is kept, as the `peft` binary keeps it: no time goes to the system's clearing of pages.
 //! `RAYON_NUM_THREADS` sets the threads. `--json` prints one JSON object, `--quick` times small
-//! tensors a few times, to see that it runs.
+//! tensors a few times, to see that it runs, `--only TEXT` the operations whose names contain the text.
 
 mod attention;
 mod bench;
@@ -23,7 +23,8 @@ fn main() {
     peft_kernels::keep_freed_memory();
     // Cargo passes `--bench` as well.
     let asked = |flag: &str| std::env::args().any(|argument| argument == flag);
-    let mut bench = Bench::new(asked("--quick"));
+    let only = std::env::args().skip_while(|a| a != "--only").nth(1);
+    let mut bench = Bench::new(asked("--quick"), only);
     machine::measure(&mut bench);
     elementwise::run(&mut bench);
     norms::run(&mut bench);

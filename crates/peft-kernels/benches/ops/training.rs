@@ -17,6 +17,11 @@ pub fn run(bench: &mut Bench) {
     let device = Device::flex();
     let shapes = shapes(bench);
     let count = shapes.iter().sum::<usize>();
+    let named = |kernel: &str| format!("{kernel} {} tensors, {count} numbers", shapes.len());
+    let (step_name, norms_name) = (named("adamw"), named("norms"));
+    if !bench.times(&step_name) && !bench.times(&norms_name) {
+        return;
+    }
     let step = AdamWStep {
         beta1: 0.9,
         beta2: 0.999,
@@ -42,12 +47,10 @@ pub fn run(bench: &mut Bench) {
         let each = |tensor| portable::adamw(tensor, &step);
         tensors = std::mem::take(&mut tensors).into_iter().map(each).collect();
     });
-    let name = format!("adamw {} tensors, {count} numbers", shapes.len());
-    bench.add(&name, "step", ours, Some(burns), Bytes(7 * 4 * count));
+    bench.add(&step_name, "step", ours, Some(burns), Bytes(7 * 4 * count));
 
     let gradients: Vec<_> = tensors.into_iter().map(|t| t.gradient).collect();
     let ours = bench.seconds(|| drop(black_box(norms(&gradients))));
     let burns = bench.seconds(|| drop(black_box(portable::norms(&gradients))));
-    let name = format!("norms {} tensors, {count} numbers", shapes.len());
-    bench.add(&name, "forward", ours, Some(burns), Bytes(4 * count));
+    bench.add(&norms_name, "forward", ours, Some(burns), Bytes(4 * count));
 }

@@ -1,6 +1,7 @@
 //! What the backward pass of the scan works on: the rows of a chunk, some channels of them at a time.
 
 use super::super::real::Real;
+use super::totals::SIDE;
 use super::{CHUNK, Scan, lanes};
 
 /// Channels that are worked on together: what one state needs of the rows of a chunk is 32 KiB in single precision, about a
@@ -10,7 +11,7 @@ pub const GROUP: usize = 32;
 pub const HALF: usize = GROUP / 2;
 
 // `totals` is made for these, and chunks are whole blocks of its rows.
-const _: () = assert!(HALF == 16 && CHUNK.is_multiple_of(HALF));
+const _: () = assert!(HALF == SIDE && CHUNK.is_multiple_of(SIDE));
 
 pub type Part<T> = [T; GROUP];
 
@@ -48,6 +49,7 @@ impl<T: Real> Group<T> {
 
 /// A row of a chunk, for the channels of a group.
 #[derive(Clone, Copy)]
+#[repr(align(64))]
 pub struct Line<T> {
     pub delta: Part<T>,
     pub drive: Part<T>,
@@ -65,6 +67,7 @@ pub struct Line<T> {
 }
 
 /// The rows of a chunk, for the channels of a group: what each state needs of them, and the rest.
+#[repr(align(64))]
 pub struct Rows<T> {
     pub lines: [Line<T>; CHUNK],
     pub inputs: [Part<T>; CHUNK],
@@ -118,32 +121,4 @@ impl<T: Real> Mixing<T> {
             to_c: zeros(),
         }
     }
-}
-
-/// The sums of all numbers of each of 16 rows, by adding ever more of the rows to each other.
-#[inline(always)]
-pub fn totals<T: Real>(rows: &[[T; HALF]; HALF]) -> [T; HALF] {
-    #[inline(always)]
-    fn fold<T: Real, const S: usize>(a: &[T; HALF], b: &[T; HALF]) -> [T; HALF] {
-        let mut sums = [T::ZERO; HALF];
-        for (j, sum) in sums.iter_mut().enumerate() {
-            *sum = match j / S % 2 {
-                0 => a[j] + a[j + S],
-                _ => b[j - S] + b[j],
-            };
-        }
-        sums
-    }
-    // Loops and no closures, which would be compiled without this function's instructions.
-    let mut sums = *rows;
-    for r in 0..8 {
-        sums[r] = fold::<T, 8>(&sums[r], &sums[r + 8]);
-    }
-    for r in 0..4 {
-        sums[r] = fold::<T, 4>(&sums[r], &sums[r + 4]);
-    }
-    for r in 0..2 {
-        sums[r] = fold::<T, 2>(&sums[r], &sums[r + 2]);
-    }
-    fold::<T, 1>(&sums[0], &sums[1])
 }

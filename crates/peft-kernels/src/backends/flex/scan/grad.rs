@@ -14,7 +14,8 @@ use super::super::parallel::over_rows;
 use super::super::real::Real;
 use super::super::simd::{Kernel, dispatch};
 use super::super::view::{Target, contiguous, elements, wrap};
-use super::chunk::{GROUP, Group, HALF, Mixing, Part, Rows, totals};
+use super::chunk::{GROUP, Group, HALF, Mixing, Part, Rows};
+use super::totals::totals;
 use super::{CHUNK, Held, LANES, Scan, lanes, put};
 use crate::backends::selective::ScanPlan;
 

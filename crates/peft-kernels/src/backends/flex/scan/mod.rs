@@ -5,6 +5,7 @@
 
 mod chunk;
 pub mod grad;
+mod totals;
 
 use burn::tensor::{DType, Shape};
 use burn_flex::{Flex, FlexTensor};
