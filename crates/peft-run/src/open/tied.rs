@@ -3,13 +3,13 @@
 use peft_core::{AdapterError, Fields, HostTensor, HostTensorExt, LoadedAdapter};
 use peft_format::{TargetError, TargetModules, TargetSpec, adapter::is_token_rows};
 use peft_models::{HeadKind, ModelFolder, TiedHead};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{
     RunConfig, RunError,
     merge::head_of,
     objective::{head_kind, objective},
-    session::target_spec,
+    session::{resolve, target_spec},
 };
 
 /// What an adapter needs of a model whose head is its table of tokens.
@@ -34,7 +34,7 @@ pub fn tie_of(loaded: &LoadedAdapter, tied: &TiedHead) -> Option<Tie> {
     if !touched {
         return None;
     }
-    let ensured = loaded.config.fields().get("ensure_weight_tying") == Some(&Value::Bool(true));
+    let ensured = ensures_tie(loaded.config.fields());
     let of_rows = |tensors: &Fields<HostTensor>| tensors.keys().all(|suffix| is_token_rows(suffix));
     let kept = ensured
         || match saved {
@@ -43,6 +43,16 @@ pub fn tie_of(loaded: &LoadedAdapter, tied: &TiedHead) -> Option<Tie> {
             _ => false,
         };
     Some(if kept { Tie::Kept } else { Tie::Parted })
+}
+
+/// Whether settings keep head and table one: those of a method, or of a part of several.
+fn ensures_tie(settings: &Map<String, Value>) -> bool {
+    let says = |settings: &Map<String, Value>| {
+        settings.get("ensure_weight_tying") == Some(&Value::Bool(true))
+    };
+    let parts = settings.get("parts").and_then(Value::as_array);
+    let mut parts = parts.into_iter().flatten().filter_map(Value::as_object);
+    says(settings) || parts.any(says)
 }
 
 /// Make a folder the base that an adapter needs: with a head of its own where the adapter has head and table
@@ -167,16 +177,19 @@ pub fn fit_run(folder: &mut ModelFolder, config: &RunConfig) -> Result<(), RunEr
 /// Whether new adapters of a run need a base whose head is not its table of tokens.
 ///
 /// # Errors
-/// If targets are no patterns.
+/// If there is no such method, or targets are no patterns.
 pub fn parts_head(folder: &ModelFolder, config: &RunConfig) -> Result<bool, RunError> {
     let Some(tied) = folder.tied_head() else {
         return Ok(false);
     };
+    // The table may be among the targets that a method, or a part of several, has by itself; the adapter's
+    // file names them like any other.
+    let config = &resolve(config, folder, peft_methods::by_name(&config.method)?);
     if head_kind(objective(config.task, 0).as_ref()) != HeadKind::Language {
         return Ok(false);
     }
     let setting = |key: &str| config.method_config.get(key);
-    let ensured = setting("ensure_weight_tying") == Some(&Value::Bool(true));
+    let ensured = ensures_tie(&config.method_config);
     // Of tokens, those of the head by themselves.
     let answers = |module: &str, name: &str| {
         module

@@ -52,6 +52,7 @@ pub fn check(model: &str, method: &str, own: serde_json::Value, targets: Option<
     let (dir, folder, data) = workspace(model);
     let output = dir.path().join(method);
     let mut settings = settings(&folder, &data, &output, method);
+    settings.select_data = Some(data.clone());
     for (key, value) in own.as_object().unwrap() {
         settings.method_config.insert(key.clone(), value.clone());
     }
@@ -61,10 +62,14 @@ pub fn check(model: &str, method: &str, own: serde_json::Value, targets: Option<
     }
     let (_, before) = measured(&folder, None, &data);
     let planned = plan(&settings).unwrap_or_else(|error| panic!("{model}, {method}: {error}"));
-    train(&settings, &mut ()).unwrap_or_else(|error| panic!("{model}, {method}: {error}"));
+    let report = train(&settings, &mut ());
+    let report = report.unwrap_or_else(|error| panic!("{model}, {method}: {error}"));
     let bytes = adapter_bytes(&output).len() as u64;
     assert_eq!(planned.adapter_bytes, bytes, "{model}, {method}");
     let (_, after) = measured(&folder, Some(&output), &data);
+    // What was trained is what the files say.
+    let off = (report.selection.loss - after.loss).abs();
+    assert!(off < 1e-5, "{model}, {method}: {report:?} {after:?}");
     assert!(
         after.loss < before.loss,
         "{model}, {method}: {before:?} {after:?}"
@@ -132,6 +137,27 @@ fn methods_train_on_mamba2() {
         }
         check(model, "waveft", json!({ "n_frequency": 24 }), Some(LINEAR));
         check(model, "shira", json!({ "r": 2 }), Some(LINEAR));
+    }
+}
+
+/// Of a model whose head is its table of tokens, a file that adapts the table alone means a head of its own, as PEFT
+/// takes it, whoever named the table: the user, the method, or a part of several.
+#[test]
+fn tables_that_methods_name_by_themselves_leave_the_head() {
+    check("mamba_tiny", "sll_lora", json!({ "r": 2 }), None);
+    let tied = json!({ "r": 2, "ensure_weight_tying": true });
+    check("mamba_tiny", "sll_lora", tied, None);
+    for (model, table) in [
+        ("mamba_tiny", "embeddings"),
+        ("llama_tiny_tied", "embed_tokens"),
+    ] {
+        for kept in [false, true] {
+            let parts = json!({ "parts": [
+                { "method": "lora", "target_modules": [table], "r": 2, "ensure_weight_tying": kept },
+                { "method": "ln_tuning" },
+            ] });
+            check(model, "several", parts, None);
+        }
     }
 }
 
