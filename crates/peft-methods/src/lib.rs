@@ -12,8 +12,9 @@ mod table;
 
 use peft_config::Setting;
 use peft_core::{AdapterError, Method, format::AdapterConfig};
-use peft_lowrank::{AdaLoraMethod, DeepLoraMethod, LortaMethod};
+use peft_lowrank::{AdaLoraMethod, DeepLoraMethod, LoraMethod, LortaMethod};
 use peft_spectral::{C3aMethod, FourierFtMethod, LocaMethod, SelectedKind};
+use peft_ssm::{ComponentsMethod, SllLoraMethod};
 use serde_json::{Map, Value};
 
 pub use head::HeadMethod;
@@ -56,7 +57,19 @@ const RECOMPUTED: [&str; 8] = [
     SelectedKind::Ssh.name(),
 ];
 
+/// Names of settings of another method, with that method: their files are its own, and say no more of them.
+const PRESETS: [(&str, &str); 2] = [
+    (SllLoraMethod::NAME, LoraMethod::NAME),
+    (ComponentsMethod::LORAP_X, ComponentsMethod::NAME),
+];
+
 impl Entry {
+    /// The method that its files are read as.
+    pub fn read_as(&self) -> &'static str {
+        let preset = PRESETS.iter().find(|(name, _)| *name == self.name);
+        preset.map_or(self.name, |(_, method)| method)
+    }
+
     /// Whether runs that the first version began with `recompute` would continue to other bits.
     pub fn recomputed_otherwise(&self) -> bool {
         RECOMPUTED.contains(&self.name)

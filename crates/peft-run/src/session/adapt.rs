@@ -208,7 +208,8 @@ impl Choice {
         let (method, mut loaded) = read_with_method(path)?;
         fit_adapter(folder, &mut loaded)?;
         loaded.spread(method.as_ref(), &folder.description().layout().sites)?;
-        if !method.name().eq_ignore_ascii_case(&config.method) {
+        let asked = peft_methods::by_name(&config.method)?.read_as();
+        if !method.name().eq_ignore_ascii_case(asked) {
             return Err(RunError::setting(
                 "`method`",
                 format!("the adapter to continue from is {}", method.name()),

@@ -162,6 +162,27 @@ fn tables_that_methods_name_by_themselves_leave_the_head() {
 }
 
 #[test]
+fn adapters_of_presets_are_continued_by_their_names() {
+    for (preset, of, other) in [
+        ("sll_lora", "lora", "dora"),
+        ("lorap_x", "ssm_components", "sdt"),
+    ] {
+        let (dir, folder, data) = workspace("mamba_tiny");
+        let output = dir.path().join("first");
+        train(&settings(&folder, &data, &output, preset), &mut ()).unwrap();
+        for method in [preset, of] {
+            let mut settings = settings(&folder, &data, &dir.path().join(method), method);
+            settings.adapter = Some(output.clone());
+            train(&settings, &mut ()).unwrap_or_else(|error| panic!("{method}: {error}"));
+        }
+        let mut settings = settings(&folder, &data, &dir.path().join(other), other);
+        settings.adapter = Some(output);
+        let error = train(&settings, &mut ()).unwrap_err().to_string();
+        assert!(error.contains("give the same method"), "{error}");
+    }
+}
+
+#[test]
 fn methods_train_on_falcon_mamba() {
     let model = "falcon_mamba_tiny";
     check(model, "lora", json!({ "r": 2 }), None);
