@@ -261,6 +261,15 @@ pub trait Method: Debug + Send + Sync {
         Ok(())
     }
 
+    /// Refuse targets of which it could make no adapters together, though each of them could be one's: before a run takes its
+    /// first step.
+    ///
+    /// # Errors
+    /// If these are such targets.
+    fn fits_targets(&self, _targets: &[&Site]) -> Result<(), AdapterError> {
+        Ok(())
+    }
+
     /// Sites that it adapts whatever the targets are, of those of a model by the checkpoint's names and in its
     /// order: tables of which single rows are trained.
     ///

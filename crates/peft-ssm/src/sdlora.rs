@@ -114,6 +114,10 @@ impl Method for SdLoraMethod {
         self.sdt.fits(sites)
     }
 
+    fn fits_targets(&self, targets: &[&Site]) -> Result<(), AdapterError> {
+        self.sdt.fits_targets(targets)
+    }
+
     fn config_of_model(
         &self,
         sites: &[Site],

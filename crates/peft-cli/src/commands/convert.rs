@@ -24,6 +24,12 @@ pub fn convert(args: &ConvertArgs) -> Result<ExitCode> {
         meter.set((done / 2) as usize, Some(done as f64 / all.max(1) as f64));
     })?;
     drop(meter);
+    if let Some(layer) = report.refused_by_peft {
+        tell!(
+            "Hugging Face PEFT refuses LoRA on the `{layer}` of a Mamba, so it will not load this folder; `peft merge` \
+             writes a model folder that transformers loads"
+        );
+    }
     say(&serde_json::to_string(&report)?)?;
     Ok(ExitCode::SUCCESS)
 }

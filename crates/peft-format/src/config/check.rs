@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::AdapterConfig;
 use crate::error::{FormatError, Result, shorten};
-use crate::near;
+use crate::{TargetModules, near};
 
 /// Keys that every reader understands through [`AdapterConfig`] or may ignore: they say where the
 /// adapter comes from, where it goes, or how PEFT should run.
@@ -131,6 +131,29 @@ pub fn peft_knows(peft_type: &str, key: &str) -> bool {
 /// Whether PEFT has an adapter type, so that it can load what is saved as one.
 pub fn peft_has(peft_type: &str) -> bool {
     defaults().contains_key(peft_type)
+}
+
+/// Model types whose fused kernels would pass by adapters on some layers, so that PEFT refuses them there.
+const MAMBAS: [&str; 5] = ["mamba", "mamba2", "falcon_mamba", "falcon_h1", "nemotron_h"];
+
+impl AdapterConfig {
+    /// The layer on which PEFT 0.21 refuses this adapter on a model of a `model_type`: LoRA and its kind on `out_proj`
+    /// or `conv1d` of a Mamba. `None` where it is not refused for that.
+    pub fn refused_by_peft(&self, model_type: &str) -> Option<&'static str> {
+        let of_kind = ["LORA", "ADALORA", "XLORA", "RANDLORA"].contains(&self.peft_type());
+        if !of_kind || !MAMBAS.contains(&model_type) {
+            return None;
+        }
+        let matcher = self.target().compile().ok()?;
+        let answers = |name: &&str| match &self.target().modules {
+            // Of any layer.
+            TargetModules::List(names) => names.iter().any(|one| one.ends_with(name)),
+            _ => matcher
+                .matches(&format!("backbone.layers.0.mixer.{name}"))
+                .unwrap_or(false),
+        };
+        ["out_proj", "conv1d"].into_iter().find(answers)
+    }
 }
 
 /// Whether a choice of the start concerns nothing but the start.

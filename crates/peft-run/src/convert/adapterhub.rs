@@ -111,6 +111,7 @@ impl Base<'_> {
             parameters: tensors.map(values).sum(),
             saved: loaded.saved.len(),
             relative_error: errors.values().copied().fold(0.0, f64::max),
+            refused_by_peft: None,
             errors,
         })
     }

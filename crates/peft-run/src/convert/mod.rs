@@ -16,7 +16,7 @@ use std::{
 
 use burn::tensor::Device;
 use peft_core::{LoadedAdapter, Method};
-use peft_format::{adapterhub::AdapterHubFolder, atomic::AtomicDir};
+use peft_format::{AdapterConfig, adapterhub::AdapterHubFolder, atomic::AtomicDir};
 use peft_models::ModelFolder;
 use serde::Serialize;
 
@@ -104,6 +104,9 @@ pub struct ConvertReport {
     pub saved: usize,
     /// Largest of [`errors`](Self::errors).
     pub relative_error: f64,
+    /// The layer on which Hugging Face PEFT refuses what was written for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused_by_peft: Option<&'static str>,
     /// Of every adapted weight, the error of the update that the written files say against the adapter's
     /// own, relative to the largest of its elements: what rounding the two factors to `f32` cost. Of a bottleneck
     /// module that of its values, which are written as they are.
@@ -227,6 +230,11 @@ impl Conversion<'_> {
             parameters: all.iter().map(values).sum(),
             saved: self.loaded.saved.len(),
             relative_error: errors.values().copied().fold(0.0, f64::max),
+            refused_by_peft: match self.options.to {
+                AdapterFormat::Lora => AdapterConfig::read(folder)?
+                    .refused_by_peft(&self.folder.description().model_type),
+                _ => None,
+            },
             errors,
         })
     }

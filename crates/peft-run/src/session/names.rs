@@ -79,6 +79,9 @@ pub fn expect_matches(
     let Ok(resolved) = find(sites().collect(), spec) else {
         return Ok(());
     };
+    let matched = |site: &&Site| resolved.matched.contains(&site.path);
+    let matched: Vec<&Site> = layout.sites.iter().filter(matched).collect();
+    method.fits_targets(&matched)?;
     for (setting, value) in method.config() {
         let (Value::Object(patterns), true) = (value, setting.ends_with("_pattern")) else {
             continue;

@@ -7,6 +7,7 @@ use std::{
 };
 
 use burn::module::Module;
+use peft_models::Network;
 use peft_train::TrainError;
 
 use super::{Session, select::LAST};
@@ -85,7 +86,9 @@ impl Session<'_> {
 
     /// Write what people read about the run.
     fn describe(&self, finished: bool) -> Result<(), RunError> {
+        let model_type = &self.model.description().model_type;
         summary::write(&Summary {
+            refused_on: self.adapter_config.refused_by_peft(model_type),
             config: &self.config,
             base: self.base.hub_name(),
             method: self.method.as_ref(),

@@ -179,6 +179,10 @@ fn usage(out: &mut String, run: &Summary, objective: &dyn Objective) {
         true => format!("peft merge --model {shell} --adapter FOLDER --output MERGED\n"),
         false => String::new(),
     };
+    let why = match run.refused_on {
+        None => format!("does not know {}", run.config.method),
+        Some(layer) => format!("refuses {} on the `{layer}` of a Mamba", run.method.name()),
+    };
     let with_peft = match (is_of_peft(run), merges) {
         (true, _) => format!(
             "With Hugging Face PEFT, where `FOLDER` is this folder:\n\n```python\n\
@@ -192,14 +196,12 @@ fn usage(out: &mut String, run: &Summary, objective: &dyn Objective) {
             base = quoted(&base),
         ),
         (false, true) => format!(
-            "Hugging Face PEFT does not know {}, so it does not load this folder; `peft merge` writes a model folder \
-             that transformers loads. With the `peft` binary, where `FOLDER` is this folder:",
-            run.config.method
+            "Hugging Face PEFT {why}, so it does not load this folder; `peft merge` writes a model folder \
+             that transformers loads. With the `peft` binary, where `FOLDER` is this folder:"
         ),
         (false, false) => format!(
-            "Hugging Face PEFT does not know {}, so it does not load this folder, and what changes no weight cannot be \
-             merged. With the `peft` binary, where `FOLDER` is this folder:",
-            run.config.method
+            "Hugging Face PEFT {why}, so it does not load this folder, and what changes no weight cannot be \
+             merged. With the `peft` binary, where `FOLDER` is this folder:"
         ),
     };
     let _ = write!(
@@ -214,9 +216,9 @@ pub(crate) fn can_merge(method: &dyn Method) -> bool {
     !method.site_kinds().contains(&SiteKind::Slot)
 }
 
-/// Whether Hugging Face PEFT has the method.
+/// Whether Hugging Face PEFT loads the adapter.
 fn is_of_peft(run: &Summary) -> bool {
-    peft_has(run.method.peft_type())
+    peft_has(run.method.peft_type()) && run.refused_on.is_none()
 }
 
 /// The settings that people ask for first; `run.toml` has all of them.

@@ -23,6 +23,8 @@ pub struct Summary<'a> {
     pub base: Option<String>,
     /// The method of its adapters.
     pub method: &'a dyn Method,
+    /// The layer on which Hugging Face PEFT refuses the adapter, though it has the method.
+    pub refused_on: Option<&'static str>,
     /// What it predicts.
     pub task: &'a TaskFile,
     /// Steps done.

@@ -129,10 +129,16 @@ impl Scores {
     }
 }
 
-/// The places of the `count` largest of some scores, rising; of equals the first.
-pub fn largest(scores: &[f64], count: usize) -> Vec<usize> {
+/// The places of some scores, from the largest to the least; of equals the first before.
+fn ranked(scores: &[f64]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..scores.len()).collect();
     order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]).then(a.cmp(&b)));
+    order
+}
+
+/// The places of the `count` largest of some scores, rising; of equals the first.
+pub fn largest(scores: &[f64], count: usize) -> Vec<usize> {
+    let mut order = ranked(scores);
     order.truncate(count);
     order.sort_unstable();
     order
@@ -162,8 +168,7 @@ impl Layer<'_> {
                 Err(_) => -score,
             })
             .collect();
-        let room = least.len() - chosen.len();
-        let zeroed = largest(&least, self.counts.zeroed.min(room));
+        let zeroed = largest(&least, self.counts.zeroed);
         LayerChoice {
             places: places.collect(),
             channels: chosen.iter().map(|&channel| channel as i64).collect(),
@@ -172,7 +177,8 @@ impl Layer<'_> {
     }
 }
 
-/// Channels of each layer where they are shared out over the model: the best of every layer, then the best of all.
+/// Channels of each layer where they are shared out over the model: the best of every layer, then the best of all, as long
+/// as those that its layer gives up are left to it.
 fn shared_out(layers: &[Layer]) -> Vec<usize> {
     let total: usize = layers.iter().map(|layer| layer.counts.channels).sum();
     let mut shares = vec![1; layers.len()];
@@ -186,8 +192,12 @@ fn shared_out(layers: &[Layer]) -> Vec<usize> {
             }
         }
     }
-    for place in largest(&scores, total.saturating_sub(layers.len())) {
-        shares[owners[place]] += 1;
+    let mut left = total.saturating_sub(layers.len());
+    for place in ranked(&scores) {
+        let (layer, share) = (&layers[owners[place]], &mut shares[owners[place]]);
+        if left > 0 && *share + layer.counts.zeroed < layer.scores.channels.len() {
+            (*share, left) = (*share + 1, left - 1);
+        }
     }
     shares
 }

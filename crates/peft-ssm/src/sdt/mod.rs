@@ -21,7 +21,7 @@ use peft_core::{
 use serde_json::{Map, Value};
 
 pub use choice::Scores;
-use choice::{LayerChoice, choose};
+use choice::{LayerChoice, block, choose};
 pub use columns::ChannelColumns;
 pub use config::{SdtBudget, SdtConfig, SdtSelector};
 pub use entries::{SparseOffset, WholeOffset};
@@ -212,10 +212,15 @@ impl SdtMethod {
         let outside = |all: &[i64], end: usize| {
             !all.is_sorted_by(|a, b| a < b) || all.iter().any(|one| !(0..end as i64).contains(one))
         };
-        if outside(&layer.channels, width) || outside(&layer.zeroed, width) {
+        // Of columns, which have no states of their own, the places are of something else.
+        let of_states = target.kind == SiteKind::Parameter;
+        if outside(&layer.channels, width)
+            || outside(&layer.zeroed, width)
+            || (of_states && outside(&layer.places, width * states))
+        {
             return Err(Self::fault(
                 format!(
-                    "what was chosen for the block of `{}` is of more than its {width} channels",
+                    "what was chosen for the block of `{}` is of more than its {width} channels and their states",
                     target.path
                 ),
                 "target weights whose inputs are the channels of A_log",
@@ -314,6 +319,33 @@ impl Method for SdtMethod {
                 "use ssm_components or lora, or a model of type mamba or falcon_mamba",
             )),
         }
+    }
+
+    fn fits_targets(&self, targets: &[&Site]) -> Result<(), AdapterError> {
+        // Draws need no warm-up, and so no parameter to see it by.
+        if self.config.selector == SdtSelector::Random {
+            return Ok(());
+        }
+        let inside = |kind: SiteKind| targets.iter().filter(move |site| site.kind == kind);
+        let chosen: Vec<&str> = inside(SiteKind::Parameter)
+            .map(|site| block(&site.path))
+            .collect();
+        let columns = inside(SiteKind::Linear).filter(|site| last(&site.path) == X_PROJ);
+        let mut alone = columns.filter(|site| !chosen.contains(&block(&site.path)));
+        let problem = match (chosen.is_empty(), alone.next()) {
+            (true, _) => {
+                "no `A_log` is among the targets, so a warm-up would choose nothing".into()
+            }
+            (false, Some(site)) => format!(
+                "`{}` is among the targets and the `A_log` of its block is not, by which channels are chosen",
+                site.path
+            ),
+            (false, None) => return Ok(()),
+        };
+        Err(Self::fault(
+            problem,
+            "target A_log, too, let the selector be random, or use another method, such as lora",
+        ))
     }
 
     fn config_of_model(

@@ -150,6 +150,42 @@ fn only_what_was_chosen_is_in_the_file() {
 }
 
 #[test]
+fn what_a_layer_gives_up_is_left_to_it() {
+    let (dir, model, data) = workspace("mamba_tiny");
+    let output = dir.path().join("out");
+    let mut settings = settings(&model, &data, &output, "change");
+    for (key, value) in [
+        ("budget", json!("model")),
+        ("channels", json!(0.5)),
+        ("zero_channels", json!(0.5)),
+    ] {
+        settings.method_config.insert(key.into(), value);
+    }
+    train(&settings, &mut ()).unwrap();
+    measured(&model, Some(&output), &data);
+}
+
+#[test]
+fn a_warm_up_that_would_choose_nothing_is_refused_before_it() {
+    let (dir, model, data) = workspace("mamba_tiny");
+    for targets in [&["x_proj", "out_proj"][..], &["in_proj"]] {
+        let mut settings = settings(&model, &data, &dir.path().join("out"), "change");
+        let names = targets.iter().map(|name| (*name).to_owned());
+        settings.target_modules = TargetModules::List(names.collect());
+        for error in [
+            plan(&settings).unwrap_err().to_string(),
+            train(&settings, &mut ()).unwrap_err().to_string(),
+        ] {
+            assert!(error.contains("A_log"), "{error}");
+        }
+        settings
+            .method_config
+            .insert("selector".into(), "random".into());
+        plan(&settings).unwrap();
+    }
+}
+
+#[test]
 fn states_of_another_number_are_refused_before_anything_is_trained() {
     let (dir, model, data) = workspace("mamba_tiny");
     let mut settings = settings(&model, &data, &dir.path().join("out"), "change");

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::FloatDType;
 use peft_run::{
-    MergeOptions, RunConfig,
+    AdapterFormat, ConvertOptions, MergeOptions, RunConfig, convert,
     core::format::{
         AdapterConfig, AdapterFile, BlockType, Checkpoint, TargetModules,
         gguf::{GgufTensorSpec, GgufValue, GgufWriter},
@@ -158,6 +158,38 @@ fn tables_that_methods_name_by_themselves_leave_the_head() {
             ] });
             check(model, "several", parts, None);
         }
+    }
+}
+
+#[test]
+fn what_peft_refuses_on_a_mamba_is_not_said_to_load_there() {
+    let (dir, folder, data) = workspace("mamba_tiny");
+    for (target, loads) in [("x_proj", true), ("out_proj", false)] {
+        let output = dir.path().join(target);
+        let mut settings = settings(&folder, &data, &output, "lora");
+        settings.target_modules = TargetModules::List(vec![target.into()]);
+        train(&settings, &mut ()).unwrap();
+        let card = std::fs::read_to_string(output.join("README.md")).unwrap();
+        assert_eq!(card.contains("PeftModel.from_pretrained"), loads, "{card}");
+        assert_eq!(card.contains("library_name: peft"), loads, "{card}");
+        assert_eq!(
+            card.contains("refuses lora on the `out_proj`"),
+            !loads,
+            "{card}"
+        );
+        let converted = convert(&ConvertOptions {
+            model: &folder,
+            adapter: &output,
+            output: &dir.path().join(format!("{target}-lora")),
+            to: AdapterFormat::Lora,
+            any_base: false,
+            overwrite: false,
+            device: &cpu(),
+        });
+        assert_eq!(
+            converted.unwrap().refused_by_peft,
+            (!loads).then_some("out_proj")
+        );
     }
 }
 
