@@ -13,6 +13,7 @@ mod run;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
 
 use self::definition::{Arm, Study};
 use self::outcome::Outcome;
@@ -236,16 +237,37 @@ fn execute(study: &Study, arguments: &Arguments, tools: &Tools) -> Result<()> {
     }
 }
 
+/// The report rows by the model as it is, and of which model and rows that is.
+#[derive(Deserialize, Serialize)]
+struct Unadapted {
+    #[serde(flatten)]
+    losses: RowLosses,
+    /// Model, and sha256 of the rows; the first studies did not say.
+    #[serde(default)]
+    of: Option<[String; 2]>,
+}
+
 /// The report rows by the model as it is; measured once.
 fn unadapted(tools: &Tools, report_only: bool) -> Result<Option<RowLosses>> {
     let path: &Path = &tools.docs.join("runs/unadapted.json");
+    let of = [tools.model_name.clone(), tools.rows.sha256.clone()];
     if path.is_file() {
-        return Ok(Some(serde_json::from_str(&files::read(path)?)?));
+        let kept: Unadapted = serde_json::from_str(&files::read(path)?)?;
+        if report_only || kept.of.is_none_or(|kept| kept == of) {
+            return Ok(Some(kept.losses));
+        }
+        eprintln!(
+            "{} does not count: it is of another model or other rows",
+            path.display()
+        );
     }
     if report_only {
         return Ok(None);
     }
-    let found = run::measure(tools, None)?;
+    let found = Unadapted {
+        losses: run::measure(tools, None)?,
+        of: Some(of),
+    };
     files::write_atomic(path, (serde_json::to_string(&found)? + "\n").as_bytes())?;
-    Ok(Some(found))
+    Ok(Some(found.losses))
 }

@@ -48,7 +48,8 @@ pub struct Run<'a> {
 /// What is written beside an adapter when its training has ended.
 #[derive(Deserialize, Serialize)]
 struct Trained {
-    flags: BTreeMap<String, String>,
+    #[serde(flatten)]
+    settings: Settings,
     #[serde(default)]
     machine: Option<Machine>,
     #[serde(default)]
@@ -166,9 +167,15 @@ impl Run<'_> {
             &self.batches(tools),
         )?;
         let start = self.start(tools);
-        if start.join(WEIGHTS).is_file() {
+        // What of the settings decides about it.
+        let mut own = self.flags()?;
+        own.retain(|name, _| self.arm.flags.contains_key(name));
+        let own = serde_json::to_string(&(&tools.model_name, &own))?;
+        let told = start.with_extension("json");
+        if start.join(WEIGHTS).is_file() && told.is_file() && files::read(&told)? == own {
             return Ok(());
         }
+        files::remove_folder(&start)?;
         let mut command = Command::new(&tools.python);
         command.arg(python::scripts().join("hf_causal.py"));
         command.arg("--model").arg(&tools.model);
@@ -180,7 +187,7 @@ impl Run<'_> {
             }
         }
         process::run_measured(&mut command, &start.with_extension("log"))?;
-        Ok(())
+        files::write_atomic(&told, own.as_bytes())
     }
 
     /// Trains where that is not done, and with `report` measures the report rows.
@@ -188,7 +195,7 @@ impl Run<'_> {
         let folder = tools.work.join(self.folder());
         fs::create_dir_all(&folder)
             .with_context(|| format!("cannot create {}", folder.display()))?;
-        let trained = match self.trained(&folder)? {
+        let trained = match self.trained(tools, &folder)? {
             Some(trained) => trained,
             None => self.train(tools, &folder)?,
         };
@@ -204,16 +211,16 @@ impl Run<'_> {
         Ok(outcome)
     }
 
-    fn trained(&self, folder: &Path) -> Result<Option<Trained>> {
+    fn trained(&self, tools: &Tools, folder: &Path) -> Result<Option<Trained>> {
         let path = folder.join("trained.json");
         if !path.is_file() || !folder.join("adapter").join(WEIGHTS).is_file() {
             return Ok(None);
         }
         let trained: Trained = serde_json::from_str(&files::read(&path)?)
             .with_context(|| format!("{} is broken", path.display()))?;
-        let same = trained.flags == self.flags()?;
+        let same = trained.settings == self.settings(tools)?;
         if !same {
-            eprintln!("{} does not count: it is of other flags", path.display());
+            eprintln!("{} does not count: it is of other settings", path.display());
         }
         Ok(same.then_some(trained))
     }
@@ -236,7 +243,7 @@ impl Run<'_> {
             Engine::HfPeft => None,
         };
         let trained = Trained {
-            flags: self.flags()?,
+            settings: self.settings(tools)?,
             machine: Some(machine),
             version,
             contended: tools.contended,
