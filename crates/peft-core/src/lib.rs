@@ -54,7 +54,9 @@ pub use files::{
     read_adapter, save_adapter, save_adapter_as, save_parts, saved_parameters,
 };
 pub use gradients::{GradientMoments, GradientWishes, MomentScope, WeightGradients, layer_type};
-pub use method::{AdapterSpec, DefaultTargets, Fields, InitContext, Method, own_settings};
+pub use method::{
+    AdapterSpec, DefaultTargets, Fields, InitContext, Method, own_settings, settings_json,
+};
 pub use names::NameMap;
 pub use output::Output;
 pub use path::{AdapterPlace, ParamPath};

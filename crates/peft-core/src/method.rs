@@ -8,7 +8,7 @@ use burn::{
 };
 use indexmap::IndexMap;
 use peft_format::{TargetModules, TensorInfo};
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 use crate::{
@@ -76,6 +76,20 @@ pub fn own_settings<C: DeserializeOwned>(
         problem: error.to_string(),
         fix: "correct the value".into(),
     })
+}
+
+/// A method's settings as an `adapter_config.json` holds them: those that are not null.
+///
+/// # Panics
+/// If they are no JSON object, as every struct of plain values is.
+pub fn settings_json(settings: &impl Serialize) -> Map<String, Value> {
+    match serde_json::to_value(settings) {
+        Ok(Value::Object(mut map)) => {
+            map.retain(|_, value| !value.is_null());
+            map
+        }
+        _ => panic!("settings are a struct of plain values"),
+    }
 }
 
 /// Values by name: an adapter's fields, or the suffixes of its tensors in a file.

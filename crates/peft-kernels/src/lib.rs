@@ -42,7 +42,7 @@
 //! | [`set_compute`], [`compute`], [`bf16_units`], [`int8_units`] | nothing: in what type products are computed on the CPU |
 //! | [`keep_freed_memory`], [`release_freed_memory`] | nothing: what becomes of the memory of freed tensors |
 //! | [`mix_key`], [`key_of`], [`word`] | keys of random streams, and their words |
-//! | [`uniform`], [`normal`], [`keep`] | random numbers as pure functions of key and index |
+//! | [`uniform`], [`uniform_within`], [`normal`], [`keep`] | random numbers as pure functions of key and index |
 //! | [`RopeSpec`] | the frequencies of rotary embeddings, and their tables |
 //! | [`Mt19937`] | the generator of PyTorch, for files that name its seed |
 //!

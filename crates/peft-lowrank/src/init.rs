@@ -3,7 +3,7 @@
 use burn::tensor::TensorData;
 use peft_core::{
     AdapterError, InitContext, SiteKind, Target,
-    kernels::{key_of, normal, uniform},
+    kernels::{key_of, normal, uniform_within},
 };
 use peft_linalg::{Dense, Threads, leading_singular, orthonormalise, product};
 
@@ -48,9 +48,7 @@ pub fn start(
     match init {
         LoraInit::Kaiming => {
             let bound = 1.0 / (inputs as f32).sqrt();
-            let values = uniform(key, inputs * rank);
-            let values = values.iter().map(|u| (2.0 * u - 1.0) * bound);
-            Ok(random(values.collect()))
+            Ok(random(uniform_within(key, inputs * rank, bound)))
         }
         LoraInit::Gaussian => {
             let values = normal(key, inputs * rank);

@@ -1,4 +1,4 @@
-use peft_core::{AdapterError, own_settings};
+use peft_core::{AdapterError, own_settings, settings_json};
 #[cfg(feature = "schema")]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -117,10 +117,7 @@ impl BottleneckConfig {
 
     /// The settings as a file holds them.
     pub fn to_json(&self) -> Map<String, Value> {
-        match serde_json::to_value(self) {
-            Ok(Value::Object(map)) => map,
-            _ => unreachable!("a struct of plain values"),
-        }
+        settings_json(self)
     }
 
     /// Width of the bottleneck in a block of this width: `⌊width / reduction_factor⌋`, at least 1.

@@ -4,7 +4,7 @@ use burn::tensor::{Device, TensorData};
 use peft_core::{
     AdapterError, Fields, HostTensor, InitContext, Target,
     format::TensorInfo,
-    kernels::{key_of, normal, uniform},
+    kernels::{key_of, normal, uniform_within},
 };
 
 use super::{Bottleneck, BottleneckInit, BottleneckInput, NonLinearity};
@@ -54,10 +54,7 @@ impl Form {
         let key = |part: u64| key_of(start.seed, &target.path, self.stream + part);
         // A linear layer of PyTorch draws weights and biases from ±1/√inputs.
         let bound = 1.0 / (width as f32).sqrt();
-        let spread = |key: u64, count: usize| -> Vec<f32> {
-            let draws = uniform(key, count).into_iter();
-            draws.map(|u| (2.0 * u - 1.0) * bound).collect()
-        };
+        let spread = |key: u64, count: usize| uniform_within(key, count, bound);
         let bert = |key: u64, count: usize| -> Vec<f32> {
             let draws = normal(key, count).into_iter();
             draws.map(|z| z * BERT_STD).collect()

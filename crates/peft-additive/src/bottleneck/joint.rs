@@ -7,7 +7,7 @@ use burn::{
 };
 use peft_core::{
     AdapterContext, AdapterError, AdapterSpec, Cost, DefaultTargets, DynAdapter, Fields, Hidden,
-    HostTensor, InitContext, Method, SiteKind, SlotAdapter, Target, own_settings,
+    HostTensor, InitContext, Method, SiteKind, SlotAdapter, Target, own_settings, settings_json,
 };
 #[cfg(feature = "schema")]
 use schemars::JsonSchema;
@@ -120,10 +120,7 @@ impl SerialParallelConfig {
 
     /// The settings as a file holds them.
     pub fn to_json(&self) -> Map<String, Value> {
-        match serde_json::to_value(self) {
-            Ok(Value::Object(map)) => map,
-            _ => unreachable!("a struct of plain values"),
-        }
+        settings_json(self)
     }
 
     fn check(&self) -> Result<(), AdapterError> {

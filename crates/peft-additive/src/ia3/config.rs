@@ -1,7 +1,7 @@
 use peft_core::{
     AdapterError,
     format::{TargetModules, TargetSpec},
-    own_settings,
+    own_settings, settings_json,
 };
 #[cfg(feature = "schema")]
 use schemars::JsonSchema;
@@ -46,13 +46,7 @@ impl Ia3Config {
 
     /// The settings as a file holds them.
     pub fn to_json(&self) -> Map<String, Value> {
-        match serde_json::to_value(self) {
-            Ok(Value::Object(mut map)) => {
-                map.retain(|_, value| !value.is_null());
-                map
-            }
-            _ => unreachable!("a struct of plain values"),
-        }
+        settings_json(self)
     }
 
     /// Whether a module has its factors on what it reads.

@@ -1,4 +1,4 @@
-use peft_core::{AdapterError, own_settings};
+use peft_core::{AdapterError, own_settings, settings_json};
 #[cfg(feature = "schema")]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -76,13 +76,7 @@ impl PrefixConfig {
 
     /// All settings.
     pub fn to_json(&self) -> Map<String, Value> {
-        match serde_json::to_value(self) {
-            Ok(Value::Object(mut map)) => {
-                map.retain(|_, value| !value.is_null());
-                map
-            }
-            _ => unreachable!("a struct of plain values"),
-        }
+        settings_json(self)
     }
 
     /// Width of the network's hidden layer.

@@ -8,7 +8,7 @@ use indexmap::IndexMap;
 use peft_core::{
     AdapterError, AdapterSpec, DefaultTargets, DynAdapter, Fields, HostTensor, InitContext, Method,
     Site, SiteKind, Target,
-    kernels::{key_of, normal, uniform},
+    kernels::{key_of, normal, uniform_within},
 };
 use serde_json::{Map, Value};
 
@@ -142,8 +142,7 @@ impl Method for PrefixMethod {
         let shared = ProjectedPrefix::shared_name;
         let spread = |place: &str, part: u64, values: usize, inputs: usize| -> Vec<f32> {
             let bound = 1.0 / (inputs as f32).sqrt();
-            let draws = uniform(key_of(start.seed, place, part), values).into_iter();
-            draws.map(|u| (2.0 * u - 1.0) * bound).collect()
+            uniform_within(key_of(start.seed, place, part), values, bound)
         };
         let embedding = normal(key_of(start.seed, &shared("embedding"), 0), count * width);
         let hidden = spread(&shared("hidden"), 0, width * inner, width);

@@ -1,4 +1,4 @@
-use peft_core::{AdapterError, own_settings};
+use peft_core::{AdapterError, own_settings, settings_json};
 #[cfg(feature = "schema")]
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -59,7 +59,7 @@ impl PromptConfig {
 
     /// All settings.
     pub fn to_json(&self) -> Map<String, Value> {
-        to_json(self)
+        settings_json(self)
     }
 }
 
@@ -101,16 +101,6 @@ impl PTuningConfig {
 
     /// All settings.
     pub fn to_json(&self) -> Map<String, Value> {
-        to_json(self)
-    }
-}
-
-fn to_json<C: Serialize>(config: &C) -> Map<String, Value> {
-    match serde_json::to_value(config) {
-        Ok(Value::Object(mut map)) => {
-            map.retain(|_, value| !value.is_null());
-            map
-        }
-        _ => unreachable!("a struct of plain values"),
+        settings_json(self)
     }
 }

@@ -8,7 +8,7 @@ use indexmap::IndexMap;
 use peft_core::{
     AdapterError, AdapterSpec, DefaultTargets, DynAdapter, Fields, HostTensor, InitContext, Method,
     Site, SiteKind, Target,
-    kernels::{decoded, key_of, normal, uniform},
+    kernels::{decoded, key_of, normal, uniform, uniform_within},
 };
 use serde_json::{Map, Value};
 
@@ -304,8 +304,7 @@ impl Method for PTuningMethod {
         let mut spread = |values: usize, inputs: usize| -> Vec<f32> {
             part += 1;
             let bound = 1.0 / (inputs as f32).sqrt();
-            let draws = uniform(key(part), values).into_iter();
-            draws.map(|u| (2.0 * u - 1.0) * bound).collect()
+            uniform_within(key(part), values, bound)
         };
         let matrix =
             |values, shape: [usize; 2]| param(TensorData::new(values, shape), target, &device);

@@ -6,4 +6,4 @@ mod sample;
 
 pub use key::{key_of, mix_key, word};
 pub use mt19937::Mt19937;
-pub use sample::{Keep, attention_keep, keep, normal, uniform};
+pub use sample::{Keep, attention_keep, keep, normal, uniform, uniform_within};

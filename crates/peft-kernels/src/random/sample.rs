@@ -72,6 +72,13 @@ pub fn uniform(key: u64, n: usize) -> Vec<f32> {
         .collect()
 }
 
+/// `n` uniform numbers in `[−bound, bound)`: `(2 uᵢ − 1) · bound`, with those of [`uniform`].
+#[must_use]
+pub fn uniform_within(key: u64, n: usize, bound: f32) -> Vec<f32> {
+    let draws = uniform(key, n).into_iter();
+    draws.map(|u| (2.0 * u - 1.0) * bound).collect()
+}
+
 /// `n` standard normal numbers by the method of Box and Muller, computed in `f64`.
 ///
 /// Numbers `2j` and `2j + 1` are `√(−2 ln u) · cos 2πv` and `√(−2 ln u) · sin 2πv` with

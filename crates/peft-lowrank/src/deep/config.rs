@@ -1,5 +1,5 @@
 use indexmap::IndexMap;
-use peft_core::{AdapterError, own_settings};
+use peft_core::{AdapterError, own_settings, settings_json};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -69,9 +69,7 @@ impl DeepLoraConfig {
 
     /// The settings as a file holds them: those that bear on the form that is trained.
     pub fn to_json(&self) -> Map<String, Value> {
-        let Ok(Value::Object(mut map)) = serde_json::to_value(self) else {
-            unreachable!("a struct of plain values");
-        };
+        let mut map = settings_json(self);
         let idle: &[&str] = match self.compressed {
             true => &["width"],
             false => &["r", "rank_pattern", "outer_rate", "gradient_batches"],

@@ -1,4 +1,4 @@
-use peft_core::{AdapterError, own_settings};
+use peft_core::{AdapterError, own_settings, settings_json};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -52,10 +52,7 @@ impl LortaConfig {
 
     /// The settings as a file holds them.
     pub fn to_json(&self) -> Map<String, Value> {
-        match serde_json::to_value(self) {
-            Ok(Value::Object(map)) => map,
-            _ => unreachable!("a struct of plain values"),
-        }
+        settings_json(self)
     }
 
     pub(super) fn check(&self) -> Result<(), AdapterError> {

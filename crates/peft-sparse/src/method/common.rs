@@ -9,8 +9,6 @@ use peft_core::{
     format::{Dtype, TensorInfo},
     kernels::{key_of, normal},
 };
-use serde::Serialize;
-use serde_json::{Map, Value};
 
 use crate::{
     SparseDelta, SparseError, Support,
@@ -32,14 +30,6 @@ pub fn fault(method: &str, problem: impl ToString, fix: &str) -> AdapterError {
 pub fn unfit(method: &str, target: &Target, error: &SparseError) -> AdapterError {
     let fix = "change the setting, or leave this module out";
     fault(method, format!("`{}`: {error}", target.path), fix)
-}
-
-/// Settings as a file holds them.
-pub fn to_map(settings: &impl Serialize) -> Map<String, Value> {
-    match serde_json::to_value(settings) {
-        Ok(Value::Object(map)) => map,
-        _ => unreachable!("a struct of plain values"),
-    }
 }
 
 /// Outputs and inputs of a target.

@@ -4,13 +4,13 @@ use burn::{
 };
 use peft_core::{
     AdapterError, AdapterSpec, AdapterStep, AfterStep, DynAdapter, Fields, HostTensor, InitContext,
-    Method, Target, own_settings,
+    Method, Target, own_settings, settings_json,
 };
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::common::{check_density, shape_of, share_of, to_map};
+use super::common::{check_density, shape_of, share_of};
 use crate::{
     DenseDelta,
     adam::{AdamStep, AgedAdam, Clock, floats},
@@ -112,7 +112,7 @@ impl MaskedMethod {
 
     /// The default settings, as a file holds them.
     pub fn defaults(kind: MaskedKind) -> Map<String, Value> {
-        to_map(&match kind {
+        settings_json(&match kind {
             MaskedKind::Gmt => MaskedConfig::default(),
             MaskedKind::TopkGrad => MaskedConfig {
                 density: 0.0119,
@@ -173,7 +173,7 @@ impl Method for MaskedMethod {
     }
 
     fn config(&self) -> Map<String, Value> {
-        to_map(&self.config)
+        settings_json(&self.config)
     }
 
     fn init(&self, target: &Target, start: &InitContext) -> Result<DynAdapter, AdapterError> {

@@ -5,12 +5,12 @@ use burn::{
 use peft_core::{
     AdapterError, AdapterSpec, DynAdapter, Fields, HostTensor, InitContext, Method, Target,
     kernels::{TopGradient, has_fast_body},
-    own_settings,
+    own_settings, settings_json,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::common::{fault, shape_of, to_map};
+use super::common::{fault, shape_of};
 use crate::{MeProp, adapter::dense_cost};
 
 const DELTA: &str = "meprop_delta";
@@ -75,7 +75,7 @@ impl MePropMethod {
 
     /// The default settings, as a file holds them.
     pub fn defaults() -> Map<String, Value> {
-        to_map(&MePropConfig::default())
+        settings_json(&MePropConfig::default())
     }
 
     fn adapter(&self, delta: Tensor<2>) -> DynAdapter {
@@ -97,7 +97,7 @@ impl Method for MePropMethod {
     }
 
     fn config(&self) -> Map<String, Value> {
-        to_map(&self.config)
+        settings_json(&self.config)
     }
 
     fn init(&self, target: &Target, start: &InitContext) -> Result<DynAdapter, AdapterError> {

@@ -3,14 +3,14 @@ use peft_core::{
     AdapterError, AdapterSpec, DynAdapter, Fields, GradientWishes, HostTensor, HostTensorExt,
     InitContext, Method, Target,
     format::{Dtype, TensorInfo},
-    own_settings,
+    own_settings, settings_json,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::common::{
     check_density, entries_adapter, entry_cost, fault, gradient, host, normals, random_entries,
-    shape_of, share_of, to_map, unfit, zeros,
+    shape_of, share_of, unfit, zeros,
 };
 use crate::{Support, support};
 
@@ -118,7 +118,7 @@ impl ShiraMethod {
 
     /// The default settings, as a file holds them.
     pub fn defaults() -> Map<String, Value> {
-        to_map(&ShiraConfig::default())
+        settings_json(&ShiraConfig::default())
     }
 
     /// Entries of a target.
@@ -177,7 +177,7 @@ impl Method for ShiraMethod {
     }
 
     fn config(&self) -> Map<String, Value> {
-        to_map(&self.config)
+        settings_json(&self.config)
     }
 
     fn gradients(&self) -> GradientWishes {

@@ -1,14 +1,14 @@
 use burn::tensor::{Device, TensorData};
 use peft_core::{
     AdapterError, AdapterSpec, DynAdapter, Fields, GradientWishes, HostTensor, InitContext, Method,
-    Target, own_settings,
+    Target, own_settings, settings_json,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
     coded::coded_files,
-    common::{check_density, gradient, host, shape_of, to_map, unfit, zeros},
+    common::{check_density, gradient, host, shape_of, unfit, zeros},
 };
 use crate::{SparseDelta, support::strongest};
 
@@ -69,7 +69,7 @@ impl SiftMethod {
 
     /// The default settings, as a file holds them.
     pub fn defaults() -> Map<String, Value> {
-        to_map(&SiftConfig::default())
+        settings_json(&SiftConfig::default())
     }
 
     fn count(&self, target: &Target) -> usize {
@@ -89,7 +89,7 @@ impl Method for SiftMethod {
     }
 
     fn config(&self) -> Map<String, Value> {
-        to_map(&self.config)
+        settings_json(&self.config)
     }
 
     fn gradients(&self) -> GradientWishes {

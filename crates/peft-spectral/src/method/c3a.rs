@@ -5,13 +5,13 @@ use burn::{
 use indexmap::IndexMap;
 use peft_core::{
     AdapterError, AdapterSpec, DynAdapter, Fields, HostTensor, InitContext, Method, Target,
-    kernels::{key_of, normal, uniform},
-    own_settings,
+    kernels::{key_of, normal, uniform_within},
+    own_settings, settings_json,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::common::{Counts, coefficients_tensor, fault, to_map, unfit};
+use super::common::{Counts, coefficients_tensor, fault, unfit};
 use crate::{Circulant, SpectralError};
 
 const KERNEL: &str = "c3a_kernel";
@@ -93,7 +93,7 @@ impl C3aConfig {
 
     /// The fewest keys that reproduce these settings in any PEFT version that knows them.
     pub fn to_json(&self) -> Map<String, Value> {
-        to_map(self)
+        settings_json(self)
     }
 }
 
@@ -183,11 +183,7 @@ impl Method for C3aMethod {
         let shape = self.shape(target)?;
         let count = shape.iter().product();
         let key = key_of(start.seed, &target.path, 0);
-        let within = |bound: f64| -> Vec<f32> {
-            let bound = bound as f32;
-            let values = uniform(key, count);
-            values.iter().map(|u| (2.0 * u - 1.0) * bound).collect()
-        };
+        let within = |bound: f64| uniform_within(key, count, bound as f32);
         let (inner, out) = (target.in_features as f64, target.out_features as f64);
         let values = match self.init {
             C3aInit::Zeros => vec![0.0; count],

@@ -7,8 +7,6 @@ use peft_core::{
     format::{TensorInfo, targets::PatternMap},
     kernels::{key_of, normal},
 };
-use serde::Serialize;
-use serde_json::{Map, Value};
 
 use crate::{Basis, Spectral, SpectralError, SpectralParts};
 
@@ -99,14 +97,6 @@ impl Counts {
             return Err(unfit(method, target, &error));
         }
         Ok(count)
-    }
-}
-
-/// Settings as a file holds them.
-pub fn to_map(settings: &impl Serialize) -> Map<String, Value> {
-    match serde_json::to_value(settings) {
-        Ok(Value::Object(map)) => map,
-        _ => unreachable!("a struct of plain values"),
     }
 }
 

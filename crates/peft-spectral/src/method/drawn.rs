@@ -4,13 +4,13 @@ use burn::tensor::{Device, TensorData};
 use indexmap::IndexMap;
 use peft_core::{
     AdapterError, AdapterSpec, DynAdapter, Fields, HostTensor, InitContext, Method, Target,
-    own_settings,
+    own_settings, settings_json,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 use super::common::{
-    Counts, adapter, check_factor, coefficients_tensor, described, normals, to_map, unfit, zeros,
+    Counts, adapter, check_factor, coefficients_tensor, described, normals, unfit, zeros,
 };
 use crate::{Basis, Route, SpectralError, SpectralParts, Support, plan::Extent};
 
@@ -85,7 +85,7 @@ impl<C: Drawn> DrawnMethod<C> {
 
     /// The default settings, as a file holds them.
     pub fn defaults() -> Map<String, Value> {
-        to_map(&C::default())
+        settings_json(&C::default())
     }
 
     /// The method with these settings.
@@ -150,7 +150,7 @@ impl<C: Drawn> Method for DrawnMethod<C> {
     }
 
     fn config(&self) -> Map<String, Value> {
-        to_map(&self.config)
+        settings_json(&self.config)
     }
 
     fn init(&self, target: &Target, start: &InitContext) -> Result<DynAdapter, AdapterError> {

@@ -8,13 +8,13 @@ use peft_core::{
     Target,
     format::{Dtype, TensorInfo},
     kernels::{key_of, uniform},
-    own_settings,
+    own_settings, settings_json,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::common::{
-    Counts, check_factor, coefficients_tensor, described, fault, is_default, to_map, zeros,
+    Counts, check_factor, coefficients_tensor, described, fault, is_default, zeros,
 };
 use crate::{
     Basis, Loca, Route, Support,
@@ -80,7 +80,7 @@ impl LocaConfig {
 
     /// The settings as a file holds them.
     pub fn to_json(&self) -> Map<String, Value> {
-        to_map(self)
+        settings_json(self)
     }
 
     fn check(&self) -> Result<(), AdapterError> {

@@ -6,7 +6,7 @@ use peft_core::{
     AdapterError, AdapterSpec, DynAdapter, Fields, GradientWishes, HostTensor, HostTensorExt,
     InitContext, Method, Target,
     format::{Dtype, TensorInfo},
-    kernels::{key_of, uniform},
+    kernels::{key_of, uniform_within},
     own_settings,
 };
 use serde_json::{Map, Value};
@@ -255,10 +255,7 @@ impl Method for SelectedMethod {
             CoefficientInit::Normal => normals(target, start.seed, count, 1.0),
             CoefficientInit::Uniform => {
                 let bound = 1.0 / (count as f32).sqrt();
-                let values: Vec<f32> = uniform(key_of(start.seed, &target.path, 0), count)
-                    .iter()
-                    .map(|u| (2.0 * u - 1.0) * bound)
-                    .collect();
+                let values = uniform_within(key_of(start.seed, &target.path, 0), count, bound);
                 TensorData::new(values, [count]).convert_dtype(target.dtype.into())
             }
         };

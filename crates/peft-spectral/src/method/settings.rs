@@ -1,9 +1,9 @@
 use indexmap::IndexMap;
-use peft_core::AdapterError;
+use peft_core::{AdapterError, settings_json};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::common::{check_factor, fault, is_default, to_map};
+use super::common::{check_factor, fault, is_default};
 use crate::{
     Route,
     support::{Hierarchical, Metric, Reach},
@@ -177,7 +177,7 @@ impl SelectedConfig {
     }
 
     pub(super) fn to_json(&self) -> Map<String, Value> {
-        let mut map = to_map(self);
+        let mut map = settings_json(self);
         // What does nothing is left out.
         if self.select != Selection::Product {
             map.remove("max_rows");

@@ -12,7 +12,7 @@ use peft_core::{
     AdapterError, AdapterSpec, Cost, DefaultTargets, DynAdapter, Fields, HostTensor, InitContext,
     Method, Site, SiteKind, Target,
     format::TargetModules,
-    kernels::{key_of, uniform},
+    kernels::{key_of, uniform_within},
 };
 use serde_json::{Map, Value};
 
@@ -256,8 +256,7 @@ impl Method for ComponentsMethod {
         let columns = pieces.len() * rank;
         // Kaiming's uniform with a = √5, as LoRA starts.
         let bound = 1.0 / (inputs as f32).sqrt();
-        let values = uniform(key_of(start.seed, &target.path, 0), inputs * columns);
-        let values: Vec<f32> = values.iter().map(|u| (2.0 * u - 1.0) * bound).collect();
+        let values = uniform_within(key_of(start.seed, &target.path, 0), inputs * columns, bound);
         let options = (&device, target.dtype.into());
         let a = Tensor::from_data(TensorData::new(values, [inputs, columns]), options);
         let b = Tensor::zeros([rank, width(&pieces)], options);

@@ -6,8 +6,8 @@ use burn::{
 use peft_core::{
     AdapterError, AdapterSpec, DefaultTargets, DynAdapter, Fields, HostTensor, InitContext, Method,
     Target,
-    kernels::{key_of, uniform},
-    own_settings,
+    kernels::{key_of, uniform_within},
+    own_settings, settings_json,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -54,10 +54,7 @@ impl ProDialConfig {
 
     /// The settings as a file holds them.
     pub fn to_json(&self) -> Map<String, Value> {
-        match serde_json::to_value(self) {
-            Ok(Value::Object(map)) => map,
-            _ => unreachable!("a struct of plain values"),
-        }
+        settings_json(self)
     }
 }
 
@@ -150,8 +147,7 @@ impl Method for ProDialMethod {
     fn init(&self, target: &Target, start: &InitContext) -> Result<DynAdapter, AdapterError> {
         let (inputs, outputs, rank) = (target.in_features, target.out_features, self.config.r);
         let bound = 1.0 / (inputs as f32).sqrt();
-        let values = uniform(key_of(start.seed, &target.path, 0), inputs * rank);
-        let values: Vec<f32> = values.iter().map(|u| (2.0 * u - 1.0) * bound).collect();
+        let values = uniform_within(key_of(start.seed, &target.path, 0), inputs * rank, bound);
         let fields = [
             TensorData::zeros::<f32, _>(self.blocks(target)?),
             TensorData::ones::<f32, _>([1, outputs]),

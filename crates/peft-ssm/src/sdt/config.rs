@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use peft_core::{AdapterError, own_settings};
+use peft_core::{AdapterError, own_settings, settings_json};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -115,10 +115,7 @@ impl SdtConfig {
 
     /// The settings as a file holds them.
     pub fn to_json(&self) -> Map<String, Value> {
-        match serde_json::to_value(self) {
-            Ok(Value::Object(map)) => map,
-            _ => unreachable!("a struct of plain values"),
-        }
+        settings_json(self)
     }
 
     /// The settings of an `adapter_config.json`, for the method of a name.

@@ -6,7 +6,7 @@ use burn::{
 use peft_core::{
     AdapterError, AdapterSpec, Cost, DefaultTargets, DynAdapter, Fields, HostTensor, InitContext,
     Method, Site, SiteKind, Target,
-    kernels::{key_of, normal, uniform},
+    kernels::{key_of, normal, uniform_within},
     own_settings,
 };
 use serde::{Deserialize, Serialize};
@@ -178,9 +178,7 @@ impl Method for StateMethod {
             let bound = 1.0 / (field.shape[0] as f32).sqrt();
             let values = match field.begin {
                 Begin::Zero => vec![0.0; count],
-                Begin::Kaiming => (uniform(key, count).into_iter())
-                    .map(|u| (2.0 * u - 1.0) * bound)
-                    .collect(),
+                Begin::Kaiming => uniform_within(key, count, bound),
                 Begin::Normal(std) => normal(key, count).into_iter().map(|z| z * std).collect(),
             };
             Ok(TensorData::new(values, field.shape))

@@ -12,10 +12,11 @@ use peft_core::{
     format::{Dtype, TensorInfo},
     own_settings,
     places::strongest,
+    settings_json,
 };
 use serde_json::{Map, Value};
 
-use super::common::{check_density, entries_adapter, fault, host, shape_of, to_map, unfit, zeros};
+use super::common::{check_density, entries_adapter, fault, host, shape_of, unfit, zeros};
 use crate::{Support, support::strongest_tiles};
 
 pub use settings::{SmtConfig, SmtPools, SmtScore, SmtShape};
@@ -73,7 +74,7 @@ impl SmtMethod {
 
     /// The default settings, as a file holds them.
     pub fn defaults() -> Map<String, Value> {
-        to_map(&SmtConfig::default())
+        settings_json(&SmtConfig::default())
     }
 
     /// Sides of the blocks of a target.
@@ -161,7 +162,7 @@ impl Method for SmtMethod {
     }
 
     fn config(&self) -> Map<String, Value> {
-        to_map(&self.config)
+        settings_json(&self.config)
     }
 
     fn config_of_adapters(

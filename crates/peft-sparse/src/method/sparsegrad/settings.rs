@@ -1,10 +1,10 @@
 //! SparseGrad's settings.
 
-use peft_core::AdapterError;
+use peft_core::{AdapterError, settings_json};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::super::common::{check_density, fault, share_of, to_map};
+use super::super::common::{check_density, fault, share_of};
 
 /// Which entries of the window SparseGrad trains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -118,7 +118,7 @@ impl SparseGradConfig {
     }
 
     pub(super) fn to_json(&self) -> Map<String, Value> {
-        to_map(self)
+        settings_json(self)
     }
 
     /// Entries of a weight `[out, in]` that a step trains.

@@ -10,6 +10,7 @@ use burn::{
 use peft_core::{
     AdamWConfig, AdapterError, AdapterSpec, AdapterStep, AfterStep, DynAdapter, Fields,
     GradientWishes, HostTensor, InitContext, Method, Target, WeightGradients, own_settings,
+    settings_json,
 };
 use rayon::prelude::*;
 use serde_json::{Map, Value};
@@ -17,7 +18,7 @@ use serde_json::{Map, Value};
 use self::grow::{Seen, exchange};
 use super::{
     coded::coded_files,
-    common::{fault, host, random_entries, shape_of, share_of, to_map, zeros},
+    common::{fault, host, random_entries, shape_of, share_of, zeros},
 };
 use crate::{
     SparseDelta,
@@ -72,7 +73,7 @@ impl SpielMethod {
 
     /// The default settings, as a file holds them.
     pub fn defaults() -> Map<String, Value> {
-        to_map(&SpielConfig::default())
+        settings_json(&SpielConfig::default())
     }
 
     fn count(&self, target: &Target) -> usize {
@@ -213,7 +214,7 @@ impl Method for SpielMethod {
     }
 
     fn config(&self) -> Map<String, Value> {
-        to_map(&self.config)
+        settings_json(&self.config)
     }
 
     fn init(&self, target: &Target, start: &InitContext) -> Result<DynAdapter, AdapterError> {
