@@ -10,7 +10,7 @@ use peft_core::{
 
 use super::{
     Conv1d,
-    start::{self, Start},
+    start::{Passage, Spaced, Start},
 };
 use crate::{MambaConfig, ModelError, PackedBatch, StateSpace, loader::Loader, parts::RmsNorm};
 
@@ -127,20 +127,16 @@ impl MambaBlock {
         let both = self.in_proj.forward(read, context);
         let inner = both.clone().narrow(1, 0, channels);
         let gate = both.narrow(1, channels, channels);
-        let slots = [&self.conv_start, &self.state_start, &self.affix];
-        let from = start::behind(batch, depth, || {
-            start::of_slots(slots, &x.device(), context, |rows, start, layout| {
-                let before = start[0].clone();
-                let last = self
-                    .space(rows.clone(), start, layout, config, context)
-                    .last;
-                [self.conv.inputs(rows, before, layout), last]
-            })
-        });
-        let before = from[0].clone();
-        let spaced = self.space(inner.clone(), from, &batch.rows, config, context);
-        batch.put_states(depth, || {
-            [self.conv.inputs(inner, before, &batch.rows), spaced.last]
+        let passage = Passage {
+            conv: &self.conv,
+            convolved: channels,
+            slots: [&self.conv_start, &self.state_start, &self.affix],
+            batch,
+            depth,
+            context,
+        };
+        let spaced = passage.of(inner, |inner, start, rows| {
+            self.space(inner, start, rows, config, context)
         });
         let readout = Readout {
             y: spaced.y,
@@ -231,16 +227,4 @@ fn normed(x: Tensor<2>, config: &MambaConfig) -> Tensor<2> {
     };
     let ones = Tensor::ones([x.dims()[1]], (&x.device(), x.dtype()));
     kernels::rms_norm(x, ones, eps)
-}
-
-/// What convolution and scan give.
-struct Spaced {
-    /// The convolution's rows behind its nonlinearity, `[rows, D]`.
-    inner: Tensor<2>,
-    /// `[rows, D]`
-    y: Tensor<2>,
-    /// `[rows, N]`
-    c: Tensor<2>,
-    /// The states behind the last rows, `[sequences, D, N]`.
-    last: Tensor<3>,
 }

@@ -10,7 +10,7 @@ use peft_core::{
 
 use super::{
     Conv1d,
-    start::{self, Start},
+    start::{Passage, Spaced, Start},
 };
 use crate::{MambaConfig, ModelError, PackedBatch, StateSpace, loader::Loader, parts::RmsNorm};
 
@@ -135,22 +135,16 @@ impl Mamba2Block {
         let all = self.in_proj.forward(read, context);
         let gate = all.clone().narrow(1, 0, channels);
         let inner = all.narrow(1, channels, convolved + sizes.heads);
-        let slots = [&self.conv_start, &self.state_start, &self.affix];
-        let from = start::behind(batch, depth, || {
-            start::of_slots(slots, &x.device(), context, |rows, start, layout| {
-                let before = start[0].clone();
-                let last = self
-                    .space(rows.clone(), start, layout, &sizes, context)
-                    .last;
-                let inputs = rows.narrow(1, 0, convolved);
-                [self.conv.inputs(inputs, before, layout), last]
-            })
-        });
-        let before = from[0].clone();
-        let spaced = self.space(inner.clone(), from, &batch.rows, &sizes, context);
-        batch.put_states(depth, || {
-            let inputs = inner.narrow(1, 0, convolved);
-            [self.conv.inputs(inputs, before, &batch.rows), spaced.last]
+        let passage = Passage {
+            conv: &self.conv,
+            convolved,
+            slots: [&self.conv_start, &self.state_start, &self.affix],
+            batch,
+            depth,
+            context,
+        };
+        let spaced = passage.of(inner, |rows_in, start, rows| {
+            self.space(rows_in, start, rows, &sizes, context)
         });
         let readout = Readout {
             y: spaced.y,
@@ -216,16 +210,4 @@ impl Mamba2Block {
             last: last.reshape([rows.len(), channels, states]),
         }
     }
-}
-
-/// What convolution and scan give.
-struct Spaced {
-    /// The convolution's rows of channels behind its nonlinearity, `[rows, D]`.
-    inner: Tensor<2>,
-    /// `[rows, D]`
-    y: Tensor<2>,
-    /// `[rows, G · N]`
-    c: Tensor<2>,
-    /// The states behind the last rows, `[sequences, D, N]`.
-    last: Tensor<3>,
 }
