@@ -7,6 +7,7 @@ pub mod cubecl;
 pub mod dual;
 #[cfg(feature = "flex")]
 pub mod flex;
+mod recurrence;
 mod second;
 pub mod selective;
 #[cfg(feature = "flex")]

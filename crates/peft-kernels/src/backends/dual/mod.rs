@@ -9,6 +9,7 @@ use burn::backend::{
 };
 use burn::tensor::{Device, Tensor};
 
+use super::recurrence::Saving;
 use crate::portable::{SsdGrads, scanned, ssd_grads};
 use crate::{RowLayout, StateSpaceDual};
 
@@ -28,9 +29,6 @@ pub struct DualPlan {
 
 /// Input, steps, `ln(−A)`, `B`, `C`, skip, bias of the steps and initial states; of the last two, an empty one is none.
 pub type Inputs<B> = [FloatTensor<B>; 8];
-
-/// The output, the last states and the states before every chunk.
-type Saving<B> = (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>);
 
 /// The forward body, routed by Burn's dispatch.
 #[backend_extension(

@@ -1,51 +1,36 @@
 use burn::backend::tensor::{FloatTensor, IntTensor};
-use burn_autodiff::checkpoint::base::Checkpointer;
+use burn_autodiff::Autodiff;
 use burn_autodiff::checkpoint::strategy::CheckpointStrategy;
-use burn_autodiff::grads::Gradients;
-use burn_autodiff::ops::{Backward, Ops, OpsKind};
-use burn_autodiff::{Autodiff, NodeId};
 
-use super::{Inputs, ScanGrads, ScanOps, ScanPlan};
-use crate::backends::second::{Like, Mailbox, second_output};
-
-type F<B, C> = FloatTensor<Autodiff<B, C>>;
+use super::{Inputs, Saving, ScanGrads, ScanOps, ScanPlan};
+use crate::backends::recurrence::{F, Recurrence, tracked};
 
 #[derive(Debug)]
 struct Scan;
 
-/// The inputs, and the states between chunks.
-#[derive(Debug, Clone)]
-struct Kept<B: ScanGrads> {
-    inputs: [NodeId; 9],
-    saved: FloatTensor<B>,
-    table: IntTensor<B>,
-    plan: ScanPlan,
-    mailbox: Mailbox<B>,
-}
+impl<B: ScanGrads> Recurrence<B, 9> for Scan {
+    type Plan = (IntTensor<B>, ScanPlan);
 
-impl<B: ScanGrads> Backward<B, 9> for Scan {
-    type State = Kept<B>;
+    fn plain(inputs: Inputs<B>, (table, plan): Self::Plan) -> (FloatTensor<B>, FloatTensor<B>) {
+        let [u, delta, a_log, b, c, skip, gate, bias, initial] = inputs;
+        B::selective_scan(
+            u, delta, a_log, b, c, skip, gate, bias, initial, table, plan,
+        )
+    }
 
-    fn backward(
-        self,
-        ops: Ops<Self::State, 9>,
-        grads: &mut Gradients,
-        checkpointer: &mut Checkpointer,
-    ) {
-        let kept = ops.state;
-        let retrieve = |id| checkpointer.retrieve_node_output(id);
-        let inputs: Inputs<B> = kept.inputs.map(retrieve);
-        let nodes = ops.parents.map(|p| p.map(|n| n.id));
-        let grad = grads.consume::<B>(&ops.node);
-        let last = kept.mailbox.take();
-        let wanted = nodes.map(|n| n.is_some());
-        let (saved, table, plan) = (kept.saved, kept.table, &kept.plan);
-        let found = B::selective_scan_grads(inputs, saved, grad, last, table, plan, wanted);
-        for (node, grad) in nodes.into_iter().zip(found) {
-            if let (Some(node), Some(grad)) = (node, grad) {
-                grads.register::<B>(node, grad);
-            }
-        }
+    fn saving(inputs: Inputs<B>, (table, plan): &Self::Plan) -> Saving<B> {
+        B::selective_scan_saving(inputs, table.clone(), plan)
+    }
+
+    fn grads(
+        inputs: Inputs<B>,
+        saved: FloatTensor<B>,
+        grad: FloatTensor<B>,
+        last: Option<FloatTensor<B>>,
+        (table, plan): Self::Plan,
+        wanted: [bool; 9],
+    ) -> [Option<FloatTensor<B>>; 9] {
+        B::selective_scan_grads(inputs, saved, grad, last, table, &plan, wanted)
     }
 }
 
@@ -64,32 +49,6 @@ impl<B: ScanGrads, C: CheckpointStrategy> ScanOps for Autodiff<B, C> {
         plan: ScanPlan,
     ) -> (F<B, C>, F<B, C>) {
         let inputs = [u, delta, a_log, b, c, skip, gate, bias, initial];
-        let guards = inputs.each_ref().map(F::<B, C>::node);
-        match Scan.prepare::<C>(guards).compute_bound().stateful() {
-            OpsKind::Tracked(mut prep) => {
-                let kept = inputs.each_ref().map(|x| prep.checkpoint(x));
-                let inputs = inputs.map(F::<B, C>::into_primitive);
-                let (y, last, saved) = B::selective_scan_saving(inputs, table.clone(), &plan);
-                let (like, mailbox) = (Like::of(&y), Mailbox::<B>::default());
-                let kept = Kept {
-                    inputs: kept,
-                    saved,
-                    table,
-                    plan,
-                    mailbox: mailbox.clone(),
-                };
-                let y = prep.finish(kept, y);
-                let last = second_output::<B, C>(&y, like, last, mailbox);
-                (y, last)
-            }
-            OpsKind::UnTracked(prep) => {
-                let [u, delta, a_log, b, c, skip, gate, bias, initial] =
-                    inputs.map(F::<B, C>::into_primitive);
-                let (y, last) = B::selective_scan(
-                    u, delta, a_log, b, c, skip, gate, bias, initial, table, plan,
-                );
-                (prep.finish(y), F::<B, C>::new(last))
-            }
-        }
+        tracked::<Scan, B, C, 9>(inputs, (table, plan))
     }
 }

@@ -7,6 +7,7 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Dispatch, DispatchDevice, backend_extension};
 use burn::tensor::{DType, Int, Tensor};
 
+pub use super::recurrence::Saving;
 use crate::{RowLayout, SelectiveScan};
 
 /// Everything the scan needs besides the tensors.
@@ -18,9 +19,6 @@ pub struct ScanPlan {
 
 /// `u`, steps, `ln(−A)`, `B`, `C`, skip, gate, bias of the steps and initial states; of the last three, an empty one is none.
 pub type Inputs<B> = [FloatTensor<B>; 9];
-
-/// The output, the last states and the states before every chunk.
-pub type Saving<B> = (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>);
 
 /// The forward body, routed by Burn's dispatch.
 #[backend_extension(
