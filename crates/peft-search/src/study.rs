@@ -30,7 +30,7 @@ pub use assignment::{Assignment, Ending, Next};
 pub use budget::{Budget, Limit, Spent};
 pub use description::{DESCRIPTION, Description};
 pub use folder::{FolderStore, JOURNAL};
-pub use journal::{Entry, Lease, Record};
+pub use journal::{Entry, Lease, Record, Release};
 pub use ledger::Timing;
 pub use place::Place;
 #[cfg(feature = "postgres")]
@@ -403,8 +403,15 @@ impl Study {
     }
 
     /// What it has spent by now.
-    pub fn spent(&self) -> Spent {
-        self.ledger.spent(self.description.full, (self.clock)())
+    ///
+    /// # Errors
+    ///
+    /// Those of the store, which is asked who is at work.
+    pub fn spent(&self) -> Result<Spent, SearchError> {
+        let (full, now, at_work) = (self.description.full, (self.clock)(), self.at_work()?);
+        Ok(self
+            .ledger
+            .spent(full, now, |trial| at_work.contains(&trial)))
     }
 
     /// The importance of each parameter to each measured objective (see [`Bayes::importance`](crate::Bayes::importance));

@@ -20,6 +20,18 @@ pub struct Lease {
     pub token: u64,
 }
 
+/// A worker that stops in good order gave its trial back: it is free at once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Release {
+    /// The trial's number.
+    pub trial: u64,
+    /// The token of the lease that ends.
+    pub token: u64,
+    /// Whether it counts as a lost worker all the same: something other than a wish hindered it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lost: bool,
+}
+
 /// What a line says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -28,6 +40,8 @@ pub enum Record {
     Search(Event),
     /// A trial was given to a worker.
     Lease(Lease),
+    /// A worker gave a trial back.
+    Released(Release),
 }
 
 /// A line of the journal.

@@ -1,9 +1,12 @@
 //! How far a study is, and what it has found.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use super::Study;
 use super::budget::Spent;
+use super::ledger::Timing;
 use crate::{Goal, Outcome, SearchError, Trial};
 
 /// A trial at work.
@@ -11,7 +14,7 @@ use crate::{Goal, Outcome, SearchError, Trial};
 pub struct Running {
     /// Its number.
     pub trial: u64,
-    /// Who has it; nobody yet, where absent.
+    /// Who has it; nobody, where absent: it has not been given to a worker yet, or was given back.
     pub worker: Option<String>,
     /// Whether the worker is still at work.
     pub at_work: bool,
@@ -79,21 +82,25 @@ impl Study {
             let outcomes = history.trials().iter().filter_map(|t| t.outcome.as_ref());
             outcomes.filter(|outcome| wanted(outcome)).count()
         };
-        let mut running = Vec::new();
-        for trial in history.running() {
-            let timing = self.timing(trial.number);
-            running.push(Running {
-                trial: trial.number,
-                worker: timing.map(|timing| timing.lease.worker.clone()),
-                at_work: match timing {
-                    Some(timing) => self.store.at_work(&timing.lease.worker)?,
-                    None => false,
-                },
-                resource: trial.reports.last_key_value().map(|(last, _)| *last),
-                seconds: timing.map_or(0.0, |timing| timing.seconds(now)),
-            });
-        }
-        let spent = self.spent();
+        let present = self.at_work()?;
+        let running: Vec<Running> = history
+            .running()
+            .map(|trial| {
+                let timing = self.timing(trial.number);
+                let at_work = present.contains(&trial.number);
+                Running {
+                    trial: trial.number,
+                    worker: timing.and_then(Timing::worker).map(str::to_owned),
+                    at_work,
+                    resource: trial.reports.last_key_value().map(|(last, _)| *last),
+                    seconds: timing.map_or(0.0, |timing| timing.seconds(at_work.then_some(now))),
+                }
+            })
+            .collect();
+        let full = self.description.full;
+        let spent = self
+            .ledger
+            .spent(full, now, |trial| present.contains(&trial));
         Ok(Status {
             complete: count(|outcome| matches!(outcome, Outcome::Complete { .. })),
             pruned: count(|outcome| matches!(outcome, Outcome::Pruned)),
@@ -106,6 +113,19 @@ impl Study {
             running,
             spent,
         })
+    }
+
+    /// Running trials whose workers are at work.
+    pub(super) fn at_work(&self) -> Result<BTreeSet<u64>, SearchError> {
+        let mut present = BTreeSet::new();
+        for trial in self.history().running() {
+            if let Some(worker) = self.timing(trial.number).and_then(Timing::worker)
+                && self.store.at_work(worker)?
+            {
+                present.insert(trial.number);
+            }
+        }
+        Ok(present)
     }
 
     fn remaining(&self, spent: &Spent, running: &[Running]) -> Option<f64> {
