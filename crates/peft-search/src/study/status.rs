@@ -143,7 +143,9 @@ impl Study {
             let left = most.saturating_sub(spent.resource) as f64;
             left * (spent.seconds - under_way) / spent.resource as f64
         });
-        let seconds = budget.seconds.map(|most| most - spent.seconds);
+        let seconds = budget
+            .seconds
+            .map(|most| most - (spent.seconds - under_way));
         let work = [trials, resource, seconds].into_iter().flatten();
         let least = work.fold(f64::INFINITY, f64::min).max(0.0);
         let workers = running.iter().filter(|running| running.at_work).count();

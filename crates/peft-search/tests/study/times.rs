@@ -86,3 +86,17 @@ fn time_without_workers_is_not_counted() {
     study.tell(&third, measured()).unwrap();
     assert_eq!(study.spent().unwrap().seconds, 20.0);
 }
+
+/// What running trials have used of the time is subtracted from it once.
+#[test]
+fn the_time_that_is_left_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut study = open(folder.path(), limited(100.0));
+    at(0.0);
+    let first = asked(&mut study);
+    at(10.0);
+    study.tell(&first, measured()).unwrap();
+    asked(&mut study);
+    at(30.0);
+    assert_eq!(study.status().unwrap().remaining, Some(70.0));
+}
