@@ -209,10 +209,10 @@ impl Store for PostgresStore {
                                 .collect::<Result<Vec<_>, _>>();
                             added.insert(own.map_err(Fault::Refused)?)
                         }
-                        // It was committed, and the answer was lost.
-                        Some(own) if !own.is_empty() && lines == *own => return Ok(Made::Appended),
-                        Some(own) if lines.is_empty() => own,
-                        Some(_) => return Ok(Made::Overtaken),
+                        Some(own) => match Made::of(own, &lines) {
+                            Some(made) => return Ok(made),
+                            None => own,
+                        },
                     };
                     if !own.is_empty() {
                         tables::append(&mut transaction, study, *position, own)?;
