@@ -387,7 +387,7 @@ impl Study {
         })
     }
 
-    /// How an assigned trial ended.
+    /// How an assigned trial ended; of a long reason the beginning.
     ///
     /// # Errors
     ///
@@ -395,6 +395,7 @@ impl Study {
     /// number of values; the store's.
     pub fn tell(&mut self, assignment: &Assignment, outcome: Outcome) -> Result<(), SearchError> {
         let trial = assignment.trial;
+        let outcome = outcome.shortened();
         self.change(|ledger, _, at| {
             ledger.check(assignment)?;
             let outcome = outcome.clone();

@@ -85,6 +85,24 @@ fn strange_files_are_refused() {
     assert!(Study::look(&folder.path().join("nowhere")).is_err());
 }
 
+/// Of a reason that would fill the journal the beginning is kept.
+#[test]
+fn a_long_reason_is_shortened() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut study = begin(folder.path(), description(4)).unwrap();
+    let Next::Run(assignment) = study.ask().unwrap() else {
+        panic!("nothing to do")
+    };
+    let reason = "ä".repeat(1 << 20);
+    study.tell(&assignment, Outcome::Failed { reason }).unwrap();
+    let study = Study::look(folder.path()).unwrap();
+    let expected = "ä".repeat(4000) + " …";
+    assert_eq!(
+        study.history().trials()[0].outcome,
+        Some(Outcome::Failed { reason: expected })
+    );
+}
+
 /// The function of the known objectives must be the one that the study began with.
 #[test]
 fn a_study_does_not_go_on_with_another_model() {
