@@ -200,8 +200,20 @@ impl Study {
             clock,
             stale,
         };
+        // Looked at first: who makes a trial's folder has written of it before.
+        let remains = study.store.remains();
         study.refresh()?;
-        Ok(study)
+        match remains {
+            Some(remains) if study.ledger.lines() == 0 => Err(SearchError::File {
+                path: study.store.journal(),
+                action: "go on with it",
+                reason: format!(
+                    "it is missing or empty, but {remains} is there, of trials that it told of: put the journal back, \
+                     or move the folder away to begin with the first trial"
+                ),
+            }),
+            _ => Ok(study),
+        }
     }
 
     /// Takes the time from elsewhere, for journals that must not depend on it.
@@ -247,10 +259,11 @@ impl Study {
     /// Those of the store and of its entries.
     pub fn refresh(&mut self) -> Result<(), SearchError> {
         self.renew();
+        let journal = self.store.journal();
         let taken = self
             .store
             .read()
-            .and_then(|entries| self.ledger.take(entries));
+            .and_then(|entries| self.ledger.take(entries, &journal));
         self.stale = taken.is_err();
         taken
     }
@@ -268,12 +281,13 @@ impl Study {
         &mut self,
         mut change: impl FnMut(&mut Ledger, &dyn Presence, f64) -> Result<T, SearchError>,
     ) -> Result<T, SearchError> {
+        let journal = self.store.journal();
         for _ in 0..AGAIN {
             self.renew();
             let (ledger, at) = (&mut self.ledger, (self.clock)());
             let mut result = None;
             let done = self.store.alone(&mut |entries, presence| {
-                ledger.take(entries)?;
+                ledger.take(entries, &journal)?;
                 result = Some(change(ledger, presence, at)?);
                 Ok(ledger.added())
             });

@@ -16,6 +16,12 @@ use crate::SearchError;
 pub const JOURNAL: &str = "journal.jsonl";
 const LOCK: &str = "lock";
 const WORKERS: &str = "workers";
+/// What is made of trials beside the journal.
+const REMAINS: [&str; 2] = ["trials", "front.json"];
+/// What the name of a file begins with that is there to be dated.
+const PROBE: &str = ".now-";
+/// After how long the file of a worker that is not heard of is removed.
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A folder with `journal.jsonl`, a `lock` that one holds at a time, and a file for each worker in `workers/`.
 ///
@@ -96,6 +102,21 @@ impl Sign for Locked {
 impl Store for FolderStore {
     fn place(&self) -> String {
         self.folder.display().to_string()
+    }
+
+    fn journal(&self) -> String {
+        self.journal.path().display().to_string()
+    }
+
+    fn remains(&self) -> Option<String> {
+        let is_there = |path: &Path| match path.read_dir() {
+            Ok(mut inside) => inside.next().is_some(),
+            Err(_) => path.is_file(),
+        };
+        let found = REMAINS
+            .iter()
+            .find(|name| is_there(&self.folder.join(name)))?;
+        Some(format!("`{found}`"))
     }
 
     fn description(&mut self) -> Result<Option<Description>, SearchError> {

@@ -69,13 +69,12 @@ impl Entry {
     /// The entry that a line holds, or why it holds none.
     pub(super) fn parse(line: &[u8]) -> Result<Self, String> {
         let entry = serde_json::from_slice::<Self>(line).map_err(|error| {
-            format!(
-                "{error}; expected what a study of this version writes: if it was edited or damaged, cut the journal \
-                 off before this line, and what came before is kept"
-            )
+            format!("{error}; expected what a study of this version writes: {CUT}")
         })?;
         if !(entry.at.is_finite() && entry.at >= 0.0) {
-            return Err("its time is not a number of seconds since 1970".into());
+            return Err(format!(
+                "its time is not a number of seconds since 1970; {CUT}"
+            ));
         }
         Ok(entry)
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::assignment::Assignment;
 use super::budget::Spent;
 use super::description::Description;
-use super::journal::{Entry, Lease, Record, Release};
+use super::journal::{CUT, Entry, Lease, Record, Release};
 use crate::hypervolume::improvement;
 use crate::{Event, Optimizer, Outcome, Problem, Search, SearchError, pareto};
 
@@ -54,6 +54,7 @@ pub(super) struct Ledger {
     volumes: Vec<f64>,
     idle: u64,
     added: Vec<Entry>,
+    lines: u64,
 }
 
 impl Ledger {
@@ -78,6 +79,7 @@ impl Ledger {
             volumes: Vec::new(),
             idle: 0,
             added: Vec::new(),
+            lines: 0,
         }
     }
 
@@ -97,9 +99,26 @@ impl Ledger {
         self.tokens
     }
 
-    /// Applies entries that are in the journal.
-    pub fn take(&mut self, entries: Vec<Entry>) -> Result<(), SearchError> {
-        entries.into_iter().try_for_each(|entry| self.apply(entry))
+    /// How many entries made it.
+    pub fn lines(&self) -> u64 {
+        self.lines
+    }
+
+    /// Applies entries that are in the journal, which messages call so.
+    pub fn take(&mut self, entries: Vec<Entry>, journal: &str) -> Result<(), SearchError> {
+        for entry in entries {
+            self.lines += 1;
+            self.apply(entry).map_err(|error| SearchError::Journal {
+                path: journal.to_owned(),
+                line: self.lines,
+                reason: match error {
+                    // Of another model, as a rule: the line is good.
+                    SearchError::Objectives { .. } => error.to_string(),
+                    error => format!("{error}; {CUT}"),
+                },
+            })?;
+        }
+        Ok(())
     }
 
     /// Applies a record, to be appended to the journal.
@@ -135,6 +154,7 @@ impl Ledger {
 
     /// What was added since the last call.
     pub fn added(&mut self) -> Vec<Entry> {
+        self.lines += self.added.len() as u64;
         std::mem::take(&mut self.added)
     }
 

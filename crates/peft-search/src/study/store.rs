@@ -57,6 +57,16 @@ pub trait Store: Presence + Send {
     /// What messages call it; what is secret is left out.
     fn place(&self) -> String;
 
+    /// What messages call the journal.
+    fn journal(&self) -> String {
+        self.place()
+    }
+
+    /// What lies there of trials besides the journal, where that can be seen: a journal that tells of none was lost.
+    fn remains(&self) -> Option<String> {
+        None
+    }
+
     /// What the study was begun with; none where none was.
     ///
     /// # Errors
