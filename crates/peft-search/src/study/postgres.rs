@@ -28,8 +28,9 @@ use crate::SearchError;
 /// not seen for [`patience`](Self::with_patience) (its machine is gone, or it hangs).
 ///
 /// A change is a transaction. A worker whose connection is lost connects again and looks whether its last change was
-/// made; it gives up after [`patience`](Self::with_patience), when others take it for lost anyway. Times are the
-/// server's, so that clocks of machines need not agree.
+/// made; it gives up after [`patience`](Self::with_patience), when others take it for lost anyway. Who is there is judged
+/// by the server's clock, so that those of machines need not agree for it; the times of entries are by the clock of
+/// whoever wrote them.
 ///
 /// The connection is encrypted where the address says so.
 pub struct PostgresStore {
