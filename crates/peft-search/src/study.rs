@@ -11,6 +11,7 @@
 mod assignment;
 mod beat;
 mod budget;
+mod copy;
 mod description;
 mod folder;
 mod journal;
@@ -170,7 +171,8 @@ impl Study {
     ///
     /// # Errors
     ///
-    /// [`SearchError::Study`] where `problem` is not that of the description; the store's errors.
+    /// [`SearchError::Study`] where `problem` is not that of the description; [`SearchError::File`] where its journal was
+    /// lost and its trials are there; the store's errors.
     pub fn new(
         description: Description,
         problem: Problem,
@@ -308,39 +310,6 @@ impl Study {
         })
     }
 
-    /// Copies the study, as it is in its store now, to a store that has none: description and journal, entry by entry.
-    /// Returns how many entries those are.
-    ///
-    /// # Errors
-    ///
-    /// [`SearchError::Study`] where the other store has a study with trials, or another one; the stores'.
-    pub fn copy_to(&mut self, other: &mut dyn Store) -> Result<usize, SearchError> {
-        let description = described(&mut *self.store)?;
-        self.store.rewind();
-        // What is read here is not applied: the next call reads it once more.
-        self.stale = true;
-        let entries = self.store.read()?;
-        let place = other.place();
-        let occupied = || SearchError::Study {
-            reason: format!("`{place}` holds one already: copy to another place"),
-        };
-        other.rewind();
-        other.describe(&mut |there| match there {
-            None => Ok(Some(description.clone())),
-            // A copy that was killed under way.
-            Some(there) if there == description => Ok(None),
-            Some(_) => Err(occupied()),
-        })?;
-        let made = other.alone(&mut |there, _| match there.is_empty() {
-            true => Ok(entries.clone()),
-            false => Err(occupied()),
-        })?;
-        match made {
-            Made::Appended => Ok(entries.len()),
-            Made::Overtaken => Err(occupied()),
-        }
-    }
-
     /// Puts a configuration in the queue: it is the next one tried.
     ///
     /// # Errors
@@ -415,31 +384,5 @@ impl Study {
             let outcome = outcome.clone();
             ledger.add(at, Record::Search(Event::Told { trial, outcome }))
         })
-    }
-
-    /// What it has spent by now.
-    ///
-    /// # Errors
-    ///
-    /// Those of the store, which is asked who is at work.
-    pub fn spent(&self) -> Result<Spent, SearchError> {
-        let (full, now, at_work) = (self.description.full, (self.clock)(), self.at_work()?);
-        Ok(self
-            .ledger
-            .spent(full, now, |trial| at_work.contains(&trial)))
-    }
-
-    /// The importance of each parameter to each measured objective (see [`Bayes::importance`](crate::Bayes::importance));
-    /// none before there are two results.
-    ///
-    /// # Errors
-    ///
-    /// [`SearchError::Fit`] where the model cannot be fitted.
-    pub fn importance(&self) -> Result<Option<Vec<Vec<f64>>>, SearchError> {
-        let model = crate::Bayes {
-            knowledge: crate::Knowledge::Exact,
-            ..self.description.settings.model()
-        };
-        model.importance(&self.problem, self.history(), self.description.seed)
     }
 }

@@ -60,6 +60,32 @@ pub struct Bound {
 }
 
 impl Study {
+    /// What it has spent by now.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store, which is asked who is at work.
+    pub fn spent(&self) -> Result<Spent, SearchError> {
+        let (full, now, at_work) = (self.description.full, (self.clock)(), self.at_work()?);
+        Ok(self
+            .ledger
+            .spent(full, now, |trial| at_work.contains(&trial)))
+    }
+
+    /// The importance of each parameter to each measured objective (see [`Bayes::importance`](crate::Bayes::importance));
+    /// none before there are two results.
+    ///
+    /// # Errors
+    ///
+    /// [`SearchError::Fit`] where the model cannot be fitted.
+    pub fn importance(&self) -> Result<Option<Vec<Vec<f64>>>, SearchError> {
+        let model = crate::Bayes {
+            knowledge: crate::Knowledge::Exact,
+            ..self.description.settings.model()
+        };
+        model.importance(&self.problem, self.history(), self.description.seed)
+    }
+
     /// How far it is, by what is in the store now.
     ///
     /// # Errors
