@@ -45,6 +45,22 @@ pub enum Outcome {
     Pruned,
 }
 
+impl Outcome {
+    /// Most characters of a reason that are kept.
+    const REASON: usize = 4000;
+
+    /// With no more of its reason than a journal takes.
+    pub(crate) fn shortened(mut self) -> Self {
+        if let Self::Failed { reason } | Self::Diverged { reason } = &mut self
+            && let Some((end, _)) = reason.char_indices().nth(Self::REASON)
+        {
+            reason.truncate(end);
+            reason.push_str(" …");
+        }
+        self
+    }
+}
+
 /// What a journal keeps, in the order it happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]

@@ -4,7 +4,7 @@ mod encoding;
 mod lattice;
 mod parameter;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 pub use encoding::Encoding;
 pub use lattice::Configurations;
@@ -78,12 +78,11 @@ impl Space {
         if parameters.is_empty() {
             return Err(refuse("", "a space needs at least one parameter".into()));
         }
-        let mut names = BTreeSet::new();
-        let find = |name: &str| parameters.iter().position(|p| p.name == name);
+        let mut names = BTreeMap::new();
         let mut conditions = Vec::with_capacity(parameters.len());
         for (index, parameter) in parameters.iter().enumerate() {
             parameter.check()?;
-            if !names.insert(parameter.name.as_str()) {
+            if names.insert(parameter.name.as_str(), index).is_some() {
                 return Err(refuse(
                     &parameter.name,
                     "two parameters have this name".into(),
@@ -92,7 +91,8 @@ impl Space {
             conditions.push(match &parameter.condition {
                 None => None,
                 Some(Condition { parent, levels }) => {
-                    let Some(parent) = find(parent).filter(|&parent| parent < index) else {
+                    let earlier = names.get(parent.as_str()).copied();
+                    let Some(parent) = earlier.filter(|&parent| parent < index) else {
                         let reason =
                             format!("its parent {parent:?} must be a parameter that comes earlier");
                         return Err(refuse(&parameter.name, reason));
@@ -113,7 +113,7 @@ impl Space {
         for Forbidden(pairs) in &forbidden {
             let mut clause = Vec::with_capacity(pairs.len());
             for (name, level) in pairs {
-                match find(name) {
+                match names.get(name.as_str()).copied() {
                     Some(index) if *level < parameters[index].levels() => {
                         clause.push((index, *level));
                     }
@@ -164,12 +164,15 @@ impl Space {
 
     /// Whether a parameter counts in a configuration.
     pub fn is_active(&self, configuration: &Configuration, parameter: usize) -> bool {
-        match &self.conditions[parameter] {
-            None => true,
-            Some((parent, levels)) => {
-                self.is_active(configuration, *parent) && levels.contains(&configuration.0[*parent])
+        let mut index = parameter;
+        // A loop and no recursion: a file may describe a chain of any length.
+        while let Some((parent, levels)) = &self.conditions[index] {
+            if !levels.contains(&configuration.0[*parent]) {
+                return false;
             }
+            index = *parent;
         }
+        true
     }
 
     /// The configuration with every inactive parameter at level 0.

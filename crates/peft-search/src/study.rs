@@ -11,6 +11,7 @@
 mod assignment;
 mod beat;
 mod budget;
+mod copy;
 mod description;
 mod folder;
 mod journal;
@@ -30,7 +31,7 @@ pub use assignment::{Assignment, Ending, Next};
 pub use budget::{Budget, Limit, Spent};
 pub use description::{DESCRIPTION, Description};
 pub use folder::{FolderStore, JOURNAL};
-pub use journal::{Entry, Lease, Record};
+pub use journal::{Entry, Lease, Record, Release};
 pub use ledger::Timing;
 pub use place::Place;
 #[cfg(feature = "postgres")]
@@ -170,7 +171,8 @@ impl Study {
     ///
     /// # Errors
     ///
-    /// [`SearchError::Study`] where `problem` is not that of the description; the store's errors.
+    /// [`SearchError::Study`] where `problem` is not that of the description; [`SearchError::File`] where its journal was
+    /// lost and its trials are there; the store's errors.
     pub fn new(
         description: Description,
         problem: Problem,
@@ -200,8 +202,20 @@ impl Study {
             clock,
             stale,
         };
+        // Looked at first: who makes a trial's folder has written of it before.
+        let remains = study.store.remains();
         study.refresh()?;
-        Ok(study)
+        match remains {
+            Some(remains) if study.ledger.lines() == 0 => Err(SearchError::File {
+                path: study.store.journal(),
+                action: "go on with it",
+                reason: format!(
+                    "it is missing or empty, but {remains} is there, of trials that it told of: put the journal back, \
+                     or move the folder away to begin with the first trial"
+                ),
+            }),
+            _ => Ok(study),
+        }
     }
 
     /// Takes the time from elsewhere, for journals that must not depend on it.
@@ -247,10 +261,11 @@ impl Study {
     /// Those of the store and of its entries.
     pub fn refresh(&mut self) -> Result<(), SearchError> {
         self.renew();
+        let journal = self.store.journal();
         let taken = self
             .store
             .read()
-            .and_then(|entries| self.ledger.take(entries));
+            .and_then(|entries| self.ledger.take(entries, &journal));
         self.stale = taken.is_err();
         taken
     }
@@ -268,12 +283,13 @@ impl Study {
         &mut self,
         mut change: impl FnMut(&mut Ledger, &dyn Presence, f64) -> Result<T, SearchError>,
     ) -> Result<T, SearchError> {
+        let journal = self.store.journal();
         for _ in 0..AGAIN {
             self.renew();
             let (ledger, at) = (&mut self.ledger, (self.clock)());
             let mut result = None;
             let done = self.store.alone(&mut |entries, presence| {
-                ledger.take(entries)?;
+                ledger.take(entries, &journal)?;
                 result = Some(change(ledger, presence, at)?);
                 Ok(ledger.added())
             });
@@ -292,39 +308,6 @@ impl Study {
                 self.store.place()
             ),
         })
-    }
-
-    /// Copies the study, as it is in its store now, to a store that has none: description and journal, entry by entry.
-    /// Returns how many entries those are.
-    ///
-    /// # Errors
-    ///
-    /// [`SearchError::Study`] where the other store has a study with trials, or another one; the stores'.
-    pub fn copy_to(&mut self, other: &mut dyn Store) -> Result<usize, SearchError> {
-        let description = described(&mut *self.store)?;
-        self.store.rewind();
-        // What is read here is not applied: the next call reads it once more.
-        self.stale = true;
-        let entries = self.store.read()?;
-        let place = other.place();
-        let occupied = || SearchError::Study {
-            reason: format!("`{place}` holds one already: copy to another place"),
-        };
-        other.rewind();
-        other.describe(&mut |there| match there {
-            None => Ok(Some(description.clone())),
-            // A copy that was killed under way.
-            Some(there) if there == description => Ok(None),
-            Some(_) => Err(occupied()),
-        })?;
-        let made = other.alone(&mut |there, _| match there.is_empty() {
-            true => Ok(entries.clone()),
-            false => Err(occupied()),
-        })?;
-        match made {
-            Made::Appended => Ok(entries.len()),
-            Made::Overtaken => Err(occupied()),
-        }
     }
 
     /// Puts a configuration in the queue: it is the next one tried.
@@ -387,7 +370,7 @@ impl Study {
         })
     }
 
-    /// How an assigned trial ended.
+    /// How an assigned trial ended; of a long reason the beginning.
     ///
     /// # Errors
     ///
@@ -395,29 +378,11 @@ impl Study {
     /// number of values; the store's.
     pub fn tell(&mut self, assignment: &Assignment, outcome: Outcome) -> Result<(), SearchError> {
         let trial = assignment.trial;
+        let outcome = outcome.shortened();
         self.change(|ledger, _, at| {
             ledger.check(assignment)?;
             let outcome = outcome.clone();
             ledger.add(at, Record::Search(Event::Told { trial, outcome }))
         })
-    }
-
-    /// What it has spent by now.
-    pub fn spent(&self) -> Spent {
-        self.ledger.spent(self.description.full, (self.clock)())
-    }
-
-    /// The importance of each parameter to each measured objective (see [`Bayes::importance`](crate::Bayes::importance));
-    /// none before there are two results.
-    ///
-    /// # Errors
-    ///
-    /// [`SearchError::Fit`] where the model cannot be fitted.
-    pub fn importance(&self) -> Result<Option<Vec<Vec<f64>>>, SearchError> {
-        let model = crate::Bayes {
-            knowledge: crate::Knowledge::Exact,
-            ..self.description.settings.model()
-        };
-        model.importance(&self.problem, self.history(), self.description.seed)
     }
 }

@@ -286,15 +286,16 @@ fn status(folder: &Path, json: bool) -> Result<ExitCode> {
         let at = trial
             .resource
             .map_or(String::new(), |epoch| format!(", {epoch} epochs done"));
-        let who = match (&trial.worker, trial.at_work) {
-            (Some(worker), true) => format!("at worker {worker}"),
-            (Some(worker), false) => format!("left by worker {worker}, which is lost"),
-            (None, _) => "given to nobody".to_owned(),
+        let (number, seconds) = (trial.trial, trial.seconds);
+        text += &match (&trial.worker, trial.at_work) {
+            (Some(worker), true) => {
+                format!("\ntrial {number} is at worker {worker} for {seconds:.0} s{at}")
+            }
+            (Some(worker), false) => format!(
+                "\ntrial {number} was left by worker {worker}, which is lost, after {seconds:.0} s{at}"
+            ),
+            (None, _) => format!("\ntrial {number} waits for a worker{at}"),
         };
-        text += &format!(
-            "\ntrial {} is {who} for {:.0} s{at}",
-            trial.trial, trial.seconds
-        );
     }
     say(&text)?;
     Ok(ExitCode::SUCCESS)

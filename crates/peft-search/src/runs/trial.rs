@@ -133,7 +133,7 @@ impl Runner<'_, '_> {
     /// Leave the trial as it is, for the next worker.
     fn give_up(&mut self, error: RunsError) -> Stopped {
         self.fatal = Some(error);
-        Stopped::Interrupted
+        Stopped::Hindered
     }
 }
 

@@ -83,7 +83,7 @@ impl Told {
             let words = words(problem.space(), &trial.configuration);
             let seconds = study
                 .timing(trial.number)
-                .map_or(0.0, |one| one.seconds(0.0));
+                .map_or(0.0, |one| one.seconds(None));
             view.ended(&Ended {
                 trial,
                 words: &words,

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::Counter;
 
@@ -125,4 +127,21 @@ fn descriptions_are_checked_and_read_back() {
     assert!(space.check(&Configuration(vec![0, 1, 0, 0, 0])).is_err());
     assert!(space.check(&Configuration(vec![0, 0, 0, 0, 2])).is_err());
     assert!(space.check(&Configuration(vec![0])).is_err());
+}
+
+#[test]
+fn a_chain_of_conditions_may_be_long() {
+    const LENGTH: usize = 200_000;
+    let parameter = |index: usize| {
+        let parameter = Parameter::new(index.to_string(), Domain::Binary);
+        match index {
+            0 => parameter,
+            _ => parameter.when((index - 1).to_string(), vec![1]),
+        }
+    };
+    let space = Space::new((0..LENGTH).map(parameter).collect(), vec![]).unwrap();
+    let mut levels = vec![1; LENGTH];
+    assert!(space.is_active(&Configuration(levels.clone()), LENGTH - 1));
+    levels[0] = 0;
+    assert!(!space.is_active(&Configuration(levels), LENGTH - 1));
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::budget::Limit;
 use super::description::Description;
 use super::journal::{Lease, Record};
-use super::ledger::Ledger;
+use super::ledger::{Ledger, Timing};
 use super::store::Presence;
 use crate::{Configuration, Decision, Event, Optimizer, Outcome, SearchError, Treatment, Trial};
 
@@ -16,7 +16,7 @@ pub struct Assignment {
     pub trial: u64,
     /// What to try.
     pub configuration: Configuration,
-    /// How many workers had it before and were lost: what they left can be gone on with.
+    /// How many workers had it before, and were lost or stopped: what they left can be gone on with.
     pub earlier: u32,
     /// What they reported.
     pub reports: BTreeMap<u32, Vec<f64>>,
@@ -137,26 +137,29 @@ pub(super) fn next(
     let mut others = false;
     for trial in running {
         let timing = ledger.timing(trial);
-        let attempts = timing.map_or(0, |timing| timing.attempts);
-        if let Some(timing) = timing
-            && (timing.lease.worker == worker || presence.at_work(&timing.lease.worker)?)
+        let lost = timing.map_or(0, |timing| timing.attempts - timing.returned);
+        let seen = timing.map_or(at, |timing| timing.seen);
+        if let Some(holder) = timing.and_then(Timing::worker)
+            && (holder == worker || presence.at_work(holder)?)
         {
             others = true;
             continue;
         }
         let outcome = match overdue(ledger, description, trial)? {
             Some(outcome) => outcome,
-            None if attempts < description.attempts => {
+            None if lost < description.attempts => {
                 return assign(ledger, trial, worker, at);
             }
             None => Outcome::Failed {
-                reason: format!("{attempts} workers were lost with it"),
+                reason: format!("{lost} workers were lost with it"),
             },
         };
-        ledger.add(at, Record::Search(Event::Told { trial, outcome }))?;
+        // It ended with its worker: nobody has been at it since.
+        ledger.add(seen, Record::Search(Event::Told { trial, outcome }))?;
     }
     let ending = halted(ledger).or_else(|| {
-        let spent = ledger.spent(description.full, at);
+        // Those that nobody is at have ended above.
+        let spent = ledger.spent(description.full, at, |_| true);
         let limit = description.budget.spent(&spent, description.full)?;
         Some(Ending::Spent(limit))
     });

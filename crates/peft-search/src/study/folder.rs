@@ -16,6 +16,12 @@ use crate::SearchError;
 pub const JOURNAL: &str = "journal.jsonl";
 const LOCK: &str = "lock";
 const WORKERS: &str = "workers";
+/// What is made of trials beside the journal.
+const REMAINS: [&str; 2] = ["trials", "front.json"];
+/// What the name of a file begins with that is there to be dated.
+const PROBE: &str = ".now-";
+/// After how long the file of a worker that is not heard of is removed.
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A folder with `journal.jsonl`, a `lock` that one holds at a time, and a file for each worker in `workers/`.
 ///
@@ -69,6 +75,29 @@ impl FolderStore {
     fn worker(&self, name: &str) -> PathBuf {
         self.folder.join(WORKERS).join(name)
     }
+
+    /// Removes the files that killed workers left and that are a day older than `own`. What cannot be removed stays.
+    fn forget(&self, own: &Path) {
+        let modified = |path: &Path| path.metadata().and_then(|found| found.modified());
+        let (Ok(now), Ok(all)) = (modified(own), own.with_file_name("").read_dir()) else {
+            return;
+        };
+        for path in all.flatten().map(|entry| entry.path()) {
+            let name = path.file_name().and_then(|name| name.to_str());
+            let name = name.map(|name| name.strip_prefix(PROBE).unwrap_or(name));
+            let of_worker = name.is_some_and(|name| names::check(name, "").is_ok());
+            let old = modified(&path)
+                .is_ok_and(|at| now.duration_since(at).is_ok_and(|since| since > DAY));
+            // One that hangs holds its lock, and may come back.
+            if of_worker
+                && old
+                && let Ok(file) = File::options().write(true).open(&path)
+                && file.try_lock().is_ok()
+            {
+                let _ = std::fs::remove_file(&path);
+            }
+        }
+    }
 }
 
 /// The locked file of a worker.
@@ -96,6 +125,21 @@ impl Sign for Locked {
 impl Store for FolderStore {
     fn place(&self) -> String {
         self.folder.display().to_string()
+    }
+
+    fn journal(&self) -> String {
+        self.journal.path().display().to_string()
+    }
+
+    fn remains(&self) -> Option<String> {
+        let is_there = |path: &Path| match path.read_dir() {
+            Ok(mut inside) => inside.next().is_some(),
+            Err(_) => path.is_file(),
+        };
+        let found = REMAINS
+            .iter()
+            .find(|name| is_there(&self.folder.join(name)))?;
+        Some(format!("`{found}`"))
     }
 
     fn description(&mut self) -> Result<Option<Description>, SearchError> {
@@ -143,6 +187,7 @@ impl Store for FolderStore {
         file.lock().map_err(SearchError::file(&path, "lock"))?;
         file.write_all(b"0\n")
             .map_err(SearchError::file(&path, "write"))?;
+        self.forget(&path);
         let count = 0;
         let sign = Locked { path, file, count };
         self.beat = Some(Beat::start(name.clone(), sign, self.patience / 4));
@@ -169,7 +214,7 @@ impl Presence for FolderStore {
             let probe = self
                 .folder
                 .join(WORKERS)
-                .join(format!(".now-{}", names::own()));
+                .join(format!("{PROBE}{}", names::own()));
             let written =
                 std::fs::write(&probe, b"now").and_then(|()| std::fs::metadata(&probe)?.modified());
             let _ = std::fs::remove_file(&probe);

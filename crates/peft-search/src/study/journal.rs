@@ -20,6 +20,18 @@ pub struct Lease {
     pub token: u64,
 }
 
+/// A worker that stops in good order gave its trial back: it is free at once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Release {
+    /// The trial's number.
+    pub trial: u64,
+    /// The token of the lease that ends.
+    pub token: u64,
+    /// Whether it counts as a lost worker all the same: something other than a wish hindered it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lost: bool,
+}
+
 /// What a line says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -28,6 +40,8 @@ pub enum Record {
     Search(Event),
     /// A trial was given to a worker.
     Lease(Lease),
+    /// A worker gave a trial back.
+    Released(Release),
 }
 
 /// A line of the journal.
@@ -44,25 +58,38 @@ pub struct Entry {
 pub(super) const LONGEST: u64 = 1 << 20;
 /// Longest journal that is read.
 pub(super) const LARGEST: u64 = 1 << 30;
+/// Why no more is written to a journal.
+pub(super) const TOO_LARGE: &str =
+    "the journal would become larger than 1 GiB, which is not read again: begin another study";
+/// What to do with a line that no study writes.
+pub(super) const CUT: &str = "if the journal was edited or damaged, cut it off before this line, and what came before \
+                              is kept";
 
 impl Entry {
     /// The entry that a line holds, or why it holds none.
     pub(super) fn parse(line: &[u8]) -> Result<Self, String> {
         let entry = serde_json::from_slice::<Self>(line).map_err(|error| {
-            format!(
-                "{error}; expected what a study of this version writes: if it was edited or damaged, cut the journal \
-                 off before this line, and what came before is kept"
-            )
+            format!("{error}; expected what a study of this version writes: {CUT}")
         })?;
         if !(entry.at.is_finite() && entry.at >= 0.0) {
-            return Err("its time is not a number of seconds since 1970".into());
+            return Err(format!(
+                "its time is not a number of seconds since 1970; {CUT}"
+            ));
         }
         Ok(entry)
     }
 
     /// The line that holds it, without an end.
     pub(super) fn line(&self) -> Result<String, String> {
-        serde_json::to_string(self).map_err(|error| error.to_string())
+        let line = serde_json::to_string(self).map_err(|error| error.to_string())?;
+        if line.len() as u64 >= LONGEST {
+            return Err(format!(
+                "an entry has {} bytes, and no line of 1 MiB or more is read again: search fewer parameters, or report \
+                 fewer values",
+                line.len()
+            ));
+        }
+        Ok(line)
     }
 }
 
@@ -160,15 +187,23 @@ impl Journal {
         if entries.is_empty() {
             return Ok(());
         }
+        let refuse = |reason| SearchError::File {
+            path: self.path.display().to_string(),
+            action: "write",
+            reason,
+        };
         let mut bytes = Vec::new();
         for entry in entries {
-            let line = entry.line().map_err(|reason| SearchError::File {
-                path: self.path.display().to_string(),
-                action: "write",
-                reason,
-            })?;
-            bytes.extend_from_slice(line.as_bytes());
+            bytes.extend_from_slice(entry.line().map_err(refuse)?.as_bytes());
             bytes.push(b'\n');
+        }
+        if self.position + bytes.len() as u64 > LARGEST {
+            return Err(refuse(TOO_LARGE.to_owned()));
+        }
+        if !self.path.exists() {
+            // Its name is to be as durable as what is in it.
+            peft_format::atomic::write_atomic_bytes(&self.path, b"")
+                .map_err(|error| refuse(error.to_string()))?;
         }
         let fault = |error| SearchError::file(&self.path, "write")(error);
         let mut file = File::options()
@@ -270,5 +305,29 @@ mod tests {
         journal.read().unwrap();
         std::fs::write(&path, "").unwrap();
         assert!(journal.read().is_err());
+    }
+
+    #[test]
+    fn what_would_not_be_read_is_not_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.jsonl");
+        let failed = |length: usize| Entry {
+            at: 1.0,
+            record: Record::Search(Event::Told {
+                trial: 0,
+                outcome: Outcome::Failed {
+                    reason: "x".repeat(length),
+                },
+            }),
+        };
+        let around = failed(0).line().unwrap().len();
+        let longest = LONGEST as usize - 1 - around;
+        let mut journal = Journal::new(path.clone());
+        assert!(journal.append(&[failed(longest + 1)]).is_err());
+        journal.append(&[failed(longest)]).unwrap();
+        assert_eq!(Journal::new(path).read().unwrap(), [failed(longest)]);
+        journal.position = LARGEST - 10;
+        let error = journal.append(&[failed(0)]).unwrap_err().to_string();
+        assert!(error.contains("larger than 1 GiB"), "{error}");
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::assignment::Assignment;
 use super::budget::Spent;
 use super::description::Description;
-use super::journal::{Entry, Lease, Record};
+use super::journal::{CUT, Entry, Lease, Record, Release};
 use crate::hypervolume::improvement;
 use crate::{Event, Optimizer, Outcome, Problem, Search, SearchError, pareto};
 
@@ -16,18 +16,29 @@ pub struct Timing {
     pub begun: f64,
     /// When it was last given to one.
     pub leased: f64,
+    /// When its worker was last heard of: took it, reported of it, or gave it back.
+    pub seen: f64,
     /// When it ended.
     pub ended: Option<f64>,
     /// How many workers it was given to.
     pub attempts: u32,
+    /// How many of them gave it back, and were not lost with it.
+    pub returned: u32,
+    /// Whether the last of them gave it back: nobody has it.
+    pub free: bool,
     /// Who has it, or had it last.
     pub lease: Lease,
 }
 
 impl Timing {
-    /// Seconds that its last worker was at it.
-    pub fn seconds(&self, now: f64) -> f64 {
-        (self.ended.unwrap_or(now) - self.leased).max(0.0)
+    /// Seconds that its last worker was at it: until `now`, where it still is, else as far as it was heard of.
+    pub fn seconds(&self, now: Option<f64>) -> f64 {
+        (self.ended.or(now).unwrap_or(self.seen) - self.leased).max(0.0)
+    }
+
+    /// Who has it, at work or lost.
+    pub fn worker(&self) -> Option<&str> {
+        (self.ended.is_none() && !self.free).then_some(&self.lease.worker)
     }
 }
 
@@ -36,13 +47,14 @@ pub(super) struct Ledger {
     search: Search,
     timings: BTreeMap<u64, Timing>,
     tokens: u64,
-    /// Seconds of trials that were taken over, until then.
+    /// Seconds that workers were at trials which others have taken over.
     lost: f64,
     reference: Vec<f64>,
     front: Vec<Vec<f64>>,
     volumes: Vec<f64>,
     idle: u64,
     added: Vec<Entry>,
+    lines: u64,
 }
 
 impl Ledger {
@@ -67,6 +79,7 @@ impl Ledger {
             volumes: Vec::new(),
             idle: 0,
             added: Vec::new(),
+            lines: 0,
         }
     }
 
@@ -86,9 +99,26 @@ impl Ledger {
         self.tokens
     }
 
-    /// Applies entries that are in the journal.
-    pub fn take(&mut self, entries: Vec<Entry>) -> Result<(), SearchError> {
-        entries.into_iter().try_for_each(|entry| self.apply(entry))
+    /// How many entries made it.
+    pub fn lines(&self) -> u64 {
+        self.lines
+    }
+
+    /// Applies entries that are in the journal, which messages call so.
+    pub fn take(&mut self, entries: Vec<Entry>, journal: &str) -> Result<(), SearchError> {
+        for entry in entries {
+            self.lines += 1;
+            self.apply(entry).map_err(|error| SearchError::Journal {
+                path: journal.to_owned(),
+                line: self.lines,
+                reason: match error {
+                    // Of another model, as a rule: the line is good.
+                    SearchError::Objectives { .. } => error.to_string(),
+                    error => format!("{error}; {CUT}"),
+                },
+            })?;
+        }
+        Ok(())
     }
 
     /// Applies a record, to be appended to the journal.
@@ -124,16 +154,19 @@ impl Ledger {
 
     /// What was added since the last call.
     pub fn added(&mut self) -> Vec<Entry> {
+        self.lines += self.added.len() as u64;
         std::mem::take(&mut self.added)
     }
 
     fn apply(&mut self, entry: Entry) -> Result<(), SearchError> {
         match entry.record {
             Record::Search(event) => {
-                let told = match &event {
-                    Event::Told { trial, .. } => Some(*trial),
-                    _ => None,
-                };
+                let (mut told, mut reported) = (None, None);
+                match &event {
+                    Event::Told { trial, .. } => told = Some(*trial),
+                    Event::Reported { trial, .. } => reported = Some(*trial),
+                    _ => {}
+                }
                 if let Event::Told { trial, .. } | Event::Reported { trial, .. } = &event
                     && !self.timings.contains_key(trial)
                 {
@@ -146,9 +179,13 @@ impl Ledger {
                 if let Some(trial) = told {
                     self.end(trial, entry.at);
                 }
+                if let Some(timing) = reported.and_then(|trial| self.timings.get_mut(&trial)) {
+                    timing.seen = timing.seen.max(entry.at);
+                }
                 Ok(())
             }
             Record::Lease(lease) => self.lease(entry.at, lease),
+            Record::Released(release) => self.release(entry.at, &release),
         }
     }
 
@@ -169,8 +206,8 @@ impl Ledger {
         self.tokens += 1;
         match self.timings.get_mut(&trial) {
             Some(timing) => {
-                self.lost += (at - timing.leased).max(0.0);
-                timing.leased = at;
+                self.lost += timing.seconds(None);
+                (timing.leased, timing.seen, timing.free) = (at, at, false);
                 timing.attempts = timing.attempts.saturating_add(1);
                 timing.lease = lease;
             }
@@ -178,13 +215,32 @@ impl Ledger {
                 let timing = Timing {
                     begun: at,
                     leased: at,
+                    seen: at,
                     ended: None,
                     attempts: 1,
+                    returned: 0,
+                    free: false,
                     lease,
                 };
                 self.timings.insert(trial, timing);
             }
         }
+        Ok(())
+    }
+
+    fn release(&mut self, at: f64, release: &Release) -> Result<(), SearchError> {
+        let trial = release.trial;
+        let timing = self
+            .timings
+            .get_mut(&trial)
+            .filter(|timing| timing.worker().is_some() && timing.lease.token == release.token);
+        let timing = timing.ok_or_else(|| SearchError::Trial {
+            trial,
+            reason: "it is given back by a worker that does not have it".into(),
+        })?;
+        timing.seen = timing.seen.max(at);
+        timing.free = true;
+        timing.returned += u32::from(!release.lost);
         Ok(())
     }
 
@@ -216,9 +272,13 @@ impl Ledger {
     /// Checks that an assignment is still the last one of a running trial.
     pub fn check(&self, assignment: &Assignment) -> Result<(), SearchError> {
         let trial = assignment.trial;
-        let ended = |timing: &Timing| timing.ended.is_some();
+        let own = |timing: &Timing| timing.lease.token == assignment.token;
         match self.timings.get(&trial) {
-            Some(timing) if timing.lease.token == assignment.token && !ended(timing) => Ok(()),
+            Some(timing) if own(timing) && timing.worker().is_some() => Ok(()),
+            Some(timing) if own(timing) && timing.ended.is_none() => Err(SearchError::Trial {
+                trial,
+                reason: "this worker gave it back: ask for it again".into(),
+            }),
             Some(timing) => Err(SearchError::Lost {
                 trial,
                 by: timing.lease.worker.clone(),
@@ -240,7 +300,8 @@ impl Ledger {
             .map(|(resource, _)| *resource)
     }
 
-    pub fn spent(&self, full: Option<u32>, now: f64) -> Spent {
+    /// What has been spent by `now`, where workers are still at the trials that `at_work` names.
+    pub fn spent(&self, full: Option<u32>, now: f64, at_work: impl Fn(u64) -> bool) -> Spent {
         let mut spent = Spent {
             seconds: self.lost,
             idle: self.idle,
@@ -256,6 +317,7 @@ impl Ledger {
                 Some(Outcome::Complete { .. }) => spent.resource += last.unwrap_or(full),
                 Some(_) => spent.resource += last.unwrap_or(0),
             }
+            let now = at_work(trial.number).then_some(now);
             spent.seconds += self.timing(trial.number).map_or(0.0, |t| t.seconds(now));
         }
         spent

@@ -16,7 +16,7 @@ use self::link::{Fault, Link};
 use self::tables::Reader;
 use super::beat::{Beat, Sign};
 use super::description::Description;
-use super::journal::Entry;
+use super::journal::{Entry, LARGEST, TOO_LARGE};
 use super::names;
 use super::store::{Change, Describe, Made, Presence, Store};
 use crate::SearchError;
@@ -28,8 +28,9 @@ use crate::SearchError;
 /// not seen for [`patience`](Self::with_patience) (its machine is gone, or it hangs).
 ///
 /// A change is a transaction. A worker whose connection is lost connects again and looks whether its last change was
-/// made; it gives up after [`patience`](Self::with_patience), when others take it for lost anyway. Times are the
-/// server's, so that clocks of machines need not agree.
+/// made; it gives up after [`patience`](Self::with_patience), when others take it for lost anyway. Who is there is judged
+/// by the server's clock, so that those of machines need not agree for it; the times of entries are by the clock of
+/// whoever wrote them.
 ///
 /// The connection is encrypted where the address says so.
 pub struct PostgresStore {
@@ -41,6 +42,8 @@ pub struct PostgresStore {
     study: Option<i64>,
     /// How many entries have been handed over.
     position: i64,
+    /// How long they are together.
+    bytes: u64,
     beat: Option<Beat>,
 }
 
@@ -60,6 +63,7 @@ impl PostgresStore {
             patience: Duration::from_secs(60),
             study: None,
             position: 0,
+            bytes: 0,
             beat: None,
         })
     }
@@ -87,6 +91,10 @@ impl PostgresStore {
 fn begin(client: &mut Client) -> Result<Transaction<'_>, Fault> {
     let level = IsolationLevel::ReadCommitted;
     Ok(client.build_transaction().isolation_level(level).start()?)
+}
+
+fn length(lines: &[String]) -> u64 {
+    lines.iter().map(|line| line.len() as u64).sum()
 }
 
 /// Who was at work when a change began.
@@ -176,7 +184,7 @@ impl Store for PostgresStore {
     fn alone(&mut self, change: &mut Change<'_>) -> Result<Made, SearchError> {
         let study = self.study()?;
         let seconds = self.patience.as_secs_f64();
-        let (place, position) = (&self.place, &mut self.position);
+        let (place, position, bytes) = (&self.place, &mut self.position, &mut self.bytes);
         let reader = Reader { place, study };
         // What the change appends, once it has been made: it is made once, and may have to be written again.
         let mut added: Option<Vec<String>> = None;
@@ -192,7 +200,7 @@ impl Store for PostgresStore {
                     if locked.is_none() {
                         return Err(Fault::Refused("the study was removed".into()));
                     }
-                    let lines = reader.lines(&mut transaction, *position)?;
+                    let lines = reader.lines(&mut transaction, *position, *bytes)?;
                     let own = match &added {
                         None => {
                             let entries = reader.entries(*position, &lines)?;
@@ -202,6 +210,7 @@ impl Store for PostgresStore {
                                 workers: workers.into_iter().collect(),
                             };
                             *position += lines.len() as i64;
+                            *bytes += length(&lines);
                             let entries = change(entries, &present)?;
                             let own = entries
                                 .iter()
@@ -209,11 +218,14 @@ impl Store for PostgresStore {
                                 .collect::<Result<Vec<_>, _>>();
                             added.insert(own.map_err(Fault::Refused)?)
                         }
-                        // It was committed, and the answer was lost.
-                        Some(own) if !own.is_empty() && lines == *own => return Ok(Made::Appended),
-                        Some(own) if lines.is_empty() => own,
-                        Some(_) => return Ok(Made::Overtaken),
+                        Some(own) => match Made::of(own, &lines) {
+                            Some(made) => return Ok(made),
+                            None => own,
+                        },
                     };
+                    if *bytes + length(own) > LARGEST {
+                        return Err(Fault::Refused(TOO_LARGE.into()));
+                    }
                     if !own.is_empty() {
                         tables::append(&mut transaction, study, *position, own)?;
                     }
@@ -221,28 +233,31 @@ impl Store for PostgresStore {
                     Ok(Made::Appended)
                 })?;
         if made == Made::Appended {
-            self.position += added.map_or(0, |own| own.len() as i64);
+            let own = added.unwrap_or_default();
+            self.position += own.len() as i64;
+            self.bytes += length(&own);
         }
         Ok(made)
     }
 
     fn read(&mut self) -> Result<Vec<Entry>, SearchError> {
         let study = self.study()?;
-        let (place, position) = (&self.place, self.position);
+        let (place, position, bytes) = (&self.place, self.position, self.bytes);
         let reader = Reader { place, study };
         let lines =
             self.link
                 .get_mut()
                 .persist("read the journal", self.patience, &mut |client| {
-                    reader.lines(client, position)
+                    reader.lines(client, position, bytes)
                 })?;
         let entries = reader.entries(position, &lines)?;
         self.position += lines.len() as i64;
+        self.bytes += length(&lines);
         Ok(entries)
     }
 
     fn rewind(&mut self) {
-        self.position = 0;
+        (self.position, self.bytes) = (0, 0);
     }
 
     fn join(&mut self) -> Result<String, SearchError> {

@@ -1,9 +1,12 @@
 //! How far a study is, and what it has found.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use super::Study;
 use super::budget::Spent;
+use super::ledger::Timing;
 use crate::{Goal, Outcome, SearchError, Trial};
 
 /// A trial at work.
@@ -11,7 +14,7 @@ use crate::{Goal, Outcome, SearchError, Trial};
 pub struct Running {
     /// Its number.
     pub trial: u64,
-    /// Who has it; nobody yet, where absent.
+    /// Who has it; nobody, where absent: it has not been given to a worker yet, or was given back.
     pub worker: Option<String>,
     /// Whether the worker is still at work.
     pub at_work: bool,
@@ -57,6 +60,32 @@ pub struct Bound {
 }
 
 impl Study {
+    /// What it has spent by now.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store, which is asked who is at work.
+    pub fn spent(&self) -> Result<Spent, SearchError> {
+        let (full, now, at_work) = (self.description.full, (self.clock)(), self.at_work()?);
+        Ok(self
+            .ledger
+            .spent(full, now, |trial| at_work.contains(&trial)))
+    }
+
+    /// The importance of each parameter to each measured objective (see [`Bayes::importance`](crate::Bayes::importance));
+    /// none before there are two results.
+    ///
+    /// # Errors
+    ///
+    /// [`SearchError::Fit`] where the model cannot be fitted.
+    pub fn importance(&self) -> Result<Option<Vec<Vec<f64>>>, SearchError> {
+        let model = crate::Bayes {
+            knowledge: crate::Knowledge::Exact,
+            ..self.description.settings.model()
+        };
+        model.importance(&self.problem, self.history(), self.description.seed)
+    }
+
     /// How far it is, by what is in the store now.
     ///
     /// # Errors
@@ -79,21 +108,25 @@ impl Study {
             let outcomes = history.trials().iter().filter_map(|t| t.outcome.as_ref());
             outcomes.filter(|outcome| wanted(outcome)).count()
         };
-        let mut running = Vec::new();
-        for trial in history.running() {
-            let timing = self.timing(trial.number);
-            running.push(Running {
-                trial: trial.number,
-                worker: timing.map(|timing| timing.lease.worker.clone()),
-                at_work: match timing {
-                    Some(timing) => self.store.at_work(&timing.lease.worker)?,
-                    None => false,
-                },
-                resource: trial.reports.last_key_value().map(|(last, _)| *last),
-                seconds: timing.map_or(0.0, |timing| timing.seconds(now)),
-            });
-        }
-        let spent = self.spent();
+        let present = self.at_work()?;
+        let running: Vec<Running> = history
+            .running()
+            .map(|trial| {
+                let timing = self.timing(trial.number);
+                let at_work = present.contains(&trial.number);
+                Running {
+                    trial: trial.number,
+                    worker: timing.and_then(Timing::worker).map(str::to_owned),
+                    at_work,
+                    resource: trial.reports.last_key_value().map(|(last, _)| *last),
+                    seconds: timing.map_or(0.0, |timing| timing.seconds(at_work.then_some(now))),
+                }
+            })
+            .collect();
+        let full = self.description.full;
+        let spent = self
+            .ledger
+            .spent(full, now, |trial| present.contains(&trial));
         Ok(Status {
             complete: count(|outcome| matches!(outcome, Outcome::Complete { .. })),
             pruned: count(|outcome| matches!(outcome, Outcome::Pruned)),
@@ -106,6 +139,19 @@ impl Study {
             running,
             spent,
         })
+    }
+
+    /// Running trials whose workers are at work.
+    pub(super) fn at_work(&self) -> Result<BTreeSet<u64>, SearchError> {
+        let mut present = BTreeSet::new();
+        for trial in self.history().running() {
+            if let Some(worker) = self.timing(trial.number).and_then(Timing::worker)
+                && self.store.at_work(worker)?
+            {
+                present.insert(trial.number);
+            }
+        }
+        Ok(present)
     }
 
     fn remaining(&self, spent: &Spent, running: &[Running]) -> Option<f64> {
@@ -123,7 +169,9 @@ impl Study {
             let left = most.saturating_sub(spent.resource) as f64;
             left * (spent.seconds - under_way) / spent.resource as f64
         });
-        let seconds = budget.seconds.map(|most| most - spent.seconds);
+        let seconds = budget
+            .seconds
+            .map(|most| most - (spent.seconds - under_way));
         let work = [trials, resource, seconds].into_iter().flatten();
         let least = work.fold(f64::INFINITY, f64::min).max(0.0);
         let workers = running.iter().filter(|running| running.at_work).count();

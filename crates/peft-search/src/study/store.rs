@@ -32,6 +32,23 @@ pub enum Made {
     Overtaken,
 }
 
+impl Made {
+    /// What became of a change whose way was lost, by the lines that others see after those it was made on. None where
+    /// it was not written, and may be as it is.
+    #[cfg(any(test, feature = "postgres"))]
+    pub(super) fn of(own: &[String], there: &[String]) -> Option<Self> {
+        if there.is_empty() {
+            return None;
+        }
+        // It was committed, the answer was lost, and others may have written since.
+        let written = !own.is_empty() && there.starts_with(own);
+        Some(match written {
+            true => Self::Appended,
+            false => Self::Overtaken,
+        })
+    }
+}
+
 /// A study's description, with a shared, ordered, append-only list of entries, and who is at work on it.
 ///
 /// A store remembers what its owner has read. Several owners, in as many threads, processes or machines as the store
@@ -39,6 +56,16 @@ pub enum Made {
 pub trait Store: Presence + Send {
     /// What messages call it; what is secret is left out.
     fn place(&self) -> String;
+
+    /// What messages call the journal.
+    fn journal(&self) -> String {
+        self.place()
+    }
+
+    /// What lies there of trials besides the journal, where that can be seen: a journal that tells of none was lost.
+    fn remains(&self) -> Option<String> {
+        None
+    }
 
     /// What the study was begun with; none where none was.
     ///
@@ -80,4 +107,27 @@ pub trait Store: Presence + Send {
     ///
     /// Those of the store.
     fn join(&mut self) -> Result<String, SearchError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_whose_answer_was_lost_is_found_again() {
+        let lines = |all: &[&str]| all.iter().map(|line| line.to_string()).collect::<Vec<_>>();
+        let own = lines(&["a", "b"]);
+        for (there, made) in [
+            (lines(&[]), None),
+            (lines(&["a", "b"]), Some(Made::Appended)),
+            // Another worker wrote before this one had connected again.
+            (lines(&["a", "b", "c"]), Some(Made::Appended)),
+            (lines(&["c"]), Some(Made::Overtaken)),
+            (lines(&["c", "a", "b"]), Some(Made::Overtaken)),
+        ] {
+            assert_eq!(Made::of(&own, &there), made, "{there:?}");
+        }
+        assert_eq!(Made::of(&[], &own), Some(Made::Overtaken));
+        assert_eq!(Made::of(&[], &[]), None);
+    }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Study;
 use super::assignment::{Assignment, Ending, Next};
+use super::journal::{Record, Release};
 use crate::{Decision, Outcome, SearchError};
 
 /// Why a trial does not run to its end.
@@ -15,6 +16,9 @@ pub enum Stopped {
     Failed(String),
     /// This worker stops: the trial is left as it is, and the next worker goes on with it.
     Interrupted,
+    /// As [`Interrupted`](Self::Interrupted), by what may happen to the next worker, too: enough of them, and the trial
+    /// has failed.
+    Hindered,
     /// The study cannot be written, or the trial was given to another worker.
     Study(SearchError),
 }
@@ -123,7 +127,11 @@ impl Study {
                 Ok(measured) => Outcome::Complete { measured },
                 Err(Stopped::Pruned) => self.stopped(&assignment)?,
                 Err(Stopped::Failed(reason)) => Outcome::Failed { reason },
-                Err(Stopped::Interrupted) => return Ok(Worked::Interrupted),
+                Err(stopped @ (Stopped::Interrupted | Stopped::Hindered)) => {
+                    // Where this cannot be written, the worker is taken for lost as soon as it has ended.
+                    let _ = self.release(&assignment, stopped == Stopped::Hindered);
+                    return Ok(Worked::Interrupted);
+                }
                 Err(Stopped::Study(SearchError::Lost { .. })) => continue,
                 Err(Stopped::Study(error)) => return Err(error),
             };
@@ -132,6 +140,20 @@ impl Study {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Gives an assigned trial back: it is free at once, and the next worker goes on with it. It counts as one that has
+    /// lost a worker where `lost` says so.
+    ///
+    /// # Errors
+    ///
+    /// [`SearchError::Lost`] where the trial was given to another worker or has ended; the store's.
+    pub fn release(&mut self, assignment: &Assignment, lost: bool) -> Result<(), SearchError> {
+        let (trial, token) = (assignment.trial, assignment.token);
+        self.change(|ledger, _, at| {
+            ledger.check(assignment)?;
+            ledger.add(at, Record::Released(Release { trial, token, lost }))
+        })
     }
 
     /// What a stopped trial is told as: pruned, or diverged where its last report is not finite.

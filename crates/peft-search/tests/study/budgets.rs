@@ -32,7 +32,7 @@ fn a_budget_is_met_and_not_passed() {
             ..Budget::default()
         };
         let (study, ending) = run(budget, none, || 1.0);
-        let spent = study.spent();
+        let spent = study.spent().unwrap();
         assert_eq!(ending, Ending::Spent(Limit::Resource));
         assert!(spent.resource <= resource && spent.resource + u64::from(EPOCHS) > resource);
         assert_eq!(spent.reserved, 0);
@@ -60,7 +60,7 @@ fn a_budget_is_met_and_not_passed() {
     };
     let (study, ending) = run(budget, none, seconds);
     assert_eq!(ending, Ending::Spent(Limit::Seconds));
-    let seconds = study.spent().seconds;
+    let seconds = study.spent().unwrap().seconds;
     assert!(
         (30.0..30.0 + 2.0 * f64::from(EPOCHS)).contains(&seconds),
         "{seconds}"

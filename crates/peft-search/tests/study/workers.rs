@@ -135,3 +135,29 @@ fn a_queue_is_shared() {
     assert!(other.ask().is_err());
     assert_eq!(other.status().unwrap().running.len(), 2);
 }
+
+/// Files of workers that were killed long ago are removed; those of workers that hang are not.
+#[test]
+fn files_of_lost_workers_do_not_pile_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut study = begin(folder.path(), description(4)).unwrap();
+    let now = std::time::SystemTime::now();
+    let hours = |hours: u64| now - Duration::from_secs(hours * 3600);
+    let left = [
+        ("machine-1", 25),
+        (".now-machine-1", 25),
+        ("machine-2", 23),
+        ("machine-3", 25),
+        ("notes.txt", 25),
+    ];
+    let made = left.map(|(name, age)| {
+        let path = folder.path().join("workers").join(name);
+        let file = std::fs::File::create(&path).unwrap();
+        file.set_modified(hours(age)).unwrap();
+        (path, file)
+    });
+    made[3].1.lock().unwrap();
+    study.ask().unwrap();
+    let kept = made.each_ref().map(|(path, _)| path.exists());
+    assert_eq!(kept, [false, false, true, true, true]);
+}

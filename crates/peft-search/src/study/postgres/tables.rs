@@ -104,11 +104,16 @@ pub struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// The lines from a position on, in their order.
-    pub fn lines(&self, client: &mut impl GenericClient, from: i64) -> Result<Vec<String>, Fault> {
+    /// The lines from a position on, in their order; those before it are so many bytes.
+    pub fn lines(
+        &self,
+        client: &mut impl GenericClient,
+        from: i64,
+        before: u64,
+    ) -> Result<Vec<String>, Fault> {
         /// Lines at a time: no more than what a hostile table may make of them is in memory at once.
         const LINES: i64 = 256;
-        let (mut lines, mut next, mut bytes) = (Vec::new(), from, 0);
+        let (mut lines, mut next, mut bytes) = (Vec::new(), from, before);
         loop {
             let rows = client.query(
                 &format!(

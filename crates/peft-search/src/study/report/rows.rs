@@ -94,7 +94,7 @@ fn row(study: &Study, trial: &Trial, front: bool) -> Row {
         values,
         more: Vec::new(),
         resource: last.map_or_else(String::new, |(last, _)| last.to_string()),
-        seconds: ended.map_or_else(String::new, |timing| duration(timing.seconds(0.0))),
+        seconds: ended.map_or_else(String::new, |timing| duration(timing.seconds(None))),
         origin: match trial.origin {
             Origin::Enqueued => "enqueued",
             Origin::Initial => "initial",
