@@ -151,6 +151,9 @@ fn line(event: &Event, total: u64) -> String {
                         data.truncated_rows
                     );
                 }
+                if let Some(left_out) = &data.left_out {
+                    text += &format!("\nrows left out: {}", left_out.because);
+                }
             }
             if !plan.created.is_empty() {
                 text += &format!(

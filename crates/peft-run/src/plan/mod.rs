@@ -103,6 +103,18 @@ pub struct DataPlan {
     pub steps: u64,
     /// Rows that were cut to the maximum length.
     pub truncated_rows: usize,
+    /// Rows of a language model that were left out, and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<LeftOut>,
+}
+
+/// Rows that training does not see.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LeftOut {
+    /// How many.
+    pub rows: usize,
+    /// How many for each cause.
+    pub because: String,
 }
 
 /// Plan a run without loading its model: from the checkpoint's headers, and from its rows, if data is
@@ -188,6 +200,12 @@ impl Plan {
             selection_rows: data.select.len(),
             steps: config.total_steps(data.fit.len()),
             truncated_rows: data.loaded.truncated_rows,
+            left_out: data.loaded.causal.as_ref().and_then(|causal| {
+                Some(LeftOut {
+                    rows: causal.left_out(),
+                    because: causal.left_out_because()?,
+                })
+            }),
         });
         let steps = data.as_ref().map(|data| data.steps).or(config.steps);
         Ok(Self {

@@ -43,7 +43,11 @@ pub(crate) use self::{
     select::EVAL_BATCH,
     start::Started,
 };
-pub use self::{data::numbered, output::expect_only_runs, probe::weight_gradients};
+pub use self::{
+    data::{left_out_of, numbered},
+    output::expect_only_runs,
+    probe::weight_gradients,
+};
 
 pub(crate) struct Session<'a> {
     config: RunConfig,
