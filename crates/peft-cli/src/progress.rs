@@ -243,6 +243,9 @@ pub fn times(plan: &Plan) -> String {
     let mut text = format!("time          about {} a step", duration(time.step_s));
     if let Some(run) = time.run_s {
         text += &format!(", {} in all", duration(run));
+        if plan.warm_up_steps > 0 {
+            text += &format!(", with {} steps of warm-up", plan.warm_up_steps);
+        }
     }
     text
 }

@@ -89,6 +89,13 @@ fn text(out: &mut impl Write, plan: &Plan, rows: usize) -> io::Result<()> {
             plan.outputs
         )?,
     }
+    if plan.warm_up_steps > 0 {
+        writeln!(
+            out,
+            "warm-up       {} steps before these, taken to be as long",
+            plan.warm_up_steps
+        )?;
+    }
     writeln!(out, "{}", sizes(plan))?;
     let memory = &plan.memory;
     let parts = [

@@ -3,6 +3,7 @@
 mod adapt;
 mod data;
 mod guards;
+mod length;
 mod names;
 mod output;
 mod phases;
@@ -39,6 +40,7 @@ use crate::{
 pub(crate) use self::{
     adapt::{Choice, Source, default_targets, resolve, target_spec},
     data::Data,
+    length::warm_up_steps,
     output::{Claim, lock},
     select::EVAL_BATCH,
     start::Started,
