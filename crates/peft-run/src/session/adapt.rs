@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use super::{names::expect_matches, phases::probe_batches, probe::Probe};
 use crate::{
     RunConfig, RunError,
-    open::{fit_adapter, read_with_method, saved_as_one},
+    open::{expect_covered, fit_adapter, read_with_method, saved_as_one},
 };
 
 /// A model with adapters, the configuration to save and what was attached.
@@ -177,7 +177,7 @@ impl Choice {
     ) -> Result<Self, RunError> {
         let to_save = heads_to_save(folder, head, created)?;
         match &config.adapter {
-            Some(path) => Self::continued(config, path, folder, to_save),
+            Some(path) => Self::continued(config, path, folder, head, to_save),
             None => {
                 let entry = peft_methods::by_name(&config.method)?;
                 let method = (entry.build)(&config.method_config)?;
@@ -203,6 +203,7 @@ impl Choice {
         config: &RunConfig,
         path: &Path,
         folder: &ModelFolder,
+        head: HeadKind,
         mut to_save: Vec<String>,
     ) -> Result<Self, RunError> {
         let (method, mut loaded) = read_with_method(path)?;
@@ -215,6 +216,7 @@ impl Choice {
                 "give the same method, or start afresh without `adapter`",
             ));
         }
+        expect_covered(path, folder, head, method.as_ref(), &loaded)?;
         let entry = peft_methods::by_name(method.name())?;
         let mut settings = loaded.config.fields_as_saved();
         settings.extend(config.method_config.clone());
