@@ -2,6 +2,7 @@
 
 mod adapt;
 mod data;
+mod defaults;
 mod guards;
 mod length;
 mod names;
