@@ -11,8 +11,12 @@ use peft_methods::Entry;
 use peft_models::{Description, HeadKind, Model, ModelFolder, ModelLayout, Network, Role};
 use serde_json::{Map, Value};
 
-use super::defaults::of_model;
-use super::{names::expect_matches, phases::probe_batches, probe::Probe};
+use super::{
+    defaults::{fill, of_model},
+    names::expect_matches,
+    phases::probe_batches,
+    probe::Probe,
+};
 use crate::{
     RunConfig, RunError,
     open::{expect_covered, fit_adapter, read_with_method, saved_as_one},

@@ -27,7 +27,7 @@ pub fn of_model(
 }
 
 /// Put a method's own value where nothing is given, also inside of what is given: parts of several methods are a list of settings.
-fn fill(given: &mut Value, own: Value) {
+pub fn fill(given: &mut Value, own: Value) {
     match (given, own) {
         (given @ Value::Null, own) => *given = own,
         (Value::Object(given), Value::Object(own)) => {
