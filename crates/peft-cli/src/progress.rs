@@ -151,6 +151,9 @@ fn line(event: &Event, total: u64) -> String {
                         data.truncated_rows
                     );
                 }
+                if let Some(left_out) = &data.left_out {
+                    text += &format!("\nrows left out: {}", left_out.because);
+                }
             }
             if !plan.created.is_empty() {
                 text += &format!(
@@ -240,6 +243,9 @@ pub fn times(plan: &Plan) -> String {
     let mut text = format!("time          about {} a step", duration(time.step_s));
     if let Some(run) = time.run_s {
         text += &format!(", {} in all", duration(run));
+        if plan.warm_up_steps > 0 {
+            text += &format!(", with {} steps of warm-up", plan.warm_up_steps);
+        }
     }
     text
 }

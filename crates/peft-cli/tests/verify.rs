@@ -2,9 +2,10 @@
 
 mod common;
 
-use std::fs;
+use std::{fs, path::Path};
 
 use common::{Workspace, done, goldens, peft, refused, stdout};
+use peft_run::core::format::{AdapterConfig, AdapterFile, save_adapter};
 use serde_json::Value;
 
 /// A workspace with an adapter of a few steps in `out`.
@@ -217,4 +218,57 @@ fn an_adapter_of_another_architecture_is_told_module_by_module() {
         kinds(&report).contains(&"no place") && kinds(&report).contains(&"target"),
         "{report}"
     );
+}
+
+/// What was cut out of a file is missed by every verb that uses it, and not only here.
+#[test]
+fn tensors_that_an_adapter_lacks_are_missed_before_it_is_used() {
+    let work = trained();
+    let [model, rows, out, merged] = ["model", "rows.csv", "out", "merged"].map(|n| work.path(n));
+    let whole = AdapterFile::read(Path::new(&out)).unwrap().tensors;
+    let config = AdapterConfig::read(Path::new(&out)).unwrap();
+    let of_module = |name: &String| name.contains("layer.1.attention.self.query");
+    let of_lora = |name: &String| name.contains("lora_");
+    for (cut, told) in [
+        (
+            &of_module as &dyn Fn(&String) -> bool,
+            "layer.1.attention.self.query",
+        ),
+        (&of_lora, "no tensors of lora"),
+    ] {
+        let kept = whole.iter().filter(|(name, _)| !cut(name));
+        let kept = kept.map(|(name, tensor)| (name.clone(), tensor.clone()));
+        save_adapter(Path::new(&out), &config, &kept.collect()).unwrap();
+        let files = ["--model", &model, "--adapter", &out];
+        for verb in [
+            &["eval", "--data", &rows][..],
+            &["predict", "--data", &rows],
+            &["merge", "--output", &merged],
+            &["convert", "--output", &merged],
+        ] {
+            let line = refused(&[verb, &files].concat());
+            assert!(
+                line.contains(told) && line.contains("adapter_model"),
+                "{line}"
+            );
+        }
+    }
+}
+
+/// A module in a place of a block changes no weight.
+#[test]
+fn what_cannot_be_merged_is_told() {
+    let work = Workspace::new();
+    work.train(
+        "out",
+        &["--steps", "2", "--threads", "1", "--method", "prompt"],
+    );
+    let files = [
+        "--model",
+        &work.path("model"),
+        "--adapter",
+        &work.path("out"),
+    ];
+    let shown = done(&[&["verify"][..], &files].concat());
+    assert!(shown.contains("it cannot be merged"), "{shown}");
 }

@@ -72,7 +72,8 @@ impl<'a> Parts<'a> {
     ) -> Result<Self, DataError> {
         let rows = rows.max(1);
         if options.task == Task::CausalLm {
-            let loader = Loader::new(reader, options, tokenizer, None)?;
+            let mut loader = Loader::new(reader, options, tokenizer, None)?;
+            loader.keep_numbers();
             return Ok(Self {
                 reading: Reading::Causal(Box::new(loader)),
                 rows,
@@ -132,6 +133,15 @@ impl<'a> Parts<'a> {
         match &mut self.reading {
             Reading::Causal(_) => Vec::new(),
             Reading::Labelled(labelled) => std::mem::take(&mut labelled.source.kept),
+        }
+    }
+
+    /// Which rows of the file those since the last call are from, counted from 1, for language models, which leave
+    /// rows out; empty for other tasks, and for plain texts, of which rows are cut.
+    pub fn take_numbers(&mut self) -> Vec<u64> {
+        match &mut self.reading {
+            Reading::Causal(loader) => loader.take_numbers(),
+            Reading::Labelled(_) => Vec::new(),
         }
     }
 

@@ -194,10 +194,17 @@ fn completions_are_predicted_with_their_end() {
         (
             set.len(),
             causal.dropped_without_target,
+            causal.dropped_beyond_length,
             causal.cut.lost_answers
         ),
-        (1, 1, 1)
+        (1, 0, 1, 1)
     );
+    assert_eq!((causal.left_out(), report.empty_texts), (1, 1));
+    // Of all rows that are left out, why.
+    let long = "{\"prompt\": \"1+1=\", \"completion\": \"2\"}\n";
+    let error = load(long, Format::Jsonl, &options(5), &tokenizer).unwrap_err();
+    let want = "0 have nothing to predict, 1 are too long for 5 tokens, 0 are empty";
+    assert!(error.to_string().contains(want), "{error}");
     // Any two columns may be named; GSM8K's are known.
     let csv = "question,answer,x\nq?,a!,1\n";
     let (set, report) = load(csv, Format::Csv, &options(40), &tokenizer).unwrap();

@@ -7,8 +7,10 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::adapter::split_key;
+use crate::checkpoint::locate::gguf_at;
 use crate::error::Result;
-use crate::{AdapterConfig, AdapterFile, Checkpoint, TensorView};
+use crate::gguf::GgufFile;
+use crate::{AdapterConfig, AdapterFile, Checkpoint, Dtype, TensorView};
 
 /// A tensor in a summary.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -56,24 +58,37 @@ pub struct CheckpointSummary {
     /// Sums.
     #[serde(flatten)]
     pub totals: Totals,
+    /// Tensors with a NaN or an infinity.
+    pub not_finite: Vec<String>,
     /// Its tensors by name.
     pub list: Vec<TensorSummary>,
 }
 
 impl CheckpointSummary {
-    /// Reads the headers and the configuration, no tensor.
+    /// Reads the headers, the configuration and every tensor, one at a time. Of a GGUF file that is an adapter, the
+    /// architecture is that of its base.
     ///
     /// # Errors
     /// Those of [`Checkpoint::open`]. A `config.json` that cannot be read is left out: the tensors
     /// are worth showing without it.
     pub fn read(path: &Path) -> Result<Self> {
+        if let Some(file) = gguf_at(path)? {
+            let file = GgufFile::open(&file)?;
+            if file.text("general.type")? == Some("adapter") {
+                return Self::of_adapter(&file);
+            }
+        }
         let checkpoint = Checkpoint::open(path)?;
         let config = checkpoint.config().ok().flatten();
         let field = |key: &str| config.as_ref().and_then(|c| c.get(key));
         let mut totals = Totals::default();
         let mut list = Vec::with_capacity(checkpoint.len());
+        let mut not_finite = Vec::new();
         for name in checkpoint.names() {
             let stored = checkpoint.info(name).zip(checkpoint.stored_as(name));
+            let wide = stored
+                .as_ref()
+                .is_some_and(|(info, _)| info.dtype == Dtype::F64);
             if let Some((info, (dtype, bytes))) = stored {
                 let tensor = TensorSummary {
                     name: name.to_owned(),
@@ -83,6 +98,12 @@ impl CheckpointSummary {
                 totals.add(&tensor, bytes);
                 list.push(tensor);
             }
+            // Whole numbers are neither infinite nor weights.
+            if (wide || checkpoint.kind(name).is_some()) && !are_finite(&checkpoint.to_f32(name)?) {
+                not_finite.push(name.to_owned());
+            }
+            // What was looked at need not stay in memory.
+            checkpoint.release();
         }
         Ok(Self {
             files: checkpoint.files().map(Path::to_owned).collect(),
@@ -92,9 +113,43 @@ impl CheckpointSummary {
                 .map(|names| names.iter().filter_map(text).collect())
                 .unwrap_or_default(),
             totals,
+            not_finite,
             list,
         })
     }
+
+    /// Of a GGUF file that is an adapter, under the file's own names.
+    fn of_adapter(file: &GgufFile) -> Result<Self> {
+        let mut summary = Self {
+            files: vec![file.path().to_owned()],
+            model_type: file.text("general.architecture")?.map(str::to_owned),
+            architectures: file
+                .text("adapter.type")?
+                .map(str::to_owned)
+                .into_iter()
+                .collect(),
+            totals: Totals::default(),
+            not_finite: Vec::new(),
+            list: Vec::new(),
+        };
+        for (name, tensor) in file.tensors() {
+            let listed = TensorSummary {
+                name: name.to_owned(),
+                dtype: tensor.kind.to_string(),
+                shape: tensor.shape.clone(),
+            };
+            summary.totals.add(&listed, tensor.range.len());
+            summary.list.push(listed);
+            if !are_finite(&file.to_f32(name)?) {
+                summary.not_finite.push(name.to_owned());
+            }
+        }
+        Ok(summary)
+    }
+}
+
+fn are_finite(values: &[f32]) -> bool {
+    values.iter().all(|value| value.is_finite())
 }
 
 fn text(value: &Value) -> Option<String> {
@@ -171,7 +226,7 @@ impl AdapterSummary {
         let Some(values) = tensor.to_f32() else {
             return;
         };
-        if values.iter().any(|v| !v.is_finite()) {
+        if !are_finite(&values) {
             self.not_finite.push(name.to_owned());
         } else if !values.is_empty() && values.iter().all(|v| *v == 0.0) {
             self.all_zero.push(name.to_owned());

@@ -368,7 +368,7 @@ impl ModelFolder {
             }
         }
         match missing.first() {
-            None => Ok(made),
+            None => self.expect_no_leftover().map(|()| made),
             Some((first, shape)) => Err(ModelError::Missing {
                 path: self.path.clone(),
                 count: missing.len(),

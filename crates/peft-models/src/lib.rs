@@ -24,6 +24,7 @@ mod description;
 mod encoder;
 mod error;
 mod folder;
+mod leftover;
 mod loader;
 mod mamba;
 mod model;

@@ -363,6 +363,7 @@ impl<'a> Loader<'a> {
                 shape: shape.clone(),
             });
         }
+        self.folder.expect_no_leftover()?;
         let passed_over = self.description.passed_over;
         let unused = self
             .checkpoint

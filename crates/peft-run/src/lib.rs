@@ -67,13 +67,13 @@ pub use merge::{MergeOptions, MergeReport, merge, merge_watched};
 pub use objective::{objective, truth};
 pub use open::{Adapted, AdaptedSet, NamedAdapter, OpenOptions, OpenSetOptions, open, open_set};
 pub use plan::{
-    DataPlan, Footprint, MemoryPlan, ModuleGroup, Plan, Rates, SiteValues, TimePlan, Unmatched,
-    calibrate, plan,
+    DataPlan, Footprint, LeftOut, MemoryPlan, ModuleGroup, Plan, Rates, SiteValues, TimePlan,
+    Unmatched, calibrate, plan,
 };
 pub use prepared::{Metric, Prepared};
 pub use report::{RunFolder, RunStatus, WorstRow, bytes, duration, figure, report};
 pub use run::{RunConfig, RunReport, train, train_method, train_prepared};
-pub use session::{expect_only_runs, numbered, weight_gradients};
+pub use session::{expect_only_runs, left_out_of, numbered, weight_gradients};
 pub use size::ByteSize;
 pub use task::TaskFile;
 pub use text::{chat_template, tokenizer};

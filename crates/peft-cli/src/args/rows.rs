@@ -27,8 +27,11 @@ pub struct EvalArgs {
     /// Print tables even when the output is not a terminal.
     #[arg(long, conflicts_with = "json")]
     pub table: bool,
-    /// For language models, first print an object for every row: index, tokens (the number predicted) and loss
-    /// (their mean).
+    /// Longest sequence in tokens; longer ones are cut [default: the one the adapter was trained with].
+    #[arg(long, value_name = "N")]
+    pub max_length: Option<usize>,
+    /// For language models, first print an object for every row: index (its row in the file, from 0), tokens (the
+    /// number predicted) and loss (their mean).
     #[arg(long)]
     pub each_row: bool,
     /// Rows per batch.

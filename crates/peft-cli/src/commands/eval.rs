@@ -1,4 +1,4 @@
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::process::ExitCode;
 
@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use peft_run::{
     Evaluation, HeadNeed, Prediction, blame, chat_template,
     data::{CausalOptions, Dataset, LoadOptions},
-    evaluate_with, figure, numbered, predict_watched,
+    evaluate_with, figure, left_out_of, numbered, predict_watched,
 };
 use serde_json::{Value, json};
 
@@ -50,7 +50,7 @@ pub fn eval(args: EvalArgs) -> Result<ExitCode> {
             template: template.as_ref(),
             ..CausalOptions::default()
         },
-        ..LoadOptions::new(task, adapted.task.max_length)
+        ..LoadOptions::new(task, args.max_length.unwrap_or(adapted.task.max_length))
     };
     let part_rows = part_rows(args.batch_size)?;
     let mut parts = Dataset::parts(&args.data, &options, &adapted.tokenizer, part_rows)?;
@@ -59,12 +59,15 @@ pub fn eval(args: EvalArgs) -> Result<ExitCode> {
     let terminal = io::stdout().is_terminal();
     let mut meter = Meter::new("rows", args.each_row && terminal);
     let (span, mut first) = (Cell::new(Span::default()), 0);
+    // Rows of the file that those of the part are from.
+    let numbers = RefCell::new(Vec::new());
     // Each part as it is read, with how much of the file that makes.
     let read = std::iter::from_fn(|| {
         let part = parts.next()?;
         let mut next = span.get();
         next.advance(parts.share_read());
         span.set(next);
+        numbers.replace(parts.take_numbers());
         Some(part)
     });
     let predict = |part: &Dataset| {
@@ -79,7 +82,7 @@ pub fn eval(args: EvalArgs) -> Result<ExitCode> {
     let mut unwritten = None;
     let mut each = |first: usize, predictions: &[Prediction]| {
         if args.each_row && unwritten.is_none() {
-            unwritten = print_rows(first, predictions).err();
+            unwritten = print_rows(first, &numbers.borrow(), predictions).err();
         }
     };
     let evaluation = evaluate_with(read, objective, predict, &mut each);
@@ -91,7 +94,11 @@ pub fn eval(args: EvalArgs) -> Result<ExitCode> {
     if let Some(notice) = numbered(&parts.report(), &adapted.task.labels, &args.data) {
         tell!("peft: {notice}");
     }
-    let truncated = parts.report().truncated_rows;
+    let report = parts.report();
+    if let Some(notice) = left_out_of(&report, &args.data, options.max_length) {
+        tell!("peft: {notice}");
+    }
+    let (truncated, causal) = (report.truncated_rows, report.causal);
     if args.table || (!args.json && !args.each_row && terminal) {
         let mut out = BufWriter::new(io::stdout().lock());
         tables(&mut out, &evaluation, &adapted.task.labels, truncated)?;
@@ -103,6 +110,9 @@ pub fn eval(args: EvalArgs) -> Result<ExitCode> {
         object.extend(class_report(confusion, &adapted.task.labels));
     }
     object.insert("truncated_rows".into(), truncated.into());
+    if let Some(causal) = &causal {
+        object.insert("left_out_rows".into(), causal.left_out().into());
+    }
     say(&Value::Object(object).to_string())?;
     Ok(ExitCode::SUCCESS)
 }
@@ -158,11 +168,13 @@ fn tables(
 }
 
 /// One object a row of a language model.
-fn print_rows(first: usize, predictions: &[Prediction]) -> io::Result<()> {
+fn print_rows(first: usize, numbers: &[u64], predictions: &[Prediction]) -> io::Result<()> {
     for (row, prediction) in predictions.iter().enumerate() {
         if let Prediction::Tokens(costs) = prediction {
-            let object =
-                json!({ "index": first + row, "tokens": costs.len(), "loss": mean(costs) });
+            let index = numbers
+                .get(row)
+                .map_or(first + row, |number| *number as usize - 1);
+            let object = json!({ "index": index, "tokens": costs.len(), "loss": mean(costs) });
             say(&object.to_string())?;
         }
     }

@@ -9,8 +9,8 @@ use peft_run::{
 
 use crate::args::InspectArgs;
 
-/// `peft inspect`: what a folder or a file holds, on standard output. An adapter with a NaN or an
-/// infinity is a negative answer; one that no other command could use is shown, and then an error.
+/// `peft inspect`: what a folder or a file holds, on standard output. An adapter or a model with a NaN or
+/// an infinity is a negative answer; one that no other command could use is shown, and then an error.
 pub fn inspect(args: &InspectArgs) -> Result<ExitCode> {
     let mut out = BufWriter::new(io::stdout().lock());
     let mut code = ExitCode::SUCCESS;
@@ -44,6 +44,9 @@ pub fn inspect(args: &InspectArgs) -> Result<ExitCode> {
         }
     } else {
         let mut summary = CheckpointSummary::read(&args.path)?;
+        if !summary.not_finite.is_empty() {
+            code = ExitCode::from(1);
+        }
         if args.json {
             if !args.tensors {
                 summary.list.clear();
@@ -99,6 +102,9 @@ fn checkpoint(out: &mut impl Write, summary: &CheckpointSummary, tensors: bool) 
         writeln!(out, "architecture  {model_type} ({classes})")?;
     }
     totals(out, &summary.totals)?;
+    for name in &summary.not_finite {
+        writeln!(out, "NOT FINITE    {name}")?;
+    }
     if tensors {
         list(out, &summary.list)?;
     }

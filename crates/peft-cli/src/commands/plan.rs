@@ -73,16 +73,28 @@ fn text(out: &mut impl Write, plan: &Plan, rows: usize) -> io::Result<()> {
         )?;
     }
     match &plan.data {
-        Some(data) => writeln!(
-            out,
-            "rows          {} to train on, {} for selection, {} cut; {} steps",
-            data.rows, data.selection_rows, data.truncated_rows, data.steps
-        )?,
+        Some(data) => {
+            writeln!(
+                out,
+                "rows          {} to train on, {} for selection, {} cut; {} steps",
+                data.rows, data.selection_rows, data.truncated_rows, data.steps
+            )?;
+            if let Some(left_out) = &data.left_out {
+                writeln!(out, "left out      {}", left_out.because)?;
+            }
+        }
         None => writeln!(
             out,
             "rows          not read (no --data); {} outputs assumed, {rows} rows as long as allowed",
             plan.outputs
         )?,
+    }
+    if plan.warm_up_steps > 0 {
+        writeln!(
+            out,
+            "warm-up       {} steps before these, taken to be as long",
+            plan.warm_up_steps
+        )?;
     }
     writeln!(out, "{}", sizes(plan))?;
     let memory = &plan.memory;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use peft_run::{
     chat_template,
-    data::{CausalOptions, LoadOptions, Preview, Task},
+    data::{CausalOptions, CausalReport, LoadOptions, Preview, Task},
     tokenizer,
 };
 
@@ -110,6 +110,13 @@ fn text(out: &mut impl Write, preview: &Preview, task: Task) -> io::Result<()> {
         preview.truncated_tokens,
         preview.max_length
     )?;
+    if let Some(causes) = preview
+        .causal
+        .as_ref()
+        .and_then(CausalReport::left_out_because)
+    {
+        writeln!(out, "left out   {causes}")?;
+    }
     for row in &preview.first {
         writeln!(out, "row {}: {}", row.row, row.text)?;
         if let Some(pair) = &row.text_pair {

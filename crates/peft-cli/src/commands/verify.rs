@@ -74,12 +74,18 @@ fn text(out: &mut impl Write, report: &VerifyReport) -> io::Result<()> {
     if !report.saved.is_empty() {
         writeln!(out, "in full   {}", report.saved.join(", "))?;
     }
+    let merging = match report.mergeable {
+        true => format!(
+            "merging would lose {:.3} % of that",
+            100.0 * report.lost_share
+        ),
+        false => "it cannot be merged, for it does more than change weights".to_owned(),
+    };
     writeln!(
         out,
-        "together  {} weights change by {:.3} % of their norm; merging would lose {:.3} % of that",
+        "together  {} weights change by {:.3} % of their norm; {merging}",
         report.modules.len(),
         100.0 * report.relative_change,
-        100.0 * report.lost_share,
     )?;
     for note in &report.notes {
         writeln!(out, "note      {note}")?;

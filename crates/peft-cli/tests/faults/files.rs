@@ -212,3 +212,40 @@ fn bases_are_read_as_other_programs_write_them() {
         );
     }
 }
+
+#[test]
+fn a_model_with_a_broken_value_is_told_of() {
+    let temp = tempfile::tempdir().unwrap();
+    let file = temp.path().join("model.safetensors");
+    let mut bytes = fs::read(goldens().join("models/bert_base/model.safetensors")).unwrap();
+    let last = bytes.len() - 4;
+    bytes[last..].copy_from_slice(&f32::NAN.to_le_bytes());
+    fs::write(&file, bytes).unwrap();
+    let output = peft(&["inspect", file.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stdout(&output).contains("NOT FINITE"));
+}
+
+#[test]
+fn a_converted_adapter_in_a_gguf_file_is_shown() {
+    let temp = tempfile::tempdir().unwrap();
+    let output = temp.path().join("gguf");
+    let (model, adapter) = (
+        goldens().join("llama_tiny"),
+        goldens().join("causal/adapters/lora_qv"),
+    );
+    let paths = [&model, &adapter, &output].map(|path| path.to_str().unwrap());
+    done(&[
+        "convert",
+        "--to",
+        "gguf",
+        "--model",
+        paths[0],
+        "--adapter",
+        paths[1],
+        "--output",
+        paths[2],
+    ]);
+    let shown = done(&["inspect", paths[2]]);
+    assert!(shown.contains("architecture  llama (lora)"), "{shown}");
+}

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use crate::common::{Workspace, done, goldens, refused};
+use crate::common::{Workspace, done, goldens, peft, refused, stdout};
 use crate::{copy, edit, train};
 
 /// The messages that the page explains.
@@ -230,5 +230,51 @@ fn entries_of_the_troubleshooting_page_are_printed() {
         seen.len() >= 28,
         "{} entries were brought about",
         seen.len()
+    );
+}
+
+/// Rows of which the answer lies beyond the longest length are counted and said to be left out, and the others keep their
+/// numbers.
+#[test]
+fn rows_that_are_left_out_are_told() {
+    let model = goldens().join("llama_tiny");
+    let model = model.to_str().unwrap();
+    let temp = tempfile::tempdir().unwrap();
+    let data = temp.path().join("rows.jsonl");
+    let long = format!(
+        "{{\"prompt\": \"{}\", \"completion\": \"a\"}}\n",
+        "the cat ".repeat(9)
+    );
+    let short = "{\"prompt\": \"the\", \"completion\": \"cat\"}\n";
+    std::fs::write(&data, format!("{long}{short}{short}")).unwrap();
+    let rows = [
+        "--model",
+        model,
+        "--data",
+        data.to_str().unwrap(),
+        "--task",
+        "causal-lm",
+        "--max-length",
+        "12",
+    ];
+    let because = "1 because what is to be predicted lies beyond the longest length";
+
+    let shown = done(&[&["data", "preview"], &rows[..]].concat());
+    assert!(shown.contains(&format!("left out   {because}")), "{shown}");
+    let planned = done(&[&["plan"], &rows[..]].concat());
+    assert!(
+        planned.contains(&format!("left out      {because}")),
+        "{planned}"
+    );
+    let measured = peft(&[&["eval", "--each-row"], &rows[..]].concat());
+    let errors = String::from_utf8_lossy(&measured.stderr);
+    assert!(errors.contains(because), "{errors}");
+    let lines: Vec<serde_json::Value> = stdout(&measured)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(
+        (&lines[0]["index"], &lines[2]["left_out_rows"]),
+        (&1.into(), &1.into())
     );
 }

@@ -129,6 +129,18 @@ impl<'a> Loader<'a> {
         self.rows.take()
     }
 
+    /// From now on, keeps which rows of the file rows are from. A plain text has none.
+    pub(crate) fn keep_numbers(&mut self) {
+        if !self.source.is_lines() {
+            self.rows.keep_numbers();
+        }
+    }
+
+    /// Those of the rows since this was asked for last, from 1.
+    pub(crate) fn take_numbers(&mut self) -> Vec<u64> {
+        self.rows.take_numbers()
+    }
+
     /// Whether there are no more rows to read.
     pub(crate) fn ended(&self) -> bool {
         self.ended
@@ -147,15 +159,17 @@ impl<'a> Loader<'a> {
     /// Why there are no rows at all.
     pub(crate) fn nothing(&self) -> DataError {
         let report = &self.rows.report;
-        let dropped = report.dropped_without_target + report.dropped_too_long;
+        let dropped = report.left_out();
         let (file, empty) = (self.file().to_owned(), self.source.empty_texts);
         if dropped + empty == 0 {
             return DataError::Empty { file };
         }
         DataError::Format {
             problem: format!(
-                "no row is left: {} have nothing to predict, {} are too long, {empty} are empty",
-                report.dropped_without_target, report.dropped_too_long
+                "no row is left: {} have nothing to predict, {} are too long for {} tokens, {empty} are empty",
+                report.dropped_without_target,
+                report.dropped_too_long + report.dropped_beyond_length,
+                self.source.options.max_length
             ),
             file,
             fix: "allow longer rows, or predict other parts of them",

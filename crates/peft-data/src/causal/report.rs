@@ -35,8 +35,35 @@ pub struct CausalReport {
     pub split_texts: usize,
     /// Rows left out because nothing is to be predicted in them.
     pub dropped_without_target: usize,
+    /// Rows left out because all that is to be predicted in them lies beyond the maximum length.
+    pub dropped_beyond_length: usize,
     /// Rows left out because they are too long.
     pub dropped_too_long: usize,
     /// Speakers of the conversations, with the number of their turns.
     pub roles: Vec<(String, usize)>,
+}
+
+impl CausalReport {
+    /// Rows left out, for whatever cause.
+    pub fn left_out(&self) -> usize {
+        self.dropped_without_target + self.dropped_beyond_length + self.dropped_too_long
+    }
+
+    /// Why rows were left out, and how many each; `None` if all are there.
+    pub fn left_out_because(&self) -> Option<String> {
+        let causes = [
+            (
+                self.dropped_beyond_length,
+                "what is to be predicted lies beyond the longest length",
+            ),
+            (self.dropped_without_target, "nothing is to be predicted"),
+            (self.dropped_too_long, "they are too long"),
+        ];
+        let causes: Vec<String> = causes
+            .iter()
+            .filter(|(rows, _)| *rows > 0)
+            .map(|(rows, cause)| format!("{rows} because {cause}"))
+            .collect();
+        (!causes.is_empty()).then(|| causes.join("; "))
+    }
 }

@@ -55,6 +55,8 @@ pub(crate) struct Rows {
     pub(crate) first: Vec<First>,
     /// Rows since the last [`Rows::take`].
     new: usize,
+    /// Rows of the file that they are from, from 1, where these are asked for.
+    numbers: Option<Vec<u64>>,
 }
 
 #[derive(Debug, Default)]
@@ -81,6 +83,7 @@ impl Rows {
             report: CausalReport::default(),
             first: Vec::new(),
             new: 0,
+            numbers: None,
             limits,
         }
     }
@@ -88,6 +91,19 @@ impl Rows {
     /// Rows since the last [`Rows::take`].
     pub(crate) fn new_rows(&self) -> usize {
         self.new
+    }
+
+    /// From now on, keeps which rows of the file rows are from.
+    pub(crate) fn keep_numbers(&mut self) {
+        self.numbers = Some(Vec::new());
+    }
+
+    /// Those of the rows since this was asked for last.
+    pub(crate) fn take_numbers(&mut self) -> Vec<u64> {
+        self.numbers
+            .as_mut()
+            .map(std::mem::take)
+            .unwrap_or_default()
     }
 
     /// Tokens of those.
@@ -152,7 +168,12 @@ impl Rows {
                 pending.split = true;
             }
             let row = at..at + most;
-            self.emit(example, &pending.ids[row.clone()], &pending.flags[row], 0)?;
+            self.emit(
+                example,
+                &pending.ids[row.clone()],
+                &pending.flags[row],
+                (0, false),
+            )?;
             at += most - overlap;
             pending.flags[at..at + overlap].fill(false);
         }
@@ -168,27 +189,34 @@ impl Rows {
             self.report.dropped_too_long += 1;
             return Ok(());
         }
+        let mut beyond = false;
         if pending.lost > 0 {
             let (cut, kept) = (&mut self.report.cut, pending.ids.len());
             cut.rows += 1;
             cut.tokens += pending.lost;
             for answer in pending.answers.iter().filter(|a| a.end > kept) {
+                beyond = true;
                 match answer.start < kept {
                     true => cut.answers += 1,
                     false => cut.lost_answers += 1,
                 }
             }
         }
-        self.emit(example, &pending.ids, &pending.flags, pending.lost)
+        self.emit(
+            example,
+            &pending.ids,
+            &pending.flags,
+            (pending.lost, beyond),
+        )
     }
 
-    /// Writes one row.
+    /// Writes one row; of what was cut off, the tokens, and whether any of them were to be predicted.
     fn emit(
         &mut self,
         example: &Example,
         ids: &[u32],
         flags: &[bool],
-        lost: usize,
+        (lost, beyond): (usize, bool),
     ) -> Result<(), DataError> {
         if self.full() {
             return Ok(());
@@ -205,7 +233,10 @@ impl Rows {
         }
         let targets = flags.iter().filter(|trained| **trained).count();
         if targets == 0 && self.limits.labelled {
-            self.report.dropped_without_target += 1;
+            match beyond {
+                true => self.report.dropped_beyond_length += 1,
+                false => self.report.dropped_without_target += 1,
+            }
             return Ok(());
         }
         self.plain &= targets + 1 == ids.len();
@@ -217,6 +248,9 @@ impl Rows {
         counts.kept.add(ids.len());
         counts.whole.add(ids.len() + lost);
         self.new += 1;
+        if let Some(numbers) = &mut self.numbers {
+            numbers.push(example.place.0);
+        }
         if self.first.len() < self.limits.first {
             self.first.push(First {
                 number: example.place.0,

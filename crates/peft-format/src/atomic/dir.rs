@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
+use super::leftovers::remove_abandoned;
 use super::{parent_of, sibling, sync_dir, temporary, unfinished};
 use crate::error::{FormatError, Result};
 
@@ -41,10 +42,11 @@ impl AtomicDir {
                 fix: "choose another output folder".into(),
             });
         }
-        let temporary = temporary(target)?;
         let parent = parent_of(target);
         fs::create_dir_all(parent).map_err(FormatError::io("create", parent))?;
         Self::recover(target)?;
+        remove_abandoned(target);
+        let temporary = temporary(target)?;
         fs::create_dir(&temporary)
             .map_err(FormatError::io("create a temporary folder for", target))?;
         unfinished().insert(temporary.clone());

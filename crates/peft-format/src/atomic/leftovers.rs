@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use super::{parent_of, sibling, unfinished};
 use crate::error::{FormatError, Result};
 
 /// Removes from a folder the temporary files and folders that killed writers of this module left in
@@ -37,6 +38,41 @@ pub fn remove_leftovers(folder: &Path) -> Result<usize> {
         found += 1;
     }
     Ok(found)
+}
+
+/// Removes what killed writers of one target left beside it, where their process is gone: other temporary names stay, for
+/// somebody may be writing them. What cannot be looked at or removed stays, too.
+pub(super) fn remove_abandoned(target: &Path) {
+    let Some(start) = sibling(target, "tmp-").ok().and_then(|path| {
+        let name = path.file_name()?.to_str()?;
+        Some(name.to_owned())
+    }) else {
+        return;
+    };
+    for entry in fs::read_dir(parent_of(target))
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let name = entry.file_name();
+        let name = name.to_str().filter(|name| is_temporary(name));
+        let Some(tag) = name.and_then(|name| name.strip_prefix(&start)) else {
+            continue;
+        };
+        let process = tag.split('-').next().unwrap_or_default();
+        if is_gone(process, &entry.path()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// Whether the process that made a temporary folder no longer runs, where that can be told: a number of this process may be
+/// another's of before, as in containers.
+fn is_gone(process: &str, path: &Path) -> bool {
+    match process == std::process::id().to_string() {
+        true => !unfinished().contains(path),
+        false => Path::new("/proc/self").exists() && !Path::new("/proc").join(process).exists(),
+    }
 }
 
 /// Whether a name is one that this module makes up: `.<name>.tmp-<process>-<stamp>-<number>`.

@@ -99,3 +99,19 @@ fn leftovers_of_a_crash_go_and_nothing_else() {
     assert_eq!(remove_leftovers(root.path()).unwrap(), 0);
     assert_eq!(remove_leftovers(&root.path().join("nowhere")).unwrap(), 0);
 }
+
+#[test]
+fn a_folder_begun_by_a_process_that_is_gone_makes_room_for_the_next() {
+    let root = tempfile::tempdir().unwrap();
+    let target = root.path().join("out");
+    let living = AtomicDir::create(&target).unwrap();
+    // No process has a number of so many digits.
+    let gone = root.path().join(".out.tmp-99999999999-0123abcd-0");
+    let others = root.path().join(".other.tmp-99999999999-0123abcd-0");
+    for folder in [&gone, &others] {
+        fs::create_dir(folder).unwrap();
+    }
+    drop(AtomicDir::create(&target).unwrap());
+    assert!(living.path().exists() && others.exists());
+    assert_eq!(gone.exists(), !cfg!(target_os = "linux"));
+}

@@ -12,6 +12,8 @@ pub struct NearMisses {
     pub suggestions: Vec<(String, Vec<String>)>,
     /// The distinct last path components of the linear layers, with their counts, in model order.
     pub linear_leaves: Vec<(String, usize)>,
+    /// The same of what the method adapts, where none of it is a linear layer.
+    pub other_leaves: Vec<(String, usize)>,
 }
 
 impl fmt::Display for NearMisses {
@@ -29,21 +31,21 @@ impl fmt::Display for NearMisses {
                 near::did_you_mean(&names)
             )?;
         }
-        if self.linear_leaves.is_empty() {
+        let (what, leaves) = match self.linear_leaves.as_slice() {
+            [] => ("what the method adapts", &self.other_leaves),
+            _ => ("linear layers", &self.linear_leaves),
+        };
+        if leaves.is_empty() {
             return f.write_str(
                 "; this model has none of the modules that the method works on (a state-space model, for one, has \
                  no attention): choose another method",
             );
         }
         const SHOWN: usize = 24;
-        let shown = self.linear_leaves.iter().take(SHOWN);
-        let leaves: Vec<String> = shown.map(|(leaf, n)| format!("{leaf} ({n})")).collect();
-        let rest = if self.linear_leaves.len() > SHOWN {
-            ", …"
-        } else {
-            ""
-        };
-        write!(f, "; linear layers here: {}{rest}", leaves.join(", "))
+        let shown = leaves.iter().take(SHOWN);
+        let shown: Vec<String> = shown.map(|(leaf, n)| format!("{leaf} ({n})")).collect();
+        let rest = if leaves.len() > SHOWN { ", …" } else { "" };
+        write!(f, "; {what} here: {}{rest}", shown.join(", "))
     }
 }
 

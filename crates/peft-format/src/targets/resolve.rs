@@ -152,10 +152,18 @@ impl TargetSpec {
 
 impl NearMisses {
     fn of(entries: &[String], modules: &[ModuleInfo]) -> Self {
-        let mut leaves: IndexMap<&str, usize> = IndexMap::new();
-        for module in modules.iter().filter(|m| m.kind.is_linear()) {
-            *leaves.entry(leaf(&module.path)).or_default() += 1;
-        }
+        let count = |linear: bool| {
+            let mut leaves: IndexMap<&str, usize> = IndexMap::new();
+            for module in modules.iter().filter(|m| m.kind.is_linear() == linear) {
+                *leaves.entry(called(module)).or_default() += 1;
+            }
+            leaves
+        };
+        let (linear, other) = (count(true), count(false));
+        let leaves = match linear.is_empty() {
+            true => &other,
+            false => &linear,
+        };
         let suggest = |entry: &String| {
             // An entry such as `attention.self.qery` is compared by its last component, too.
             let mut found = near::nearest(leaf(entry), leaves.keys().copied(), 3);
@@ -172,14 +180,26 @@ impl NearMisses {
             )
         };
         let suggestions = entries.iter().map(suggest).collect();
-        let linear_leaves = leaves
-            .iter()
-            .map(|(name, n)| (name.to_string(), *n))
-            .collect();
+        let named = |leaves: &IndexMap<&str, usize>| {
+            let leaves = leaves.iter();
+            leaves.map(|(name, n)| (name.to_string(), *n)).collect()
+        };
         Self {
             suggestions,
-            linear_leaves,
+            linear_leaves: named(&linear),
+            other_leaves: named(&other),
         }
+    }
+}
+
+/// The end of a module's path by which it is told from others: `bias` alone says nothing of a parameter.
+fn called(module: &ModuleInfo) -> &str {
+    let end = leaf(&module.path);
+    let before = &module.path[..module.path.len() - end.len()];
+    let holder = leaf(before.trim_end_matches('.'));
+    match module.kind == ModuleKind::Parameter && ["bias", "weight"].contains(&end) {
+        true => &module.path[before.len() - before.len().min(holder.len() + 1)..],
+        false => end,
     }
 }
 

@@ -69,6 +69,16 @@ fn no_match_lists_what_there_is() {
         .unwrap_err()
         .to_string();
     assert!(empty.contains("none of the modules"), "{empty}");
+    // Of what is no linear layer, too.
+    let biases = ["query", "key"]
+        .map(|name| ModuleInfo::new(format!("layer.0.self.{name}.bias"), ModuleKind::Parameter));
+    let options = ResolveOptions {
+        heads: &[],
+        supported: &[ModuleKind::Parameter],
+    };
+    let error = list(&["query"]).resolve(&biases, options).unwrap_err();
+    let told = "what the method adapts here: query.bias (1), key.bias (1)";
+    assert!(error.to_string().contains(told), "{error}");
 }
 
 #[test]

@@ -173,7 +173,22 @@ impl Part {
     /// The paths of what it adapts, of a model's sites.
     pub fn sites(&self, sites: &[Site], heads: &[&str]) -> Result<Vec<String>, AdapterError> {
         let kinds = self.method.site_kinds();
-        let found = peft_core::resolve_sites(sites.to_vec(), &self.spec, kinds, heads)?;
+        let find = |spec: &TargetSpec| peft_core::resolve_sites(sites.to_vec(), spec, kinds, heads);
+        let nowhere = |layer: usize| AdapterError::Config {
+            method: SeveralMethod::NAME.into(),
+            problem: format!("nothing that {} adapts is in layer {layer}", self.name),
+            fix: "correct the number (they are counted from 0), or leave it out".into(),
+        };
+        let found = match (find(&self.spec), self.spec.layers_to_transform.as_deref()) {
+            (Err(error), Some([first, ..])) => {
+                let anywhere = TargetSpec {
+                    layers_to_transform: None,
+                    ..self.spec.clone()
+                };
+                return Err(find(&anywhere).map_or(error, |_| nowhere(*first)));
+            }
+            (found, _) => found?,
+        };
         if let Some(name) = found.unmatched.first() {
             return Err(AdapterError::Config {
                 method: SeveralMethod::NAME.into(),
@@ -189,11 +204,7 @@ impl Part {
             let inside =
                 |site: &Site| site.layer() == Some(layer) && found.matched.contains(&site.path);
             if !sites.iter().any(inside) {
-                return Err(AdapterError::Config {
-                    method: SeveralMethod::NAME.into(),
-                    problem: format!("nothing that {} adapts is in layer {layer}", self.name),
-                    fix: "correct the number (they are counted from 0), or leave it out".into(),
-                });
+                return Err(nowhere(layer));
             }
         }
         Ok(found.matched)

@@ -171,3 +171,35 @@ fn what_makes_another_model_is_refused_by_name() {
     let error = config(other).unwrap_err();
     assert!(error.contains("zamba"), "{error}");
 }
+
+/// With fewer blocks, or without biases that are there, it would be another model, and worse without a word.
+#[test]
+fn tensors_that_the_configuration_denies_are_refused() {
+    let from = goldens().join("mamba_tiny");
+    for (field, value, tensor) in [
+        ("num_hidden_layers", json!(1), "backbone.layers.1."),
+        (
+            "use_conv_bias",
+            json!(false),
+            "backbone.layers.0.mixer.conv1d.bias",
+        ),
+    ] {
+        let temp = tempfile::tempdir().unwrap();
+        fs::copy(
+            from.join("model.safetensors"),
+            temp.path().join("model.safetensors"),
+        )
+        .unwrap();
+        let text = fs::read_to_string(from.join("config.json")).unwrap();
+        let mut fields: Value = serde_json::from_str(&text).unwrap();
+        fields[field] = value;
+        fs::write(temp.path().join("config.json"), fields.to_string()).unwrap();
+        let folder = ModelFolder::open(temp.path()).unwrap();
+        let layout = folder.layout(HeadKind::Language).unwrap();
+        let loaded = Model::load(&folder, HeadKind::Language, 0, &Device::flex());
+        for error in [folder.check(&layout).unwrap_err(), loaded.unwrap_err()] {
+            let error = error.to_string();
+            assert!(error.contains(field) && error.contains(tensor), "{error}");
+        }
+    }
+}

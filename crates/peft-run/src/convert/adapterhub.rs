@@ -82,6 +82,7 @@ impl Base<'_> {
         let settings = method.config();
         let number = |key: &str| settings.get(key).and_then(Value::as_f64);
         let reads = text(&settings, "reads");
+        let loaded = &self.placed(loaded, reads, *norm_follows)?;
         let size = self.size(loaded)?;
         let written = AdapterHubFolder {
             model_type: kind.to_owned(),
@@ -114,6 +115,44 @@ impl Base<'_> {
             refused_by_peft: None,
             errors,
         })
+    }
+
+    /// The adapter with its modules where the library has such: beside a feed-forward part a module is what it is after
+    /// it, unless it reads what the part reads behind a norm of its own.
+    fn placed(
+        &self,
+        loaded: &LoadedAdapter,
+        reads: &str,
+        norm_follows: bool,
+    ) -> Result<LoadedAdapter, RunError> {
+        let mut placed = loaded.clone();
+        placed.modules.clear();
+        for (module, fields) in &loaded.modules {
+            let (block, slot) = module.rsplit_once('.').unwrap_or(("", module));
+            let place = match slot {
+                "after_attention" | "after_feed_forward" => module.clone(),
+                "beside_feed_forward" if norm_follows || reads != "residual" => {
+                    format!("{block}.after_feed_forward")
+                }
+                _ => {
+                    return Err(refuse(
+                        format!(
+                            "its module `{module}` stands where AdapterHub's library puts none in such a model"
+                        ),
+                        "keep the adapter in the form that it has, or train it with `target_modules` after_feed_forward",
+                    ));
+                }
+            };
+            if placed.modules.insert(place, fields.clone()).is_some() {
+                return Err(refuse(
+                    format!(
+                        "it has two modules at the feed-forward part of `{block}`, and AdapterHub's library one"
+                    ),
+                    "keep the adapter in the form that it has",
+                ));
+            }
+        }
+        Ok(placed)
     }
 
     fn width(&self) -> usize {
@@ -157,8 +196,9 @@ impl Base<'_> {
         let Some(first) = loaded.saved.keys().next() else {
             return Ok(None);
         };
+        let head = head_of(self.folder, Some(loaded), self.task);
+        let heads = self.folder.describe(head)?.head_modules;
         let of_head = |name: &String| {
-            let heads = self.folder.head_modules();
             heads.iter().any(|head| {
                 name.strip_prefix(*head)
                     .is_some_and(|rest| rest.starts_with('.'))

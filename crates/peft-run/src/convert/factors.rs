@@ -7,7 +7,7 @@ use peft_format::LoraPair;
 use super::{AdapterFormat, Conversion};
 use crate::{
     RunError,
-    merge::{Adapted, target_of},
+    merge::{Adapted, loses_bias, target_of},
 };
 
 /// An adapted weight: its module, and the factors of its update in `f32`.
@@ -63,6 +63,22 @@ pub fn all(conversion: &Conversion, method: &dyn Method) -> Result<Vec<Factors>,
         .collect()
 }
 
+/// Whether weights and biases of the base can hold all of the adapter, as far as can be told.
+fn is_mergeable(conversion: &Conversion, method: &dyn Method) -> bool {
+    let (folder, device) = (conversion.folder, conversion.options.device);
+    let widest = conversion.places.widest;
+    let mut weights = conversion.places.adapted.values().filter(|one| !one.bias);
+    !weights.any(|one| {
+        let Some(info) = folder.checkpoint().info(&one.source) else {
+            return false;
+        };
+        let target = target_of(&one.site, info.dtype);
+        let adapter = conversion.loaded.restore(method, &target, widest, device);
+        let adapter = adapter.ok().flatten();
+        adapter.is_some_and(|adapter| loses_bias(folder, &one.site, &adapter, &target, device))
+    })
+}
+
 fn one(
     conversion: &Conversion,
     method: &dyn Method,
@@ -85,11 +101,11 @@ fn one(
     let restored = conversion.loaded.restore(method, &target, widest, device)?;
     let adapter = restored.ok_or_else(missing)?;
     let refuse = |problem: String| {
-        RunError::setting(
-            "`adapter`",
-            problem,
-            "merge it into its base with `peft merge`",
-        )
+        let fix = match is_mergeable(conversion, method) {
+            false => "keep the adapter beside its base",
+            true => "merge it into its base with `peft merge`",
+        };
+        RunError::setting("`adapter`", problem, fix)
     };
     let Some(update) = adapter.low_rank() else {
         let problem = format!("{} has no low-rank form: `{module}`", method.name());

@@ -25,7 +25,7 @@ use crate::{
     BaseFile, RunError, TaskFile, base,
     merge::{Places, head_of},
     occupied::expect_ours,
-    open::{fit_adapter, fit_tie, read_with_method},
+    open::{expect_covered, fit_adapter, fit_tie, read_with_method},
     sidecar, task,
 };
 
@@ -171,8 +171,10 @@ pub fn convert_watched(
     let names: Vec<&str> = own.iter().chain(options.to.files()).copied().collect();
     expect_ours(options.output, &names, options.overwrite)?;
     let task = TaskFile::read(options.adapter)?;
-    let layout = folder.layout(head_of(&folder, Some(&loaded), task.as_ref()))?;
+    let head = head_of(&folder, Some(&loaded), task.as_ref());
+    let layout = folder.layout(head)?;
     loaded.spread(method.as_ref(), &layout.sites)?;
+    expect_covered(options.adapter, &folder, head, method.as_ref(), &loaded)?;
     let staged = AtomicDir::create(options.output)?;
     let of_factors: Option<Writer> = match options.to {
         AdapterFormat::Lora => Some(lora::write),

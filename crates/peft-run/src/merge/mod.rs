@@ -17,12 +17,14 @@ use serde::Serialize;
 use self::folder::{REPORT, copy_tokenizer, expect_replaceable, write_config};
 pub(crate) use self::{
     change::{LOSS_LIMIT, Rounding, round},
-    places::{Adapted, Places, adapted_sites, change, head_of, saved_outputs, target_of},
+    places::{
+        Adapted, Places, adapted_sites, change, head_of, loses_bias, saved_outputs, target_of,
+    },
 };
 use crate::{
     BaseFile, RunError, TaskFile,
     objective::{labelling, task_of_type},
-    open::{fit_adapter, fit_tie, infer_task, read_with_method},
+    open::{expect_covered, fit_adapter, fit_tie, infer_task, read_with_method},
     sidecar,
 };
 
@@ -124,10 +126,12 @@ pub fn merge_watched(
     fit_adapter(&folder, &mut loaded)?;
     let stored = TaskFile::read(options.adapter)?;
     let checkpoint = folder.checkpoint();
-    let layout = folder.layout(head_of(&folder, Some(&loaded), stored.as_ref()))?;
+    let head = head_of(&folder, Some(&loaded), stored.as_ref());
+    let layout = folder.layout(head)?;
     loaded.spread(method.as_ref(), &layout.sites)?;
     let merged = merged_task(&folder, &loaded, stored.as_ref())?;
     let places = Places::find(&folder, &layout, method.as_ref(), &loaded)?;
+    expect_covered(options.adapter, &folder, head, method.as_ref(), &loaded)?;
     let output = options.output;
     if output.exists()
         && std::fs::canonicalize(output).ok() == std::fs::canonicalize(options.model).ok()

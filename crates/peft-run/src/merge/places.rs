@@ -170,14 +170,7 @@ pub fn change(
     if adapted.bias && !adapter.implies_bias() {
         return Ok(None);
     }
-    let bias = bias_beside(&adapted.site).and_then(|bias| folder.find(&bias));
-    // What only scales a bias loses nothing where there is none.
-    let adds_bias = || {
-        let zeros = Tensor::zeros([target.out_features], (device, target.dtype.into()));
-        let bias = adapter.effective_bias(zeros).into_data();
-        bias.iter::<f64>().any(|value| value != 0.0)
-    };
-    let loses_bias = adapter.implies_bias() && bias.is_none() && adds_bias();
+    let loses_bias = loses_bias(folder, &adapted.site, &adapter, &target, device);
     let before = base
         .to_float(name, target.dtype)
         .map_err(|error| match error {
@@ -198,6 +191,24 @@ pub fn change(
         stored: base.dtype,
         loses_bias,
     }))
+}
+
+/// Whether an adapter has a bias for a layer that has none in the base, which no weight can hold.
+pub fn loses_bias(
+    folder: &ModelFolder,
+    site: &Site,
+    adapter: &DynAdapter,
+    target: &Target,
+    device: &Device,
+) -> bool {
+    let bias = bias_beside(site).and_then(|bias| folder.find(&bias));
+    // What only scales a bias loses nothing where there is none.
+    let adds_bias = || {
+        let zeros = Tensor::zeros([target.out_features], (device, target.dtype.into()));
+        let bias = adapter.effective_bias(zeros).into_data();
+        bias.iter::<f64>().any(|value| value != 0.0)
+    };
+    adapter.implies_bias() && bias.is_none() && adds_bias()
 }
 
 /// A site's adapted value in the checkpoint's layout.

@@ -1,5 +1,6 @@
 //! A model with its adapter, as files hold them.
 
+mod covered;
 mod set;
 mod tied;
 
@@ -21,6 +22,7 @@ use crate::{
     text::tokenizer,
 };
 
+pub(crate) use self::covered::{expect_covered, targeted};
 pub(crate) use self::tied::{Tie, fit_adapter, fit_run, fit_tie, parts_head, saved_as_one};
 pub use set::{AdaptedSet, NamedAdapter, OpenSetOptions, open_set};
 
@@ -86,6 +88,9 @@ pub fn open(options: &OpenOptions) -> Result<Adapted, RunError> {
         leave_room(&mut task, method.as_ref(), &folder);
     }
     expect_task(&task, options.task)?;
+    if let (Some(path), Some((method, loaded))) = (options.adapter, &adapter) {
+        expect_covered(path, &folder, task.head(), method.as_ref(), loaded)?;
+    }
     let (model, report) = Model::load(&folder, task.head(), 0, options.device)?;
     set::expect_head("`model`", loaded, &report.created)?;
     let Some((method, loaded)) = adapter else {

@@ -9,7 +9,8 @@ use peft_format::AdapterConfig;
 use peft_models::{Model, ModelFolder, Network};
 
 use super::{
-    Tie, expect_task, fit_adapter, fit_tie, infer_task, leave_room, read_with_method, use_head_of,
+    Tie, expect_covered, expect_task, fit_adapter, fit_tie, infer_task, leave_room,
+    read_with_method, use_head_of,
 };
 use crate::{BaseFile, BaseOptions, RunError, TaskFile, objective::CAUSAL, text};
 
@@ -115,9 +116,9 @@ pub fn open_set(options: &OpenSetOptions) -> Result<AdaptedSet, RunError> {
                 expect_same(shared, first, &own, name)?;
             }
         }
-        read.push((*name, method, loaded));
+        read.push((*name, *path, method, loaded));
     }
-    for (_, _, loaded) in &mut read {
+    for (_, _, _, loaded) in &mut read {
         fit_adapter(&folder, loaded)?;
     }
     let Some((_, task)) = task else {
@@ -128,10 +129,13 @@ pub fn open_set(options: &OpenSetOptions) -> Result<AdaptedSet, RunError> {
         ));
     };
     expect_task(&task, options.task)?;
+    for (_, path, method, loaded) in &read {
+        expect_covered(path, &folder, task.head(), method.as_ref(), loaded)?;
+    }
     let (mut model, loading) = Model::load(&folder, task.head(), 0, options.device)?;
     let names = model.description().names();
     let mut adapters = Vec::new();
-    for (name, method, loaded) in read {
+    for (name, _, method, loaded) in read {
         expect_head(
             &format!("`adapter` {name}"),
             Some(&loaded),

@@ -41,7 +41,7 @@ use crate::{
     objective::{has_labels, head_kind, labelling, objective, outputs},
     open::fit_run,
     prepared::longest,
-    session::{Choice, Data, EVAL_BATCH, Source, resolve},
+    session::{Choice, Data, EVAL_BATCH, Source, resolve, warm_up_steps},
     text::tokenizer,
 };
 
@@ -84,6 +84,9 @@ pub struct Plan {
     pub data: Option<DataPlan>,
     /// Tokens of the largest batch; without data, all its rows are as long as allowed.
     pub batch_tokens: usize,
+    /// Steps of a warm-up, which come before the others.
+    #[serde(skip_serializing_if = "is_none")]
+    pub warm_up_steps: u64,
     /// Where memory goes.
     pub memory: MemoryPlan,
     /// Bytes of the base's weights by the types in which they are kept.
@@ -103,6 +106,22 @@ pub struct DataPlan {
     pub steps: u64,
     /// Rows that were cut to the maximum length.
     pub truncated_rows: usize,
+    /// Rows of a language model that were left out, and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<LeftOut>,
+}
+
+fn is_none(steps: &u64) -> bool {
+    *steps == 0
+}
+
+/// Rows that training does not see.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LeftOut {
+    /// How many.
+    pub rows: usize,
+    /// How many for each cause.
+    pub because: String,
 }
 
 /// Plan a run without loading its model: from the checkpoint's headers, and from its rows, if data is
@@ -188,8 +207,16 @@ impl Plan {
             selection_rows: data.select.len(),
             steps: config.total_steps(data.fit.len()),
             truncated_rows: data.loaded.truncated_rows,
+            left_out: data.loaded.causal.as_ref().and_then(|causal| {
+                Some(LeftOut {
+                    rows: causal.left_out(),
+                    because: causal.left_out_because()?,
+                })
+            }),
         });
         let steps = data.as_ref().map(|data| data.steps).or(config.steps);
+        let rows = data.as_ref().map(|data| data.rows);
+        let warm_up_steps = warm_up_steps(&choice.phases(), config, rows);
         Ok(Self {
             method: choice.method.name().to_owned(),
             targets: matched.len(),
@@ -212,8 +239,12 @@ impl Plan {
             data,
             batch_tokens: work.largest.tokens,
             weights: work.types.clone(),
+            warm_up_steps,
             memory: MemoryPlan::of(&work, trainable, head_parameters, EVAL_BATCH),
-            time: rates.map(|rates| TimePlan::of(&work, trainable + head_parameters, rates, steps)),
+            time: rates.map(|rates| {
+                let all = steps.map(|steps| steps + warm_up_steps);
+                TimePlan::of(&work, trainable + head_parameters, rates, all)
+            }),
         })
     }
 

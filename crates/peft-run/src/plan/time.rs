@@ -16,7 +16,7 @@ pub struct TimePlan {
     pub bytes: f64,
     /// Seconds of a step on average.
     pub step_s: f64,
-    /// Seconds of all steps, without evaluations; unknown where their number is.
+    /// Seconds of all steps, those of a warm-up among them, without evaluations; unknown where their number is.
     pub run_s: Option<f64>,
 }
 

@@ -11,10 +11,15 @@ use peft_methods::Entry;
 use peft_models::{Description, HeadKind, Model, ModelFolder, ModelLayout, Network, Role};
 use serde_json::{Map, Value};
 
-use super::{names::expect_matches, phases::probe_batches, probe::Probe};
+use super::{
+    defaults::{fill, of_model},
+    names::expect_matches,
+    phases::probe_batches,
+    probe::Probe,
+};
 use crate::{
     RunConfig, RunError,
-    open::{fit_adapter, read_with_method, saved_as_one},
+    open::{expect_covered, fit_adapter, read_with_method, saved_as_one},
 };
 
 /// A model with adapters, the configuration to save and what was attached.
@@ -28,48 +33,13 @@ pub fn resolve(config: &RunConfig, folder: &ModelFolder, entry: &Entry) -> RunCo
         let mut settings = entry.defaults_at(config.learning_rate);
         settings.extend(config.method_config);
         config.method_config = settings;
-        // Settings that make no method are refused where it is made.
-        if let Ok(method) = (entry.build)(&config.method_config) {
-            let targets = |default, layers: &[usize]| targets_in(folder, default, layers);
-            config
-                .method_config
-                .extend(method.config_of_targets(&targets));
-        }
-        if let Ok(method) = (entry.build)(&config.method_config) {
-            let layout = folder.description().layout();
-            let named = |what| default_targets(folder.description(), what);
-            for (key, value) in method.config_of_model(&layout.sites, &named) {
-                fill(
-                    config.method_config.entry(key).or_insert(Value::Null),
-                    value,
-                );
-            }
-        }
+        config.method_config = of_model(config.method_config, folder, entry);
         // What follows from the model may say what is adapted.
         if let Ok(method) = (entry.build)(&config.method_config) {
             resolve_targets(&mut config, folder, method.as_ref());
         }
     }
     config
-}
-
-/// Put a method's own value where nothing is given, also inside of what is given: parts of several methods are a list of settings.
-fn fill(given: &mut Value, own: Value) {
-    match (given, own) {
-        (given @ Value::Null, own) => *given = own,
-        (Value::Object(given), Value::Object(own)) => {
-            for (key, value) in own {
-                fill(given.entry(key).or_insert(Value::Null), value);
-            }
-        }
-        (Value::Array(given), Value::Array(own)) if given.len() == own.len() => {
-            given
-                .iter_mut()
-                .zip(own)
-                .for_each(|(given, own)| fill(given, own));
-        }
-        _ => {}
-    }
 }
 
 /// Where nothing is said, the targets that a method adapts by itself; of `all-linear`, those in the layers that are named.
@@ -100,7 +70,11 @@ pub fn resolve_targets(config: &mut RunConfig, folder: &ModelFolder, method: &dy
 
 /// What a method adapts by itself in some layers (none named: in all). Beside a regular expression and beside `all-linear` PEFT
 /// allows no layers, so there the modules of these layers are listed by their whole names.
-fn targets_in(folder: &ModelFolder, targets: DefaultTargets, layers: &[usize]) -> TargetModules {
+pub(super) fn targets_in(
+    folder: &ModelFolder,
+    targets: DefaultTargets,
+    layers: &[usize],
+) -> TargetModules {
     let modules = default_targets(folder.description(), targets);
     let by_name = matches!(modules, TargetModules::List(_) | TargetModules::Unspecified);
     if layers.is_empty() || by_name {
@@ -177,7 +151,7 @@ impl Choice {
     ) -> Result<Self, RunError> {
         let to_save = heads_to_save(folder, head, created)?;
         match &config.adapter {
-            Some(path) => Self::continued(config, path, folder, to_save),
+            Some(path) => Self::continued(config, path, folder, head, to_save),
             None => {
                 let entry = peft_methods::by_name(&config.method)?;
                 let method = (entry.build)(&config.method_config)?;
@@ -203,6 +177,7 @@ impl Choice {
         config: &RunConfig,
         path: &Path,
         folder: &ModelFolder,
+        head: HeadKind,
         mut to_save: Vec<String>,
     ) -> Result<Self, RunError> {
         let (method, mut loaded) = read_with_method(path)?;
@@ -216,9 +191,19 @@ impl Choice {
                 "give the same method, or start afresh without `adapter`",
             ));
         }
+        expect_covered(path, folder, head, method.as_ref(), &loaded)?;
         let entry = peft_methods::by_name(method.name())?;
         let mut settings = loaded.config.fields_as_saved();
-        settings.extend(config.method_config.clone());
+        let mut given = config.method_config.clone();
+        if let Some(parts) = given.get("parts").cloned() {
+            // Each part as it was when the adapter was trained: with what it left to its method and the model.
+            let own = of_model(Map::from_iter([("parts".to_owned(), parts)]), folder, entry);
+            given.extend(own);
+            if let (Some(given), Some(saved)) = (given.get_mut("parts"), settings.get("parts")) {
+                fill(given, saved.clone());
+            }
+        }
+        settings.extend(given);
         // With what concerns training only, which no adapter's file holds.
         let merged = (entry.build)(&settings)?;
         let merged = merged.of_files().unwrap_or(merged);
@@ -264,9 +249,10 @@ impl Choice {
         }
         let description = folder.describe(head)?;
         let layout = description.layout();
-        if let Some(paths) = method.own_targets(&layout.sites, description.head_modules)? {
+        let own = method.own_targets(&layout.sites, description.head_modules)?;
+        if let Some(paths) = &own {
             let own = TargetSpec {
-                modules: TargetModules::List(paths),
+                modules: TargetModules::List(paths.clone()),
                 ..untargeted
             };
             if spec != own {
@@ -290,6 +276,10 @@ impl Choice {
         expect_matches(&spec, method.as_ref(), &layout, description.head_modules)?;
         spec.modules_to_save = as_one;
         spec.modules_to_save.extend(to_save);
+        // What is trained in full has no adapters beside, and whole names that mean nothing else are no typing errors here.
+        if let (Some(own), TargetModules::List(paths)) = (&own, &mut spec.modules) {
+            paths.retain(|path| !own.contains(path) || !is_saved(path, &spec.modules_to_save));
+        }
         Ok(Self {
             method,
             saved: spec.modules_to_save.clone(),

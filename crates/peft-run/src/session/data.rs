@@ -29,6 +29,8 @@ pub struct Data {
     pub loaded: LoadReport,
     /// Whether the labels' names are the data's, and an adapter is continued that tells none.
     pub names_of_data: bool,
+    /// What is said of other files of rows, some of which were left out.
+    left_out: Vec<String>,
 }
 
 impl Data {
@@ -73,8 +75,13 @@ impl Data {
         })?;
         let labels = fit.label_map().cloned();
         options.labels = labels.as_ref();
-        let load = |path| Ok::<_, RunError>(Dataset::load(path, &options, tokenizer)?.0);
-        let report = config.eval_data.as_deref().map(load).transpose()?;
+        let mut left_out = Vec::new();
+        let mut load = |path: &Path| {
+            let (rows, loaded) = Dataset::load(path, &options, tokenizer)?;
+            left_out.extend(left_out_of(&loaded, path, max_length));
+            Ok::<_, RunError>(rows)
+        };
+        let report = config.eval_data.as_deref().map(&mut load).transpose()?;
         let (fit, select) = match config.select_data.as_deref() {
             Some(path) => (fit, load(path)?),
             None => fit.split_sets(0.1, config.seed)?,
@@ -93,6 +100,7 @@ impl Data {
             task,
             loaded,
             names_of_data,
+            left_out,
         })
     }
 
@@ -125,7 +133,12 @@ impl Data {
             )
         });
         let numbered = numbered(&self.loaded, labels, &config.data);
-        unnamed.into_iter().chain(numbered).collect()
+        let left_out = self.left_out.iter().cloned();
+        unnamed
+            .into_iter()
+            .chain(numbered)
+            .chain(left_out)
+            .collect()
     }
 
     /// Bytes of the tokens in memory; longer lists lie in temporary files.
@@ -147,6 +160,15 @@ pub fn numbered(loaded: &LoadReport, labels: &[String], path: &Path) -> Option<S
         path.display(),
         loaded.by_number,
         pairs(labels)
+    ))
+}
+
+/// A sentence about rows of a language model that are not among those of the file. None where all are.
+pub fn left_out_of(loaded: &LoadReport, path: &Path, max_length: usize) -> Option<String> {
+    let because = loaded.causal.as_ref()?.left_out_because()?;
+    Some(format!(
+        "{}: rows are left out, at most {max_length} tokens long: {because}",
+        path.display()
     ))
 }
 

@@ -2,7 +2,9 @@
 
 mod adapt;
 mod data;
+mod defaults;
 mod guards;
+mod length;
 mod names;
 mod output;
 mod phases;
@@ -39,11 +41,16 @@ use crate::{
 pub(crate) use self::{
     adapt::{Choice, Source, default_targets, resolve, target_spec},
     data::Data,
+    length::warm_up_steps,
     output::{Claim, lock},
     select::EVAL_BATCH,
     start::Started,
 };
-pub use self::{data::numbered, output::expect_only_runs, probe::weight_gradients};
+pub use self::{
+    data::{left_out_of, numbered},
+    output::expect_only_runs,
+    probe::weight_gradients,
+};
 
 pub(crate) struct Session<'a> {
     config: RunConfig,

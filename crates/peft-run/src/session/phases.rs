@@ -18,7 +18,7 @@ use peft_train::{
     trained_parameters,
 };
 
-use super::{Session, adapt::Choice, guards, probe::Probe};
+use super::{Session, adapt::Choice, guards, length::steps_of, probe::Probe};
 use crate::{RunConfig, RunError, checkpoint::PhaseState, event::Event, release_freed_memory};
 
 /// Batches whose gradients a method looks at before its adapters are made.
@@ -114,13 +114,7 @@ impl Before {
         let (model, adapter_config, report) =
             self.choice.adapt(method.as_ref(), model, names, probe)?;
         let config = probe.config;
-        let steps = match length {
-            PhaseLength::Steps(steps) => steps,
-            PhaseLength::Epochs(epochs) => {
-                let epoch = config.steps_per_epoch(probe.fit.len());
-                ((epochs * epoch as f64).round() as u64).max(1)
-            }
-        };
+        let steps = steps_of(length, config, probe.fit.len());
         let schedule = Schedule::new(config.schedule, config.warmup, steps);
         let mut settings = config.trainer(rate);
         settings.seed = seed_of_warm_up(config);

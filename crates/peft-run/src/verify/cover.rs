@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use burn::tensor::FloatDType;
 use peft_core::{
     AdapterError, Fields, HostTensor, HostTensorExt, LoadedAdapter, Method, Site, Target, is_saved,
-    resolve_sites, saved_with_biases, shared_key,
+    saved_with_biases, shared_key,
 };
-use peft_format::{Dtype, TargetError, TargetModules, adapter::join_key, near};
+use peft_format::{Dtype, TargetError, adapter::join_key, near};
 use peft_models::{ModelFolder, ModelLayout};
 
 use super::{VerifyReport, target_of};
-use crate::{RunError, merge::adapted_sites, session::default_targets};
+use crate::{RunError, merge::adapted_sites, open::targeted as of_configuration};
 
 /// Compare the adapter's modules with the base's and the configuration's; gives those whose tensors
 /// are whole, of the right shape and finite.
@@ -74,14 +74,8 @@ fn targeted(
     loaded: &LoadedAdapter,
     report: &mut VerifyReport,
 ) -> Result<BTreeSet<String>, RunError> {
-    let mut spec = loaded.config.target().clone();
-    if spec.modules == TargetModules::Unspecified {
-        spec.modules = default_targets(folder.description(), method.default_targets());
-    }
-    let (named, heads) = (sites.iter().cloned(), folder.head_modules());
-    match resolve_sites(named, &spec, method.site_kinds(), heads) {
-        Ok(mut resolved) => {
-            resolved.matched.extend(method.also_adapts(sites)?);
+    match of_configuration(folder, sites, method, loaded) {
+        Ok(resolved) => {
             // An entry that is there, but excluded or saved in full, is no typing error.
             let there = |name: &&String| {
                 let ending = format!(".{name}");
@@ -94,11 +88,11 @@ fn targeted(
             }
             Ok(resolved.matched.into_iter().collect())
         }
-        Err(AdapterError::Targets(error @ TargetError::NoMatch { .. })) => {
+        Err(RunError::Adapter(AdapterError::Targets(error @ TargetError::NoMatch { .. }))) => {
             report.problem("target_modules", "target", error.to_string());
             Ok(BTreeSet::new())
         }
-        Err(error) => Err(error.into()),
+        Err(error) => Err(error),
     }
 }
 

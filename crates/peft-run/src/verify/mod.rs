@@ -94,7 +94,7 @@ pub fn verify_watched(
     report.lost_share = total.lost_share();
     let most = report.modules.iter().map(|m| m.lost_share);
     let most = most.fold(report.lost_share, f64::max);
-    if most > LOSS_LIMIT {
+    if most > LOSS_LIMIT && report.mergeable {
         report.notes.push(format!(
             "merging would lose up to {:.1} % of a change in rounding: keep the adapter beside its base, \
              or merge with `dtype` f32",
@@ -116,7 +116,10 @@ fn weigh(
 ) -> Result<Option<Rounding>, RunError> {
     let module = &target.path;
     let parameter = match target.kind {
-        SiteKind::Slot => return Ok(None),
+        SiteKind::Slot => {
+            report.mergeable = false;
+            return Ok(None);
+        }
         kind if kind.is_module() => format!("{module}.weight"),
         _ => module.clone(),
     };
@@ -142,6 +145,7 @@ fn weigh(
         }
         Err(other) => return Err(other),
     };
+    report.mergeable &= !change.loses_bias;
     let (_, sums) = change.rounded(change.stored);
     if sums.not_finite > 0 {
         let count = sums.not_finite;

@@ -25,6 +25,8 @@ pub struct VerifyReport {
     pub relative_change: f64,
     /// Share of it that rounding to the base's types would swallow in a merge.
     pub lost_share: f64,
+    /// Whether weights can hold all of the adapter, so that it can be merged.
+    pub mergeable: bool,
     /// What is wrong; nothing if all is well.
     pub problems: Vec<Problem>,
     /// What is worth knowing and not wrong.
@@ -105,6 +107,7 @@ impl VerifyReport {
             change: 0.0,
             relative_change: 0.0,
             lost_share: 0.0,
+            mergeable: true,
             problems: Vec::new(),
             notes: Vec::new(),
         }

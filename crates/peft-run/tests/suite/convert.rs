@@ -180,6 +180,15 @@ fn a_bottleneck_and_its_head_go_to_adapterhub_and_back() {
     assert_eq!(head["num_labels"], 2);
     assert_eq!(head["model_class"], "BertForSequenceClassification");
     assert_eq!(loss(&model, &output, &data), loss(&model, &theirs, &data));
+    // A parallel module is one thing beside and after a part that no norm goes before.
+    let (output, theirs) = (dir.path().join("parallel"), dir.path().join("par_bn"));
+    config.method = "parallel".into();
+    config.output = output.clone();
+    train(&config, &mut ()).unwrap();
+    to_adapterhub(&output, &theirs).unwrap();
+    let text = std::fs::read_to_string(theirs.join("adapter_config.json")).unwrap();
+    assert!(text.contains("\"is_parallel\": true"), "{text}");
+    assert_eq!(loss(&model, &output, &data), loss(&model, &theirs, &data));
     // Methods of other modules are refused.
     let lora = dir.path().join("lora");
     train(&crate::tiny::config(&model, &data, &lora), &mut ()).unwrap();

@@ -190,6 +190,10 @@ fn parts_that_cannot_be_together_are_refused() {
         ),
         (json!([{ "method": "several", "parts": [] }]), "no `parts`"),
         (
+            json!([{ "method": "lora", "layers": [7] }]),
+            "nothing that lora adapts is in layer 7",
+        ),
+        (
             json!([{ "method": "ssf", "target_modules": ["query"] }]),
             "beside its targets",
         ),
@@ -214,4 +218,27 @@ fn a_footprint_is_what_a_file_holds() {
     let second = footprint.of_layers(|layer| layer == 1).unwrap();
     assert_eq!(first + second, footprint.values());
     assert_eq!(footprint.of_layers(|_| false), None);
+}
+
+/// Biases of a head that is trained in full are no adapters' beside it; and what a part leaves to its method is no other
+/// setting than the same spelled out.
+#[test]
+fn biases_are_a_part_and_the_same_parts_go_on() {
+    let (dir, model, data) = workspace();
+    let parts = json!([
+        { "method": "bitfit" },
+        { "method": "lora", "layers": [1], "r": 2 },
+        { "method": "bottleneck", "rate": 2, "reduction_factor": 8, "init_weights": "zero" },
+    ]);
+    let output = dir.path().join("out");
+    let mut run = several(&model, &data, &output, parts);
+    run.steps = Some(2);
+    train(&run, &mut ()).unwrap();
+    run.adapter = Some(output);
+    run.output = dir.path().join("more");
+    train(&run, &mut ()).unwrap();
+    run.method_config["parts"][1]["r"] = json!(3);
+    run.output = dir.path().join("other");
+    let error = train(&run, &mut ()).unwrap_err().to_string();
+    assert!(error.contains("`parts`"), "{error}");
 }

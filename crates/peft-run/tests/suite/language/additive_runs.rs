@@ -3,8 +3,9 @@
 use std::fs;
 
 use peft_run::{
-    MergeOptions, RunConfig, RunError,
+    AdapterFormat, ConvertOptions, MergeOptions, RunConfig, RunError, convert,
     core::format::{AdapterFile, TargetModules},
+    data::Task,
     merge, plan, train, verify,
 };
 use serde_json::{Value, json};
@@ -125,6 +126,7 @@ fn runs_train_them_resume_and_their_files_work() {
         let device = cpu();
         let report = verify(&model, &output, &device).unwrap();
         assert!(report.is_good(), "{what}: {:?}", report.problems);
+        assert_eq!(report.mergeable, merges, "{what}");
         let merged = dir.path().join("merged");
         let done = merge(&MergeOptions::new(&model, &output, &merged, &device));
         match merges {
@@ -254,6 +256,54 @@ fn what_would_do_nothing_is_refused() {
     let error = merge(&MergeOptions::new(&run.model, &run.output, &merged, &cpu())).unwrap_err();
     assert!(
         error.to_string().contains("has none in the base"),
+        "{error}"
+    );
+}
+
+/// The head of a classification comes along into AdapterHub's files; what has no place there is told with a way out that is
+/// one.
+#[test]
+fn conversions_say_what_can_be_done() {
+    let converted = |run: &RunConfig, to| {
+        let to = ConvertOptions {
+            model: &run.model,
+            adapter: &run.output,
+            output: &run.output.with_extension("converted"),
+            to,
+            any_base: false,
+            overwrite: false,
+            device: &cpu(),
+        };
+        convert(&to)
+    };
+    let trained = |method: &str, base: &str, task: Task| {
+        let (dir, mut run) = run_of(method, &json!({}), base);
+        (run.task, run.steps) = (task, Some(2));
+        if task == Task::Classify {
+            crate::files::write_rows(&run.data).unwrap();
+            run.data_format = Some(peft_run::data::Format::Csv);
+        }
+        train(&run, &mut ()).unwrap();
+        (dir, run)
+    };
+    let (_dir, run) = trained("bottleneck", "llama_tiny", Task::Classify);
+    let report = converted(&run, AdapterFormat::AdapterHub).unwrap();
+    assert_eq!((report.saved, report.relative_error), (1, 0.0));
+    let (_dir, run) = trained("parallel", "llama_tiny", Task::CausalLm);
+    let error = converted(&run, AdapterFormat::AdapterHub)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("beside_feed_forward` stands") && error.contains("after_feed_forward"),
+        "{error}"
+    );
+    // Merging would lose the shifts, for the layers have no biases.
+    let (_dir, run) = trained("ssf", "mamba_tiny", Task::CausalLm);
+    let error = converted(&run, AdapterFormat::Lora)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("keep the adapter beside its base"),
         "{error}"
     );
 }

@@ -50,6 +50,9 @@ fn every_selector_learns_and_merges_and_its_plan_is_right() {
         let planned = plan(&settings).unwrap();
         // Of a layer 8 entries, 4 columns of B and C, and LoRA of 32 inputs and 16 outputs.
         assert_eq!(planned.trainable_parameters, 2 * (8 + 4 * 8 + 2 * 48));
+        // Chance needs to see nothing.
+        let warm_up = if selector == "random" { 0 } else { 7 };
+        assert_eq!(planned.warm_up_steps, warm_up, "{selector}");
         train(&settings, &mut ()).unwrap();
         let bytes = adapter_bytes(&output);
         assert_eq!(planned.adapter_bytes, bytes.len() as u64, "{selector}");
