@@ -71,7 +71,8 @@ impl RowLosses {
             };
             ensure!(
                 number("index")? == rows.loss.len() as f64,
-                "rows are missing or out of order"
+                "row {} is missing: longer than the study's max_length, or with nothing to predict",
+                rows.loss.len()
             );
             rows.loss.push(number("loss")?);
             rows.tokens.push(number("tokens")? as u32);
