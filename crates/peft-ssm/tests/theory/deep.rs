@@ -1,7 +1,8 @@
-//! T6: two frozen layers become one other layer by tuning half of their channels.
+//! T6: two frozen layers become one other layer by tuning half of their channels; their state spaces are those of S4.
 
 use super::{
     Space, farthest,
+    layers::outputs,
     linear::{Matrix, basis, blocks, combined, identity, matrix, product, solve, transpose},
     numbers,
 };
@@ -35,7 +36,7 @@ impl Layer {
     fn run(&self, u: &Matrix) -> Matrix {
         let y: Matrix = (0..WIDTH)
             .map(|d| {
-                let y = self.spaces[d].run(&self.spaces[d].zeros(), &u[d]);
+                let y = outputs(&self.spaces[d], &u[d]);
                 let rows = y.iter().zip(&u[d]);
                 rows.map(|(y, u)| y + self.residual[d] * u).collect()
             })

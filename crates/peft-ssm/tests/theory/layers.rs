@@ -7,7 +7,7 @@ use burn::{
 use peft_core::{AdapterContext, kernels::RowLayout, nn::Linear};
 use peft_ssm::{S4Layer, S6Layer};
 
-use super::{farthest, numbers};
+use super::{Space, farthest, numbers};
 
 pub fn tensor<const D: usize>(values: Vec<f64>, shape: [usize; D], device: &Device) -> Tensor<D> {
     let data = TensorData::new(values, shape);
@@ -48,6 +48,51 @@ fn s4(device: &Device) -> S4Layer {
             Some(tensor(numbers(8, 2), [2], device)),
         ),
     }
+}
+
+/// A state space with real modes as a layer of one channel: `exp(A) = a`, where a negative one turns by π in every step,
+/// and `2 C B̄ = b c` with `B̄ = (a − 1) / A`.
+fn as_s4(space: &Space, device: &Device) -> S4Layer {
+    let states = space.a.len();
+    let (mut parts, halved) = ([const { Vec::new() }; 4], |n: usize| {
+        space.b[n] * space.c[n] / 2.0
+    });
+    for n in 0..states {
+        let a = space.a[n];
+        let (re, im) = (
+            a.abs().ln(),
+            if a < 0.0 { std::f64::consts::PI } else { 0.0 },
+        );
+        let factor = halved(n) / (a - 1.0);
+        for (part, value) in parts
+            .iter_mut()
+            .zip([(-re).ln(), im, factor * re, factor * im])
+        {
+            part.push(value);
+        }
+    }
+    let [log_rate, frequency, c_re, c_im] =
+        parts.map(|values| Param::from_tensor(tensor(values, [1, states], device)));
+    let zero = || tensor(vec![0.0], [1], device);
+    S4Layer {
+        log_rate,
+        frequency,
+        c_re,
+        c_im,
+        log_step: Param::from_tensor(zero()),
+        skip: Param::from_tensor(zero()),
+        output: Linear::new(tensor(vec![1.0], [1, 1], device), None),
+    }
+}
+
+/// The outputs of a state space from states of zero on, as a layer gives them and as its recurrence does.
+pub fn outputs(space: &Space, x: &[f64]) -> Vec<f64> {
+    let device = Device::flex();
+    let layer = as_s4(space, &device);
+    let found = values(layer.space(tensor(x.to_vec(), [1, x.len(), 1], &device)));
+    let apart = farthest(&found, &space.run(&space.zeros(), x));
+    assert!(apart < 1e-12, "{apart}");
+    found
 }
 
 #[test]

@@ -1,6 +1,6 @@
-//! T4 and T5: what a state space can be told by, and how few of its numbers make it another.
+//! T4 and T5: what a state space can be told by, and how few of its numbers make it another, of layers of S4.
 
-use super::{Space, farthest, numbers};
+use super::{Space, farthest, layers::outputs, numbers};
 
 /// The order of the states and the scale of each are nobody's business.
 #[test]
@@ -17,12 +17,12 @@ fn t4_order_and_scale_of_states_do_not_show() {
         c: order.map(|n| space.c[n] / scale[n]).to_vec(),
     };
     let x = numbers(3, 40);
-    let [one, two] = [&space, &other].map(|s| s.run(&s.zeros(), &x));
+    let [one, two] = [&space, &other].map(|space| outputs(space, &x));
     assert!(farthest(&one, &two) < 1e-13);
     // What shows is the modes and the products.
     let mut third = other.clone();
     third.c[1] *= 1.1;
-    let moved = third.run(&third.zeros(), &x);
+    let moved = outputs(&third, &x);
     assert!(farthest(&one, &moved) > 1e-3);
 }
 
@@ -117,8 +117,6 @@ fn t5_the_least_adjustment_is_enough_and_leaves_b_alone() {
         assert_eq!(few, count);
         let (other, made) = changed(&space, target, &order);
         assert_eq!(made, count);
-        let wanted = target.run(&target.zeros(), &x);
-        let found = other.run(&other.zeros(), &x);
-        assert!(farthest(&wanted, &found) < 1e-13);
+        assert!(farthest(&outputs(target, &x), &outputs(&other, &x)) < 1e-13);
     }
 }
