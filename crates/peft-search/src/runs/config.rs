@@ -57,6 +57,17 @@ impl SpaceChoice {
         }
     }
 
+    /// Refuse values in a file that no run with these settings can have.
+    ///
+    /// # Errors
+    /// With the first such value.
+    pub fn check(&self, shared: &RunConfig) -> Result<(), RunsError> {
+        match self {
+            Self::File { given } => FileSpace::check(given, shared),
+            Self::Workspace { .. } | Self::Autopeft => Ok(()),
+        }
+    }
+
     /// Its name in reports.
     pub fn name(&self) -> &'static str {
         match self {

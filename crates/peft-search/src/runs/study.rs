@@ -91,6 +91,7 @@ impl RunStudy {
             expect_vacant(&folder)?;
         }
         let shared = config.shared();
+        config.space.check(&shared)?;
         let prepared = Prepared::new(&shared)?;
         let metric = prepared.metric(&shared)?;
         let space = space(&config.space, &prepared, &shared, view)?;

@@ -2,10 +2,13 @@
 
 use std::{fs, path::Path};
 
-use peft_run::{Event, RunConfig};
+use peft_run::{Event, Prepared, RunConfig};
 use peft_search::{
     Bayes, Outcome, Settings,
-    runs::{Cost, Ended, FrontEntry, RunStudy, RunsError, SearchConfig, SpaceChoice, View, Worked},
+    runs::{
+        AutoPeftSpace, Cost, Ended, FrontEntry, RunSpace, RunStudy, RunsError, SearchConfig,
+        SpaceChoice, View, Worked,
+    },
     study::{Budget, Ending, Limit, Study},
 };
 
@@ -204,8 +207,8 @@ fn trials_that_cannot_be_are_failed_ones() {
     let file = work.path("space.toml");
     fs::write(
         &file,
-        "[[parameters]]\nname = \"method_config.r\"\nvalues = [2, 4, 0]\n\n\
-         [[parameters]]\nname = \"target_modules\"\nchoices = [\"query\", \"query,value\"]\n",
+        "[[parameters]]\nname = \"method_config.r\"\nvalues = [2, 4]\n\n\
+         [[parameters]]\nname = \"target_modules\"\nchoices = [\"query\", \"query,value\", \"nowhere\"]\n",
     )
     .unwrap();
     let space = SpaceChoice::read(&file.to_string_lossy(), &[]).unwrap();
@@ -232,6 +235,38 @@ fn trials_that_cannot_be_are_failed_ones() {
         best.iter()
             .any(|entry| entry.settings["method_config"]["r"] == 2)
     );
+}
+
+/// The published starts of AutoPEFT's space are configurations of it on the narrowest model, too.
+#[test]
+fn a_narrow_model_has_all_starts_of_autopeft() {
+    let work = Work::new();
+    let run = work.run("study");
+    let space = AutoPeftSpace::new(&Prepared::new(&run).unwrap(), &run).unwrap();
+    let starts = space.starts();
+    assert_eq!(starts.len(), 5);
+    let mut sizes = Vec::new();
+    for start in &starts {
+        space.space().check(start).unwrap();
+        assert!(space.values(start) > 0.0);
+        let config = space.settings(&run, start).unwrap();
+        let parts = config.method_config["parts"].as_array().unwrap().clone();
+        sizes.push(
+            parts
+                .iter()
+                .map(|part| part["method"].clone())
+                .collect::<Vec<_>>(),
+        );
+    }
+    let [adapter, prefix] = ["serial_parallel", "prefix"];
+    let expected = [
+        vec![adapter],
+        vec![adapter],
+        vec![adapter, prefix],
+        vec![prefix],
+        vec![adapter],
+    ];
+    assert_eq!(sizes, expected);
 }
 
 #[test]
