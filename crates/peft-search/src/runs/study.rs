@@ -16,16 +16,21 @@ use super::{
     AutoPeftSpace, Cost, FileSpace, FrontEntry, RunSpace, RunsError, SearchConfig, SpaceChoice,
     TrialCache, View, Workspace,
     cost::{KnownCost, slowest_step},
+    differences::{beside_rows, reconcile},
     folders::Folders,
     front::Scorer,
     trial::Runner,
     view::Told,
 };
-use crate::study::{DESCRIPTION, Description, Ending, Place, Study, Worked as Done};
+pub use crate::study::Worked;
+use crate::study::{DESCRIPTION, Description, Place, Study};
 use crate::{Asha, Configuration, Goal, Objective, Problem, Scale, SearchError};
 
 /// The file in a folder of trials that says which study's they are, where that is kept elsewhere.
 const TRIALS_OF: &str = "trials-of.json";
+
+/// Passes over the data of a trial.
+const MOST_EPOCHS: f64 = 1e6;
 
 /// How often a worker that waits for others looks what they have done.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -48,15 +53,6 @@ struct Context {
     cost: Option<Cost>,
     /// A digest of the contents of model and data.
     contents: String,
-}
-
-/// How a worker's part in a study ended.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Worked {
-    /// There is nothing more to do: the study is at its end.
-    Ended(Ending),
-    /// It was asked to stop, and can go on.
-    Interrupted,
 }
 
 /// A study of runs, as one of its workers sees it, with the folder of its trials.
@@ -91,8 +87,19 @@ impl RunStudy {
             expect_vacant(&folder)?;
         }
         let shared = config.shared();
+        if shared.steps.is_none() && shared.epochs > MOST_EPOCHS {
+            return Err(RunsError::setting(
+                "`epochs`",
+                format!("{} passes over the data come to no end", shared.epochs),
+                format!("give at most {MOST_EPOCHS}"),
+            ));
+        }
         config.space.check(&shared)?;
         let prepared = Prepared::new(&shared)?;
+        let report_rows = config.report_rows();
+        if let Some(rows) = &report_rows {
+            prepared.expect_readable(&shared, rows)?;
+        }
         let metric = prepared.metric(&shared)?;
         let space = space(&config.space, &prepared, &shared, view)?;
         let epochs = SearchConfig::epochs(&shared);
@@ -104,13 +111,13 @@ impl RunStudy {
             ));
         }
         let worst = match config.reference {
-            Some(worst) => worst,
+            Some(worst) => within_metric(worst, &metric)?,
             None => reference(&prepared, &metric)?,
         };
         let problem = problem(&space, &metric, worst, config.cost, &shared, &prepared)?;
         let context = Context {
             run: shared.clone(),
-            report_rows: config.report_rows(),
+            report_rows,
             space: config.space.clone(),
             metric: metric.name.clone(),
             cost: config.cost,
@@ -133,6 +140,8 @@ impl RunStudy {
             },
             ..Description::new(name, &problem, config.sampler.clone(), config.seed)?
         };
+        let place = config.study.clone().unwrap_or(Place::from(&*folder));
+        reconcile(&place, &folder, &description)?;
         let mut study = match &config.study {
             None => Study::begin(&folder, description, problem)?,
             Some(place) => {
@@ -282,10 +291,7 @@ impl RunStudy {
         proceed(&self.study);
         match (done, fatal) {
             (_, Some(error)) => Err(error),
-            (done, None) => Ok(match done? {
-                Done::Ended(ending) => Worked::Ended(ending),
-                Done::Interrupted => Worked::Interrupted,
-            }),
+            (done, None) => Ok(done?),
         }
     }
 
@@ -346,7 +352,7 @@ fn expect_own(folder: &Path, description: &Description) -> Result<(), RunsError>
     // Looked at first: another worker may make the file at this moment.
     let holds = std::fs::read_dir(folder).is_ok_and(|mut inside| inside.next().is_some());
     if path.exists() {
-        let differences = Description::read_file(&path)?.differences(description);
+        let differences = beside_rows(&Description::read_file(&path)?, description);
         return match differences.is_empty() {
             true => Ok(()),
             false => refuse(format!(
@@ -360,6 +366,12 @@ fn expect_own(folder: &Path, description: &Description) -> Result<(), RunsError>
     }
     std::fs::create_dir_all(folder).map_err(SearchError::file(folder, "make"))?;
     Ok(description.write_file(&path)?)
+}
+
+/// Whether a folder holds trials of a study that is kept elsewhere.
+pub(super) fn has_trials_of(folder: &Path, description: &Description) -> bool {
+    let found = Description::read_file(&folder.join(TRIALS_OF));
+    found.is_ok_and(|found| beside_rows(&found, description).is_empty())
 }
 
 /// Put a start in the queue, unless another worker that begins the study at the same moment does.
@@ -446,6 +458,29 @@ fn reference(prepared: &Prepared, metric: &Metric) -> Result<f64, RunsError> {
         "accuracy" => prepared.majority().unwrap_or(0.0),
         _ => 0.0,
     })
+}
+
+/// A given worst value, where a metric can have it.
+fn within_metric(worst: f64, metric: &Metric) -> Result<f64, RunsError> {
+    let range = match metric.name.as_str() {
+        "loss" => 0.0..=f64::MAX,
+        "matthews" | "pearson" | "spearman" => -1.0..=1.0,
+        "accuracy" | "f1" => 0.0..=1.0,
+        _ => f64::MIN..=f64::MAX,
+    };
+    if range.contains(&worst) {
+        return Ok(worst);
+    }
+    let (name, low, high) = (&metric.name, range.start(), range.end());
+    Err(RunsError::setting(
+        "`reference`",
+        format!("{worst} is no value of the metric {name}"),
+        match name.as_str() {
+            "loss" => "give 0 or more".to_owned(),
+            _ if *high > 1.0 => "give a finite number".to_owned(),
+            _ => format!("give one from {low} to {high}"),
+        },
+    ))
 }
 
 /// What reports call a study.
