@@ -88,8 +88,12 @@ fn bar() -> ProgressBar {
 /// How a study stands, in a line.
 pub fn standing(status: &Status, trials: Option<u64>) -> String {
     let of = trials.map_or(String::new(), |all| format!(" of {all}"));
+    let noun = match (status.spent.trials, trials) {
+        (_, Some(1)) | (1, None) => "trial",
+        _ => "trials",
+    };
     let mut text = format!(
-        "{}{of} trials: {} complete, {} stopped early, {} failed, {} running; {} on the front",
+        "{}{of} {noun}: {} complete, {} stopped early, {} failed, {} running; {} on the front",
         status.spent.trials,
         status.complete,
         status.pruned,
