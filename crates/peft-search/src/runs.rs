@@ -18,6 +18,8 @@ mod differences;
 mod error;
 mod folders;
 mod front;
+mod owner;
+mod posed;
 mod space;
 mod study;
 mod trial;
@@ -29,5 +31,7 @@ pub use cost::Cost;
 pub use error::RunsError;
 pub use front::{FRONT, FrontEntry};
 pub use space::{AutoPeftSpace, FileSpace, LeftOut, RunSpace, Workspace};
-pub use study::{RunStudy, Worked};
+pub use study::RunStudy;
 pub use view::{Ended, View};
+
+pub use crate::study::Worked;

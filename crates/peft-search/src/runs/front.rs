@@ -9,7 +9,7 @@ use peft_run::{Evaluation, Prepared, RunConfig, train_prepared};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{RunSpace, RunsError, View, folders::Folders, study::has_trials_of};
+use super::{RunSpace, RunsError, View, folders::Folders, owner::has_trials_of};
 use crate::study::{Columns, Place, Study, words};
 use crate::{Outcome, SearchError, Trial};
 

@@ -13,21 +13,17 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
-    AutoPeftSpace, Cost, FileSpace, FrontEntry, RunSpace, RunsError, SearchConfig, SpaceChoice,
-    TrialCache, View, Workspace,
-    cost::{KnownCost, slowest_step},
-    differences::{beside_rows, reconcile},
+    Cost, FrontEntry, RunSpace, RunsError, SearchConfig, SpaceChoice, TrialCache, View,
+    differences::reconcile,
     folders::Folders,
     front::Scorer,
+    owner::{expect_own, expect_vacant},
+    posed::{name, problem, reference, space, within_metric},
     trial::Runner,
     view::Told,
 };
-pub use crate::study::Worked;
-use crate::study::{DESCRIPTION, Description, Place, Study};
-use crate::{Asha, Configuration, Goal, Objective, Problem, Scale, SearchError};
-
-/// The file in a folder of trials that says which study's they are, where that is kept elsewhere.
-const TRIALS_OF: &str = "trials-of.json";
+use crate::study::{Description, Place, Study, Worked};
+use crate::{Asha, Configuration, SearchError};
 
 /// Passes over the data of a trial.
 const MOST_EPOCHS: f64 = 1e6;
@@ -325,55 +321,6 @@ fn lighten(study: &Study, folders: &Folders, done: &mut BTreeSet<u64>) {
     }
 }
 
-/// Refuse a folder that holds something else than a study.
-fn expect_vacant(folder: &Path) -> Result<(), RunsError> {
-    let holds = std::fs::read_dir(folder).is_ok_and(|mut inside| inside.next().is_some());
-    if !holds || folder.join(DESCRIPTION).exists() {
-        return Ok(());
-    }
-    Err(RunsError::setting(
-        folder.display().to_string(),
-        "it holds something else than a study",
-        "choose another `output`",
-    ))
-}
-
-/// Refuse a folder that holds something else than trials of this study.
-fn expect_own(folder: &Path, description: &Description) -> Result<(), RunsError> {
-    let path = folder.join(TRIALS_OF);
-    let refuse = |problem: String| {
-        let folder = folder.display().to_string();
-        Err(RunsError::setting(
-            folder,
-            problem,
-            "choose another `output`",
-        ))
-    };
-    // Looked at first: another worker may make the file at this moment.
-    let holds = std::fs::read_dir(folder).is_ok_and(|mut inside| inside.next().is_some());
-    if path.exists() {
-        let differences = beside_rows(&Description::read_file(&path)?, description);
-        return match differences.is_empty() {
-            true => Ok(()),
-            false => refuse(format!(
-                "it holds trials of another study: {}",
-                differences.join("; ")
-            )),
-        };
-    }
-    if holds {
-        return refuse("it holds something else than trials of this study".to_owned());
-    }
-    std::fs::create_dir_all(folder).map_err(SearchError::file(folder, "make"))?;
-    Ok(description.write_file(&path)?)
-}
-
-/// Whether a folder holds trials of a study that is kept elsewhere.
-pub(super) fn has_trials_of(folder: &Path, description: &Description) -> bool {
-    let found = Description::read_file(&folder.join(TRIALS_OF));
-    found.is_ok_and(|found| beside_rows(&found, description).is_empty())
-}
-
 /// Put a start in the queue, unless another worker that begins the study at the same moment does.
 fn enqueue(study: &mut Study, start: Configuration) -> Result<(), SearchError> {
     let done = study.enqueue(start.clone());
@@ -384,115 +331,4 @@ fn enqueue(study: &mut Study, start: Configuration) -> Result<(), SearchError> {
         true => Ok(()),
         false => done,
     }
-}
-
-fn space(
-    choice: &SpaceChoice,
-    prepared: &Prepared,
-    shared: &RunConfig,
-    view: &mut dyn View,
-) -> Result<Arc<dyn RunSpace>, RunsError> {
-    Ok(match choice {
-        SpaceChoice::Workspace { methods } => {
-            let space = Workspace::new(prepared, shared, methods)?;
-            let names: Vec<&str> = space.left_out().iter().map(|one| one.method).collect();
-            if !names.is_empty() {
-                view.notice(&format!(
-                    "not searched, for they do not fit this model: {} (named in `methods`, each tells why)",
-                    names.join(", ")
-                ));
-            }
-            Arc::new(space)
-        }
-        SpaceChoice::Autopeft => Arc::new(AutoPeftSpace::new(prepared, shared)?),
-        SpaceChoice::File { given } => Arc::new(FileSpace::new(given, prepared, shared)?),
-    })
-}
-
-fn problem(
-    space: &Arc<dyn RunSpace>,
-    metric: &Metric,
-    worst: f64,
-    cost: Option<Cost>,
-    shared: &RunConfig,
-    prepared: &Prepared,
-) -> Result<Problem, RunsError> {
-    let goal = match metric.less_is_better {
-        true => Goal::Minimise,
-        false => Goal::Maximise,
-    };
-    let mut objectives = vec![
-        Objective::known("values", Goal::Minimise, Scale::Log10),
-        Objective::measured(&metric.name, goal),
-    ];
-    objectives.extend(cost.map(Cost::objective));
-    let known_cost = cost
-        .filter(|cost| !cost.is_measured())
-        .map(|cost| KnownCost::new(cost, space, shared, prepared))
-        .transpose()?;
-    let mut reference = vec![space.most(), worst];
-    reference.extend(match (&known_cost, cost) {
-        (Some(known), _) => Some(known.most()),
-        (None, Some(_)) => Some(slowest_step(space, shared, prepared)?),
-        (None, None) => None,
-    });
-    let space = space.clone();
-    Ok(Problem::new(
-        space.space().clone(),
-        objectives,
-        Some(reference),
-        move |configuration| {
-            let mut known = vec![space.values(configuration)];
-            known.extend(known_cost.as_ref().map(|cost| cost.of(configuration)));
-            known
-        },
-    )?)
-}
-
-/// The worst value of a metric that counts for anything.
-fn reference(prepared: &Prepared, metric: &Metric) -> Result<f64, RunsError> {
-    if metric.less_is_better {
-        return Ok(metric.of(&prepared.unadapted()?));
-    }
-    Ok(match metric.name.as_str() {
-        "accuracy" => prepared.majority().unwrap_or(0.0),
-        _ => 0.0,
-    })
-}
-
-/// A given worst value, where a metric can have it.
-fn within_metric(worst: f64, metric: &Metric) -> Result<f64, RunsError> {
-    let range = match metric.name.as_str() {
-        "loss" => 0.0..=f64::MAX,
-        "matthews" | "pearson" | "spearman" => -1.0..=1.0,
-        "accuracy" | "f1" => 0.0..=1.0,
-        _ => f64::MIN..=f64::MAX,
-    };
-    if range.contains(&worst) {
-        return Ok(worst);
-    }
-    let (name, low, high) = (&metric.name, range.start(), range.end());
-    Err(RunsError::setting(
-        "`reference`",
-        format!("{worst} is no value of the metric {name}"),
-        match name.as_str() {
-            "loss" => "give 0 or more".to_owned(),
-            _ if *high > 1.0 => "give a finite number".to_owned(),
-            _ => format!("give one from {low} to {high}"),
-        },
-    ))
-}
-
-/// What reports call a study.
-fn name(shared: &RunConfig, space: &SpaceChoice) -> String {
-    let file = |path: &Path| {
-        let name = path.file_name().unwrap_or(path.as_os_str());
-        name.to_string_lossy().into_owned()
-    };
-    format!(
-        "Search of the space {} on {} with {}",
-        space.name(),
-        file(&shared.model),
-        file(&shared.data)
-    )
 }
