@@ -300,8 +300,18 @@ mod tests {
 
     #[test]
     fn bounds_are_whole_where_they_are_written_so() {
-        let toml = |bounds: &str| given("toml", &format!("[[parameters]]\nname = \"weight_decay\"\n{bounds}"));
-        let yaml = |bounds: &str| given("yaml", &format!("parameters:\n- name: weight_decay\n{bounds}"));
+        let toml = |bounds: &str| {
+            given(
+                "toml",
+                &format!("[[parameters]]\nname = \"weight_decay\"\n{bounds}"),
+            )
+        };
+        let yaml = |bounds: &str| {
+            given(
+                "yaml",
+                &format!("parameters:\n- name: weight_decay\n{bounds}"),
+            )
+        };
         for whole in [toml("low = 1\nhigh = 64"), yaml("  low: 1\n  high: 64\n")] {
             let domain = whole.domain().unwrap();
             assert!(
