@@ -125,6 +125,27 @@ fn a_search_is_asked_for_what_it_found() {
     // What is put in the queue is tried next, by a worker that is told nothing but the folder.
     let told = refused(&["search", "enqueue", &path, "methd=lora"]);
     assert!(told.contains("methd"), "{told}");
+    for (values, said) in [
+        (
+            &["method=bitfit", "size=2"][..],
+            "size: it does not count with method bitfit, only with",
+        ),
+        (
+            &["method=lora", "method=bitfit"],
+            "method: it is given twice",
+        ),
+        (
+            &["layer_0=off", "layer_1=off"],
+            "forbidden combination: layer_0 off, layer_1 off",
+        ),
+        (
+            &["size=huge"],
+            "size: `huge` is none of its values: 0.125, ",
+        ),
+    ] {
+        let told = refused(&[&["search", "enqueue", &path][..], values].concat());
+        assert!(told.contains(said) && !told.contains('['), "{told}");
+    }
     done(&[
         "search",
         "enqueue",
@@ -150,6 +171,22 @@ fn a_search_is_asked_for_what_it_found() {
         reports.to_str().unwrap(),
     ]);
     assert!(reports.join("report.html").is_file());
+    // It is replaced there, what something else wrote is not, and what that found is not told.
+    let reported = [
+        "search",
+        "report",
+        &path,
+        "--output",
+        reports.to_str().unwrap(),
+    ];
+    fs::write(reports.join("front.json"), "theirs").unwrap();
+    done(&reported);
+    fs::write(reports.join("report.html"), "<title>theirs</title>").unwrap();
+    assert!(refused(&reported).contains("report.html"));
+    assert_eq!(
+        fs::read_to_string(reports.join("report.html")).unwrap(),
+        "<title>theirs</title>"
+    );
     // There is nothing left for a worker but to say so.
     done(&["search", "worker", "--study", &path, "--threads", "1"]);
 }
@@ -168,6 +205,14 @@ fn what_a_search_chooses_is_not_given() {
     );
     let told = refused(&["search", "--space", "nowhere", "--output", "x"]);
     assert!(told.contains("nowhere"), "{told}");
+    let told = refused(&["search", "statsu", "nowhere"]);
+    assert!(told.contains("`peft search status`"), "{told}");
+    for limit in ["--trials", "--total-epochs", "--idle"] {
+        let output = peft(&["search", limit, "0"]);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{told}");
+        assert!(told.contains(limit) && told.contains("1 or more"), "{told}");
+    }
     let told = refused(&["search", "status", "nowhere"]);
     assert!(told.contains("study"), "{told}");
     assert!(!folder.exists());
@@ -185,7 +230,7 @@ fn a_sampler_takes_its_settings_or_refuses_them() {
     ] {
         for (given, expected) in [(None, usual), (Some("4"), 4)] {
             let folder = PathBuf::from(work.path(&format!("{sampler}-{expected}")));
-            let mut words: Vec<String> = arguments(&work, &folder, 0);
+            let mut words: Vec<String> = arguments(&work, &folder, 1);
             let at = words.iter().position(|word| word == "--initial").unwrap();
             words.drain(at..at + 2);
             words.extend(["--sampler", sampler].map(str::to_owned));
@@ -204,6 +249,7 @@ fn a_sampler_takes_its_settings_or_refuses_them() {
     for (sampler, initial, said) in [
         ("random", "4", "learns from no trial"),
         ("nsga2", "1", "at least 2"),
+        ("nsga2", "18446744073709551615", "at most 1,000,000"),
     ] {
         let folder = PathBuf::from(work.path("refused"));
         let mut words = arguments(&work, &folder, 1);
@@ -215,4 +261,27 @@ fn a_sampler_takes_its_settings_or_refuses_them() {
         assert!(told.contains("--initial") && told.contains(said), "{told}");
         assert!(!folder.exists());
     }
+}
+
+/// A search in which nothing came to its end says so to scripts.
+#[test]
+fn a_search_without_a_result_ends_with_1() {
+    let work = Workspace::new();
+    let folder = PathBuf::from(work.path("study"));
+    let space = work.path("space.toml");
+    let places = "[[parameters]]\nname = \"target_modules\"\nchoices = [\"nowhere\", \"nobody\"]\n";
+    fs::write(&space, places).unwrap();
+    let mut words = arguments(&work, &folder, 2);
+    let at = words.iter().position(|word| word == "--methods").unwrap();
+    words.drain(at..at + 2);
+    words.extend(["--space".into(), space.clone()]);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let output = peft(&words);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let result: Value = serde_json::from_str(stdout(&output).trim()).unwrap();
+    assert_eq!(result["front"], serde_json::json!([]));
+    // A value that no run can have is refused instead, with its file.
+    fs::write(&space, places.replace("target_modules", "method")).unwrap();
+    let told = refused(&words);
+    assert!(told.contains("space.toml: parameter method"), "{told}");
 }

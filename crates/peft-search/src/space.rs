@@ -217,9 +217,14 @@ impl Space {
             }
         }
         if let Some(clause) = self.forbids(configuration) {
+            let parts = self.clauses[clause].iter().map(|&(index, level)| {
+                let parameter = &self.parameters[index];
+                format!("{} {}", parameter.name, parameter.value(level))
+            });
+            let parts: Vec<String> = parts.collect();
             return refuse(format!(
-                "it has a forbidden combination, {:?}",
-                self.forbidden[clause].0
+                "it has a forbidden combination: {}",
+                parts.join(", ")
             ));
         }
         Ok(())

@@ -116,16 +116,16 @@ pub struct BeginArgs {
     )]
     pub methods: Vec<String>,
     /// Number of trials; a larger number than before extends a search [default: 50, if no other limit is given].
-    #[arg(long, value_name = "N", help_heading = "Search")]
+    #[arg(long, value_name = "N", value_parser = count, help_heading = "Search")]
     pub trials: Option<u64>,
     /// Epochs of all trials together.
-    #[arg(long, value_name = "N", help_heading = "Search")]
+    #[arg(long, value_name = "N", value_parser = count, help_heading = "Search")]
     pub total_epochs: Option<u64>,
     /// Total time of all workers, such as 90s, 30min or 2h: no trial starts after that.
     #[arg(long, value_name = "TIME", value_parser = seconds, help_heading = "Search")]
     pub time: Option<f64>,
     /// Stop after this many trials in a row without an improvement.
-    #[arg(long, value_name = "N", help_heading = "Search")]
+    #[arg(long, value_name = "N", value_parser = count, help_heading = "Search")]
     pub idle: Option<u64>,
     /// Algorithm that chooses the trials.
     #[arg(long, value_enum, default_value = "bayes", help_heading = "Search")]
@@ -153,8 +153,8 @@ pub struct BeginArgs {
         help_heading = "Search"
     )]
     pub attempts: u32,
-    /// Worst value of the metric that is worth anything [default: the score of always answering the most frequent
-    /// class].
+    /// Worst value of the metric that is worth anything [default: of accuracy that of always answering the most
+    /// frequent class, of a loss that of the base without an adapter, of other metrics 0].
     #[arg(
         long,
         value_name = "F",
@@ -212,6 +212,14 @@ impl From<SurrogateName> for Surrogate {
             SurrogateName::Saas => Self::Saas,
             SurrogateName::SaasNuts => Self::SaasNuts,
         }
+    }
+}
+
+/// One or more.
+fn count(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("expected a whole number, 1 or more".to_owned()),
+        Ok(count) => Ok(count),
     }
 }
 

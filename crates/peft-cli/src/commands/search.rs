@@ -1,5 +1,6 @@
 //! `peft search`: a study of runs.
 
+mod enqueue;
 mod view;
 
 use std::{
@@ -9,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Result, bail, ensure};
-use peft_run::RunError;
+use peft_run::{RunError, core::format::near::nearest};
 use peft_search::{
     Bayes, Motpe, Nsga2, Outcome, Settings,
     runs::{FrontEntry, RunStudy, RunsError, SearchConfig, SpaceChoice, View, Worked},
@@ -20,7 +21,7 @@ use serde_json::{Value, json};
 use self::view::Terminal;
 use super::{say, set_threads};
 use crate::{
-    args::{BeginArgs, Sampler, SearchArgs, SearchCommand, SurrogateName, WorkerArgs},
+    args::{self, BeginArgs, Sampler, SearchArgs, SearchCommand, SurrogateName, WorkerArgs},
     interrupt, model,
 };
 
@@ -42,7 +43,8 @@ pub fn search(args: &SearchArgs, offline: bool) -> Result<ExitCode> {
             let Some(output) = output.as_deref().or(place.folder()) else {
                 bail!("a search in a database has no folder: give --output");
             };
-            let path = FrontEntry::write_report(output, &mut place.look()?).map_err(told_as)?;
+            let mut study = place.look()?;
+            let path = FrontEntry::write_report(output, &place, &mut study).map_err(told_as)?;
             say(&path.display().to_string())?;
             Ok(ExitCode::SUCCESS)
         }
@@ -52,7 +54,9 @@ pub fn search(args: &SearchArgs, offline: bool) -> Result<ExitCode> {
             say(&json!({ "study": to.to_string(), "entries": entries }).to_string())?;
             Ok(ExitCode::SUCCESS)
         }
-        Some(SearchCommand::Enqueue { folder, values }) => enqueue(folder, values),
+        Some(SearchCommand::Enqueue { folder, values }) => {
+            enqueue::enqueue(&place(folder)?, values)
+        }
     }
 }
 
@@ -104,7 +108,26 @@ fn expect_free(args: &BeginArgs, space: &SpaceChoice) -> Result<()> {
     Ok(())
 }
 
+/// A word that is no setting may be meant as what to do with a search.
+fn expect_settings(args: &BeginArgs) -> Result<()> {
+    let verbs = args::command();
+    let verbs = verbs.find_subcommand("search").into_iter();
+    let verbs: Vec<&str> = verbs
+        .flat_map(|search| search.get_subcommands().map(clap::Command::get_name))
+        .collect();
+    let words = args.run.arguments.iter().filter(|word| !word.contains('='));
+    for word in words {
+        if let Some(name) = nearest(word, verbs.iter().copied(), 1).first() {
+            bail!(
+                "`{word}`: `peft search` has no such command; did you mean `peft search {name}`?"
+            );
+        }
+    }
+    Ok(())
+}
+
 fn begin(args: &BeginArgs, offline: bool) -> Result<ExitCode> {
+    expect_settings(args)?;
     let elsewhere = match &args.study {
         Some(url) if Place::is_database(url) => Some(url.parse::<Place>()?),
         Some(_) => bail!(
@@ -122,6 +145,8 @@ fn begin(args: &BeginArgs, offline: bool) -> Result<ExitCode> {
             keys.join(", ")
         );
     }
+    let in_file = |error: RunsError| told_as(error.of_file(Path::new(&args.space)));
+    space.check(&run).map_err(in_file)?;
     run.model = model::resolve(&run.model, offline)?;
     set_threads(run.threads)?;
     let limited = args.total_epochs.is_some() || args.time.is_some() || args.idle.is_some();
@@ -178,8 +203,9 @@ fn sampler(args: &BeginArgs) -> Result<Settings> {
         Sampler::Nsga2 => {
             let usual = Nsga2::default();
             ensure!(
-                args.initial.is_none_or(|population| population >= 2),
-                "--initial: the population of --sampler nsga2 is of at least 2"
+                args.initial
+                    .is_none_or(|population| (2..=1_000_000).contains(&population)),
+                "--initial: the population of --sampler nsga2 is of at least 2 and at most 1,000,000"
             );
             Settings::Nsga2(Nsga2 {
                 population: first(usual.population),
@@ -260,7 +286,12 @@ fn work(
     }
     view.finish();
     say(&result.to_string())?;
-    Ok(ExitCode::SUCCESS)
+    // A front needs a trial that came to its end.
+    let found = status.complete > 0 && result["front"].as_array().is_none_or(|all| !all.is_empty());
+    if !found {
+        tell!("peft: no trial came to an end with a value that counts: nothing was found");
+    }
+    Ok(ExitCode::from(u8::from(!found)))
 }
 
 fn told(ending: &Ending) -> &'static str {
@@ -343,37 +374,6 @@ fn best(folder: &Path, most: Option<u64>) -> Result<ExitCode> {
         }),
     };
     say(&object.to_string())?;
-    Ok(ExitCode::SUCCESS)
-}
-
-fn enqueue(folder: &Path, values: &[String]) -> Result<ExitCode> {
-    let mut study = place(folder)?.look()?;
-    let space = study.problem().space().clone();
-    let mut given = Vec::with_capacity(values.len());
-    for text in values {
-        let Some((name, value)) = text.split_once('=') else {
-            bail!("{text}: expected a value such as method=lora");
-        };
-        let known = space.parameters().iter().find(|one| one.name == name);
-        let Some(parameter) = known else {
-            let names = space.parameters().iter().map(|one| one.name.as_str());
-            bail!(
-                "{name}: the space has no such parameter; it has {}",
-                names.collect::<Vec<_>>().join(", ")
-            );
-        };
-        given.push((name, parameter.parse(value)?));
-    }
-    for parameter in space.parameters() {
-        let is_given = given.iter().any(|(name, _)| *name == parameter.name);
-        if let Some(value) = parameter.neutral().filter(|_| !is_given) {
-            given.push((&parameter.name, value));
-        }
-    }
-    let configuration = space.configuration(&given)?;
-    let words = words(&space, &configuration);
-    study.enqueue(configuration)?;
-    say(&json!({ "enqueued": words, "queue": study.history().queue().len() }).to_string())?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -129,6 +129,15 @@ impl Prepared {
         ))
     }
 
+    /// Refuse rows that only report and could not be read when they are to: they are read, and nothing is kept of them.
+    ///
+    /// # Errors
+    /// Those of a run with these rows as its [`eval_data`](RunConfig::eval_data).
+    pub fn expect_readable(&self, config: &RunConfig, rows: &Path) -> Result<(), RunError> {
+        let read = self.data.read(rows, config, &self.folder, &self.tokenizer);
+        read.map(drop)
+    }
+
     /// A digest of what determines the bits of a run on this base and these rows: settings, contents of files,
     /// this program's version and the processor's instructions. Where files lie, and how many threads there are,
     /// is not among it.

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use peft_data::{
-    CausalOptions, ColumnMap, DataError, Dataset, LabelMap, Labels, LoadOptions, LoadReport,
-    ReadOptions, SPILL_BYTES, TextTokenizer,
+    CausalOptions, ChatTemplate, ColumnMap, DataError, Dataset, LabelMap, Labels, LoadOptions,
+    LoadReport, ReadOptions, SPILL_BYTES, TextTokenizer,
 };
 use peft_models::{HeadState, ModelFolder};
 
@@ -45,27 +45,8 @@ impl Data {
         let of_head = given.is_some() && config.adapter.is_none();
         let names_of_data = has_labels(config.task) && given.is_none() && config.adapter.is_some();
         let template = chat_template(folder.path(), tokenizer)?;
-        let mut options = LoadOptions {
-            columns: ColumnMap {
-                text: config.text_column.clone(),
-                text_pair: config.pair_column.clone(),
-                label: config.label_column.clone(),
-            },
-            read: ReadOptions {
-                format: config.data_format,
-                header: !config.no_header,
-                delimiter: config.delimiter,
-            },
-            vocab_size: Some(folder.config().vocab_size()),
-            labels: given.as_ref(),
-            label_separator: config.label_separator,
-            causal: CausalOptions {
-                loss_on: config.loss,
-                template: template.as_ref(),
-                ..CausalOptions::default()
-            },
-            ..LoadOptions::new(config.task, max_length)
-        };
+        let mut options = options(config, folder, template.as_ref(), max_length);
+        options.labels = given.as_ref();
         let (fit, loaded) = Dataset::load(&config.data, &options, tokenizer).map_err(|error| {
             if of_head {
                 other_labels(error)
@@ -102,6 +83,20 @@ impl Data {
             names_of_data,
             left_out,
         })
+    }
+
+    /// Other rows, with the labels of these.
+    pub fn read(
+        &self,
+        path: &Path,
+        config: &RunConfig,
+        folder: &ModelFolder,
+        tokenizer: &TextTokenizer,
+    ) -> Result<Dataset, RunError> {
+        let template = chat_template(folder.path(), tokenizer)?;
+        let mut options = options(config, folder, template.as_ref(), self.task.max_length);
+        options.labels = self.fit.label_map();
+        Ok(Dataset::load(path, &options, tokenizer)?.0)
     }
 
     /// Whether rows that are evaluated lack one of more than two classes.
@@ -146,6 +141,35 @@ impl Data {
         let sets = [Some(&self.fit), Some(&self.select), self.report.as_ref()];
         let bytes = |set: &Dataset| (set.tokens() * size_of::<u32>()).min(SPILL_BYTES);
         sets.into_iter().flatten().map(bytes).sum()
+    }
+}
+
+/// How the rows of a run are read, but for the labels that they may have.
+fn options<'a>(
+    config: &RunConfig,
+    folder: &ModelFolder,
+    template: Option<&'a ChatTemplate>,
+    max_length: usize,
+) -> LoadOptions<'a> {
+    LoadOptions {
+        columns: ColumnMap {
+            text: config.text_column.clone(),
+            text_pair: config.pair_column.clone(),
+            label: config.label_column.clone(),
+        },
+        read: ReadOptions {
+            format: config.data_format,
+            header: !config.no_header,
+            delimiter: config.delimiter,
+        },
+        vocab_size: Some(folder.config().vocab_size()),
+        label_separator: config.label_separator,
+        causal: CausalOptions {
+            loss_on: config.loss,
+            template,
+            ..CausalOptions::default()
+        },
+        ..LoadOptions::new(config.task, max_length)
     }
 }
 

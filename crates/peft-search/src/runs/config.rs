@@ -57,6 +57,17 @@ impl SpaceChoice {
         }
     }
 
+    /// Refuse values in a file that no run with these settings can have.
+    ///
+    /// # Errors
+    /// With the first such value.
+    pub fn check(&self, shared: &RunConfig) -> Result<(), RunsError> {
+        match self {
+            Self::File { given } => FileSpace::check(given, shared),
+            Self::Workspace { .. } | Self::Autopeft => Ok(()),
+        }
+    }
+
     /// Its name in reports.
     pub fn name(&self) -> &'static str {
         match self {
@@ -95,7 +106,7 @@ impl SpaceChoice {
 #[derive(Debug, Clone)]
 pub struct SearchConfig {
     /// The settings that trials share; its output is the study's folder. The rows of `eval_data` choose nothing: they
-    /// are opened when the front is scored.
+    /// are used when the front is scored.
     pub run: RunConfig,
     /// Where the study is kept, if not in its output folder; that has the trials and the front then.
     pub study: Option<Place>,
@@ -111,8 +122,8 @@ pub struct SearchConfig {
     pub pruning: bool,
     /// How many workers may be lost with a trial (killed, or out of memory) before it counts as failed.
     pub attempts: u32,
-    /// The worst value of the metric that counts for anything; where none is given, what the most frequent class scores,
-    /// or, of a loss, the base as it is.
+    /// The worst value of the metric that counts for anything; where none is given, what the most frequent class scores
+    /// of an accuracy, 0 of other metrics, and of a loss what the base has without an adapter.
     pub reference: Option<f64>,
     /// A third objective.
     pub cost: Option<Cost>,

@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use peft_run::RunError;
 use thiserror::Error;
 
@@ -38,6 +40,26 @@ impl RunsError {
             what: what.into(),
             problem: problem.into(),
             fix: fix.into(),
+        }
+    }
+
+    /// The same error of a file of a space, which it names.
+    #[must_use]
+    pub fn of_file(self, path: &Path) -> Self {
+        let path = path.display();
+        match self {
+            Self::Setting { what, problem, fix } => {
+                Self::setting(format!("{path}: {what}"), problem, fix)
+            }
+            Self::Search(SearchError::Parameter { parameter, reason }) => {
+                let what = match parameter.as_str() {
+                    "" => format!("{path}: the space"),
+                    name => format!("{path}: parameter {name} of the space"),
+                };
+                let fix = "correct it; see the guide's page on searches";
+                Self::setting(what, reason, fix)
+            }
+            other => other,
         }
     }
 }

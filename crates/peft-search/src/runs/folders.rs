@@ -14,6 +14,12 @@ const TRIALS: &str = "trials";
 /// What of a trial weighs anything, and is of use only while it runs or is on the front.
 const HEAVY: [&str; 3] = ["adapter_model.safetensors", "last", "checkpoint"];
 
+/// What tells how to use the weights, and is untrue without them.
+const CARD: &str = "README.md";
+
+/// What in `checkpoint` says how the run ended and what came of it.
+const STATE: &str = "state.json";
+
 /// Folders of trials in that of a study.
 #[derive(Debug, Clone)]
 pub struct Folders {
@@ -83,11 +89,17 @@ impl Folders {
         })
     }
 
-    /// Forget what a trial weighs; its log and its settings stay.
+    /// Forget what a trial weighs; its log, its settings and how it ended stay.
     pub fn lighten(&self, trial: u64) {
         for folder in self.of(trial).iter().filter(|path| !is_at_work(path)) {
-            for part in HEAVY {
-                let path = folder.join(part);
+            let kept = folder.join(HEAVY[2]).join(STATE);
+            let inside = fs::read_dir(folder.join(HEAVY[2])).into_iter().flatten();
+            let inside = inside.flatten().map(|entry| entry.path());
+            let others = [HEAVY[0], HEAVY[1], CARD].map(|part| folder.join(part));
+            for path in others
+                .into_iter()
+                .chain(inside.filter(|path| *path != kept))
+            {
                 // Nothing depends on it: what is left takes room and no more.
                 let _ = match path.is_dir() {
                     true => fs::remove_dir_all(&path),

@@ -9,8 +9,8 @@ use peft_run::{Evaluation, Prepared, RunConfig, train_prepared};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{RunSpace, RunsError, View, folders::Folders};
-use crate::study::{Columns, Study, words};
+use super::{RunSpace, RunsError, View, folders::Folders, owner::has_trials_of};
+use crate::study::{Columns, Place, Study, words};
 use crate::{Outcome, SearchError, Trial};
 
 /// The name of the file with the front in a study's folder.
@@ -64,12 +64,26 @@ impl FrontEntry {
         })
     }
 
-    /// Write a study's report into its folder, with what is known of its front.
+    /// Write the report of the study at a place into a folder, with what is known of its front.
     ///
     /// # Errors
-    /// If the study cannot be read, or the report not be written.
-    pub fn write_report(folder: &Path, study: &mut Study) -> Result<PathBuf, RunsError> {
-        let front = Self::read(folder)?;
+    /// If the study cannot be read, the report not be written, or the folder holds a report of something else.
+    pub fn write_report(
+        folder: &Path,
+        place: &Place,
+        study: &mut Study,
+    ) -> Result<PathBuf, RunsError> {
+        let own = place.folder() == Some(folder) || has_trials_of(folder, study.description());
+        let home = place.folder().or(own.then_some(folder));
+        let front = home.map(Self::read).transpose()?.unwrap_or_default();
+        if !own {
+            expect_report_of(study, folder)?;
+        }
+        Self::write_with(&front, folder, study)
+    }
+
+    /// Write a study's report into a folder, with what is known of its front.
+    fn write_with(front: &[Self], folder: &Path, study: &mut Study) -> Result<PathBuf, RunsError> {
         let problem = study.problem();
         let metric = problem.measured().first().copied();
         let metric = metric.map(|index| problem.objectives()[index].name.clone());
@@ -93,6 +107,30 @@ impl FrontEntry {
             .map_err(peft_run::RunError::from)?;
         Ok(path)
     }
+}
+
+/// Refuse a folder whose report is not one of this study.
+fn expect_report_of(study: &Study, folder: &Path) -> Result<(), RunsError> {
+    let path = folder.join(REPORT);
+    if path.symlink_metadata().is_err() {
+        return Ok(());
+    }
+    let page = peft_format::bounded::read(&path, "report of a study", LARGEST).unwrap_or_default();
+    let page = String::from_utf8_lossy(&page);
+    let title = page
+        .split_once("<title>")
+        .and_then(|(_, rest)| rest.split_once("</title>"));
+    // The page escapes some letters of names of files.
+    let escaped = askama::filters::escape(&study.description().name, askama::filters::Html);
+    let escaped = escaped.map_or(String::new(), |name| name.to_string());
+    if title.is_some_and(|(title, _)| title == escaped) {
+        return Ok(());
+    }
+    Err(RunsError::setting(
+        path.display().to_string(),
+        "it is no report of this search, and would be replaced",
+        "choose another `output`",
+    ))
 }
 
 /// Loss and metrics by name.
@@ -175,7 +213,7 @@ impl Scorer<'_> {
         let text = serde_json::to_vec_pretty(&entries).unwrap_or_default();
         peft_format::atomic::write_atomic_bytes(&self.folder.join(FRONT), &text)
             .map_err(peft_run::RunError::from)?;
-        FrontEntry::write_report(self.folder, study)?;
+        FrontEntry::write_with(&entries, self.folder, study)?;
         Ok(entries)
     }
 

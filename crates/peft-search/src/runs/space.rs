@@ -3,6 +3,7 @@
 mod autopeft;
 mod candidate;
 mod file;
+mod setting;
 mod workspace;
 
 pub use autopeft::AutoPeftSpace;

@@ -13,19 +13,20 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
-    AutoPeftSpace, Cost, FileSpace, FrontEntry, RunSpace, RunsError, SearchConfig, SpaceChoice,
-    TrialCache, View, Workspace,
-    cost::{KnownCost, slowest_step},
+    Cost, FrontEntry, RunSpace, RunsError, SearchConfig, SpaceChoice, TrialCache, View,
+    differences::reconcile,
     folders::Folders,
     front::Scorer,
+    owner::{expect_own, expect_vacant},
+    posed::{name, problem, reference, space, within_metric},
     trial::Runner,
     view::Told,
 };
-use crate::study::{DESCRIPTION, Description, Ending, Place, Study, Worked as Done};
-use crate::{Asha, Configuration, Goal, Objective, Problem, Scale, SearchError};
+use crate::study::{Description, Place, Study, Worked};
+use crate::{Asha, Configuration, SearchError};
 
-/// The file in a folder of trials that says which study's they are, where that is kept elsewhere.
-const TRIALS_OF: &str = "trials-of.json";
+/// Passes over the data of a trial.
+const MOST_EPOCHS: f64 = 1e6;
 
 /// How often a worker that waits for others looks what they have done.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -48,15 +49,6 @@ struct Context {
     cost: Option<Cost>,
     /// A digest of the contents of model and data.
     contents: String,
-}
-
-/// How a worker's part in a study ended.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Worked {
-    /// There is nothing more to do: the study is at its end.
-    Ended(Ending),
-    /// It was asked to stop, and can go on.
-    Interrupted,
 }
 
 /// A study of runs, as one of its workers sees it, with the folder of its trials.
@@ -91,7 +83,19 @@ impl RunStudy {
             expect_vacant(&folder)?;
         }
         let shared = config.shared();
+        if shared.steps.is_none() && shared.epochs > MOST_EPOCHS {
+            return Err(RunsError::setting(
+                "`epochs`",
+                format!("{} passes over the data come to no end", shared.epochs),
+                format!("give at most {MOST_EPOCHS}"),
+            ));
+        }
+        config.space.check(&shared)?;
         let prepared = Prepared::new(&shared)?;
+        let report_rows = config.report_rows();
+        if let Some(rows) = &report_rows {
+            prepared.expect_readable(&shared, rows)?;
+        }
         let metric = prepared.metric(&shared)?;
         let space = space(&config.space, &prepared, &shared, view)?;
         let epochs = SearchConfig::epochs(&shared);
@@ -103,13 +107,13 @@ impl RunStudy {
             ));
         }
         let worst = match config.reference {
-            Some(worst) => worst,
+            Some(worst) => within_metric(worst, &metric)?,
             None => reference(&prepared, &metric)?,
         };
         let problem = problem(&space, &metric, worst, config.cost, &shared, &prepared)?;
         let context = Context {
             run: shared.clone(),
-            report_rows: config.report_rows(),
+            report_rows,
             space: config.space.clone(),
             metric: metric.name.clone(),
             cost: config.cost,
@@ -132,6 +136,8 @@ impl RunStudy {
             },
             ..Description::new(name, &problem, config.sampler.clone(), config.seed)?
         };
+        let place = config.study.clone().unwrap_or(Place::from(&*folder));
+        reconcile(&place, &folder, &description)?;
         let mut study = match &config.study {
             None => Study::begin(&folder, description, problem)?,
             Some(place) => {
@@ -281,10 +287,7 @@ impl RunStudy {
         proceed(&self.study);
         match (done, fatal) {
             (_, Some(error)) => Err(error),
-            (done, None) => Ok(match done? {
-                Done::Ended(ending) => Worked::Ended(ending),
-                Done::Interrupted => Worked::Interrupted,
-            }),
+            (done, None) => Ok(done?),
         }
     }
 
@@ -318,49 +321,6 @@ fn lighten(study: &Study, folders: &Folders, done: &mut BTreeSet<u64>) {
     }
 }
 
-/// Refuse a folder that holds something else than a study.
-fn expect_vacant(folder: &Path) -> Result<(), RunsError> {
-    let holds = std::fs::read_dir(folder).is_ok_and(|mut inside| inside.next().is_some());
-    if !holds || folder.join(DESCRIPTION).exists() {
-        return Ok(());
-    }
-    Err(RunsError::setting(
-        folder.display().to_string(),
-        "it holds something else than a study",
-        "choose another `output`",
-    ))
-}
-
-/// Refuse a folder that holds something else than trials of this study.
-fn expect_own(folder: &Path, description: &Description) -> Result<(), RunsError> {
-    let path = folder.join(TRIALS_OF);
-    let refuse = |problem: String| {
-        let folder = folder.display().to_string();
-        Err(RunsError::setting(
-            folder,
-            problem,
-            "choose another `output`",
-        ))
-    };
-    // Looked at first: another worker may make the file at this moment.
-    let holds = std::fs::read_dir(folder).is_ok_and(|mut inside| inside.next().is_some());
-    if path.exists() {
-        let differences = Description::read_file(&path)?.differences(description);
-        return match differences.is_empty() {
-            true => Ok(()),
-            false => refuse(format!(
-                "it holds trials of another study: {}",
-                differences.join("; ")
-            )),
-        };
-    }
-    if holds {
-        return refuse("it holds something else than trials of this study".to_owned());
-    }
-    std::fs::create_dir_all(folder).map_err(SearchError::file(folder, "make"))?;
-    Ok(description.write_file(&path)?)
-}
-
 /// Put a start in the queue, unless another worker that begins the study at the same moment does.
 fn enqueue(study: &mut Study, start: Configuration) -> Result<(), SearchError> {
     let done = study.enqueue(start.clone());
@@ -371,92 +331,4 @@ fn enqueue(study: &mut Study, start: Configuration) -> Result<(), SearchError> {
         true => Ok(()),
         false => done,
     }
-}
-
-fn space(
-    choice: &SpaceChoice,
-    prepared: &Prepared,
-    shared: &RunConfig,
-    view: &mut dyn View,
-) -> Result<Arc<dyn RunSpace>, RunsError> {
-    Ok(match choice {
-        SpaceChoice::Workspace { methods } => {
-            let space = Workspace::new(prepared, shared, methods)?;
-            let names: Vec<&str> = space.left_out().iter().map(|one| one.method).collect();
-            if !names.is_empty() {
-                view.notice(&format!(
-                    "not searched, for they do not fit this model: {} (named in `methods`, each tells why)",
-                    names.join(", ")
-                ));
-            }
-            Arc::new(space)
-        }
-        SpaceChoice::Autopeft => Arc::new(AutoPeftSpace::new(prepared, shared)?),
-        SpaceChoice::File { given } => Arc::new(FileSpace::new(given, prepared, shared)?),
-    })
-}
-
-fn problem(
-    space: &Arc<dyn RunSpace>,
-    metric: &Metric,
-    worst: f64,
-    cost: Option<Cost>,
-    shared: &RunConfig,
-    prepared: &Prepared,
-) -> Result<Problem, RunsError> {
-    let goal = match metric.less_is_better {
-        true => Goal::Minimise,
-        false => Goal::Maximise,
-    };
-    let mut objectives = vec![
-        Objective::known("values", Goal::Minimise, Scale::Log10),
-        Objective::measured(&metric.name, goal),
-    ];
-    objectives.extend(cost.map(Cost::objective));
-    let known_cost = cost
-        .filter(|cost| !cost.is_measured())
-        .map(|cost| KnownCost::new(cost, space, shared, prepared))
-        .transpose()?;
-    let mut reference = vec![space.most(), worst];
-    reference.extend(match (&known_cost, cost) {
-        (Some(known), _) => Some(known.most()),
-        (None, Some(_)) => Some(slowest_step(space, shared, prepared)?),
-        (None, None) => None,
-    });
-    let space = space.clone();
-    Ok(Problem::new(
-        space.space().clone(),
-        objectives,
-        Some(reference),
-        move |configuration| {
-            let mut known = vec![space.values(configuration)];
-            known.extend(known_cost.as_ref().map(|cost| cost.of(configuration)));
-            known
-        },
-    )?)
-}
-
-/// The worst value of a metric that counts for anything.
-fn reference(prepared: &Prepared, metric: &Metric) -> Result<f64, RunsError> {
-    if metric.less_is_better {
-        return Ok(metric.of(&prepared.unadapted()?));
-    }
-    Ok(match metric.name.as_str() {
-        "accuracy" => prepared.majority().unwrap_or(0.0),
-        _ => 0.0,
-    })
-}
-
-/// What reports call a study.
-fn name(shared: &RunConfig, space: &SpaceChoice) -> String {
-    let file = |path: &Path| {
-        let name = path.file_name().unwrap_or(path.as_os_str());
-        name.to_string_lossy().into_owned()
-    };
-    format!(
-        "Search of the space {} on {} with {}",
-        space.name(),
-        file(&shared.model),
-        file(&shared.data)
-    )
 }

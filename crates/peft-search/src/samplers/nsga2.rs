@@ -30,7 +30,7 @@ impl Default for Nsga2 {
 /// Indices of the best `count` rows, by rank and then by crowding distance.
 fn survivors(rows: &[Vec<f64>], count: usize) -> Vec<usize> {
     let ranks = pareto::ranks(rows);
-    let mut kept = Vec::with_capacity(count);
+    let mut kept = Vec::with_capacity(count.min(rows.len()));
     for rank in 0..rows.len() {
         let mut same: Vec<usize> = (0..rows.len()).filter(|&row| ranks[row] == rank).collect();
         if same.is_empty() || kept.len() >= count {

@@ -139,7 +139,7 @@ impl Parameter {
         }
     }
 
-    pub(super) fn check(&self) -> Result<(), SearchError> {
+    pub(crate) fn check(&self) -> Result<(), SearchError> {
         match &self.domain {
             Domain::Binary => {}
             Domain::Categorical { choices } => {
@@ -174,8 +174,9 @@ impl Parameter {
                 log,
                 levels,
             } => {
-                if !(low.is_finite() && high.is_finite() && low < high) {
-                    return Err(self.refuse("low must be below high, both finite"));
+                // The difference of finite numbers may be past all of them.
+                if !(low < high && (high - low).is_finite()) {
+                    return Err(self.refuse("low must be below high, by a finite number"));
                 }
                 if *log && *low <= 0.0 {
                     return Err(self.refuse("low must be above 0 where the scale is logarithmic"));
@@ -240,7 +241,7 @@ impl Parameter {
             (Domain::Integer { .. }, text) => text.parse().ok().map(Value::Integer),
             (Domain::Ordinal { .. } | Domain::Real { .. }, _) => number().map(Value::Number),
         };
-        let value = value.ok_or_else(|| self.refuse(format!("{text:?} is none of its values")))?;
+        let value = value.ok_or_else(|| self.none_of(text))?;
         self.level(&value).map(|_| value)
     }
 
@@ -294,12 +295,14 @@ impl Parameter {
             }
             _ => None,
         };
-        level.ok_or_else(|| {
-            self.refuse(format!(
-                "`{value}` is none of its values: {}",
-                self.values()
-            ))
-        })
+        level.ok_or_else(|| self.none_of(value))
+    }
+
+    fn none_of(&self, value: impl std::fmt::Display) -> SearchError {
+        self.refuse(format!(
+            "`{value}` is none of its values: {}",
+            self.values()
+        ))
     }
 
     /// The level's place in the parameter's range, 0 to 1, on the scale that models see.

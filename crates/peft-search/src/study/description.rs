@@ -127,6 +127,7 @@ impl Description {
         if self.full == Some(0) {
             return refuse("a full trial uses a resource of 1 or more, not 0".into());
         }
+        self.settings.check_ranges()?;
         self.budget.check(self.full)?;
         if let Some(asha) = &self.pruning {
             asha.check()?;

@@ -2,10 +2,13 @@
 
 use std::{fs, path::Path};
 
-use peft_run::{Event, RunConfig};
+use peft_run::{Event, Prepared, RunConfig, RunFolder, RunStatus};
 use peft_search::{
     Bayes, Outcome, Settings,
-    runs::{Cost, Ended, FrontEntry, RunStudy, RunsError, SearchConfig, SpaceChoice, View, Worked},
+    runs::{
+        AutoPeftSpace, Cost, Ended, FrontEntry, RunSpace, RunStudy, RunsError, SearchConfig,
+        SpaceChoice, View, Worked,
+    },
     study::{Budget, Ending, Limit, Study},
 };
 
@@ -98,6 +101,13 @@ fn a_study_ends_with_a_front_scored_on_rows_that_chose_nothing() {
         let kept = front.iter().any(|entry| entry.trial == trial.number);
         let weights = trial_folder.join("adapter_model.safetensors");
         assert_eq!(weights.exists(), kept, "trial {}", trial.number);
+        // What it came to is there, and nothing says that there is an adapter.
+        let run = RunFolder::read(&trial_folder).unwrap();
+        assert!(run.kept().is_some(), "trial {}", trial.number);
+        if let Some(Outcome::Complete { .. }) = trial.outcome {
+            assert_eq!(run.status, RunStatus::Finished, "trial {}", trial.number);
+        }
+        assert_eq!(trial_folder.join("README.md").exists(), kept);
         // The rows that report were not opened in it.
         let log = fs::read_to_string(trial_folder.join("metrics.jsonl")).unwrap();
         assert!(!log.contains("\"report\""));
@@ -204,8 +214,8 @@ fn trials_that_cannot_be_are_failed_ones() {
     let file = work.path("space.toml");
     fs::write(
         &file,
-        "[[parameters]]\nname = \"method_config.r\"\nvalues = [2, 4, 0]\n\n\
-         [[parameters]]\nname = \"target_modules\"\nchoices = [\"query\", \"query,value\"]\n",
+        "[[parameters]]\nname = \"method_config.r\"\nvalues = [2, 4]\n\n\
+         [[parameters]]\nname = \"target_modules\"\nchoices = [\"query\", \"query,value\", \"nowhere\"]\n",
     )
     .unwrap();
     let space = SpaceChoice::read(&file.to_string_lossy(), &[]).unwrap();
@@ -232,6 +242,114 @@ fn trials_that_cannot_be_are_failed_ones() {
         best.iter()
             .any(|entry| entry.settings["method_config"]["r"] == 2)
     );
+}
+
+/// Rows that only report are read before the first trial, and may be others until some were scored.
+#[test]
+fn rows_that_report_are_looked_at_first_and_replaced_until_they_are_used() {
+    let work = Work::new();
+    let with_rows = |rows: &str, text: &str| {
+        fs::write(work.path(rows), text).unwrap();
+        let run = RunConfig {
+            eval_data: Some(work.path(rows)),
+            ..work.run("study")
+        };
+        config(run, 2)
+    };
+    let begun = |search: &SearchConfig| RunStudy::begin(search, &mut ());
+    for (text, said) in [
+        ("label\npraise\n", "text"),
+        ("text,label\nx,other\n", "other"),
+    ] {
+        let error = begun(&with_rows("wrong.csv", text))
+            .err()
+            .unwrap()
+            .to_string();
+        assert!(
+            error.contains("wrong.csv") && error.contains(said),
+            "{error}"
+        );
+    }
+    fs::remove_file(work.path("wrong.csv")).unwrap();
+    assert!(!work.path("study").exists());
+    let rows = fs::read_to_string(work.path("report.csv")).unwrap();
+    begun(&with_rows("first.csv", &rows)).unwrap();
+    let (_, front) = finish(&with_rows("second.csv", &rows));
+    assert!(front.iter().all(|entry| entry.report.is_some()));
+    let error = begun(&with_rows("third.csv", &rows))
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(error.contains("the setting `eval_data` was "), "{error}");
+    assert!(error.contains("third.csv"), "{error}");
+    // What a study has in several places is told once, as it is given.
+    let sampler = SearchConfig {
+        sampler: Settings::Bayes(Bayes::autopeft()),
+        pruning: false,
+        ..with_rows("second.csv", &rows)
+    };
+    let error = begun(&sampler).err().unwrap().to_string();
+    assert!(
+        error.contains("the setting `sampler` was bayes, is autopeft; "),
+        "{error}"
+    );
+    assert!(
+        error.contains("the setting `no_pruning` was false, is true; "),
+        "{error}"
+    );
+    assert!(
+        !error.contains("settings.") && !error.contains("more differ"),
+        "{error}"
+    );
+}
+
+#[test]
+fn numbers_that_make_no_sense_are_refused() {
+    let work = Work::new();
+    let endless = RunConfig {
+        epochs: 1e30,
+        ..work.run("study")
+    };
+    let error = RunStudy::begin(&config(endless, 2), &mut ()).err().unwrap();
+    assert!(error.to_string().contains("`epochs`"), "{error}");
+    let beyond = SearchConfig {
+        reference: Some(2.0),
+        ..config(work.run("study"), 2)
+    };
+    let error = RunStudy::begin(&beyond, &mut ()).err().unwrap();
+    assert!(error.to_string().contains("from 0 to 1"), "{error}");
+}
+
+/// The published starts of AutoPEFT's space are configurations of it on the narrowest model, too.
+#[test]
+fn a_narrow_model_has_all_starts_of_autopeft() {
+    let work = Work::new();
+    let run = work.run("study");
+    let space = AutoPeftSpace::new(&Prepared::new(&run).unwrap(), &run).unwrap();
+    let starts = space.starts();
+    assert_eq!(starts.len(), 5);
+    let mut sizes = Vec::new();
+    for start in &starts {
+        space.space().check(start).unwrap();
+        assert!(space.values(start) > 0.0);
+        let config = space.settings(&run, start).unwrap();
+        let parts = config.method_config["parts"].as_array().unwrap().clone();
+        sizes.push(
+            parts
+                .iter()
+                .map(|part| part["method"].clone())
+                .collect::<Vec<_>>(),
+        );
+    }
+    let [adapter, prefix] = ["serial_parallel", "prefix"];
+    let expected = [
+        vec![adapter],
+        vec![adapter],
+        vec![adapter, prefix],
+        vec![prefix],
+        vec![adapter],
+    ];
+    assert_eq!(sizes, expected);
 }
 
 #[test]
@@ -270,7 +388,7 @@ fn workers_join_a_study_and_others_are_refused() {
     assert!(error.contains("holds another one"), "{error}");
     // What differs is named, however long the rest is.
     assert!(
-        error.contains("batch_size was") && error.contains("is 8"),
+        error.contains("the setting `batch_size` was 16, is 8;"),
         "{error}"
     );
     let rows = fs::read_to_string(work.path("rows.csv")).unwrap();

@@ -88,8 +88,12 @@ fn bar() -> ProgressBar {
 /// How a study stands, in a line.
 pub fn standing(status: &Status, trials: Option<u64>) -> String {
     let of = trials.map_or(String::new(), |all| format!(" of {all}"));
+    let noun = match (status.spent.trials, trials) {
+        (_, Some(1)) | (1, None) => "trial",
+        _ => "trials",
+    };
     let mut text = format!(
-        "{}{of} trials: {} complete, {} stopped early, {} failed, {} running; {} on the front",
+        "{}{of} {noun}: {} complete, {} stopped early, {} failed, {} running; {} on the front",
         status.spent.trials,
         status.complete,
         status.pruned,
@@ -186,5 +190,40 @@ impl View for Terminal {
 
     fn should_stop(&self) -> bool {
         self.stop.load(Ordering::SeqCst)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use peft_search::study::Spent;
+
+    use super::*;
+
+    #[test]
+    fn one_trial_is_told_as_one() {
+        let status = |trials: u64| Status {
+            complete: 0,
+            pruned: 0,
+            failed: 0,
+            diverged: 0,
+            running: Vec::new(),
+            queued: 0,
+            spent: Spent {
+                trials,
+                ..Spent::default()
+            },
+            hypervolume: 0.0,
+            front: 0,
+            remaining: None,
+        };
+        for (trials, of, expected) in [
+            (1, None, "1 trial: "),
+            (2, None, "2 trials: "),
+            (1, Some(1), "1 of 1 trial: "),
+            (1, Some(50), "1 of 50 trials: "),
+        ] {
+            let told = standing(&status(trials), of);
+            assert!(told.starts_with(expected), "{told}");
+        }
     }
 }

@@ -22,7 +22,7 @@ use peft_run::{
     train_prepared,
 };
 use peft_search::{
-    Configuration, Goal, Objective, Problem, Settings,
+    Goal, Objective, Problem, Settings,
     study::{Assignment, Budget, DESCRIPTION, Description, Stopped, Study, Watch, Worked},
 };
 
@@ -232,12 +232,8 @@ fn begin(grid: &Grid, folder: &Path, selector: &Selector) -> Result<Study> {
     };
     std::fs::create_dir_all(folder).with_context(|| format!("--output {}", folder.display()))?;
     let mut study = Study::begin(folder, description, problem)?;
-    let known = |study: &Study, one: &Configuration| {
-        let history = study.history();
-        history.queue().contains(one) || history.trials().iter().any(|t| t.configuration == *one)
-    };
     for configuration in grid.configurations() {
-        if !known(&study, &configuration) {
+        if !study.history().has(&configuration) {
             study.enqueue(configuration)?;
         }
     }

@@ -210,14 +210,15 @@ impl RunSpace for AutoPeftSpace {
         let absent = self.sizes.len() as u32 - 1;
         let half = self.layers.len() / 2;
         let published = [
-            ([4, absent, absent], 0),
-            ([absent, 1, absent], 0),
-            ([absent, 1, 5], 0),
-            ([absent, absent, 6], 0),
-            ([4, absent, absent], half),
+            ([Some(4), None, None], 0),
+            ([None, Some(1), None], 0),
+            ([None, Some(1), Some(5)], 0),
+            ([None, None, Some(6)], 0),
+            ([Some(4), None, None], half),
         ];
-        let build = |(sizes, skipped): ([u32; 3], usize)| {
-            let sizes = sizes.map(|level| level.min(absent));
+        let build = |(sizes, skipped): ([Option<u32>; 3], usize)| {
+            // Of a narrow model the smallest size is as near as it gets; what is there stays there.
+            let sizes = sizes.map(|level| level.map_or(absent, |level| level.min(absent - 1)));
             let layers = (0..self.layers.len()).map(|layer| u32::from(layer >= skipped));
             Configuration(sizes.into_iter().chain(layers).collect())
         };

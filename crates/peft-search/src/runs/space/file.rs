@@ -2,31 +2,16 @@
 
 use std::{collections::HashMap, path::Path, sync::Mutex};
 
-use peft_config::{Document, Kind, Problem};
+use peft_config::Document;
 use peft_run::{Prepared, RunConfig};
 use serde::Deserialize;
 use serde_json::{Map, Number, Value as Json};
 
-use super::{RunSpace, RunsError};
+use super::{
+    RunSpace, RunsError,
+    setting::{OF_METHOD, expect_name, expect_values, put},
+};
 use crate::{Condition, Configuration, Domain, Parameter, SearchError, Space, Value};
-
-/// Settings that the study has for all of its trials.
-const OF_THE_STUDY: [&str; 11] = [
-    "output",
-    "resume",
-    "overwrite",
-    "threads",
-    "worst_rows",
-    "save_steps",
-    "epochs",
-    "steps",
-    "select_epochs",
-    "eval_steps",
-    "select_metric",
-];
-
-/// What stands before a setting of the method's own.
-const OF_METHOD: &str = "method_config";
 
 /// The space of a file, TOML or YAML: a list of `parameters`, each named as the setting that it gives, such as
 /// `learning_rate` or `method_config.r`, with one of
@@ -66,10 +51,21 @@ impl FileSpace {
     /// The parameters of a file, as a study keeps them.
     ///
     /// # Errors
-    /// If the file cannot be read or is none of settings.
+    /// If the file cannot be read or is none of settings, its parameters contradict themselves, or name settings that a
+    /// search cannot give.
     pub fn read(path: &Path) -> Result<Map<String, Json>, RunsError> {
         let document = Document::read(path).map_err(peft_run::RunError::from)??;
-        Ok(document.values().clone())
+        let given = document.values().clone();
+        parsed(&given).map_err(|error| error.of_file(path))?;
+        Ok(given)
+    }
+
+    /// Refuse parameters with a value that no run can have, whatever model it is of, with settings that all trials share.
+    ///
+    /// # Errors
+    /// With the first such value.
+    pub fn check(given: &Map<String, Json>, shared: &RunConfig) -> Result<(), RunsError> {
+        expect_values(parsed(given)?.parameters(), shared)
     }
 
     /// The space of such parameters, on a prepared base and with settings that all trials share.
@@ -81,49 +77,8 @@ impl FileSpace {
         prepared: &Prepared,
         shared: &RunConfig,
     ) -> Result<Self, RunsError> {
-        let refuse =
-            |what: String, problem: String, fix: &str| Err(RunsError::setting(what, problem, fix));
-        if let Some(other) = given.keys().find(|key| *key != "parameters") {
-            return refuse(
-                format!("`{other}` of the space"),
-                "there is no such table".into(),
-                "write a list of `[[parameters]]`",
-            );
-        }
-        let Some(Json::Array(list)) = given.get("parameters") else {
-            return refuse(
-                "the space".into(),
-                "it has no parameters".into(),
-                "write a list of `[[parameters]]`",
-            );
-        };
-        let mut parameters: Vec<Parameter> = Vec::with_capacity(list.len());
-        for (at, one) in list.iter().enumerate() {
-            let read: Result<Given, _> = serde_json::from_value(one.clone());
-            let one = match read {
-                Ok(one) => one,
-                Err(error) => {
-                    let fix = "correct it; see the guide's page on searches";
-                    return refuse(
-                        format!("parameter {} of the space", at + 1),
-                        error.to_string(),
-                        fix,
-                    );
-                }
-            };
-            let condition = one.when.as_ref();
-            let condition = condition
-                .map(|when| one.condition(when, &parameters))
-                .transpose()?;
-            expect_setting(&one.name)?;
-            parameters.push(Parameter {
-                domain: one.domain()?,
-                name: one.name,
-                condition,
-            });
-        }
         Ok(Self {
-            space: Space::new(parameters, Vec::new())?,
+            space: parsed(given)?,
             prepared: prepared.clone(),
             shared: shared.clone(),
             known: Mutex::default(),
@@ -131,10 +86,58 @@ impl FileSpace {
     }
 }
 
+/// The parameters of a file.
+fn parsed(given: &Map<String, Json>) -> Result<Space, RunsError> {
+    let refuse =
+        |what: String, problem: String, fix: &str| Err(RunsError::setting(what, problem, fix));
+    if let Some(other) = given.keys().find(|key| *key != "parameters") {
+        return refuse(
+            format!("`{other}` of the space"),
+            "there is no such table".into(),
+            "write a list of `[[parameters]]`",
+        );
+    }
+    let Some(Json::Array(list)) = given.get("parameters") else {
+        return refuse(
+            "the space".into(),
+            "it has no parameters".into(),
+            "write a list of `[[parameters]]`",
+        );
+    };
+    let mut parameters: Vec<Parameter> = Vec::with_capacity(list.len());
+    for (at, one) in list.iter().enumerate() {
+        let read: Result<Given, _> = serde_json::from_value(one.clone());
+        let one = match read {
+            Ok(one) => one,
+            Err(error) => {
+                return refuse(
+                    format!("parameter {} of the space", at + 1),
+                    error.to_string(),
+                    "correct it; see the guide's page on searches",
+                );
+            }
+        };
+        expect_name(&one.name)?;
+        let condition = one.when.as_ref();
+        let condition = condition
+            .map(|when| one.condition(when, &parameters))
+            .transpose()?;
+        let parameter = Parameter {
+            domain: one.domain()?,
+            name: one.name,
+            condition,
+        };
+        // Before a later one asks for the levels of its values.
+        parameter.check()?;
+        parameters.push(parameter);
+    }
+    Ok(Space::new(parameters, Vec::new())?)
+}
+
 impl Given {
     fn refuse(&self, problem: impl Into<String>, fix: &str) -> RunsError {
         RunsError::setting(
-            format!("parameter `{}` of the space", self.name),
+            format!("parameter {} of the space", self.name),
             problem,
             fix,
         )
@@ -217,43 +220,6 @@ impl Given {
     }
 }
 
-/// Refuse a name that is no setting of a run or of any method.
-fn expect_setting(name: &str) -> Result<(), RunsError> {
-    let known = match name
-        .strip_prefix(OF_METHOD)
-        .and_then(|rest| rest.strip_prefix('.'))
-    {
-        Some(own) => peft_run::methods::selectable().any(|entry| entry.keys.contains(&own)),
-        None => RunConfig::settings().iter().any(|one| one.key == name),
-    };
-    if known && !Prepared::FIXED.contains(&name) && !OF_THE_STUDY.contains(&name) {
-        return Ok(());
-    }
-    Err(RunsError::setting(
-        format!("parameter `{name}` of the space"),
-        "it is no setting that a search can give",
-        "name one of `peft config schema`, those of methods as method_config.NAME",
-    ))
-}
-
-/// How a setting is written, where that is known.
-fn kind(config: &RunConfig, name: &str) -> Option<Kind> {
-    match name
-        .strip_prefix(OF_METHOD)
-        .and_then(|rest| rest.strip_prefix('.'))
-    {
-        None => {
-            let found = RunConfig::settings().iter().find(|one| one.key == name);
-            Some(found?.kind.clone())
-        }
-        Some(own) => {
-            let entry = peft_run::methods::by_name(&config.method).ok()?;
-            let found = entry.settings().into_iter().find(|one| one.key == own);
-            Some(found?.kind)
-        }
-    }
-}
-
 impl RunSpace for FileSpace {
     fn space(&self) -> &Space {
         &self.space
@@ -270,31 +236,7 @@ impl RunSpace for FileSpace {
         // How a method's own settings are written is known once the method is.
         values.sort_by_key(|(name, _)| name.starts_with(OF_METHOD));
         for (name, value) in values {
-            let value = match value {
-                Value::Flag(flag) => Json::from(flag),
-                Value::Integer(whole) => Json::from(whole),
-                Value::Number(number) if number.fract() == 0.0 && number.abs() < 1e15 => {
-                    Json::from(number as i64)
-                }
-                Value::Number(number) => Json::from(number),
-                Value::Choice(text) => match kind(&config, name) {
-                    Some(kind) => kind.parse(&text),
-                    None => Json::from(text),
-                },
-            };
-            match name.split_once('.') {
-                Some((_, own)) => {
-                    config.method_config.insert(own.to_owned(), value);
-                }
-                None => {
-                    let mut all = serde_json::to_value(&config).unwrap_or_default();
-                    all[name] = value;
-                    config = serde_json::from_value(all).map_err(|error| {
-                        let origin = peft_config::Origin::Default;
-                        Problem::new(origin, name, error.to_string())
-                    })?;
-                }
-            }
+            put(&mut config, name, &value)?;
         }
         Ok(config)
     }
@@ -358,8 +300,18 @@ mod tests {
 
     #[test]
     fn bounds_are_whole_where_they_are_written_so() {
-        let toml = |bounds: &str| given("toml", &format!("[[parameters]]\nname = \"x\"\n{bounds}"));
-        let yaml = |bounds: &str| given("yaml", &format!("parameters:\n- name: x\n{bounds}"));
+        let toml = |bounds: &str| {
+            given(
+                "toml",
+                &format!("[[parameters]]\nname = \"weight_decay\"\n{bounds}"),
+            )
+        };
+        let yaml = |bounds: &str| {
+            given(
+                "yaml",
+                &format!("parameters:\n- name: weight_decay\n{bounds}"),
+            )
+        };
         for whole in [toml("low = 1\nhigh = 64"), yaml("  low: 1\n  high: 64\n")] {
             let domain = whole.domain().unwrap();
             assert!(
@@ -394,19 +346,28 @@ mod tests {
     }
 
     #[test]
-    fn what_the_study_has_is_no_parameter() {
-        for name in [
-            "max_length",
-            "seed",
-            "quantize",
-            "epochs",
-            "output",
-            "nothing",
+    fn what_contradicts_itself_is_refused_with_its_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("space.toml");
+        let method = "[[parameters]]\nname = \"method\"\nchoices = [\"lora\", \"ia3\"]\n";
+        for (text, said) in [
+            ("name = \"epochs\"\nvalues = [1, 2]", "epochs"),
+            ("name = \"output\"\nchoices = [\"a\", \"b\"]", "output"),
+            ("name = \"nothing\"", "nothing"),
+            (
+                "name = \"learning_rate\"\nlow = -1e308\nhigh = 1e308",
+                "high",
+            ),
+            (
+                "name = \"learning_rate\"\nlow = 0.1\nhigh = 0.2\nlevels = 0\n[[parameters]]\nname = \"clip\"\n\
+                 values = [1, 2]\nwhen = { learning_rate = 0.1 }",
+                "levels",
+            ),
         ] {
-            assert!(expect_setting(name).is_err(), "{name}");
-        }
-        for name in ["learning_rate", "weight_decay", "method", "method_config.r"] {
-            assert!(expect_setting(name).is_ok(), "{name}");
+            std::fs::write(&path, format!("{method}[[parameters]]\n{text}\n")).unwrap();
+            let error = FileSpace::read(&path).unwrap_err().to_string();
+            assert!(error.contains("space.toml: parameter"), "{error}");
+            assert!(error.contains(said), "{error}");
         }
     }
 }
