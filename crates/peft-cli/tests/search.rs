@@ -192,6 +192,28 @@ fn a_search_is_asked_for_what_it_found() {
 }
 
 #[test]
+fn a_search_of_no_trials_is_described_and_takes_what_it_is_to_try() {
+    let work = Workspace::new();
+    let folder = PathBuf::from(work.path("study"));
+    let path = folder.display().to_string();
+    let run = |trials: u64| {
+        let arguments = arguments(&work, &folder, trials);
+        let output = done(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+        serde_json::from_str::<Value>(output.trim()).unwrap()
+    };
+    assert_eq!(run(0)["trials"], 0);
+    assert!(!folder.join("trials").exists());
+    let events_of = |kind: &str| {
+        let lines = events(&folder).into_iter();
+        lines.filter(|line| line.to_string().contains(kind)).count()
+    };
+    let before = events_of("enqueued");
+    done(&["search", "enqueue", &path, "size=2"]);
+    assert_eq!(events_of("enqueued"), before + 1);
+    assert_eq!(run(1)["trials"], 1);
+}
+
+#[test]
 fn what_a_search_chooses_is_not_given() {
     let work = Workspace::new();
     let folder = PathBuf::from(work.path("study"));
@@ -207,7 +229,7 @@ fn what_a_search_chooses_is_not_given() {
     assert!(told.contains("nowhere"), "{told}");
     let told = refused(&["search", "statsu", "nowhere"]);
     assert!(told.contains("`peft search status`"), "{told}");
-    for limit in ["--trials", "--total-epochs", "--idle"] {
+    for limit in ["--total-epochs", "--idle"] {
         let output = peft(&["search", limit, "0"]);
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(2), "{told}");

@@ -115,8 +115,9 @@ pub struct BeginArgs {
         help_heading = "Search"
     )]
     pub methods: Vec<String>,
-    /// Number of trials; a larger number than before extends a search [default: 50, if no other limit is given].
-    #[arg(long, value_name = "N", value_parser = count, help_heading = "Search")]
+    /// Number of trials; a larger number than before extends a search, and 0 describes one without trying anything [default: 50,
+    /// if no other limit is given].
+    #[arg(long, value_name = "N", help_heading = "Search")]
     pub trials: Option<u64>,
     /// Epochs of all trials together.
     #[arg(long, value_name = "N", value_parser = count, help_heading = "Search")]

@@ -174,6 +174,16 @@ fn begin(args: &BeginArgs, offline: bool) -> Result<ExitCode> {
     let stop = interrupt::watch()?;
     let mut view = Terminal::new(args.log_format, stop);
     let study = RunStudy::begin(&config, &mut view).map_err(told_as)?;
+    if args.trials == Some(0) {
+        let trials = study.study().standing()?.spent.trials;
+        view.notice(
+            "the search is described, and nothing is tried: `peft search enqueue` gives it configurations, and the same \
+             command with more trials goes on",
+        );
+        view.finish();
+        say(&json!({ "output": output, "trials": trials }).to_string())?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let study = study.keeping_hidden_states(args.hidden_states);
     work(study, &mut view, &output, &place, true)
 }
@@ -284,13 +294,13 @@ fn work(
         result["front"] = json!(study.score(view).map_err(told_as)?);
         result["report"] = json!(folder.join("report.html"));
     }
-    view.finish();
-    say(&result.to_string())?;
     // A front needs a trial that came to its end.
     let found = status.complete > 0 && result["front"].as_array().is_none_or(|all| !all.is_empty());
     if !found {
-        tell!("peft: no trial came to an end with a value that counts: nothing was found");
+        view.notice("no trial came to an end with a value that counts: nothing was found");
     }
+    view.finish();
+    say(&result.to_string())?;
     Ok(ExitCode::from(u8::from(!found)))
 }
 
