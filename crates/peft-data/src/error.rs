@@ -311,7 +311,7 @@ pub enum DataError {
     /// A split that leaves one side empty.
     #[error(
         "cannot set aside a fraction of {fraction} of {rows} rows; the fraction must lie between 0 \
-         and 1, and at least 2 rows are needed"
+         and 1, and at least 2 rows are needed, or rows apart from these in the setting `select_data`"
     )]
     Split {
         /// Rows there are.

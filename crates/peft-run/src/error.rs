@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use peft_config::Problems;
 use peft_core::AdapterError;
@@ -27,6 +27,16 @@ pub enum RunError {
     /// The adapter.
     #[error(transparent)]
     Adapter(#[from] AdapterError),
+    /// What is wrong with the files of an adapter, by itself or on this base.
+    #[error("{}: {error}{fix}", folder.display())]
+    OfAdapter {
+        /// The adapter folder.
+        folder: PathBuf,
+        /// What is wrong.
+        error: AdapterError,
+        /// What to do, where the error does not say it.
+        fix: &'static str,
+    },
     /// A file.
     #[error(transparent)]
     Format(#[from] FormatError),
@@ -249,6 +259,30 @@ impl From<RunError> for TrainError {
 }
 
 impl RunError {
+    /// The same error with the folder of the adapter that it is about, where it is about an adapter's files and names none.
+    #[must_use]
+    pub(crate) fn of_adapter(self, folder: &Path) -> Self {
+        use AdapterError::{
+            Dtype, MissingTensor, NoPlace, NotFinite, NotInteger, Places, Shape, Unmatched,
+        };
+        let Self::Adapter(error) = self else {
+            return self;
+        };
+        let fix = match &error {
+            MissingTensor { .. } | Dtype { .. } | NotInteger { .. } | NotFinite { .. } => {
+                "; take the adapter anew from where it was trained, or train it again"
+            }
+            NoPlace { .. } | Unmatched { .. } => "; give the base that it was trained on",
+            Shape { .. } | Places { .. } => "",
+            _ => return Self::Adapter(error),
+        };
+        Self::OfAdapter {
+            folder: folder.to_owned(),
+            error,
+            fix,
+        }
+    }
+
     /// The same error of rows that come after `rows` others.
     #[must_use]
     pub fn after(self, rows: usize) -> Self {

@@ -74,6 +74,22 @@ impl SdLoraMethod {
     }
 }
 
+/// A fault of a part as one of the whole, by whose name the user asked for it.
+fn own(error: AdapterError) -> AdapterError {
+    match error {
+        AdapterError::Config {
+            method,
+            problem,
+            fix,
+        } if method == SdtMethod::NAME => AdapterError::Config {
+            method: SdLoraMethod::NAME.into(),
+            problem,
+            fix,
+        },
+        other => other,
+    }
+}
+
 /// The suffixes of sparse dimension tuning and others, kept for the process: there are few sets of them.
 fn joined(others: &'static [&'static str]) -> &'static [&'static str] {
     static KNOWN: Mutex<Vec<&'static [&'static str]>> = Mutex::new(Vec::new());
@@ -111,11 +127,11 @@ impl Method for SdLoraMethod {
     }
 
     fn fits(&self, sites: &[Site]) -> Result<(), AdapterError> {
-        self.sdt.fits(sites)
+        self.sdt.fits(sites).map_err(own)
     }
 
     fn fits_targets(&self, targets: &[&Site]) -> Result<(), AdapterError> {
-        self.sdt.fits_targets(targets)
+        self.sdt.fits_targets(targets).map_err(own)
     }
 
     fn config_of_model(
@@ -140,7 +156,7 @@ impl Method for SdLoraMethod {
     }
 
     fn choose(&self, warmed: &Warmed) -> Result<WarmUpChoice, AdapterError> {
-        self.sdt.choose(warmed)
+        self.sdt.choose(warmed).map_err(own)
     }
 
     fn with_choice(&self, chosen: &WarmUpChoice) -> Result<Option<Box<dyn Method>>, AdapterError> {
@@ -152,15 +168,15 @@ impl Method for SdLoraMethod {
     }
 
     fn init(&self, target: &Target, start: &InitContext) -> Result<DynAdapter, AdapterError> {
-        self.part(target).init(target, start)
+        self.part(target).init(target, start).map_err(own)
     }
 
     fn describe(&self, target: &Target) -> Result<AdapterSpec, AdapterError> {
-        self.part(target).describe(target)
+        self.part(target).describe(target).map_err(own)
     }
 
     fn evaluation(&self, target: &Target) -> Result<Option<String>, AdapterError> {
-        self.part(target).evaluation(target)
+        self.part(target).evaluation(target).map_err(own)
     }
 
     fn suffixes(&self) -> &'static [&'static str] {
@@ -172,7 +188,7 @@ impl Method for SdLoraMethod {
         target: &Target,
         tensors: &Fields<HostTensor>,
     ) -> Result<(), AdapterError> {
-        self.part(target).expect_own(target, tensors)
+        self.part(target).expect_own(target, tensors).map_err(own)
     }
 
     fn restore(
@@ -181,7 +197,9 @@ impl Method for SdLoraMethod {
         tensors: &Fields<HostTensor>,
         device: &Device,
     ) -> Result<DynAdapter, AdapterError> {
-        self.part(target).restore(target, tensors, device)
+        self.part(target)
+            .restore(target, tensors, device)
+            .map_err(own)
     }
 
     fn export(
@@ -189,7 +207,7 @@ impl Method for SdLoraMethod {
         target: &Target,
         fields: Fields<TensorData>,
     ) -> Result<Fields<HostTensor>, AdapterError> {
-        self.part(target).export(target, fields)
+        self.part(target).export(target, fields).map_err(own)
     }
 
     fn learning_rate_factor(&self, field: &str, step: u64, total: u64) -> f64 {

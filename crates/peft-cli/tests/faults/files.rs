@@ -43,6 +43,46 @@ fn a_nan_in_the_base_is_no_answer() {
 }
 
 #[test]
+fn a_broken_adapter_is_told_of_with_its_folder() {
+    let work = Workspace::new();
+    let [model, rows, out] = ["model", "rows.csv", "out"].map(|name| work.path(name));
+    work.train("out", &["--steps", "1", "--threads", "1"]);
+    let path = work.path("out/adapter_model.safetensors");
+    let whole = fs::read(&path).unwrap();
+    let written = work.path("written");
+    for (problem, broken) in [
+        ("not finite", [f32::NAN; 1].as_slice()),
+        ("has shape", &[0.0; 7]),
+    ] {
+        let mut file = AdapterFile::read(Path::new(&out)).unwrap();
+        let name = file.tensors.keys().find(|name| name.contains("lora_B"));
+        let name = name.unwrap().clone();
+        let tensor = &mut file.tensors[&name];
+        let bytes: Vec<u8> = broken
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect();
+        match broken.len() {
+            1 => tensor.bytes[..4].copy_from_slice(&bytes),
+            count => (tensor.bytes, tensor.shape) = (bytes, vec![count, 1]),
+        }
+        file.write(Path::new(&path)).unwrap();
+        for verb in [
+            &["predict", "--data", &rows][..],
+            &["eval", "--data", &rows],
+            &["merge", "--output", &written],
+            &["convert", "--output", &written],
+        ] {
+            let base = ["--model", &model, "--adapter", &out];
+            let told = refused(&[verb, &base].concat());
+            assert!(told.contains(problem) && told.contains(&out), "{told}");
+        }
+        assert!(!Path::new(&written).exists());
+        fs::write(&path, &whole).unwrap();
+    }
+}
+
+#[test]
 fn a_token_without_an_embedding_stops_the_run_before_its_first_step() {
     let work = Workspace::new();
     let [model, data, out] = ["model", "d.csv", "out"].map(|name| work.path(name));

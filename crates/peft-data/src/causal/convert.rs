@@ -171,7 +171,7 @@ impl Converter<'_> {
                     "{}: conversations need a chat template, and the model has none",
                     row.location(self.file)
                 ),
-                fix: "give a template file, or rows of prompt and completion as texts",
+                fix: "put one into its folder as chat_template.jinja, or give rows of prompt and completion as texts",
             });
         }
         let loss = match (self.options.loss_on, asked) {

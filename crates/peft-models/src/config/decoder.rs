@@ -231,12 +231,13 @@ impl DecoderConfig {
     }
 
     pub(super) fn checked(self) -> Result<Self, Fault> {
-        let sizes = [self.kv_heads, self.head_width, self.intermediate_size];
-        if sizes.contains(&0) {
-            return Err((
-                format!("sizes {sizes:?} make no model"),
-                "fetch the file again",
-            ));
+        let sizes = [
+            ("num_key_value_heads", self.kv_heads),
+            ("head_dim", self.head_width),
+            ("intermediate_size", self.intermediate_size),
+        ];
+        if let Some((name, _)) = sizes.iter().find(|(_, size)| *size == 0) {
+            return Err((format!("`{name}` is or comes to 0"), "fetch the file again"));
         }
         if !self.heads.is_multiple_of(self.kv_heads) {
             return Err((

@@ -152,6 +152,13 @@ pub fn convert_watched(
     options: &ConvertOptions,
     done: &mut dyn FnMut(u64, u64),
 ) -> Result<ConvertReport, RunError> {
+    written(options, done).map_err(|error| error.of_adapter(options.adapter))
+}
+
+fn written(
+    options: &ConvertOptions,
+    done: &mut dyn FnMut(u64, u64),
+) -> Result<ConvertReport, RunError> {
     let mut folder = ModelFolder::open(options.model)?;
     let (method, mut loaded) = read_with_method(options.adapter)?;
     fit_tie(&mut folder, &loaded)?;

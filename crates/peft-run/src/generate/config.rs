@@ -154,7 +154,7 @@ impl GenerationConfig {
         let positive = |value: f64| value > 0.0 && value.is_finite();
         let part = |value: f64| (0.0..=1.0).contains(&value);
         if self.do_sample && !positive(self.temperature) {
-            return fault("temperature", self.temperature, "a number above 0");
+            return fault("temperature", self.temperature, "0 or a number above it");
         }
         if !part(self.top_p) {
             return fault("top_p", self.top_p, "a number from 0 to 1");

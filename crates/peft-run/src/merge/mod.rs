@@ -117,6 +117,13 @@ pub fn merge_watched(
     options: &MergeOptions,
     done: &mut dyn FnMut(u64, u64),
 ) -> Result<MergeReport, RunError> {
+    written(options, done).map_err(|error| error.of_adapter(options.adapter))
+}
+
+fn written(
+    options: &MergeOptions,
+    done: &mut dyn FnMut(u64, u64),
+) -> Result<MergeReport, RunError> {
     let mut folder = ModelFolder::open(options.model)?;
     let (method, mut loaded) = read_with_method(options.adapter)?;
     if !options.any_base {

@@ -93,7 +93,7 @@ pub fn open(options: &OpenOptions) -> Result<Adapted, RunError> {
     }
     let (model, report) = Model::load(&folder, task.head(), 0, options.device)?;
     set::expect_head("`model`", loaded, &report.created)?;
-    let Some((method, loaded)) = adapter else {
+    let Some((path, (method, loaded))) = options.adapter.zip(adapter) else {
         return Ok(Adapted {
             model,
             task,
@@ -102,7 +102,8 @@ pub fn open(options: &OpenOptions) -> Result<Adapted, RunError> {
         });
     };
     let names = model.description().names();
-    let (model, report) = load_adapter(model, &loaded, method.as_ref(), &names, options.device)?;
+    let (model, report) = load_adapter(model, &loaded, method.as_ref(), &names, options.device)
+        .map_err(|error| RunError::from(error).of_adapter(path))?;
     Ok(Adapted {
         model,
         task,
@@ -158,7 +159,8 @@ fn expect_task(task: &TaskFile, asked: Option<Task>) -> Result<(), RunError> {
 pub(crate) fn read_with_method(path: &Path) -> Result<(Box<dyn Method>, LoadedAdapter), RunError> {
     let config = AdapterConfig::read(path)?;
     let method = peft_methods::from_config(&config)?;
-    let loaded = read_adapter(path, config, method.as_ref())?;
+    let loaded = read_adapter(path, config, method.as_ref())
+        .map_err(|error| RunError::from(error).of_adapter(path))?;
     Ok((method, loaded))
 }
 

@@ -135,14 +135,15 @@ pub fn open_set(options: &OpenSetOptions) -> Result<AdaptedSet, RunError> {
     let (mut model, loading) = Model::load(&folder, task.head(), 0, options.device)?;
     let names = model.description().names();
     let mut adapters = Vec::new();
-    for (name, _, method, loaded) in read {
+    for (name, path, method, loaded) in read {
         expect_head(
             &format!("`adapter` {name}"),
             Some(&loaded),
             &loading.created,
         )?;
         let on = options.device;
-        let (with, report) = load_adapter_as(model, name, &loaded, method.as_ref(), &names, on)?;
+        let (with, report) = load_adapter_as(model, name, &loaded, method.as_ref(), &names, on)
+            .map_err(|error| RunError::from(error).of_adapter(path))?;
         model = with;
         adapters.push(NamedAdapter {
             name: name.to_owned(),

@@ -122,7 +122,8 @@ impl Prepared {
         fit_adapter(&self.folder, &mut loaded)?;
         let names = self.description().names();
         let model = self.model.valid();
-        let (model, _) = load_adapter(model, &loaded, method.as_ref(), &names, &device)?;
+        let (model, _) = load_adapter(model, &loaded, method.as_ref(), &names, &device)
+            .map_err(|error| RunError::from(error).of_adapter(adapter))?;
         let objective = self.data.task.objective();
         Ok(Some(
             evaluate_rows(&model, rows, objective.as_ref(), EVAL_BATCH, &device, None)?.0,

@@ -301,7 +301,11 @@ impl Choice {
             Source::Continued(loaded) => {
                 let mut adapter_config = loaded.config.clone();
                 adapter_config.set("modules_to_save", self.saved.clone())?;
-                let (model, mut report) = load_adapter(model, loaded, method, names, probe.device)?;
+                let loading = load_adapter(model, loaded, method, names, probe.device);
+                let (model, mut report) = loading.map_err(|error| {
+                    let path = probe.config.adapter.as_deref().unwrap_or(Path::new(""));
+                    RunError::from(error).of_adapter(path)
+                })?;
                 let layout = model.description().layout();
                 let full = self.full(&layout, |module| loaded.modules.contains_key(module));
                 let (model, values) = peft_core::train_modules(model, names, &full);

@@ -155,6 +155,7 @@ fn an_adapter_that_holds_nan_is_refused_by_name() {
             "{error}"
         );
         assert!(error.contains("not finite"), "{error}");
+        assert!(error.contains(first.to_str().unwrap()), "{error}");
         assert!(!config.output.exists());
         std::fs::write(&path, whole).unwrap();
     }

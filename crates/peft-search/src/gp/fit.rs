@@ -84,6 +84,6 @@ pub fn fit(
     }
     let best = best.ok_or_else(|| refuse("its covariance has no Cholesky factor at any start"))?;
     let theta = Theta { values: best.point };
-    Gp::new(target, theta, -best.value)
+    Gp::new(target, theta)
         .ok_or_else(|| refuse("its covariance has no Cholesky factor at the best fit"))
 }

@@ -123,8 +123,7 @@ impl<'a> SaasDensity<'a> {
 
     /// The Gaussian process at a point; none where its covariance has no Cholesky factor.
     pub(super) fn process(&self, point: &[f64]) -> Option<Gp> {
-        let value = self.evaluate(point, &mut vec![0.0; point.len()])?;
-        Gp::new(&self.target, self.theta(point), value)
+        Gp::new(&self.target, self.theta(point))
     }
 
     /// The log-density up to a constant, and its gradient; none where it is not finite or the covariance has no

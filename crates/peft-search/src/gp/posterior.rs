@@ -16,7 +16,6 @@ pub struct Gp {
     factor: Factor,
     alpha: Mat<f64>,
     theta: Theta,
-    ln_posterior: f64,
 }
 
 /// Marginal predictions of the function, without noise, at rows of inputs.
@@ -32,7 +31,7 @@ pub struct Posterior {
 
 impl Gp {
     /// The process with these hyper-parameters; none where its covariance has no Cholesky factor.
-    pub fn new(target: &Target<'_>, theta: Theta, ln_posterior: f64) -> Option<Self> {
+    pub fn new(target: &Target<'_>, theta: Theta) -> Option<Self> {
         let (kernel, noise) = target.kernel(&theta);
         let rows = target.rows().clone();
         let mut covariance = kernel.between(&rows, &rows);
@@ -49,7 +48,6 @@ impl Gp {
             factor,
             alpha,
             theta,
-            ln_posterior,
         })
     }
 
@@ -71,12 +69,6 @@ impl Gp {
     /// The hyper-parameters as fitted.
     pub fn theta(&self) -> &Theta {
         &self.theta
-    }
-
-    /// The log-posterior of the hyper-parameters, up to a constant of the prior: without the Jacobian of the logarithms
-    /// where they were fitted, with it where they were drawn.
-    pub fn ln_posterior(&self) -> f64 {
-        self.ln_posterior
     }
 
     /// Length scale `ℓ = 1/√ρ` of each group of columns.

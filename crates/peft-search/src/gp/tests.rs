@@ -68,7 +68,7 @@ fn posterior_interpolates_and_its_variance_shrinks_with_data() {
             Prior::DimensionScaled,
             0.0,
         );
-        Gp::new(&target, theta.clone(), 0.0).unwrap()
+        Gp::new(&target, theta.clone()).unwrap()
     };
     let all = build(15);
     let posterior = all.predict(&rows);
@@ -93,7 +93,7 @@ fn joint_covariance_is_that_of_the_definition() {
     let theta = Theta {
         values: vec![0.1, 0.0, -3.0, 1.0, 0.5],
     };
-    let gp = Gp::new(&target, theta, 0.0).unwrap();
+    let gp = Gp::new(&target, theta).unwrap();
     let (a, _) = observed(4, 2, 5);
     let posterior = gp.predict(&a);
     let joint = gp.covariance(&a, &posterior.half, &a, &posterior.half);

@@ -121,6 +121,7 @@ impl Runner<'_, '_> {
                 }
                 RunError::Train(_)
                 | RunError::Adapter(_)
+                | RunError::OfAdapter { .. }
                 | RunError::Setting { .. }
                 | RunError::Settings(_)
                 | RunError::NotPrepared { .. }

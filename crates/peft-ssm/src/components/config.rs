@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use peft_core::{AdapterError, Site, own_settings, settings_json};
 use serde::{Deserialize, Serialize};
@@ -150,6 +150,12 @@ impl ComponentsConfig {
             let fix = "use a finite alpha, and a probability below 1";
             return Err(fault(problem, fix));
         }
+        for names in [&self.full, &self.lora] {
+            let mut seen = BTreeSet::new();
+            if let Some(name) = names.iter().find(|name| !seen.insert(*name)) {
+                return Err(fault(format!("`{name}` is named twice"), "name it once"));
+            }
+        }
         for name in &self.lora {
             let Some((whole, _)) = self.piece(name) else {
                 if self.full.contains(name) {
@@ -274,4 +280,38 @@ pub(super) fn of_model(config: &ComponentsConfig, sites: &[Site]) -> Map<String,
         }
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn components_are_named_once_and_in_one_way() {
+        let read = |settings: Value| {
+            let map = settings.as_object().unwrap();
+            ComponentsConfig::from_json(map).map_err(|error| error.to_string())
+        };
+        for (settings, problem) in [
+            (json!({ "lora": ["x_B", "x_B"] }), "`x_B` is named twice"),
+            (json!({ "full": ["D", "A_log", "D"] }), "`D` is named twice"),
+            (json!({ "lora": ["x_B", "x_proj"] }), "a piece of `x_proj`"),
+            (
+                json!({ "lora": ["x_B"], "full": ["x_proj"] }),
+                "a piece of `x_proj`",
+            ),
+            (
+                json!({ "lora": ["dt_proj"], "full": ["dt_proj"] }),
+                "in full and by low-rank",
+            ),
+            (json!({ "r": 0 }), "r = 0"),
+            (json!({ "lora_dropout": 1.0 }), "lora_dropout = 1"),
+        ] {
+            let told = read(settings.clone()).unwrap_err();
+            assert!(told.contains(problem), "{settings}: {told}");
+        }
+        read(json!({ "lora": ["x_B", "x_C"], "full": ["D"] })).unwrap();
+    }
 }

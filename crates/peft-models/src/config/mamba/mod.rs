@@ -168,15 +168,25 @@ impl MambaConfig {
     }
 
     fn checked(self) -> Result<Self, Fault> {
-        let own = match self.space {
-            StateSpace::Selective { step_rank, .. } => [step_rank, 1],
-            StateSpace::Dual { heads, groups, .. } => [heads, groups],
-        };
-        let sizes = [self.channels, self.states, self.kernel, own[0], own[1]];
-        let sound = |size: &usize| (1..1 << 27).contains(size);
-        if !sizes.iter().all(sound) || self.layers > 4096 || self.kernel > 1024 {
+        let most = (1 << 27) - 1;
+        let mut sizes = vec![
+            ("`hidden_size` times `expand`", self.channels, most),
+            ("`state_size`", self.states, most),
+            ("`conv_kernel`", self.kernel, 1024),
+            ("`num_hidden_layers`", self.layers, 4096),
+        ];
+        match self.space {
+            StateSpace::Selective { step_rank, .. } => {
+                sizes.push(("`time_step_rank`", step_rank, most));
+            }
+            StateSpace::Dual { heads, groups, .. } => {
+                sizes.extend([("`num_heads`", heads, most), ("`n_groups`", groups, most)]);
+            }
+        }
+        let unsound = |(_, size, most): &&(&str, usize, usize)| !(1..=*most).contains(size);
+        if let Some((name, size, most)) = sizes.iter().find(unsound) {
             return Err((
-                format!("sizes {sizes:?} make no model"),
+                format!("{name} is {size}, and a model has 1 to {most}"),
                 "fetch the file again",
             ));
         }
