@@ -267,7 +267,7 @@ fn what_is_not_supported_is_named() {
         ),
         ("attn_layer_period", json!(0), ["attn_layer_period", "= 0"]),
         ("hidden_act", json!("gelu"), ["gelu", "silu"]),
-        ("mamba_d_state", json!(0), ["sizes", "no model"]),
+        ("mamba_d_state", json!(0), ["`mamba_d_state`", "is 0"]),
         ("mamba_dt_rank", json!("most"), ["mamba_dt_rank", "most"]),
         ("num_key_value_heads", json!(3), ["3 key heads", "divide"]),
     ] {

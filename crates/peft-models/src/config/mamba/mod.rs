@@ -169,15 +169,20 @@ impl MambaConfig {
 
     fn checked(self) -> Result<Self, Fault> {
         let most = (1 << 27) - 1;
+        // By Mamba's names and Jamba's.
         let mut sizes = vec![
-            ("`hidden_size` times `expand`", self.channels, most),
-            ("`state_size`", self.states, most),
-            ("`conv_kernel`", self.kernel, 1024),
+            (
+                "`hidden_size` times `expand` (`mamba_expand`)",
+                self.channels,
+                most,
+            ),
+            ("`state_size` (`mamba_d_state`)", self.states, most),
+            ("`conv_kernel` (`mamba_d_conv`)", self.kernel, 1024),
             ("`num_hidden_layers`", self.layers, 4096),
         ];
         match self.space {
             StateSpace::Selective { step_rank, .. } => {
-                sizes.push(("`time_step_rank`", step_rank, most));
+                sizes.push(("`time_step_rank` (`mamba_dt_rank`)", step_rank, most));
             }
             StateSpace::Dual { heads, groups, .. } => {
                 sizes.extend([("`num_heads`", heads, most), ("`n_groups`", groups, most)]);
