@@ -72,7 +72,20 @@ enum Task {
     Mint(mint::Arguments),
 }
 
+/// `println!` panics where nobody reads on, as behind `| head`: that is no fault.
+fn end_where_nobody_reads() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let told = panic.payload().downcast_ref::<String>();
+        if told.is_some_and(|told| told.contains("printing to stdout: Broken pipe")) {
+            std::process::exit(0);
+        }
+        usual(panic);
+    }));
+}
+
 fn main() -> ExitCode {
+    end_where_nobody_reads();
     match run(Arguments::parse().task) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
