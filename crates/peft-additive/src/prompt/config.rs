@@ -20,6 +20,7 @@ pub enum PromptInit {
     SampleVocabulary,
     /// At the vectors of a text's tokens: known from files, where it has no effect any more.
     #[serde(rename = "TEXT")]
+    #[cfg_attr(feature = "schema", schemars(skip))]
     Text,
 }
 

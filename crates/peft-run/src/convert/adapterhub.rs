@@ -72,7 +72,7 @@ impl Base<'_> {
                     "{} makes no bottleneck modules, which AdapterHub's library loads",
                     method.name()
                 ),
-                "convert to lora, which Hugging Face PEFT loads, or train the method bottleneck or parallel",
+                "keep the adapter in the form that it has, or train the method bottleneck or parallel",
             ));
         }
         let slots = self.layout.sites.iter();
