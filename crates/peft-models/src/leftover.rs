@@ -24,11 +24,13 @@ impl ModelFolder {
             .filter(|name| self.is_beyond(name));
         if let Some(first) = extra.next() {
             let blocks = self.description().blocks.len();
-            let count = 1 + extra.count();
+            let others = match extra.count() {
+                0 => String::new(),
+                others => format!(", as are {others} others"),
+            };
             return refuse(
                 format!(
-                    "`{first}` and {} other tensors are of blocks beyond the {blocks} that the configuration calls for",
-                    count - 1
+                    "the tensor `{first}` is of a block beyond the {blocks} that the configuration calls for{others}"
                 ),
                 match self.description().depth == blocks {
                     true => "num_hidden_layers",

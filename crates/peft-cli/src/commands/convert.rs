@@ -26,7 +26,7 @@ pub fn convert(args: &ConvertArgs) -> Result<ExitCode> {
     drop(meter);
     if let Some(layer) = report.refused_by_peft {
         tell!(
-            "Hugging Face PEFT refuses LoRA on the `{layer}` of a Mamba, so it will not load this folder; `peft merge` \
+            "peft: Hugging Face PEFT refuses LoRA on the `{layer}` of a Mamba, so it will not load this folder; `peft merge` \
              writes a model folder that transformers loads"
         );
     }

@@ -176,6 +176,11 @@ pub fn change(
         .map_err(|error| match error {
             // It is the base's tensor, not the adapter's.
             AdapterError::NotFinite { name, count } => blame::broken(folder, name, count),
+            error @ AdapterError::Dtype { .. } => RunError::File {
+                path: folder.path().to_owned(),
+                problem: error.to_string(),
+                fix: "give a base whose weights are numbers of floating point".into(),
+            },
             other => other.into(),
         })?;
     let after = match adapted.bias {

@@ -45,14 +45,16 @@ pub fn tie_of(loaded: &LoadedAdapter, tied: &TiedHead) -> Option<Tie> {
     Some(if kept { Tie::Kept } else { Tie::Parted })
 }
 
-/// Whether settings keep head and table one: those of a method, or of a part of several.
+/// Whether settings keep head and table one, or settings inside of them do.
 fn ensures_tie(settings: &Map<String, Value>) -> bool {
-    let says = |settings: &Map<String, Value>| {
-        settings.get("ensure_weight_tying") == Some(&Value::Bool(true))
-    };
-    let parts = settings.get("parts").and_then(Value::as_array);
-    let mut parts = parts.into_iter().flatten().filter_map(Value::as_object);
-    says(settings) || parts.any(says)
+    fn inside(value: &Value) -> bool {
+        match value {
+            Value::Object(settings) => ensures_tie(settings),
+            Value::Array(all) => all.iter().any(inside),
+            _ => false,
+        }
+    }
+    settings.get("ensure_weight_tying") == Some(&Value::Bool(true)) || settings.values().any(inside)
 }
 
 /// Make a folder the base that an adapter needs: with a head of its own where the adapter has head and table

@@ -11,13 +11,12 @@ use super::RunsError;
 
 const TRIALS: &str = "trials";
 
-/// What of a trial weighs anything, and is of use only while it runs or is on the front.
-const HEAVY: [&str; 3] = ["adapter_model.safetensors", "last", "checkpoint"];
+/// What of a trial is of use only while it runs or is on the front: the weights, and what tells how to use them.
+const WEIGHTS: &str = "adapter_model.safetensors";
+const OF_WEIGHTS: [&str; 3] = [WEIGHTS, "last", "README.md"];
 
-/// What tells how to use the weights, and is untrue without them.
-const CARD: &str = "README.md";
-
-/// What in `checkpoint` says how the run ended and what came of it.
+/// What a run goes on from, and the part of it that says how the run ended and what came of it.
+const CHECKPOINT: &str = "checkpoint";
 const STATE: &str = "state.json";
 
 /// Folders of trials in that of a study.
@@ -77,7 +76,7 @@ impl Folders {
 
     /// Whether a folder has something that training can go on from.
     pub fn has_work(&self, folder: &Path) -> bool {
-        folder.join(HEAVY[2]).exists()
+        folder.join(CHECKPOINT).exists()
     }
 
     /// The folder of a trial's finished run, where its adapter is still kept.
@@ -85,20 +84,21 @@ impl Folders {
         let all = self.of(trial).into_iter().rev();
         all.into_iter().find(|path| {
             let run = RunFolder::read(path);
-            path.join(HEAVY[0]).exists() && run.is_ok_and(|run| run.status == RunStatus::Finished)
+            path.join(WEIGHTS).exists() && run.is_ok_and(|run| run.status == RunStatus::Finished)
         })
     }
 
     /// Forget what a trial weighs; its log, its settings and how it ended stay.
     pub fn lighten(&self, trial: u64) {
         for folder in self.of(trial).iter().filter(|path| !is_at_work(path)) {
-            let kept = folder.join(HEAVY[2]).join(STATE);
-            let inside = fs::read_dir(folder.join(HEAVY[2])).into_iter().flatten();
+            let checkpoint = folder.join(CHECKPOINT);
+            let inside = fs::read_dir(&checkpoint).into_iter().flatten();
             let inside = inside.flatten().map(|entry| entry.path());
-            let others = [HEAVY[0], HEAVY[1], CARD].map(|part| folder.join(part));
-            for path in others
+            let inside = inside.filter(|path| *path != checkpoint.join(STATE));
+            for path in OF_WEIGHTS
+                .map(|part| folder.join(part))
                 .into_iter()
-                .chain(inside.filter(|path| *path != kept))
+                .chain(inside)
             {
                 // Nothing depends on it: what is left takes room and no more.
                 let _ = match path.is_dir() {

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{Goal, Objective, Problem, Scale};
 
+/// The space that was asked for, of this model; says what does not fit it.
 pub fn space(
     choice: &SpaceChoice,
     prepared: &Prepared,
@@ -33,6 +34,7 @@ pub fn space(
     })
 }
 
+/// The objectives of a space: trained values, the metric, and a cost if there is one.
 pub fn problem(
     space: &Arc<dyn RunSpace>,
     metric: &Metric,

@@ -47,7 +47,7 @@ impl<T: Real> Group<T> {
     }
 }
 
-/// A row of a chunk, for the channels of a group.
+/// A row of a chunk, for the channels of a group. It begins at a line of the cache, so that no vector is in two of them.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
 pub struct Line<T> {

@@ -1,8 +1,8 @@
 //! Sums of the numbers of each of 16 rows, by adding ever more of the rows to each other.
 //!
 //! Half of a row is added to its other half, and what is left of two rows shares one vector, four times. Every form adds
-//! in the same order. Written as loops the compiler takes the vectors apart into single numbers, which took a sixth of
-//! the time of the scan's backward pass; so single precision has forms of its own.
+//! in the same order. Written as loops the compiler takes the vectors apart into single numbers (measured on an AMD Zen 5,
+//! that was a sixth of the time of the scan's backward pass); so single precision has forms of its own.
 
 use super::super::real::Real;
 
