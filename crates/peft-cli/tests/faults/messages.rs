@@ -233,7 +233,7 @@ fn entries_of_the_troubleshooting_page_are_printed() {
     );
 }
 
-/// Rows of which the answer lies beyond the longest length are counted and said to be left out, and the others keep their
+/// Rows of which the answer lies beyond the maximum length are counted and said to be left out, and the others keep their
 /// numbers.
 #[test]
 fn rows_that_are_left_out_are_told() {
@@ -257,7 +257,7 @@ fn rows_that_are_left_out_are_told() {
         "--max-length",
         "12",
     ];
-    let because = "1 because what is to be predicted lies beyond the longest length";
+    let because = "1 because what is to be predicted lies beyond the maximum length";
 
     let shown = done(&[&["data", "preview"], &rows[..]].concat());
     assert!(shown.contains(&format!("left out   {because}")), "{shown}");

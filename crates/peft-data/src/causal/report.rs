@@ -54,7 +54,7 @@ impl CausalReport {
         let causes = [
             (
                 self.dropped_beyond_length,
-                "what is to be predicted lies beyond the longest length",
+                "what is to be predicted lies beyond the maximum length",
             ),
             (self.dropped_without_target, "nothing is to be predicted"),
             (self.dropped_too_long, "they are too long"),

@@ -191,7 +191,7 @@ pub fn numbered(loaded: &LoadReport, labels: &[String], path: &Path) -> Option<S
 pub fn left_out_of(loaded: &LoadReport, path: &Path, max_length: usize) -> Option<String> {
     let because = loaded.causal.as_ref()?.left_out_because()?;
     Some(format!(
-        "{}: rows are left out, at most {max_length} tokens long: {because}",
+        "{}: some rows are left out, with a maximum length of {max_length} tokens: {because}",
         path.display()
     ))
 }
